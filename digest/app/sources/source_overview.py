@@ -143,7 +143,7 @@ def _count_shares(session: Session, editions: Iterable[Edition]) -> dict[tuple[i
     query = select(EditionStory.edition_id, EditionStory.members).where(
         EditionStory.edition_id.in_(ids), EditionStory.section.is_not(None)
     )
-    stories = [(edition_id, members) for edition_id, members in session.execute(query)]
+    stories = session.execute(query).all()
     sources = _find_sources(session, {url for _, members in stories for url in members})
     led, also = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
     for edition_id, members in stories:

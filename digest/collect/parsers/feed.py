@@ -85,7 +85,7 @@ def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
         content=content,
         base=(entry.get("summary_detail") or title_detail).get("base"),
         authors=_author_names(entry),
-        categories=[str(tag.get("label") or tag.get("term") or "") for tag in entry.get("tags") or ()],
+        categories=_category_names(entry),
         language=title_detail.get("language") or entry.get("dc_language"),
         image=image,
         image_alt=alt,
@@ -131,6 +131,10 @@ def _item_link(entry: Any) -> str:
 def _author_names(entry: Any) -> list[str]:
     names = [str(author.get("name") or "") for author in entry.get("authors") or ()]
     return [name for name in names if name] or [str(dict.get(entry, "author") or "")]
+
+
+def _category_names(entry: Any) -> list[str]:
+    return [str(tag.get("label") or tag.get("term") or "") for tag in entry.get("tags") or ()]
 
 
 def _source_credit(entry: Any, feed_title: str) -> str | None:

@@ -100,6 +100,12 @@ class _Page:
         return self.linked.is_article or self.linked.is_event or kind in {"article", "event"}
 
     @property
+    def may_have_article(self) -> bool:
+        """Whether it calls itself an article, or isn't at the root of its site."""
+        is_declared = self.declares_article or "article:published_time" in self.meta
+        return is_declared or urlsplit(self.url).path not in {"", "/"}
+
+    @property
     def language(self) -> str | None:
         spoken: str | None = self.root.get("lang") or self.root.get("xml:lang")
         return spoken
@@ -181,8 +187,7 @@ def _page_item(page: _Page, context: ParseContext, *, names_feeds: bool) -> RawI
     None on a front page: it stands at the root of its site and doesn't call itself an article, or names feeds
     and has no date.
     """
-    is_declared = page.declares_article or "article:published_time" in page.meta
-    if not is_declared and urlsplit(page.url).path in {"", "/"}:
+    if not page.may_have_article:
         return None
     credit = _find_page_credit(page.root)
     head = _head_item(page)  # before trafilatura, which changes the tree
@@ -202,7 +207,7 @@ def _page_item(page: _Page, context: ParseContext, *, names_feeds: bool) -> RawI
         content=escape("\n".join(paragraphs), quote=False),
         authors=page.linked.authors or (main.author or "").split(";"),
         published=published,
-        credit=credit or next(filter(None, map(text_cleanup.find_credit, reversed(paragraphs[-4:]))), None),
+        credit=next(filter(None, (credit, *map(text_cleanup.find_credit, reversed(paragraphs[-4:])))), None),
     )
 
 

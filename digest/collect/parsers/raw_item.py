@@ -101,8 +101,8 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
     summary, summary_basis, content_text = _clean_summary(raw)
     text = content_text or summary
     title = _make_title(raw, summary)
-    if summary == title:
-        summary = ""
+    if summary in {"", title}:
+        summary, summary_basis = "", SummaryBasis.UNKNOWN
     published, updated, basis = parse_item_dates(raw.published, raw.updated, context.now)
     stated_at = published or updated
     image, alt = _choose_image(raw, base)
@@ -112,7 +112,7 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
         link=link,
         title=title,
         summary=summary,
-        summary_basis=summary_basis if summary else SummaryBasis.UNKNOWN,
+        summary_basis=summary_basis,
         author=_join_authors(raw.authors),
         credit=raw.credit or next(filter(None, map(text_cleanup.find_credit, (content_text, summary))), None),
         categories=_clean_categories(raw.categories),

@@ -113,16 +113,21 @@ def check_pages(
     looks = _fetch_pages(fetcher, set(pages.values()), workers, TIME_LIMIT)
     known = {link: look for link, look in looks.items() if not look.failure}
     said = {url: known[link] for url, link in pages.items() if link in known}
-    gone = {url for url, look in said.items() if look.is_gone}
+    gone = {url: look for url, look in said.items() if look.is_gone}
     with database.write() as session:
-        for article in session.scalars(select(Article).where(Article.url.in_(gone))):
-            withdraw = withhold_article if said[article.url].barrier else mark_withdrawn
-            withdraw(session, article, now, said[article.url].words)
-        gone |= _bring_back(session, said.keys() - gone, now)
-        read = said.keys() & set(advisories) - gone
+        _withdraw(session, gone, now)
+        missing = gone.keys() | _bring_back(session, said.keys() - gone.keys(), now)
+        read = said.keys() & set(advisories) - missing
         for article in session.scalars(select(Article).where(Article.url.in_(read))):
             note_supersession(session, article, now, said[article.url].supersession)
-    return {url: PageState(url not in gone, look.supersession if url in read else "") for url, look in said.items()}
+    return {url: PageState(url not in missing, look.supersession if url in read else "") for url, look in said.items()}
+
+
+def _withdraw(session: Session, gone: Mapping[str, "PageLook"], now: datetime) -> None:
+    for article in session.scalars(select(Article).where(Article.url.in_(gone))):
+        look = gone[article.url]
+        withdraw = withhold_article if look.barrier else mark_withdrawn
+        withdraw(session, article, now, look.words)
 
 
 def _bring_back(session: Session, urls: Collection[str], now: datetime) -> set[str]:

@@ -106,10 +106,7 @@ def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime
         return VisitResult(VisitFailure(SourceHealth.REFUSING, _ROBOTS_MESSAGE))
     answer = fetcher.get(target.current_url, etag=target.etag, last_modified=target.last_modified, accept=FEED_ACCEPT)
     if answer.not_modified:
-        known = replace(
-            answer, etag=answer.etag or target.etag, last_modified=answer.last_modified or target.last_modified
-        )
-        return VisitResult(_note_success(known), not_modified=True)
+        return VisitResult(_note_success(_keep_validators(answer, target)), not_modified=True)
     if is_page and (barrier := explain_redirect(target.current_url, answer.url)):
         return VisitResult(_withheld_failure(barrier))
     reading = _parse_response(answer, now)
@@ -120,6 +117,10 @@ def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime
         return VisitResult(failure)
     reading, note = _append_older_pages(fetcher, answer, reading, now)
     return VisitResult(_note_success(answer, reading), reading, note=note)
+
+
+def _keep_validators(answer: FetchResult, target: VisitTarget) -> FetchResult:
+    return replace(answer, etag=answer.etag or target.etag, last_modified=answer.last_modified or target.last_modified)
 
 
 def _note_success(answer: FetchResult, document: ParsedDocument | None = None) -> VisitSuccess:

@@ -106,7 +106,7 @@ class VisitQueue:
             release_hosts(session, self._finished, self._run)
             delete_lapsed_claims(session, now)
             claimed = claim_hosts(session, self._choose_hosts(list_claimed_hosts(session, now), room), self._run, now)
-            targets = [target for host in [*self._waiting] if host in claimed for target in self._waiting.pop(host)]
+            targets = self._take_waiting(claimed)
             unvisited = _find_unvisited(session, targets)
         self._begun.update(target.host for target in unvisited)
         self._finished = {host for host in claimed if not self._begun[host]}
@@ -135,6 +135,10 @@ class VisitQueue:
             # A database that is away must not hide why the run ended.
             with suppress(SQLAlchemyError), self._database.write() as session:
                 release_hosts(session, held, self._run)
+
+    def _take_waiting(self, claimed: set[str]) -> list[VisitTarget]:
+        hosts = [host for host in self._waiting if host in claimed]
+        return [target for host in hosts for target in self._waiting.pop(host)]
 
     def _choose_hosts(self, claimed: set[str], room: int) -> list[str]:
         hosts, visits = [], 0
