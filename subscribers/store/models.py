@@ -84,6 +84,8 @@ Json = Annotated[dict[str, Any], mapped_column(JSON)]
 class Base(DeclarativeBase):
     """The parent of every table; constraint names are fixed so that migrations can name them."""
 
+    type_annotation_map = {datetime: UtcDateTime, str: Text}  # noqa: RUF012
+
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -341,7 +343,7 @@ class Disclosure(SealedRow, Base):
 class DisclosureTotal(Base):
     """What remains of disclosures after 400 days: how often an address went to whom and why.
 
-    `commitment` is that of the row as it stands, made anew whenever it grows; see `subscribers.consent.disclosure_totals`.
+    `commitment` is that of the row as it stands, made anew whenever it grows (`subscribers.consent.disclosures.aggregate_disclosures`).
     """
 
     __tablename__ = "disclosure_total"

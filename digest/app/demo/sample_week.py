@@ -20,6 +20,7 @@ from sqlalchemy import select
 
 from digest.app.demo.demo_year import add_year
 from digest.app.editions import drafting as editions
+from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import edition_status
 from digest.app.sending import control as sending
 from digest.collect.fetch.fetcher import BundledFetcher, open_fetcher
@@ -156,7 +157,7 @@ def _draft_next_week(installation: Installation, report: Callable[[str], None]) 
 
 
 def _check_edition(installation: Installation, name: str, report: Callable[[str], None], now: datetime) -> None:
-    findings = editions.check_edition(installation, name, now=now)
+    findings = edition_checks.check_edition(installation, name, now=now)
     for finding in findings:
         report(f"  {finding.level} {finding.rule}: {finding.message}")
     errors = sum(finding.level == FindingLevel.ERROR for finding in findings)

@@ -42,7 +42,7 @@ from digest.settings import (
     Settings,
     SettingsFile,
 )
-from digest.settings.edition import DeadlineRule
+from digest.settings.publication import DeadlineRule
 from digest.store import timetable_slots
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
