@@ -1,4 +1,4 @@
-"""An article's page: what its head says, its main text, its picture, its credit, and the feeds it names."""
+"""An article's page, also an advisory's: what its head says, its main text, its picture, its credit, and the feeds it names."""
 
 import logging
 import re
@@ -29,6 +29,7 @@ from digest.collect.parsers.markup.plain_text import extract_article, extract_le
 from digest.collect.parsers.public_access import explain_page_barrier
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
 from digest.collect.texts import text_cleanup
+from digest.collect.texts.advisory_numbers import find_numbers_in
 from digest.collect.texts.urls import usable_canonical_url, usable_url
 
 # What they can't read is our finding, not a line on stderr.
@@ -276,3 +277,31 @@ def _find_page_credit(root: Any) -> str | None:
         ) and next(captions, None) is None:
             last_credit = credit
     return last_credit
+
+
+_NOTICES = (
+    re.compile(
+        r"\bthis (?:[\w()-]+ ){0,4}(?:advisory|alert|bulletin|notice|document) (?:[\w-]+ ){0,3}"
+        r"(?:superseded|replaced|withdrawn|rescinded|retired)\b(?: by\b)?",
+        re.IGNORECASE,
+    ),
+    re.compile(r"\bsuperseded by:?(?= )", re.IGNORECASE),
+)
+_DENIAL = re.compile(r"\b(?:not|never)\b", re.IGNORECASE)
+_NEAR = 160  # characters behind the words, in which the other advisory's number stands
+
+
+def read_supersession(body: bytes, *, content_type: str | None = None, charset: str | None = None) -> str:
+    """Say what has become of the advisory on a page: "superseded by ICSA-26-330-01", "superseded"; empty if it stands.
+
+    "Superseded by" needs a number behind it, or "this advisory" before it: pages speak of versions of software too.
+    """
+    text = text_cleanup.html_to_text(decode_document(body, charset, content_type))
+    for notice in _NOTICES:
+        for match in notice.finditer(text):
+            numbers = find_numbers_in(text[match.end() : match.end() + _NEAR])
+            says_this = match.group().lower().startswith("this")
+            if _DENIAL.search(match.group()) or not (numbers or says_this):
+                continue
+            return f"superseded by {numbers[0]}" if numbers else "superseded"
+    return ""

@@ -263,7 +263,7 @@ class ArticlePageState:
 
 
 def read_article_page_in_child(body: bytes, *, content_type: str | None, charset: str | None) -> ArticlePageState:
-    """Read what a page says of itself as `page.read_page_barrier` and `advisory_page.read_supersession` do."""
+    """Read what a page says of itself as `page.read_page_barrier` and `page.read_supersession` do."""
     try:
         return _ask("article page", body, _take_head(_PAGE_STATE), content_type=content_type, charset=charset)
     except (DocumentRefusedError, SandboxError):  # a page that can't be read says nothing
