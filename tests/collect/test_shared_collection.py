@@ -12,7 +12,8 @@ from sqlalchemy import select
 from digest.collect.fetch.result import FetchResult
 from digest.collect.visits import collection_run
 from digest.collect.visits.collection_run import SourceReport, collect_sources, has_free_visits, share_collection
-from digest.collect.visits.host_claims import (
+from digest.collect.visits.source_visit import find_visit_host
+from digest.collect.visits.visit_queue import (
     CLAIM_LEASE,
     claim_hosts,
     delete_lapsed_claims,
@@ -20,7 +21,6 @@ from digest.collect.visits.host_claims import (
     release_hosts,
     renew_claims,
 )
-from digest.collect.visits.visit_queue import find_visit_host
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import HostClaim, Source

@@ -61,30 +61,32 @@ def import_past_editions(
     """
     reports: list[PastEditionReport] = []
     with IMPORT.steps(installation, actor, "past editions", now=now) as audit:
-        for number, (place, found, fault) in enumerate(_read_places(installation, places, now, fetcher), 1):
-            released_at = (found.released_at or released_on) if found else None
+        for place, found, fault in _read_places(installation, places, now, fetcher):
+            released_at = _choose_date(found, released_on)
             refusal = fault or _explain_unfit_date(released_at, now)
-            replaced = False
-            if found and released_at and not refusal and not dry_run:
-                with installation.database.write() as session:
-                    replaced = past_editions.store_past_edition(
-                        session,
-                        found,
-                        found.address or place,
-                        released_at,
-                        zone=installation.settings.file.publication.zone,
-                        actor=actor.name,
-                        now=now,
-                    )
-            reports.append(PastEditionReport(place, None if refusal else found, refusal, replaced))
-            progress(number, len(places))
-        imported = [report for report in reports if report.page]
+            page, replaced = None if refusal else found, False
+            if page and released_at and not dry_run:
+                replaced = _store(installation, page, place, released_at, actor=actor, now=now)
+            reports.append(PastEditionReport(place, page, refusal, replaced))
+            progress(len(reports), len(places))
+        imported = [report.page for report in reports if report.page]
         audit.changed = bool(imported) and not dry_run
-        audit.detail = {
-            "editions": len(imported),
-            "stories": sum(len(report.page.stories) for report in imported if report.page),
-        }
+        audit.detail = {"editions": len(imported), "stories": sum(len(page.stories) for page in imported)}
     return reports
+
+
+def _store(
+    installation: Installation, page: PastEditionPage, place: str, released_at: datetime, *, actor: Actor, now: datetime
+) -> bool:
+    zone, address = installation.settings.file.publication.zone, page.address or place
+    with installation.database.write() as session:
+        return past_editions.store_past_edition(
+            session, page, address, released_at, zone=zone, actor=actor.name, now=now
+        )
+
+
+def _choose_date(page: PastEditionPage | None, released_on: datetime | None) -> datetime | None:
+    return (page.released_at or released_on) if page else None
 
 
 def _explain_unfit_date(released_at: datetime | None, now: datetime) -> str:

@@ -1,5 +1,6 @@
 """What the pages show of sources: their weeks, what they bring, and what they gave to editions."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -142,15 +143,15 @@ def _count_shares(session: Session, editions: Iterable[Edition]) -> dict[tuple[i
     query = select(EditionStory.edition_id, EditionStory.members).where(
         EditionStory.edition_id.in_(ids), EditionStory.section.is_not(None)
     )
-    stories = [(edition_id, members) for edition_id, members in session.execute(query)]
+    stories = session.execute(query).all()
     sources = _find_sources(session, {url for _, members in stories for url in members})
-    counts: dict[tuple[int, int], tuple[int, int]] = {}
+    led, also = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
     for edition_id, members in stories:
         leading = sources.get(members[0], set()) if members else set()
-        for source_id in {source for url in members for source in sources.get(url, ())}:
-            led, also = counts.get((source_id, edition_id), (0, 0))
-            counts[source_id, edition_id] = (led + 1, also) if source_id in leading else (led, also + 1)
-    return counts
+        named = leading.union(*(sources.get(url, ()) for url in members))
+        led.update((source_id, edition_id) for source_id in leading)
+        also.update((source_id, edition_id) for source_id in named - leading)
+    return {key: (led[key], also[key]) for key in led.keys() | also.keys()}
 
 
 def _find_sources(session: Session, urls: set[str]) -> dict[str, set[int]]:

@@ -27,22 +27,24 @@ from digest.collect.documents.parsed_document import NOT_PUBLIC, DateBasis, Pars
 from digest.collect.texts.urls import site_name, usable_canonical_url
 from digest.store.models import Article, ArticleChange, Source
 
-_ITEM_COLUMNS = (
-    "url", "link", "title", "summary", "summary_basis", "author", "credit", "categories", "language", "image_url", "image_alt",
-    "starts_at", "ends_at", "all_day", "announced_at", "announced_until", "event_zone", "place", "featured",
-)  # fmt: skip
 _DEADLINE_COLUMNS = ("closes_on", "closes_clock", "closes_zone", "closes_label")
-_STATED_COLUMNS = (*_ITEM_COLUMNS, *_DEADLINE_COLUMNS)  # what a source said of an item
 # Old values of these are history.
 _HISTORY_COLUMNS = (
     "title", "summary", "url", "starts_at", "ends_at", "announced_at", "place", "closes_on", "closes_clock",
 )  # fmt: skip
+_ARTICLE_COLUMNS = Article.__table__.columns
 _DERIVED_COLUMNS = ("key", "dated_at", "date_basis", "updated_at")
+_ITEM_COLUMNS = tuple(
+    name
+    for name in (field.name for field in fields(ParsedItem))
+    if name in _ARTICLE_COLUMNS and name not in _DERIVED_COLUMNS
+)
+_STATED_COLUMNS = (*_ITEM_COLUMNS, *_DEADLINE_COLUMNS)  # what a source said of an item
 # A link that only differs in tracking is no news, nor is whose words a summary is, or how a deadline that stands is named.
 _SILENT_COLUMNS = frozenset({"link", "summary_basis", "event_zone", "closes_zone", "closes_label", *_DERIVED_COLUMNS})
 _MAX_LENGTHS = {
     name: column.type.length
-    for name, column in Article.__table__.columns.items()
+    for name, column in _ARTICLE_COLUMNS.items()
     if isinstance(column.type, String) and column.type.length
 }
 
@@ -154,10 +156,14 @@ def find_withdrawn(session: Session, links: Iterable[str]) -> dict[str, str]:
     rows = session.execute(columns).all()
     listed = {row.url for row in rows if row.withdrawn_at is None}
     gone = {row.url: row.id for row in rows if row.url not in listed}
-    said = {url: _SPEAKER.sub("", _read_last_withdrawal(session, article_id)) for url, article_id in gone.items()}
-    reasons = {url: f"its page answers {words}" if words.isdecimal() else words for url, words in said.items()}
+    reasons = {url: _explain_withdrawal(session, article_id) for url, article_id in gone.items()}
     reasons |= find_withheld(session, listed)
     return {link: reasons[url] for link, url in urls.items() if url in reasons}
+
+
+def _explain_withdrawal(session: Session, article_id: int) -> str:
+    words = _SPEAKER.sub("", _read_last_withdrawal(session, article_id))
+    return f"its page answers {words}" if words.isdecimal() else words
 
 
 def find_withheld(session: Session, urls: Collection[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -82,29 +83,35 @@ def match_rows(batch: ItemBatch, rows: Sequence[Row[Any]]) -> dict[str, Row[Any]
     3. The only row at its address, where that address carries one item.
     """
     by_key = {row.key: row for row in rows}
-    matched = {
-        one.key: row
-        for one in batch.items
-        if (row := by_key.get(one.key)) is not None and not _is_reused_id(one.item, row)
-    }
-    crowded = {url for url, rows_there in Counter(row.url for row in rows).items() if rows_there > 1}
-    crowded |= {one.item.url for one in batch.items if one.address_shared}
+    pairs = ((one, by_key.get(one.key)) for one in batch.items)
+    matched = {one.key: row for one, row in pairs if row is not None and not _is_reused_id(one.item, row)}
+    crowded = _list_crowded_urls(batch, rows)
     for signature_of in _SIGNATURES:
         claimed = {row.id for row in matched.values()}
         free = [row for row in rows if row.id not in claimed and row.key not in batch.other_keys]
-        waiting = {signature_of(r.url, r.title, r.dated_at, r.starts_at, crowded): r for r in reversed(free)}
-        for identified in batch.items:
-            item = identified.item
-            signature = signature_of(item.url, item.title, item.published, item.starts_at, crowded)
-            if identified.key not in matched and signature is not None and signature in waiting:
-                matched[identified.key] = waiting.pop(signature)
+        unmatched = [one for one in batch.items if one.key not in matched]
+        matched |= _match_signatures(unmatched, free, partial(signature_of, crowded=crowded))
     return matched
 
 
+def _match_signatures(
+    items: Sequence[IdentifiedItem], rows: Sequence[Row[Any]], signature_of: Callable[..., Hashable | None]
+) -> dict[str, Row[Any]]:
+    """Give each item the row that has its signature; the first of several items gets the first of several rows."""
+    waiting = {signature_of(r.url, r.title, r.dated_at, r.starts_at): r for r in reversed(rows)}
+    keys = {signature_of(i.item.url, i.item.title, i.item.published, i.item.starts_at): i.key for i in reversed(items)}
+    return {keys[signature]: row for signature, row in waiting.items() if signature is not None and signature in keys}
+
+
+def _list_crowded_urls(batch: ItemBatch, rows: Sequence[Row[Any]]) -> set[str]:
+    shared = [url for url, count in Counter(row.url for row in rows).items() if count > 1]
+    return {*shared, *(one.item.url for one in batch.items if one.address_shared)}
+
+
 # By what an item and a row are told to be one, the surest first: of address, title, date, start, and the addresses of several.
-_SIGNATURES: tuple[Callable[[str, str, datetime | None, datetime | None, Collection[str]], Hashable | None], ...] = (
-    lambda url, title, _date, starts_at, _crowded: (url, title, starts_at),
-    lambda url, _title, date, starts_at, _crowded: (url, date, starts_at) if date else None,
+_SIGNATURES: tuple[Callable[..., Hashable | None], ...] = (
+    lambda url, title, _date, starts_at, crowded: (url, title, starts_at),  # noqa: ARG005
+    lambda url, _title, date, starts_at, crowded: (url, date, starts_at) if date else None,  # noqa: ARG005
     lambda url, _title, _date, _starts_at, crowded: None if url in crowded else url,
 )
 

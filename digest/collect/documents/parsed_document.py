@@ -9,10 +9,13 @@ from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, Field, TypeAdapter
+from pydantic import AfterValidator, AwareDatetime, Field, TypeAdapter
 
 from digest.collect.documents.deadlines import Deadline
 from subscribers.errors import ApplicationError
+
+UtcMoment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+"""A moment in UTC."""
 
 WebAddress = Annotated[str, Field(pattern=r"(?i)^(?:https?://|$)")]
 """An address of the web, or nothing; it's looked at where a child hands it over."""
@@ -117,16 +120,14 @@ class ParsedItem:
     language: str | None = None
     image_url: WebAddress | None = None
     image_alt: str | None = None
-    published: AwareDatetime | None = None
-    updated: AwareDatetime | None = None
+    published: UtcMoment | None = None
+    updated: UtcMoment | None = None
     date_basis: DateBasis = DateBasis.FIRST_SEEN_NO_DATE
-    starts_at: AwareDatetime | None = None
-    ends_at: AwareDatetime | None = None
+    starts_at: UtcMoment | None = None
+    ends_at: UtcMoment | None = None
     all_day: bool = False
-    announced_at: AwareDatetime | None = (
-        None  # when an event starts and ends by its text, where the source gives no times
-    )
-    announced_until: AwareDatetime | None = None
+    announced_at: UtcMoment | None = None  # when an event starts and ends by its text, where the source gives no times
+    announced_until: UtcMoment | None = None
     event_zone: str = ""  # the IANA name of an event's zone, where it is known
     place: str | None = None
     deadline: Deadline | None = None

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from pydantic import AwareDatetime
-
-from digest.collect.documents.parsed_document import WebAddress
+from digest.collect.documents.parsed_document import UtcMoment, WebAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +24,6 @@ class PastEditionPage:
     title: str
     address: WebAddress
     number: int | None
-    released_at: AwareDatetime | None
+    released_at: UtcMoment | None
     stories: tuple[PastStoryLink, ...]
     counted_links: int = 0

@@ -74,38 +74,43 @@ def _raw_items(entries: list[Any], kind: DocumentKind, feed_title: str) -> Itera
 
 def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
     content = max((str(part.get("value") or "") for part in entry.get("content") or ()), key=len, default="")
-    detail = entry.get("summary_detail") or entry.get("title_detail") or {}
+    title_detail = entry.get("title_detail") or {}
     image, alt = _choose_image(entry)
-    published = _first_value(entry, "published", "created", "issued")
-    updated = _first_value(entry, "updated", "modified")
-    # feedparser calls dc:date a change; in RSS and RDF it is the date
-    if kind is not DocumentKind.ATOM and not published:
-        published, updated = updated, None
+    published, updated = _written_dates(entry, kind)
     return RawItem(
-        guid=str(entry.get("id") or ""),
+        guid=_first_value(entry, "id"),
         link=_item_link(entry),
-        title=str(entry.get("title") or ""),
+        title=_first_value(entry, "title"),
         summary=_distinct_summary(entry, content),
         content=content,
-        base=detail.get("base") or None,
+        base=(entry.get("summary_detail") or title_detail).get("base"),
         authors=_author_names(entry),
-        categories=[str(tag.get("label") or tag.get("term") or "") for tag in entry.get("tags") or ()],
-        language=(entry.get("title_detail") or {}).get("language") or entry.get("dc_language"),
+        categories=_category_names(entry),
+        language=title_detail.get("language") or entry.get("dc_language"),
         image=image,
         image_alt=alt,
         published=published,
         updated=updated,
         starts=_first_value(entry, "ev_startdate", "xcal_dtstart", "dtstart"),
         ends=_first_value(entry, "ev_enddate", "xcal_dtend", "dtend"),
-        place=_first_value(entry, "ev_location", "xcal_location", "location") or "",
+        place=_first_value(entry, "ev_location", "xcal_location", "location"),
         credit=_source_credit(entry, feed_title),
     )
 
 
-def _first_value(entry: Any, *names: str) -> str | None:
+def _written_dates(entry: Any, kind: DocumentKind) -> tuple[str, str]:
+    """Return when an item says that it was published and changed. feedparser calls dc:date a change; in RSS and RDF it is the date."""
+    published, updated = (
+        _first_value(entry, "published", "created", "issued"),
+        _first_value(entry, "updated", "modified"),
+    )
+    return (published, updated) if published or kind is DocumentKind.ATOM else (updated, "")
+
+
+def _first_value(entry: Any, *names: str) -> str:
     """Return the first of some elements that holds words. `dict.get`: feedparser's own maps `updated` to `published`."""
     values = (dict.get(entry, name) for name in names)
-    return next((value for value in values if isinstance(value, str) and value.strip()), None)
+    return next((value for value in values if isinstance(value, str) and value.strip()), "")
 
 
 def _distinct_summary(entry: Any, content: str) -> str:
@@ -128,6 +133,10 @@ def _author_names(entry: Any) -> list[str]:
     return [name for name in names if name] or [str(dict.get(entry, "author") or "")]
 
 
+def _category_names(entry: Any) -> list[str]:
+    return [str(tag.get("label") or tag.get("term") or "") for tag in entry.get("tags") or ()]
+
+
 def _source_credit(entry: Any, feed_title: str) -> str | None:
     """Take `<source url>` of RSS and `<source><title>` of Atom for a credit, unless the source is the feed itself."""
     source = dict.get(entry, "source")
@@ -137,23 +146,18 @@ def _source_credit(entry: Any, feed_title: str) -> str | None:
 
 
 def _choose_image(entry: Any) -> tuple[str | None, str]:
-    offered = [m for m in entry.get("media_content") or () if _is_image(m)]
-    chosen = max(offered, key=_width, default=None)
-    enclosed = [e for e in entry.get("enclosures") or () if str(e.get("type") or "").startswith("image/")]
-    urls = (
-        chosen and chosen.get("url"),
-        enclosed and enclosed[0].get("href"),
-        *(t.get("url") for t in sorted(entry.get("media_thumbnail") or (), key=_width, reverse=True)),
-    )
+    media: Any = max(filter(_is_image, entry.get("media_content") or ()), key=_width, default={})
+    enclosed = (e.get("href") for e in entry.get("enclosures") or () if str(e.get("type")).startswith("image/"))
+    thumbnails = sorted(entry.get("media_thumbnail") or (), key=_width, reverse=True)
+    urls = (media.get("url"), *enclosed, *(thumbnail.get("url") for thumbnail in thumbnails))
     url = next(filter(None, urls), None)
-    return (str(url), str((chosen or {}).get("alt") or "")) if url else (None, "")
+    return (str(url), str(media.get("alt") or "")) if url else (None, "")
 
 
 def _is_image(media: Any) -> bool:
-    kind = f"{media.get('medium') or ''} {media.get('type') or ''}".strip().lower()
-    if kind:
-        return kind.startswith("image") or " image/" in f" {kind}"
-    return bool(re.search(r"\.(?:jpe?g|png|webp|gif)(?:\?|$)", str(media.get("url") or ""), re.IGNORECASE))
+    if kind := f"{media.get('medium') or ''} {media.get('type') or ''}".strip().lower():
+        return kind.startswith("image") or " image/" in kind
+    return bool(re.search(r"\.(?:jpe?g|png|webp|gif)(?:\?|$)", str(media.get("url")), re.IGNORECASE))
 
 
 def _width(media: Any) -> int:

@@ -1,9 +1,8 @@
-"""An article's page: what its head says, its main text, its picture, its credit, and the feeds it names."""
+"""An article's page, also an advisory's: what its head says, its main text, its picture, its credit, and the feeds it names."""
 
 import logging
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +29,7 @@ from digest.collect.parsers.markup.plain_text import extract_article, extract_le
 from digest.collect.parsers.public_access import explain_page_barrier
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
 from digest.collect.texts import text_cleanup
+from digest.collect.texts.advisory_numbers import find_numbers_in
 from digest.collect.texts.urls import usable_canonical_url, usable_url
 
 # What they can't read is our finding, not a line on stderr.
@@ -53,25 +53,23 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
     """
     if not _HTML_TAG.search(document[:20_000]):
         return _parse_plain_text(document, kind, context)
-    root = read_html_tree(document[:_MAX_CHARACTERS])
-    base = usable_url(page_head.first_xpath_text(root, "//base/@href"), context.url) or context.url
-    feeds = tuple(_feed_links(root, base))
-    if barrier := _find_barrier(root):
+    page = _read_page(document, context.url)
+    feeds = _feed_links(page)
+    if barrier := page.find_barrier():
         # The canonical link of a sign-in or not-found page is its own, not the article's.
         withheld = RejectedEntry(1, f"{NOT_PUBLIC}{barrier}", usable_canonical_url(context.url))
         return ParsedDocument(kind, (), (withheld,), feeds=feeds)
-    item = _page_item(root, base, context, names_feeds=bool(feeds))
+    item = _page_item(page, context, names_feeds=bool(feeds))
     if not item and not feeds:
         raise ParseError("The page holds no article that can be made out, and names no feed. Give the feed's address.")
-    items, rejected = clean_items([item] if item else [], context)
-    items = tuple(_with_page_date_basis(plain_item) for plain_item in items)
+    items, rejected = _clean_page_items([item] if item else [], context)
     return ParsedDocument(
         kind=kind,
         items=items,
         rejected=rejected,
-        title=text_cleanup.clean_title(page_head.first_xpath_text(root, "//title/text()")),
-        site=page_head.name_site(page_head.read_meta_elements(root)),
-        language=normalise_language(root.get("lang") or root.get("xml:lang")),
+        title=text_cleanup.clean_title(page_head.first_xpath_text(page.root, "//title/text()")),
+        site=page_head.name_site(page.meta),
+        language=normalise_language(page.language),
         feeds=feeds,
     )
 
@@ -82,18 +80,46 @@ def read_page_barrier(body: bytes, *, content_type: str | None = None, charset: 
     if not _HTML_TAG.search(document[:20_000]):
         return ""
     try:
-        return _find_barrier(read_html_tree(document[:_MAX_CHARACTERS]))
+        return _read_page(document, "").find_barrier()
     except ParseError:
         return ""
 
 
-def _find_barrier(root: Any) -> str:
-    linked = parse_linked_data([str(s) for s in _linked_data_scripts(root)])
-    return explain_page_barrier(root, is_article=_declares_article(page_head.read_meta_elements(root), linked))
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page with what its head says to machines. `base` is the address that its links are relative to."""
+
+    root: Any
+    url: str
+    base: str
+    meta: dict[str, str]
+    linked: LinkedData
+
+    @property
+    def declares_article(self) -> bool:
+        kind = self.meta.get("og:type", "").lower()
+        return self.linked.is_article or self.linked.is_event or kind in {"article", "event"}
+
+    @property
+    def may_have_article(self) -> bool:
+        """Whether it calls itself an article, or isn't at the root of its site."""
+        is_declared = self.declares_article or "article:published_time" in self.meta
+        return is_declared or urlsplit(self.url).path not in {"", "/"}
+
+    @property
+    def language(self) -> str | None:
+        spoken: str | None = self.root.get("lang") or self.root.get("xml:lang")
+        return spoken
+
+    def find_barrier(self) -> str:
+        return explain_page_barrier(self.root, is_article=self.declares_article)
 
 
-def _declares_article(meta: dict[str, str], linked: LinkedData) -> bool:
-    return linked.is_article or linked.is_event or meta.get("og:type", "").lower() in {"article", "event"}
+def _read_page(document: str, url: str) -> _Page:
+    root = read_html_tree(document[:_MAX_CHARACTERS])
+    base = usable_url(page_head.first_xpath_text(root, "//base/@href"), url) or url
+    linked = parse_linked_data([str(script) for script in _linked_data_scripts(root)])
+    return _Page(root, url, base, page_head.read_meta_elements(root), linked)
 
 
 def _parse_plain_text(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
@@ -110,12 +136,15 @@ def _parse_plain_text(document: str, kind: DocumentKind, context: ParseContext) 
         published=article.date,
         credit=article.credit,
     )
-    items, rejected = clean_items([item], context)
-    return ParsedDocument(kind, tuple(_with_page_date_basis(item) for item in items), rejected, title=article.title)
+    items, rejected = _clean_page_items([item], context)
+    return ParsedDocument(kind, items, rejected, title=article.title)
 
 
-def _with_page_date_basis(item: ParsedItem) -> ParsedItem:
-    return replace(item, date_basis=DateBasis.PAGE) if item.published else item
+def _clean_page_items(
+    raw_items: list[RawItem], context: ParseContext
+) -> tuple[tuple[ParsedItem, ...], tuple[RejectedEntry, ...]]:
+    items, rejected = clean_items(raw_items, context)
+    return tuple(replace(item, date_basis=DateBasis.PAGE) if item.published else item for item in items), rejected
 
 
 def read_html_tree(document: str) -> Any:
@@ -132,71 +161,75 @@ def read_html_tree(document: str) -> Any:
     return root
 
 
-def _feed_links(root: Any, base: str) -> Iterator[FeedLink]:
+def _feed_links(page: _Page) -> tuple[FeedLink, ...]:
     """Return the feeds that a page names, WordPress's REST posts among them, each once."""
-    seen: set[str] = set()
-    for element in root.iter("link"):
-        relations = (element.get("rel") or "").lower().split()
-        kind = (element.get("type") or "").partition(";")[0].strip().lower()
-        href = (element.get("href") or "").strip()
-        if "https://api.w.org/" in relations and href:
-            href, title = f"{href.rstrip('/')}/wp/v2/posts?_embed", "WordPress"
-        elif "alternate" in relations and kind in _FEED_TYPES:
-            title = text_cleanup.clean_title(element.get("title") or "")
-        else:
-            continue
-        url = usable_url(href, base)
-        if url and url not in seen and len(seen) < _MAX_FEEDS:
-            seen.add(url)
-            yield FeedLink(url, title)
+    feeds: dict[str, FeedLink] = {}
+    for href, title in filter(None, map(_feed_of_link, page.root.iter("link"))):
+        if url := usable_url(href, page.base):
+            feeds.setdefault(url, FeedLink(url, title))
+    return tuple(feeds.values())[:_MAX_FEEDS]
 
 
-def _page_item(root: Any, base: str, context: ParseContext, *, names_feeds: bool) -> RawItem | None:
+def _feed_of_link(element: Any) -> tuple[str, str] | None:
+    """Return address and title of the feed that a link element offers."""
+    relations = (element.get("rel") or "").lower().split()
+    kind = (element.get("type") or "").partition(";")[0].strip().lower()
+    href = (element.get("href") or "").strip()
+    if "https://api.w.org/" in relations and href:
+        return f"{href.rstrip('/')}/wp/v2/posts?_embed", "WordPress"
+    if "alternate" in relations and kind in _FEED_TYPES:
+        return href, text_cleanup.clean_title(element.get("title") or "")
+    return None
+
+
+def _page_item(page: _Page, context: ParseContext, *, names_feeds: bool) -> RawItem | None:
     """Find the article of a page.
 
     None on a front page: it stands at the root of its site and doesn't call itself an article, or names feeds
     and has no date.
     """
-    meta = page_head.read_meta_elements(root)
-    linked = parse_linked_data([str(s) for s in _linked_data_scripts(root)])
-    is_declared = _declares_article(meta, linked)
-    if not is_declared and "article:published_time" not in meta and urlsplit(context.url).path in {"", "/"}:
+    if not page.may_have_article:
         return None
-    credit, title = _find_page_credit(root), page_head.page_title(root, meta, linked)
-    head = _head_item(root, base, context, (meta, linked))
-    main = _extract_main_text(root, context)
-    paragraphs = [
-        line for raw in (main.text or "").splitlines() if (line := text_cleanup.normalise_text(raw).lstrip("-# "))
-    ]
-    described = page_head.publisher_description(meta, linked, title)
-    summary = described or extract_lead(title, paragraphs)
-    published = page_head.publication_date(root, meta, linked, main.date, context)
-    front = names_feeds and not is_declared and not published
-    if front or not title or not (summary or paragraphs):
+    credit = _find_page_credit(page.root)
+    head = _head_item(page)  # before trafilatura, which changes the tree
+    main = _extract_main_text(page.root, context)
+    paragraphs = _split_paragraphs(main.text or "")
+    described = page_head.publisher_description(page.meta, page.linked, head.title)
+    summary = described or extract_lead(head.title, paragraphs)
+    published = page_head.publication_date(page.root, page.meta, page.linked, main.date, context)
+    is_front = names_feeds and not page.declares_article and not published
+    if is_front or not head.title or not (summary or paragraphs):
         return None
     return replace(
         head,
-        title=escape(title, quote=False),
+        title=escape(head.title, quote=False),
         summary=escape(summary, quote=False),
         summary_basis=SummaryBasis.UNKNOWN if described else SummaryBasis.OPENING,
         content=escape("\n".join(paragraphs), quote=False),
-        authors=linked.authors or (main.author or "").split(";"),
+        authors=page.linked.authors or (main.author or "").split(";"),
         published=published,
-        credit=credit or next((c for line in reversed(paragraphs[-4:]) if (c := text_cleanup.find_credit(line))), None),
+        credit=next(filter(None, (credit, *map(text_cleanup.find_credit, reversed(paragraphs[-4:])))), None),
     )
 
 
-def _head_item(root: Any, base: str, context: ParseContext, metadata: tuple[dict[str, str], LinkedData]) -> RawItem:
-    """Return what a page's head says beside title, text and date."""
-    meta, linked = metadata
+def _split_paragraphs(text: str) -> list[str]:
+    lines = (text_cleanup.normalise_text(raw).lstrip("-# ") for raw in text.splitlines())
+    return [line for line in lines if line]
+
+
+def _head_item(page: _Page) -> RawItem:
+    """Return what a page's head says beside text and date; the title isn't HTML yet."""
+    meta, linked = page.meta, page.linked
     image = meta.get("og:image") or meta.get("og:image:url") or linked.image or meta.get("twitter:image")
+    alt = meta.get("og:image:alt") or meta.get("twitter:image:alt") or page_head.image_alt_text(page.root, image)
     return RawItem(
-        link=page_head.canonical_page_url(root, base, context.url),
-        base=base,
+        link=page_head.canonical_page_url(page.root, page.base, page.url),
+        title=page_head.page_title(page.root, meta, linked),
+        base=page.base,
         categories=[section] if (section := meta.get("article:section")) else (),
-        language=root.get("lang") or root.get("xml:lang") or meta.get("og:locale"),
+        language=page.language or meta.get("og:locale"),
         image=image,
-        image_alt=meta.get("og:image:alt") or meta.get("twitter:image:alt") or page_head.image_alt_text(root, image),
+        image_alt=alt,
         updated=linked.updated or meta.get("article:modified_time"),
         starts=linked.starts,
         ends=linked.ends,
@@ -244,3 +277,31 @@ def _find_page_credit(root: Any) -> str | None:
         ) and next(captions, None) is None:
             last_credit = credit
     return last_credit
+
+
+_NOTICES = (
+    re.compile(
+        r"\bthis (?:[\w()-]+ ){0,4}(?:advisory|alert|bulletin|notice|document) (?:[\w-]+ ){0,3}"
+        r"(?:superseded|replaced|withdrawn|rescinded|retired)\b(?: by\b)?",
+        re.IGNORECASE,
+    ),
+    re.compile(r"\bsuperseded by:?(?= )", re.IGNORECASE),
+)
+_DENIAL = re.compile(r"\b(?:not|never)\b", re.IGNORECASE)
+_NEAR = 160  # characters behind the words, in which the other advisory's number stands
+
+
+def read_supersession(body: bytes, *, content_type: str | None = None, charset: str | None = None) -> str:
+    """Say what has become of the advisory on a page: "superseded by ICSA-26-330-01", "superseded"; empty if it stands.
+
+    "Superseded by" needs a number behind it, or "this advisory" before it: pages speak of versions of software too.
+    """
+    text = text_cleanup.html_to_text(decode_document(body, charset, content_type))
+    for notice in _NOTICES:
+        for match in notice.finditer(text):
+            numbers = find_numbers_in(text[match.end() : match.end() + _NEAR])
+            says_this = match.group().lower().startswith("this")
+            if _DENIAL.search(match.group()) or not (numbers or says_this):
+                continue
+            return f"superseded by {numbers[0]}" if numbers else "superseded"
+    return ""

@@ -38,21 +38,24 @@ def read_meta_elements(root: Any) -> dict[str, str]:
 def name_site(meta: dict[str, str]) -> str:
     """Return what a page calls the site that it belongs to; "" where it does not say."""
     name = meta.get("og:site_name") or meta.get("application-name") or ""
-    return text_cleanup.clean_title(escape(name, quote=False))[:_MAX_SITE_CHARACTERS]
+    return _clean_plain_title(name)[:_MAX_SITE_CHARACTERS]
 
 
 def page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
     """Choose the title: the one heading that readers see, if the head agrees; else what the head says."""
-    site = meta.get("og:site_name", "")
     named = meta.get("og:title") or linked.title or meta.get("twitter:title")
     named = named or first_xpath_text(root, "//head/title/text()")
-    head = _strip_site_name(text_cleanup.clean_title(escape(named, quote=False)), site)
-    headings = [h for e in root.iter("h1") if (h := text_cleanup.clean_title(escape(e.text_content(), quote=False)))]
+    head = _strip_site_name(_clean_plain_title(named), meta.get("og:site_name", ""))
+    headings = [*filter(None, (_clean_plain_title(element.text_content()) for element in root.iter("h1")))]
     words = set(head.lower().split())
     agreeing = [h for h in headings if len(words & set(h.lower().split())) * 2 >= len(words)]
     if len(agreeing) == 1 and len(agreeing[0].split()) >= 3:
         return agreeing[0]
-    return head or (headings[0] if headings else "")
+    return head or next(iter(headings), "")
+
+
+def _clean_plain_title(text: str) -> str:
+    return text_cleanup.clean_title(escape(text, quote=False))
 
 
 def _strip_site_name(title: str, site: str) -> str:

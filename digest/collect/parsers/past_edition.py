@@ -113,23 +113,19 @@ def _list_links(root: Any, base: str) -> Iterator[tuple[str, str, str]]:
     One that only says "Read more" has the heading above it; one in the middle of a sentence has none.
     """
     heading = ""
-    for element in root.iter():
-        if not isinstance(element.tag, str) or element.tag in {"script", "style"}:
-            continue
+    for element in root.iter(*_HEADINGS, "a"):
         if element.tag in _HEADINGS:
             heading = _text_of(element)
-        if element.tag != "a" or not element.get("href"):
-            continue
-        link = usable_url(element.get("href"), base)
-        if link is None:
-            continue
-        text = _text_of(element)
-        is_more = bool(_MORE_WORDS.match(text)) and len(text.split()) <= _MIN_HEADLINE_WORDS + 2
-        if is_more or not text:
-            text = heading
-        elif _stands_in_a_sentence(element):
-            text = ""
-        yield link, text, _summary_after(element)
+        elif link := usable_url(element.get("href") or "", base):
+            yield link, _headline_of(element, heading), _summary_after(element)
+
+
+def _headline_of(link: Any, heading: str) -> str:
+    text = _text_of(link)
+    is_more = _MORE_WORDS.match(text) and len(text.split()) <= _MIN_HEADLINE_WORDS + 2
+    if is_more or not text:
+        return heading
+    return "" if _stands_in_a_sentence(link) else text
 
 
 def _stands_in_a_sentence(link: Any) -> bool:
@@ -173,15 +169,18 @@ def _summary_after(element: Any) -> str:
 
 
 def _choose_stories(links: list[tuple[str, str, str]], address: str) -> Iterator[PastStoryLink]:
-    own_page = canonical_url(address) if address else ""
-    seen: set[str] = set()
+    seen = {canonical_url(address) if address else ""}
     for link, headline, summary in links:
-        if _COUNTERS.search(link) or _SERVICE_WORDS.search(headline) or len(headline.split()) < _MIN_HEADLINE_WORDS:
-            continue
-        path = urlsplit(link).path
-        if site_name(link) in _SOCIAL_SITES or path in {"", "/"} or path.endswith(_FEED_ENDINGS):
+        if not _may_be_story(link, headline):
             continue
         url = drop_address_parameters(canonical_url(link))
-        if url not in seen and url != own_page and len(seen) < MAX_STORIES:
+        if url not in seen and len(seen) <= MAX_STORIES:
             seen.add(url)
             yield PastStoryLink(url, text_cleanup.clean_title(headline), summary)
+
+
+def _may_be_story(link: str, headline: str) -> bool:
+    if len(headline.split()) < _MIN_HEADLINE_WORDS or _SERVICE_WORDS.search(headline) or _COUNTERS.search(link):
+        return False
+    path = urlsplit(link).path
+    return path not in {"", "/"} and not path.endswith(_FEED_ENDINGS) and site_name(link) not in _SOCIAL_SITES

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from digest.collect.documents.deadlines import Deadline
 from digest.collect.documents.parsed_document import NOT_PUBLIC, DateBasis, ParsedItem, RejectedEntry, SummaryBasis
@@ -98,25 +99,22 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
     base = raw.base or context.url
     link, url = _clean_urls(raw, base)
     summary, summary_basis, content_text = _clean_summary(raw)
-    first_sentence = next(text_cleanup.split_sentences(summary), "")
-    title = text_cleanup.clean_title(raw.title) or text_cleanup.shorten_text(first_sentence, _MAX_TITLE_WORDS)
-    if not title:
-        raise UnusableItemError("no title, and no text to make one from")
+    text = content_text or summary
+    title = _make_title(raw, summary)
+    if summary in {"", title}:
+        summary, summary_basis = "", SummaryBasis.UNKNOWN
     published, updated, basis = parse_item_dates(raw.published, raw.updated, context.now)
+    stated_at = published or updated
     image, alt = _choose_image(raw, base)
-    starts_at, all_day = parse_event_time(raw.starts)
-    ends_at, _ = parse_event_time(raw.ends)
-    text, stated_at = content_text or summary, published or updated
-    announced = None if starts_at else find_event(title, text, stated_at)
     return ParsedItem(
         guid=text_cleanup.normalise_text(raw.guid)[:1_000] or None,
         url=url,
         link=link,
         title=title,
-        summary="" if summary == title else summary,
-        summary_basis=SummaryBasis.UNKNOWN if summary in {"", title} else summary_basis,
+        summary=summary,
+        summary_basis=summary_basis,
         author=_join_authors(raw.authors),
-        credit=raw.credit or text_cleanup.find_credit(content_text) or text_cleanup.find_credit(summary),
+        credit=raw.credit or next(filter(None, map(text_cleanup.find_credit, (content_text, summary))), None),
         categories=_clean_categories(raw.categories),
         language=normalise_language(raw.language) or context.language,
         image_url=image,
@@ -124,16 +122,34 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
         published=published,
         updated=updated,
         date_basis=DateBasis.ZONE_ASSUMED if raw.zone_missing else basis,
-        starts_at=starts_at,
-        ends_at=ends_at if starts_at and ends_at and ends_at > starts_at else None,
-        all_day=announced.all_day if announced else all_day,
-        announced_at=announced.starts_at if announced else None,
-        announced_until=announced.ends_at if announced else None,
-        event_zone=announced.zone if announced else raw.zone,
-        place=text_cleanup.clean_name(raw.place) or (announced.place if announced else None) or None,
         deadline=raw.deadline or find_deadline(f"{title}. {text}", stated_at),
         featured=raw.featured,
+        **_read_event(raw, title, text, stated_at),
     )
+
+
+def _make_title(raw: RawItem, summary: str) -> str:
+    first_sentence = next(text_cleanup.split_sentences(summary), "")
+    title = text_cleanup.clean_title(raw.title) or text_cleanup.shorten_text(first_sentence, _MAX_TITLE_WORDS)
+    if not title:
+        raise UnusableItemError("no title, and no text to make one from")
+    return title
+
+
+def _read_event(raw: RawItem, title: str, text: str, stated_at: datetime | None) -> dict[str, Any]:
+    """Return the fields of an item that say when and where an event is: as its document has it, else as its text announces it."""
+    starts_at, all_day = parse_event_time(raw.starts)
+    place = text_cleanup.clean_name(raw.place) or None
+    if starts_at:
+        ends_at, _ = parse_event_time(raw.ends)
+        times = {"starts_at": starts_at, "ends_at": ends_at if ends_at and ends_at > starts_at else None}
+        return {**times, "all_day": all_day, "event_zone": raw.zone, "place": place}
+    announced = find_event(title, text, stated_at)
+    if announced is None:
+        return {"event_zone": raw.zone, "place": place}
+    times = {"announced_at": announced.starts_at, "announced_until": announced.ends_at}
+    place = place or announced.place or None
+    return {**times, "all_day": announced.all_day, "event_zone": announced.zone, "place": place}
 
 
 def normalise_language(tag: str | None) -> str | None:
@@ -200,7 +216,6 @@ def _clean_categories(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 _IMG_TAG = re.compile(r"<img\b[^<>]{0,4000}>", re.IGNORECASE)
-_ATTRIBUTE = re.compile(r"([a-z-]{1,30})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.IGNORECASE)
 _NON_IMAGE_URL = re.compile(
     r"feedburner|doubleclick|/pixel|[/_.-](?:spacer|blank|beacon|tracking|1x1)\b|s\.w\.org/images/core/emoji|gravatar\.com|"
     r"stats?\.(?:wordpress|wp)\.com|pixel\.wp\.com|wp-smiley|/smilies/|feedsportal|count(?:er)?\.gif|"
@@ -221,10 +236,14 @@ def _choose_image(raw: RawItem, base: str) -> tuple[str | None, str | None]:
 
 
 def _images_in(markup: str) -> Iterable[tuple[str, str]]:
-    for tag in _IMG_TAG.findall(markup[: text_cleanup.MAX_HTML_CHARACTERS]) if "<" in markup else ():
-        attributes = {m[1].lower(): m[2] or m[3] or m[4] or "" for m in _ATTRIBUTE.finditer(tag)}
-        if any(attributes.get(side, "").strip() in {"0", "1", "2"} for side in ("width", "height")):
-            continue  # a counter of readers
+    for tag in _IMG_TAG.findall(markup[: text_cleanup.MAX_HTML_CHARACTERS]):
+        attributes = text_cleanup.read_attributes(tag)
+        if _COUNTER_SIZES & {attributes.get(side, "").strip() for side in ("width", "height")}:
+            continue
         src = attributes.get("src", "")
-        late = attributes.get("data-src") or attributes.get("data-lazy-src") or attributes.get("data-original")
-        yield (late if late and (not src or src.startswith("data:")) else src), attributes.get("alt", "")
+        late = next(filter(None, map(attributes.get, _LATE_SOURCES)), src)
+        yield late if not src or src.startswith("data:") else src, attributes.get("alt", "")
+
+
+_COUNTER_SIZES = {"0", "1", "2"}  # pixels, of a counter of readers
+_LATE_SOURCES = ("data-src", "data-lazy-src", "data-original")  # of a picture that a script shows

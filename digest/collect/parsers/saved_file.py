@@ -7,11 +7,11 @@ from urllib.parse import quote_plus, urljoin
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParsedItem, RejectedEntry
 from digest.collect.parsers import parse_document
+from digest.collect.texts.text_cleanup import read_attributes
 from digest.collect.texts.urls import canonical_url, usable_url
 
 _HEAD_BYTES = 2_000_000  # bytes; some pages name their address behind a megabyte of scripts
 _LINK_OR_META_TAG = re.compile(r"<(?:\w+:)?(?:link|meta)\b[^<>]{0,2000}>", re.IGNORECASE)
-_ATTRIBUTE = re.compile(r"([\w:-]{1,30})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
 _CHANNEL_LINK = re.compile(r"<link>\s*(?:<!\[CDATA\[\s*)?(https?://[^\s<\]]+)", re.IGNORECASE)
 _JSON_LINK = re.compile(r'"(?:feed_url|home_page_url)"\s*:\s*"(https?:[^"\s]+)"')
 _TEXT_SUFFIXES = (".txt", ".text", ".md")
@@ -34,16 +34,14 @@ def find_document_url(body: bytes) -> str | None:
     """Find where a saved document says that it comes from: relative links in it are relative to that."""
     head = body[:_HEAD_BYTES].decode("latin-1")
     by_name: dict[str, str] = {}
-    for tag in _LINK_OR_META_TAG.findall(head):
-        attributes = {m[1].lower(): m[2] or m[3] or m[4] or "" for m in _ATTRIBUTE.finditer(tag)}
+    for attributes in map(read_attributes, _LINK_OR_META_TAG.findall(head)):
         name = attributes.get("rel") or attributes.get("property") or ""
         by_name.setdefault(name.lower(), attributes.get("href") or attributes.get("content") or "")
     channel = _CHANNEL_LINK.search(head) or _JSON_LINK.search(head)
-    urls = [by_name.get("canonical"), by_name.get("og:url"), by_name.get("self"), channel and channel[1]]
-    if b"<html" not in body[:_HEAD_BYTES].lower():
-        urls.append(by_name.get("alternate"))
-    usable = (usable_url((address or "").replace("&amp;", "&").replace("\\/", "/")) for address in urls)
-    return next(filter(None, usable), None)
+    by_name["channel"] = channel[1] if channel else ""
+    names = ["canonical", "og:url", "self", "channel", *([] if "<html" in head.lower() else ["alternate"])]
+    addresses = (by_name.get(name, "").replace("&amp;", "&").replace("\\/", "/") for name in names)
+    return next(filter(None, map(usable_url, addresses)), None)
 
 
 def _place_on_site(document: ParsedDocument, site: str) -> ParsedDocument:

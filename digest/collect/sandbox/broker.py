@@ -162,18 +162,21 @@ class _Broker:
         is_busy = any(child.document for child in self._children)
         ready = self._wait()
         for child in tuple(self._children):
-            if child.requests in ready:
-                child.write_part()
-            if child.replies in ready:
-                self._read_reply(child)
-            elif child.document and time.monotonic() >= child.deadline:
-                self._give_up(child, f"it took more than {child.document.limits.wall_seconds:.0f} s")
+            self._serve_child(child, ready)
         if self._requests.fileno() in ready:
             frame = read_frame(self._requests)
             if frame is None:
                 return False
             self._waiting.append(_Document(*frame, document_limits(len(frame[1]))))
         return bool(ready) or is_busy
+
+    def _serve_child(self, child: _Child, ready: set[int]) -> None:
+        if child.requests in ready:
+            child.write_part()
+        if child.replies in ready:
+            self._read_reply(child)
+        elif child.document and time.monotonic() >= child.deadline:
+            self._give_up(child, f"it took more than {child.document.limits.wall_seconds:.0f} s")
 
     def _wait(self) -> set[int]:
         """Give the ends of pipes that are ready; none after the first deadline, or after a long time without work."""

@@ -27,11 +27,10 @@ from subscribers.errors import ApplicationError
 _STOP_SECONDS = 10.0
 _ATTEMPTS = 3  # a broker that has just ended for want of work is started again
 _MAX_WORDS = 4_000  # characters that a child's refusal or trace may have
-_TEXT, _TEXTS, _PAST_EDITION = TypeAdapter(str), TypeAdapter(list[str]), TypeAdapter(PastEditionPage)
 _Answer = TypeVar("_Answer")
 
 
-class DocumentRefusedError(Exception):
+class DocumentRefusedError(ParseError):
     """A document could not be read; the message is the parser's, or names the limit that it ran into."""
 
 
@@ -217,14 +216,14 @@ def _plain_words(value: object) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value)[:_MAX_WORDS])
 
 
-def _ask(head: dict[str, Any], body: bytes, take: Callable[[dict[str, Any], bytes], _Answer]) -> _Answer:
+def _ask(operation: str, body: bytes, take: Callable[[dict[str, Any], bytes], _Answer], **head: Any) -> _Answer:
     """Run an operation, and have `take` build the value from the reply's head and body; it checks every type.
 
     Raises:
         DocumentRefusedError: it can't be read, ran into a limit, or the reply is none.
         SandboxError: see `Sandbox.run`.
     """
-    reply, content = SANDBOX.run(head, body)
+    reply, content = SANDBOX.run({"operation": operation, **head}, body)
     try:
         return take(reply, content)
     except (ValueError, RecursionError) as error:
@@ -239,7 +238,8 @@ def parse_document(
     Raises:
         ParseError: the document can't be read, or ran into a limit.
     """
-    return _read({"operation": "document", "url": url, "content_type": content_type, "charset": charset}, body, now)
+    head = {"url": url, "content_type": content_type, "charset": charset}
+    return _ask("document", body, decode_document, now=now.isoformat(), **head)
 
 
 def parse_saved_file(body: bytes, *, file_url: str, site: str, now: datetime) -> ParsedDocument:
@@ -248,7 +248,7 @@ def parse_saved_file(body: bytes, *, file_url: str, site: str, now: datetime) ->
     Raises:
         ParseError: the document can't be read, or ran into a limit.
     """
-    return _read({"operation": "saved file", "file_url": file_url, "site": site}, body, now)
+    return _ask("saved file", body, decode_document, now=now.isoformat(), file_url=file_url, site=site)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,15 +263,11 @@ class ArticlePageState:
 
 
 def read_article_page_in_child(body: bytes, *, content_type: str | None, charset: str | None) -> ArticlePageState:
-    """Read what a page says of itself as `page.read_page_barrier` and `advisory_page.read_supersession` do."""
-    head = {"operation": "article page", "content_type": content_type, "charset": charset}
+    """Read what a page says of itself as `page.read_page_barrier` and `page.read_supersession` do."""
     try:
-        return _ask(head, body, lambda reply, _: _PAGE_STATE.validate_python(reply))
+        return _ask("article page", body, _take_head(_PAGE_STATE), content_type=content_type, charset=charset)
     except (DocumentRefusedError, SandboxError):  # a page that can't be read says nothing
         return ArticlePageState()
-
-
-_PAGE_STATE = TypeAdapter(ArticlePageState)
 
 
 def read_past_edition_in_child(
@@ -282,13 +278,8 @@ def read_past_edition_in_child(
     Raises:
         ParseError: it can't be read, or ran into a limit.
     """
-    head = {"operation": "past edition", "url": url, "content_type": content_type, "charset": charset}
-    try:
-        return _ask(
-            {**head, "now": now.isoformat()}, body, lambda reply, _: _PAST_EDITION.validate_python(reply.get("page"))
-        )
-    except DocumentRefusedError as refusal:
-        raise ParseError(str(refusal)) from refusal
+    head = {"url": url, "content_type": content_type, "charset": charset}
+    return _ask("past edition", body, _take_head(_PAST_EDITION), now=now.isoformat(), **head)
 
 
 def list_open_doors_of_children() -> list[str]:
@@ -298,16 +289,16 @@ def list_open_doors_of_children() -> list[str]:
         SandboxError: there is no such process.
     """
     try:
-        return _ask({"operation": "list open doors"}, b"", lambda reply, _: _TEXTS.validate_python(reply.get("doors")))
+        return _ask("list open doors", b"", lambda reply, _: _TEXTS.validate_python(reply.get("doors")))
     except DocumentRefusedError as refusal:
         raise SandboxError(str(refusal)) from refusal
 
 
-def _read(head: dict[str, Any], body: bytes, now: datetime) -> ParsedDocument:
-    try:
-        return _ask({**head, "now": now.isoformat()}, body, decode_document)
-    except DocumentRefusedError as refusal:
-        raise ParseError(str(refusal)) from refusal
+def _take_head(adapter: TypeAdapter[_Answer]) -> Callable[[dict[str, Any], bytes], _Answer]:
+    return lambda reply, _: adapter.validate_python(reply)
+
+
+_PAGE_STATE, _PAST_EDITION, _TEXTS = TypeAdapter(ArticlePageState), TypeAdapter(PastEditionPage), TypeAdapter(list[str])
 
 
 def fit_in_child(body: bytes, *, max_pixels: int) -> EncodedImage:
@@ -316,7 +307,7 @@ def fit_in_child(body: bytes, *, max_pixels: int) -> EncodedImage:
     Raises:
         ImageError: it is no usable picture, or ran into a limit.
     """
-    return _encode({"operation": "fit picture", "max_pixels": max_pixels}, body)
+    return _encode("fit picture", body, max_pixels=max_pixels)
 
 
 def fit_logo_in_child(body: bytes, *, max_pixels: int) -> EncodedImage:
@@ -325,7 +316,7 @@ def fit_logo_in_child(body: bytes, *, max_pixels: int) -> EncodedImage:
     Raises:
         ImageError: it is no usable logo, or ran into a limit.
     """
-    return _encode({"operation": "fit logo", "max_pixels": max_pixels}, body)
+    return _encode("fit logo", body, max_pixels=max_pixels)
 
 
 def crop_in_child(body: bytes, shape: CropShape) -> EncodedImage:
@@ -334,7 +325,7 @@ def crop_in_child(body: bytes, shape: CropShape) -> EncodedImage:
     Raises:
         ImageError: it is no picture, or ran into a limit.
     """
-    return _encode({"operation": "crop picture", "shape": shape.value}, body)
+    return _encode("crop picture", body, shape=shape.value)
 
 
 def draw_card_in_child(picture: bytes, words: CardWords) -> EncodedImage:
@@ -343,12 +334,12 @@ def draw_card_in_child(picture: bytes, words: CardWords) -> EncodedImage:
     Raises:
         ImageError: a letter of the words cannot be drawn, the picture is none, or it ran into a limit.
     """
-    return _encode({"operation": "draw card", **asdict(words)}, picture)
+    return _encode("draw card", picture, **asdict(words))
 
 
-def _encode(head: dict[str, Any], body: bytes) -> EncodedImage:
+def _encode(operation: str, body: bytes, **head: Any) -> EncodedImage:
     try:
-        return _ask(head, body, lambda reply, content: decode_image({**reply, "body": content}))
+        return _ask(operation, body, lambda reply, content: decode_image({**reply, "body": content}), **head)
     except DocumentRefusedError as refusal:
         raise ImageError(str(refusal)) from refusal
     except SandboxError as error:  # no picture is worth an edition

@@ -13,8 +13,7 @@ from digest.collect.codec.image_codec import crop_image, fit_image, fit_logo
 from digest.collect.documents.parsed_document import ParsedDocument, encode_document
 from digest.collect.documents.past_edition import PastEditionPage
 from digest.collect.parsers import parse_document
-from digest.collect.parsers.advisory_page import read_supersession
-from digest.collect.parsers.page import read_page_barrier
+from digest.collect.parsers.page import read_page_barrier, read_supersession
 from digest.collect.parsers.past_edition import read_past_edition
 from digest.collect.parsers.saved_file import parse_saved_file
 from digest.collect.sandbox.confinement import list_open_doors
@@ -32,7 +31,7 @@ def _picture_reply(image: EncodedImage) -> Reply:
 
 def _read_past_edition(body: bytes, *, now: str, **source: Any) -> Reply:
     page = read_past_edition(body, now=datetime.fromisoformat(now), **source)
-    return {"page": TypeAdapter(PastEditionPage).dump_python(page, mode="json")}, b""
+    return TypeAdapter(PastEditionPage).dump_python(page, mode="json"), b""
 
 
 def _read_article_page(body: bytes, **headers: Any) -> Reply:

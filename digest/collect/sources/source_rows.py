@@ -4,6 +4,7 @@ What a visit means is decided by `next_try_time` and `classify_fetch_error`, whi
 and `record_visit_failure` write it down.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -55,20 +56,24 @@ class VisitFailure:
 def sync_sources(session: Session, settings: Settings) -> None:
     """Make the rows follow the settings. A source that is no longer named keeps its row and its articles."""
     rows = {row.url: row for row in session.scalars(select(Source)) if not row.url.startswith(FILE_PREFIX)}
-    configured_urls = {wanted.url for wanted in settings.file.sources}
-    by_new_url = {row.moved_to: row for row in rows.values() if row.moved_to and row.url not in configured_urls}
-    for configured in settings.file.sources:
-        row = rows.get(configured.url)
-        if row is None and (row := by_new_url.pop(configured.url, None)):
-            row.url, row.moved_to = configured.url, None  # the operator wrote down where it moved to
-            rows[configured.url] = row
-        if row is None:
-            session.add(Source(url=configured.url, health=SourceHealth.NEW, active=True, **_synced_values(configured)))
+    configured = {wanted.url: wanted for wanted in settings.file.sources}
+    for url, row in _find_moved(rows, configured).items():  # the operator wrote down where it moved to
+        row.url, row.moved_to = url, None
+        rows[url] = row
+    for url, wanted in configured.items():
+        if url in rows:
+            _update_source(rows[url], wanted)
         else:
-            _update_source(row, configured)
+            session.add(Source(url=url, health=SourceHealth.NEW, active=True, **_synced_values(wanted)))
     for row in rows.values():
-        row.active = row.active and row.url in configured_urls
+        row.active = row.active and row.url in configured
     session.flush()
+
+
+def _find_moved(rows: Mapping[str, Source], configured: Collection[str]) -> dict[str, Source]:
+    """Return the sources that the settings name by the address that they moved to."""
+    moved = {row.moved_to: row for row in rows.values() if row.moved_to and row.url not in configured}
+    return {url: row for url, row in moved.items() if url in configured and url not in rows}
 
 
 def classify_fetch_error(error: FetchError) -> VisitFailure:

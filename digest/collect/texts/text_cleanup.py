@@ -59,6 +59,14 @@ def html_to_text(markup: str) -> str:
     return normalise_text(text)
 
 
+_ATTRIBUTE = re.compile(r"([\w:-]{1,30})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
+
+
+def read_attributes(tag: str) -> dict[str, str]:
+    """Return the attributes of an HTML tag as written, by their names in lower case."""
+    return {found[1].lower(): found[2] or found[3] or found[4] or "" for found in _ATTRIBUTE.finditer(tag)}
+
+
 _LONG_REFERENCE = re.compile(r"&((?:amp;)*)#(?:([0-9]{8,})|[xX]([0-9a-fA-F]{8,}));?")
 
 

@@ -34,9 +34,8 @@ from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sources import source_rows as sources
 from digest.collect.sources.source_days import count_visit
 from digest.collect.texts.urls import site_name
-from digest.collect.visits.host_claims import CLAIM_RENEWAL
 from digest.collect.visits.source_visit import VisitResult, VisitTarget, list_files, read_file_source, visit_source
-from digest.collect.visits.visit_queue import ClaimedVisits, DueVisit, VisitQueue
+from digest.collect.visits.visit_queue import CLAIM_RENEWAL, VisitQueue
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.store.models import Article, Source, SourceHealth
@@ -195,6 +194,9 @@ class _CollectionJob:
         return self.load()
 
 
+_Futures = dict[Future[VisitResult], _CollectionJob]
+
+
 def _selected_urls(settings: Settings, only: Collection[str] | None) -> list[str]:
     """Return the addresses of the sources that are meant by name or address."""
     listed = settings.file.sources
@@ -212,7 +214,7 @@ def _selected_urls(settings: Settings, only: Collection[str] | None) -> list[str
 
 def _due_visits(
     session: Session, settings: Settings, urls: list[str], *, now: datetime, force: bool, since: datetime | None
-) -> tuple[list[DueVisit], list[SourceReport]]:
+) -> tuple[list[VisitTarget], list[SourceReport]]:
     visits, skipped = [], []
     rows = {row.url: row for row in session.scalars(select(Source).where(Source.url.in_(urls)))}
     for row in (rows[url] for url in dict.fromkeys(urls) if url in rows):
@@ -220,8 +222,8 @@ def _due_visits(
             skipped.append(SourceReport(name=row.name, url=row.url, kind=row.kind, skipped=reason))
             continue
         fresh = (None, None) if force else (row.etag, row.last_modified)
-        target = VisitTarget(row.id, row.name, row.url, row.moved_to or row.url, row.kind, *fresh)
-        visits.append(DueVisit(target, row.tried_at))
+        address = row.moved_to or row.url
+        visits.append(VisitTarget(row.id, row.name, row.url, address, row.kind, *fresh, tried_at=row.tried_at))
     return visits, skipped
 
 
@@ -257,7 +259,7 @@ def _run_visits(
 ) -> list[SourceReport]:
     """Make all visits, as threads get free; the reports are in the order in which they ended."""
     reports: list[SourceReport] = []
-    total, threads = len(queue.list_waiting()) + len(file_jobs), run.settings.file.limits.fetch_workers
+    total = len(queue.list_waiting()) + len(file_jobs)
 
     def add(more: Iterable[SourceReport]) -> None:
         for report in more:
@@ -265,26 +267,20 @@ def _run_visits(
             progress(len(reports), total, report)
 
     progress(0, total, None)
-    pool = ThreadPoolExecutor(threads, "visit")
+    pool = ThreadPoolExecutor(run.settings.file.limits.fetch_workers, "visit")
     try:
         futures = {pool.submit(job): job for job in file_jobs}
         while True:
-            claimed = ClaimedVisits()
             if run.stopping.is_set():
-                cancelled = [futures.pop(future) for future in list(futures) if future.cancel()]
-                add(replace(job.empty_report, skipped=STOPPED) for job in cancelled)
-            elif len(futures) < threads:
-                # Twice as many as there are threads: a claim is a transaction, and no thread waits for one.
-                claimed = queue.claim_visits(2 * threads - len(futures))
-                futures |= {pool.submit(job): job for job in (_target_job(run, t) for t in claimed.to_visit)}
-                add(_skipped_reports(claimed.visited_elsewhere, VISITED_ELSEWHERE))
-            if not futures and not claimed.visited_elsewhere and not _await_others(run, queue):
+                add(_cancel_jobs(futures))
+            elsewhere = [] if run.stopping.is_set() else _begin_visits(run, queue, pool, futures)
+            add(_skipped_reports(elsewhere, VISITED_ELSEWHERE))
+            if not futures and not elsewhere and not _await_others(run, queue):
                 break
             for future in wait(futures, CLAIM_RENEWAL.total_seconds(), FIRST_COMPLETED).done:
                 job = futures.pop(future)  # the future, and the document in it, may go once it is stored
                 add([_finish_job(run, job, future)])
-                if job.target:
-                    queue.end_visit(job.target)
+                queue.end_visit(job.target)
                 queue.renew()
             queue.renew()
     finally:
@@ -292,6 +288,24 @@ def _run_visits(
         queue.close()
     add(_skipped_reports(queue.list_waiting(), STOPPED if run.stopping.is_set() else LEFT_TO_OTHERS))
     return reports
+
+
+def _begin_visits(
+    run: _CollectionRun, queue: VisitQueue, pool: ThreadPoolExecutor, futures: _Futures
+) -> list[VisitTarget]:
+    """Begin visits where threads are free, and return those that another run has made."""
+    threads = run.settings.file.limits.fetch_workers
+    if len(futures) >= threads:
+        return []
+    # Twice as many as there are threads: a claim is a transaction, and no thread waits for one.
+    to_visit, elsewhere = queue.claim_visits(2 * threads - len(futures))
+    futures |= {pool.submit(job): job for job in (_target_job(run, target) for target in to_visit)}
+    return elsewhere
+
+
+def _cancel_jobs(futures: _Futures) -> list[SourceReport]:
+    cancelled = [futures.pop(future) for future in list(futures) if future.cancel()]
+    return [replace(job.empty_report, skipped=STOPPED) for job in cancelled]
 
 
 def _await_others(run: _CollectionRun, queue: VisitQueue) -> bool:

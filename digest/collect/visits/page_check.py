@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import structlog
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from digest.collect.articles.storage import (
     clear_withdrawn,
@@ -110,26 +111,35 @@ def check_pages(
     if not pages:
         return {}
     looks = _fetch_pages(fetcher, set(pages.values()), workers, TIME_LIMIT)
-    states = {url: looks[link] for url, link in pages.items() if link in looks and not looks[link].failure}
-    missing = {url for url, look in states.items() if look.is_gone}
+    known = {link: look for link, look in looks.items() if not look.failure}
+    said = {url: known[link] for url, link in pages.items() if link in known}
+    gone = {url: look for url, look in said.items() if look.is_gone}
     with database.write() as session:
-        for article in session.scalars(select(Article).where(Article.url.in_(missing))):
-            withdraw = withhold_article if states[article.url].barrier else mark_withdrawn
-            withdraw(session, article, now, states[article.url].words)
-        back = select(Article).where(Article.url.in_(states.keys() - missing), Article.withdrawn_at.is_not(None))
-        withheld = set()
-        for article in session.scalars(back).all():
-            if is_withheld_by_source(session, article):
-                withheld.add(article.url)
-            else:
-                clear_withdrawn(session, article, now)
-        missing |= find_withdrawn(session, withheld).keys()
-        read = {url for url in advisories if url in states and url not in missing}
+        _withdraw(session, gone, now)
+        missing = gone.keys() | _bring_back(session, said.keys() - gone.keys(), now)
+        read = said.keys() & set(advisories) - missing
         for article in session.scalars(select(Article).where(Article.url.in_(read))):
-            note_supersession(session, article, now, states[article.url].supersession)
-    return {
-        url: PageState(url not in missing, look.supersession if url in read else "") for url, look in states.items()
-    }
+            note_supersession(session, article, now, said[article.url].supersession)
+    return {url: PageState(url not in missing, look.supersession if url in read else "") for url, look in said.items()}
+
+
+def _withdraw(session: Session, gone: Mapping[str, "PageLook"], now: datetime) -> None:
+    for article in session.scalars(select(Article).where(Article.url.in_(gone))):
+        look = gone[article.url]
+        withdraw = withhold_article if look.barrier else mark_withdrawn
+        withdraw(session, article, now, look.words)
+
+
+def _bring_back(session: Session, urls: Collection[str], now: datetime) -> set[str]:
+    """Bring back the withdrawn articles of pages that are there, and return the pages that a source withholds."""
+    withheld = set()
+    query = select(Article).where(Article.url.in_(urls), Article.withdrawn_at.is_not(None))
+    for article in session.scalars(query).all():
+        if is_withheld_by_source(session, article):
+            withheld.add(article.url)
+        else:
+            clear_withdrawn(session, article, now)
+    return set(find_withdrawn(session, withheld))
 
 
 @dataclass(frozen=True, slots=True)

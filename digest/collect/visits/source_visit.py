@@ -28,9 +28,15 @@ MAX_ITEM_AGE = timedelta(days=21)  # a page whose items are all older has no old
 MAX_FEEDS_TRIED = 3  # feeds of a page that are tried
 
 
+_MAX_HOST_LENGTH = 255
+
+
 @dataclass(frozen=True, slots=True)
 class VisitTarget:
-    """A source to visit: `url` is its address in the settings, `current_url` where it is asked for now."""
+    """A source to visit: `url` is its address in the settings, `current_url` where it is asked for now.
+
+    `tried_at` is when it was last visited as the run began: a later visit was another run's.
+    """
 
     id: int
     name: str
@@ -39,6 +45,21 @@ class VisitTarget:
     kind: str | None = None
     etag: str | None = None
     last_modified: str | None = None
+    tried_at: datetime | None = None
+
+    @property
+    def host(self) -> str:
+        """The host that is asked."""
+        return find_visit_host(self.current_url)
+
+
+def find_visit_host(url: str) -> str:
+    """Find the host of an address; an address without one counts as a host of its own."""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    return (host or url).rstrip(".")[:_MAX_HOST_LENGTH]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,31 +101,36 @@ _ROBOTS_MESSAGE = "robots.txt asks us not to read this page; use a feed of the s
 
 
 def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime) -> VisitResult:
-    if target.kind == DocumentKind.PAGE and not fetcher.may_read(target.current_url):
+    is_page = target.kind == DocumentKind.PAGE
+    if is_page and not fetcher.may_read(target.current_url):
         return VisitResult(VisitFailure(SourceHealth.REFUSING, _ROBOTS_MESSAGE))
     answer = fetcher.get(target.current_url, etag=target.etag, last_modified=target.last_modified, accept=FEED_ACCEPT)
     if answer.not_modified:
-        good = VisitSuccess(
-            None,
-            etag=answer.etag or target.etag,
-            last_modified=answer.last_modified or target.last_modified,
-            moved_to=answer.moved_to,
-            refresh_seconds=answer.max_age or 0,
-        )
-        return VisitResult(good, not_modified=True)
-    if target.kind == DocumentKind.PAGE and (barrier := explain_redirect(target.current_url, answer.url)):
+        return VisitResult(_note_success(_keep_validators(answer, target)), not_modified=True)
+    if is_page and (barrier := explain_redirect(target.current_url, answer.url)):
         return VisitResult(_withheld_failure(barrier))
     reading = _parse_response(answer, now)
-    moved_to = answer.moved_to
     if reading.kind is DocumentKind.PAGE and (feed := _discover_feed(fetcher, reading, answer.url, now)):
         answer, reading = feed
-        moved_to = answer.moved_to or answer.url
+        answer = replace(answer, moved_to=answer.moved_to or answer.url)
     if failure := _judge_document(fetcher, reading, answer.url):
         return VisitResult(failure)
     reading, note = _append_older_pages(fetcher, answer, reading, now)
-    every = max(answer.max_age or 0, reading.refresh_seconds or 0)
-    return VisitResult(
-        VisitSuccess(reading.kind, answer.etag, answer.last_modified, moved_to, every), reading, note=note
+    return VisitResult(_note_success(answer, reading), reading, note=note)
+
+
+def _keep_validators(answer: FetchResult, target: VisitTarget) -> FetchResult:
+    return replace(answer, etag=answer.etag or target.etag, last_modified=answer.last_modified or target.last_modified)
+
+
+def _note_success(answer: FetchResult, document: ParsedDocument | None = None) -> VisitSuccess:
+    refresh = document.refresh_seconds if document else None
+    return VisitSuccess(
+        kind=document.kind if document else None,
+        etag=answer.etag,
+        last_modified=answer.last_modified,
+        moved_to=answer.moved_to,
+        refresh_seconds=max(answer.max_age or 0, refresh or 0),
     )
 
 

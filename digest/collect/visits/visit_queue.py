@@ -1,111 +1,124 @@
-"""The visits that one run has yet to begin, by host: a host is claimed before any of its sources is visited."""
+"""The visits that one run has yet to begin, by host: a host is claimed before any of its sources is visited.
+
+A row a host is the lock, whatever the number of processes and machines. Within a process the fetcher asks a host one thing at a
+time. As only one run at a time holds a host, that is true of all of them together. A run says again and again that it goes on;
+what it holds lapses when it does not, and at once where its process is known dead.
+"""
 
 import secrets
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from urllib.parse import urlsplit
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from digest.collect.visits.host_claims import (
-    CLAIM_RENEWAL,
-    claim_hosts,
-    delete_lapsed_claims,
-    list_claimed_hosts,
-    release_hosts,
-    renew_claims,
-)
 from digest.collect.visits.source_visit import VisitTarget
 from digest.store.engine import Database
-from digest.store.models import Source
+from digest.store.models import HostClaim, Source
 from digest.store.process_owner import this_process_owner
+from subscribers.store.database import upsert
 
-_MAX_HOST_LENGTH = 255
-
-
-@dataclass(frozen=True, slots=True)
-class DueVisit:
-    """A source that is due; `tried_at` is when it was last visited as the run began: a later visit was another run's."""
-
-    target: VisitTarget
-    tried_at: datetime | None
-
-    @property
-    def host(self) -> str:
-        """The host that is asked."""
-        return find_visit_host(self.target.current_url)
+CLAIM_LEASE = timedelta(minutes=5)
+CLAIM_RENEWAL = timedelta(minutes=1)  # storing what one visit brought takes less than the four minutes that are left
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedVisits:
-    """What a run may visit now, and what it need not visit any more, as another run has."""
+def list_claimed_hosts(session: Session, now: datetime) -> set[str]:
+    """List the hosts that some run holds which may be going on."""
+    claims = session.scalars(select(HostClaim).where(HostClaim.lease_until > now)).all()
+    dead = _dead_owners(claims)
+    return {claim.host for claim in claims if claim.owner not in dead}
 
-    to_visit: tuple[VisitTarget, ...] = ()
-    visited_elsewhere: tuple[VisitTarget, ...] = ()
+
+def delete_lapsed_claims(session: Session, now: datetime) -> None:
+    """Delete the claims of runs that were silent for too long, or are known dead."""
+    dead = _dead_owners(session.scalars(select(HostClaim)).all())
+    # Not by host: another run may have taken one over since it was read.
+    session.execute(delete(HostClaim).where((HostClaim.lease_until <= now) | HostClaim.owner.in_(dead)))
 
 
-def find_visit_host(url: str) -> str:
-    """Find the host of an address; an address without one counts as a host of its own."""
-    try:
-        host = urlsplit(url).hostname
-    except ValueError:
-        host = None
-    return (host or url).rstrip(".")[:_MAX_HOST_LENGTH]
+def claim_hosts(session: Session, hosts: Iterable[str], run: str, now: datetime) -> set[str]:
+    """Claim hosts that nobody holds for a run; return those that nobody else claimed meanwhile."""
+    # In one order for all runs: two that want the same hosts then wait for each other at the first, never crosswise.
+    wanted = [{"host": host, "owner": run, "lease_until": now + CLAIM_LEASE} for host in sorted(hosts)]
+    if not wanted:
+        return set()
+    insert = upsert(session, HostClaim).on_conflict_do_nothing().returning(HostClaim.host)
+    return set(session.scalars(insert, wanted))
+
+
+def renew_claims(session: Session, run: str, now: datetime) -> None:
+    """Say that a run goes on with all the hosts that it holds."""
+    session.execute(update(HostClaim).where(HostClaim.owner == run).values(lease_until=now + CLAIM_LEASE))
+
+
+def release_hosts(session: Session, hosts: Collection[str], run: str) -> None:
+    """Give hosts back that a run has done with."""
+    session.execute(delete(HostClaim).where(HostClaim.owner == run, HostClaim.host.in_(hosts)))
+
+
+def _dead_owners(claims: Iterable[HostClaim]) -> set[str]:
+    knows_dead = this_process_owner().knows_dead
+    return {owner for owner in {claim.owner for claim in claims} if knows_dead(owner)}
+
+
+def _find_unvisited(session: Session, targets: list[VisitTarget]) -> list[VisitTarget]:
+    """Return the sources that no other run has visited since this run began."""
+    query = select(Source.id, Source.tried_at).where(Source.id.in_([target.id for target in targets]))
+    tried_at = dict(iter(session.execute(query)))
+    return [target for target in targets if tried_at.get(target.id) == target.tried_at]
 
 
 class VisitQueue:
     """The visits of one run. It lives as long as the run; one thread uses it."""
 
-    def __init__(self, database: Database, visits: Iterable[DueVisit]) -> None:
+    def __init__(self, database: Database, targets: Iterable[VisitTarget]) -> None:
         self._database = database
         self._run = f"{this_process_owner()}/{secrets.token_hex(2)}"
-        self._waiting: dict[str, list[DueVisit]] = {}
-        for visit in visits:
-            self._waiting.setdefault(visit.host, []).append(visit)
+        self._waiting: defaultdict[str, list[VisitTarget]] = defaultdict(list)
+        for target in targets:
+            self._waiting[target.host].append(target)
         self._begun: Counter[str] = Counter()  # visits that were handed out and have not ended, by host
         self._finished: set[str] = set()  # hosts that are claimed still and not needed
         self._renewed_at = datetime.now(UTC)
 
     def list_waiting(self) -> list[VisitTarget]:
         """List what was not handed out."""
-        return [visit.target for visits in self._waiting.values() for visit in visits]
+        return [target for targets in self._waiting.values() for target in targets]
 
     def has_free_visits(self) -> bool:
         """Return whether something waits at a host that no run holds."""
         with self._database.read() as session:
             return bool(self._waiting.keys() - list_claimed_hosts(session, datetime.now(UTC)))
 
-    def claim_visits(self, room: int) -> ClaimedVisits:
-        """Claim hosts until as many visits as `room` are due there, or no host is free."""
+    def claim_visits(self, room: int) -> tuple[list[VisitTarget], list[VisitTarget]]:
+        """Claim hosts until as many visits as `room` are due there, or no host is free.
+
+        Returns:
+            What the run may visit now, and what it need not visit any more, as another run has.
+        """
         if room <= 0 or not self._waiting:
-            return ClaimedVisits()
+            return [], []
         now = datetime.now(UTC)
         with self._database.write() as session:
             release_hosts(session, self._finished, self._run)
             delete_lapsed_claims(session, now)
-            wanted = self._choose_hosts(list_claimed_hosts(session, now), room)
-            claimed = claim_hosts(session, wanted, self._run, now)
-            visits = [visit for host in wanted if host in claimed for visit in self._waiting[host]]
-            query = select(Source.id, Source.tried_at).where(Source.id.in_([visit.target.id for visit in visits]))
-            tried_at = dict(iter(session.execute(query)))
-        unvisited = [visit for visit in visits if tried_at.get(visit.target.id) == visit.tried_at]
-        self._begun.update(visit.host for visit in unvisited)
+            claimed = claim_hosts(session, self._choose_hosts(list_claimed_hosts(session, now), room), self._run, now)
+            targets = self._take_waiting(claimed)
+            unvisited = _find_unvisited(session, targets)
+        self._begun.update(target.host for target in unvisited)
         self._finished = {host for host in claimed if not self._begun[host]}
-        for host in claimed:
-            del self._waiting[host]
-        elsewhere = tuple(visit.target for visit in visits if visit not in unvisited)
-        return ClaimedVisits(tuple(visit.target for visit in unvisited), elsewhere)
+        return unvisited, [target for target in targets if target not in unvisited]
 
-    def end_visit(self, target: VisitTarget) -> None:
-        """Note that a visit has ended and is stored."""
-        host = find_visit_host(target.current_url)
-        self._begun[host] -= 1
-        if not self._begun[host]:
-            self._finished.add(host)
+    def end_visit(self, target: VisitTarget | None) -> None:
+        """Note that a visit has ended and is stored; None is that of a file."""
+        if target is None:
+            return
+        self._begun[target.host] -= 1
+        if not self._begun[target.host]:
+            self._finished.add(target.host)
 
     def renew(self) -> None:
         """Keep what is claimed, when it is time to say so."""
@@ -123,12 +136,14 @@ class VisitQueue:
             with suppress(SQLAlchemyError), self._database.write() as session:
                 release_hosts(session, held, self._run)
 
+    def _take_waiting(self, claimed: set[str]) -> list[VisitTarget]:
+        hosts = [host for host in self._waiting if host in claimed]
+        return [target for host in hosts for target in self._waiting.pop(host)]
+
     def _choose_hosts(self, claimed: set[str], room: int) -> list[str]:
         hosts, visits = [], 0
-        for host, waiting in self._waiting.items():
-            if visits >= room:
-                break
-            if host not in claimed:
+        for host in (host for host in self._waiting if host not in claimed):
+            if visits < room:
                 hosts.append(host)
-                visits += len(waiting)
+                visits += len(self._waiting[host])
         return hosts

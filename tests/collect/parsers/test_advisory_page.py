@@ -2,7 +2,7 @@
 
 import pytest
 
-from digest.collect.parsers.advisory_page import read_supersession
+from digest.collect.parsers.page import read_supersession
 from digest.collect.sandbox.client import ArticlePageState, read_article_page_in_child
 
 

@@ -150,16 +150,17 @@ def _prune_excess(root: etree._Element, item_pattern: str) -> bool:
     names = _LONG_NAMES(root)
     for element in names:
         _shorten_name(element)
-    surplus = [(element, name) for element in _MANY_ATTRIBUTES(root) for name in element.attrib.keys()[_MAX_SIMILAR:]]
-    for element, name in surplus:
-        del element.attrib[name]
+    crowded = _MANY_ATTRIBUTES(root)
+    for element in crowded:
+        for name in element.attrib.keys()[_MAX_SIMILAR:]:
+            del element.attrib[name]
     is_item = re.compile(rf"(?:.*\}})?(?:{item_pattern})", re.IGNORECASE | re.DOTALL).fullmatch
     extra = [
         child for parent in _MANY_CHILDREN(root) for child in _surplus_children(parent) if not is_item(str(child.tag))
     ]
     for child in extra:
         child.getparent().remove(child)
-    return bool(names or surplus or extra)
+    return bool(names or crowded or extra)
 
 
 def _shorten_name(element: etree._Element) -> None:
