@@ -227,25 +227,28 @@ def plan_fold(session: Session, keys: KeyRing, table: SealedTable, rows: Sequenc
     ids = {row.id for row in never_sealed}
     batches = disclosure_log.load_batches(session, list(by_batch))
     for number, leaving in by_batch.items():
-        intact = all(is_intact(keys, table, row) for row in leaving)
-        if intact and (draft := _describe_fold(session, table, batches.get(number), leaving)) is not None:
+        draft = _describe_fold(session, keys, table, batches.get(number), leaving)
+        if draft is not None:
             drafts.append(draft)
             ids |= {row.id for row in leaving}
     return FoldPlan(frozenset(ids), tuple(drafts))
 
 
 def _describe_fold(
-    session: Session, table: SealedTable, batch: disclosure_log.SealedBatch | None, leaving: Sequence[StoredRow]
+    session: Session,
+    keys: KeyRing,
+    table: SealedTable,
+    batch: disclosure_log.SealedBatch | None,
+    leaving: Sequence[StoredRow],
 ) -> EntryDraft | None:
     """Return what the log says when rows leave a batch; None where the batch isn't what was sealed."""
-    if batch is None:
+    if batch is None or not all(is_intact(keys, table, row) for row in leaving):
         return None
-    columns = table_of(table.model).c
-    stored = session.execute(select(columns.id, columns.commitment).where(columns.sealed_in == batch.number)).all()
-    if len(stored) != batch.rows or compute_root(row.commitment or "" for row in stored) != batch.root:
+    stored = _load_commitments(session, table, batch.number)
+    if len(stored) != batch.rows or compute_root(stored.values()) != batch.root:
         return None
     gone = {row.id for row in leaving}
-    left = [row.commitment for row in stored if row.id not in gone]
+    left = [commitment for number, commitment in stored.items() if number not in gone]
     return EntryDraft(
         EntryKind.FOLDED,
         table.name,
@@ -256,6 +259,13 @@ def _describe_fold(
         erased=sum(row.salt is None for row in leaving),
         root=compute_root(left),
     )
+
+
+def _load_commitments(session: Session, table: SealedTable, batch: int) -> dict[Any, str]:
+    """Return the commitments of a batch by row; those that are missing as empty texts."""
+    columns = table_of(table.model).c
+    stored = session.execute(select(columns.id, columns.commitment).where(columns.sealed_in == batch))
+    return {row.id: row.commitment or "" for row in stored}
 
 
 def _describe_unsealed(table: SealedTable, leaving: Sequence[StoredRow]) -> list[EntryDraft]:

@@ -47,10 +47,8 @@ def my_data(token: str) -> ResponseReturnValue:
 @reader_pages.post("/my-data/<token>/record")
 def show_my_record(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person as a page to print. A button asks for it: the address stands there in full."""
-    record = readable_record.make_record_readable(
-        _record_for_token(token, page_context.language), page_context.language
-    )
-    page = render_template("web/record.html", record=record)
+    record = _record_for_token(token, page_context.language)
+    page = render_template("web/record.html", **readable_record.record_page_values(record, page_context.language))
     response = private_response(page)
     response.headers["Content-Security-Policy"] = _style_only_policy(page)
     return response

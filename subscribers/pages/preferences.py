@@ -134,6 +134,17 @@ def read_preferences_form(
     The form names the sections that are wanted, and what is kept are those that are not: a section that the
     publication starts later comes to everybody, until they say no to it.
     """
+    try:
+        preferences = Preferences.from_json(_read_choices(form, site, today))
+    except PreferencesError as exc:
+        at = str(exc).partition(":")[0]
+    else:
+        at = _find_unoffered(preferences, site, today)
+    return FormProblem(language.translate_text(PREFERENCE_TEXTS[at]["problem"]), at) if at else preferences
+
+
+def _read_choices(form: MultiDict[str, str], site: SiteDetails, today: date) -> dict[str, Any]:
+    """Return what the form says, as `Preferences.from_json` takes it."""
     wanted = form.getlist("section")
     values: dict[str, Any] = {name: text for name in _TYPED_FIELDS if (text := form.get(name, "").strip())}
     values |= {name: form.get(name) == "yes" for name in CHECKBOXES}
@@ -144,13 +155,7 @@ def read_preferences_form(
         values.pop("zone", None)
     if values.get("frequency") == "fortnightly":
         values["start"] = today
-    try:
-        preferences = Preferences.from_json(values)
-    except PreferencesError as exc:
-        at = str(exc).partition(":")[0]
-    else:
-        at = _find_unoffered(preferences, site, today)
-    return FormProblem(language.translate_text(PREFERENCE_TEXTS[at]["problem"]), at) if at else preferences
+    return values
 
 
 def _find_unoffered(preferences: Preferences, site: SiteDetails, today: date) -> str:
@@ -219,9 +224,8 @@ def _preferences_page(
         mine = token if my_data.may_request_data(person) else ""
         return render_page("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine)
     today, language = page_context.today(), page_context.language
-    zones = zones_by_region(language)
+    leave_token = link_tokens.make_link_token(page_context.keys, person.number, "leave", link.generation)
     chosen = Preferences.from_stored(person.choices)
-    zone = chosen.zone or page_context.site.zone.key
     return render_page(
         "web/preferences.html",
         400 if problem else 200,
@@ -231,17 +235,12 @@ def _preferences_page(
         often=FREQUENCY_LABELS,
         checkboxes=CHECKBOXES,
         hours=[(hour, language.clock_hour(time(hour))) for hour in range(24)],
-        zone=zone,
-        zone_offered=any((zone == name for places in zones.values() for name, _ in places)),
-        zones=zones,
+        zone=chosen.zone or page_context.site.zone.key,
+        zones=zones_by_region(language),
         tomorrow=today + timedelta(days=1),
         latest=today + MAX_PAUSE,
-        leave_url=url_for(
-            "readers.ask_to_leave",
-            token=link_tokens.make_link_token(page_context.keys, person.number, "leave", link.generation),
-        ),
+        leave_url=url_for("readers.ask_to_leave", token=leave_token),
         token=token,
         saved=saved,
-        problem=problem.words if problem else "",
-        problem_at=problem.at if problem else "",
+        problem=problem,
     )

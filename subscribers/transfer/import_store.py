@@ -198,23 +198,27 @@ def _check_strangers(session: Session, step: ImportStep) -> None:
         OvertakenError: somebody did.
     """
     unknown = [requested for requested in step.suppressions if not requested.of_person]
-    strangers = [
-        *((hashes, "") for hashes in step.newcomers),
-        *((requested.hashes, requested.reason) for requested in unknown),
-    ]
-    if not strangers:
-        return
+    strangers: list[tuple[AddressHashes, str]] = [(hashes, "") for hashes in step.newcomers]
+    strangers += [(requested.hashes, requested.reason) for requested in unknown]
+    lookups = [lookup for hashes, _ in strangers for lookup in hashes.older_lookups]
+    lookups += [requested.hashes.lookup for requested in unknown]
+    if strangers and (_is_suppressed_since(session, strangers) or _is_there(session, lookups)):
+        raise OvertakenError
+
+
+def _is_suppressed_since(session: Session, strangers: Sequence[tuple[AddressHashes, str]]) -> bool:
+    """Say whether an address is suppressed by now. A suppression that the row itself would make graver does not stand in its way."""
     suppressed = find_suppression_reasons(session, [hashes for hashes, _ in strangers])
-    # A suppression that the row itself would make graver does not stand in its way.
-    if any(
+    return any(
         hashes.lookup in suppressed and not suppression.is_graver(reason, suppressed[hashes.lookup])
         for hashes, reason in strangers
-    ):
-        raise OvertakenError
-    lookups = [old for hashes in step.newcomers for old in hashes.older_lookups]
-    lookups += [old for requested in unknown for old in (requested.hashes.lookup, *requested.hashes.older_lookups)]
-    if lookups and session.scalar(select(Person.number).where(matches_any(session, Person.lookup, lookups)).limit(1)):
-        raise OvertakenError
+    )
+
+
+def _is_there(session: Session, lookups: Sequence[str]) -> bool:
+    return bool(lookups) and (
+        session.scalar(select(Person.number).where(matches_any(session, Person.lookup, lookups)).limit(1)) is not None
+    )
 
 
 def _lock_changed_people(session: Session, step: ImportStep) -> None:
