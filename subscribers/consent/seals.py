@@ -119,7 +119,8 @@ def append_seal(session: Session, survey: LedgerSurvey, now: datetime, *, log_he
     Raises:
         sqlalchemy.exc.IntegrityError: another process sealed in this very moment.
     """
-    last = session.scalar(select(Seal).order_by(Seal.id.desc()).limit(1))
+    query = select(Seal).order_by(Seal.id.desc()).limit(1)
+    last = session.scalar(query)
     at = ledger.truncate_to_millisecond(now)
     previous = last.hash if last else ""
     disclosures = LogHead(*disclosure_log.read_log_head(session))
@@ -203,7 +204,8 @@ def prove_ledger(
         tally.add(chunk)
         _add_chunk(in_order, chunk)
     suppressions, covered = _survey_suppressions(session, [row for _, row in points])
-    surveys = [root.survey(covered.get(row)) for root, (_, row) in zip(roots, points, strict=True)]
+    pairs = zip(roots, points, strict=True)
+    surveys = [root.survey(covered.get(row)) for root, (_, row) in pairs]
     heads = _disclosure_heads(seals)
     proven = prove_disclosures(session, keys, tables, sealed_heads=heads, erased=tally.erased, night=night)
     return LedgerProof(

@@ -115,7 +115,7 @@ def save_preferences(token: str) -> ResponseReturnValue:
         person = session.get(Person, link.number, with_for_update=True)
         if person is not None and is_subscribed(person) and not is_outdated(link, person):
             preferences = _keep_start_week(preferences, Preferences.from_stored(person.choices))
-            save_choices(session, link.number, preferences, page_context.queue, now=page_context.clock())
+            save_choices(session, link.number, preferences, page_context.queue, now=page_context.now)
     saved = describe_preferences(preferences, page_context.site.sections, page_context.language)
     return _preferences_page(person, link, token, saved=saved)
 
@@ -176,7 +176,7 @@ def mail_my_data(token: str) -> ResponseReturnValue:
     with page_context.database.write() as session:
         if is_outdated(link, session.get(Person, link.number)):
             return outdated_link_page(link)
-        my_data.request_data_link(session, link.number, page_context.queue, now=page_context.clock())
+        my_data.request_data_link(session, link.number, page_context.queue, now=page_context.now)
     return render_page("web/data_asked.html", hours=my_data.DATA_LINK_LIFETIME // timedelta(hours=1))
 
 
@@ -184,7 +184,7 @@ def mail_my_data(token: str) -> ResponseReturnValue:
 def ask_to_restore(token: str) -> ResponseReturnValue:
     """Show the choices as they are and as they were, with the one button. Nothing is changed before it is pressed."""
     with page_context.database.read() as session:
-        return _restoration_page(choice_changes.look_up_restoration(session, token, now=page_context.clock()), token)
+        return _restoration_page(choice_changes.look_up_restoration(session, token, now=page_context.now), token)
 
 
 @reader_pages.post("/restore/<token>")
@@ -192,9 +192,9 @@ def restore_now(token: str) -> ResponseReturnValue:
     """Put back the choices that stood before the changes which a mail named, and renew the links if asked. Twice is once."""
     new_token = ""
     with page_context.database.write() as session:
-        link = choice_changes.restore_choices(session, token, now=page_context.clock())
+        link = choice_changes.restore_choices(session, token, now=page_context.now)
         if link.changed and link.person is not None and request.form.get("renew") == "yes":
-            generation = renew_links(session, link.person, now=page_context.clock())
+            generation = renew_links(session, link.person, now=page_context.now)
             new_token = link_tokens.make_link_token(page_context.keys, link.person, "preferences", generation)
     return _restoration_page(link, token, new_token=new_token)
 

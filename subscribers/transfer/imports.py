@@ -232,7 +232,8 @@ def drop_import_salts(session: Session, *, before: datetime) -> int:
         Of how many imports.
     """
     old = (ImportBatch.done_at < before) & ImportBatch.salt.is_not(None)
-    dropped = session.scalars(update(ImportBatch).where(old).values(salt=None).returning(ImportBatch.id))
+    change = update(ImportBatch).where(old).values(salt=None).returning(ImportBatch.id)
+    dropped = session.scalars(change)
     return len(list(dropped))
 
 
