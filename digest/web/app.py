@@ -44,13 +44,11 @@ from digest.web.context import SCRIPT_FILES, STYLE_SHEET_FILES, PublicFiles, Web
 from digest.web.desk.approval.approval_pages import approval_pages
 from digest.web.desk.calendar.calendar_pages import calendar_pages
 from digest.web.desk.editing.correction_pages import correction_pages
-from digest.web.desk.editing.editing_pages import editing_pages
+from digest.web.desk.editing.editing_pages import editing_pages, live_pages
 from digest.web.desk.editing.history_pages import history_pages
-from digest.web.desk.editing.live_pages import live_pages
 from digest.web.desk.editing.pages import desk_pages
-from digest.web.desk.editing.story_pages import story_pages
-from digest.web.desk.edition.gallery_pages import gallery_pages
-from digest.web.desk.edition.preview_pages import preview_pages
+from digest.web.desk.editing.writing_pages import story_pages
+from digest.web.desk.edition.preview_pages import gallery_pages, preview_pages
 from digest.web.desk.sending.sending_pages import sending_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages

@@ -31,7 +31,7 @@ from subscribers.errors import RefusalError
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Person, table_of
 
-SEARCH = Act("addresses searched", Role.ADMIN, Concern.ADDRESSES, "searched subscriber addresses")
+SEARCH = Act("addresses searched", Role.ADMIN, Concern.ADDRESSES)
 MAX_FOUND = 100  # people: beyond that a longer part is asked for
 MAX_RUNNING = 2  # searches at a time
 RESULT_LIFETIME = timedelta(minutes=15)

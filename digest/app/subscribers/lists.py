@@ -30,10 +30,10 @@ from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes, write_outcomes
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
-IMPORT = Act("list imported", Role.ADMIN, Concern.ADDRESSES, "imported a list")
-ABANDON = Act("import abandoned", Role.ADMIN, Concern.ADDRESSES, "abandoned an import")
-EXPORT = Act("list exported", Role.ADMIN, Concern.ADDRESSES, "exported the subscriber list")
-ASK = Act("people re-asked", Role.ADMIN, Concern.ADDRESSES, "asked unverified subscribers for permission")
+IMPORT = Act("list imported", Role.ADMIN, Concern.ADDRESSES)
+ABANDON = Act("import abandoned", Role.ADMIN, Concern.ADDRESSES)
+EXPORT = Act("list exported", Role.ADMIN, Concern.ADDRESSES)
+ASK = Act("people re-asked", Role.ADMIN, Concern.ADDRESSES)
 PULL = Act("suppressions pulled", Role.ADMIN, Concern.NONE)
 
 MAX_SHOWN_IMPORTS = 20

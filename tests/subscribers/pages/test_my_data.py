@@ -24,6 +24,7 @@ from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, Person, PersonState
 from subscribers.store.signup_models import OneTimeToken, PendingAddressChange
+from tests.row_keys import change_rows
 from tests.web.conftest import sample_evidence
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
@@ -352,7 +353,7 @@ def leave(world: Any) -> None:
 
 def ask_again(world: Any) -> None:
     with world.database.write() as session:
-        session.execute(update(OneTimeToken).where(OneTimeToken.purpose == "change address").values(ended_at=NOW))
+        change_rows(session, OneTimeToken, OneTimeToken.purpose == "change address", ended_at=NOW)
 
 
 @pytest.mark.parametrize(

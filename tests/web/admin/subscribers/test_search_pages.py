@@ -92,7 +92,7 @@ def test_a_part_finds_numbers_and_a_click_shows_addresses_that_their_owners_know
         ("subscriber address shown", f"person {night}"),
     ]
     assert "hospital" not in repr([row.detail for row in audit]).lower()
-    assert f'looked at the address of <a href="/admin/readers/{night}' in re.sub(
+    assert f'viewed <a href="/admin/readers/{night}' in re.sub(
         r"</b> ", "", admin.get(f"/admin/audit?what=addresses&about=reader+{night}").text
     ).replace("<b>", "")
 
