@@ -93,7 +93,8 @@ def begin_counts(database: PeopleDatabase, keys: KeyRing, table: SealedTable, no
             return
         told = disclosure_log.count_folded(session, table.name)
         query = text(table.totals)
-        before = {s: int(count) - told.get(s, 0) for s, count in session.execute(query)}
+        rows = session.execute(query)
+        before = {s: int(count) - told.get(s, 0) for s, count in rows}
         drafts = [
             EntryDraft(EntryKind.BEGUN, table.name, subject, folded=count)
             for subject, count in sorted(({"": 0} | before).items())

@@ -52,7 +52,8 @@ def record_disclosures(
 def list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
     """List where the address of person `number` has been, the latest first; whole-list exports are among them."""
     mine = select(Disclosure).where(Disclosure.person == number)
-    listed = [AddressDisclosure(d.at, d.to_whom, d.why, d.reference) for d in session.scalars(mine)]
+    rows = session.scalars(mine)
+    listed = [AddressDisclosure(d.at, d.to_whom, d.why, d.reference) for d in rows]
     totals = select(DisclosureTotal).where(DisclosureTotal.person == number)
     listed += [AddressDisclosure(t.last_at, t.to_whom, t.why, times=t.times) for t in session.scalars(totals)]
     listed += [AddressDisclosure(e.at, e.to_whom, e.why, e.reference) for e in _find_exports(session, number)]

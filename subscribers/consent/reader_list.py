@@ -171,4 +171,5 @@ def list_origins(session: Session) -> list[str]:
 def list_recent_imports(session: Session) -> list[ImportOrigin]:
     """Return the last imports, the newest first."""
     query = select(ImportBatch).order_by(ImportBatch.id.desc()).limit(MAX_IMPORTS)
-    return [ImportOrigin(row.id, row.origin, row.started_at) for row in session.scalars(query)]
+    rows = session.scalars(query)
+    return [ImportOrigin(row.id, row.origin, row.started_at) for row in rows]

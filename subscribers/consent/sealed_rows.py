@@ -202,7 +202,8 @@ def release_rows(session: Session, table: SealedTable, person: int) -> int:
     columns = table_of(table.model).c
     own = select(columns.id, columns.commitment, columns.salt).where(columns.person == person).order_by(columns.id)
     query = own.with_for_update()
-    sealed = [row.id for row in session.execute(query) if row.commitment and row.salt is not None]
+    rows = session.execute(query)
+    sealed = [row.id for row in rows if row.commitment and row.salt is not None]
     change = update(table_of(table.model)).where(columns.person == person).values(salt=None)
     session.connection().execute(change)
     return len(sealed)

@@ -68,7 +68,8 @@ def list_offered_zones() -> frozenset[str]:
     The database knows some 180 older names beside them, such as Europe/Kiev for Europe/Kyiv. Who chose one keeps it.
     """
     table = resources.files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
-    names = {line.split("\t")[2] for line in table.splitlines() if line and not line.startswith("#")}
+    lines = table.splitlines()
+    names = {line.split("\t")[2] for line in lines if line and not line.startswith("#")}
     return frozenset({*names, "UTC"}) & known_zones()
 
 

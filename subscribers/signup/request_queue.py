@@ -236,7 +236,8 @@ def judge_request(session: Session, prepared: PreparedRequest, signup_limits: Si
 def _list_waiting_groups(session: Session) -> list[WaitingGroup]:
     tags = (SignupRequest.wide_tag, SignupRequest.middle_tag, SignupRequest.network_tag)
     query = select(*tags, func.count(), func.min(SignupRequest.id), func.max(SignupRequest.id)).group_by(*tags)
-    return [WaitingGroup(NetworkTags(*row[:3]), *row[3:]) for row in session.execute(query)]
+    rows = session.execute(query)
+    return [WaitingGroup(NetworkTags(*row[:3]), *row[3:]) for row in rows]
 
 
 def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> SubmissionOutcome:

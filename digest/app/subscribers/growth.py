@@ -230,4 +230,5 @@ def _list_most_read(session: Session, now: datetime) -> tuple[ReadArticle, ...]:
         .order_by(func.max(Article.views).desc(), Article.url)
         .limit(SHOWN_ARTICLES)
     )
-    return tuple(ReadArticle(title, url, views or 0) for title, url, views in session.execute(query))
+    rows = session.execute(query)
+    return tuple(ReadArticle(title, url, views or 0) for title, url, views in rows)

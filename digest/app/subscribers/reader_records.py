@@ -289,7 +289,8 @@ def _find_shown_addresses(
         Disclosure.to_whom == STAFF_RECIPIENT,
     )
     query = looks.order_by(Disclosure.at, Disclosure.id)
-    latest = {row.person: (row.at, row.why) for row in session.execute(query)}
+    rows = session.execute(query)
+    latest = {row.person: (row.at, row.why) for row in rows}
     shown = {}
     for person in session.scalars(select(Person).where(Person.number.in_(latest))):
         address = people.decrypt_person_address(keys, person)
