@@ -26,7 +26,8 @@ log = structlog.get_logger("consent")
 
 def has_unsalted_addresses(session: Session) -> bool:
     """Say whether an address is there without a salt; an index answers, and after the upgrade it is empty."""
-    return session.scalar(select(Person.number).where(text(UNSALTED_ADDRESS)).limit(1)) is not None
+    query = select(Person.number).where(text(UNSALTED_ADDRESS)).limit(1)
+    return session.scalar(query) is not None
 
 
 def bind_addresses(
@@ -37,7 +38,8 @@ def bind_addresses(
     An address that does not open is left out and named in the log. `progress` is called with (people bound, people to bind).
     """
     with database.read() as session:
-        total = session.scalar(select(func.count()).select_from(Person).where(text(UNSALTED_ADDRESS))) or 0
+        query = select(func.count()).select_from(Person).where(text(UNSALTED_ADDRESS))
+        total = session.scalar(query) or 0
     bound = after = 0
     while True:
         with database.read() as session:
@@ -95,7 +97,8 @@ def _write_bound_links(session: Session, links: Sequence[ledger.NewLink]) -> int
     """Write the links of those to whom nothing has happened meanwhile; the others come by again at the next start."""
     numbers = [link.event["person"] for link in links]
     lock = select(Person.number, Person.chain_head).where(Person.number.in_(numbers), text(UNSALTED_ADDRESS))
-    heads = {row.number: row.chain_head for row in session.execute(lock.order_by(Person.number).with_for_update())}
+    query = lock.order_by(Person.number).with_for_update()
+    heads = {row.number: row.chain_head for row in session.execute(query)}
     fresh = [link for link in links if heads.get(link.event["person"]) == link.event["previous"]]
     ledger.write_links(session, [link.event for link in fresh], changed_people=[link.person for link in fresh])
     return len(fresh)

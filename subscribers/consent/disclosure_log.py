@@ -176,7 +176,8 @@ _SELECT_BATCHES = text(
 def has_begun(session: Session, source: str) -> bool:
     """Return whether the log says what there was in a table's totals when sealing began."""
     begun = DisclosureLogEntry.kind == EntryKind.BEGUN, DisclosureLogEntry.source == source
-    return session.scalar(select(DisclosureLogEntry.id).where(*begun).limit(1)) is not None
+    query = select(DisclosureLogEntry.id).where(*begun).limit(1)
+    return session.scalar(query) is not None
 
 
 def closed_subjects(session: Session, source: str) -> set[str]:

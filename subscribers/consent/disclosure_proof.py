@@ -130,7 +130,8 @@ def _find_count_faults(session: Session, table: SealedTable) -> list[str]:
     if not table.totals or not disclosure_log.has_begun(session, table.name):
         return []
     folded = Counter(disclosure_log.count_folded(session, table.name))
-    totals = Counter({subject: int(count) for subject, count in session.execute(text(table.totals))})
+    query = text(table.totals)
+    totals = Counter({subject: int(count) for subject, count in session.execute(query)})
     return [
         f"{subject.replace(':', ' ') or f'other {table.noun}'}: {folded[subject]:,} became totals, "
         f"and the totals count {totals[subject]:,}"

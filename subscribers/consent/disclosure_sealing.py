@@ -48,7 +48,8 @@ def _hash_exports(database: PeopleDatabase, now: datetime) -> None:
     """Note of each export that is over whose addresses it holds."""
     over = ListExport.done_at.is_not(None) | (ListExport.at < now - _UNFINISHED_EXPORT_AGE)
     with database.read() as session:
-        ids = session.scalars(select(ListExport.id).where(ListExport.parts_hash.is_(None), over)).all()
+        query = select(ListExport.id).where(ListExport.parts_hash.is_(None), over)
+        ids = session.scalars(query).all()
     for number in ids:
         with database.read() as session:
             parts_hash = hash_export_parts(session, number)
@@ -91,7 +92,9 @@ def begin_counts(database: PeopleDatabase, keys: KeyRing, table: SealedTable, no
         if disclosure_log.has_begun(session, table.name):
             return
         told = disclosure_log.count_folded(session, table.name)
-        before = {s: int(count) - told.get(s, 0) for s, count in session.execute(text(table.totals))}
+        query = text(table.totals)
+        rows = session.execute(query)
+        before = {s: int(count) - told.get(s, 0) for s, count in rows}
         drafts = [
             EntryDraft(EntryKind.BEGUN, table.name, subject, folded=count)
             for subject, count in sorted(({"": 0} | before).items())

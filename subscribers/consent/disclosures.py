@@ -52,7 +52,8 @@ def record_disclosures(
 def list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
     """List where the address of person `number` has been, the latest first; whole-list exports are among them."""
     mine = select(Disclosure).where(Disclosure.person == number)
-    listed = [AddressDisclosure(d.at, d.to_whom, d.why, d.reference) for d in session.scalars(mine)]
+    rows = session.scalars(mine)
+    listed = [AddressDisclosure(d.at, d.to_whom, d.why, d.reference) for d in rows]
     totals = select(DisclosureTotal).where(DisclosureTotal.person == number)
     listed += [AddressDisclosure(t.last_at, t.to_whom, t.why, times=t.times) for t in session.scalars(totals)]
     listed += [AddressDisclosure(e.at, e.to_whom, e.why, e.reference) for e in _find_exports(session, number)]
@@ -76,13 +77,15 @@ def aggregate_disclosures(session: Session, keys: KeyRing, now: datetime) -> int
     What an erased person's were stays counted without the person.
     """
     old = select(Disclosure.id, Disclosure.person).where(Disclosure.at < now - DISCLOSURE_RETENTION)
-    page = session.execute(old.order_by(Disclosure.at).limit(sealed_rows.BATCH_SIZE)).all()
+    query = old.order_by(Disclosure.at).limit(sealed_rows.BATCH_SIZE)
+    page = session.execute(query).all()
     # People first, as an erasure does: a total's foreign key locks them anyway.
     people = select(Person.number).where(Person.number.in_({row.person for row in page if row.person is not None}))
     session.execute(people.order_by(Person.number).with_for_update())
     stored = sealed_rows.read_rows_by_id(session, DISCLOSURES, [row.id for row in page], lock=True)
     plan = sealed_rows.plan_fold(session, keys, DISCLOSURES, stored)
-    rows = {row.id: row for row in session.scalars(select(Disclosure).where(Disclosure.id.in_(plan.ids)))}
+    statement = select(Disclosure).where(Disclosure.id.in_(plan.ids))
+    rows = {row.id: row for row in session.scalars(statement)}
     times: dict[TotalKey, list[datetime]] = {}
     for row in (rows[number] for number in sorted(plan.ids)):
         times.setdefault((row.person, row.to_whom, row.why), []).append(row.at)
@@ -119,7 +122,8 @@ def _find_nobodys_total(session: Session, to_whom: str, why: str) -> DisclosureT
     """Find a total that leads to nobody, but none of somebody who was erased: those stay as the erasure left them."""
     erased = DisclosureTotal.commitment.is_not(None) & DisclosureTotal.salt.is_(None)
     nobodys = select(DisclosureTotal).where(DisclosureTotal.person.is_(None), ~erased)
-    return session.scalars(nobodys.where(DisclosureTotal.to_whom == to_whom, DisclosureTotal.why == why)).first()
+    query = nobodys.where(DisclosureTotal.to_whom == to_whom, DisclosureTotal.why == why)
+    return session.scalars(query).first()
 
 
 def release_disclosures(session: Session, person: int) -> dict[str, int]:
@@ -128,5 +132,6 @@ def release_disclosures(session: Session, person: int) -> dict[str, int]:
     for table in (DISCLOSURES, sealed_rows.TOTALS):
         released[table.name] = sealed_rows.release_rows(session, table, person)
         columns = table_of(table.model).c
-        session.connection().execute(update(table_of(table.model)).where(columns.person == person).values(person=None))
+        change = update(table_of(table.model)).where(columns.person == person).values(person=None)
+        session.connection().execute(change)
     return released

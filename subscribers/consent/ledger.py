@@ -278,12 +278,7 @@ def _read_origin(seq: int, kind: str, stored_at: str, body: str) -> ConsentOrigi
 
 def _read_body(kind: str, stored_at: str, said: dict[str, Any]) -> ConsentOrigin | None:
     if kind in _IMPORT_KINDS and "batch" in said:
-        moment = said.get("asked_at") or said.get("agreed_at") or said.get("requested_at")
-        if kind == ConsentKind.LISTED:
-            moment = said.get("asked_at")
-        elif moment is None:
-            moment = f"{stored_at}+00:00"  # the list named no time: that of the import
-        return ConsentOrigin(_read_moment(moment), f"{said['page']} (imported)") if "page" in said else None
+        return _read_import_body(kind, stored_at, said)
     if kind == ConsentKind.CONFIRMED and said.get("method") == SILENCE_ANSWER_METHOD:
         return None
     moment, where = said.get("asked_at"), said.get("where")
@@ -292,6 +287,17 @@ def _read_body(kind: str, stored_at: str, said: dict[str, Any]) -> ConsentOrigin
     if moment is None or not isinstance(where, str):
         return None
     return ConsentOrigin(_read_moment(moment), where[:MAX_WHERE_LENGTH])
+
+
+def _read_import_body(kind: str, stored_at: str, said: dict[str, Any]) -> ConsentOrigin | None:
+    if "page" not in said:
+        return None
+    moment = said.get("asked_at")
+    if kind != ConsentKind.LISTED:
+        # Where the list named no time, it's that of the import.
+        moment = moment or said.get("agreed_at") or said.get("requested_at")
+        moment = f"{stored_at}+00:00" if moment is None else moment
+    return ConsentOrigin(_read_moment(moment), f"{said['page']} (imported)")
 
 
 def _read_moment(moment: str | None) -> datetime | None:

@@ -91,7 +91,8 @@ def _load_by_numbers(session: Session, conditions: Sequence[ColumnElement[bool]]
     top = below if below is not None else (session.scalar(select(func.max(Person.number))) or 0) + 1
     floor = max(top - NUMBER_WINDOW, 1)
     query = select(Person).where(Person.number < top, Person.number >= floor, *conditions)
-    rows = list(session.scalars(query.order_by(Person.number.desc()).limit(PAGE_SIZE + 1)))
+    statement = query.order_by(Person.number.desc()).limit(PAGE_SIZE + 1)
+    rows = list(session.scalars(statement))
     return _build_page(session, rows, floor if floor > 1 else None)
 
 
@@ -138,7 +139,8 @@ def _describe_rows(session: Session, rows: Sequence[Person]) -> tuple[ListedRead
         .group_by(ConsentEvent.person)
     )
     since = {row[0]: row[1] for row in session.execute(moved)}
-    unfinished = set(session.scalars(select(ImportBatch.id).where(ImportBatch.done_at.is_(None))))
+    query = select(ImportBatch.id).where(ImportBatch.done_at.is_(None))
+    unfinished = set(session.scalars(query))
     return tuple(
         ListedReader(
             number=row.number,
@@ -169,4 +171,5 @@ def list_origins(session: Session) -> list[str]:
 def list_recent_imports(session: Session) -> list[ImportOrigin]:
     """Return the last imports, the newest first."""
     query = select(ImportBatch).order_by(ImportBatch.id.desc()).limit(MAX_IMPORTS)
-    return [ImportOrigin(row.id, row.origin, row.started_at) for row in session.scalars(query)]
+    rows = session.scalars(query)
+    return [ImportOrigin(row.id, row.origin, row.started_at) for row in rows]

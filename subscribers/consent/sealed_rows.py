@@ -158,7 +158,8 @@ def seal_rows(
     sealed = _commit_rows(keys, table, rows)
     with database.write() as session:
         current = {row.id: row for row in read_rows_by_id(session, table, [row.id for row in rows], lock=True)}
-        fresh = [values for row, values in zip(rows, sealed, strict=True) if current.get(row.id) == row]
+        pairs = zip(rows, sealed, strict=True)
+        fresh = [values for row, values in pairs if current.get(row.id) == row]
         if fresh:
             number, _ = disclosure_log.lock_log(session)  # after the rows, as whoever folds them does
             _write_commitments(session, table, [{**values, "sealed_in": number + 1} for values in fresh])
@@ -178,9 +179,10 @@ def _commit_rows(keys: KeyRing, table: SealedTable, rows: Sequence[StoredRow]) -
     """Return for each row its id, with the salt and the commitment that it gets."""
     secret, random_bytes = keys.current("commitment").secret, secrets.token_bytes(_SALT_BYTES * len(rows))
     salts = (random_bytes[at : at + _SALT_BYTES] for at in range(0, len(random_bytes), _SALT_BYTES))
+    pairs = zip(rows, salts, strict=True)
     return [
         {"row_id": row.id, "salt": salt, "commitment": commit_row(secret, salt, table, row, settled=row.is_settled)}
-        for row, salt in zip(rows, salts, strict=True)
+        for row, salt in pairs
     ]
 
 
@@ -199,8 +201,11 @@ def release_rows(session: Session, table: SealedTable, person: int) -> int:
     """
     columns = table_of(table.model).c
     own = select(columns.id, columns.commitment, columns.salt).where(columns.person == person).order_by(columns.id)
-    sealed = [row.id for row in session.execute(own.with_for_update()) if row.commitment and row.salt is not None]
-    session.connection().execute(update(table_of(table.model)).where(columns.person == person).values(salt=None))
+    query = own.with_for_update()
+    rows = session.execute(query)
+    sealed = [row.id for row in rows if row.commitment and row.salt is not None]
+    change = update(table_of(table.model)).where(columns.person == person).values(salt=None)
+    session.connection().execute(change)
     return len(sealed)
 
 
@@ -227,25 +232,28 @@ def plan_fold(session: Session, keys: KeyRing, table: SealedTable, rows: Sequenc
     ids = {row.id for row in never_sealed}
     batches = disclosure_log.load_batches(session, list(by_batch))
     for number, leaving in by_batch.items():
-        intact = all(is_intact(keys, table, row) for row in leaving)
-        if intact and (draft := _describe_fold(session, table, batches.get(number), leaving)) is not None:
+        draft = _describe_fold(session, keys, table, batches.get(number), leaving)
+        if draft is not None:
             drafts.append(draft)
             ids |= {row.id for row in leaving}
     return FoldPlan(frozenset(ids), tuple(drafts))
 
 
 def _describe_fold(
-    session: Session, table: SealedTable, batch: disclosure_log.SealedBatch | None, leaving: Sequence[StoredRow]
+    session: Session,
+    keys: KeyRing,
+    table: SealedTable,
+    batch: disclosure_log.SealedBatch | None,
+    leaving: Sequence[StoredRow],
 ) -> EntryDraft | None:
     """Return what the log says when rows leave a batch; None where the batch isn't what was sealed."""
-    if batch is None:
+    if batch is None or not all(is_intact(keys, table, row) for row in leaving):
         return None
-    columns = table_of(table.model).c
-    stored = session.execute(select(columns.id, columns.commitment).where(columns.sealed_in == batch.number)).all()
-    if len(stored) != batch.rows or compute_root(row.commitment or "" for row in stored) != batch.root:
+    stored = _load_commitments(session, table, batch.number)
+    if len(stored) != batch.rows or compute_root(stored.values()) != batch.root:
         return None
     gone = {row.id for row in leaving}
-    left = [row.commitment for row in stored if row.id not in gone]
+    left = [commitment for number, commitment in stored.items() if number not in gone]
     return EntryDraft(
         EntryKind.FOLDED,
         table.name,
@@ -256,6 +264,14 @@ def _describe_fold(
         erased=sum(row.salt is None for row in leaving),
         root=compute_root(left),
     )
+
+
+def _load_commitments(session: Session, table: SealedTable, batch: int) -> dict[Any, str]:
+    """Return the commitments of a batch by row; those that are missing as empty texts."""
+    columns = table_of(table.model).c
+    query = select(columns.id, columns.commitment).where(columns.sealed_in == batch)
+    stored = session.execute(query)
+    return {row.id: row.commitment or "" for row in stored}
 
 
 def _describe_unsealed(table: SealedTable, leaving: Sequence[StoredRow]) -> list[EntryDraft]:

@@ -8,9 +8,10 @@ from the ledger at any later time. See docs/decisions/0012-what-a-chain-proves.m
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, text
@@ -118,7 +119,8 @@ def append_seal(session: Session, survey: LedgerSurvey, now: datetime, *, log_he
     Raises:
         sqlalchemy.exc.IntegrityError: another process sealed in this very moment.
     """
-    last = session.scalar(select(Seal).order_by(Seal.id.desc()).limit(1))
+    query = select(Seal).order_by(Seal.id.desc()).limit(1)
+    last = session.scalar(query)
     at = ledger.truncate_to_millisecond(now)
     previous = last.hash if last else ""
     disclosures = LogHead(*disclosure_log.read_log_head(session))
@@ -189,50 +191,62 @@ def prove_ledger(
         night: the moment of a nightly check, which opens a seventh of the older rows about disclosures; all of them where it's None.
         progress: called with (people looked at, people).
     """
-    people = links = 0
-    wording_hashes, erased = set[str](), Counter[str]()
-    broken: chain_verification.BrokenLink | None = None
-    address_fault_count, address_faults = 0, list[chain_verification.AddressFault]()
+    tally = _ChainTally(keys)
     walk = chain_verification.walk_chains(session, progress)
     first = next(walk, None)  # the snapshot begins with it
-    seals = [
-        _StoredSeal(*row)
-        for row in chain_verification.read_raw_rows(session, "seal", _SEAL_COLUMNS, "true ORDER BY id", {})
-    ]
+    seals = _read_seals(session)
     points = [(_as_number(seal.through), seal.suppressions_through) for seal in seals]
-    points += [] if through is None else [(through.link, through.suppression)]
+    if through is not None:
+        points.append((through.link, through.suppression))
     roots = [_RootHash(link) for link, _ in points]
     in_order = sorted(roots, key=lambda root: root.through)
-    while first is not None:
-        people += len(first.owners)
-        links += len(first.links)
-        wording_hashes |= chain_verification.list_wording_hashes(first)
-        erased.update(chain_verification.count_erased_rows(first))
-        broken = broken or chain_verification.find_broken_link(first)
-        faults = chain_verification.find_address_faults(keys, first)
-        address_fault_count += len(faults)
-        address_faults += faults[: MAX_ADDRESS_FAULTS - len(address_faults)]
-        _add_chunk(in_order, first)
-        first = next(walk, None)
-    suppressions, covered = _survey_suppressions(session, {row for _, row in points if row is not None})
-    surveys = [root.survey(covered.get(row)) for root, (_, row) in zip(roots, points, strict=True)]
-    heads = {head.through: head.hash for seal in seals if (head := seal.disclosure_head) is not None}
-    proven = prove_disclosures(session, keys, tables, sealed_heads=heads, erased=erased, night=night)
+    for chunk in chain([first] if first else [], walk):
+        tally.add(chunk)
+        _add_chunk(in_order, chunk)
+    suppressions, covered = _survey_suppressions(session, [row for _, row in points])
+    pairs = zip(roots, points, strict=True)
+    surveys = [root.survey(covered.get(row)) for root, (_, row) in pairs]
+    heads = _disclosure_heads(seals)
+    proven = prove_disclosures(session, keys, tables, sealed_heads=heads, erased=tally.erased, night=night)
     return LedgerProof(
-        people=people,
-        links=links,
+        people=tally.people,
+        links=tally.links,
         seals=len(seals),
         suppressions=suppressions,
-        broken=broken or chain_verification.find_stray_rows(session, people, links),
-        address_fault_count=address_fault_count,
-        address_faults=tuple(address_faults),
+        broken=tally.broken or chain_verification.find_stray_rows(session, tally.people, tally.links),
+        address_fault_count=tally.address_fault_count,
+        address_faults=tuple(tally.address_faults),
         fault=_find_seal_fault(seals, surveys)
         or _find_missing_seal(seals, kept_hashes)
-        or wordings.find_register_fault(session, wording_hashes),
+        or wordings.find_register_fault(session, tally.wording_hashes),
         survey=None if through is None else surveys[-1],
         disclosures=proven.rows,
         disclosure_faults=proven.faults,
     )
+
+
+@dataclass(slots=True)
+class _ChainTally:
+    """What a walk over all chains counts and finds, thousand by thousand."""
+
+    keys: KeyRing
+    people: int = 0
+    links: int = 0
+    broken: chain_verification.BrokenLink | None = None
+    wording_hashes: set[str] = field(default_factory=set)
+    erased: Counter[str] = field(default_factory=Counter)
+    address_fault_count: int = 0
+    address_faults: list[chain_verification.AddressFault] = field(default_factory=list)
+
+    def add(self, chunk: chain_verification.ChainChunk) -> None:
+        self.people += len(chunk.owners)
+        self.links += len(chunk.links)
+        self.wording_hashes |= chain_verification.list_wording_hashes(chunk)
+        self.erased.update(chain_verification.count_erased_rows(chunk))
+        self.broken = self.broken or chain_verification.find_broken_link(chunk)
+        faults = chain_verification.find_address_faults(self.keys, chunk)
+        self.address_fault_count += len(faults)
+        self.address_faults += faults[: MAX_ADDRESS_FAULTS - len(self.address_faults)]
 
 
 def _as_number(stored: object) -> int:
@@ -275,6 +289,16 @@ class _StoredSeal(NamedTuple):
         if self.suppressions_through is None:
             return None
         return SuppressionSurvey(self.suppressions_through, self.suppressions, self.suppressions_root)
+
+
+def _read_seals(session: Session) -> list[_StoredSeal]:
+    rows = chain_verification.read_raw_rows(session, "seal", _SEAL_COLUMNS, "true ORDER BY id", {})
+    return [_StoredSeal(*row) for row in rows]
+
+
+def _disclosure_heads(seals: Sequence[_StoredSeal]) -> dict[int, str]:
+    """Return the entries of the disclosure log that seals name: number and hash."""
+    return {head.through: head.hash for seal in seals if (head := seal.disclosure_head) is not None}
 
 
 _SEAL_COLUMNS = (
@@ -324,10 +348,13 @@ def _digest_heads(heads: dict[int, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _survey_suppressions(session: Session, places: Collection[int]) -> tuple[int, dict[int | None, SuppressionSurvey]]:
+def _survey_suppressions(
+    session: Session, places: Iterable[int | None]
+) -> tuple[int, dict[int | None, SuppressionSurvey]]:
     """Hash all suppressions in their order; return how many there are, and what there is up to each of some rows."""
     surveys: dict[int | None, SuppressionSurvey] = {}
-    digest, count, waiting = hashlib.sha256(), 0, sorted(map(_as_number, places), reverse=True)
+    waiting = sorted({_as_number(place) for place in places if place is not None}, reverse=True)
+    digest, count = hashlib.sha256(), 0
     rows = chain_verification.stream_raw_rows(session, "suppression", _SUPPRESSION_COLUMNS, page_size=PAGE_SIZE)
     for row in rows:
         while waiting and waiting[-1] < row[0]:

@@ -317,12 +317,13 @@ def _parse_key_text(name: str, text: str) -> list[SecretKey]:
         written_ids = [row["id"] for row in rows]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise KeyFileError(f"{name}: damaged.", remedy=PUT_COPY_BACK) from None  # the cause quotes it
-    unsound = [
-        k for k in keys if k.kind not in KEY_KINDS or len(k.secret) < 32 or not 1 <= k.number <= MAX_KEYS_PER_KIND
-    ]
-    if unsound or [k.id for k in keys] != written_ids:
+    if not all(map(_is_sound, keys)) or [k.id for k in keys] != written_ids:
         raise KeyFileError(f"{name}: a key in it is damaged.", remedy=PUT_COPY_BACK)
     return keys
+
+
+def _is_sound(key: SecretKey) -> bool:
+    return key.kind in KEY_KINDS and len(key.secret) >= 32 and 1 <= key.number <= MAX_KEYS_PER_KIND
 
 
 def _file_stamp(file_stat: os.stat_result) -> _FileStamp:

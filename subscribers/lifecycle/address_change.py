@@ -105,16 +105,21 @@ def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: 
         return AddressChange(LinkStage.UNKNOWN)
     if link.state is TokenState.USED:
         return AddressChange(LinkStage.DONE)
-    person = session.get(Person, link.person, populate_existing=True)
     row = session.get(PendingAddressChange, one_time_tokens.hash_token(token))
-    old = people.decrypt_person_address(keys, person) if person is not None else None
-    subscribed = person is not None and person.state is PersonState.SUBSCRIBED
-    if link.state is not TokenState.FRESH or row is None or old is None or not subscribed:
+    old = _load_subscribed_address(session, keys, link.person)
+    if link.state is not TokenState.FRESH or row is None or old is None:
         return AddressChange(LinkStage.OVER)
     new = _decrypt_new_address(keys, row)
     if _is_unavailable(session, keys, new, link.person):
         return AddressChange(LinkStage.TAKEN)
     return AddressChange(LinkStage.OPEN, mask_address(old.mailbox), mask_address(new.mailbox), link.expires_at)
+
+
+def _load_subscribed_address(session: Session, keys: KeyRing, number: int) -> Address | None:
+    person = session.get(Person, number, populate_existing=True)
+    if person is None or person.state is not PersonState.SUBSCRIBED:
+        return None
+    return people.decrypt_person_address(keys, person)
 
 
 def confirm_address_change(

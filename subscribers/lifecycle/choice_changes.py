@@ -84,7 +84,8 @@ def find_named_change(
         ConsentEvent.seq >= first_change,
         ConsentEvent.at <= until,
     )
-    bodies = [json.loads(body) for body in session.scalars(query.order_by(ConsentEvent.seq))]
+    statement = query.order_by(ConsentEvent.seq)
+    bodies = [json.loads(body) for body in session.scalars(statement)]
     return Preferences.from_json(bodies[0]["before"]), Preferences.from_json(bodies[-1]["after"])
 
 

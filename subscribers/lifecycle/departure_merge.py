@@ -121,16 +121,17 @@ def _apply_departures(
     """Do to one person what the departure log says happened to them after their last own word."""
     person = ledger.lock_person(session, number)
     assert person is not None
-    own_word = ledger.find_last_event(session, number, ledger.OWN_CONSENT_KINDS)
-    since = [d for d in departures if own_word is None or d.at >= own_word.at]
+    since = _list_departures_since(session, number, departures)
     if not since or person.state == PersonState.ERASED:
         return
-    light = [d for d in since if d.kind != "erased"]
-    if light and _remove_from_audience(session, keys, person, _gravest_departure(light), now):
-        result.departed[_gravest_departure(light).kind] += 1
-    if len(light) == len(since):
+    erasures = [d for d in since if d.kind == "erased"]
+    if len(erasures) < len(since):
+        gravest = _gravest_departure(d for d in since if d.kind != "erased")
+        if _remove_from_audience(session, keys, person, gravest, now):
+            result.departed[gravest.kind] += 1
+    if not erasures:
         return
-    last = max((d for d in since if d.kind == "erased"), key=lambda d: d.at)
+    last = max(erasures, key=lambda d: d.at)
     erasure.erase_person(
         session,
         keys,
@@ -143,6 +144,14 @@ def _apply_departures(
     result.departed["erased"] += 1
     for departure in departures:  # the emptied row is not found by these hashes any more
         _suppress_hash(session, [departure], now)
+
+
+def _list_departures_since(
+    session: Session, number: int, departures: Sequence[LoggedDeparture]
+) -> list[LoggedDeparture]:
+    """List those of a person's departures that came after their last own word."""
+    own_word = ledger.find_last_event(session, number, ledger.OWN_CONSENT_KINDS)
+    return [d for d in departures if own_word is None or d.at >= own_word.at]
 
 
 def _remove_from_audience(

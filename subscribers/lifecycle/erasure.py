@@ -64,13 +64,16 @@ def erase_person(
         request_queue.delete_requests_from(session, keys, full_address)
         suppression.suppress_hashes(session, hash_address(keys, full_address).suppressions, "erased", now)
     released |= disclosures.release_disclosures(session, number)
-    # So many rows lead to nobody from now on, and no more: the check of the seals counts them.
-    sealed = {table: rows for table, rows in sorted(released.items()) if rows}
-    body = {"method": method} | ({ERASED_ROWS_FIELD: sealed} if sealed else {})
-    ledger.append_event(session, person, ConsentKind.ERASED, body, now)
+    ledger.append_event(session, person, ConsentKind.ERASED, _describe_erasure(method, released), now)
     departure_log.append(PendingDeparture.of_person(person, "erased"), at=now)
     _clear_person(session, person, keep_lookup=full_address is None, now=now)
     return True
+
+
+def _describe_erasure(method: str, released: Mapping[str, int]) -> dict[str, object]:
+    """Say how somebody was erased, and how many rows lead to nobody from now on: the check of the seals counts them."""
+    sealed = {table: rows for table, rows in sorted(released.items()) if rows}
+    return {"method": method} | ({ERASED_ROWS_FIELD: sealed} if sealed else {})
 
 
 def _clear_person(session: Session, person: Person, *, keep_lookup: bool, now: datetime) -> None:

@@ -140,7 +140,8 @@ def _clear_addresses(session: Session, state: PersonState, numbers: Sequence[int
     """Empty the rows that nobody else holds at this moment, and that are still due now that we hold them."""
     lock = select(Person.number).where(Person.number.in_(numbers)).with_for_update(skip_locked=True)
     locked = session.scalars(lock).all()
-    due = session.scalars(_query_expired(state, now).where(Person.number.in_(locked)).order_by(Person.number)).all()
+    query = _query_expired(state, now).where(Person.number.in_(locked)).order_by(Person.number)
+    due = session.scalars(query).all()
     # Who never was on the list needs nothing that keeps them off it.
     was_listed = state is not PersonState.UNVERIFIED
     if not was_listed:

@@ -6,7 +6,6 @@ the list, or is taken off it where the question said so.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,7 +20,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import QueueMail
 from subscribers.signup.confirmation import REQUEST_FIELDS
-from subscribers.signup.permission_pass import queue_question
+from subscribers.signup.permission_pass import BATCH_SIZE, ask_in_batches, queue_question
 from subscribers.store import one_time_tokens
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
@@ -32,7 +31,6 @@ ANSWER_PERIOD = timedelta(days=30)
 SILENCE_METHOD = "question after a long silence"
 NO_ANSWER_METHOD = "no answer to a question after a long silence"
 STAY_PURPOSE: OneTimePurpose = "stay"
-BATCH_SIZE = 50  # people a transaction: each is a consent event, a link and a queued mail
 # Their own acts, which somebody who has forgotten us does not do.
 _WORD_KINDS = frozenset(
     {ConsentKind.CONFIRMED, ConsentKind.UNDONE, ConsentKind.CHOICES_CHANGED, ConsentKind.ADDRESS_CHANGED}
@@ -62,7 +60,8 @@ class StayLink:
 
 def count_silent_readers(session: Session, silent_since: datetime) -> int:
     """Count the readers who could be asked; it goes through the whole list."""
-    return session.scalar(select(func.count()).select_from(_query_silent(silent_since).subquery())) or 0
+    query = select(func.count()).select_from(_query_silent(silent_since).subquery())
+    return session.scalar(query) or 0
 
 
 def queue_silence_questions(
@@ -81,17 +80,11 @@ def queue_silence_questions(
     Cut short, those who are queued are asked, and the next run goes on with the others. They agree to `wording` by
     pressing the button at `page`.
     """
-    queued, after = 0, 0
-    while queued < limit:
-        with database.write() as session:
-            query = _query_silent(question.silent_since).where(Person.number > after).order_by(Person.number)
-            numbers: Sequence[int] = session.scalars(query.limit(min(BATCH_SIZE, limit - queued))).all()
-            for number in numbers:
-                queued += _queue_question(session, queue, number, question, wording, page, actor, now)
-        if not numbers:
-            break
-        after = numbers[-1]
-    return queued
+
+    def ask(session: Session, number: int) -> bool:
+        return _queue_question(session, queue, number, question, wording, page, actor, now)
+
+    return ask_in_batches(database, _query_silent(question.silent_since), ask, limit=limit)
 
 
 def _query_silent(silent_since: datetime) -> Select[int]:

@@ -74,9 +74,9 @@ def write_to_the_editors() -> Response:
     line = read_form(EditorMessage, request.form)
     if isinstance(line, FormProblem):
         return _contact_page(line)
-    tags = tag_networks(page_context.keys, client_address(page_context.trusted_proxies), page_context.clock())
+    tags = tag_networks(page_context.keys, client_address(page_context.trusted_proxies), page_context.now)
     with page_context.database.read() as session:  # a rejected flood mustn't queue for the one writer
-        _, outcome = judge_message(session, tags, page_context.contact_quota, now=page_context.clock())
+        _, outcome = judge_message(session, tags, page_context.contact_quota, now=page_context.now)
     if outcome is SubmissionOutcome.ACCEPTED:
         with page_context.database.write() as session:
             outcome = _queue_message(session, tags, line)
@@ -85,7 +85,7 @@ def write_to_the_editors() -> Response:
 
 def _queue_message(session: Session, tags: NetworkTags, line: EditorMessage) -> SubmissionOutcome:
     """Count a message and queue it, if it is taken."""
-    now = page_context.clock()
+    now = page_context.now
     turn, outcome = judge_message(session, tags, page_context.contact_quota, now=now)
     if outcome is SubmissionOutcome.ACCEPTED:
         count_message(session, tags, turn, now=now)

@@ -88,6 +88,11 @@ class PageContext:
     describe_first_edition: Callable[[Session, datetime], str]
     translate_recipient: Callable[[str], str]
 
+    @property
+    def now(self) -> datetime:
+        """The time by the application's clock."""
+        return self.clock()
+
     def today(self) -> date:
         """Return the day that it is where the publication is."""
         return self.clock().astimezone(self.site.zone).date()
@@ -163,7 +168,7 @@ def log_return(departure: PendingDeparture | None, problem: str) -> None:
     They are back all the same: only a copy that is restored would not know.
     """
     try:
-        page_context.departure_log.append(departure, at=page_context.clock())
+        page_context.departure_log.append(departure, at=page_context.now)
     except OSError as exc:
         log.error(problem, error=type(exc).__name__)  # noqa: TRY400 - no trace needed
 

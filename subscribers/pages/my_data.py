@@ -47,10 +47,8 @@ def my_data(token: str) -> ResponseReturnValue:
 @reader_pages.post("/my-data/<token>/record")
 def show_my_record(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person as a page to print. A button asks for it: the address stands there in full."""
-    record = readable_record.make_record_readable(
-        _record_for_token(token, page_context.language), page_context.language
-    )
-    page = render_template("web/record.html", record=record)
+    record = _record_for_token(token, page_context.language)
+    page = render_template("web/record.html", **readable_record.record_page_values(record, page_context.language))
     response = private_response(page)
     response.headers["Content-Security-Policy"] = _style_only_policy(page)
     return response
@@ -81,7 +79,7 @@ def _record_for_token(token: str, language: ReaderLanguage) -> dict[str, Any]:
             page_context.keys,
             person.number,
             controller=page_context.controller,
-            now=page_context.clock(),
+            now=page_context.now,
             other_disclosures=map(disclosure_as_json, page_context.list_deliveries(session, person.number, language)),
         )
     assert record is not None, "the person was found"
@@ -108,7 +106,7 @@ def erase_now(token: str) -> ResponseReturnValue:
             person.number,
             method="page",
             forget_elsewhere=page_context.forget_deliveries,
-            now=page_context.clock(),
+            now=page_context.now,
         )
     return render_page("web/erased.html", new=True)
 
@@ -118,7 +116,7 @@ def renew_my_links(token: str) -> ResponseReturnValue:
     """Renew the links in an owner's mails, and hand them the new one. Pressing again renews again, and harms nobody."""
     with page_context.database.write() as session:
         person = _find_owner(session, token)
-        generation = renew_links(session, person.number, now=page_context.clock())
+        generation = renew_links(session, person.number, now=page_context.now)
     preferences_token = make_link_token(page_context.keys, person.number, "preferences", generation)
     return render_page("web/links_renewed.html", token=token, preferences_token=preferences_token)
 
@@ -138,7 +136,7 @@ def request_move(token: str) -> ResponseReturnValue:
             form.email,
             page_context.queue,
             page_context.bounds,
-            now=page_context.clock(),
+            now=page_context.now,
         )
     return render_page("web/move_asked.html", token=token, days=address_change.ADDRESS_CHANGE_LIFETIME.days)
 
@@ -148,14 +146,14 @@ def ask_to_confirm_move(token: str) -> ResponseReturnValue:
     """Show the button that makes an address the one which the mail goes to."""
     with page_context.database.read() as session:
         return _address_change_page(
-            address_change.look_up_address_change(session, page_context.keys, token, now=page_context.clock()), token
+            address_change.look_up_address_change(session, page_context.keys, token, now=page_context.now), token
         )
 
 
 @reader_pages.post("/address/<token>")
 def confirm_move(token: str) -> ResponseReturnValue:
     """Move a reader to the address that this link was mailed to. Twice is once."""
-    now = page_context.clock()
+    now = page_context.now
     try:
         with page_context.database.write() as session:
             change = address_change.confirm_address_change(
@@ -176,7 +174,7 @@ def _address_change_page(move: AddressChange, token: str) -> Response:
 
 def _find_owner(session: Session, token: str) -> Person:
     """Return the person whose data a link opens; a link that opens none is answered at once, with the reason."""
-    link = one_time_tokens.look_up_token(session, token, "my data", now=page_context.clock())
+    link = one_time_tokens.look_up_token(session, token, "my data", now=page_context.now)
     if link.state is TokenState.UNKNOWN or link.person is None:
         abort(unknown_link_page())
     person = session.get(Person, link.person, populate_existing=True)

@@ -68,7 +68,8 @@ def list_offered_zones() -> frozenset[str]:
     The database knows some 180 older names beside them, such as Europe/Kiev for Europe/Kyiv. Who chose one keeps it.
     """
     table = resources.files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
-    names = {line.split("\t")[2] for line in table.splitlines() if line and not line.startswith("#")}
+    lines = table.splitlines()
+    names = {line.split("\t")[2] for line in lines if line and not line.startswith("#")}
     return frozenset({*names, "UTC"}) & known_zones()
 
 
@@ -115,7 +116,7 @@ def save_preferences(token: str) -> ResponseReturnValue:
         person = session.get(Person, link.number, with_for_update=True)
         if person is not None and is_subscribed(person) and not is_outdated(link, person):
             preferences = _keep_start_week(preferences, Preferences.from_stored(person.choices))
-            save_choices(session, link.number, preferences, page_context.queue, now=page_context.clock())
+            save_choices(session, link.number, preferences, page_context.queue, now=page_context.now)
     saved = describe_preferences(preferences, page_context.site.sections, page_context.language)
     return _preferences_page(person, link, token, saved=saved)
 
@@ -134,6 +135,17 @@ def read_preferences_form(
     The form names the sections that are wanted, and what is kept are those that are not: a section that the
     publication starts later comes to everybody, until they say no to it.
     """
+    try:
+        preferences = Preferences.from_json(_read_choices(form, site, today))
+    except PreferencesError as exc:
+        at = str(exc).partition(":")[0]
+    else:
+        at = _find_unoffered(preferences, site, today)
+    return FormProblem(language.translate_text(PREFERENCE_TEXTS[at]["problem"]), at) if at else preferences
+
+
+def _read_choices(form: MultiDict[str, str], site: SiteDetails, today: date) -> dict[str, Any]:
+    """Return what the form says, as `Preferences.from_json` takes it."""
     wanted = form.getlist("section")
     values: dict[str, Any] = {name: text for name in _TYPED_FIELDS if (text := form.get(name, "").strip())}
     values |= {name: form.get(name) == "yes" for name in CHECKBOXES}
@@ -144,13 +156,7 @@ def read_preferences_form(
         values.pop("zone", None)
     if values.get("frequency") == "fortnightly":
         values["start"] = today
-    try:
-        preferences = Preferences.from_json(values)
-    except PreferencesError as exc:
-        at = str(exc).partition(":")[0]
-    else:
-        at = _find_unoffered(preferences, site, today)
-    return FormProblem(language.translate_text(PREFERENCE_TEXTS[at]["problem"]), at) if at else preferences
+    return values
 
 
 def _find_unoffered(preferences: Preferences, site: SiteDetails, today: date) -> str:
@@ -171,7 +177,7 @@ def mail_my_data(token: str) -> ResponseReturnValue:
     with page_context.database.write() as session:
         if is_outdated(link, session.get(Person, link.number)):
             return outdated_link_page(link)
-        my_data.request_data_link(session, link.number, page_context.queue, now=page_context.clock())
+        my_data.request_data_link(session, link.number, page_context.queue, now=page_context.now)
     return render_page("web/data_asked.html", hours=my_data.DATA_LINK_LIFETIME // timedelta(hours=1))
 
 
@@ -179,7 +185,7 @@ def mail_my_data(token: str) -> ResponseReturnValue:
 def ask_to_restore(token: str) -> ResponseReturnValue:
     """Show the choices as they are and as they were, with the one button. Nothing is changed before it is pressed."""
     with page_context.database.read() as session:
-        return _restoration_page(choice_changes.look_up_restoration(session, token, now=page_context.clock()), token)
+        return _restoration_page(choice_changes.look_up_restoration(session, token, now=page_context.now), token)
 
 
 @reader_pages.post("/restore/<token>")
@@ -187,9 +193,9 @@ def restore_now(token: str) -> ResponseReturnValue:
     """Put back the choices that stood before the changes which a mail named, and renew the links if asked. Twice is once."""
     new_token = ""
     with page_context.database.write() as session:
-        link = choice_changes.restore_choices(session, token, now=page_context.clock())
+        link = choice_changes.restore_choices(session, token, now=page_context.now)
         if link.changed and link.person is not None and request.form.get("renew") == "yes":
-            generation = renew_links(session, link.person, now=page_context.clock())
+            generation = renew_links(session, link.person, now=page_context.now)
             new_token = link_tokens.make_link_token(page_context.keys, link.person, "preferences", generation)
     return _restoration_page(link, token, new_token=new_token)
 
@@ -219,9 +225,8 @@ def _preferences_page(
         mine = token if my_data.may_request_data(person) else ""
         return render_page("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine)
     today, language = page_context.today(), page_context.language
-    zones = zones_by_region(language)
+    leave_token = link_tokens.make_link_token(page_context.keys, person.number, "leave", link.generation)
     chosen = Preferences.from_stored(person.choices)
-    zone = chosen.zone or page_context.site.zone.key
     return render_page(
         "web/preferences.html",
         400 if problem else 200,
@@ -231,17 +236,12 @@ def _preferences_page(
         often=FREQUENCY_LABELS,
         checkboxes=CHECKBOXES,
         hours=[(hour, language.clock_hour(time(hour))) for hour in range(24)],
-        zone=zone,
-        zone_offered=any((zone == name for places in zones.values() for name, _ in places)),
-        zones=zones,
+        zone=chosen.zone or page_context.site.zone.key,
+        zones=zones_by_region(language),
         tomorrow=today + timedelta(days=1),
         latest=today + MAX_PAUSE,
-        leave_url=url_for(
-            "readers.ask_to_leave",
-            token=link_tokens.make_link_token(page_context.keys, person.number, "leave", link.generation),
-        ),
+        leave_url=url_for("readers.ask_to_leave", token=leave_token),
         token=token,
         saved=saved,
-        problem=problem.words if problem else "",
-        problem_at=problem.at if problem else "",
+        problem=problem,
     )

@@ -90,14 +90,14 @@ def show_confirmation(token: str) -> Response:
     """Show what is agreed to, and the one button. Nothing is changed before it is pressed."""
     with page_context.database.read() as session:
         return _confirmation_page(
-            session, confirmation.look_up_confirmation(session, page_context.keys, token, now=page_context.clock())
+            session, confirmation.look_up_confirmation(session, page_context.keys, token, now=page_context.now)
         )
 
 
 @signup_pages.post("/confirm/<token>")
 def submit_confirmation(token: str) -> Response:
     """Put the person on the list. Twice is once."""
-    now = page_context.clock()
+    now = page_context.now
     with page_context.database.write() as session:
         link = confirmation.confirm_subscription(
             session,
@@ -116,7 +116,7 @@ def submit_confirmation(token: str) -> Response:
 def ask_to_stay(token: str) -> Response:
     """Ask a reader of whom nothing was heard for long whether they still want the mail. Nothing is changed before the button is pressed."""
     with page_context.database.read() as session:
-        return _stay_page(silent_readers.look_up_stay_link(session, token, now=page_context.clock()))
+        return _stay_page(silent_readers.look_up_stay_link(session, token, now=page_context.now))
 
 
 @signup_pages.post("/stay/<token>")
@@ -129,7 +129,7 @@ def stay_now(token: str) -> Response:
             token,
             origin=_request_origin(),
             evidence_retention=page_context.evidence_retention,
-            now=page_context.clock(),
+            now=page_context.now,
         )
     return _stay_page(link)
 
@@ -151,7 +151,7 @@ def _store_request(kind: FormKind, form: AddressForm, wording: WordingText | Non
     # The page that the form stood on, and how a reader would call that: one of two that we know.
     page = page_context.site.home if form.form == "embedded" else f"{page_context.base_url}/subscribe"
     source = (urlsplit(page).hostname or page_context.site.name).removeprefix("www.")
-    submission = FormSubmission(kind, form.email, page_context.clock(), page, source, wording, _request_origin())
+    submission = FormSubmission(kind, form.email, page_context.now, page, source, wording, _request_origin())
     prepared = request_queue.prepare_request(page_context.keys, submission)
     # Read first: a flood of forms that are rejected mustn't queue for the database's one writer.
     with page_context.database.read() as session:
@@ -182,7 +182,7 @@ def _confirmation_page(session: Session, link: confirmation.ConfirmationLink) ->
         case ConfirmationStage.OPEN:
             return render_page("web/confirm.html", link=link, masked=mask_address(link.address))
         case ConfirmationStage.CONFIRMED:
-            coming = page_context.describe_first_edition(session, page_context.clock())
+            coming = page_context.describe_first_edition(session, page_context.now)
             return render_page("web/confirmed.html", link=link, coming=coming)
     return render_page("web/expired.html", 410, link=link)
 

@@ -62,7 +62,7 @@ def leave_now(token: str) -> ResponseReturnValue:
     number = _read_link(token).number
     form = _read_form()
     by_page = form.get("from") == "page"
-    now = page_context.clock()
+    now = page_context.now
     with page_context.database.write() as session:
         left = unsubscribe.unsubscribe_person(
             session,
@@ -111,7 +111,7 @@ def pause_now(token: str) -> ResponseReturnValue:
         if person is None or is_outdated(link, person) or not is_subscribed(person):
             return _status_page(session, link, token)
         paused = replace(Preferences.from_stored(person.choices), pause_until=until)
-        save_choices(session, link.number, paused, page_context.queue, now=page_context.clock())
+        save_choices(session, link.number, paused, page_context.queue, now=page_context.now)
     day = page_context.language.full_date(until)
     return render_page("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=day, problem="")
 
@@ -120,7 +120,7 @@ def pause_now(token: str) -> ResponseReturnValue:
 def mail_undo_link(token: str) -> ResponseReturnValue:
     """Have the owner mailed the link that takes their leaving back: the token in the path may be of a forwarded mail."""
     link = _read_link(token)
-    now = page_context.clock()
+    now = page_context.now
     with page_context.database.write() as session:
         if is_subscribed(session.get(Person, link.number)):
             return render_page("web/undone.html", new=False)
@@ -135,14 +135,14 @@ def mail_undo_link(token: str) -> ResponseReturnValue:
 def ask_to_undo(token: str) -> ResponseReturnValue:
     """Show the one button that takes leaving back. Nothing is changed before it is pressed."""
     with page_context.database.read() as session:
-        return _undo_page(undo.look_up_undo_link(session, token, now=page_context.clock()), token)
+        return _undo_page(undo.look_up_undo_link(session, token, now=page_context.now), token)
 
 
 @reader_pages.post("/undo/<token>")
 def undo_now(token: str) -> ResponseReturnValue:
     """Put a reader back who left within the last week. Twice is once."""
     with page_context.database.write() as session:
-        link = undo.undo_unsubscribe(session, page_context.keys, token, now=page_context.clock())
+        link = undo.undo_unsubscribe(session, page_context.keys, token, now=page_context.now)
     log_return(link.undone, "an undoing is not in the journal")
     return _undo_page(link, token)
 
@@ -168,6 +168,6 @@ def _status_page(session: Session, link: LinkOwner, token: str, *, status: int =
             token=token,
             may_pause=not is_outdated(link, person),
         )
-    until = undo.find_undo_deadline(session, link.number, now=page_context.clock())
+    until = undo.find_undo_deadline(session, link.number, now=page_context.now)
     too_late = status != 200
     return render_page("web/not_on_list.html", status, token=token, undo_until=until, too_late=too_late, data_token="")

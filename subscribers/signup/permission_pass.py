@@ -4,7 +4,7 @@ Without their yes nothing is ever sent to them. Who does not answer in seven day
 stays keeps every later list from having them asked again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -29,7 +29,8 @@ BATCH_SIZE = 50  # people a transaction: each is a consent event, a link and a q
 
 def count_candidates(session: Session) -> int:
     """Count the people who could be asked; some of them may turn out to be suppressed, or asked of late."""
-    return session.scalar(select(func.count()).select_from(_query_candidates().subquery())) or 0
+    query = select(func.count()).select_from(_query_candidates().subquery())
+    return session.scalar(query) or 0
 
 
 def queue_permission_mails(
@@ -49,18 +50,27 @@ def queue_permission_mails(
 
     They agree to `wording` by pressing the button at `page`. A new sender does well to begin with a low `limit`.
     """
-    queued, after = 0, 0
-    while queued < limit:
+
+    def ask(session: Session, number: int) -> bool:
+        return _queue_permission_mail(session, keys, queue, number, wording, page, actor, now)
+
+    return ask_in_batches(database, _query_candidates(), ask, limit=limit)
+
+
+def ask_in_batches(
+    database: PeopleDatabase, candidates: Select[int], ask: Callable[[Session, int], bool], *, limit: int
+) -> int:
+    """Ask up to `limit` of some people by number, a batch a transaction; return how many `ask` says were asked."""
+    asked = after = 0
+    while asked < limit:
         with database.write() as session:
-            query = _query_candidates().where(Person.number > after).order_by(Person.number).limit(BATCH_SIZE)
-            numbers: Sequence[int] = session.scalars(query).all()
-            for number in numbers:
-                if queued < limit:
-                    queued += _queue_permission_mail(session, keys, queue, number, wording, page, actor, now)
+            batch = candidates.where(Person.number > after).order_by(Person.number)
+            numbers = session.scalars(batch.limit(min(BATCH_SIZE, limit - asked))).all()
+            asked += sum(ask(session, number) for number in numbers)
         if not numbers:
             break
         after = numbers[-1]
-    return queued
+    return asked
 
 
 def _query_candidates() -> Select[int]:

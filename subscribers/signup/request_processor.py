@@ -70,29 +70,27 @@ def decide_answer(kind: FormKind, status: AddressStatus, signup_limits: SignupLi
     """
     if status.subscribed:
         answer = SignupAnswer.LINK if kind == "lost link" else SignupAnswer.KNOWN
-        return (
-            SignupAnswer.NOTHING
-            if _was_mailed_since(status, {"known", "link"}, now - SUBSCRIBER_MAIL_INTERVAL)
-            else answer
-        )
+        return _unless_mailed(answer, status, frozenset({"known", "link"}), now - SUBSCRIBER_MAIL_INTERVAL)
     if kind == "lost link" or status.suppression_reason in BLOCKING_REASONS:
         return SignupAnswer.NOTHING
     if status.suppression_reason:
-        return (
-            SignupAnswer.NOTHING
-            if _was_mailed_since(status, STRANGER_MAIL_KINDS, now - SUPPRESSED_MAIL_INTERVAL)
-            else SignupAnswer.CONFIRM
-        )
+        return _unless_mailed(SignupAnswer.CONFIRM, status, STRANGER_MAIL_KINDS, now - SUPPRESSED_MAIL_INTERVAL)
     if status.pending:
-        reminded = status.recent_mails and status.recent_mails[-1][0] != "confirm"
-        too_soon = _was_mailed_since(status, STRANGER_MAIL_KINDS, now - MIN_REMINDER_DELAY)
-        return SignupAnswer.NOTHING if reminded or too_soon else SignupAnswer.REMIND
+        return _answer_waiting(status, now)
     unconfirmed = sum(kind in STRANGER_MAIL_KINDS for kind, _ in status.recent_mails)
     return SignupAnswer.NOTHING if unconfirmed >= signup_limits.per_address_month else SignupAnswer.CONFIRM
 
 
-def _was_mailed_since(status: AddressStatus, kinds: frozenset[str] | set[str], since: datetime) -> bool:
-    return any(kind in kinds and at > since for kind, at in status.recent_mails)
+def _answer_waiting(status: AddressStatus, now: datetime) -> SignupAnswer:
+    if status.recent_mails and status.recent_mails[-1][0] != "confirm":
+        return SignupAnswer.NOTHING  # reminded already
+    return _unless_mailed(SignupAnswer.REMIND, status, STRANGER_MAIL_KINDS, now - MIN_REMINDER_DELAY)
+
+
+def _unless_mailed(answer: SignupAnswer, status: AddressStatus, kinds: frozenset[str], since: datetime) -> SignupAnswer:
+    """Return the answer, or nothing if the mailbox got a mail of some kinds since a moment."""
+    mailed = any(kind in kinds and at > since for kind, at in status.recent_mails)
+    return SignupAnswer.NOTHING if mailed else answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,17 +167,23 @@ class RequestProcessor:
         barred = suppression.find_suppression(session, self.keys, submission.address)
         status = self._load_address_status(session, person, barred, request, now)
         answer = decide_answer(submission.kind, status, self.signup_limits, now=now)
-        note = None
-        if answer is SignupAnswer.CONFIRM:
-            note = self._record_request(session, submission, person, now)
-        elif person is not None and answer is SignupAnswer.REMIND:
-            note = self._build_reminder(session, person, now)
-        elif person is not None and answer is not SignupAnswer.NOTHING:
-            note = MailRequest("known" if answer is SignupAnswer.KNOWN else "link", person.number, f"{now:%Y-%m-%d}")
+        note = self._build_note(session, answer, submission, person, now)
         if note is not None:
             rate_limits.record_signup_mail(session, request.mailbox_tag, answer, now)
             self.queue(session, note)
         return answer
+
+    def _build_note(
+        self, session: Session, answer: SignupAnswer, submission: FormSubmission, person: Person | None, now: datetime
+    ) -> MailRequest | None:
+        """Return the mail that an answer is; a confirmation is written down first."""
+        if answer is SignupAnswer.CONFIRM:
+            return self._record_request(session, submission, person, now)
+        if person is None or answer is SignupAnswer.NOTHING:
+            return None
+        if answer is SignupAnswer.REMIND:
+            return self._build_reminder(session, person, now)
+        return MailRequest("known" if answer is SignupAnswer.KNOWN else "link", person.number, f"{now:%Y-%m-%d}")
 
     def _load_address_status(
         self,

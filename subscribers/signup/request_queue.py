@@ -236,7 +236,8 @@ def judge_request(session: Session, prepared: PreparedRequest, signup_limits: Si
 def _list_waiting_groups(session: Session) -> list[WaitingGroup]:
     tags = (SignupRequest.wide_tag, SignupRequest.middle_tag, SignupRequest.network_tag)
     query = select(*tags, func.count(), func.min(SignupRequest.id), func.max(SignupRequest.id)).group_by(*tags)
-    return [WaitingGroup(NetworkTags(*row[:3]), *row[3:]) for row in session.execute(query)]
+    rows = session.execute(query)
+    return [WaitingGroup(NetworkTags(*row[:3]), *row[3:]) for row in rows]
 
 
 def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> SubmissionOutcome:
@@ -267,7 +268,8 @@ def list_next_requests(session: Session, quota: NetworkQuota, *, limit: int, now
         return []
     answered = rate_limits.list_answers_last_hour(session, now=now)
     chosen = choose_next(waiting, answered, allowance, limit=limit)
-    rows = {row.id: row for row in session.scalars(select(SignupRequest).where(SignupRequest.id.in_(chosen)))}
+    statement = select(SignupRequest).where(SignupRequest.id.in_(chosen))
+    rows = {row.id: row for row in session.scalars(statement)}
     return [rows[number] for number in chosen if number in rows]
 
 
@@ -332,12 +334,14 @@ def delete_requests_from(session: Session, keys: KeyRing, address: Address) -> N
 
 def has_old_requests(session: Session, *, now: datetime) -> bool:
     """Return whether a form has waited for more than a day."""
-    return session.scalar(select(SignupRequest.id).where(_is_old(now)).limit(1)) is not None
+    query = select(SignupRequest.id).where(_is_old(now)).limit(1)
+    return session.scalar(query) is not None
 
 
 def delete_old_requests(session: Session, *, now: datetime) -> int:
     """Drop forms that have waited for more than a day; return how many."""
-    return len(session.scalars(delete(SignupRequest).where(_is_old(now)).returning(SignupRequest.id)).all())
+    change = delete(SignupRequest).where(_is_old(now)).returning(SignupRequest.id)
+    return len(session.scalars(change).all())
 
 
 def _is_old(now: datetime) -> ColumnElement[bool]:

@@ -57,7 +57,8 @@ class _DialectStatement:
         if self.positional:
             return list(zip(*columns, strict=True)) if columns else [()] * len(rows)
         names = [name for name, _ in self.parameters]
-        return [dict(zip(names, fit, strict=True)) for fit in zip(*columns, strict=True)]
+        pairs = zip(*columns, strict=True)
+        return [dict(zip(names, fit, strict=True)) for fit in pairs]
 
     def convert_rows(self, rows: Sequence[Sequence[Any]]) -> list[StatementRow]:
         """Return rows with the values that the columns' types stand for."""

@@ -70,7 +70,8 @@ def _list_keys_at_ends(session: Session) -> list[tuple[KeyKind, Table, str]]:
     ends = [end.scalar_subquery() for _, table, column in columns for end in _select_ends(table, column)]
     key_ids = session.execute(select(*ends)).one() if ends else ()
     origins = [(kind, table) for kind, table, _ in columns for _ in range(2)]
-    return [(kind, table, key_id) for (kind, table), key_id in zip(origins, key_ids, strict=True) if key_id is not None]
+    pairs = zip(origins, key_ids, strict=True)
+    return [(kind, table, key_id) for (kind, table), key_id in pairs if key_id is not None]
 
 
 def _select_ends(table: Table, key_column: ColumnElement[Any]) -> tuple[Select[Any], Select[Any]]:

@@ -277,5 +277,6 @@ def _update_statement(kind: KeyKind, column: _KeyedColumn) -> Update:
 def _find_duplicates(session: Session, changes: list[dict[str, Any]]) -> dict[int, int]:
     """Find people whose address somebody else has under the new key; return who is whose twin."""
     numbers = {change["to"]: change["of"] for change in changes}
-    rows = session.execute(select(Person.lookup, Person.number).where(Person.lookup.in_(numbers)))
+    query = select(Person.lookup, Person.number).where(Person.lookup.in_(numbers))
+    rows = session.execute(query)
     return {numbers[row.lookup]: row.number for row in rows if row.number != numbers[row.lookup]}

@@ -122,7 +122,8 @@ def may_mail_link(session: Session, person: int, purpose: OneTimePurpose, *, now
 def count_tokens_since(session: Session, person: int, purpose: OneTimePurpose, since: datetime) -> int:
     """Return how many tokens of a purpose were made for a person since then, whatever came of them (60 days at most)."""
     mine = (OneTimeToken.person == person, OneTimeToken.purpose == purpose, OneTimeToken.made_at > since)
-    return session.scalar(select(func.count()).select_from(OneTimeToken).where(*mine)) or 0
+    query = select(func.count()).select_from(OneTimeToken).where(*mine)
+    return session.scalar(query) or 0
 
 
 def end_tokens(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime, used: bool = False) -> None:

@@ -26,13 +26,15 @@ log = structlog.get_logger("people")
 def find_person_number(session: Session, keys: KeyRing, address: Address) -> int | None:
     """Find the person behind an address, by whichever look-up key their row was made with."""
     hashes = [lookup_hash(keys, address, key_id=key.id) for key in keys.of_kind("lookup")]
-    return session.scalar(select(Person.number).where(Person.lookup.in_(hashes)).limit(1))
+    query = select(Person.number).where(Person.lookup.in_(hashes)).limit(1)
+    return session.scalar(query)
 
 
 def find_person_numbers(session: Session, keys: KeyRing, addresses: Collection[Address]) -> dict[str, int]:
     """Return the numbers of the people behind some addresses (at most 1,000), by canonical address."""
     hashes = {lookup_hash(keys, a, key_id=key.id): a.canonical for key in keys.of_kind("lookup") for a in addresses}
-    rows = session.execute(select(Person.lookup, Person.number).where(Person.lookup.in_(hashes)))
+    query = select(Person.lookup, Person.number).where(Person.lookup.in_(hashes))
+    rows = session.execute(query)
     return {hashes[row.lookup]: row.number for row in rows}
 
 
@@ -108,4 +110,5 @@ def empty_people(
     columns = _ADDRESS_COLUMNS if keep_lookup else _ADDRESS_COLUMNS | _LOOKUP_COLUMNS
     if not keep_preferences:
         columns = columns | _RETURN_COLUMNS
-    session.execute(update(Person).where(Person.number.in_(numbers)).values(columns))
+    change = update(Person).where(Person.number.in_(numbers)).values(columns)
+    session.execute(change)

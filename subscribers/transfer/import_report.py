@@ -1,10 +1,12 @@
 """What an import did, or would do: counts, marks and the first problems."""
 
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from importlib import resources
 from typing import Any
 
 from subscribers.address import Address
@@ -13,29 +15,11 @@ from subscribers.transfer.list_file import FileSurvey
 from subscribers.transfer.outcome_file import OutcomeFile
 from subscribers.transfer.rows import ImportRow, RowError, UnknownWordError
 
-# RFC 2142, and what else is usually read by several people or by a program.
-ROLE_NAMES = frozenset(
-    [
-        *("abuse", "ftp", "hostmaster", "info", "marketing", "news", "noc", "postmaster", "sales", "security"),
-        *("support", "usenet", "uucp", "webmaster", "www", "accounts", "admin", "administrator", "all"),
-        *("billing", "board", "careers", "contact", "editor", "editors", "enquiries", "everyone", "feedback"),
-        *("hello", "help", "helpdesk", "hr", "inquiries", "jobs", "legal", "mail", "mailer-daemon", "media"),
-        *("newsletter", "no-reply", "noreply", "office", "operations", "orders", "pr", "press", "privacy"),
-        *("reception", "root", "service", "spam", "staff", "subscribe", "sysadmin", "team", "unsubscribe"),
-    ]
-)
-
-# Services that hand out mailboxes for minutes, under the names on their own front pages; gathered by hand in
-# November 2026. The list is short on purpose: such services take new names each week, and a mark is no verdict.
-DISPOSABLE_DOMAINS = frozenset(
-    [
-        *("10minutemail.com", "burnermail.io", "discard.email", "dispostable.com", "emailondeck.com"),
-        *("fakeinbox.com", "getnada.com", "grr.la", "guerrillamail.com", "guerrillamail.net"),
-        *("guerrillamail.org", "mailcatch.com", "maildrop.cc", "mailinator.com", "mailnesia.com"),
-        *("mintemail.com", "moakt.com", "mohmal.com", "mytemp.email", "sharklasers.com", "spamgourmet.com"),
-        *("temp-mail.org", "tempail.com", "tempmail.com", "throwawaymail.com", "trashmail.com", "yopmail.com"),
-    ]
-)
+_MARKS = tomllib.loads(resources.files("subscribers.transfer").joinpath("address_marks.toml").read_text("utf-8"))
+ROLE_NAMES = frozenset(_MARKS["role_names"])
+DISPOSABLE_DOMAINS = frozenset(_MARKS["disposable_domains"])
+LARGE_DOMAINS: list[str] = _MARKS["large_domains"]
+OTHER_DOMAINS = frozenset(_MARKS["other_domains"])
 
 
 def is_role_address(address: Address) -> bool:
@@ -135,17 +119,6 @@ def count_row(counts: Counter[str], row: ImportRow, reason: RowReason, *, by: in
         counts[ROW_FLAGS[1]] += by
     if row.confirmed_at is not None and not row.confirmed_ip:
         counts[ROW_FLAGS[2]] += by
-
-
-# Services with many mailboxes and a name long enough that one letter more or less is hardly another's. Gathered by hand.
-LARGE_DOMAINS = (
-    *("gmail.com", "googlemail.com", "yahoo.com", "hotmail.com", "outlook.com", "icloud.com", "comcast.net"),
-    *("verizon.net", "protonmail.com", "bellsouth.net", "charter.net"),
-)
-# What is one letter away and is a service or a company of its own.
-OTHER_DOMAINS = frozenset(
-    {"mail.com", "email.com", "ymail.com", "cloud.com", "gmail.ca", "iclouds.com", "outlooks.com"}
-)
 
 
 @lru_cache(maxsize=20_000)

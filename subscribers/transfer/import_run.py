@@ -167,18 +167,13 @@ class ImportRun:
 
     def _build_step(self, rows: list[DecidedRow]) -> import_store.ImportStep:
         new = [row for row in rows if row.existing is None and row.decision.event_kind is not None]
-        changing = [row for row in rows if row.existing is not None and (row.decision.event_kind or row.decision.adopt)]
         people, events = self._row_builder.build_people(new, self._take_numbers(len(new)))
         return import_store.ImportStep(
             newcomers=[row.hashes for row in new],
             people=people,
             events=events,
-            changes=[self._row_builder.build_change(row) for row in changing],
-            suppressions=[
-                import_store.RequestedSuppression(row.hashes, row.decision.suppression_reason, row.existing is not None)
-                for row in rows
-                if row.decision.suppression_reason is not None
-            ],
+            changes=[self._row_builder.build_change(row) for row in rows if _changes_person(row)],
+            suppressions=_list_suppressions(rows),
         )
 
     def _take_numbers(self, count: int) -> Sequence[int]:
@@ -212,6 +207,18 @@ class ImportRun:
             self.step_size = max(_MIN_STEP_ROWS, self.step_size // 2)
         elif seconds < bearable / 2:
             self.step_size = min(MAX_STEP_ROWS, self.step_size + 50)
+
+
+def _changes_person(row: DecidedRow) -> bool:
+    return row.existing is not None and (row.decision.event_kind is not None or row.decision.adopt)
+
+
+def _list_suppressions(rows: Sequence[DecidedRow]) -> list[import_store.RequestedSuppression]:
+    return [
+        import_store.RequestedSuppression(row.hashes, reason, row.existing is not None)
+        for row in rows
+        if (reason := row.decision.suppression_reason) is not None
+    ]
 
 
 def _open_writer(context: ImportContext, batch: BatchDetails, *, reached: int, rows: int) -> ImportWriter:

@@ -53,25 +53,15 @@ class ImportStep:
 def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, ExistingPerson]:
     """Find the people behind some addresses (at most 1,000), each by their address's current look-up hash."""
     current = {old: address.lookup for address in hashes for old in (address.lookup, *address.older_lookups)}
-    unfinished = set(session.scalars(select(ImportBatch.id).where(ImportBatch.done_at.is_(None))))
+    statement = select(ImportBatch.id).where(ImportBatch.done_at.is_(None))
+    unfinished = set(session.scalars(statement))
     columns = (
         *(Person.number, Person.lookup, Person.lookup_key, Person.state, Person.batch),
         *(Person.asked_at, Person.chain_head),
     )
-    rows = session.execute(select(*columns).where(matches_any(session, Person.lookup, list(current))))
-    return {
-        current[row.lookup]: ExistingPerson(
-            number=row.number,
-            state=row.state,
-            batch=row.batch,
-            import_unfinished=row.batch in unfinished,
-            asked_at=row.asked_at,
-            chain_head=row.chain_head,
-            lookup=row.lookup,
-            lookup_key=row.lookup_key,
-        )
-        for row in rows
-    }
+    query = select(*columns).where(matches_any(session, Person.lookup, list(current)))
+    rows = session.execute(query).mappings()
+    return {current[row["lookup"]]: ExistingPerson(**row, import_unfinished=row["batch"] in unfinished) for row in rows}
 
 
 def load_event_chains(session: Session, numbers: Sequence[int]) -> dict[int, list[ConsentEventSummary]]:
@@ -90,7 +80,8 @@ def load_event_chains(session: Session, numbers: Sequence[int]) -> dict[int, lis
 def find_suppression_reasons(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, str]:
     """Return why addresses (at most 1,000) are suppressed, by their current look-up hash; the others are missing."""
     rows = suppression.find_suppressions(session, [address.suppressions for address in hashes])
-    return {address.lookup: row.reason for address, row in zip(hashes, rows, strict=True) if row is not None}
+    pairs = zip(hashes, rows, strict=True)
+    return {address.lookup: row.reason for address, row in pairs if row is not None}
 
 
 def reserve_person_numbers(session: Session, count: int) -> Sequence[int]:
@@ -198,23 +189,27 @@ def _check_strangers(session: Session, step: ImportStep) -> None:
         OvertakenError: somebody did.
     """
     unknown = [requested for requested in step.suppressions if not requested.of_person]
-    strangers = [
-        *((hashes, "") for hashes in step.newcomers),
-        *((requested.hashes, requested.reason) for requested in unknown),
-    ]
-    if not strangers:
-        return
+    strangers: list[tuple[AddressHashes, str]] = [(hashes, "") for hashes in step.newcomers]
+    strangers += [(requested.hashes, requested.reason) for requested in unknown]
+    lookups = [lookup for hashes, _ in strangers for lookup in hashes.older_lookups]
+    lookups += [requested.hashes.lookup for requested in unknown]
+    if strangers and (_is_suppressed_since(session, strangers) or _is_there(session, lookups)):
+        raise OvertakenError
+
+
+def _is_suppressed_since(session: Session, strangers: Sequence[tuple[AddressHashes, str]]) -> bool:
+    """Say whether an address is suppressed by now. A suppression that the row itself would make graver does not stand in its way."""
     suppressed = find_suppression_reasons(session, [hashes for hashes, _ in strangers])
-    # A suppression that the row itself would make graver does not stand in its way.
-    if any(
+    return any(
         hashes.lookup in suppressed and not suppression.is_graver(reason, suppressed[hashes.lookup])
         for hashes, reason in strangers
-    ):
-        raise OvertakenError
-    lookups = [old for hashes in step.newcomers for old in hashes.older_lookups]
-    lookups += [old for requested in unknown for old in (requested.hashes.lookup, *requested.hashes.older_lookups)]
-    if lookups and session.scalar(select(Person.number).where(matches_any(session, Person.lookup, lookups)).limit(1)):
-        raise OvertakenError
+    )
+
+
+def _is_there(session: Session, lookups: Sequence[str]) -> bool:
+    return bool(lookups) and (
+        session.scalar(select(Person.number).where(matches_any(session, Person.lookup, lookups)).limit(1)) is not None
+    )
 
 
 def _lock_changed_people(session: Session, step: ImportStep) -> None:
@@ -328,4 +323,5 @@ def _remove_people(
 
 def count_batch_people(session: Session, batch: int) -> int:
     """Count the people who stand in an import."""
-    return session.scalar(select(func.count()).select_from(Person).where(Person.batch == batch)) or 0
+    query = select(func.count()).select_from(Person).where(Person.batch == batch)
+    return session.scalar(query) or 0

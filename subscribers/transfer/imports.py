@@ -197,7 +197,8 @@ def _rare_garbage_collection() -> Iterator[None]:
 def list_unfinished_imports(session: Session) -> list[UnfinishedImport]:
     """List the imports that were begun and not finished."""
     query = select(ImportBatch).where(ImportBatch.done_at.is_(None)).order_by(ImportBatch.id)
-    return [UnfinishedImport(row.id, row.origin, row.started_at, row.file_hash) for row in session.scalars(query)]
+    rows = session.scalars(query)
+    return [UnfinishedImport(row.id, row.origin, row.started_at, row.file_hash) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,8 @@ class FinishedImport:
 def list_finished_imports(session: Session, *, limit: int) -> list[FinishedImport]:
     """List the newest imports that came in whole."""
     done = select(ImportBatch).where(ImportBatch.done_at.is_not(None)).order_by(ImportBatch.id.desc()).limit(limit)
-    return [FinishedImport(row.id, row.origin, row.done_at, row.counts) for row in session.scalars(done) if row.done_at]
+    rows = session.scalars(done)
+    return [FinishedImport(row.id, row.origin, row.done_at, row.counts) for row in rows if row.done_at]
 
 
 def count_listed_departures(session: Session) -> int:
@@ -232,7 +234,8 @@ def drop_import_salts(session: Session, *, before: datetime) -> int:
         Of how many imports.
     """
     old = (ImportBatch.done_at < before) & ImportBatch.salt.is_not(None)
-    dropped = session.scalars(update(ImportBatch).where(old).values(salt=None).returning(ImportBatch.id))
+    change = update(ImportBatch).where(old).values(salt=None).returning(ImportBatch.id)
+    dropped = session.scalars(change)
     return len(list(dropped))
 
 

@@ -1,10 +1,16 @@
 """How the operator wants a file to be read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BeforeValidator, Field, PlainSerializer, TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from subscribers.transfer.formats import ColumnMeaning, RowStatus
+
+
+def _list_pairs(words: Any) -> Any:
+    return tuple(words.items()) if isinstance(words, Mapping) else words
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,42 +23,30 @@ class ImportOptions:
     `leave_out_slips` rejects rows whose domain is most likely mistyped.
     """
 
-    attest_reason: str | None = None
-    file_status: RowStatus | None = None
+    attest_reason: str | None = Field(
+        default=None, validation_alias=AliasChoices("attest_reason", "attest"), serialization_alias="attest"
+    )
+    file_status: RowStatus | None = Field(
+        default=None, validation_alias=AliasChoices("file_status", "whole"), serialization_alias="whole"
+    )
     need_network: bool = False
     columns: tuple[ColumnMeaning, ...] = ()
-    words: tuple[tuple[str, RowStatus], ...] = ()
+    words: Annotated[tuple[tuple[str, RowStatus], ...], BeforeValidator(_list_pairs), PlainSerializer(dict)] = ()
     leave_out_slips: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return what the batch keeps: a second run goes on only with the same options."""
-        fields: dict[str, Any] = {}
-        if self.attest_reason is not None:
-            fields["attest"] = self.attest_reason
-        if self.file_status is not None:
-            fields["whole"] = str(self.file_status)
-        if self.need_network:
-            fields["need_network"] = True
-        if self.columns:
-            fields["columns"] = [str(meaning) for meaning in self.columns]
-        if self.words:
-            fields["words"] = {word: str(status) for word, status in self.words}
-        if self.leave_out_slips:
-            fields["leave_out_slips"] = True
-        return fields
+        fields = _STORED.dump_python(self, mode="json", by_alias=True)
+        return {name: value for name, value in fields.items() if value not in (None, False, [], {})}
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+    def from_json(cls, fields: Mapping[str, Any]) -> "ImportOptions":
         """Read what `as_json` gives.
 
         Raises:
             ValueError: a word in it means nothing.
         """
-        return cls(
-            fields.get("attest"),
-            RowStatus(fields["whole"]) if "whole" in fields else None,
-            fields.get("need_network", False),
-            tuple(map(ColumnMeaning, fields.get("columns", ()))),
-            tuple((word, RowStatus(status)) for word, status in fields.get("words", {}).items()),
-            fields.get("leave_out_slips", False),
-        )
+        return _STORED.validate_python(fields)
+
+
+_STORED = TypeAdapter(ImportOptions)

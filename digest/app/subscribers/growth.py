@@ -126,7 +126,8 @@ _BROUGHT = (ConsentKind.IMPORTED, ConsentKind.ATTESTED)
 def _load_reader_counts(session: Session) -> tuple[tuple[date, int], ...]:
     """Load the counts of a year by day. The year ends with the last count, however long ago that was."""
     counted = select(ConsentDay.day, ConsentDay.count).where(ConsentDay.kind == READERS_KIND)
-    last = session.execute(counted.order_by(ConsentDay.day.desc()).limit(1)).first()
+    statement = counted.order_by(ConsentDay.day.desc()).limit(1)
+    last = session.execute(statement).first()
     if last is None:
         return ()
     query = counted.where(ConsentDay.day >= last.day - timedelta(days=SHOWN_DAYS)).order_by(ConsentDay.day)
@@ -195,7 +196,8 @@ def _judge_editions(
     query = select(ConsentDay.day, func.sum(ConsentDay.count)).where(
         ConsentDay.day.between(days[0], today), ConsentDay.kind == _LEFT
     )
-    left_by_day = {day: int(count) for day, count in session.execute(query.group_by(ConsentDay.day))}
+    statement = query.group_by(ConsentDay.day)
+    left_by_day = {day: int(count) for day, count in session.execute(statement)}
     ends = [*days[1:], days[-1] + timedelta(days=7)]
     return [
         EditionStanding(
@@ -228,4 +230,5 @@ def _list_most_read(session: Session, now: datetime) -> tuple[ReadArticle, ...]:
         .order_by(func.max(Article.views).desc(), Article.url)
         .limit(SHOWN_ARTICLES)
     )
-    return tuple(ReadArticle(title, url, views or 0) for title, url, views in session.execute(query))
+    rows = session.execute(query)
+    return tuple(ReadArticle(title, url, views or 0) for title, url, views in rows)

@@ -140,7 +140,7 @@ def render_record_page(installation: Installation, record: Mapping[str, Any]) ->
     """Give a person's record as a page to print."""
     settings = installation.settings
     page = create_jinja_environment(settings.templates, settings.reader_language).get_template("web/record.html")
-    return page.render(record=readable_record.make_record_readable(record, settings.reader_language))
+    return page.render(readable_record.record_page_values(record, settings.reader_language))
 
 
 def erase_subscriber(

@@ -128,7 +128,8 @@ def view_reader_record(
             reverse=True,
         )
         preferences = Preferences.from_stored(person.choices)
-        mail_count = session.scalar(select(func.count()).where(Delivery.person == number)) or 0
+        query = select(func.count()).where(Delivery.person == number)
+        mail_count = session.scalar(query) or 0
         batch = session.get(ImportBatch, person.batch) if person.batch is not None else None
         links = tuple(_read_link(event) for event in chain)
         return ReaderRecord(
@@ -192,7 +193,8 @@ def _list_mails(session: Session, number: int, limit: int) -> tuple[SentMail, ..
     for delivery, kind, cause in session.execute(reported.order_by(Event.at, Event.id)):
         events.setdefault(delivery, []).append((kind, cause))
     names = [row.purpose.partition(":")[2] for row in rows if row.purpose.startswith("edition:")]
-    editions = session.execute(select(Edition.name, Edition.number).where(Edition.name.in_(names)))
+    query = select(Edition.name, Edition.number).where(Edition.name.in_(names))
+    editions = session.execute(query)
     numbers = {row.name: row.number for row in editions}
     return tuple(
         SentMail(
@@ -286,7 +288,9 @@ def _find_shown_addresses(
         Disclosure.reference == look_reference(staff),
         Disclosure.to_whom == STAFF_RECIPIENT,
     )
-    latest = {row.person: (row.at, row.why) for row in session.execute(looks.order_by(Disclosure.at, Disclosure.id))}
+    query = looks.order_by(Disclosure.at, Disclosure.id)
+    rows = session.execute(query)
+    latest = {row.person: (row.at, row.why) for row in rows}
     shown = {}
     for person in session.scalars(select(Person).where(Person.number.in_(latest))):
         address = people.decrypt_person_address(keys, person)

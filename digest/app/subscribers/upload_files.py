@@ -8,12 +8,14 @@ import json
 import os
 import re
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
+
+from pydantic import TypeAdapter
 
 from digest.installation.opened import Installation
 from subscribers.transfer.formats import MASKED_ADDRESS, STATUS_WORDS, ColumnMeaning, list_column_meanings
@@ -85,6 +87,9 @@ class ListUpload:
         return self.options.columns or tuple(column.meaning for column in self.columns)
 
 
+_NOTE = TypeAdapter(ListUpload)
+
+
 def read_columns(survey: FileSurvey) -> tuple[UploadColumn, ...]:
     """Give the columns of a file, with masked examples from its first rows."""
     headings = survey.layout.headings or ["(no heading)"] * survey.layout.width
@@ -95,7 +100,8 @@ def read_columns(survey: FileSurvey) -> tuple[UploadColumn, ...]:
             if example and example not in column and len(column) < EXAMPLES_SHOWN:
                 column.append(example)
     meanings = list_column_meanings(survey.layout)
-    return tuple(UploadColumn(*each) for each in zip(headings, map(tuple, values), meanings, strict=False))
+    pairs = zip(headings, map(tuple, values), meanings, strict=False)
+    return tuple(UploadColumn(*each) for each in pairs)
 
 
 def mask_example(text: str) -> str:
@@ -144,11 +150,7 @@ def keep_stream(stream: IO[bytes], file: Path) -> None:
 
 def write_note(upload: ListUpload) -> None:
     """Write down where an upload stands, whole or not at all."""
-    fields = asdict(upload) | {
-        "file": upload.file.name,
-        "at": upload.at.isoformat(),
-        "options": upload.options.as_json(),
-    }
+    fields = _NOTE.dump_python(upload, mode="json", by_alias=True) | {"file": upload.file.name}
     note = upload.file.parent / _NOTE_FILE
     partial = note.with_name(_NEW_NOTE_FILE)
     partial.write_text(json.dumps(fields, ensure_ascii=False), encoding="utf-8")
@@ -161,14 +163,5 @@ def read_note(folder: Path) -> ListUpload | None:
         fields = json.loads((folder / _NOTE_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    fields |= {
-        "file": folder / fields["file"],
-        "at": datetime.fromisoformat(fields["at"]),
-        "stage": UploadStage(fields["stage"]),
-        "options": ImportOptions.from_json(fields["options"]),
-        "columns": tuple(
-            UploadColumn(each["heading"], tuple(each["examples"]), ColumnMeaning(each["meaning"]))
-            for each in fields["columns"]
-        ),
-    }
-    return ListUpload(**fields)
+    note: ListUpload = _NOTE.validate_python(fields | {"file": folder / fields["file"]})
+    return note

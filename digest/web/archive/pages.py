@@ -1,6 +1,7 @@
 """What everybody may read: the editions that went out, their feed, their pictures, our style sheets."""
 
 import gzip
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ archive_pages = Blueprint("archive", __name__)
 MAX_CALENDAR_EDITIONS = 20  # editions
 MAX_TYPED_LENGTH = 200  # characters of a search
 CACHE_FOREVER = "public, max-age=31536000, immutable"  # for what is named by the hash of its bytes
+_INVALID_XML_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
 _PICTURE_SOURCE = re.compile(r'(\ssrc=")[^"]*/media/([0-9a-f]{64})"')
 # The letter in ink on paper, and turned round in the dark; the dot is the pages' signal colour.
 _ICON = (
@@ -80,8 +82,9 @@ def topic_feed(key: str) -> AnyResponse:
     page = archive.read_topic(context.installation, key, limit=archive.FEED_STORIES)
     if page is None:
         abort(404)
-    body = feeds.build_topic_feed(page, *_page_terms(context.settings))
-    return _cacheable_response(Response(body, mimetype="application/atom+xml"), seconds=900)
+    publication, base, _ = terms = _page_terms(context.settings)
+    title, address = f"{publication.name}: {page.topic.name}", f"{base}/topics/{key}"
+    return _atom_feed(feeds.list_topic_entries(page, *terms), title, page=address, address=f"{address}.atom")
 
 
 @archive_pages.get("/search")
@@ -126,7 +129,8 @@ def site_map() -> AnyResponse:
     lines = archive.list_edition_lines(context.installation)
     keys = [topic.key for topic in archive.list_topics(context.installation)]
     pages = ("/", "/editions", "/topics", "/subscribe", "/privacy", "/contact")
-    body = feeds.build_site_map(lines, keys, pages, context.settings.link_base)
+    paths = [*pages, *(f"/topics/{key}" for key in keys)]
+    body = render_template("web/sitemap.xml", paths=paths, lines=lines)
     return _cacheable_response(Response(body, mimetype="application/xml"), seconds=3600)
 
 
@@ -195,8 +199,27 @@ def feed() -> AnyResponse:
     """Give the editions that went out as an Atom feed (RFC 4287)."""
     context = web_context()
     editions = archive.read_feed_editions(context.installation)
-    body = feeds.build_atom_feed(editions, *_page_terms(context.settings))
-    return _cacheable_response(Response(body, mimetype="application/atom+xml"), seconds=900)
+    publication, base, _ = terms = _page_terms(context.settings)
+    entries = feeds.list_edition_entries(editions, *terms)
+    return _atom_feed(
+        entries, publication.name, subtitle=publication.tagline, page=f"{base}/", address=f"{base}/feed.atom"
+    )
+
+
+def _atom_feed(
+    entries: list[feeds.FeedEntry], title: str, *, page: str, address: str, subtitle: str = ""
+) -> AnyResponse:
+    body = render_template(
+        "web/feed.xml",
+        entries=entries,
+        title=title,
+        subtitle=subtitle,
+        page=page,
+        address=address,
+        updated=feeds.find_last_update(entries),
+    )
+    sound = _INVALID_XML_CHARACTERS.sub("", body)
+    return _cacheable_response(Response(sound, mimetype="application/atom+xml"), seconds=900)
 
 
 @archive_pages.get("/feed.json")
@@ -204,7 +227,19 @@ def json_feed() -> AnyResponse:
     """Give the editions that went out as a JSON Feed."""
     context = web_context()
     editions = archive.read_feed_editions(context.installation)
-    body = feeds.build_json_feed(editions, *_page_terms(context.settings))
+    publication, base, _ = terms = _page_terms(context.settings)
+    feed = {
+        "version": "https://jsonfeed.org/version/1.1",
+        "title": publication.name,
+        "description": publication.tagline,
+        "home_page_url": f"{base}/",
+        "feed_url": f"{base}/feed.json",
+        "icon": f"{base}/icon.svg",
+        "language": publication.language,
+        "authors": [{"name": publication.name, "url": publication.site}],
+        "items": [entry.as_json() for entry in feeds.list_edition_entries(editions, *terms)],
+    }
+    body = json.dumps(feed, ensure_ascii=False, indent=1) + "\n"
     return _cacheable_response(Response(body, mimetype="application/feed+json"), seconds=900)
 
 

@@ -7,12 +7,13 @@ from datetime import UTC, date, datetime
 import pytest
 from sqlalchemy import select, text, update
 
+from digest.templating import create_jinja_environment
 from subscribers.address import read_address
 from subscribers.consent import seals, suppression
 from subscribers.consent.audience import load_audience_page
 from subscribers.consent.departure_log import DepartureLog, PendingDeparture
 from subscribers.consent.preferences import Preferences, change_preferences
-from subscribers.consent.readable_record import make_record_readable
+from subscribers.consent.readable_record import record_page_values
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import lookup_hash
 from subscribers.lifecycle import departure_merge, feedback
@@ -102,8 +103,9 @@ def test_it_is_shown_as_damaged_with_its_number(database: PeopleDatabase, ada: i
     assert record is not None
     information = record["pii_information"]
     assert (information["email_address"], information["email_address_damaged"]) == (None, True)
-    facts = dict(make_record_readable(record).facts)
-    assert (facts["Record"], facts["Address"]) == (f"person-{ada}", "damaged: it does not open")
+    page = create_jinja_environment().get_template("web/record.html").render(record_page_values(record))
+    assert f"<dd>person-{ada}</dd>" in page
+    assert "<dt>Address</dt>\n<dd>damaged: it does not open</dd>" in page
 
 
 @pytest.mark.parametrize("known", [True, False])
