@@ -1,9 +1,10 @@
 """What happens every night: the consent ledger is proved and sealed, and what was kept long enough goes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import select
@@ -15,7 +16,7 @@ from digest.app.subscribers.lists import pull_suppression_lists
 from digest.app.subscribers.upload_files import prune_uploads
 from digest.app.upkeep.audit_log import remember_check
 from digest.app.upkeep.disk_growth import record_free_space
-from digest.app.upkeep.seal_mail import mail_seal_when_due
+from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
 from digest.deliver.inbound import payloads
 from digest.deliver.providers.kind import ProviderErasures, ProviderKind, ProviderSettingsError
@@ -29,6 +30,7 @@ from digest.deliver.retention import (
 )
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.deliver.send.limits import rate_limiter
+from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.guard_notices import queue_address_summary
 from digest.installation.opened import Installation
 from digest.store import staff_sessions
@@ -37,9 +39,11 @@ from digest.store.alert_models import Alert, AlertPost
 from digest.store.audit import read_audit_head, record_audit
 from digest.store.audit_chain import prove_audit_log
 from digest.store.models import FIRST_LOOK_JOB, SourceDay, TimetableSlot
-from digest.store.staff import forget_removed_addresses
+from digest.store.staff import forget_removed_addresses, list_proven_staff
 from subscribers.consent import consent_days, disclosure_sealing, disclosures, seals
+from subscribers.consent.seals import LedgerProof
 from subscribers.lifecycle import expiry, silent_readers
+from subscribers.mail_requests import MailRequest
 from subscribers.reader_language import ENGLISH
 from subscribers.store.models import ConsentDay, Seal
 from subscribers.transfer.imports import drop_import_salts
@@ -314,3 +318,47 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     request_provider_erasures,
     pull_provider_suppressions,  # asks others, and may take its time
 )
+
+
+MAILED_SEAL_STATE_KEY = "mailed seal"
+KEPT_DIGITS = 12  # of a seal, enough to name it by
+
+
+def mail_seal_when_due(installation: Installation, seal: Seal, proof: LedgerProof, *, now: datetime) -> int:
+    """Queue a mail with the seal for every proven admin, as often as the settings say; return for how many."""
+    settings = installation.settings
+    with installation.database.write() as session:
+        last = installation_hold.read_installation_state(session, MAILED_SEAL_STATE_KEY)
+        days, zone = settings.file.alerts.seal_mail_days, settings.file.publication.zone
+        if not is_seal_mail_due(last, sound=proof.sound, days=days, zone=zone, now=now):
+            return 0
+        admins = [member for member in list_proven_staff(session) if member.role == "admin"]
+        queue = make_notice_queue(installation.keys, settings, lambda: now)
+        facts = {
+            "sealed_at": seal.at.isoformat(),
+            "counts": f"{seal.people:,} people, {seal.links:,} events, {seal.suppressions:,} suppressions",
+            "seal": seal.hash,
+            "seal_start": seal.hash[:KEPT_DIGITS],
+            "fault": "" if proof.sound else "yes",
+        }
+        for admin in admins:
+            queue(session, MailRequest("seal", None, f"{admin.id}-{seal.id}", facts | {"to": admin.email}))
+        if admins:
+            state = {"at": now.isoformat(), "sound": proof.sound}
+            installation_hold.write_installation_state(session, MAILED_SEAL_STATE_KEY, state, now=now)
+            detail = {"seal": seal.hash, "admins": [admin.id for admin in admins]}
+            record_audit(session, "seal mailed", "ledger", detail, actor="scheduler", now=now)
+        return len(admins)
+
+
+def is_seal_mail_due(last: Mapping[str, Any] | None, *, sound: bool, days: int, zone: ZoneInfo, now: datetime) -> bool:
+    """Decide whether tonight's seal goes out by mail.
+
+    It does on the first night, then every `days` days (0: never), and on the night on which a check finds a fault first.
+    """
+    if days == 0:
+        return False
+    if last is None or (last["sound"] and not sound):
+        return True
+    mailed_on = datetime.fromisoformat(last["at"]).astimezone(zone).date()
+    return (now.astimezone(zone).date() - mailed_on).days >= days
