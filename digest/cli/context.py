@@ -161,11 +161,13 @@ class CommandContext:
 
     def moment_or_now(self, given: datetime | None) -> datetime:
         """Give the moment that was named, else now; in UTC."""
-        if given is None:
-            return self.now()
-        if given.tzinfo is None:
+        return self.moment_or_none(given) or self.now()
+
+    def moment_or_none(self, given: datetime | None) -> datetime | None:
+        """Give the moment that was named, in UTC; None if there's none."""
+        if given is not None and given.tzinfo is None:
             given = given.replace(tzinfo=self.settings.file.publication.zone)
-        return given.astimezone(UTC)
+        return given and given.astimezone(UTC)
 
 
 def _show_progress(label: str) -> AbstractContextManager[Callable[[int, int], None]]:

@@ -180,9 +180,8 @@ def grade_draft(
         raise click.UsageError("--redraft chooses from stored articles: leave it out, or name no FEED.")
     if feeds:
         context.refuse_unknown_actor()
-        drafted_at = context.moment_or_now(now) if now else None
         result = draft_evaluation.evaluate_feeds_draft(
-            picks, feeds, context.settings, now=context.now(), drafted_at=drafted_at
+            picks, feeds, context.settings, now=context.now(), drafted_at=context.moment_or_none(now)
         )
     elif redraft:
         result = draft_evaluation.evaluate_redraft(picks, context.installation, edition)

@@ -77,8 +77,7 @@ def setup(
     settings = load_settings(settings_file, may_be_missing=True)
     if context.acting_email is not None:
         context.act(check_may_set_up, now=context.now())
-    given = setup_answers.read_answers_file(answers_file) if answers_file else {}
-    given |= {key: setup_answers.check_answer(key, text) for key, text in options.items() if text is not None}
+    given = _read_given_answers(answers_file, options)
     answers = _complete_answers(given, settings, settings_file, batch=batch)
     plan = plan_setup(settings_file.parent, settings_file, answers, settings)
     for planned in plan.files:
@@ -91,16 +90,21 @@ def setup(
     if is_changed and not (yes or batch):
         click.confirm("Write this?", abort=True, default=True)
     result = carry_out_setup(plan, context.identify_actor, now=context.now())
-    show_new_keys(result.settings.key_file, result.new_keys.to_json() if result.new_keys else None)
+    show_new_keys(result.settings.key_file, result.new_keys)
     _show_steps(list_remaining_steps(plan, result.signer, result.problem))
     if result.problem:
         raise SystemExit(1)
 
 
+def _read_given_answers(answers_file: Path | None, options: Mapping[str, str | None]) -> dict[str, Any]:
+    """Read the answers that are given: an option overrides the file."""
+    given = setup_answers.read_answers_file(answers_file) if answers_file else {}
+    return given | {key: setup_answers.check_answer(key, text) for key, text in options.items() if text is not None}
+
+
 def _find_settings_file(context: CommandContext, folder: Path | None) -> Path:
-    named = context.settings_file or (
-        Path(os.environ["DIGEST_SETTINGS"]) if os.environ.get("DIGEST_SETTINGS") else None
-    )
+    in_environment = os.environ.get("DIGEST_SETTINGS")
+    named = context.settings_file or (Path(in_environment) if in_environment else None)
     if named and folder and named.resolve().parent != folder.resolve():
         raise SetupError(f"{named} does not stand in {folder}: leave --folder out, or --settings.")
     file = (named or (folder or Path.cwd()) / SETTINGS_FILE_NAME).resolve()

@@ -123,19 +123,18 @@ def queue_address_summary(installation: Installation, now: datetime) -> str:
         admins = list_proven_admins(session)
         if not uses or not admins:
             return "no admin to report actions on addresses to" if uses else "no actions on addresses to report"
-        lines = [f"{describe_actor(session, use.actor)} {use.words}{_count_words(use.uses)}" for use in uses]
-        facts = {
-            "since": min(use.since for use in uses).isoformat(),
-            "done_at": now.isoformat(),
-            "lines": "\n".join(lines),
-            **_page_urls(installation.settings),
-        }
+        facts = _summarize_uses(session, uses) | {"done_at": now.isoformat(), **_page_urls(installation.settings)}
         for number, address in admins:
             queue(session, MailRequest("summary", None, f"{number}-{today}", facts | {"to": address}))
         installation_hold.write_installation_state(session, SUMMARY_STATE_KEY, {"day": today}, now=now)
         for use in uses:  # not what somebody counts meanwhile
             session.delete(use)
     return f"{len(uses)} kinds of actions on addresses reported to {len(admins)} admins"
+
+
+def _summarize_uses(session: Session, uses: Sequence[AddressUse]) -> dict[str, str]:
+    lines = [f"{describe_actor(session, use.actor)} {use.words}{_count_words(use.uses)}" for use in uses]
+    return {"since": min(use.since for use in uses).isoformat(), "lines": "\n".join(lines)}
 
 
 def _count_words(uses: int) -> str:

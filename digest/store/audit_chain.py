@@ -61,19 +61,11 @@ def prove_audit_log(session: Session) -> AuditProof:
     rows, head, fault = 0, "", ""
     for row in stream_raw_rows(session, "audit", _COLUMNS, page_size=_PAGE_SIZE):
         rows += 1
-        fault = _find_row_fault(row, rows, head)
+        fault = _find_row_fault(row, rows, head) or _find_witness_fault(row, rows, sealed.pop(rows, None), checked)
         if fault:
             break
         head = row[-1]
-        seal = sealed.pop(rows, None)
-        if seal is not None and seal.log_head != head:
-            fault = f"row {rows:,} is not the one that the seal of {seal.at:%Y-%m-%d %H:%M} UTC covers"
-            break
-        if checked is not None and rows == checked.rows and head != checked.head:
-            fault = f"row {rows:,} is not the one that the check of {_write_minute(checked.at)} UTC found"
-            break
-    if not fault:
-        fault = _find_missing_rows(session, rows, sealed, checked)
+    fault = fault or _find_missing_rows(session, rows, sealed, checked)
     total = session.scalar(select(func.count()).select_from(AuditEntry)) or 0
     through = session.scalar(select(func.max(Seal.log_through))) or 0
     return AuditProof(total, f"audit log: {fault}" if fault else "", through, head)
@@ -96,6 +88,16 @@ def _find_row_fault(row: list[Any], place: int, head: str) -> str:
         return f"row {place:,} was changed: its detail cannot be read"
     if stored_hash != hash_audit_entry(seq, at, actor, act, subject, detail, previous=previous):
         return f"row {place:,} was changed: it is not what was hashed"
+    return ""
+
+
+def _find_witness_fault(row: list[Any], place: int, seal: Any, checked: CheckedEnd | None) -> str:
+    """Hold a row against the seal that covers it, and against where the last check found the end."""
+    head = row[-1]
+    if seal is not None and seal.log_head != head:
+        return f"row {place:,} is not the one that the seal of {seal.at:%Y-%m-%d %H:%M} UTC covers"
+    if checked is not None and place == checked.rows and head != checked.head:
+        return f"row {place:,} is not the one that the check of {_write_minute(checked.at)} UTC found"
     return ""
 
 

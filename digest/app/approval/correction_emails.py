@@ -100,11 +100,7 @@ def _read_email(
     rule = read_author_rule(session, (correction.actor,), correction.at, installation.settings)
     stated = _state_email(session, edition, correction, rule)
     content_hash = content_hash_of(stated)
-    signed = tuple(
-        each.actor
-        for each in correction.signatures
-        if is_signature(each, content_hash, correction.seq, installation.keys)
-    )
+    signed = tuple(_list_signers(correction, content_hash, installation.keys))
     return CorrectionEmail(
         rule=ApproverRule(rule.needed, signed, rule.written, rule.staff, rule.is_alone),
         names=name_staff(session),
@@ -148,13 +144,22 @@ def _find_fault(session: Session, edition: Edition, correction: Correction, keys
     text = _state_text(session, edition, correction)
     if any(stated.get(name) != text[name] for name in text) or stated.get("authors") != [correction.actor]:
         return "the correction isn't what was approved. Read it again, and approve it again."
-    content_hash = content_hash_of(stated)
-    signers = [each.actor for each in correction.signatures if is_signature(each, content_hash, correction.seq, keys)]
-    if len(signers) < len(correction.signatures) or (
-        correction.mail_approved_at is not None and count_missing_signatures(stated, signers)
-    ):
+    if _has_lost_signatures(correction, stated, keys):
         return "its record was changed, or the key that signed it isn't in the key file. Approve it again."
     return ""
+
+
+def _has_lost_signatures(correction: Correction, stated: dict[str, Any], keys: KeyRing) -> bool:
+    """Return whether a signature doesn't hold, or an approved email has fewer than its approval takes."""
+    signers = _list_signers(correction, content_hash_of(stated), keys)
+    if len(signers) < len(correction.signatures):
+        return True
+    return correction.mail_approved_at is not None and count_missing_signatures(stated, signers) > 0
+
+
+def _list_signers(correction: Correction, content_hash: str, keys: KeyRing) -> list[str]:
+    """List those whose signature holds."""
+    return [each.actor for each in correction.signatures if is_signature(each, content_hash, correction.seq, keys)]
 
 
 def request_email(installation: Installation, name: str, number: int, *, actor: Actor, now: datetime) -> bool:

@@ -154,10 +154,14 @@ def _mail_facts(installation: Installation, step: _DueStep, what: str, obstacle:
         "state": edition.held_because if edition and edition.state is EditionState.INCOMPLETE else "",
         "button": "Open the edition" if shown else "Open the calendar",
         "address": f"{installation.settings.link_base}/desk/{page}",
-        "subject": shown.subject if shown else "",
-        "preheader": shown.preheader if shown else "",
-        "preview": write_preview(shown) if shown else "",
+        **_describe_content(shown),
     }
+
+
+def _describe_content(shown: EditionContent | None) -> dict[str, str]:
+    if shown is None:
+        return dict.fromkeys(("subject", "preheader", "preview"), "")
+    return {"subject": shown.subject, "preheader": shown.preheader, "preview": write_preview(shown)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Every act can be undone until the release. What was drafted for a release follow
 it, or moves along and is rendered anew with its new day.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -161,15 +161,22 @@ def find_release(installation: Installation, text: str, *, now: datetime) -> Pla
     entries = read_calendar(installation, now=now, count=LISTED_RELEASES)
     if named := [entry.release for entry in entries if entry.name == text and not entry.is_due]:
         return named[0]
-    day, clock = _read_day(text)
-    found = calendar.find_releases_on(day, now) if now - MAX_AHEAD < _start_of(calendar, day) < now + MAX_AHEAD else ()
-    if clock is not None:
-        found = tuple(r for r in found if r.release_at.astimezone(calendar.zone).time() == clock)
+    found = _find_releases_on(calendar, *_read_day(text), now)
     if len(found) == 1:
         return found[0]
     if not found:
         raise CalendarError(f"No edition is planned for {text}. 'digest calendar list' shows the next ones.")
     raise CalendarError(f"{len(found)} editions are planned for {text}: name one with its time, such as {text}T06:00.")
+
+
+def _find_releases_on(
+    calendar: ReleaseCalendar, day: date, clock: time | None, now: datetime
+) -> Sequence[PlannedRelease]:
+    """Find the releases of a day, or of one of its clock times; none of a day that is too far away."""
+    if not now - MAX_AHEAD < datetime.combine(day, time(0), calendar.zone) < now + MAX_AHEAD:
+        return ()
+    found = calendar.find_releases_on(day, now)
+    return found if clock is None else [r for r in found if r.release_at.astimezone(calendar.zone).time() == clock]
 
 
 def _read_day(text: str) -> tuple[date, time | None]:

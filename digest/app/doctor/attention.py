@@ -304,7 +304,8 @@ def _find_stuck_sends(
         due = (Delivery.state == DeliveryState.WAITING, Delivery.next_try_at < now - MAX_STANDSTILL)
         purpose = Delivery.purpose == edition_purpose(edition.name)
         if count := session.scalar(select(func.count()).where(purpose, *due)):
-            why = f" It said: {progress.wait_reason}." if progress and progress.wait_reason else ""
+            reason = progress.wait_reason if progress else ""
+            why = f" It said: {reason}." if reason else ""
             said, on_page = (
                 f"No. {edition.number} stands still since {since}, and {count:,} of its mails are due.{why}"
                 for since in (f"{moved_at:%Y-%m-%d %H:%M} UTC", _write_moment(moved_at, zone))

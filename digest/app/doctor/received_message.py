@@ -176,19 +176,19 @@ def _run(check: DoctorCheck[ReceivedMessage], received: ReceivedMessage) -> Sequ
 def check_results(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """Whether the receiver found SPF, DKIM and DMARC to pass, and whose word that is."""
     trusted = received.trusted_server
-    told = [(_name_server(value), value) for value in received.list_values("Authentication-Results")]
+    told = received.list_values("Authentication-Results")
     if trusted:
-        told = [(server, value) for server, value in told if server.lower() == trusted.lower()]
+        told = [value for value in told if _name_server(value).lower() == trusted.lower()]
     if not told:
         yield report_warning(
             f"no results (Authentication-Results) of {trusted or 'anybody'} are in it.",
             "Save the message as it arrived at a large provider.",
         )
         return
-    server, value = told[0]
-    word = server if trusted else f"{server} (or whoever wrote so: name your receiver with --trust to be sure)"
-    found = {method.lower(): result.lower() for method, result in reversed(_RESULT.findall(value))}
-    results = {method: found[method] for method in METHODS if method in found}
+    results = _read_results(told[0])
+    word = _name_server(told[0])
+    if not trusted:
+        word += " (or whoever wrote so: name your receiver with --trust to be sure)"
     if bad := {method: result for method, result in results.items() if result not in _GOOD_RESULTS}:
         make = report_error if trusted else report_warning
         yield make(f"{word} says {_write_results(bad)}.")
@@ -200,6 +200,12 @@ def _name_server(value: str) -> str:
     """Return the name under which a receiver gives its results (authserv-id, RFC 8601, section 2.5); empty without one."""
     words = value.partition(";")[0].split()
     return words[0] if words else ""
+
+
+def _read_results(value: str) -> dict[str, str]:
+    """Read what a receiver found, by the method: of one that it names twice, the first."""
+    found = {method.lower(): result.lower() for method, result in reversed(_RESULT.findall(value))}
+    return {method: found[method] for method in METHODS if method in found}
 
 
 def _write_results(results: Mapping[str, str]) -> str:

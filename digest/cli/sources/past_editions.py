@@ -64,7 +64,7 @@ def import_editions(
             actor=context.actor,
             now=context.now(),
             dry_run=dry_run,
-            released_on=context.moment_or_now(released) if released else None,
+            released_on=context.moment_or_none(released),
             progress=progress,
         )
     found = [_report_as_json(report) for report in reports]

@@ -18,13 +18,14 @@ from digest.cli.context import (
     json_option,
     label_refusals,
     pass_command_context,
+    print_answer,
     print_json,
-    print_lines,
     yes_option,
 )
 from digest.cli.terminal import show_progress
 from digest.installation.acts import Actor
 from digest.installation.opened import open_installation
+from digest.settings import Settings
 from subscribers.consent.seals import LedgerProof
 from subscribers.errors import ApplicationError
 
@@ -152,11 +153,9 @@ def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes
 
     `left.log` in DIGEST_HOME knows who left, bounced, complained or was erased after the backup was made.
     """
-    settings, now = context.settings, context.now()
+    now = context.now()
     actor = _permitted_actor(context, now)
-    if _is_terminal() and backups.needs_passphrase(settings, file):
-        passphrase = click.prompt("Passphrase of the backup", hide_input=True, err=True)
-        settings = settings.model_copy(update={"backup_passphrase": SecretStr(passphrase)})
+    settings = _ask_passphrase(context.settings, file)
     if replace and not check and not yes:
         click.confirm(
             "The database that is there is set aside, and the backup takes its place. Go on?", abort=True, err=True
@@ -168,12 +167,18 @@ def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes
         else:
             result = backups.restore_backup(settings, actor, file, replace=replace, now=now, progress=bar)
             proof = result.proof
-    if as_json:
-        print_json(_restore_as_json(proof, result))
-    else:
-        print_lines((_describe_proof(proof), *(_describe_restore(result, settings.left_log) if result else ())))
+    lines = [_describe_proof(proof), *(_describe_restore(result, settings.left_log) if result else ())]
+    print_answer(_restore_as_json(proof, result), lines, as_json=as_json)
     if not proof.sound:
         raise SystemExit(1)
+
+
+def _ask_passphrase(settings: Settings, file: Path) -> Settings:
+    """Return the settings with the passphrase of a backup, asked for where somebody sits at a terminal and it's needed."""
+    if not _is_terminal() or not backups.needs_passphrase(settings, file):
+        return settings
+    passphrase = click.prompt("Passphrase of the backup", hide_input=True, err=True)
+    return settings.model_copy(update={"backup_passphrase": SecretStr(passphrase)})
 
 
 def _permitted_actor(context: CommandContext, now: datetime) -> Actor:
