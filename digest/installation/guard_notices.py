@@ -111,12 +111,12 @@ def queue_address_summary(installation: Installation, now: datetime) -> str:
 
     At most one a day: what is counted after it waits for the next.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         if session.scalar(select(AddressUse.uses).limit(1)) is None:
             return "no actions on addresses to report"
     queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
     today = now.astimezone(installation.settings.file.publication.zone).date().isoformat()
-    with installation.database.write() as session:
+    with installation.write() as session:
         if (installation_hold.read_installation_state(session, SUMMARY_STATE_KEY) or {}).get("day") == today:
             return "actions on addresses were reported today"
         uses = session.scalars(select(AddressUse).order_by(AddressUse.actor, AddressUse.words).with_for_update()).all()

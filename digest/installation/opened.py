@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy import make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from digest.collect.sandbox.client import SANDBOX
 from digest.installation import copy_guard
@@ -26,6 +27,7 @@ from digest.store.engine import (
     refuse_newer_schema,
 )
 from digest.store.models import Edition
+from subscribers.callbacks import Clock, Progress
 from subscribers.consent.address_binding import bind_addresses, has_unsalted_addresses
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
@@ -69,6 +71,14 @@ class Installation:
         self._settings = settings
         self._file_stamp = _read_file_stamp(settings.origin)
         self._logo_names = ("", "")
+
+    def read(self) -> AbstractContextManager[Session]:
+        """Lend a session that only reads the database."""
+        return self.database.read()
+
+    def write(self) -> AbstractContextManager[Session]:
+        """Lend the session of one write transaction."""
+        return self.database.write()
 
     @property
     def settings(self) -> Settings:
@@ -152,7 +162,7 @@ class Installation:
         return DepartureLog(self.settings.left_log, self.keys)
 
 
-ShowProgress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+ShowProgress = Callable[[str], AbstractContextManager[Progress]]
 """Takes what is being done, and lends a function that is called with (done, total)."""
 
 
@@ -162,7 +172,7 @@ def open_installation(
     *,
     may_create: bool = False,
     may_migrate: bool = True,
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    clock: Clock = lambda: datetime.now(UTC),
     show_progress: ShowProgress = lambda _: nullcontext(lambda *_: None),
 ) -> Iterator[Installation]:
     """Open an installation with its database at the newest schema, and close it at the end of the block.
@@ -221,9 +231,7 @@ def _refuse_other_schema(settings: Settings, database: Database) -> None:
         )
 
 
-def _bind_older_consents(
-    installation: Installation, clock: Callable[[], datetime], show_progress: ShowProgress
-) -> None:
+def _bind_older_consents(installation: Installation, clock: Clock, show_progress: ShowProgress) -> None:
     """Bind consents of before to their addresses. Without the keys of the database it waits, and so does all that writes about people."""
     with installation.database.read() as session:
         if not has_unsalted_addresses(session):

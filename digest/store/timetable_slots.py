@@ -1,7 +1,7 @@
 """The slots of the timetable: one row a job and moment, which is the lock and, once done, the record of what came of it."""
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from digest.store.engine import Database
 from digest.store.models import FIRST_LOOK_JOB, TimetableSlot
 from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
+from subscribers.callbacks import Clock
 
 SLOT_LEASE = timedelta(seconds=45)  # of a process on another machine that is silent for longer nobody waits any more
 RENEWAL_SECONDS = 10.0  # between two renewals of a lease, while the job runs
@@ -45,12 +46,7 @@ def renew_slot(database: Database, slot: DueJob, owner: ProcessOwner, now: datet
 
 @contextmanager
 def keep_slot(
-    database: Database,
-    slot: DueJob,
-    owner: ProcessOwner,
-    clock: Callable[[], datetime],
-    *,
-    interval: float = RENEWAL_SECONDS,
+    database: Database, slot: DueJob, owner: ProcessOwner, clock: Clock, *, interval: float = RENEWAL_SECONDS
 ) -> Iterator[None]:
     """Renew the lease of a claimed slot every `interval` seconds until the end of the block."""
     is_over = threading.Event()

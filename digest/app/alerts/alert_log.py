@@ -64,10 +64,10 @@ def look_for_alerts(installation: Installation, *, now: datetime) -> str:
     Whatever the number of processes that look, each alert is told once.
     """
     found = find_alert_conditions(installation, now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         if not decide_changes(_read_known(session), found, now):
             return ""
-    with installation.database.write() as session:
+    with installation.write() as session:
         opened, over = _store_changes(session, decide_changes(_read_known(session), found, now), now)
         queue_alert_posts(session, installation.settings, opened, "opened", now=now)
         queue_alert_posts(session, installation.settings, over, "over", now=now)

@@ -72,10 +72,10 @@ def _claim_due_posts(installation: Installation, channel: AlertChannel, now: dat
     """Claim what one message tells: the next try is written before this one begins, so that no other process makes it too."""
     is_due = (AlertPost.channel == channel.name, AlertPost.next_try_at <= now)
     due = select(AlertPost).where(*is_due).order_by(AlertPost.id).limit(channel.batch_size)
-    with installation.database.read() as session:
+    with installation.read() as session:
         if session.scalars(due).first() is None:
             return []
-    with installation.database.write() as session:
+    with installation.write() as session:
         return [_claim(session, post, now) for post in session.scalars(due.with_for_update(skip_locked=True)).all()]
 
 
@@ -91,7 +91,7 @@ def _record_outcome(
 ) -> None:
     values = {"trouble": trouble} if trouble else {"trouble": "", "done_at": now, "next_try_at": None}
     numbers = [post.number for post in posts]
-    with installation.database.write() as session:
+    with installation.write() as session:
         session.execute(update(AlertPost).where(AlertPost.id.in_(numbers)).values(**values))
     if trouble:
         kinds = [post.alert.kind for post in posts]

@@ -4,7 +4,6 @@ The archive is corrected at once, by one editor. What subscribers are sent takes
 (`ApproverRule`), the same key, and a signature over everything that the email says.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -38,6 +37,7 @@ from digest.store.audit import record_audit
 from digest.store.correction_models import Correction, CorrectionSignature
 from digest.store.models import Edition, EditionState
 from digest.store.staff import name_staff
+from subscribers.callbacks import Clock
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest
 
@@ -89,7 +89,7 @@ def view_email(installation: Installation, name: str, number: int) -> Correction
         UnknownEditionError: there is no edition of that name.
         CorrectionError: it has no such correction.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         return _read_email(session, edition, find_correction(session, edition, number), installation)
 
@@ -255,7 +255,7 @@ def count_recipients(installation: Installation, name: str, number: int) -> Corr
         UnknownEditionError: there is no edition of that name.
         CorrectionError: it has no such correction.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         correction = find_correction(session, edition, number)
     pages = read_recipient_pages(installation.database, correction, edition, installation.settings)
@@ -274,17 +274,17 @@ class PlannedEmails:
         return "; ".join([*([f"{self.queued} corrections queued"] if self.queued else []), *self.refused])
 
 
-def plan_correction_emails(installation: Installation, *, clock: Callable[[], datetime]) -> PlannedEmails:
+def plan_correction_emails(installation: Installation, *, clock: Clock) -> PlannedEmails:
     """Queue the emails of every approved correction. It may be cut short, and goes on.
 
     Each is proven to be what was approved first. One that isn't loses its approval, and the audit log says why.
     """
     owed = select(Correction.id).where(Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
-    with installation.database.read() as session:
+    with installation.read() as session:
         numbers = session.scalars(owed.order_by(Correction.id)).all()
     queued, refused = 0, []
     for number in numbers:
-        with installation.database.read() as session:
+        with installation.read() as session:
             correction = session.get_one(Correction, number)
             edition = session.get_one(Edition, correction.edition_id)
             fault = _find_fault(session, edition, correction, installation.keys)
@@ -301,7 +301,7 @@ def _take_approval_back(
     installation: Installation, correction: Correction, edition: Edition, fault: str, *, now: datetime
 ) -> None:
     log.error("a correction isn't what was approved", edition=edition.name, correction=correction.seq, why=fault)
-    with installation.database.write() as session:
+    with installation.write() as session:
         # Whoever approves it holds the edition's row; one approved anew since then stays approved.
         find_edition(session, edition.name, lock=True)
         row = session.get_one(Correction, correction.id)
@@ -312,9 +312,7 @@ def _take_approval_back(
         record_audit(session, REFUSED_EMAIL, edition.name, detail, actor=SCHEDULER.name, now=now)
 
 
-def _plan_emails(
-    installation: Installation, correction: Correction, edition: Edition, sent: str, clock: Callable[[], datetime]
-) -> int:
+def _plan_emails(installation: Installation, correction: Correction, edition: Edition, sent: str, clock: Clock) -> int:
     database, keys, settings = installation.database, installation.keys, installation.settings
     facts = {
         "number": str(edition.number),

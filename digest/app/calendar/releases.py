@@ -74,7 +74,7 @@ def read_calendar(installation: Installation, *, now: datetime, count: int = LIS
     Before them stand the editions that are due and have not gone out; they do not count.
     """
     file = installation.settings.file
-    with installation.database.read() as session:
+    with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
         late = select(Edition).where(Edition.state.in_(COMING_STATES), Edition.release_at <= now)
         due = [
@@ -115,7 +115,7 @@ def _list_entries(
 def list_step_moments(installation: Installation, *, now: datetime) -> dict[str, list[datetime]]:
     """List the moments around now at which the calendar owes something, by the job's name."""
     file = installation.settings.file
-    with installation.database.read() as session:
+    with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
     return release_calendar.list_step_moments(calendar, calendar_store.step_rules(file.schedule), now)
 
@@ -137,7 +137,7 @@ def preview_move(
         CalendarError: it cannot be moved there.
     """
     file = installation.settings.file
-    with installation.database.read() as session:
+    with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
     release = _require_release(calendar, release_at)
     at = _check_moment(calendar, day, clock, release, now)
@@ -154,7 +154,7 @@ def find_release(installation: Installation, text: str, *, now: datetime) -> Pla
         CalendarError: none, or more than one, is meant.
     """
     file = installation.settings.file
-    with installation.database.read() as session:
+    with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
     if text == "next":
         return calendar.next_release(now)
@@ -251,7 +251,7 @@ def move_release(
             released then.
     """
     with MOVE.steps(installation, actor, _subject(installation, release_at), now=now) as audit:
-        with installation.database.read() as session:
+        with installation.read() as session:
             calendar = calendar_store.load_calendar(session, installation.settings.file)
         release = _require_release(calendar, release_at)
         if release.is_skipped:
@@ -269,7 +269,7 @@ def restore_release(installation: Installation, release_at: datetime, *, actor: 
         CalendarError: there is no such release, it stands as the timetable has it, or something else is in its place.
     """
     with RESTORE.steps(installation, actor, _subject(installation, release_at), now=now) as audit:
-        with installation.database.read() as session:
+        with installation.read() as session:
             calendar = calendar_store.load_calendar(session, installation.settings.file)
         release = _require_release(calendar, release_at)
         if release.is_skipped:
@@ -287,7 +287,7 @@ def restore_release(installation: Installation, release_at: datetime, *, actor: 
 def _bring_back(
     installation: Installation, release: PlannedRelease, audit: AuditDraft, *, actor: Actor, now: datetime
 ) -> None:
-    with installation.database.write() as session:
+    with installation.write() as session:
         calendar = calendar_store.load_calendar(session, installation.settings.file)
         if reason := explain_unfit_moment(calendar, release.release_at, moved=release, now=now):
             raise CalendarError(reason)
@@ -305,10 +305,10 @@ def _relocate(
 ) -> PlannedRelease:
     file = installation.settings.file
     for _ in range(_MAX_ATTEMPTS):
-        with installation.database.read() as session:
+        with installation.read() as session:
             calendar = calendar_store.load_calendar(session, file)
             moved = compose_moved_draft(session, installation, calendar, release, at)
-        with installation.database.write() as session:
+        with installation.write() as session:
             if not is_current_draft(session, calendar, installation, release, moved):
                 continue
             refuse_drafted_after(session, at, release)

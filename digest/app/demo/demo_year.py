@@ -89,7 +89,7 @@ def add_year(installation: Installation, actor: Actor, now: datetime) -> int:
     year = [count for number in range(DAYS, 0, -1) for count in _invent_day(rng, today - timedelta(days=number))]
     recent = [count for count in year if count.day >= today - timedelta(days=PEOPLE_DAYS)]
     people = add_people(installation, actor, rng, recent, now)
-    with installation.database.write() as session:
+    with installation.write() as session:
         through = session.scalar(select(func.max(ConsentEvent.id))) or 0
         write_installation_state(session, GROWTH_STATE_KEY, {"through": through}, now=now)
         readers = _write_days(session, year, today, through=through)
@@ -178,12 +178,12 @@ def add_people(
     installation: Installation, actor: Actor, rng: random.Random, recent: Sequence[DayCount], now: datetime
 ) -> int:
     """Add the people of the list, and those whom the `recent` counts, in the order of their days, speak of; return how many all are."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         before = _count_people(session)
     listed = _import_people(installation, actor, rng, now)
     _pause_people(installation, listed, now)
     _Newcomers(installation, actor, rng, now).live_through(recent)
-    with installation.database.write() as session:
+    with installation.write() as session:
         for number in rng.sample(listed, ERASED_PEOPLE):
             _erase(installation, session, number, now)
         return _count_people(session) - before
@@ -200,7 +200,7 @@ def _import_people(installation: Installation, actor: Actor, rng: random.Random,
         report, _ = lists.import_list(installation, actor, file, ImportOptions(), now=now, progress=lambda *_: None)
     finally:
         file.unlink(missing_ok=True)
-    with installation.database.read() as session:
+    with installation.read() as session:
         return list(session.scalars(select(Person.number).where(Person.batch == report.batch).order_by(Person.number)))
 
 
@@ -229,7 +229,7 @@ def _pause_people(installation: Installation, people: list[int], now: datetime) 
     body = ledger.canonical_json({"before": {}, "after": paused})
     for begin in range(0, len(people), _PEOPLE_A_STEP):
         step = people[begin : begin + _PEOPLE_A_STEP]
-        with installation.database.write() as session:
+        with installation.write() as session:
             links = list(_build_pauses(session, step, body, now))
             changed = [{"number": link.event["person"], "choices": paused, **link.person} for link in links]
             ledger.write_links(session, [link.event for link in links], changed_people=changed)
@@ -336,7 +336,7 @@ class _Newcomers:
                     # A network for documentation (RFC 3849), another for each form.
                     origin=RequestOrigin(f"2001:db8:{self._invented:x}::1", "An invented browser"),
                 )
-                with installation.database.write() as session:
+                with installation.write() as session:
                     request_queue.enqueue_request(
                         session, request_queue.prepare_request(installation.keys, form), limits
                     )

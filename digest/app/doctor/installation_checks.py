@@ -182,7 +182,7 @@ def check_disk_space(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 def check_disk_growth(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the disk, at the pace of the last weeks, has room for the weeks to come."""
     installation = examined.installation
-    with installation.database.read() as session:
+    with installation.read() as session:
         nights = read_free_space(session)
     days_left = forecast_days_left(nights, shutil.disk_usage(installation.settings.home).free)
     if days_left is None or days_left >= FEW_WEEKS:

@@ -272,7 +272,7 @@ def check_choices(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 def examine_attention(kind: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Yield what of one kind needs a person, in the words of the desk and of `digest status`."""
     installation = examined.installation
-    with installation.database.read() as session:
+    with installation.read() as session:
         found = find_attention(session, examined.now, installation.settings.file)
     for finding in found:
         if finding.kind == kind == "missing-backup" and _find_backup_obstacle(installation.settings):

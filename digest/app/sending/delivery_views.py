@@ -133,7 +133,7 @@ def view_deliveries(
     departed = select(Edition).where(Edition.state.in_(DEPARTED_STATES)).order_by(Edition.number.desc())
     if below is not None:
         departed = departed.where(Edition.number < below)
-    with installation.database.read() as session:
+    with installation.read() as session:
         rows = session.scalars(departed.limit(PAGE_SIZE + 1)).all()
         kept = load_kept_counts(session)
         named = find_edition(session, name) if name else rows[0] if rows else None

@@ -99,7 +99,7 @@ class SearchPage:
 
 def read_home(installation: Installation, *, now: datetime) -> HomePage:
     """Read what the home shows."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         editions = _list_editions(session, None, HOME_EDITIONS)
         content, made = None, tuple[Correction, ...]()
         if editions.editions:
@@ -113,7 +113,7 @@ def read_home(installation: Installation, *, now: datetime) -> HomePage:
 
 def list_editions(installation: Installation, *, before: int | None) -> EditionList:
     """List a page of the editions that anybody may read; with `before` those with a smaller number."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return _list_editions(session, before, EDITIONS_A_PAGE)
 
 
@@ -132,7 +132,7 @@ def _list_editions(session: Session, before: int | None, limit: int) -> EditionL
 def list_edition_lines(installation: Installation) -> list[EditionLine]:
     """List every edition that anybody may read, the newest first: for the map of the site."""
     query = select(*LINE_COLUMNS).where(Edition.state.in_(PUBLIC_STATES)).order_by(Edition.release_at.desc())
-    with installation.database.read() as session:
+    with installation.read() as session:
         made = corrections.list_corrections_by_edition(session)
         return [make_edition_line(row, made.get(row.name, ())) for row in session.execute(query)]
 
@@ -141,7 +141,7 @@ def read_feed_editions(installation: Installation) -> list[FeedEdition]:
     """Read the newest editions with what their pages say, corrected."""
     zone, language = installation.settings.file.publication.zone, installation.settings.reader_language
     query = select(Edition).where(Edition.state.in_(PUBLIC_STATES)).order_by(Edition.release_at.desc())
-    with installation.database.read() as session:
+    with installation.read() as session:
         editions = list(session.scalars(query.limit(FEED_EDITIONS)))
         bodies = _read_page_bodies(session, [edition.id for edition in editions])
         found = []
@@ -185,7 +185,7 @@ def _read_page_bodies(session: Session, edition_ids: Sequence[int]) -> dict[int,
 
 def list_topics(installation: Installation) -> Sequence[ArchiveTopic]:
     """List the topics that public stories have, by name."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return list_archive_topics(session)
 
 
@@ -193,7 +193,7 @@ def read_topic(
     installation: Installation, key: str, *, before: int | None = None, limit: int = STORIES_A_PAGE
 ) -> TopicPage | None:
     """Read a page of a topic's stories; None where no story has that topic."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         topic = next((topic for topic in list_archive_topics(session) if topic.key == key), None)
         if topic is None:
             return None
@@ -218,7 +218,7 @@ def search_archive(
 ) -> SearchPage:
     """Search the stories that anybody may read. Nothing of it is stored or logged."""
     query = StoryQuery(split_query(typed), topic, year, newest_first)
-    with installation.database.read() as session:
+    with installation.read() as session:
         found = search_stories(session, query)
         topics = list_archive_topics(session)
     pages = max(1, -(-len(found) // STORIES_A_PAGE))

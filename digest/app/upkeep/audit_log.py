@@ -86,7 +86,7 @@ def view_audit_log(
         NotPermittedError: the actor is no admin.
     """
     SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         rows, next_below, is_cut = _read_page(session, wanted, below)
         return AuditPage(rows, next_below, is_cut, name_staff(session, with_numbers=True), _read_check(session))
 
@@ -153,7 +153,7 @@ def find_actor(installation: Installation, actor: Actor, email: str, *, now: dat
         StaffError: nobody on the staff has the address.
     """
     SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         return staff_actor(require_staff_member(session, email))
 
 
@@ -168,7 +168,7 @@ def iterate_audit_log(
     SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
     below: AuditPlace | None = None
     while True:
-        with installation.database.read() as session:
+        with installation.read() as session:
             rows, below, _ = _read_page(session, wanted, below)
         yield from rows
         if below is None:
@@ -182,9 +182,9 @@ def check_audit_log(installation: Installation, actor: Actor, *, now: datetime) 
         NotPermittedError: the actor is no admin.
     """
     CHECK_LOG.check_role(installation.database, actor, "audit log", now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         proof = prove_audit_log(session)
-    with installation.database.write() as session:
+    with installation.write() as session:
         remember_check(session, proof, now=now)
     return AuditCheck(now, proof.rows, proof.sealed_through, proof.fault)
 

@@ -98,7 +98,7 @@ def upgrade_installation(
         proof = _prove(installation, show_progress)
         if backup is not None:
             detail = {"from": before, "to": newest_schema_revision(), "backup": backup.name}
-            with installation.database.write() as session:
+            with installation.write() as session:
                 record_audit(session, "upgraded", "installation", detail, actor=actor.name, now=now)
     return UpgradeResult(before, newest_schema_revision(), backup, proof)
 
@@ -151,7 +151,7 @@ def _count_table(connection: Connection, name: str) -> int:
 
 def _prove(installation: Installation, show_progress: ShowProgress) -> LedgerProof:
     keys = installation.keys
-    with show_progress("Proving") as progress, installation.database.read() as session:
+    with show_progress("Proving") as progress, installation.read() as session:
         return include_audit_fault(session, seals.prove_ledger(session, keys, tables=SEALED_TABLES, progress=progress))
 
 

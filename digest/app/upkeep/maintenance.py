@@ -94,12 +94,12 @@ def seal_consent_ledger(installation: Installation, now: datetime) -> str:
 def prove_and_seal_ledger(installation: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
     """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
     through = seals.find_stable_point(installation.database)
-    with installation.database.read() as session:
+    with installation.read() as session:
         proof = seals.prove_ledger(session, installation.keys, tables=SEALED_TABLES, through=through, night=now)
         log_proof = prove_audit_log(session)
         proof = replace(proof, fault=proof.fault or log_proof.fault)
     assert proof.survey is not None, "it was asked for"
-    with installation.database.write() as session:
+    with installation.write() as session:
         log_head = seals.LogHead(*read_audit_head(session))
         sealed = seals.append_seal(session, proof.survey, now, log_head=log_head)
         counted: dict[str, Any] = {"people": sealed.people, "links": sealed.links, "suppressions": sealed.suppressions}
@@ -130,7 +130,7 @@ def aggregate_old_disclosures(installation: Installation, now: datetime) -> str:
     """Fold disclosures that are older than 400 days into totals, a batch a transaction."""
     folded = 0
     while True:
-        with installation.database.write() as session:
+        with installation.write() as session:
             some = disclosures.aggregate_disclosures(session, installation.keys, now)
         folded += some
         if not some:
@@ -152,7 +152,7 @@ def delete_departed_addresses(installation: Installation, now: datetime) -> str:
     """Empty the rows of people who left 30 days ago, and drop what ties imported consents to a network address."""
     gone = expiry.delete_expired_addresses(installation.database, now=now)
     old = now - timedelta(days=installation.settings.file.retention.evidence_days)
-    with installation.database.write() as session:
+    with installation.write() as session:
         salts = drop_import_salts(session, before=old)
     return f"{gone:,} addresses of people who are gone let go, {salts:,} imports' salts dropped"
 
@@ -264,7 +264,7 @@ def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
     """
     old = SignIn.at < now - LOG_RETENTION
     deleted = installation.database.delete_in_batches(SignIn, old, size=DELETE_BATCH_SIZE)
-    with installation.database.write() as session:
+    with installation.write() as session:
         ended = staff_sessions.delete_old_sessions(session, now=now)
         delete_old_challenges(session, now=now)
         forget_removed_addresses(session)
@@ -327,7 +327,7 @@ KEPT_DIGITS = 12  # of a seal, enough to name it by
 def mail_seal_when_due(installation: Installation, seal: Seal, proof: LedgerProof, *, now: datetime) -> int:
     """Queue a mail with the seal for every proven admin, as often as the settings say; return for how many."""
     settings = installation.settings
-    with installation.database.write() as session:
+    with installation.write() as session:
         last = installation_hold.read_installation_state(session, MAILED_SEAL_STATE_KEY)
         days, zone = settings.file.alerts.seal_mail_days, settings.file.publication.zone
         if not is_seal_mail_due(last, sound=proof.sound, days=days, zone=zone, now=now):

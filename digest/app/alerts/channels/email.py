@@ -37,7 +37,7 @@ def send_alert_email(installation: Installation, events: Sequence[tuple[Alert, A
     occasion = f"{min(alert.id for alert, _ in events)}-{now:%Y%m%d%H%M%S}"
     admins_only = installation.settings.file.alerts.mail == "admins"
     try:
-        with installation.database.write() as session:
+        with installation.write() as session:
             queue_staff_mail(session, installation, "alert", occasion, facts, now=now, admins_only=admins_only)
     except ApplicationError as exc:
         return str(exc)
