@@ -179,7 +179,7 @@ def find_attention(
     findings += _find_in_lists(session, now, zone, each_source=each_source)
     if file:
         findings += (f for f in _find_passed_deadlines(session, editions, file, now) if f.subject != deadline_told)
-        findings += _find_unfed_sections(file)
+        findings += find_unfed_sections(file)
         findings += [
             AttentionFinding("missed-run", explain_missed_run(slot, file), slot.job)
             for slot in find_missed_runs(session, file, now)
@@ -231,12 +231,8 @@ def _find_passed_deadlines(
             yield AttentionFinding("missed-deadline", said, edition.name)
 
 
-def explain_unfed_sections(file: SettingsFile) -> Iterator[str]:
-    """Say of each section that takes articles of sources of its own that no source is one; none without any source."""
-    return (finding.sentence for finding in _find_unfed_sections(file))
-
-
-def _find_unfed_sections(file: SettingsFile) -> Iterator[AttentionFinding]:
+def find_unfed_sections(file: SettingsFile) -> Iterator[AttentionFinding]:
+    """Find each section that takes articles of sources of its own, and has none; nothing without any source."""
     fed = {source.section for source in file.sources}
     for section in file.sections if fed else ():
         wanted = SECTION_KINDS[section.kind].source_section
