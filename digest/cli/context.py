@@ -187,7 +187,8 @@ def print_json(value: object, *, indent: int | None = None) -> None:
 
 def pick_fields(value: object, *names: str, **paths: str) -> dict[str, Any]:
     """Return what `--json` prints of a value: its attributes of these names, and others by their paths (`release.deadline`)."""
-    return {key: attrgetter(path)(value) for key, path in ({name: name for name in names} | paths).items()}
+    found = dict(zip(names, names, strict=True)) | paths
+    return {key: attrgetter(path)(value) for key, path in found.items()}
 
 
 def print_lines(lines: "Iterable[RenderableType]") -> None:

@@ -119,7 +119,8 @@ class Installation:
         except SettingsError as exc:
             log.warning("the settings have changed and can't be used: going on as before", why=str(exc))
             return
-        changed = {name for name in type(after).model_fields if getattr(after, name) != getattr(before, name)}
+        names = type(after).model_fields
+        changed = {name for name in names if getattr(after, name) != getattr(before, name)}
         followed = {name: getattr(after, name) for name in LIVE_TABLES}
         self._settings = self._settings.model_copy(update={"file": before.model_copy(update=followed)})
         log.info("the settings have changed", followed=sorted(changed.intersection(LIVE_TABLES)))

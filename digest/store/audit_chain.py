@@ -55,13 +55,15 @@ def read_checked_end(session: Session) -> CheckedEnd | None:
 
 def prove_audit_log(session: Session) -> AuditProof:
     """Check every row against the one before it, the seals against the rows that they cover, and the end against the last check's."""
-    seals = select(Seal.at, Seal.log_through, Seal.log_head).where(Seal.log_through.is_not(None)).order_by(Seal.id)
+    covering = select(Seal.at, Seal.log_through, Seal.log_head).where(Seal.log_through.is_not(None))
+    seals = covering.order_by(Seal.id)
     sealed = {row.log_through: row for row in session.execute(seals)}
     checked = read_checked_end(session)
     rows, head, fault = 0, "", ""
     for row in stream_raw_rows(session, "audit", _COLUMNS, page_size=_PAGE_SIZE):
         rows += 1
-        fault = _find_row_fault(row, rows, head) or _find_witness_fault(row, rows, sealed.pop(rows, None), checked)
+        seal = sealed.pop(rows, None)
+        fault = _find_row_fault(row, rows, head) or _find_witness_fault(row, rows, seal, checked)
         if fault:
             break
         head = row[-1]
@@ -114,5 +116,6 @@ def _find_missing_rows(
     if checked is not None and checked.rows > rows:
         found = f"the check of {_write_minute(checked.at)} UTC found {checked.rows:,} rows"
         return f"rows after {rows:,} are missing; {found}"
-    stray = session.scalar(select(func.min(AuditEntry.id)).where(AuditEntry.seq.is_(None)))
+    outside = select(func.min(AuditEntry.id)).where(AuditEntry.seq.is_(None))
+    stray = session.scalar(outside)
     return "" if stray is None else f"the row with id {stray} is in no chain: it was not written by this program"

@@ -59,7 +59,8 @@ def _select_session() -> Select[StaffSession, StaffMember]:
 def list_sessions(session: Session, staff: int, *, now: datetime) -> Sequence[StaffSession]:
     """Return a member's sessions that have not run out, the one used last first."""
     query = select(StaffSession).where(StaffSession.staff == staff, _is_alive())
-    return session.scalars(query.order_by(StaffSession.used_at.desc(), StaffSession.id.desc()), _alive_at(now)).all()
+    newest_first = query.order_by(StaffSession.used_at.desc(), StaffSession.id.desc())
+    return session.scalars(newest_first, _alive_at(now)).all()
 
 
 def touch_session(session: Session, session_id: int, *, now: datetime) -> None:

@@ -91,7 +91,8 @@ def _list_entries(
     file = installation.settings.file
     rules = calendar_store.step_rules(file.schedule)
     slots = [release_slot(release.release_at) for release in releases]
-    drafted = {e.slot: e for e in session.scalars(select(Edition).where(Edition.slot.in_(slots)))}
+    editions = session.scalars(select(Edition).where(Edition.slot.in_(slots)))
+    drafted = {edition.slot: edition for edition in editions}
     names = set(session.scalars(select(Edition.name)))
     number = next_edition_number(session, file.publication.first_number)
     for release in releases:
@@ -142,7 +143,8 @@ def preview_move(
     release = _require_release(calendar, release_at)
     at = _check_moment(calendar, day, clock, release, now)
     change = calendar_store.make_change(calendar, release, at, changed_by="", now=now)
-    changed = replace(calendar, changes=(*(c for c in calendar.changes if c != release.change), change))
+    others = [other for other in calendar.changes if other != release.change]
+    changed = replace(calendar, changes=(*others, change))
     moved = _require_release(changed, at)
     return MovePreview(moved, plan_steps(changed, moved, calendar_store.step_rules(file.schedule)))
 
@@ -176,7 +178,8 @@ def _find_releases_on(
     if not now - MAX_AHEAD < datetime.combine(day, time(0), calendar.zone) < now + MAX_AHEAD:
         return ()
     found = calendar.find_releases_on(day, now)
-    return found if clock is None else [r for r in found if r.release_at.astimezone(calendar.zone).time() == clock]
+    clocks = [release.release_at.astimezone(calendar.zone).time() for release in found]
+    return [release for release, at in zip(found, clocks, strict=True) if clock in (None, at)]
 
 
 def _read_day(text: str) -> tuple[date, time | None]:

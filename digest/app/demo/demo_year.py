@@ -58,8 +58,8 @@ LIST_DAYS = 365  # in which those of the list asked for it
 ERASED_PEOPLE = 3
 PAUSED_FOR = timedelta(days=3650)
 _PEOPLE_A_STEP = 1000
-_FIRST_NAMES = ("ada", "ben", "carla", "dmitri", "elena", "farid", "grace", "hiro", "ines", "jonas", "kofi", "lena")
-_LAST_NAMES = ("alder", "brook", "castro", "dunn", "egger", "frost", "grant", "holm", "ivers", "jensen", "kerr", "lund")
+_FIRST_NAMES = ["ada", "ben", "carla", "dmitri", "elena", "farid", "grace", "hiro", "ines", "jonas", "kofi", "lena"]
+_LAST_NAMES = ["alder", "brook", "castro", "dunn", "egger", "frost", "grant", "holm", "ivers", "jensen", "kerr", "lund"]
 _DOMAINS = (
     "example.org",
     "example.com",
@@ -86,7 +86,8 @@ def add_year(installation: Installation, actor: Actor, now: datetime) -> int:
     rng = random.Random(_SEED)  # noqa: S311 - the same year each time, and nothing secret
     zone = installation.settings.file.publication.zone
     today = now.astimezone(zone).date()
-    year = [count for number in range(DAYS, 0, -1) for count in _invent_day(rng, today - timedelta(days=number))]
+    days = [today - timedelta(days=number) for number in range(DAYS, 0, -1)]
+    year = [count for day in days for count in _invent_day(rng, day)]
     recent = [count for count in year if count.day >= today - timedelta(days=PEOPLE_DAYS)]
     people = add_people(installation, actor, rng, recent, now)
     with installation.write() as session:
@@ -140,9 +141,11 @@ def _invent_day(rng: random.Random, day: date) -> Iterator[DayCount]:
 
 def _write_editions(session: Session, rng: random.Random, zone: ZoneInfo, readers: dict[date, int]) -> None:
     """Write what came of the editions of the year before the sample's."""
-    first = session.scalars(select(Edition).order_by(Edition.release_at).limit(1)).one()
+    oldest_first = select(Edition).order_by(Edition.release_at)
+    first = session.scalars(oldest_first.limit(1)).one()
     for weeks in range(1, DAYS // 7):
-        release_at = (first.release_at.astimezone(zone) - timedelta(weeks=weeks)).astimezone(first.release_at.tzinfo)
+        local = first.release_at.astimezone(zone) - timedelta(weeks=weeks)
+        release_at = local.astimezone(first.release_at.tzinfo)
         planned = readers.get(release_at.astimezone(zone).date(), 0)
         refused = round(planned * rng.uniform(0.004, 0.012))
         late = round(planned * rng.uniform(0.01, 0.03))
@@ -164,11 +167,13 @@ def _write_editions(session: Session, rng: random.Random, zone: ZoneInfo, reader
 
 def _write_source_days(session: Session, rng: random.Random, today: date) -> None:
     """Write how the sources behaved before the sample's week: one of them badly of late."""
-    sources = session.scalars(select(Source).where(Source.active).order_by(Source.id)).all()
+    active = select(Source).where(Source.active)
+    sources = session.scalars(active.order_by(Source.id)).all()
     for source in sources:
         is_weak = source is sources[-1]
         for number in range(1, SOURCE_DAYS):
-            bad = 2 if is_weak and number < 5 else int(rng.random() < (0.4 if is_weak and number < 12 else 0.01))
+            risk = 0.4 if is_weak and number < 12 else 0.01
+            bad = 2 if is_weak and number < 5 else int(rng.random() < risk)
             found = 0 if bad == 2 else rng.randrange(3)
             day = today - timedelta(days=number)
             session.add(SourceDay(source_id=source.id, day=day, good=2 - bad, bad=bad, found=found))
@@ -201,7 +206,8 @@ def _import_people(installation: Installation, actor: Actor, rng: random.Random,
     finally:
         file.unlink(missing_ok=True)
     with installation.read() as session:
-        return list(session.scalars(select(Person.number).where(Person.batch == report.batch).order_by(Person.number)))
+        listed = select(Person.number).where(Person.batch == report.batch)
+        return list(session.scalars(listed.order_by(Person.number)))
 
 
 def _write_list(file: Path, rng: random.Random, now: datetime) -> None:
@@ -237,7 +243,8 @@ def _pause_people(installation: Installation, people: list[int], now: datetime) 
 
 def _build_pauses(session: Session, people: list[int], body: str, now: datetime) -> Iterator[ledger.NewLink]:
     columns = (ConsentEvent.person, ConsentEvent.seq, ConsentEvent.commitment, Person.state, Person.chain_head)
-    events = select(*columns).join(Person, Person.number == ConsentEvent.person).where(ConsentEvent.person.in_(people))
+    joined = select(*columns).join(Person, Person.number == ConsentEvent.person)
+    events = joined.where(ConsentEvent.person.in_(people))
     last = {row.person: row for row in session.execute(events.order_by(ConsentEvent.seq))}
     for row in last.values():
         yield ledger.build_link(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import structlog
 from sqlalchemy import select
@@ -35,7 +36,8 @@ from subscribers.callbacks import Clock, Progress, StopCheck
 
 SEND = Act("send", Role.ADMIN, Concern.NONE)
 SEND_TEST = Act("test", Role.EDITOR, Concern.NONE)
-PAUSE, RESUME = Act("paused", Role.EDITOR, Concern.NONE), Act("resumed", Role.EDITOR, Concern.NONE)
+PAUSE = Act("paused", Role.EDITOR, Concern.NONE)
+RESUME = Act("resumed", Role.EDITOR, Concern.NONE)
 CANCEL = Act("cancelled", Role.ADMIN, Concern.NONE)
 
 log = structlog.get_logger("sending")
@@ -253,9 +255,11 @@ def find_pending_releases(installation: Installation, *, now: datetime) -> Pendi
         hold = installation_hold.current_hold(session)
         editions = session.scalars(due.order_by(Edition.release_at)).all()
         minutes = installation.settings.file.schedule.last_look_minutes
-        unseen = {e.name for e in editions if article_looks.awaits_look(session, e, minutes=minutes, now=now)}
+        awaits_look = partial(article_looks.awaits_look, session, minutes=minutes, now=now)
+        unseen = {edition.name for edition in editions if awaits_look(edition)}
     missed = {e.name: sentence for e in editions if (sentence := explain_missed_release(e, now))}
-    ready = () if hold else tuple(e.name for e in editions if e.name not in missed and e.name not in unseen)
+    waiting = missed.keys() | unseen
+    ready = () if hold else tuple(e.name for e in editions if e.name not in waiting)
     return PendingReleases(ready, missed)
 
 

@@ -236,7 +236,8 @@ def _count_notices(session: Session, kind: str) -> NoticeCounts | None:
     """Count the newest mails of a kind by their state; None where there is none."""
     prefix = f"{kind}:"
     of_kind = (Delivery.purpose >= prefix, Delivery.purpose < f"{kind};")  # the sign after the colon
-    newest = select(Delivery.state).where(*of_kind).order_by(Delivery.purpose.desc()).limit(MAX_NOTICES).subquery()
+    newest_first = select(Delivery.state).where(*of_kind).order_by(Delivery.purpose.desc())
+    newest = newest_first.limit(MAX_NOTICES).subquery()
     counted = select(newest.c.state, func.count()).group_by(newest.c.state)
     by_state = {DeliveryState(row[0]): row[1] for row in session.execute(counted)}
     if not by_state:
@@ -247,7 +248,8 @@ def _count_notices(session: Session, kind: str) -> NoticeCounts | None:
 def _list_tests(session: Session) -> tuple[StaffTestCounts, ...]:
     of_tests = (Delivery.purpose >= TEST_PURPOSE_PREFIX, Delivery.purpose < "test;")
     moment = func.max(func.coalesce(Delivery.handed_at, Delivery.due_at))
-    newest = select(Delivery.purpose, moment.label("at")).where(*of_tests).group_by(Delivery.purpose)
+    tests = select(Delivery.purpose, moment.label("at")).where(*of_tests)
+    newest = tests.group_by(Delivery.purpose)
     rows = session.execute(newest.order_by(moment.desc()).limit(MAX_TESTS)).all()
     counted = select(Delivery.purpose, Delivery.state, func.count()).where(
         Delivery.purpose.in_([row.purpose for row in rows])

@@ -120,7 +120,8 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
 def _count_due_later(session: Session, purpose: str, now: datetime) -> tuple[int, datetime | None]:
     """Count what waits for its reader's hour or for a later try; return it with the earliest such moment."""
     later = (Delivery.purpose == purpose, Delivery.state == DeliveryState.WAITING, Delivery.next_try_at > now)
-    row = session.execute(select(func.count(), func.min(Delivery.next_try_at)).where(*later)).one()
+    counted = select(func.count(), func.min(Delivery.next_try_at)).where(*later)
+    row = session.execute(counted).one()
     return row[0], row[1]
 
 
@@ -138,4 +139,5 @@ def _find_acts(session: Session, edition: Edition) -> tuple[AuditEntry, ...]:
         for wanted in (own, everything)
         for act in session.scalars(select(AuditEntry).where(wanted).order_by(*newest_first).limit(MAX_LISTED_ACTS))
     ]
-    return tuple(sorted(found, key=lambda act: (act.at, act.id), reverse=True)[:MAX_LISTED_ACTS])
+    found.sort(key=lambda act: (act.at, act.id), reverse=True)
+    return tuple(found[:MAX_LISTED_ACTS])

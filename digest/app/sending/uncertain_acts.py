@@ -113,7 +113,8 @@ def resolve_by_log(
     resolved = 0
     with RESOLVE_BY_LOG.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = bool(evidence.events)
-        audit.detail = {"because": reason, "said": {str(verdict): n for verdict, n in evidence.verdicts.items()}}
+        said = {str(verdict): count for verdict, count in evidence.verdicts.items()}
+        audit.detail = {"because": reason, "said": said}
         departure_log = DepartureLog(installation.settings.left_log, installation.keys)
         remaining = iter(evidence.events)
         while page := list(islice(remaining, MAX_EVENTS_PER_TRANSACTION)):

@@ -106,7 +106,8 @@ def _read_page(
     found: list[AuditEntry] = []
     last: AuditEntry | None = None
     count = 0
-    for row in session.scalars(examined.order_by(*newest_first).limit(MAX_EXAMINED)).yield_per(500):
+    newest = examined.order_by(*newest_first).limit(MAX_EXAMINED)
+    for row in session.scalars(newest).yield_per(500):
         if _matches(row, wanted):
             if len(found) == PAGE_SIZE:
                 return tuple(found), _place_of(found[-1]), False

@@ -1,7 +1,7 @@
 """Lists that come and go: `digest subscribers import`, `export`, `ask` and `pull`."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +198,10 @@ def _name_outcome(reason: RowReason) -> str:
     return _OUTCOME_TEXTS[reason.outcome][0] if reason.outcome is not None else "not on record"
 
 
+def _list_counts(counts: Mapping[tuple[str, str], int], *names: str) -> list[dict[str, Any]]:
+    return [dict(zip(names, key, strict=True)) | {"rows": rows} for key, rows in counts.items()]
+
+
 def _import_as_json(report: ImportReport, rejected_file: Path | None) -> dict[str, Any]:
     return {
         "origin": report.survey.layout.origin,
@@ -205,8 +209,8 @@ def _import_as_json(report: ImportReport, rejected_file: Path | None) -> dict[st
         "batch": report.batch,
         "repeated": report.already_imported,
         "counts": report.as_json(),
-        "unknown_words": [{"column": c, "word": word, "rows": n} for (c, word), n in report.unknown_words.items()],
-        "slips": [{"domain": domain, "meant": meant, "rows": n} for (domain, meant), n in report.slips.items()],
+        "unknown_words": _list_counts(report.unknown_words, "column", "word"),
+        "slips": _list_counts(report.slips, "domain", "meant"),
         "problems": [{"row": number, "reason": reason} for number, reason in report.problems],
         "warnings": list(report.survey.warnings),
         "rejected_file": str(rejected_file) if rejected_file else None,

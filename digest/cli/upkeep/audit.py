@@ -92,7 +92,8 @@ def audit(
 
 
 def _write_row(row: AuditEntry) -> str:
-    fields = pick_fields(row, "actor", "act", "subject", row="seq") | {"at": row.at.isoformat()}
+    fields = pick_fields(row, "actor", "act", "subject", row="seq")
+    fields["at"] = row.at.isoformat()
     return json.dumps(fields | {"detail": audit_log.read_detail(row)}, ensure_ascii=False)
 
 

@@ -154,7 +154,9 @@ def _parse_name_server(text: str) -> tuple[str, int]:
     Raises:
         click.BadParameter: it is none.
     """
-    address, _, port = text.rpartition(":") if text.count(":") == 1 else (text, "", str(DNS_PORT))
+    address, port = text, str(DNS_PORT)
+    if text.count(":") == 1:
+        address, port = text.split(":")
     try:
         return str(ip_address(address)), int(port)
     except ValueError as exc:
