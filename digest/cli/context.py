@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -182,7 +182,8 @@ pass_command_context = click.make_pass_decorator(CommandContext)
 def print_json(value: object, *, indent: int | None = None) -> None:
     """Print what `--json` asks for; moments as ISO 8601. With an indent it is meant for people, and no letter is escaped."""
     ascii_only = indent is None
-    click.echo(json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=lambda moment: moment.isoformat()))
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=methodcaller("isoformat"))
+    click.echo(text)
 
 
 def pick_fields(value: object, *names: str, **paths: str) -> dict[str, Any]:

@@ -71,8 +71,14 @@ def _stories_as_json(result: story_evaluation.StoryEvaluation) -> dict[str, obje
 def _scored_set_as_json(scored: story_evaluation.StorySetScore) -> dict[str, object]:
     large = [pick_fields(s, "url", articles="article_count", pieces="piece_sizes") for s in scored.large_stories]
     counts = pick_fields(scored, "name", "missing", articles="article_count", stories="story_count")
-    measured = {key: pick_fields(getattr(scored, key), "precision", "recall", "f1") for key in ("bcubed", "pairs")}
-    pairs = {key: pick_fields(getattr(scored, key), "right", "wrong", of="total") for key in ("same", "different")}
+    measured = {
+        "bcubed": pick_fields(scored.bcubed, "precision", "recall", "f1"),
+        "pairs": pick_fields(scored.pairs, "precision", "recall", "f1"),
+    }
+    pairs = {
+        "same": pick_fields(scored.same, "right", "wrong", of="total"),
+        "different": pick_fields(scored.different, "right", "wrong", of="total"),
+    }
     return counts | measured | {"large_stories": large} | pairs
 
 
@@ -124,7 +130,7 @@ def _topics_as_json(result: topic_evaluation.TopicEvaluation) -> dict[str, objec
     ]
     disagreements = [
         pick_fields(m.label, set="set_name", url="article.url", title="article.title", topics="right", may="allowed")
-        | {"given": m.match.topic if m.match else None, "words": m.match.words if m.match else ()}
+        | (pick_fields(m.match, "words", given="topic") if m.match else {"words": (), "given": None})
         for m in result.disagreements
     ]
     return {"sets": sets, "disagreements": disagreements, "unknown_topics": result.unknown_topics}

@@ -99,7 +99,8 @@ def setup(
 def _read_given_answers(answers_file: Path | None, options: Mapping[str, str | None]) -> dict[str, Any]:
     """Read the answers that are given: an option overrides the file."""
     given = setup_answers.read_answers_file(answers_file) if answers_file else {}
-    return given | {key: setup_answers.check_answer(key, text) for key, text in options.items() if text is not None}
+    named = {key: text for key, text in options.items() if text is not None}
+    return given | {key: setup_answers.check_answer(key, text) for key, text in named.items()}
 
 
 def _find_settings_file(context: CommandContext, folder: Path | None) -> Path:

@@ -302,7 +302,8 @@ def _refusal_of_new_keys(file: Path, database: Database) -> InstallationError | 
                 "bring back those who left.",
                 remedy=_PUT_KEYS_BACK,
             )
-        if any(session.scalar(select(table.id).limit(1)) is not None for table in (StaffMember, Edition)):
+        first_ids = [session.scalar(select(table.id).limit(1)) for table in (StaffMember, Edition)]
+        if any(first_id is not None for first_id in first_ids):
             return InstallationError(
                 f"{file}: the key file is missing, and the database holds editions or staff: with new keys no approval could be "
                 "proved and nobody's sign-in read.",

@@ -193,8 +193,10 @@ def read_approval_overview(installation: Installation, name: str) -> ApprovalOve
     """
     with installation.read() as session:
         edition = find_edition(session, name)
-        stood = select(Approval).where(Approval.edition_id == edition.id, Approval.stood_at.is_not(None))
-        last = stood.order_by(Approval.version.desc()).limit(1).options(undefer(Approval.content))
+        has_stood = (Approval.edition_id == edition.id, Approval.stood_at.is_not(None))
+        stood = select(Approval).where(*has_stood)
+        newest_first = stood.order_by(Approval.version.desc())
+        last = newest_first.limit(1).options(undefer(Approval.content))
         compared = session.scalar(last)
         return ApprovalOverview(
             edition=edition,

@@ -142,7 +142,8 @@ def _find_fault(session: Session, edition: Edition, correction: Correction, keys
         is_unsigned = correction.mail_approved_at is not None and correction.mail_planned_at is None
         return "its approval isn't signed. Approve it again." if is_unsigned else ""
     text = _state_text(session, edition, correction)
-    if any(stated.get(name) != text[name] for name in text) or stated.get("authors") != [correction.actor]:
+    wanted = text | {"authors": [correction.actor]}
+    if any(stated.get(name) != value for name, value in wanted.items()):
         return "the correction isn't what was approved. Read it again, and approve it again."
     if _has_lost_signatures(correction, stated, keys):
         return "its record was changed, or the key that signed it isn't in the key file. Approve it again."
@@ -271,7 +272,8 @@ class PlannedEmails:
 
     def __str__(self) -> str:
         """Say it in words; nothing if nothing was done."""
-        return "; ".join([*([f"{self.queued} corrections queued"] if self.queued else []), *self.refused])
+        queued = [f"{self.queued} corrections queued"] if self.queued else []
+        return "; ".join([*queued, *self.refused])
 
 
 def plan_correction_emails(installation: Installation, *, clock: Clock) -> PlannedEmails:
@@ -279,7 +281,8 @@ def plan_correction_emails(installation: Installation, *, clock: Clock) -> Plann
 
     Each is proven to be what was approved first. One that isn't loses its approval, and the audit log says why.
     """
-    owed = select(Correction.id).where(Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
+    is_owed = (Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
+    owed = select(Correction.id).where(*is_owed)
     with installation.read() as session:
         numbers = session.scalars(owed.order_by(Correction.id)).all()
     queued, refused = 0, []

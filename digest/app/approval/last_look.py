@@ -76,8 +76,10 @@ def look_again(
     with LOOK.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = False
         pages = _ask_for_pages(installation, articles, fetcher)
-        gone = tuple(LookFinding(u, articles[u], p.words) for u, p in pages.items() if p.is_gone)
-        unanswered = tuple(LookFinding(u, articles[u], p.failure) for u, p in pages.items() if p.failure)
+        withdrawn = {url: page.words for url, page in pages.items() if page.is_gone}
+        gone = tuple(LookFinding(url, articles[url], words) for url, words in withdrawn.items())
+        failed = {url: page.failure for url, page in pages.items() if page.failure}
+        unanswered = tuple(LookFinding(url, articles[url], failure) for url, failure in failed.items())
         look = ArticleLook(clock(), approved_at, len(articles), gone, unanswered)
         with database.write() as session:
             edition = find_edition(session, name, lock=True)

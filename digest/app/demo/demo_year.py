@@ -121,7 +121,8 @@ def _write_days(session: Session, year: Sequence[DayCount], today: date, *, thro
         (consent_days.JOINED_KIND, joined),
         (consent_days.WENT_KIND, went),
     ):
-        consent_days.add_day_counts(session, {(day, night_kind, ""): by_night[day] for day in by_day if day != today})
+        counted = {(day, night_kind, ""): by_night[day] for day in by_day if day != today}
+        consent_days.add_day_counts(session, counted)
     return by_day
 
 
@@ -176,7 +177,8 @@ def _write_source_days(session: Session, rng: random.Random, today: date) -> Non
             bad = 2 if is_weak and number < 5 else int(rng.random() < risk)
             found = 0 if bad == 2 else rng.randrange(3)
             day = today - timedelta(days=number)
-            session.add(SourceDay(source_id=source.id, day=day, good=2 - bad, bad=bad, found=found))
+            visits = {"good": 2 - bad, "bad": bad, "found": found}
+            session.add(SourceDay(source_id=source.id, day=day, **visits))
 
 
 def add_people(
@@ -332,7 +334,8 @@ class _Newcomers:
         )
         for way in dict.fromkeys(count.way for count in of_day):
             by_kind = {count.kind: count.times for count in of_day if count.way == way}
-            for _ in range(by_kind.get(ConsentKind.REQUESTED, 0) - by_kind.get(ConsentKind.CONFIRMED, 0)):
+            unconfirmed = by_kind.get(ConsentKind.REQUESTED, 0) - by_kind.get(ConsentKind.CONFIRMED, 0)
+            for _ in range(unconfirmed):
                 form = request_queue.FormSubmission(
                     kind="subscribe",
                     address=read_address(self._next_address()),

@@ -183,7 +183,8 @@ def _add_sample_readers(installation: Installation, now: datetime) -> int:
             person = manual_signup.add_subscriber(
                 session, installation.keys, row["address"], evidence=evidence, now=now
             )
-            change_preferences(session, person.number, Preferences.from_json(json.loads(row["choices"] or "{}")), now)
+            choices = Preferences.from_json(json.loads(row["choices"] or "{}"))
+            change_preferences(session, person.number, choices, now)
     return len(rows)
 
 

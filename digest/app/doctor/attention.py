@@ -367,7 +367,8 @@ def _find_dead_sources(session: Session, now: datetime, *, each_source: bool) ->
         said = f"Nothing comes in from {source.name}: {describe_source_health(source, now)}"
         yield AttentionFinding("dead-source", said, source.url)
     if dead and not each_source:
-        names = join_words([s.name for s in dead[:MAX_SOURCES_NAMED]], more=max(0, len(dead) - MAX_SOURCES_NAMED))
+        named = [source.name for source in dead[:MAX_SOURCES_NAMED]]
+        names = join_words(named, more=len(dead) - len(named))
         said = f"Nothing comes in from {names}: see Sources at the desk, or 'digest sources list'."
         on_page = f"Nothing comes in from {names}: Sources says why."
         yield AttentionFinding("dead-source", said, page_sentence=on_page)
@@ -385,7 +386,8 @@ def _list_gone_articles(session: Session, edition: Edition) -> tuple[article_loo
     if edition.state == EditionState.APPROVED and edition.paused_at is None:
         linked = link_articles(read_sections(edition.content))
         withdrawn = find_withdrawn(session, linked)
-        return tuple(article_looks.LookFinding(url, linked[url], reason) for url, reason in withdrawn.items())
+        found = [(url, linked[url], reason) for url, reason in withdrawn.items()]
+        return tuple(article_looks.LookFinding(*one) for one in found)
     look = article_looks.read_look(session, edition.name) if edition.state in UNAPPROVED_STATES else None
     if look is None or not look.gone:
         return ()

@@ -45,7 +45,8 @@ def examine_outside(examined: ExaminedInstallation, *, progress: Progress = lamb
     checks = [check for check in DOCTOR_CHECKS.values() if check.is_online]
     findings: list[DoctorFinding] = []
     with ThreadPoolExecutor(MAX_QUESTIONS, thread_name_prefix="doctor") as pool:
-        for done, found in enumerate(pool.map(lambda check: run_check(check, examined), checks), 1):
+        results = pool.map(lambda check: run_check(check, examined), checks)
+        for done, found in enumerate(results, 1):
             findings += found
             progress(done, len(checks))
     return findings

@@ -40,7 +40,8 @@ OTHERS = 0o077  # the mode bits of everybody but the owner
 def check_import_names(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether another distribution owns one of our import names."""
     owners = {name: list(distributions) for name, distributions in metadata.packages_distributions().items()}
-    shared = [name for name in IMPORT_NAMES if len(set(owners.get(name, ()))) > 1]
+    known = {name: set(owners.get(name, ())) for name in IMPORT_NAMES}
+    shared = [name for name in IMPORT_NAMES if len(known[name]) > 1]
     for name in shared:
         yield report_error(f"the import name {name} belongs to {' and '.join(sorted(set(owners[name])))}.")
     if not shared:

@@ -114,7 +114,8 @@ def check_slots(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         TimetableSlot.lease_until < examined.now - MAX_WAIT,
     )
     with examined.read() as session:
-        for slot in session.scalars(undone.order_by(TimetableSlot.at.desc()).limit(MAX_NAMED)):
+        newest_first = undone.order_by(TimetableSlot.at.desc())
+        for slot in session.scalars(newest_first.limit(MAX_NAMED)):
             why = f": {slot.outcome}" if slot.outcome else ""
             yield report_error(f"{slot.job} of {slot.at:%Y-%m-%d %H:%M} UTC was begun and is not done{why}.")
 
@@ -126,7 +127,8 @@ def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFindin
     """Whether every step of the last night was done."""
     done = select(TimetableSlot).where(TimetableSlot.job == NIGHTLY_JOB, TimetableSlot.done_at.is_not(None))
     with examined.read() as session:
-        last = session.scalars(done.order_by(TimetableSlot.at.desc()).limit(1)).first()
+        newest_first = done.order_by(TimetableSlot.at.desc())
+        last = session.scalars(newest_first.limit(1)).first()
         outcome = last.outcome if last else ""
     yield from (report_error(f"{step}.") for step in outcome.split("; ") if " failed: " in step)
 
@@ -157,7 +159,8 @@ def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     with examined.read() as session:
         if explain_missing_backup(session, examined.settings.file, examined.now):
             return
-        last = session.scalar(select(func.max(AuditEntry.at)).where(AuditEntry.act == BACK_UP.name))
+        made = select(func.max(AuditEntry.at)).where(AuditEntry.act == BACK_UP.name)
+        last = session.scalar(made)
         holds_anybody = session.scalar(select(Person.number).limit(1)) is not None
     if last is not None and examined.now - last <= MAX_BACKUP_AGE:
         yield report_fine(f"the last was made {last:%Y-%m-%d %H:%M} UTC")
@@ -190,7 +193,8 @@ def _find_backup_obstacle(settings: Settings) -> DoctorFinding | None:
             + advise_variable_change(settings, "DIGEST_BACKUP_PASSPHRASE='…'")
             + "; and run: digest backup",
         )
-    if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+    is_writable = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    if folder.exists() and not is_writable:
         return report_error(
             f"backups go to {folder}, which is no folder that can be written: none is made.",
             f"Run: sudo chown $(id -un) {folder}; or name another under [backup] in {settings.settings_place}.",
@@ -209,7 +213,8 @@ def check_waiting_mail(examined: ExaminedInstallation) -> Iterator[DoctorFinding
         Delivery.next_try_at < examined.now - MAX_WAIT,
     )
     with examined.read() as session:
-        count, oldest = session.execute(select(func.count(), func.min(Delivery.due_at)).where(*late)).one()
+        counted = select(func.count(), func.min(Delivery.due_at)).where(*late)
+        count, oldest = session.execute(counted).one()
     if count:
         yield report_error(
             f"mails that somebody waits for have not left ({count:,}), the oldest since {oldest:%Y-%m-%d %H:%M} UTC."
@@ -239,7 +244,8 @@ def check_uncertain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     silent = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < examined.now)
     with examined.read() as session:
         condition = (Delivery.state == DeliveryState.UNCERTAIN) | silent
-        counted = session.execute(select(Delivery.purpose, func.count()).where(condition).group_by(Delivery.purpose))
+        unknown = select(Delivery.purpose, func.count()).where(condition)
+        counted = session.execute(unknown.group_by(Delivery.purpose))
         counts: Counter[str] = Counter()
         for purpose, count in counted:
             kind, _, name = purpose.partition(":")

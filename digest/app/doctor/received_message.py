@@ -83,10 +83,15 @@ class ReceivedMessage:
         """List the values of a field, unfolded, the topmost first."""
         return self._mime.fields.all(name.lower())
 
+    def read_domain(self, name: str) -> str:
+        """Return the domain of a field's mailbox, the topmost's; empty without one."""
+        topmost = next(iter(self.list_values(name)), "")
+        return read_mailbox(topmost).rpartition("@")[2].lower()
+
     @cached_property
     def author_domain(self) -> str:
         """The domain of From."""
-        return read_mailbox((self.list_values("From") or [""])[0]).rpartition("@")[2].lower()
+        return self.read_domain("From")
 
     @cached_property
     def html(self) -> bytes:
@@ -102,7 +107,8 @@ class ReceivedMessage:
 
     def _verify(self, at: int, value: str) -> MessageSignature:
         tags = dmarc.parse_tags(value)
-        covered = frozenset(name.strip().lower() for name in tags.get("h", "").split(":"))
+        named = tags.get("h", "").split(":")
+        covered = frozenset(name.strip().lower() for name in named)
         domain, selector = tags.get("d", "").lower(), tags.get("s", "")
         if self.world is None and self._find_key(f"{selector}._domainkey.{domain}") is None:
             return MessageSignature(domain, selector, covered, None, "its key is in the DNS: add --online")
@@ -157,7 +163,8 @@ def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
         raise MessageFileError(
             "This is no message: it has no From. Save it with all its headers (“show original”, .eml)."
         )
-    return [complete_finding(check, f) for check in MESSAGE_CHECKS.values() for f in _run(check, received)]
+    checks = MESSAGE_CHECKS.values()
+    return [complete_finding(check, finding) for check in checks for finding in _run(check, received)]
 
 
 def restore_line_ends(raw: bytes) -> bytes:
@@ -204,7 +211,8 @@ def _name_server(value: str) -> str:
 
 def _read_results(value: str) -> dict[str, str]:
     """Read what a receiver found, by the method: of one that it names twice, the first."""
-    found = {method.lower(): result.lower() for method, result in reversed(_RESULT.findall(value))}
+    named = reversed(_RESULT.findall(value.lower()))
+    found = dict(named)
     return {method: found[method] for method in METHODS if method in found}
 
 
@@ -255,7 +263,7 @@ def check_message_alignment(received: ReceivedMessage) -> Iterator[DoctorFinding
     if aligned := [domain for domain in domains if received.is_aligned(domain)]:
         yield report_fine(f"the signature of {aligned[0]} speaks for {received.author_domain}")
         return
-    path = read_mailbox((received.list_values("Return-Path") or [""])[0]).rpartition("@")[2].lower()
+    path = received.read_domain("Return-Path")
     if path and received.is_aligned(path):
         yield report_warning(f"no signature speaks for {received.author_domain}; only the return path at {path} does.")
     else:
@@ -312,7 +320,8 @@ def check_links(received: ReceivedMessage) -> Iterator[DoctorFinding]:
             "Nothing to do: our links change nothing when they are opened.",
         )
         return
-    link = next(iter(_HTTPS_LINK.findall(" ".join(received.list_values("List-Unsubscribe")))), "")
+    links = _HTTPS_LINK.findall(" ".join(received.list_values("List-Unsubscribe")))
+    link = links[0] if links else ""
     if link and received.html and link.encode() not in received.html.replace(b"&amp;", b"&"):
         yield report_error("the link to unsubscribe in the text is not the one of the header.")
     else:

@@ -130,7 +130,8 @@ def view_deliveries(
         UnknownEditionError: there is none of that name.
     """
     SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
-    departed = select(Edition).where(Edition.state.in_(DEPARTED_STATES)).order_by(Edition.number.desc())
+    gone_out = select(Edition).where(Edition.state.in_(DEPARTED_STATES))
+    departed = gone_out.order_by(Edition.number.desc())
     if below is not None:
         departed = departed.where(Edition.number < below)
     with installation.read() as session:
@@ -250,11 +251,13 @@ def _list_tests(session: Session) -> tuple[StaffTestCounts, ...]:
     moment = func.max(func.coalesce(Delivery.handed_at, Delivery.due_at))
     tests = select(Delivery.purpose, moment.label("at")).where(*of_tests)
     newest = tests.group_by(Delivery.purpose)
-    rows = session.execute(newest.order_by(moment.desc()).limit(MAX_TESTS)).all()
+    newest_first = newest.order_by(moment.desc())
+    rows = session.execute(newest_first.limit(MAX_TESTS)).all()
     counted = select(Delivery.purpose, Delivery.state, func.count()).where(
         Delivery.purpose.in_([row.purpose for row in rows])
     )
     by_purpose: dict[str, dict[DeliveryState, int]] = {}
     for purpose, state, count in session.execute(counted.group_by(Delivery.purpose, Delivery.state)):
         by_purpose.setdefault(purpose, {})[state] = count
-    return tuple(StaffTestCounts(row.purpose.split(":")[1], row.at, by_purpose[row.purpose]) for row in rows)
+    found = [(row.purpose.split(":")[1], row.at, by_purpose[row.purpose]) for row in rows]
+    return tuple(StaffTestCounts(*test) for test in found)

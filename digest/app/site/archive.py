@@ -140,7 +140,8 @@ def list_edition_lines(installation: Installation) -> list[EditionLine]:
     query = public.order_by(Edition.release_at.desc())
     with installation.read() as session:
         made = corrections.list_corrections_by_edition(session)
-        return [make_edition_line(row, made.get(row.name, ())) for row in session.execute(query)]
+        rows = session.execute(query)
+        return [make_edition_line(row, made.get(row.name, ())) for row in rows]
 
 
 def read_feed_editions(installation: Installation) -> list[FeedEdition]:
@@ -186,7 +187,8 @@ def _read_page_bodies(session: Session, edition_ids: Sequence[int]) -> dict[int,
         Approval.edition_id.in_(edition_ids), Approval.state == ApprovalState.STANDING
     )
     with_version = set(session.scalars(standing))
-    bodies = {row.edition_id: row.body for row in session.execute(drafted) if row.edition_id not in with_version}
+    rows = [row for row in session.execute(drafted) if row.edition_id not in with_version]
+    bodies = {row.edition_id: row.body for row in rows}
     return bodies | {row.edition_id: row.body for row in session.execute(approved)}
 
 

@@ -101,7 +101,8 @@ def _read_page(
     session: Session, wanted: AuditFilter, below: AuditPlace | None
 ) -> tuple[tuple[AuditEntry, ...], AuditPlace | None, bool]:
     """Read rows by the index that fits, so many that a page is full; what no index holds is judged row by row."""
-    examined = select(AuditEntry).where(AuditEntry.seq.is_not(None), *_indexed_conditions(wanted, below))
+    is_chained = AuditEntry.seq.is_not(None)
+    examined = select(AuditEntry).where(is_chained, *_indexed_conditions(wanted, below))
     newest_first = (AuditEntry.at.desc(), AuditEntry.seq.desc())
     found: list[AuditEntry] = []
     last: AuditEntry | None = None
@@ -134,7 +135,8 @@ def _indexed_conditions(wanted: AuditFilter, below: AuditPlace | None) -> list[C
 
 
 def _matches(row: AuditEntry, wanted: AuditFilter) -> bool:
-    by_actor = row.actor == wanted.actor or (wanted.actor == TERMINAL_ACTORS and row.actor.startswith(TERMINAL_ACTORS))
+    is_at_terminal = wanted.actor == TERMINAL_ACTORS and row.actor.startswith(TERMINAL_ACTORS)
+    by_actor = row.actor == wanted.actor or is_at_terminal
     return (
         (not wanted.actor or by_actor)
         and (not wanted.act or audit_topics.is_act(row.act, wanted.act))

@@ -91,7 +91,8 @@ def upgrade_installation(
         backup = _back_up(settings, database, before, now, show_progress) if is_old else None
         counts = _count_rows(database) if is_old else {}
     with open_installation(settings, show_progress=show_progress) as installation:
-        if lost := [name for name, count in counts.items() if _count_rows(installation.database)[name] != count]:
+        after = _count_rows(installation.database)
+        if lost := [name for name, count in counts.items() if after[name] != count]:
             raise BackupError(
                 f"after the upgrade {', '.join(lost)} has another number of rows than before. Restore {backup} with the version before."
             )

@@ -109,7 +109,8 @@ def restore_keys(
 
 def _find_lost_keys(session: Session, keys: KeyRing) -> tuple[str, ...]:
     """Name the keys that the audit log says were made, and that are not there."""
-    made = session.scalars(select(AuditEntry.subject).where(AuditEntry.act == ROTATE.name).order_by(AuditEntry.id))
+    rotations = select(AuditEntry.subject).where(AuditEntry.act == ROTATE.name)
+    made = session.scalars(rotations.order_by(AuditEntry.id))
     held = {f"{key.kind} {key.id}" for key in keys.all}
     return tuple(key for key in dict.fromkeys(made) if key not in held)
 

@@ -131,7 +131,8 @@ def _rest_seconds(report: SendReport, context: CommandContext) -> float:
     """Return for how many seconds to wait until something may be due again."""
     if report.next_due_at is None:
         return POLL_SECONDS
-    return max(1.0, min(60.0, (report.next_due_at - context.now()).total_seconds()))
+    seconds = (report.next_due_at - context.now()).total_seconds()
+    return max(1.0, min(60.0, seconds))
 
 
 def _reason_for_rest(report: SendReport) -> str:

@@ -114,7 +114,8 @@ def _remark_lines(collection: editions.CollectionResult) -> Iterator[str]:
     """Say why items were rejected, each reason once a source, and what the readership brought."""
     for report in collection.sources:
         for reason, count in Counter(rejected.reason for rejected in report.rejected).items():
-            places = [str(rejected.place) for rejected in report.rejected if rejected.reason == reason][:5]
+            rejected = [item.place for item in report.rejected if item.reason == reason]
+            places = list(map(str, rejected[:5]))
             which = f"item{'s' if count > 1 else ''} {', '.join(places)}{', …' if count > len(places) else ''}"
             yield f"{report.name}: {which} rejected: {reason}"
     yield from _describe_readership(collection.readership)

@@ -18,6 +18,7 @@ from digest.cli.context import (
     json_option,
     label_refusals,
     pass_command_context,
+    pick_fields,
     print_answer,
     print_json,
     yes_option,
@@ -106,7 +107,8 @@ def _show_backup(context: CommandContext, file: Path, manifest: ArchiveManifest,
     rows = {name: part.rows for name, part in manifest.tables.items()}
     size = file.stat().st_size
     if as_json:
-        found = {"file": str(file), "bytes": size, "made_at": manifest.made_at, "encrypted": True, "rows": rows}
+        found = {"file": str(file), "bytes": size, "encrypted": True, "rows": rows}
+        found["made_at"] = manifest.made_at
         print_json(found)
         return
     click.echo(
@@ -202,7 +204,8 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
     yield f"Restored as of {result.manifest.made_at}."
     if result.set_aside_as:
         yield f"What was there is set aside as {result.set_aside_as}; remove it once all is well: it holds people's data."
-    merged = ", ".join(f"{count:,} {kind}" for kind, count in sorted(result.departures.departed.items())) or "none"
+    departed = sorted(result.departures.departed.items())
+    merged = ", ".join(f"{count:,} {kind}" for kind, count in departed) or "none"
     if result.departure_log_found:
         yield f"Departures since then, by {left_log}: {merged}; {result.departures.unknown_hashes:,} other addresses barred."
     else:
@@ -222,7 +225,7 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
 
 
 def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[str, object]:
-    proof_fields: dict[str, object] = {"sound": proof.sound, "people": proof.people, "links": proof.links}
+    proof_fields = pick_fields(proof, "sound", "people", "links")
     if result is None:
         return proof_fields
     return proof_fields | {
