@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from digest.app.evaluation import drafts as draft_evaluation
-from digest.app.evaluation import editor_picks
 from digest.app.evaluation import stories as story_evaluation
 from digest.app.evaluation import topics as topic_evaluation
 from digest.cli.context import (
@@ -209,7 +208,7 @@ Exit codes: 0 printed, 2 wrong use, an unknown edition, or one whose proposal wa
 @pass_command_context
 def picks(context: CommandContext, edition: str) -> None:
     """Print what the editors of an edition decided, as PICKS of `evaluate draft`: JSON, a line a story."""
-    for pick in editor_picks.list_editor_picks(context.installation, edition):
+    for pick in draft_evaluation.list_editor_picks(context.installation, edition):
         click.echo(json.dumps(pick, ensure_ascii=False))
 
 

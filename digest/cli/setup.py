@@ -13,9 +13,10 @@ from digest.app.setup import answers as setup_answers
 from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, SetupQuestion
 from digest.app.setup.completion import carry_out_setup, check_may_set_up, load_plan_signer
 from digest.app.setup.plan import PlannedFile, SetupPlan, plan_setup
-from digest.app.setup.remaining_steps import SetupStep, list_remaining_steps
+from digest.app.setup.remaining_steps import list_remaining_steps
 from digest.cli.context import FILE_PATH, CommandContext, flag, pass_command_context, yes_option
 from digest.cli.upkeep.keys import show_new_keys
+from digest.deliver.providers.setup_form import SetupStep
 from digest.settings import SETTINGS_FILE_NAME, Settings, load_settings
 
 _WORDS_BY_CHANGE = {"new": "new", "changed": "changed", "same": "as it is"}

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from digest.store.column_types import RowId, Str16, Str20, Str40, Str60, Str64
 from subscribers.store.models import Base, Moment
+from subscribers.store.row_seals import Sealed
 
 
 class Presence(Base):
@@ -20,19 +21,20 @@ class Presence(Base):
     seen_at: Mapped[Moment]
 
 
-class StaffSession(Base):
+class StaffSession(Sealed):
     """One browser in which a member of the staff is signed in. The row is deleted when the session ends.
 
     `fresh_at` is when the member last proved who they are in it; `network` and `browser` are as the member is shown them.
     """
 
     __tablename__ = "staff_session"
+    __sealed__ = ("hash", "staff", "began_at", "used_at", "fresh_at")
+    __unsealed__ = ("id", "network", "browser")
     __table_args__ = (
         UniqueConstraint("hash", name="uq_staff_session_one_row_a_token"),
         Index("ix_staff_session_staff", "staff"),  # the sessions of one member
     )
 
-    id: Mapped[RowId]
     hash: Mapped[Str64]  # of the cookie's token
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
     began_at: Mapped[Moment]
@@ -42,16 +44,17 @@ class StaffSession(Base):
     browser: Mapped[Str60]
 
 
-class Passkey(Base):
+class Passkey(Sealed):
     """A member's passkey: its public half, and the name that the member gave it."""
 
     __tablename__ = "passkey"
+    __sealed__ = ("staff", "credential", "public_key", "sign_count", "made_at")
+    __unsealed__ = ("id", "name", "used_at")
     __table_args__ = (
         UniqueConstraint("credential", name="uq_passkey_one_row_a_credential"),
         Index("ix_passkey_staff", "staff"),  # the passkeys of one member
     )
 
-    id: Mapped[RowId]
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
     credential: Mapped[bytes]
     public_key: Mapped[bytes]
@@ -61,7 +64,7 @@ class Passkey(Base):
     used_at: Mapped[datetime | None]
 
 
-class CodeApp(Base):
+class CodeApp(Sealed):
     """The secret that a member's app makes six-digit codes of, encrypted. It counts once a code of it was typed.
 
     A member has one that counts, and perhaps one that waits for its first code.
@@ -69,9 +72,10 @@ class CodeApp(Base):
     """
 
     __tablename__ = "code_app"
+    __sealed__ = ("staff", "ciphertext", "key_id", "made_at", "confirmed_at", "last_step")
+    __unsealed__ = ("id",)
     __table_args__ = (Index("ix_code_app_staff", "staff"),)
 
-    id: Mapped[RowId]
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
     ciphertext: Mapped[bytes]
     key_id: Mapped[Str16]
@@ -80,13 +84,14 @@ class CodeApp(Base):
     last_step: Mapped[int | None] = mapped_column(BigInteger)
 
 
-class RecoveryCode(Base):
+class RecoveryCode(Sealed):
     """A code that stands in for the app once; its hash."""
 
     __tablename__ = "recovery_code"
+    __sealed__ = ("staff", "hash", "used_at")
+    __unsealed__ = ("id",)
     __table_args__ = (UniqueConstraint("staff", "hash", name="uq_recovery_code_one_row_a_code"),)
 
-    id: Mapped[RowId]
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
     hash: Mapped[Str64]
     used_at: Mapped[datetime | None]

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from digest.store.column_types import RowId, Str16, Str20, Str26, Str40, Str60, Str64, Str80, Str200
 from subscribers.store.models import Base, Json, Moment, SealedRow, enum_by_value, partial_index, sealed_row_indexes
+from subscribers.store.row_seals import Sealed
 
 # Only what the night seals: an index of what editions send would slow each of their messages down.
 UNSEALED_NOTICE = "sealed_in IS NULL AND substr(purpose, 1, 8) <> 'edition:'"
@@ -190,7 +191,7 @@ class InstallationState(Base):
     at: Mapped[Moment]
 
 
-class StaffMember(Base):
+class StaffMember(Sealed):
     """Somebody who works on the newsletter, or did. `proven_at` is set once they answered from the address.
 
     A staff member's address is a sign-in name and stored in clear, here alone; no reader's ever is. Everything else
@@ -199,9 +200,10 @@ class StaffMember(Base):
     """
 
     __tablename__ = "staff"
+    __sealed__ = ("id", "email", "role", "proven_at", "removed_at", "password_hash", "password_at")
+    __unsealed__ = ("name", "added_at", "added_by", "failures_seen_at", "letter_keys")
     __table_args__ = (UniqueConstraint("email", name="uq_staff_one_row_an_address"),)
 
-    id: Mapped[RowId]
     email: Mapped[str] = mapped_column(String(320))  # case-folded; of who was removed, no address
     name: Mapped[Str80] = mapped_column(default="", server_default="")  # as colleagues see it
     role: Mapped[Str20]  # editor | admin

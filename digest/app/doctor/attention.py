@@ -8,7 +8,7 @@ from functools import cache
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from digest.app.accounts.refused_sign_ins import SURGE, count_refusals
+from digest.app.accounts.sign_in_log import SURGE, count_refusals
 from digest.app.calendar.coming_steps import explain_missed_run, find_missed_runs
 from digest.app.subscribers.running_imports import list_idle_imports
 from digest.backups.last_backup import explain_missing_backup
@@ -16,7 +16,7 @@ from digest.collect.articles.storage import find_withdrawn
 from digest.collect.sources.source_rows import describe_source_health, list_source_problems
 from digest.deliver.control import article_looks, edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import edition_purpose
-from digest.deliver.providers.registry import provider_kinds
+from digest.deliver.providers.registry import provider_kinds, provider_remedy
 from digest.deliver.retention import provider_erasures
 from digest.deliver.send.claims.progress import SendProgress, read_progress
 from digest.deliver.send.notices.notice_sending import count_held_warnings
@@ -29,7 +29,7 @@ from digest.edition.queries import FINISHED_STATES, UNAPPROVED_STATES, explain_m
 from digest.settings import SettingsFile
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
-from digest.store.staff import display_name_of, list_staff_members, staff_actor
+from digest.store.staff import name_staff
 from subscribers.phrases import clock_hour, end_sentence, hour_in_zone, join_words, sentence, weekday_month_day
 from subscribers.signup import rate_limits
 
@@ -107,12 +107,12 @@ _KINDS = (
     AttentionKind(
         "suppression-lists",
         "Whether the provider's suppression lists were read whole",
-        "Check the permissions of DIGEST_SENDGRID_API_KEY.",
+        provider_remedy("suppression-lists"),
     ),
     AttentionKind(
         "stuck-erasures",
         "Whether the provider erases those who asked for it",
-        "Check the permissions of DIGEST_SENDGRID_API_KEY.",
+        provider_remedy("stuck-erasures"),
         tells_remedy=True,
     ),
     AttentionKind(
@@ -273,9 +273,7 @@ def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zo
     release = "an admin lets mail leave again under Admin, Deliveries."
     if hold.may_be_copy:
         return f"{began}: {end_sentence(hold.reason)} {release[0].upper()}{release[1:]}"
-    members = list_staff_members(session, include_removed=True)
-    names = {staff_actor(member): display_name_of(member.name, member.email) for member in members}
-    who = names.get(hold.actor, hold.actor)
+    who = name_staff(session).get(hold.actor, hold.actor)
     if not hold.reason:
         return f"{began}: {who} holds it, and gave no reason. Ask them whether it is over; then {release}"
     return f"{began}: {who} holds it, with the words “{hold.reason.rstrip('.')}”. Ask them whether that is put right; then {release}"

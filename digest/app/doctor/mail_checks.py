@@ -20,7 +20,7 @@ from digest.deliver.compose.dkim import SigningKey, load_signer, quote_record_te
 from digest.deliver.inbound.imap import examine_mailbox
 from digest.deliver.providers.certificates import judge_certificate
 from digest.deliver.providers.kind import DoctorFinding, MailServer, MailServerFacts
-from digest.deliver.providers.registry import provider_in_use
+from digest.deliver.providers.registry import provider_in_use, provider_remedy
 from digest.settings import Settings, is_loopback
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 
@@ -74,12 +74,7 @@ def check_inbound_server(examined: ExaminedInstallation) -> Iterator[DoctorFindi
     yield judge_certificate("", inbound.host, valid_until, examined.now)
 
 
-@doctor_check(
-    "provider-account",
-    "Check DIGEST_SENDGRID_API_KEY and the settings of its account.",
-    is_online=True,
-    tells_remedy=True,
-)
+@doctor_check("provider-account", provider_remedy("provider-account"), is_online=True, tells_remedy=True)
 def check_provider_account(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the provider's account takes our key, signs in our name, and counts neither opens nor clicks."""
     settings = examined.settings

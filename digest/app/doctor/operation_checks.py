@@ -29,11 +29,13 @@ from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES
 from digest.edition.calendar.calendar_store import load_calendar
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
-from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload
+from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, StaffMember
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
 from digest.store.staff import display_name_of, list_staff_members
+from digest.store.staff_revocations import keep_current, list_missing_members
 from subscribers.consent.preferences import list_unreadable_choices
 from subscribers.phrases import join_words
+from subscribers.store import row_seals
 from subscribers.store.models import Person, Seal
 
 NIGHTLY_JOB = "nightly"
@@ -66,6 +68,30 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         )
     else:
         yield report_warning("there is no admin: nobody is told when something needs a person.")
+
+
+@doctor_check(
+    "access-rows",
+    "Somebody or something wrote to the database past the program: find out who can. The rows let nobody in; 'digest staff list' "
+    "shows who is on the staff. Add whoever is missing again: digest staff add EMAIL",
+)
+def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether every row that lets somebody in (staff, sessions, passkeys, codes, links) has a valid seal, and none is missing."""
+    installation = examined.installation
+    with installation.database.read() as session:
+        forged = row_seals.find_forged_rows(session, installation.keys)
+        members = row_seals.keep_genuine(session, session.scalars(select(StaffMember)))
+        outdated = len(members) - len(keep_current(session, members))
+        missing = list_missing_members(session)
+    if forged:
+        counts = join_words([f"{count:,} of {table}" for table, count in forged.items()])
+        yield report_error(f"rows that let somebody in have no valid seal: {counts}.")
+    if outdated:
+        yield report_error(f"rows of the staff are older than the audit log says: {outdated:,}.")
+    if missing:
+        yield report_error(f"rows of the staff are gone: {join_words(missing[:MAX_NAMED])}.")
+    if not (forged or outdated or missing):
+        yield report_fine("every row that lets somebody in has its seal")
 
 
 @doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and have systemd start it with the machine.")

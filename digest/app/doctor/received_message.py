@@ -24,6 +24,7 @@ from digest.app.doctor.outside_world import LookupFailedError, OutsideWorld
 from digest.deliver.compose.dkim import load_signer
 from digest.deliver.events.mailbox.mime import MimePart, parse_mime, read_mailbox
 from digest.deliver.providers.kind import DoctorFinding
+from digest.deliver.providers.registry import provider_remedy
 from digest.settings import Settings
 from subscribers.errors import ApplicationError
 
@@ -35,7 +36,7 @@ ONE_CLICK_FIELDS = ("list-unsubscribe", "list-unsubscribe-post")
 METHODS = ("spf", "dkim", "dmarc")
 _GOOD_RESULTS = frozenset({"pass", "none", "neutral"})
 _RESULT = re.compile(r"\b(spf|dkim|dmarc)\s*=\s*([a-z]+)", re.IGNORECASE)
-# How others write a link anew: SendGrid's counting of clicks, and what gateways of receivers put in front.
+# How others write a link anew: a provider's counting of clicks, and what gateways of receivers put in front.
 _COUNTED_LINK = re.compile(rb"https?://[^\s\"'<>]*(?:/ls/click\?|/wf/open\?)", re.IGNORECASE)
 _WRAPPED_LINK = re.compile(
     rb"https?://[^\s\"'<>/]*"
@@ -286,8 +287,8 @@ def check_forwarding(received: ReceivedMessage) -> Iterator[DoctorFinding]:
 
 @message_check(
     "received-one-click",
-    "Preflight has it as it leaves ('digest check'); what differs was changed on its way. SendGrid garbles values of more "
-    "than 77 bytes.",
+    "Preflight has it as it leaves ('digest check'); what differs was changed on its way. "
+    + provider_remedy("received-one-click"),
 )
 def check_one_click_fields(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """Whether the headers of one-click unsubscribing arrived as RFC 8058 has them."""
@@ -307,7 +308,7 @@ def check_one_click_fields(received: ReceivedMessage) -> Iterator[DoctorFinding]
 
 
 @message_check(
-    "received-links", "Switch link and open tracking off where mail is relayed (SendGrid: Settings, Tracking)."
+    "received-links", f"Switch link and open tracking off where mail is relayed. {provider_remedy('received-links')}"
 )
 def check_links(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """Whether the links are ours still, or were written anew on the way to count who follows them."""

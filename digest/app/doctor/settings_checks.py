@@ -19,7 +19,7 @@ from digest.app.editions.mail_gallery import find_rendering_mistakes
 from digest.app.subscribers.consent_wordings import current_wording
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.providers.kind import DoctorFinding
-from digest.deliver.providers.registry import provider_in_use
+from digest.deliver.providers.registry import provider_in_use, provider_remedy
 from digest.settings import SettingsError, leads_to_this_machine, reload_settings
 from digest.settings.leftovers import list_foreign_texts, list_sample_addresses, list_sample_sources
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
@@ -191,11 +191,7 @@ for name, meaning, remedy in (
         "Set DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR and DIGEST_DKIM_KEY_FILE, or let your mail server sign.",
     ),
     ("bounces", "Whether bounces come back to where they are read", "Set [inbound] and sender.bounce_domain."),
-    (
-        "provider-events",
-        "Whether the provider's events are heard",
-        "Set DIGEST_SENDGRID_WEBHOOK_KEY to the verification key of the signed Event Webhook.",
-    ),
+    ("provider-events", "Whether the provider's events are heard", provider_remedy("provider-events")),
 ):
     DOCTOR_CHECKS.add(DoctorCheck(name, meaning, remedy, partial(examine_provider, name)))
 

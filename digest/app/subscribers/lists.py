@@ -21,10 +21,10 @@ from digest.store.engine import open_database
 from subscribers.errors import RefusalError
 from subscribers.signup import permission_pass
 from subscribers.transfer import exports, imports
-from subscribers.transfer.abandonment import AbandonmentResult, abandon_batch, count_batch_people
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.import_report import ImportReport, RejectCallback
 from subscribers.transfer.import_run import ImportContext
+from subscribers.transfer.import_store import AbandonmentResult, abandon_batch, count_batch_people
 from subscribers.transfer.list_file import FileSurvey, read_headings, survey_file
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes, write_outcomes

@@ -10,6 +10,7 @@ import click
 
 from digest.app.approval import approvals
 from digest.app.editions import drafting as editions
+from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import edition_status
 from digest.cli.context import (
     FILE_PATH,
@@ -166,7 +167,9 @@ Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use
 @pass_command_context
 def check(context: CommandContext, edition: str, online: bool, as_json: bool) -> None:
     """Run preflight on the final bytes of an EDITION, and visit its links to your own site."""
-    findings = editions.check_edition(context.installation, edition, own_site=True, online=online, now=context.now())
+    findings = edition_checks.check_edition(
+        context.installation, edition, own_site=True, online=online, now=context.now()
+    )
     errors = [f for f in findings if f.level == FindingLevel.ERROR]
     lines = [f"{f.level:7} {f.rule}: {f.message}{f' ({f.where})' if f.where else ''}" for f in findings]
     passed = len(PREFLIGHT_RULES) - len({f.rule for f in findings})

@@ -43,14 +43,14 @@ Examples:
   digest uncertain current
   digest uncertain 2026-W47 --from-log /var/log/mail.log --from-log /var/log/mail.log.1.gz
   digest uncertain 2026-W47 --accept all --because "the server's log has them all"
-  digest uncertain 2026-W47 --again silent --because "a day without a word from SendGrid"
+  digest uncertain 2026-W47 --again silent --because "a day without a word from the provider"
   digest uncertain 2026-W47 --again tvlhxkq2yd7m5c3zwj6rn4bgae --because "its log ends before it"
   digest uncertain notices
   digest uncertain notices --lost all --because "the reader asked once more"
 
 A message is uncertain where the connection or the process died while it was handed over. The log of a Postfix settles
-most: --from-log shows what it says, asks once, and then settles that. Give all its files, rotated ones too. Over SendGrid wait
-for its events. "silent" are those of which nothing was heard for 24 hours, though others that were sent beside them were. "notices" are the mails of no edition: what they were written from goes with their try, so they arrived
+most: --from-log shows what it says, asks once, and then settles that. Give all its files, rotated ones too. Where a provider
+reports events, wait for them. "silent" are those of which nothing was heard for 24 hours, though others that were sent beside them were. "notices" are the mails of no edition: what they were written from goes with their try, so they arrived
 or are lost, and are not sent again.
 
 \b

@@ -14,6 +14,7 @@ from rich.text import Text
 from digest.app.editions import drafting as editions
 from digest.cli.context import MOMENT, CommandContext, flag, json_option, pass_command_context, print_answer
 from digest.cli.terminal import show_progress
+from digest.collect.documents.parsed_document import DocumentKind
 from digest.collect.sources.readership import ReadershipImport
 from digest.collect.visits.collection_run import SourceReport
 
@@ -21,7 +22,9 @@ EXIT_NOTHING_READ = 1  # something was tried, and nothing could be read
 
 
 @click.command(
-    epilog="""\b
+    epilog=f"""Reads {", ".join(kind.label for kind in DocumentKind)}. What a source gives is told by looking at it.
+
+\b
 Examples:
   digest collect                          every source that is due
   digest collect "CISA news" --force      this one, due or not

@@ -20,8 +20,8 @@ from digest.cli.context import (
     print_answer,
     yes_option,
 )
+from digest.settings import SOURCE_SECTIONS
 
-SECTIONS = ("news", "products", "events", "opportunities")
 _MAX_ITEMS_SHOWN = 10  # items of a source under test
 
 
@@ -79,7 +79,7 @@ Exit codes: 0 added, 1 it could not be read (nothing was added), 2 wrong use."""
 @click.argument("url")
 @click.option("--name", help="What the desk calls it; by default the feed's own title.")
 @click.option("--publisher", help="Who publishes it; by default as the name.")
-@click.option("--section", type=click.Choice(SECTIONS), default="news", show_default=True)
+@click.option("--section", type=click.Choice(SOURCE_SECTIONS), default="news", show_default=True)
 @flag("--untried", help="Add it although it cannot be read now.")
 @pass_command_context
 def add_source(
@@ -143,7 +143,7 @@ Example:
 Exit codes: 0 done, 1 the file is no list of feeds, 2 wrong use.""",
 )
 @click.argument("file", type=EXISTING_FILE)
-@click.option("--section", type=click.Choice(SECTIONS), default="news", show_default=True)
+@click.option("--section", type=click.Choice(SOURCE_SECTIONS), default="news", show_default=True)
 @pass_command_context
 def import_opml(context: CommandContext, file: Path, section: str) -> None:
     """Add the feeds of an OPML file, as feed readers export it. They are first visited by 'digest collect'."""

@@ -342,7 +342,7 @@ Exit codes:
 @json_option("Print what it came to as JSON.")
 @pass_command_context
 def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
-    """Take over whom SendGrid will not deliver to any more. The timetable does it every night.
+    """Take over whom the provider will not deliver to any more. The timetable does it every night.
 
     Bounces, invalid addresses, complaints and departures on its lists are applied to the people here; nobody
     comes back by it. Addresses that are not on our list are counted and dropped.

@@ -214,7 +214,7 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
             "there, and restore again, before anything is sent."
         )
     yield "The installation is held: nothing leaves. Next:"
-    yield "  digest subscribers pull --all      where SendGrid delivers: what its lists know of departures"
+    yield "  digest subscribers pull --all      where a provider keeps lists: what they know of departures"
     for name, count in result.open_editions.items():
         if count:
             yield f"  digest uncertain {name}          {count:,} of its messages may have gone out since the copy was made"

@@ -94,7 +94,7 @@ could not look."""
     default="",
     help="With MESSAGE: your receiver's name in Authentication-Results; others' results are left out.",
 )
-@flag("--online", "is_online", help="Ask outside too: the DNS, mail servers, SendGrid, your own pages.")
+@flag("--online", "is_online", help="Ask outside too: the DNS, mail servers, the provider, your own pages.")
 @click.option(
     "--name-server",
     metavar="ADDRESS[:PORT]",

@@ -107,13 +107,17 @@ def _find_silent_times(
     """
     gap = read_copy_gap(session)
     reporting = {kind.name for kind in provider_kinds() if kind.webhook}
+
+    def is_long_ago(handed_at: datetime) -> bool:
+        is_outside = gap is None or handed_at + SILENT_AFTER < gap.made_at or handed_at > gap.restored_at
+        return handed_at <= now - SILENT_AFTER and is_outside
+
     times = {(d.provider_name, d.handed_at) for d in uncertain if d.provider_name in reporting and d.handed_at}
     return {
         (provider, handed_at)
         for provider, handed_at in times
-        if handed_at <= now - SILENT_AFTER
-        and (gap is None or handed_at + SILENT_AFTER < gap.made_at or handed_at > gap.restored_at)
-        and _has_reported_neighbours(session, purpose, provider, handed_at)
+        if is_long_ago(handed_at)
+        if _has_reported_neighbours(session, purpose, provider, handed_at)
     }
 
 
