@@ -91,7 +91,7 @@ def setup(
     if is_changed and not (yes or batch):
         click.confirm("Write this?", abort=True, default=True)
     result = carry_out_setup(plan, context.identify_actor, now=context.now())
-    show_new_keys(result.settings.key_file, result.new_keys)
+    show_new_keys(result.settings.key_file, result.new_keys.to_json() if result.new_keys else None)
     _show_steps(list_remaining_steps(plan, result.signer, result.problem))
     if result.problem:
         raise SystemExit(1)

@@ -20,6 +20,7 @@ from digest.store.models import AuditEntry
 from digest.store.staff import name_staff, require_staff_member, staff_actor
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
+AuditRow = AuditEntry  # as commands name it
 SHOW_LOG = Act("audit log shown", Role.ADMIN, Concern.NONE)
 CHECK_LOG = Act("audit log checked", Role.ADMIN, Concern.NONE)
 EXPORT_LOG = Act("audit log exported", Role.ADMIN, Concern.NONE)

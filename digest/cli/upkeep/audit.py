@@ -20,7 +20,6 @@ from digest.cli.context import (
     pick_fields,
     print_lines,
 )
-from digest.store.models import AuditEntry
 
 
 @click.command(
@@ -91,13 +90,13 @@ def audit(
         print_lines([_make_table(rows, context.settings.file.publication.zone)])
 
 
-def _write_row(row: AuditEntry) -> str:
+def _write_row(row: audit_log.AuditRow) -> str:
     fields = pick_fields(row, "actor", "act", "subject", row="seq")
     fields["at"] = row.at.isoformat()
     return json.dumps(fields | {"detail": audit_log.read_detail(row)}, ensure_ascii=False)
 
 
-def _make_table(rows: Iterable[AuditEntry], zone: tzinfo) -> Table:
+def _make_table(rows: Iterable[audit_log.AuditRow], zone: tzinfo) -> Table:
     table = Table("Row", "When", "Who", "Act", "Subject", "Reason or detail")
     for row in rows:
         detail = ". ".join(filter(None, audit_topics.describe_detail(audit_log.read_detail(row))))

@@ -67,7 +67,7 @@ def init(context: CommandContext, target: Path | None) -> None:
     settings = load_settings(target)
     with open_installation(settings, may_create=True) as installation:
         new_keys = create_key_file(installation)
-    show_new_keys(settings.key_file, new_keys)
+    show_new_keys(settings.key_file, new_keys.to_json() if new_keys else None)
     click.echo(
         f"{settings.home}: the database is ready\n"
         "Before an edition can be approved, digest.toml needs sender.postal_address, and the links of the mail\n"

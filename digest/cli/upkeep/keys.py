@@ -11,7 +11,7 @@ from digest.app.upkeep import keys as key_acts
 from digest.cli.context import CommandContext, flag, json_option, pass_command_context, print_answer
 from digest.cli.terminal import show_progress
 from digest.installation.opened import open_installation
-from subscribers.crypto.keys import KeyKind, KeyRing
+from subscribers.crypto.keys import KeyKind
 from subscribers.store.key_rotation import REWRITTEN_KINDS, KeyUsage, RotationResult
 
 EXIT_ROWS_STUCK = 1
@@ -176,14 +176,14 @@ def _print_rotation(result: RotationResult) -> None:
         click.echo(f"{unmoved.row.capitalize()} keeps the old key: {unmoved.reason}.", err=True)
 
 
-def show_new_keys(file: Path, keys: KeyRing | None) -> None:
+def show_new_keys(file: Path, recovery_copy: str | None) -> None:
     """Print the recovery copy of keys that were just made; None: they were there already."""
-    if keys is None:
+    if recovery_copy is None:
         click.echo(f"{file}: there already, left as it is")
         return
     click.echo(
         f"{file}: the keys were made\n"
         "Without this file nobody, you included, can read an address again. Keep a copy of it apart from\n"
         "the backups, printed or in a safe. Its recovery copy, to be put back as that file if it is ever lost:\n\n"
-        f"{keys.to_json().strip()}\n"
+        f"{recovery_copy.strip()}\n"
     )
