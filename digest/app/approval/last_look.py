@@ -76,10 +76,8 @@ def look_again(
     with LOOK.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = False
         pages = _ask_for_pages(installation, articles, fetcher)
-        withdrawn = {url: page.words for url, page in pages.items() if page.is_gone}
-        gone = tuple(LookFinding(url, articles[url], words) for url, words in withdrawn.items())
-        failed = {url: page.failure for url, page in pages.items() if page.failure}
-        unanswered = tuple(LookFinding(url, articles[url], failure) for url, failure in failed.items())
+        gone = _list_findings(articles, {url: page.words for url, page in pages.items() if page.is_gone})
+        unanswered = _list_findings(articles, {url: page.failure for url, page in pages.items() if page.failure})
         look = ArticleLook(clock(), approved_at, len(articles), gone, unanswered)
         with database.write() as session:
             edition = find_edition(session, name, lock=True)
@@ -94,6 +92,10 @@ def look_again(
             _follow_up(session, edition, before, look, now=clock())
             _tell_editors(installation, session, edition, look, now=clock())
     return look
+
+
+def _list_findings(articles: Mapping[str, str], reasons: Mapping[str, str]) -> tuple[LookFinding, ...]:
+    return tuple(LookFinding(url, articles[url], reason) for url, reason in reasons.items())
 
 
 def _list_articles(session: Session, edition: Edition, settings: Settings) -> dict[str, str]:

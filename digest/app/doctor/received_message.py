@@ -184,9 +184,7 @@ def _run(check: DoctorCheck[ReceivedMessage], received: ReceivedMessage) -> Sequ
 def check_results(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """Whether the receiver found SPF, DKIM and DMARC to pass, and whose word that is."""
     trusted = received.trusted_server
-    told = received.list_values("Authentication-Results")
-    if trusted:
-        told = [value for value in told if _name_server(value).lower() == trusted.lower()]
+    told = _list_told_results(received)
     if not told:
         yield report_warning(
             f"no results (Authentication-Results) of {trusted or 'anybody'} are in it.",
@@ -202,6 +200,13 @@ def check_results(received: ReceivedMessage) -> Iterator[DoctorFinding]:
         yield make(f"{word} says {_write_results(bad)}.")
     else:
         yield report_fine(f"{word} says {_write_results(results) or 'nothing of ours'}")
+
+
+def _list_told_results(received: ReceivedMessage) -> list[str]:
+    """List the results in a message, the topmost first: those of the trusted server alone, where one is named."""
+    told = received.list_values("Authentication-Results")
+    trusted = received.trusted_server.lower()
+    return [value for value in told if trusted in ("", _name_server(value).lower())]
 
 
 def _name_server(value: str) -> str:
