@@ -38,6 +38,7 @@ from digest.installation.storage_errors import explain_storage_error
 from digest.store import timetable_slots
 from digest.store.process_owner import ProcessOwner, this_process_owner
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs
+from subscribers.callbacks import Clock
 from subscribers.errors import ApplicationError
 
 SLOT_RETRY_DELAY = timedelta(minutes=5)  # between two tries of a slot whose job failed
@@ -50,7 +51,7 @@ class JobContext:
     """What an engine's process lends to its jobs. Once `stopping` is set, a job ends as soon as it safely can."""
 
     installation: Installation
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock: Clock = lambda: datetime.now(UTC)
     stopping: threading.Event = field(default_factory=threading.Event)
     owner: ProcessOwner = field(default_factory=this_process_owner)
 

@@ -109,7 +109,8 @@ def _write_tables(session: Session, tables: Sequence[Table], writer: ArchiveWrit
 
 
 def _select_rows(session: Session, table: Table) -> Iterator[Sequence[Any]]:
-    query = select(*(select_expression(column) for column in table.c)).order_by(*table.primary_key.columns)
+    columns = map(select_expression, table.c)
+    query = select(*columns).order_by(*table.primary_key.columns)
     excluded = excluded_rows(table)
     if excluded is not None:
         query = query.where(not_(excluded))

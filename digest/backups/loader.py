@@ -120,7 +120,8 @@ def advance_sequence(connection: Connection, target_table: Table) -> None:
         return
     last = select(func.max(target_table.c[key.name])).scalar_subquery()
     sequence = func.pg_get_serial_sequence(f'"{target_table.name}"', key.name)
-    connection.execute(select(func.setval(sequence, func.coalesce(last, 1), last.is_not(None))))
+    next_value = func.setval(sequence, func.coalesce(last, 1), last.is_not(None))
+    connection.execute(select(next_value))
 
 
 def _check_keys(session: Session, reader: archive.ArchiveReader, keys: KeyRing) -> None:
@@ -128,7 +129,8 @@ def _check_keys(session: Session, reader: archive.ArchiveReader, keys: KeyRing) 
 
     A few are tried, for a row may have been damaged before the backup was made.
     """
-    query = select(Person).where(Person.ciphertext.is_not(None)).order_by(Person.number).limit(ADDRESSES_TRIED)
+    known = select(Person).where(Person.ciphertext.is_not(None))
+    query = known.order_by(Person.number).limit(ADDRESSES_TRIED)
     some = session.scalars(query).all()
     try:
         if some and all(decrypt_person_address(keys, person) is None for person in some):

@@ -181,7 +181,8 @@ def _refuse_content(connection: Connection) -> None:
 def _copy_rows(session: Session, connection: Connection, progress: archive.RowProgress) -> dict[str, _TableHash]:
     """Copy all tables; return the hash of each as it was read."""
     tables = table_rows.tables_by_dependency()
-    total = _PASSES * sum(session.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
+    counts = (session.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
+    total = _PASSES * sum(counts)
     hashes: dict[str, _TableHash] = {}
     done = 0
     for table in tables:
@@ -219,7 +220,8 @@ def _write_rows(connection: Connection, table: Table, rows: Iterator[Sequence[An
             # What else the driver says quotes the row.
             raise BackupError(f"a row of {table.name} cannot be kept there: {exc.diag.message_primary}") from None
         return
-    put = loader.insert_statement(connection, table.name, {c.name: table_rows.value_format(c) for c in table.c})
+    formats = {column.name: table_rows.value_format(column) for column in table.c}
+    put = loader.insert_statement(connection, table.name, formats)
     names = [column.name for column in table.c]
     while batch := list(islice(rows, loader.INSERT_BATCH_SIZE)):
         connection.execute(put, [dict(zip(names, row, strict=True)) for row in batch])

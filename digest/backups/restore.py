@@ -122,8 +122,10 @@ def restore_backup(
         tell_admins(session)
         gap = restored_copy.CopyGap(datetime.fromisoformat(made_at), now)
         uncertain = restored_copy.doubt_open_deliveries(session, gap)
-        unsent = select(Edition.name).where(Edition.state.in_((EditionState.APPROVED, EditionState.SENDING)))
-        open_editions = {name: uncertain.get(name, 0) for name in session.scalars(unsent.order_by(Edition.release_at))}
+        unsent_states = (EditionState.APPROVED, EditionState.SENDING)
+        unsent = select(Edition.name).where(Edition.state.in_(unsent_states))
+        names = session.scalars(unsent.order_by(Edition.release_at))
+        open_editions = {name: uncertain.get(name, 0) for name in names}
         # This session never commits: the connection does.
         chain_audit_entries(session)
         return RestoreResult(reader.manifest, proof, merged, log_exists, aside, open_editions)
@@ -160,7 +162,8 @@ def _open_checked_archive(settings: Settings, file: Path, keys: KeyRing) -> Iter
     """Lend an archive that is whole, and whose keys are at hand."""
     with closing(ArchiveReader(file, settings.backup_passphrase_text)) as reader:
         available = {(key.kind, key.id) for key in keys.all}
-        missing = [f"{k} {i}" for k, ids in reader.manifest.keys.items() for i in ids if (k, i) not in available]
+        needed = [(kind, id_) for kind, ids in reader.manifest.keys.items() for id_ in ids]
+        missing = [f"{kind} {id_}" for kind, id_ in needed if (kind, id_) not in available]
         if missing:
             raise BackupError(
                 f"{file}: its rows were made with keys that are not in the key file: {', '.join(missing)}. "
@@ -265,7 +268,8 @@ _IN_USE_MESSAGE = (
 def _has_content(url: str) -> bool:
     with closing(open_database(url)) as database, database.engine.connect() as connection:
         tables = set(inspect(connection).get_table_names()).intersection(_CONTENT_TABLES)
-        return any(connection.scalar(select(func.count()).select_from(text(name))) for name in tables)
+        counts = (select(func.count()).select_from(text(name)) for name in tables)
+        return any(map(connection.scalar, counts))
 
 
 def require_exclusive_use(file: Path) -> None:

@@ -20,7 +20,6 @@ from sqlalchemy import (
     Table,
     Text,
     cast,
-    inspect,
     text,
     type_coerce,
 )
@@ -43,12 +42,8 @@ def list_stored_tables(connection: Connection) -> list[Table]:
     A column is typed as it is today; one that is gone since then as the database says. What an index keeps for itself is no table.
     """
     stored = MetaData()
-    virtual = set[str]()
-    if connection.dialect.name == "sqlite":
-        query = text("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'")
-        virtual = set(connection.scalars(query))
-    names = [name for name in inspect(connection).get_table_names() if not any(name.startswith(v) for v in virtual)]
-    stored.reflect(connection, only=[name for name in names if name != "alembic_version"])
+    not_ours = ("alembic_version", *_list_virtual_tables(connection))
+    stored.reflect(connection, only=lambda name, _: not name.startswith(not_ours))
     for table in stored.sorted_tables:
         today = Base.metadata.tables.get(table.name)
         for column in table.c:
@@ -57,6 +52,14 @@ def list_stored_tables(connection: Connection) -> list[Table]:
             elif isinstance(column.type, DateTime):
                 column.type = UtcDateTime()
     return stored.sorted_tables
+
+
+def _list_virtual_tables(connection: Connection) -> Sequence[str]:
+    """List the indexes of texts, which keep their rows in tables whose names begin with theirs."""
+    if connection.dialect.name != "sqlite":
+        return ()
+    query = text("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'")
+    return connection.scalars(query).all()
 
 
 def excluded_rows(table: Table) -> ColumnElement[bool] | None:

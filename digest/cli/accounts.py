@@ -111,7 +111,8 @@ def _describe_staff(context: CommandContext, members: Sequence[StaffMember]) -> 
     table = Table("No.", "Address", "Name", "Role", "Proven", "Added by")
     for member in members:
         proof = _proof_status(member)
-        table.add_row(str(member.id), _address_of(member), member.name, member.role, proof, member.added_by)
+        address = _address_of(member)
+        table.add_row(str(member.id), address, member.name, member.role, proof, member.added_by)
     yield table
     yield context.act(staff_acts.count_refused_sign_ins, now=context.now()).sentence
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -161,11 +161,13 @@ class CommandContext:
 
     def moment_or_now(self, given: datetime | None) -> datetime:
         """Give the moment that was named, else now; in UTC."""
-        if given is None:
-            return self.now()
-        if given.tzinfo is None:
+        return self.moment_or_none(given) or self.now()
+
+    def moment_or_none(self, given: datetime | None) -> datetime | None:
+        """Give the moment that was named, in UTC; None if there's none."""
+        if given is not None and given.tzinfo is None:
             given = given.replace(tzinfo=self.settings.file.publication.zone)
-        return given.astimezone(UTC)
+        return given and given.astimezone(UTC)
 
 
 def _show_progress(label: str) -> AbstractContextManager[Callable[[int, int], None]]:
@@ -180,12 +182,14 @@ pass_command_context = click.make_pass_decorator(CommandContext)
 def print_json(value: object, *, indent: int | None = None) -> None:
     """Print what `--json` asks for; moments as ISO 8601. With an indent it is meant for people, and no letter is escaped."""
     ascii_only = indent is None
-    click.echo(json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=lambda moment: moment.isoformat()))
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=methodcaller("isoformat"))
+    click.echo(text)
 
 
 def pick_fields(value: object, *names: str, **paths: str) -> dict[str, Any]:
     """Return what `--json` prints of a value: its attributes of these names, and others by their paths (`release.deadline`)."""
-    return {key: attrgetter(path)(value) for key, path in ({name: name for name in names} | paths).items()}
+    found = dict(zip(names, names, strict=True)) | paths
+    return {key: attrgetter(path)(value) for key, path in found.items()}
 
 
 def print_lines(lines: "Iterable[RenderableType]") -> None:

@@ -70,8 +70,14 @@ def _stories_as_json(result: story_evaluation.StoryEvaluation) -> dict[str, obje
 def _scored_set_as_json(scored: story_evaluation.StorySetScore) -> dict[str, object]:
     large = [pick_fields(s, "url", articles="article_count", pieces="piece_sizes") for s in scored.large_stories]
     counts = pick_fields(scored, "name", "missing", articles="article_count", stories="story_count")
-    measured = {key: pick_fields(getattr(scored, key), "precision", "recall", "f1") for key in ("bcubed", "pairs")}
-    pairs = {key: pick_fields(getattr(scored, key), "right", "wrong", of="total") for key in ("same", "different")}
+    measured = {
+        "bcubed": pick_fields(scored.bcubed, "precision", "recall", "f1"),
+        "pairs": pick_fields(scored.pairs, "precision", "recall", "f1"),
+    }
+    pairs = {
+        "same": pick_fields(scored.same, "right", "wrong", of="total"),
+        "different": pick_fields(scored.different, "right", "wrong", of="total"),
+    }
     return counts | measured | {"large_stories": large} | pairs
 
 
@@ -123,7 +129,7 @@ def _topics_as_json(result: topic_evaluation.TopicEvaluation) -> dict[str, objec
     ]
     disagreements = [
         pick_fields(m.label, set="set_name", url="article.url", title="article.title", topics="right", may="allowed")
-        | {"given": m.match.topic if m.match else None, "words": m.match.words if m.match else ()}
+        | (pick_fields(m.match, "words", given="topic") if m.match else {"words": (), "given": None})
         for m in result.disagreements
     ]
     return {"sets": sets, "disagreements": disagreements, "unknown_topics": result.unknown_topics}
@@ -179,9 +185,8 @@ def grade_draft(
         raise click.UsageError("--redraft chooses from stored articles: leave it out, or name no FEED.")
     if feeds:
         context.refuse_unknown_actor()
-        drafted_at = context.moment_or_now(now) if now else None
         result = draft_evaluation.evaluate_feeds_draft(
-            picks, feeds, context.settings, now=context.now(), drafted_at=drafted_at
+            picks, feeds, context.settings, now=context.now(), drafted_at=context.moment_or_none(now)
         )
     elif redraft:
         result = draft_evaluation.evaluate_redraft(picks, context.installation, edition)

@@ -78,8 +78,7 @@ def setup(
     settings = load_settings(settings_file, may_be_missing=True)
     if context.acting_email is not None:
         context.act(check_may_set_up, now=context.now())
-    given = setup_answers.read_answers_file(answers_file) if answers_file else {}
-    given |= {key: setup_answers.check_answer(key, text) for key, text in options.items() if text is not None}
+    given = _read_given_answers(answers_file, options)
     answers = _complete_answers(given, settings, settings_file, batch=batch)
     plan = plan_setup(settings_file.parent, settings_file, answers, settings)
     for planned in plan.files:
@@ -98,10 +97,16 @@ def setup(
         raise SystemExit(1)
 
 
+def _read_given_answers(answers_file: Path | None, options: Mapping[str, str | None]) -> dict[str, Any]:
+    """Read the answers that are given: an option overrides the file."""
+    given = setup_answers.read_answers_file(answers_file) if answers_file else {}
+    named = {key: text for key, text in options.items() if text is not None}
+    return given | {key: setup_answers.check_answer(key, text) for key, text in named.items()}
+
+
 def _find_settings_file(context: CommandContext, folder: Path | None) -> Path:
-    named = context.settings_file or (
-        Path(os.environ["DIGEST_SETTINGS"]) if os.environ.get("DIGEST_SETTINGS") else None
-    )
+    in_environment = os.environ.get("DIGEST_SETTINGS")
+    named = context.settings_file or (Path(in_environment) if in_environment else None)
     if named and folder and named.resolve().parent != folder.resolve():
         raise SetupError(f"{named} does not stand in {folder}: leave --folder out, or --settings.")
     file = (named or (folder or Path.cwd()) / SETTINGS_FILE_NAME).resolve()

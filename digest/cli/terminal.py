@@ -25,7 +25,8 @@ def show_progress(label: str, *, shown: bool = True) -> Iterator[ProgressUpdate]
         *(TextColumn(label), BarColumn(), MofNCompleteColumn()),
         *(TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[last]}")),
     )
-    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
+    is_shown = shown and console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not is_shown) as bar:
         task = bar.add_task(label, total=None, last="")
 
         def count(done: int, total: int, last: str = "") -> None:

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections import ChainMap
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -18,12 +19,13 @@ def acts_by_topic() -> Mapping[str, Mapping[str, str]]:
 
 def find_act_words(act: str) -> str:
     """Find the words of an act by its name; empty if there is none."""
-    return next((acts[act] for acts in acts_by_topic().values() if act in acts), "")
+    return ChainMap(*map(dict, acts_by_topic().values())).get(act, "")
 
 
 def split_logged_words(words: str) -> list[str]:
     """Split words at their subject, as the audit log shows them: in one part where they don't name it, else in two."""
-    return _SUBJECT.sub("{}", words.translate({ord("["): None, ord("]"): None})).split("{}")
+    unbracketed = words.replace("[", "").replace("]", "")
+    return _SUBJECT.sub("{}", unbracketed).split("{}")
 
 
 def write_email_words(words: str, subject: str = "") -> str:

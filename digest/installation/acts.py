@@ -235,7 +235,7 @@ class Act:
             NotPermittedError: the actor lacks the role; the refusal is in the audit log.
             ConfirmationRequiredError: the action is guarded, and the actor's proof of who they are is too old; likewise.
         """
-        with self._attempt(installation, actor, subject, now) as draft, installation.database.write() as session:
+        with self._attempt(installation, actor, subject, now) as draft, installation.write() as session:
             yield session, draft
             if draft.changed:
                 draft.finish(session)
@@ -253,7 +253,7 @@ class Act:
         with self._attempt(installation, actor, subject, now) as draft:
             yield draft
             if draft.changed and not draft.recorded:
-                with installation.database.write() as session:
+                with installation.write() as session:
                     draft.finish(session)
 
     def check_role(self, database: Database, actor: Actor, subject: str, *, now: datetime) -> None:

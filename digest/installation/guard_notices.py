@@ -101,7 +101,8 @@ class GuardNotice:
 
 def count_address_use(session: Session, words: str, actor: str, *, now: datetime) -> None:
     """Count an action that touches addresses, for the day's summary, in the action's own transaction."""
-    statement = upsert(session, AddressUse).values(words=write_email_words(words), actor=actor, uses=1, since=now)
+    first = {"words": write_email_words(words), "actor": actor, "uses": 1, "since": now}
+    statement = upsert(session, AddressUse).values(**first)
     again = {"uses": AddressUse.uses + 1}
     session.execute(statement.on_conflict_do_update(index_elements=["words", "actor"], set_=again))
 
@@ -111,31 +112,33 @@ def queue_address_summary(installation: Installation, now: datetime) -> str:
 
     At most one a day: what is counted after it waits for the next.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         if session.scalar(select(AddressUse.uses).limit(1)) is None:
             return "no actions on addresses to report"
     queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
     today = now.astimezone(installation.settings.file.publication.zone).date().isoformat()
-    with installation.database.write() as session:
+    with installation.write() as session:
         if (installation_hold.read_installation_state(session, SUMMARY_STATE_KEY) or {}).get("day") == today:
             return "actions on addresses were reported today"
-        uses = session.scalars(select(AddressUse).order_by(AddressUse.actor, AddressUse.words).with_for_update()).all()
+        counted = select(AddressUse).order_by(AddressUse.actor, AddressUse.words)
+        uses = session.scalars(counted.with_for_update()).all()
         admins = list_proven_admins(session)
         if not uses or not admins:
             return "no admin to report actions on addresses to" if uses else "no actions on addresses to report"
-        lines = [f"{describe_actor(session, use.actor)} {use.words}{_count_words(use.uses)}" for use in uses]
-        facts = {
-            "since": min(use.since for use in uses).isoformat(),
-            "done_at": now.isoformat(),
-            "lines": "\n".join(lines),
-            **_page_urls(installation.settings),
-        }
+        facts = _summarize_uses(session, uses) | _page_urls(installation.settings)
+        facts |= {"done_at": now.isoformat()}
         for number, address in admins:
             queue(session, MailRequest("summary", None, f"{number}-{today}", facts | {"to": address}))
         installation_hold.write_installation_state(session, SUMMARY_STATE_KEY, {"day": today}, now=now)
         for use in uses:  # not what somebody counts meanwhile
             session.delete(use)
     return f"{len(uses)} kinds of actions on addresses reported to {len(admins)} admins"
+
+
+def _summarize_uses(session: Session, uses: Sequence[AddressUse]) -> dict[str, str]:
+    lines = [f"{describe_actor(session, use.actor)} {use.words}{_count_words(use.uses)}" for use in uses]
+    since = min(use.since for use in uses)
+    return {"since": since.isoformat(), "lines": "\n".join(lines)}
 
 
 def _count_words(uses: int) -> str:

@@ -9,7 +9,8 @@ from digest.installation.opened import Installation
 from digest.installation.reasons import read_optional_reason
 from digest.settings.concerns import Concern
 
-HOLD, RELEASE = (Act("held", Role.ADMIN, Concern.SENDING), Act("released", Role.ADMIN, Concern.SENDING))
+HOLD = Act("held", Role.ADMIN, Concern.SENDING)
+RELEASE = Act("released", Role.ADMIN, Concern.SENDING)
 INSTALLATION = "installation"  # the subject of acts on all that leaves
 
 

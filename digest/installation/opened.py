@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy import make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from digest.collect.sandbox.client import SANDBOX
 from digest.installation import copy_guard
@@ -26,6 +27,7 @@ from digest.store.engine import (
     refuse_newer_schema,
 )
 from digest.store.models import Edition
+from subscribers.callbacks import Clock, Progress
 from subscribers.consent.address_binding import bind_addresses, has_unsalted_addresses
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
@@ -73,6 +75,14 @@ class Installation:
         self._logo_names = ("", "")
         database.row_keys.find = lambda: self.keys
 
+    def read(self) -> AbstractContextManager[Session]:
+        """Lend a session that only reads the database."""
+        return self.database.read()
+
+    def write(self) -> AbstractContextManager[Session]:
+        """Lend the session of one write transaction."""
+        return self.database.write()
+
     @property
     def settings(self) -> Settings:
         """The settings, as their file says them now; the bounce mailbox as it was at the start.
@@ -112,7 +122,8 @@ class Installation:
         except SettingsError as exc:
             log.warning("the settings have changed and can't be used: going on as before", why=str(exc))
             return
-        changed = {name for name in type(after).model_fields if getattr(after, name) != getattr(before, name)}
+        names = type(after).model_fields
+        changed = {name for name in names if getattr(after, name) != getattr(before, name)}
         followed = {name: getattr(after, name) for name in LIVE_TABLES}
         self._settings = self._settings.model_copy(update={"file": before.model_copy(update=followed)})
         log.info("the settings have changed", followed=sorted(changed.intersection(LIVE_TABLES)))
@@ -155,7 +166,7 @@ class Installation:
         return DepartureLog(self.settings.left_log, self.keys)
 
 
-ShowProgress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+ShowProgress = Callable[[str], AbstractContextManager[Progress]]
 """Takes what is being done, and lends a function that is called with (done, total)."""
 
 
@@ -165,7 +176,7 @@ def open_installation(
     *,
     may_create: bool = False,
     may_migrate: bool = True,
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    clock: Clock = lambda: datetime.now(UTC),
     show_progress: ShowProgress = lambda _: nullcontext(lambda *_: None),
 ) -> Iterator[Installation]:
     """Open an installation with its database at the newest schema, and close it at the end of the block.
@@ -246,9 +257,7 @@ def _seal_older_rows(installation: Installation) -> None:
         log.info("rows that let somebody in are sealed", rows=sealed)
 
 
-def _bind_older_consents(
-    installation: Installation, clock: Callable[[], datetime], show_progress: ShowProgress
-) -> None:
+def _bind_older_consents(installation: Installation, clock: Clock, show_progress: ShowProgress) -> None:
     """Bind consents of before to their addresses. Without the keys of the database it waits, and so does all that writes about people."""
     with installation.database.read() as session:
         if not has_unsalted_addresses(session):
@@ -318,7 +327,8 @@ def _refusal_of_new_keys(file: Path, database: Database) -> InstallationError | 
                 "bring back those who left.",
                 remedy=_PUT_KEYS_BACK,
             )
-        if any(session.scalar(select(table.id).limit(1)) is not None for table in (StaffMember, Edition)):
+        first_ids = [session.scalar(select(table.id).limit(1)) for table in (StaffMember, Edition)]
+        if any(first_id is not None for first_id in first_ids):
             return InstallationError(
                 f"{file}: the key file is missing, and the database holds editions or staff: with new keys no approval could be "
                 "proved and nobody's sign-in read.",

@@ -43,7 +43,8 @@ def hash_audit_entry(seq: int, at: str, actor: str, act: str, subject: str, deta
 def read_audit_head(session: Session) -> tuple[int, str]:
     """Return the place and the hash of the newest row of the chain; 0 and an empty text where there is none."""
     newest = select(AuditEntry.seq, AuditEntry.hash).where(AuditEntry.seq.is_not(None))
-    row = session.execute(newest.order_by(AuditEntry.seq.desc()).limit(1)).one_or_none()
+    newest_first = newest.order_by(AuditEntry.seq.desc())
+    row = session.execute(newest_first.limit(1)).one_or_none()
     return (row.seq or 0, row.hash) if row else (0, "")
 
 

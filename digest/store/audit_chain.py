@@ -55,25 +55,19 @@ def read_checked_end(session: Session) -> CheckedEnd | None:
 
 def prove_audit_log(session: Session) -> AuditProof:
     """Check every row against the one before it, the seals against the rows that they cover, and the end against the last check's."""
-    seals = select(Seal.at, Seal.log_through, Seal.log_head).where(Seal.log_through.is_not(None)).order_by(Seal.id)
+    covering = select(Seal.at, Seal.log_through, Seal.log_head).where(Seal.log_through.is_not(None))
+    seals = covering.order_by(Seal.id)
     sealed = {row.log_through: row for row in session.execute(seals)}
     checked = read_checked_end(session)
     rows, head, fault = 0, "", ""
     for row in stream_raw_rows(session, "audit", _COLUMNS, page_size=_PAGE_SIZE):
         rows += 1
-        fault = _find_row_fault(row, rows, head)
+        seal = sealed.pop(rows, None)
+        fault = _find_row_fault(row, rows, head) or _find_witness_fault(row, rows, seal, checked)
         if fault:
             break
         head = row[-1]
-        seal = sealed.pop(rows, None)
-        if seal is not None and seal.log_head != head:
-            fault = f"row {rows:,} is not the one that the seal of {seal.at:%Y-%m-%d %H:%M} UTC covers"
-            break
-        if checked is not None and rows == checked.rows and head != checked.head:
-            fault = f"row {rows:,} is not the one that the check of {_write_minute(checked.at)} UTC found"
-            break
-    if not fault:
-        fault = _find_missing_rows(session, rows, sealed, checked)
+    fault = fault or _find_missing_rows(session, rows, sealed, checked)
     total = session.scalar(select(func.count()).select_from(AuditEntry)) or 0
     through = session.scalar(select(func.max(Seal.log_through))) or 0
     return AuditProof(total, f"audit log: {fault}" if fault else "", through, head)
@@ -99,6 +93,16 @@ def _find_row_fault(row: list[Any], place: int, head: str) -> str:
     return ""
 
 
+def _find_witness_fault(row: list[Any], place: int, seal: Any, checked: CheckedEnd | None) -> str:
+    """Hold a row against the seal that covers it, and against where the last check found the end."""
+    head = row[-1]
+    if seal is not None and seal.log_head != head:
+        return f"row {place:,} is not the one that the seal of {seal.at:%Y-%m-%d %H:%M} UTC covers"
+    if checked is not None and place == checked.rows and head != checked.head:
+        return f"row {place:,} is not the one that the check of {_write_minute(checked.at)} UTC found"
+    return ""
+
+
 def _write_minute(at: str) -> str:
     return f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M}"
 
@@ -112,5 +116,6 @@ def _find_missing_rows(
     if checked is not None and checked.rows > rows:
         found = f"the check of {_write_minute(checked.at)} UTC found {checked.rows:,} rows"
         return f"rows after {rows:,} are missing; {found}"
-    stray = session.scalar(select(func.min(AuditEntry.id)).where(AuditEntry.seq.is_(None)))
+    outside = select(func.min(AuditEntry.id)).where(AuditEntry.seq.is_(None))
+    stray = session.scalar(outside)
     return "" if stray is None else f"the row with id {stray} is in no chain: it was not written by this program"

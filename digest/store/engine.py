@@ -141,7 +141,8 @@ class Database:
         page = select(*keys).where(condition).limit(size)
         while True:
             with self.write() as session:
-                count = session.connection().execute(delete(table).where(tuple_(*keys).in_(page))).rowcount
+                of_page = delete(table).where(tuple_(*keys).in_(page))
+                count = session.connection().execute(of_page).rowcount
             deleted += count
             if count < size:
                 return deleted
@@ -223,7 +224,8 @@ def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Databa
 def describe_driver_error(error: DBAPIError) -> str:
     """Return in one line what a database's driver said first, without a period: it goes on with questions and other addresses tried."""
     lines = str(error.orig).strip().splitlines() or [type(error).__name__]
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in lines[0]).split()).rstrip(".:")
+    printable = (letter if letter.isprintable() else " " for letter in lines[0])
+    return " ".join("".join(printable).split()).rstrip(".:")
 
 
 class SchemaTooNewError(ApplicationError):

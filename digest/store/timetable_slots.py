@@ -1,7 +1,7 @@
 """The slots of the timetable: one row a job and moment, which is the lock and, once done, the record of what came of it."""
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from digest.store.engine import Database
 from digest.store.models import FIRST_LOOK_JOB, TimetableSlot
 from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
+from subscribers.callbacks import Clock
 
 SLOT_LEASE = timedelta(seconds=45)  # of a process on another machine that is silent for longer nobody waits any more
 RENEWAL_SECONDS = 10.0  # between two renewals of a lease, while the job runs
@@ -29,7 +30,8 @@ def claim_slot(database: Database, slot: DueJob, owner: ProcessOwner, now: datet
     else:
         return True
     with database.write() as session:
-        row = session.scalars(select(TimetableSlot).where(*_is_slot(slot)).with_for_update()).one()
+        locked = select(TimetableSlot).where(*_is_slot(slot)).with_for_update()
+        row = session.scalars(locked).one()
         if row.done_at or not (row.lease_until < now or owner.knows_dead(row.owner)):
             return False
         row.owner, row.lease_until = str(owner), lease
@@ -45,12 +47,7 @@ def renew_slot(database: Database, slot: DueJob, owner: ProcessOwner, now: datet
 
 @contextmanager
 def keep_slot(
-    database: Database,
-    slot: DueJob,
-    owner: ProcessOwner,
-    clock: Callable[[], datetime],
-    *,
-    interval: float = RENEWAL_SECONDS,
+    database: Database, slot: DueJob, owner: ProcessOwner, clock: Clock, *, interval: float = RENEWAL_SECONDS
 ) -> Iterator[None]:
     """Renew the lease of a claimed slot every `interval` seconds until the end of the block."""
     is_over = threading.Event()
@@ -72,13 +69,15 @@ def keep_slot(
 def complete_slot(database: Database, slot: DueJob, outcome: str, now: datetime) -> None:
     """Mark a slot as done, with its outcome in words."""
     with database.write() as session:
-        session.execute(update(TimetableSlot).where(*_is_slot(slot)).values(done_at=now, outcome=outcome))
+        of_slot = update(TimetableSlot).where(*_is_slot(slot))
+        session.execute(of_slot.values(done_at=now, outcome=outcome))
 
 
 def postpone_slot(database: Database, slot: DueJob, outcome: str, until: datetime) -> None:
     """Leave a slot undone after a failure: whoever looks after `until` claims it again."""
     with database.write() as session:
-        session.execute(update(TimetableSlot).where(*_is_slot(slot)).values(lease_until=until, outcome=outcome))
+        of_slot = update(TimetableSlot).where(*_is_slot(slot))
+        session.execute(of_slot.values(lease_until=until, outcome=outcome))
 
 
 def find_completed_slots(database: Database, job: str, moments: Collection[datetime]) -> set[DueJob]:
@@ -94,13 +93,15 @@ def find_open_slot(database: Database, job: str) -> datetime | None:
     """Find the moment of a job's newest slot that was claimed, if it is not done."""
     query = select(TimetableSlot.at, TimetableSlot.done_at).where(TimetableSlot.job == job)
     with database.read() as session:
-        newest = session.execute(query.order_by(TimetableSlot.at.desc()).limit(1)).one_or_none()
+        newest_first = query.order_by(TimetableSlot.at.desc())
+        newest = session.execute(newest_first.limit(1)).one_or_none()
     return newest.at if newest and newest.done_at is None else None
 
 
 def find_timetable_start(session: Session) -> datetime | None:
     """Return the moment since which the timetable is followed; None where nobody ever has."""
-    query = select(TimetableSlot.at).where(TimetableSlot.job == FIRST_LOOK_JOB).order_by(TimetableSlot.at).limit(1)
+    looks = select(TimetableSlot.at).where(TimetableSlot.job == FIRST_LOOK_JOB)
+    query = looks.order_by(TimetableSlot.at).limit(1)
     return session.scalar(query)
 
 

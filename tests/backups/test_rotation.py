@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.backups.rotation import BackupFile, choose_outdated, parse_backup_name
+from digest.app.upkeep.backups import BackupFile, choose_outdated, parse_backup_name
 from digest.settings import BackupSettings
 
 ZONE = ZoneInfo("America/New_York")

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from digest.app.sending import background
 from digest.app.upkeep import maintenance
-from digest.app.upkeep.seal_mail import is_seal_mail_due
+from digest.app.upkeep.maintenance import is_seal_mail_due
 from digest.installation.opened import Installation
 from digest.settings import AlertSettings
 from digest.store import staff

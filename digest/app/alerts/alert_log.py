@@ -16,7 +16,6 @@ from subscribers.store.database import upsert
 
 # What comes and goes, such as a disk at its bound, is one alert: it is over once it was not there for so long.
 OVER_AFTER = timedelta(minutes=5)
-MAX_SUBJECT = 200  # characters
 
 log = structlog.get_logger("alerts")
 
@@ -34,7 +33,7 @@ class AlertChanges:
 
     def __bool__(self) -> bool:
         """Whether anything changes."""
-        return any((self.new, self.opened, self.back, self.missing, self.over, self.dropped))
+        return any(getattr(self, name) for name in self.__slots__)
 
 
 def decide_changes(known: Iterable[Alert], found: Iterable[AlertCondition], now: datetime) -> AlertChanges:
@@ -64,10 +63,10 @@ def look_for_alerts(installation: Installation, *, now: datetime) -> str:
     Whatever the number of processes that look, each alert is told once.
     """
     found = find_alert_conditions(installation, now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         if not decide_changes(_read_known(session), found, now):
             return ""
-    with installation.database.write() as session:
+    with installation.write() as session:
         opened, over = _store_changes(session, decide_changes(_read_known(session), found, now), now)
         queue_alert_posts(session, installation.settings, opened, "opened", now=now)
         queue_alert_posts(session, installation.settings, over, "over", now=now)
@@ -79,17 +78,21 @@ def look_for_alerts(installation: Installation, *, now: datetime) -> str:
 
 
 def _read_known(session: Session) -> list[Alert]:
-    return list(session.scalars(select(Alert).where(Alert.ended_at.is_(None)).order_by(Alert.id)))
+    known = select(Alert).where(Alert.ended_at.is_(None))
+    return list(session.scalars(known.order_by(Alert.id)))
 
 
 def _store_changes(session: Session, changes: AlertChanges, now: datetime) -> tuple[list[Alert], list[Alert]]:
     """Store what a look changes; return the alerts that this process opened, and those that it ended."""
-    opened = [alert for condition in changes.new if (alert := _insert_alert(session, condition, now)) is not None]
+    inserted = [_insert_alert(session, condition, now) for condition in changes.new]
+    opened = [alert for alert in inserted if alert is not None]
     opened += _claim(session, changes.opened, Alert.opened_at.is_(None), {"opened_at": now})
     over = _claim(session, changes.over, Alert.ended_at.is_(None), {"ended_at": now})
     for ids, missing_since in ((changes.back, None), (changes.missing, now)):
-        session.execute(update(Alert).where(Alert.id.in_(ids)).values(missing_since=missing_since))
-    session.execute(delete(Alert).where(Alert.id.in_(changes.dropped), Alert.opened_at.is_(None)))
+        changed = update(Alert).where(Alert.id.in_(ids))
+        session.execute(changed.values(missing_since=missing_since))
+    dropped = (Alert.id.in_(changes.dropped), Alert.opened_at.is_(None))
+    session.execute(delete(Alert).where(*dropped))
     return [alert for alert in opened if alert.opened_at is not None], over
 
 
@@ -115,5 +118,6 @@ def _claim(session: Session, ids: list[int], condition: object, values: Mapping[
 
 def list_open_alerts(session: Session) -> list[Alert]:
     """List the alerts that were told and are not over, oldest first."""
-    told = select(Alert).where(Alert.ended_at.is_(None), Alert.opened_at.is_not(None))
+    is_told = (Alert.ended_at.is_(None), Alert.opened_at.is_not(None))
+    told = select(Alert).where(*is_told)
     return list(session.scalars(told.order_by(Alert.opened_at, Alert.id)))

@@ -62,7 +62,8 @@ def send_alert_posts(installation: Installation, *, now: datetime) -> str:
             posts = _claim_due_posts(installation, channel, now)
             if not posts:
                 break
-            trouble = channel.send(installation, [(post.alert, post.event) for post in posts], now)
+            events = [(post.alert, post.event) for post in posts]
+            trouble = channel.send(installation, events, now)
             _record_outcome(installation, channel, posts, trouble, now)
             sent, failed = sent + (not trouble), failed + bool(trouble)
     return f"{sent} posts of alerts, {failed} failed" if sent or failed else ""
@@ -71,28 +72,31 @@ def send_alert_posts(installation: Installation, *, now: datetime) -> str:
 def _claim_due_posts(installation: Installation, channel: AlertChannel, now: datetime) -> list[_DuePost]:
     """Claim what one message tells: the next try is written before this one begins, so that no other process makes it too."""
     is_due = (AlertPost.channel == channel.name, AlertPost.next_try_at <= now)
-    due = select(AlertPost).where(*is_due).order_by(AlertPost.id).limit(channel.batch_size)
-    with installation.database.read() as session:
+    due = select(AlertPost).where(*is_due).order_by(AlertPost.id)
+    due = due.limit(channel.batch_size)
+    with installation.read() as session:
         if session.scalars(due).first() is None:
             return []
-    with installation.database.write() as session:
-        return [_claim(session, post, now) for post in session.scalars(due.with_for_update(skip_locked=True)).all()]
+    with installation.write() as session:
+        posts = session.scalars(due.with_for_update(skip_locked=True)).all()
+        return [_claim(session, post, now) for post in posts]
 
 
 def _claim(session: Session, post: AlertPost, now: datetime) -> _DuePost:
     tries = post.attempts
     post.attempts = tries + 1
     post.next_try_at = now + RETRY_DELAYS[tries] if tries < len(RETRY_DELAYS) else None
-    return _DuePost(post.id, tries, cast("AlertEvent", post.event), session.get_one(Alert, post.alert_id))
+    alert = session.get_one(Alert, post.alert_id)
+    return _DuePost(post.id, tries, cast("AlertEvent", post.event), alert)
 
 
 def _record_outcome(
     installation: Installation, channel: AlertChannel, posts: Sequence[_DuePost], trouble: str, now: datetime
 ) -> None:
     values = {"trouble": trouble} if trouble else {"trouble": "", "done_at": now, "next_try_at": None}
-    numbers = [post.number for post in posts]
-    with installation.database.write() as session:
-        session.execute(update(AlertPost).where(AlertPost.id.in_(numbers)).values(**values))
+    told = update(AlertPost).where(AlertPost.id.in_([post.number for post in posts]))
+    with installation.write() as session:
+        session.execute(told.values(**values))
     if trouble:
         kinds = [post.alert.kind for post in posts]
         is_given_up = any(post.attempts >= len(RETRY_DELAYS) for post in posts)

@@ -12,6 +12,7 @@ from digest.settings import Settings
 from digest.store.alert_models import Alert
 
 AlertEvent = Literal["opened", "over"]
+AlertEvents = Sequence[tuple[Alert, AlertEvent]]
 OFF_VALUES = ("", "off")  # values of a channel's setting that switch it off
 
 
@@ -43,7 +44,7 @@ class AlertChannel:
     name: str
     title: str
     setting: str
-    send: Callable[[Installation, Sequence[tuple[Alert, AlertEvent]], datetime], str]
+    send: Callable[[Installation, AlertEvents, datetime], str]
     batch_size: int = 1
     tells: Callable[[Session, Alert, AlertEvent], bool] = _tells_all
     test: ChannelTest | None = None

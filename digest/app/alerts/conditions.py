@@ -55,7 +55,7 @@ def find_alert_conditions(installation: Installation, *, now: datetime) -> list[
 
 
 def _find_conditions(installation: Installation, now: datetime) -> Iterator[tuple[str, str, str]]:
-    with installation.database.read() as session:
+    with installation.read() as session:
         attention = find_attention(session, now, installation.settings.file, each_source=True)
     for finding in attention:
         if finding.kind not in QUIET_KINDS:

@@ -77,7 +77,8 @@ class InstallationCollector:
         people = {str(state): float(by_state.get(state, 0)) for state in PersonState}
         yield gauges("people", "Rows of the list by state.", "state", people)
         health = dict.fromkeys(map(str, SourceHealth), 0.0)
-        counted = select(Source.health, func.count()).where(Source.active).group_by(Source.health)
+        active = select(Source.health, func.count()).where(Source.active)
+        counted = active.group_by(Source.health)
         health |= {str(state): float(count) for state, count in session.execute(counted)}
         yield gauges("sources", "Sources in the settings, by how they behave.", "health", health)
         refused = count_refusals(session, now=self.now).last_hour
@@ -97,12 +98,13 @@ class InstallationCollector:
                 family.add_metric([name, str(state)], counts[state])
         yield family
         waiting = (Delivery.state == DeliveryState.WAITING, Delivery.purpose.not_like("edition:%"))
-        due = session.scalar(select(func.count()).where(*waiting, Delivery.next_try_at <= self.now))
+        is_due = Delivery.next_try_at <= self.now
+        due = session.scalar(select(func.count()).where(*waiting, is_due))
         yield gauge("notices_due", "Confirmations, links and other notices that are due and have not left.", due or 0)
 
     def _collect_timetable(self, session: Session) -> Iterator["Metric"]:
-        done = select(TimetableSlot.job, func.max(TimetableSlot.done_at)).where(TimetableSlot.done_at.is_not(None))
-        times = {job: at.timestamp() for job, at in session.execute(done.group_by(TimetableSlot.job)) if at}
+        last_done = select(TimetableSlot.job, func.max(TimetableSlot.done_at)).group_by(TimetableSlot.job)
+        times = {job: at.timestamp() for job, at in session.execute(last_done) if at}
         yield gauges("job_done_timestamp_seconds", "When each job of the timetable was last done.", "job", times)
         release = load_calendar(session, self.installation.settings.file).next_release(self.now)
         at = release.release_at.timestamp()
@@ -115,8 +117,9 @@ class InstallationCollector:
 def _list_counted_editions(session: Session) -> list[str]:
     """List the editions that go out, and the newest that went out."""
     sending = session.scalars(select(Edition.name).where(Edition.state == EditionState.SENDING))
-    sent = select(Edition.name).where(Edition.state == EditionState.SENT).order_by(Edition.release_at.desc()).limit(1)
-    return [*sending, *session.scalars(sent)]
+    sent = select(Edition.name).where(Edition.state == EditionState.SENT)
+    newest = sent.order_by(Edition.release_at.desc()).limit(1)
+    return [*sending, *session.scalars(newest)]
 
 
 def write_metrics(installation: Installation, *, now: datetime) -> bytes:

@@ -88,7 +88,7 @@ def reinstate_last_approval(installation: Installation, name: str, *, actor: Act
             # Before anything is taken out of the draft: what editors changed stays where no version can stand again.
             version = _read_reinstatable(installation, name)
             state = _bring_back_draft(installation, state, version, actor, now)
-            with installation.database.write() as session:
+            with installation.write() as session:
                 edition = find_edition(session, name, lock=True)
                 if len(load_edits(session, edition)) != len(state.edits):
                     continue
@@ -102,7 +102,7 @@ def reinstate_last_approval(installation: Installation, name: str, *, actor: Act
 
 def _read_reinstatable(installation: Installation, name: str) -> Approval:
     settings, keys = installation.settings, installation.keys
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         found = approval_proof.find_reinstatable_approval(session, edition, settings=settings, keys=keys)
     if found is None:
@@ -192,10 +192,12 @@ def read_approval_overview(installation: Installation, name: str) -> ApprovalOve
     Raises:
         UnknownEditionError: there is none of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
-        stood = select(Approval).where(Approval.edition_id == edition.id, Approval.stood_at.is_not(None))
-        last = stood.order_by(Approval.version.desc()).limit(1).options(undefer(Approval.content))
+        has_stood = (Approval.edition_id == edition.id, Approval.stood_at.is_not(None))
+        stood = select(Approval).where(*has_stood)
+        newest_first = stood.order_by(Approval.version.desc())
+        last = newest_first.limit(1).options(undefer(Approval.content))
         compared = session.scalar(last)
         return ApprovalOverview(
             edition=edition,
@@ -215,7 +217,7 @@ def read_approval_mark(installation: Installation, name: str) -> str:
     Raises:
         UnknownEditionError: there is none of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         return approval.current_approval_mark(session, edition, installation.settings, installation.keys)
 
@@ -226,14 +228,14 @@ def list_open_notes(installation: Installation, name: str) -> tuple[SentBackNote
     Raises:
         UnknownEditionError: there is no edition of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         return sent_back_notes.list_open_notes(session, edition) if edition.state in COMING_STATES else ()
 
 
 def list_all_open_notes(installation: Installation) -> tuple[tuple[SentBackNote, Edition], ...]:
     """List the notes that nobody has marked as done, each with its edition; none of one that has gone out."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return sent_back_notes.list_all_open_notes(session)
 
 
@@ -243,7 +245,7 @@ def read_version_html(installation: Installation, name: str, number: int) -> str
     Raises:
         UnknownEditionError: there is no edition of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         query = select(Approval).where(Approval.edition_id == edition.id, Approval.version == number)
         version = session.scalar(query)
@@ -259,7 +261,7 @@ def read_text_hosts(installation: Installation, name: str) -> tuple[TextHost, ..
         UnknownEditionError: there is no edition of that name.
     """
     own_urls = (installation.settings.link_base, installation.settings.file.publication.site)
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         return list_text_hosts(session, edition, EditionContent.from_json(edition.content), own_urls)
 

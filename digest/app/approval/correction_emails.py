@@ -4,7 +4,6 @@ The archive is corrected at once, by one editor. What subscribers are sent takes
 (`ApproverRule`), the same key, and a signature over everything that the email says.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -38,6 +37,7 @@ from digest.store.audit import record_audit
 from digest.store.correction_models import Correction, CorrectionSignature
 from digest.store.models import Edition, EditionState
 from digest.store.staff import name_staff
+from subscribers.callbacks import Clock
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest
 
@@ -89,7 +89,7 @@ def view_email(installation: Installation, name: str, number: int) -> Correction
         UnknownEditionError: there is no edition of that name.
         CorrectionError: it has no such correction.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         return _read_email(session, edition, find_correction(session, edition, number), installation)
 
@@ -100,11 +100,7 @@ def _read_email(
     rule = read_author_rule(session, (correction.actor,), correction.at, installation.settings)
     stated = _state_email(session, edition, correction, rule)
     content_hash = content_hash_of(stated)
-    signed = tuple(
-        each.actor
-        for each in correction.signatures
-        if is_signature(each, content_hash, correction.seq, installation.keys)
-    )
+    signed = tuple(_list_signers(correction, content_hash, installation.keys))
     return CorrectionEmail(
         rule=ApproverRule(rule.needed, signed, rule.written, rule.staff, rule.is_alone),
         names=name_staff(session),
@@ -146,15 +142,25 @@ def _find_fault(session: Session, edition: Edition, correction: Correction, keys
         is_unsigned = correction.mail_approved_at is not None and correction.mail_planned_at is None
         return "its approval isn't signed. Approve it again." if is_unsigned else ""
     text = _state_text(session, edition, correction)
-    if any(stated.get(name) != text[name] for name in text) or stated.get("authors") != [correction.actor]:
+    wanted = text | {"authors": [correction.actor]}
+    if any(stated.get(name) != value for name, value in wanted.items()):
         return "the correction isn't what was approved. Read it again, and approve it again."
-    content_hash = content_hash_of(stated)
-    signers = [each.actor for each in correction.signatures if is_signature(each, content_hash, correction.seq, keys)]
-    if len(signers) < len(correction.signatures) or (
-        correction.mail_approved_at is not None and count_missing_signatures(stated, signers)
-    ):
+    if _has_lost_signatures(correction, stated, keys):
         return "its record was changed, or the key that signed it isn't in the key file. Approve it again."
     return ""
+
+
+def _has_lost_signatures(correction: Correction, stated: dict[str, Any], keys: KeyRing) -> bool:
+    """Return whether a signature doesn't hold, or an approved email has fewer than its approval takes."""
+    signers = _list_signers(correction, content_hash_of(stated), keys)
+    if len(signers) < len(correction.signatures):
+        return True
+    return correction.mail_approved_at is not None and count_missing_signatures(stated, signers) > 0
+
+
+def _list_signers(correction: Correction, content_hash: str, keys: KeyRing) -> list[str]:
+    """List those whose signature holds."""
+    return [each.actor for each in correction.signatures if is_signature(each, content_hash, correction.seq, keys)]
 
 
 def request_email(installation: Installation, name: str, number: int, *, actor: Actor, now: datetime) -> bool:
@@ -250,7 +256,7 @@ def count_recipients(installation: Installation, name: str, number: int) -> Corr
         UnknownEditionError: there is no edition of that name.
         CorrectionError: it has no such correction.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         correction = find_correction(session, edition, number)
     pages = read_recipient_pages(installation.database, correction, edition, installation.settings)
@@ -266,20 +272,22 @@ class PlannedEmails:
 
     def __str__(self) -> str:
         """Say it in words; nothing if nothing was done."""
-        return "; ".join([*([f"{self.queued} corrections queued"] if self.queued else []), *self.refused])
+        queued = [f"{self.queued} corrections queued"] if self.queued else []
+        return "; ".join([*queued, *self.refused])
 
 
-def plan_correction_emails(installation: Installation, *, clock: Callable[[], datetime]) -> PlannedEmails:
+def plan_correction_emails(installation: Installation, *, clock: Clock) -> PlannedEmails:
     """Queue the emails of every approved correction. It may be cut short, and goes on.
 
     Each is proven to be what was approved first. One that isn't loses its approval, and the audit log says why.
     """
-    owed = select(Correction.id).where(Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
-    with installation.database.read() as session:
+    is_owed = (Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
+    owed = select(Correction.id).where(*is_owed)
+    with installation.read() as session:
         numbers = session.scalars(owed.order_by(Correction.id)).all()
     queued, refused = 0, []
     for number in numbers:
-        with installation.database.read() as session:
+        with installation.read() as session:
             correction = session.get_one(Correction, number)
             edition = session.get_one(Edition, correction.edition_id)
             fault = _find_fault(session, edition, correction, installation.keys)
@@ -296,7 +304,7 @@ def _take_approval_back(
     installation: Installation, correction: Correction, edition: Edition, fault: str, *, now: datetime
 ) -> None:
     log.error("a correction isn't what was approved", edition=edition.name, correction=correction.seq, why=fault)
-    with installation.database.write() as session:
+    with installation.write() as session:
         # Whoever approves it holds the edition's row; one approved anew since then stays approved.
         find_edition(session, edition.name, lock=True)
         row = session.get_one(Correction, correction.id)
@@ -307,9 +315,7 @@ def _take_approval_back(
         record_audit(session, REFUSED_EMAIL, edition.name, detail, actor=SCHEDULER.name, now=now)
 
 
-def _plan_emails(
-    installation: Installation, correction: Correction, edition: Edition, sent: str, clock: Callable[[], datetime]
-) -> int:
+def _plan_emails(installation: Installation, correction: Correction, edition: Edition, sent: str, clock: Clock) -> int:
     database, keys, settings = installation.database, installation.keys, installation.settings
     facts = {
         "number": str(edition.number),

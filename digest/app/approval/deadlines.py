@@ -55,7 +55,7 @@ def read_deadline(installation: Installation, name: str) -> datetime | None:
     Raises:
         UnknownEditionError: there is none of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         if edition.state not in UNAPPROVED_STATES:
             return None
@@ -64,7 +64,7 @@ def read_deadline(installation: Installation, name: str) -> datetime | None:
 
 def remind_editors(installation: Installation, *, now: datetime) -> str:
     """Mail the editors that an edition waits for approval, with what is in it; say to how many."""
-    with installation.database.write() as session:
+    with installation.write() as session:
         step = _find_step(session, installation, "remind", now)
         if step is None or step.release.release_at <= now or not (step.unapproved or step.edition is None):
             return "nothing to remind of"
@@ -79,7 +79,7 @@ def decide_deadline(installation: Installation, *, now: datetime) -> str:
     read why.
     """
     obstacle = ""
-    with installation.database.read() as session:
+    with installation.read() as session:
         step = _find_step(session, installation, "deadline", now)
         if step is None or step.edition is None:
             return "nothing to decide"
@@ -103,7 +103,7 @@ def decide_deadline(installation: Installation, *, now: datetime) -> str:
         approvals.reinstate_last_approval(installation, name, actor=SCHEDULER, now=now)
     is_news = decision is not DeadlineDecision.WAIT or step.at == step.deadline
     if is_news:
-        with installation.database.write() as session:
+        with installation.write() as session:
             _mail_editors(session, installation, step, str(decision), now, obstacle=obstacle)
     return f"{name}: {decision}"
 
@@ -154,10 +154,14 @@ def _mail_facts(installation: Installation, step: _DueStep, what: str, obstacle:
         "state": edition.held_because if edition and edition.state is EditionState.INCOMPLETE else "",
         "button": "Open the edition" if shown else "Open the calendar",
         "address": f"{installation.settings.link_base}/desk/{page}",
-        "subject": shown.subject if shown else "",
-        "preheader": shown.preheader if shown else "",
-        "preview": write_preview(shown) if shown else "",
+        **_describe_content(shown),
     }
+
+
+def _describe_content(shown: EditionContent | None) -> dict[str, str]:
+    if shown is None:
+        return dict.fromkeys(("subject", "preheader", "preview"), "")
+    return {"subject": shown.subject, "preheader": shown.preheader, "preview": write_preview(shown)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ It rests then as if it were paused, and the editors are told once, by mail and a
 back, when it was taken out and the edition approved again, or when somebody lets it go on as it is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
@@ -26,6 +26,7 @@ from digest.settings import Settings
 from digest.settings.concerns import Concern
 from digest.store.audit import record_audit
 from digest.store.models import Edition, EditionState
+from subscribers.callbacks import Clock
 from subscribers.phrases import hour_in_zone, weekday_date
 
 if TYPE_CHECKING:
@@ -40,19 +41,17 @@ log = structlog.get_logger("scheduler")
 def find_due_looks(installation: Installation, *, now: datetime) -> list[str]:
     """Find the editions whose articles are to be looked at now."""
     minutes = installation.settings.file.schedule.last_look_minutes
-    with installation.database.read() as session:
+    with installation.read() as session:
         return article_looks.find_due_looks(session, minutes=minutes, now=now)
 
 
-def look_before_sending(
-    installation: Installation, name: str, *, actor: Actor, clock: Callable[[], datetime]
-) -> ArticleLook | None:
+def look_before_sending(installation: Installation, name: str, *, actor: Actor, clock: Clock) -> ArticleLook | None:
     """Look at an edition that somebody sends by hand; None where it rests, has begun, was looked at, or no look is wanted.
 
     Raises:
         UnknownEditionError: there is none of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         is_wanted = bool(installation.settings.file.schedule.last_look_minutes) and edition.paused_at is None
         if not is_wanted or not article_looks.lacks_look(session, edition):
@@ -61,12 +60,7 @@ def look_before_sending(
 
 
 def look_again(
-    installation: Installation,
-    name: str,
-    *,
-    actor: Actor,
-    clock: Callable[[], datetime],
-    fetcher: "ContentFetcher | None" = None,
+    installation: Installation, name: str, *, actor: Actor, clock: Clock, fetcher: "ContentFetcher | None" = None
 ) -> ArticleLook | None:
     """Look at every article of an approved edition; return what was found, None where it changed meanwhile.
 
@@ -82,8 +76,8 @@ def look_again(
     with LOOK.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = False
         pages = _ask_for_pages(installation, articles, fetcher)
-        gone = tuple(LookFinding(u, articles[u], p.words) for u, p in pages.items() if p.is_gone)
-        unanswered = tuple(LookFinding(u, articles[u], p.failure) for u, p in pages.items() if p.failure)
+        gone = _list_findings(articles, {url: page.words for url, page in pages.items() if page.is_gone})
+        unanswered = _list_findings(articles, {url: page.failure for url, page in pages.items() if page.failure})
         look = ArticleLook(clock(), approved_at, len(articles), gone, unanswered)
         with database.write() as session:
             edition = find_edition(session, name, lock=True)
@@ -98,6 +92,10 @@ def look_again(
             _follow_up(session, edition, before, look, now=clock())
             _tell_editors(installation, session, edition, look, now=clock())
     return look
+
+
+def _list_findings(articles: Mapping[str, str], reasons: Mapping[str, str]) -> tuple[LookFinding, ...]:
+    return tuple(LookFinding(url, articles[url], reason) for url, reason in reasons.items())
 
 
 def _list_articles(session: Session, edition: Edition, settings: Settings) -> dict[str, str]:

@@ -78,7 +78,7 @@ class RecipientCounts:
         """
         email = view_email(installation, name, number)
         edition, correction = email.edition, email.correction
-        with installation.database.read() as session:
+        with installation.read() as session:
             is_small = has_at_most(session, edition_purpose(edition.name), self.max_at_once)
         if is_small:
             count = RecipientCount(now, total=edition.planned or 0)

@@ -67,7 +67,8 @@ def list_coming_steps(session: Session, file: SettingsFile, now: datetime) -> li
     for job, what in (("collect", "sources are visited"), ("backup", "a backup is made")):
         times = [rule.next_time(now, calendar.zone) for rule in list_job_rules(file)[job]]
         steps += [ComingStep(min(times), what)] if times else []
-    return sorted((step for step in steps if now < step.at <= end), key=lambda step: (step.at, step.what))
+    coming = [step for step in steps if now < step.at <= end]
+    return sorted(coming, key=lambda step: (step.at, step.what))
 
 
 def _find_name(session: Session, release: PlannedRelease) -> str | None:
@@ -97,7 +98,8 @@ def find_missed_runs(session: Session, file: SettingsFile, now: datetime) -> Ite
         rules = {job: list_job_rules(file)[job]}
         for slot in find_due_jobs(moment, rules, (), zone=calendar.zone, since=since, planned=planned):
             done = (TimetableSlot.job == job, TimetableSlot.at >= slot.at, TimetableSlot.done_at.is_not(None))
-            if session.scalar(select(TimetableSlot.at).where(*done).limit(1)) is None:
+            found = select(TimetableSlot.at).where(*done).limit(1)
+            if session.scalar(found) is None:
                 yield slot
 
 

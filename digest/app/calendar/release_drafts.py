@@ -104,7 +104,8 @@ def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool 
 def refuse_drafted_after(session: Session, at: datetime, moved: PlannedRelease | None) -> None:
     """Refuse a release before an edition that is drafted, and so covers its week already."""
     own = release_slot(moved.release_at) if moved else ""
-    later = select(Edition).where(Edition.release_at > at, Edition.state.in_(COMING_STATES), Edition.slot != own)
+    is_later = (Edition.release_at > at, Edition.state.in_(COMING_STATES), Edition.slot != own)
+    later = select(Edition).where(*is_later)
     if edition := session.scalar(later.order_by(Edition.release_at).limit(1)):
         raise CalendarError(
             f"{edition.name} is drafted already and covers the time before it: move that one, or skip it first."

@@ -4,7 +4,7 @@ Every act can be undone until the release. What was drafted for a release follow
 it, or moves along and is rendered anew with its new day.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -74,7 +74,7 @@ def read_calendar(installation: Installation, *, now: datetime, count: int = LIS
     Before them stand the editions that are due and have not gone out; they do not count.
     """
     file = installation.settings.file
-    with installation.database.read() as session:
+    with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
         late = select(Edition).where(Edition.state.in_(COMING_STATES), Edition.release_at <= now)
         due = [
@@ -91,7 +91,8 @@ def _list_entries(
     file = installation.settings.file
     rules = calendar_store.step_rules(file.schedule)
     slots = [release_slot(release.release_at) for release in releases]
-    drafted = {e.slot: e for e in session.scalars(select(Edition).where(Edition.slot.in_(slots)))}
+    editions = session.scalars(select(Edition).where(Edition.slot.in_(slots)))
+    drafted = {edition.slot: edition for edition in editions}
     names = set(session.scalars(select(Edition.name)))
     number = next_edition_number(session, file.publication.first_number)
     for release in releases:
@@ -115,7 +116,7 @@ def _list_entries(
 def list_step_moments(installation: Installation, *, now: datetime) -> dict[str, list[datetime]]:
     """List the moments around now at which the calendar owes something, by the job's name."""
     file = installation.settings.file
-    with installation.database.read() as session:
+    with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
     return release_calendar.list_step_moments(calendar, calendar_store.step_rules(file.schedule), now)
 
@@ -137,12 +138,13 @@ def preview_move(
         CalendarError: it cannot be moved there.
     """
     file = installation.settings.file
-    with installation.database.read() as session:
+    with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
     release = _require_release(calendar, release_at)
     at = _check_moment(calendar, day, clock, release, now)
     change = calendar_store.make_change(calendar, release, at, changed_by="", now=now)
-    changed = replace(calendar, changes=(*(c for c in calendar.changes if c != release.change), change))
+    others = [other for other in calendar.changes if other != release.change]
+    changed = replace(calendar, changes=(*others, change))
     moved = _require_release(changed, at)
     return MovePreview(moved, plan_steps(changed, moved, calendar_store.step_rules(file.schedule)))
 
@@ -154,22 +156,30 @@ def find_release(installation: Installation, text: str, *, now: datetime) -> Pla
         CalendarError: none, or more than one, is meant.
     """
     file = installation.settings.file
-    with installation.database.read() as session:
+    with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
     if text == "next":
         return calendar.next_release(now)
     entries = read_calendar(installation, now=now, count=LISTED_RELEASES)
     if named := [entry.release for entry in entries if entry.name == text and not entry.is_due]:
         return named[0]
-    day, clock = _read_day(text)
-    found = calendar.find_releases_on(day, now) if now - MAX_AHEAD < _start_of(calendar, day) < now + MAX_AHEAD else ()
-    if clock is not None:
-        found = tuple(r for r in found if r.release_at.astimezone(calendar.zone).time() == clock)
+    found = _find_releases_on(calendar, *_read_day(text), now)
     if len(found) == 1:
         return found[0]
     if not found:
         raise CalendarError(f"No edition is planned for {text}. 'digest calendar list' shows the next ones.")
     raise CalendarError(f"{len(found)} editions are planned for {text}: name one with its time, such as {text}T06:00.")
+
+
+def _find_releases_on(
+    calendar: ReleaseCalendar, day: date, clock: time | None, now: datetime
+) -> Sequence[PlannedRelease]:
+    """Find the releases of a day, or of one of its clock times; none of a day that is too far away."""
+    if not now - MAX_AHEAD < datetime.combine(day, time(0), calendar.zone) < now + MAX_AHEAD:
+        return ()
+    found = calendar.find_releases_on(day, now)
+    clocks = [release.release_at.astimezone(calendar.zone).time() for release in found]
+    return [release for release, at in zip(found, clocks, strict=True) if clock in (None, at)]
 
 
 def _read_day(text: str) -> tuple[date, time | None]:
@@ -244,7 +254,7 @@ def move_release(
             released then.
     """
     with MOVE.steps(installation, actor, _subject(installation, release_at), now=now) as audit:
-        with installation.database.read() as session:
+        with installation.read() as session:
             calendar = calendar_store.load_calendar(session, installation.settings.file)
         release = _require_release(calendar, release_at)
         if release.is_skipped:
@@ -262,7 +272,7 @@ def restore_release(installation: Installation, release_at: datetime, *, actor: 
         CalendarError: there is no such release, it stands as the timetable has it, or something else is in its place.
     """
     with RESTORE.steps(installation, actor, _subject(installation, release_at), now=now) as audit:
-        with installation.database.read() as session:
+        with installation.read() as session:
             calendar = calendar_store.load_calendar(session, installation.settings.file)
         release = _require_release(calendar, release_at)
         if release.is_skipped:
@@ -280,7 +290,7 @@ def restore_release(installation: Installation, release_at: datetime, *, actor: 
 def _bring_back(
     installation: Installation, release: PlannedRelease, audit: AuditDraft, *, actor: Actor, now: datetime
 ) -> None:
-    with installation.database.write() as session:
+    with installation.write() as session:
         calendar = calendar_store.load_calendar(session, installation.settings.file)
         if reason := explain_unfit_moment(calendar, release.release_at, moved=release, now=now):
             raise CalendarError(reason)
@@ -298,10 +308,10 @@ def _relocate(
 ) -> PlannedRelease:
     file = installation.settings.file
     for _ in range(_MAX_ATTEMPTS):
-        with installation.database.read() as session:
+        with installation.read() as session:
             calendar = calendar_store.load_calendar(session, file)
             moved = compose_moved_draft(session, installation, calendar, release, at)
-        with installation.database.write() as session:
+        with installation.write() as session:
             if not is_current_draft(session, calendar, installation, release, moved):
                 continue
             refuse_drafted_after(session, at, release)

@@ -1,27 +1,47 @@
 """The demo's year: what a list of 12,000 brings in a year, so that the pages for admins have something to show.
 
-It stands as totals, as each night would have counted it; of the last thirty days the people are there too (`demo_people`).
+It's totals, as each night would have counted them. The people of the last thirty days are there too, and a list of thousands
+that was imported. All have addresses under names that nobody can own (RFC 2606, sections 2 and 3), and all on the list have paused
+their email, so that the demo writes files for the sample's readers alone. Sign-ups, departures, and refusals of those days were made by
+the functions that serve real people, on the day that the totals count them.
 """
 
+import csv
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest.app.demo.demo_people import ARRIVALS, DayCount, add_people
+from digest.app.subscribers import lists
+from digest.app.subscribers.consent_wordings import current_wording
+from digest.app.subscribers.signups import signup_limits
 from digest.app.upkeep.maintenance import GROWTH_STATE_KEY
 from digest.deliver.control.installation_hold import write_installation_state
+from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.edition.calendar.windows import name_edition
 from digest.installation.acts import Actor
 from digest.installation.opened import Installation
 from digest.store.delivery_models import EditionFigures
 from digest.store.models import Edition, Source, SourceDay
-from subscribers.consent import consent_days
-from subscribers.store.models import ConsentEvent, ConsentKind
+from subscribers.address import read_address
+from subscribers.consent import consent_days, ledger
+from subscribers.consent.evidence import RequestOrigin
+from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.lifecycle.erasure import erase_person
+from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
+from subscribers.lifecycle.unsubscribe import UNSUBSCRIBE_REASONS, unsubscribe_person
+from subscribers.signup import request_queue
+from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
+from subscribers.signup.request_processor import CONFIRMATION_LIFETIME, RequestProcessor
+from subscribers.store.models import ConsentEvent, ConsentKind, Person
+from subscribers.transfer.options import ImportOptions
 
 DAYS = 365
 PEOPLE_DAYS = 30  # the last ones, whose people are there
@@ -33,15 +53,44 @@ _WAYS = ((f"{_SITE}/subscribe", 12.0, 0.6), (f"{_SITE}/events", 4.0, 0.7), (f"{_
 _PAPER_WAY = "sign-up sheet, Forum on emergency management"
 
 
+LISTED_PEOPLE = 11_800
+LIST_DAYS = 365  # in which those of the list asked for it
+ERASED_PEOPLE = 3
+PAUSED_FOR = timedelta(days=3650)
+_PEOPLE_A_STEP = 1000
+_FIRST_NAMES = ["ada", "ben", "carla", "dmitri", "elena", "farid", "grace", "hiro", "ines", "jonas", "kofi", "lena"]
+_LAST_NAMES = ["alder", "brook", "castro", "dunn", "egger", "frost", "grant", "holm", "ivers", "jensen", "kerr", "lund"]
+_DOMAINS = (
+    "example.org",
+    "example.com",
+    "county.example.org",
+    "port.example.net",
+    "hospital.example.org",
+    "fire.example.net",
+)
+_NOON = time(12)
+ARRIVALS = (ConsentKind.CONFIRMED, ConsentKind.ATTESTED)
+
+
+class DayCount(NamedTuple):
+    """How often one kind of thing happened on a day, to people who came by one way."""
+
+    day: date
+    kind: ConsentKind
+    way: str
+    times: int
+
+
 def add_year(installation: Installation, actor: Actor, now: datetime) -> int:
     """Add the totals of the year before `now`, and invented people; return how many people were added."""
     rng = random.Random(_SEED)  # noqa: S311 - the same year each time, and nothing secret
     zone = installation.settings.file.publication.zone
     today = now.astimezone(zone).date()
-    year = [count for number in range(DAYS, 0, -1) for count in _invent_day(rng, today - timedelta(days=number))]
+    days = [today - timedelta(days=number) for number in range(DAYS, 0, -1)]
+    year = [count for day in days for count in _invent_day(rng, day)]
     recent = [count for count in year if count.day >= today - timedelta(days=PEOPLE_DAYS)]
     people = add_people(installation, actor, rng, recent, now)
-    with installation.database.write() as session:
+    with installation.write() as session:
         through = session.scalar(select(func.max(ConsentEvent.id))) or 0
         write_installation_state(session, GROWTH_STATE_KEY, {"through": through}, now=now)
         readers = _write_days(session, year, today, through=through)
@@ -72,7 +121,8 @@ def _write_days(session: Session, year: Sequence[DayCount], today: date, *, thro
         (consent_days.JOINED_KIND, joined),
         (consent_days.WENT_KIND, went),
     ):
-        consent_days.add_day_counts(session, {(day, night_kind, ""): by_night[day] for day in by_day if day != today})
+        counted = {(day, night_kind, ""): by_night[day] for day in by_day if day != today}
+        consent_days.add_day_counts(session, counted)
     return by_day
 
 
@@ -92,9 +142,11 @@ def _invent_day(rng: random.Random, day: date) -> Iterator[DayCount]:
 
 def _write_editions(session: Session, rng: random.Random, zone: ZoneInfo, readers: dict[date, int]) -> None:
     """Write what came of the editions of the year before the sample's."""
-    first = session.scalars(select(Edition).order_by(Edition.release_at).limit(1)).one()
+    oldest_first = select(Edition).order_by(Edition.release_at)
+    first = session.scalars(oldest_first.limit(1)).one()
     for weeks in range(1, DAYS // 7):
-        release_at = (first.release_at.astimezone(zone) - timedelta(weeks=weeks)).astimezone(first.release_at.tzinfo)
+        local = first.release_at.astimezone(zone) - timedelta(weeks=weeks)
+        release_at = local.astimezone(first.release_at.tzinfo)
         planned = readers.get(release_at.astimezone(zone).date(), 0)
         refused = round(planned * rng.uniform(0.004, 0.012))
         late = round(planned * rng.uniform(0.01, 0.03))
@@ -116,11 +168,198 @@ def _write_editions(session: Session, rng: random.Random, zone: ZoneInfo, reader
 
 def _write_source_days(session: Session, rng: random.Random, today: date) -> None:
     """Write how the sources behaved before the sample's week: one of them badly of late."""
-    sources = session.scalars(select(Source).where(Source.active).order_by(Source.id)).all()
+    active = select(Source).where(Source.active)
+    sources = session.scalars(active.order_by(Source.id)).all()
     for source in sources:
         is_weak = source is sources[-1]
         for number in range(1, SOURCE_DAYS):
-            bad = 2 if is_weak and number < 5 else int(rng.random() < (0.4 if is_weak and number < 12 else 0.01))
+            risk = 0.4 if is_weak and number < 12 else 0.01
+            bad = 2 if is_weak and number < 5 else int(rng.random() < risk)
             found = 0 if bad == 2 else rng.randrange(3)
             day = today - timedelta(days=number)
-            session.add(SourceDay(source_id=source.id, day=day, good=2 - bad, bad=bad, found=found))
+            visits = {"good": 2 - bad, "bad": bad, "found": found}
+            session.add(SourceDay(source_id=source.id, day=day, **visits))
+
+
+def add_people(
+    installation: Installation, actor: Actor, rng: random.Random, recent: Sequence[DayCount], now: datetime
+) -> int:
+    """Add the people of the list, and those whom the `recent` counts, in the order of their days, speak of; return how many all are."""
+    with installation.read() as session:
+        before = _count_people(session)
+    listed = _import_people(installation, actor, rng, now)
+    _pause_people(installation, listed, now)
+    _Newcomers(installation, actor, rng, now).live_through(recent)
+    with installation.write() as session:
+        for number in rng.sample(listed, ERASED_PEOPLE):
+            _erase(installation, session, number, now)
+        return _count_people(session) - before
+
+
+def _count_people(session: Session) -> int:
+    return session.scalar(select(func.count()).select_from(Person)) or 0
+
+
+def _import_people(installation: Installation, actor: Actor, rng: random.Random, now: datetime) -> list[int]:
+    file = installation.settings.home / "invented-people.csv"
+    try:
+        _write_list(file, rng, now)
+        report, _ = lists.import_list(installation, actor, file, ImportOptions(), now=now, progress=lambda *_: None)
+    finally:
+        file.unlink(missing_ok=True)
+    with installation.read() as session:
+        listed = select(Person.number).where(Person.batch == report.batch)
+        return list(session.scalars(listed.order_by(Person.number)))
+
+
+def _write_list(file: Path, rng: random.Random, now: datetime) -> None:
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("email", "created_at", "confirmed_at"))
+        for number in range(LISTED_PEOPLE):
+            asked = now - timedelta(minutes=rng.randrange(60, LIST_DAYS * 24 * 60))
+            confirmed = asked + timedelta(minutes=rng.randrange(1, 50))
+            times = (asked.isoformat(timespec="seconds"), confirmed.isoformat(timespec="seconds"))
+            writer.writerow((_invent_address(rng, number), *times))
+
+
+def _invent_address(rng: random.Random, number: int) -> str:
+    return f"{rng.choice(_FIRST_NAMES)}.{rng.choice(_LAST_NAMES)}.{number}@{rng.choice(_DOMAINS)}"
+
+
+def _pause_until(now: datetime) -> Preferences:
+    return Preferences(pause_until=(now + PAUSED_FOR).date())
+
+
+def _pause_people(installation: Installation, people: list[int], now: datetime) -> None:
+    """Have everybody pause, each by a link of their chain: `change_preferences` for a thousand at once."""
+    paused = _pause_until(now).as_json()
+    body = ledger.canonical_json({"before": {}, "after": paused})
+    for begin in range(0, len(people), _PEOPLE_A_STEP):
+        step = people[begin : begin + _PEOPLE_A_STEP]
+        with installation.write() as session:
+            links = list(_build_pauses(session, step, body, now))
+            changed = [{"number": link.event["person"], "choices": paused, **link.person} for link in links]
+            ledger.write_links(session, [link.event for link in links], changed_people=changed)
+
+
+def _build_pauses(session: Session, people: list[int], body: str, now: datetime) -> Iterator[ledger.NewLink]:
+    columns = (ConsentEvent.person, ConsentEvent.seq, ConsentEvent.commitment, Person.state, Person.chain_head)
+    joined = select(*columns).join(Person, Person.number == ConsentEvent.person)
+    events = joined.where(ConsentEvent.person.in_(people))
+    last = {row.person: row for row in session.execute(events.order_by(ConsentEvent.seq))}
+    for row in last.values():
+        yield ledger.build_link(
+            row.person,
+            row.state,
+            ConsentKind.CHOICES_CHANGED,
+            body,
+            now,
+            seq=row.seq + 1,
+            previous=row.chain_head,
+            commitment=row.commitment,
+        )
+
+
+class _Newcomers:
+    """Who came after the list, by way: those that the counts of the last days speak of."""
+
+    def __init__(self, installation: Installation, actor: Actor, rng: random.Random, now: datetime) -> None:
+        self._installation, self._actor, self._rng, self._now = installation, actor, rng, now
+        self._zone = installation.settings.file.publication.zone
+        self._reasons = sorted(UNSUBSCRIBE_REASONS)
+        self._there: dict[str, list[int]] = defaultdict(list)
+        self._invented = LISTED_PEOPLE
+
+    def live_through(self, recent: Sequence[DayCount]) -> None:
+        """Have happen what was counted, a day in one transaction; who asked and did not confirm waits, as long as their link lives."""
+        for day, counts in groupby(recent, key=lambda count: count.day):
+            at = datetime.combine(day, _NOON, self._zone).astimezone(UTC)
+            of_day = list(counts)
+            with self._installation.database.write() as session:
+                for count in of_day:
+                    for _ in range(count.times):
+                        self._live(session, count.kind, count.way, at)
+            if at > self._now - CONFIRMATION_LIFETIME:
+                self._leave_waiting(of_day, at)
+
+    def _live(self, session: Session, kind: ConsentKind, way: str, at: datetime) -> None:
+        there = self._there[way]
+        if kind in ARRIVALS:
+            there.append(self._arrive(session, kind, way, at))
+        elif kind in (ConsentKind.WITHDRAWN, ConsentKind.BOUNCED) and there:
+            number = there.pop(self._rng.randrange(len(there)))
+            if kind is ConsentKind.BOUNCED:
+                report = FeedbackReport(number, FeedbackKind.BOUNCED, at, "smtp", {"said": "bounced"})
+                _, departure = apply_feedback_report(session, self._installation.keys, report, now=at)
+                if departure is not None:
+                    self._installation.departure_log.append(departure, at=at)
+            else:
+                reason = self._rng.choice(self._reasons)
+                unsubscribe_person(
+                    session, self._installation.departure_log, number, method="page", now=at, reason=reason
+                )
+
+    def _arrive(self, session: Session, kind: ConsentKind, way: str, at: datetime) -> int:
+        wording = current_wording(self._installation.settings)
+        attested = kind is ConsentKind.ATTESTED
+        evidence = ConsentEvidence(
+            wording=f"{wording.text} (An invented reader of the demo.)",
+            wording_version="demo",
+            language=wording.language,
+            page=way,
+            method="signed list" if attested else "double opt-in",
+            actor=self._actor.name,
+            agreed_at=at,
+            kind=ConsentKind.ATTESTED if attested else ConsentKind.CONFIRMED,
+        )
+        person = add_subscriber(session, self._installation.keys, self._next_address(), evidence=evidence, now=at)
+        change_preferences(session, person.number, _pause_until(self._now), at)
+        return person.number
+
+    def _next_address(self) -> str:
+        self._invented += 1
+        return _invent_address(self._rng, self._invented)
+
+    def _leave_waiting(self, of_day: Sequence[DayCount], at: datetime) -> None:
+        """Send in the forms that nobody confirms, and answer them: no mail is queued."""
+        installation = self._installation
+        limits = signup_limits(installation.settings)
+        processor = RequestProcessor(
+            database=installation.database,
+            keys=installation.keys,
+            signup_limits=limits,
+            evidence_retention=timedelta(days=installation.settings.file.retention.evidence_days),
+            queue=lambda *_: None,
+        )
+        for way in dict.fromkeys(count.way for count in of_day):
+            by_kind = {count.kind: count.times for count in of_day if count.way == way}
+            unconfirmed = by_kind.get(ConsentKind.REQUESTED, 0) - by_kind.get(ConsentKind.CONFIRMED, 0)
+            for _ in range(unconfirmed):
+                form = request_queue.FormSubmission(
+                    kind="subscribe",
+                    address=read_address(self._next_address()),
+                    sent_at=at,
+                    page=way,
+                    where=way,
+                    wording=current_wording(installation.settings),
+                    # A network for documentation (RFC 3849), another for each form.
+                    origin=RequestOrigin(f"2001:db8:{self._invented:x}::1", "An invented browser"),
+                )
+                with installation.write() as session:
+                    request_queue.enqueue_request(
+                        session, request_queue.prepare_request(installation.keys, form), limits
+                    )
+        processor.process_pending(lambda: at)
+
+
+def _erase(installation: Installation, session: Session, number: int, now: datetime) -> None:
+    erase_person(
+        session,
+        installation.keys,
+        installation.departure_log,
+        number,
+        method="page",
+        forget_elsewhere=make_erasure_callback(installation.keys, lambda: now),
+        now=now,
+    )

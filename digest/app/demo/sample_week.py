@@ -169,7 +169,7 @@ def _check_edition(installation: Installation, name: str, report: Callable[[str]
 def _add_sample_readers(installation: Installation, now: datetime) -> int:
     """Subscribe the sample's invented readers, each with evidence that says that they are invented."""
     rows = list(csv.DictReader(io.StringIO(_bundled_file("sample/readers.csv").read_text("utf-8"))))
-    with installation.database.write() as session:
+    with installation.write() as session:
         for row in rows:
             evidence = manual_signup.ConsentEvidence(
                 wording="Send me the weekly digest. (An invented reader of the bundled sample.)",
@@ -183,13 +183,14 @@ def _add_sample_readers(installation: Installation, now: datetime) -> int:
             person = manual_signup.add_subscriber(
                 session, installation.keys, row["address"], evidence=evidence, now=now
             )
-            change_preferences(session, person.number, Preferences.from_json(json.loads(row["choices"] or "{}")), now)
+            choices = Preferences.from_json(json.loads(row["choices"] or "{}"))
+            change_preferences(session, person.number, choices, now)
     return len(rows)
 
 
 def _add_sample_staff(installation: Installation, now: datetime) -> None:
     """Take an invented editor and an invented admin on to the staff, who can sign in by a link; nothing is mailed."""
-    with installation.database.write() as session:
+    with installation.write() as session:
         for email, name, role in _SAMPLE_STAFF:
             member = StaffMember(email=email, name=name, role=role, added_by=DEMO_ACTOR.name)
             member.added_at = member.proven_at = now
@@ -202,7 +203,7 @@ def _write_web_copy(installation: Installation, name: str) -> Path:
     folder = installation.settings.home / "web"
     (folder / "media").mkdir(parents=True)
     html = editions.edition_bytes(installation, name, "web").decode()
-    with installation.database.read() as session:
+    with installation.read() as session:
         for media in session.scalars(select(MediaFile)):
             address = f"{installation.settings.link_base}/media/{media.hash}"
             if address in html:

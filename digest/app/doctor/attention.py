@@ -179,7 +179,7 @@ def find_attention(
     findings += _find_in_lists(session, now, zone, each_source=each_source)
     if file:
         findings += (f for f in _find_passed_deadlines(session, editions, file, now) if f.subject != deadline_told)
-        findings += _find_unfed_sections(file)
+        findings += find_unfed_sections(file)
         findings += [
             AttentionFinding("missed-run", explain_missed_run(slot, file), slot.job)
             for slot in find_missed_runs(session, file, now)
@@ -231,12 +231,8 @@ def _find_passed_deadlines(
             yield AttentionFinding("missed-deadline", said, edition.name)
 
 
-def explain_unfed_sections(file: SettingsFile) -> Iterator[str]:
-    """Say of each section that takes articles of sources of its own that no source is one; none without any source."""
-    return (finding.sentence for finding in _find_unfed_sections(file))
-
-
-def _find_unfed_sections(file: SettingsFile) -> Iterator[AttentionFinding]:
+def find_unfed_sections(file: SettingsFile) -> Iterator[AttentionFinding]:
+    """Find each section that takes articles of sources of its own, and has none; nothing without any source."""
     fed = {source.section for source in file.sources}
     for section in file.sections if fed else ():
         wanted = SECTION_KINDS[section.kind].source_section
@@ -302,7 +298,8 @@ def _find_stuck_sends(
         due = (Delivery.state == DeliveryState.WAITING, Delivery.next_try_at < now - MAX_STANDSTILL)
         purpose = Delivery.purpose == edition_purpose(edition.name)
         if count := session.scalar(select(func.count()).where(purpose, *due)):
-            why = f" It said: {progress.wait_reason}." if progress and progress.wait_reason else ""
+            reason = progress.wait_reason if progress else ""
+            why = f" It said: {reason}." if reason else ""
             said, on_page = (
                 f"No. {edition.number} stands still since {since}, and {count:,} of its mails are due.{why}"
                 for since in (f"{moved_at:%Y-%m-%d %H:%M} UTC", _write_moment(moved_at, zone))
@@ -368,7 +365,8 @@ def _find_dead_sources(session: Session, now: datetime, *, each_source: bool) ->
         said = f"Nothing comes in from {source.name}: {describe_source_health(source, now)}"
         yield AttentionFinding("dead-source", said, source.url)
     if dead and not each_source:
-        names = join_words([s.name for s in dead[:MAX_SOURCES_NAMED]], more=max(0, len(dead) - MAX_SOURCES_NAMED))
+        named = [source.name for source in dead[:MAX_SOURCES_NAMED]]
+        names = join_words(named, more=len(dead) - len(named))
         said = f"Nothing comes in from {names}: see Sources at the desk, or 'digest sources list'."
         on_page = f"Nothing comes in from {names}: Sources says why."
         yield AttentionFinding("dead-source", said, page_sentence=on_page)
@@ -386,7 +384,8 @@ def _list_gone_articles(session: Session, edition: Edition) -> tuple[article_loo
     if edition.state == EditionState.APPROVED and edition.paused_at is None:
         linked = link_articles(read_sections(edition.content))
         withdrawn = find_withdrawn(session, linked)
-        return tuple(article_looks.LookFinding(url, linked[url], reason) for url, reason in withdrawn.items())
+        found = [(url, linked[url], reason) for url, reason in withdrawn.items()]
+        return tuple(article_looks.LookFinding(*one) for one in found)
     look = article_looks.read_look(session, edition.name) if edition.state in UNAPPROVED_STATES else None
     if look is None or not look.gone:
         return ()

@@ -1,7 +1,7 @@
 """Running the doctor's checks over an installation, or over what keeps it from being opened."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from digest.app.doctor.check_registry import (
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened import Installation
 from digest.settings import SettingsError
+from subscribers.callbacks import Progress
 from subscribers.errors import ApplicationError
 from subscribers.phrases import end_sentence
 
@@ -39,14 +40,13 @@ def examine_installation(installation: Installation, *, now: datetime | None = N
     return run_checks(examined, (name for name, check in DOCTOR_CHECKS.items() if not check.is_online))
 
 
-def examine_outside(
-    examined: ExaminedInstallation, *, progress: Callable[[int, int], None] = lambda *_: None
-) -> list[DoctorFinding]:
+def examine_outside(examined: ExaminedInstallation, *, progress: Progress = lambda *_: None) -> list[DoctorFinding]:
     """Carry out the checks that ask outside the machine, several at a time; `progress` is called with (done, total)."""
     checks = [check for check in DOCTOR_CHECKS.values() if check.is_online]
     findings: list[DoctorFinding] = []
     with ThreadPoolExecutor(MAX_QUESTIONS, thread_name_prefix="doctor") as pool:
-        for done, found in enumerate(pool.map(lambda check: run_check(check, examined), checks), 1):
+        results = pool.map(lambda check: run_check(check, examined), checks)
+        for done, found in enumerate(results, 1):
             findings += found
             progress(done, len(checks))
     return findings

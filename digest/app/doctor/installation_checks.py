@@ -40,7 +40,8 @@ OTHERS = 0o077  # the mode bits of everybody but the owner
 def check_import_names(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether another distribution owns one of our import names."""
     owners = {name: list(distributions) for name, distributions in metadata.packages_distributions().items()}
-    shared = [name for name in IMPORT_NAMES if len(set(owners.get(name, ()))) > 1]
+    known = {name: set(owners.get(name, ())) for name in IMPORT_NAMES}
+    shared = [name for name in IMPORT_NAMES if len(known[name]) > 1]
     for name in shared:
         yield report_error(f"the import name {name} belongs to {' and '.join(sorted(set(owners[name])))}.")
     if not shared:
@@ -182,7 +183,7 @@ def check_disk_space(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 def check_disk_growth(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the disk, at the pace of the last weeks, has room for the weeks to come."""
     installation = examined.installation
-    with installation.database.read() as session:
+    with installation.read() as session:
         nights = read_free_space(session)
     days_left = forecast_days_left(nights, shutil.disk_usage(installation.settings.home).free)
     if days_left is None or days_left >= FEW_WEEKS:

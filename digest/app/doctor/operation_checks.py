@@ -140,7 +140,8 @@ def check_slots(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         TimetableSlot.lease_until < examined.now - MAX_WAIT,
     )
     with examined.read() as session:
-        for slot in session.scalars(undone.order_by(TimetableSlot.at.desc()).limit(MAX_NAMED)):
+        newest_first = undone.order_by(TimetableSlot.at.desc())
+        for slot in session.scalars(newest_first.limit(MAX_NAMED)):
             why = f": {slot.outcome}" if slot.outcome else ""
             yield report_error(f"{slot.job} of {slot.at:%Y-%m-%d %H:%M} UTC was begun and is not done{why}.")
 
@@ -152,7 +153,8 @@ def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFindin
     """Whether every step of the last night was done."""
     done = select(TimetableSlot).where(TimetableSlot.job == NIGHTLY_JOB, TimetableSlot.done_at.is_not(None))
     with examined.read() as session:
-        last = session.scalars(done.order_by(TimetableSlot.at.desc()).limit(1)).first()
+        newest_first = done.order_by(TimetableSlot.at.desc())
+        last = session.scalars(newest_first.limit(1)).first()
         outcome = last.outcome if last else ""
     yield from (report_error(f"{step}.") for step in outcome.split("; ") if " failed: " in step)
 
@@ -183,7 +185,8 @@ def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     with examined.read() as session:
         if explain_missing_backup(session, examined.settings.file, examined.now):
             return
-        last = session.scalar(select(func.max(AuditEntry.at)).where(AuditEntry.act == BACK_UP.name))
+        made = select(func.max(AuditEntry.at)).where(AuditEntry.act == BACK_UP.name)
+        last = session.scalar(made)
         holds_anybody = session.scalar(select(Person.number).limit(1)) is not None
     if last is not None and examined.now - last <= MAX_BACKUP_AGE:
         yield report_fine(f"the last was made {last:%Y-%m-%d %H:%M} UTC")
@@ -216,7 +219,8 @@ def _find_backup_obstacle(settings: Settings) -> DoctorFinding | None:
             + advise_variable_change(settings, "DIGEST_BACKUP_PASSPHRASE='…'")
             + "; and run: digest backup",
         )
-    if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+    is_writable = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    if folder.exists() and not is_writable:
         return report_error(
             f"backups go to {folder}, which is no folder that can be written: none is made.",
             f"Run: sudo chown $(id -un) {folder}; or name another under [backup] in {settings.settings_place}.",
@@ -235,7 +239,8 @@ def check_waiting_mail(examined: ExaminedInstallation) -> Iterator[DoctorFinding
         Delivery.next_try_at < examined.now - MAX_WAIT,
     )
     with examined.read() as session:
-        count, oldest = session.execute(select(func.count(), func.min(Delivery.due_at)).where(*late)).one()
+        counted = select(func.count(), func.min(Delivery.due_at)).where(*late)
+        count, oldest = session.execute(counted).one()
     if count:
         yield report_error(
             f"mails that somebody waits for have not left ({count:,}), the oldest since {oldest:%Y-%m-%d %H:%M} UTC."
@@ -265,7 +270,8 @@ def check_uncertain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     silent = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < examined.now)
     with examined.read() as session:
         condition = (Delivery.state == DeliveryState.UNCERTAIN) | silent
-        counted = session.execute(select(Delivery.purpose, func.count()).where(condition).group_by(Delivery.purpose))
+        unknown = select(Delivery.purpose, func.count()).where(condition)
+        counted = session.execute(unknown.group_by(Delivery.purpose))
         counts: Counter[str] = Counter()
         for purpose, count in counted:
             kind, _, name = purpose.partition(":")
@@ -298,7 +304,7 @@ def check_choices(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 def examine_attention(kind: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Yield what of one kind needs a person, in the words of the desk and of `digest status`."""
     installation = examined.installation
-    with installation.database.read() as session:
+    with installation.read() as session:
         found = find_attention(session, examined.now, installation.settings.file)
     for finding in found:
         if finding.kind == kind == "missing-backup" and _find_backup_obstacle(installation.settings):

@@ -84,10 +84,15 @@ class ReceivedMessage:
         """List the values of a field, unfolded, the topmost first."""
         return self._mime.fields.all(name.lower())
 
+    def read_domain(self, name: str) -> str:
+        """Return the domain of a field's mailbox, the topmost's; empty without one."""
+        topmost = next(iter(self.list_values(name)), "")
+        return read_mailbox(topmost).rpartition("@")[2].lower()
+
     @cached_property
     def author_domain(self) -> str:
         """The domain of From."""
-        return read_mailbox((self.list_values("From") or [""])[0]).rpartition("@")[2].lower()
+        return self.read_domain("From")
 
     @cached_property
     def html(self) -> bytes:
@@ -103,7 +108,8 @@ class ReceivedMessage:
 
     def _verify(self, at: int, value: str) -> MessageSignature:
         tags = dmarc.parse_tags(value)
-        covered = frozenset(name.strip().lower() for name in tags.get("h", "").split(":"))
+        named = tags.get("h", "").split(":")
+        covered = frozenset(name.strip().lower() for name in named)
         domain, selector = tags.get("d", "").lower(), tags.get("s", "")
         if self.world is None and self._find_key(f"{selector}._domainkey.{domain}") is None:
             return MessageSignature(domain, selector, covered, None, "its key is in the DNS: add --online")
@@ -158,7 +164,8 @@ def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
         raise MessageFileError(
             "This is no message: it has no From. Save it with all its headers (“show original”, .eml)."
         )
-    return [complete_finding(check, f) for check in MESSAGE_CHECKS.values() for f in _run(check, received)]
+    checks = MESSAGE_CHECKS.values()
+    return [complete_finding(check, finding) for check in checks for finding in _run(check, received)]
 
 
 def restore_line_ends(raw: bytes) -> bytes:
@@ -177,19 +184,17 @@ def _run(check: DoctorCheck[ReceivedMessage], received: ReceivedMessage) -> Sequ
 def check_results(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """Whether the receiver found SPF, DKIM and DMARC to pass, and whose word that is."""
     trusted = received.trusted_server
-    told = [(_name_server(value), value) for value in received.list_values("Authentication-Results")]
-    if trusted:
-        told = [(server, value) for server, value in told if server.lower() == trusted.lower()]
+    told = _list_told_results(received)
     if not told:
         yield report_warning(
             f"no results (Authentication-Results) of {trusted or 'anybody'} are in it.",
             "Save the message as it arrived at a large provider.",
         )
         return
-    server, value = told[0]
-    word = server if trusted else f"{server} (or whoever wrote so: name your receiver with --trust to be sure)"
-    found = {method.lower(): result.lower() for method, result in reversed(_RESULT.findall(value))}
-    results = {method: found[method] for method in METHODS if method in found}
+    results = _read_results(told[0])
+    word = _name_server(told[0])
+    if not trusted:
+        word += " (or whoever wrote so: name your receiver with --trust to be sure)"
     if bad := {method: result for method, result in results.items() if result not in _GOOD_RESULTS}:
         make = report_error if trusted else report_warning
         yield make(f"{word} says {_write_results(bad)}.")
@@ -197,10 +202,24 @@ def check_results(received: ReceivedMessage) -> Iterator[DoctorFinding]:
         yield report_fine(f"{word} says {_write_results(results) or 'nothing of ours'}")
 
 
+def _list_told_results(received: ReceivedMessage) -> list[str]:
+    """List the results in a message, the topmost first: those of the trusted server alone, where one is named."""
+    told = received.list_values("Authentication-Results")
+    trusted = received.trusted_server.lower()
+    return [value for value in told if trusted in ("", _name_server(value).lower())]
+
+
 def _name_server(value: str) -> str:
     """Return the name under which a receiver gives its results (authserv-id, RFC 8601, section 2.5); empty without one."""
     words = value.partition(";")[0].split()
     return words[0] if words else ""
+
+
+def _read_results(value: str) -> dict[str, str]:
+    """Read what a receiver found, by the method: of one that it names twice, the first."""
+    named = reversed(_RESULT.findall(value.lower()))
+    found = dict(named)
+    return {method: found[method] for method in METHODS if method in found}
 
 
 def _write_results(results: Mapping[str, str]) -> str:
@@ -250,7 +269,7 @@ def check_message_alignment(received: ReceivedMessage) -> Iterator[DoctorFinding
     if aligned := [domain for domain in domains if received.is_aligned(domain)]:
         yield report_fine(f"the signature of {aligned[0]} speaks for {received.author_domain}")
         return
-    path = read_mailbox((received.list_values("Return-Path") or [""])[0]).rpartition("@")[2].lower()
+    path = received.read_domain("Return-Path")
     if path and received.is_aligned(path):
         yield report_warning(f"no signature speaks for {received.author_domain}; only the return path at {path} does.")
     else:
@@ -307,7 +326,8 @@ def check_links(received: ReceivedMessage) -> Iterator[DoctorFinding]:
             "Nothing to do: our links change nothing when they are opened.",
         )
         return
-    link = next(iter(_HTTPS_LINK.findall(" ".join(received.list_values("List-Unsubscribe")))), "")
+    links = _HTTPS_LINK.findall(" ".join(received.list_values("List-Unsubscribe")))
+    link = links[0] if links else ""
     if link and received.html and link.encode() not in received.html.replace(b"&amp;", b"&"):
         yield report_error("the link to unsubscribe in the text is not the one of the header.")
     else:

@@ -206,7 +206,7 @@ def check_bounce_mailbox(examined: ExaminedInstallation) -> Iterator[DoctorFindi
     if not place.host:
         return
     name = f"the bounce mailbox {place.folder} at {place.host_and_port}"
-    with installation.database.read() as session:
+    with installation.read() as session:
         last = poll.last_mailbox_poll(session)
     if last is None:
         yield report_fine(f"{name} was not read yet; 'digest inbound' does it now, 'digest serve' every minute")

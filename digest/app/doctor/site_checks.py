@@ -56,16 +56,8 @@ def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, 
     """
     url = urlsplit(f"{base or examined.settings.link_base}{path}")
     host = url.hostname or ""
-    addresses = (
-        [host] if host.replace(".", "").isdigit() or ":" in host else examined.outside.names.find_addresses(host)
-    )
-    if not addresses:
-        raise SiteError(
-            f"{host} has no address in the DNS: no link of a mail leads anywhere.",
-            remedy=f"Enter into the DNS, with the public address of this machine or its proxy for ADDRESS: {host}. A ADDRESS",
-        )
-    shown = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
-    place = f"{url.scheme}://{shown}:{url.port or (443 if url.scheme == 'https' else 80)}{url.path}"
+    port = url.port or (443 if url.scheme == "https" else 80)
+    place = f"{url.scheme}://{_find_address(examined, host)}:{port}{url.path}"
     timeout, tls = examined.outside.timeout, examined.outside.tls
     try:
         with (
@@ -85,6 +77,22 @@ def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, 
         raise SiteError(f"{host} does not answer: {_explain(exc).rstrip('.')}.") from exc
 
 
+def _find_address(examined: ExaminedInstallation, host: str) -> str:
+    """Find the address that the DNS gives for a host, as URLs write it.
+
+    Raises:
+        SiteError: it gives none.
+    """
+    is_address = host.replace(".", "").isdigit() or ":" in host
+    addresses = [host] if is_address else examined.outside.names.find_addresses(host)
+    if not addresses:
+        raise SiteError(
+            f"{host} has no address in the DNS: no link of a mail leads anywhere.",
+            remedy=f"Enter into the DNS, with the public address of this machine or its proxy for ADDRESS: {host}. A ADDRESS",
+        )
+    return f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+
+
 def _read_text(response: httpx.Response) -> str:
     body = b""
     for chunk in response.iter_bytes():
@@ -95,7 +103,8 @@ def _read_text(response: httpx.Response) -> str:
 
 
 def _explain(error: Exception) -> str:
-    text = str(error) or ("no answer in time" if isinstance(error, httpx.TimeoutException) else type(error).__name__)
+    is_late = isinstance(error, httpx.TimeoutException)
+    text = str(error) or ("no answer in time" if is_late else type(error).__name__)
     return text.partition("] ")[2].partition(" (_ssl")[0] or text
 
 

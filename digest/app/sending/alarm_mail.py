@@ -19,8 +19,9 @@ ALARM_MAILED = "alarm mailed"  # what its audit row is called
 def mail_new_alarms(installation: Installation, *, now: datetime) -> int:
     """Queue a mail to every proven member of the staff for each alarm that rang since; return for how many alarms."""
     resting = (Edition.paused_at.is_not(None), Edition.state.in_(edition_control.PAUSABLE_STATES))
-    with installation.database.read() as session:
-        names = [e.name for e in session.scalars(select(Edition).where(*resting)) if _is_new_alarm(session, e)]
+    with installation.read() as session:
+        editions = session.scalars(select(Edition).where(*resting))
+        names = [edition.name for edition in editions if _is_new_alarm(session, edition)]
     return sum(_mail_alarm(installation, name, now) for name in names)
 
 
@@ -41,8 +42,9 @@ def _state_key(edition: Edition) -> str:
 
 
 def _mail_alarm(installation: Installation, name: str, now: datetime) -> bool:
-    with installation.database.write() as session:
-        edition = session.scalars(select(Edition).where(Edition.name == name).with_for_update()).one()
+    with installation.write() as session:
+        locked = select(Edition).where(Edition.name == name).with_for_update()
+        edition = session.scalars(locked).one()
         if edition.paused_at is None or not _is_new_alarm(session, edition):
             return False  # another process was quicker, or somebody let it go on
         counts = count_deliveries(session, edition_purpose(name))

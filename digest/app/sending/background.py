@@ -25,6 +25,7 @@ from digest.deliver.send.refusals import alarms
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
+from subscribers.callbacks import Clock, StopCheck
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
 
@@ -32,7 +33,7 @@ from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
 NOTICE_RETRY_DELAY = timedelta(minutes=5)
 
 
-def process_signup_requests(installation: Installation, *, clock: Callable[[], datetime]) -> dict[SignupAnswer, int]:
+def process_signup_requests(installation: Installation, *, clock: Clock) -> dict[SignupAnswer, int]:
     """Answer the sign-up forms that wait: consent event and queued mail in one commit a form."""
     processor = RequestProcessor(
         database=installation.database,
@@ -44,7 +45,7 @@ def process_signup_requests(installation: Installation, *, clock: Callable[[], d
     return processor.process_pending(clock)
 
 
-def apply_inbound_events(installation: Installation, *, clock: Callable[[], datetime]) -> Counter[str]:
+def apply_inbound_events(installation: Installation, *, clock: Clock) -> Counter[str]:
     """Apply what providers have posted of messages that left; count what came of it. Too many failures pause an edition.
 
     Raises:
@@ -83,9 +84,9 @@ def receive_webhook(
 def read_bounce_mailbox(
     installation: Installation,
     *,
-    clock: Callable[[], datetime],
+    clock: Clock,
     max_messages: int = poll.MAX_MESSAGES,
-    stopping: Callable[[], bool] = lambda: False,
+    stopping: StopCheck = lambda: False,
 ) -> poll.PollResult | None:
     """Store the bounces and complaints that wait in the mailbox, to be applied; None where no mailbox is set.
 
@@ -113,12 +114,12 @@ def claim_mailbox_turn(installation: Installation, *, now: datetime) -> bool:
 
 
 def _read_current_hold(installation: Installation) -> installation_hold.InstallationHold | None:
-    with installation.database.read() as session:
+    with installation.read() as session:
         return installation_hold.current_hold(session)
 
 
 def send_due_notices(
-    installation: Installation, *, clock: Callable[[], datetime], stopping: Callable[[], bool] = lambda: False
+    installation: Installation, *, clock: Clock, stopping: StopCheck = lambda: False
 ) -> Counter[HandoverResult]:
     """Hand over the mails that are no edition and are due; without one, nothing is opened.
 
@@ -130,7 +131,7 @@ def send_due_notices(
     """
     if list_abandoned_files(installation.settings.runs_folder):
         recover_dead_runs(installation.database, installation.settings, installation.keys, now=clock())
-    with installation.database.read() as session:
+    with installation.read() as session:
         if not notices.has_due_notices(session, now=clock()):
             return Counter()
     with _provider_for_notices(installation, clock) as provider:
@@ -142,9 +143,9 @@ def send_due_notices(
 def send_due_corrections(
     installation: Installation,
     *,
-    clock: Callable[[], datetime],
+    clock: Clock,
     sleep: Callable[[float], object] = time.sleep,
-    stopping: Callable[[], bool] = lambda: False,
+    stopping: StopCheck = lambda: False,
 ) -> Counter[HandoverResult]:
     """Hand over the corrections that are due, at the rate of editions; without one, nothing is opened.
 
@@ -152,7 +153,7 @@ def send_due_corrections(
         ProviderSettingsError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
         InstallationError: the keys are the demo's; likewise.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         if not notices.has_due_corrections(session, now=clock()):
             return Counter()
     database, keys, settings = installation.database, installation.keys, installation.settings
@@ -163,7 +164,7 @@ def send_due_corrections(
 
 
 @contextmanager
-def _provider_for_notices(installation: Installation, clock: Callable[[], datetime]) -> Iterator[Provider]:
+def _provider_for_notices(installation: Installation, clock: Clock) -> Iterator[Provider]:
     """Lend a provider; where it cannot be opened or breaks, what is due waits for a while."""
     try:
         with closing(open_sending_provider(installation)) as provider:
@@ -187,7 +188,7 @@ class InboundResult:
 
 
 def process_inbound_mail(
-    installation: Installation, actor: Actor, *, clock: Callable[[], datetime], max_messages: int = MAX_MESSAGES
+    installation: Installation, actor: Actor, *, clock: Clock, max_messages: int = MAX_MESSAGES
 ) -> InboundResult:
     """Read the bounce mailbox, and apply what it and the providers say; trouble with the mailbox stops nothing else.
 

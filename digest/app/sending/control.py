@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import structlog
 from sqlalchemy import select
@@ -31,10 +32,12 @@ from digest.settings.concerns import Concern
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_proven_staff
+from subscribers.callbacks import Clock, Progress, StopCheck
 
 SEND = Act("send", Role.ADMIN, Concern.NONE)
 SEND_TEST = Act("test", Role.EDITOR, Concern.NONE)
-PAUSE, RESUME = Act("paused", Role.EDITOR, Concern.NONE), Act("resumed", Role.EDITOR, Concern.NONE)
+PAUSE = Act("paused", Role.EDITOR, Concern.NONE)
+RESUME = Act("resumed", Role.EDITOR, Concern.NONE)
 CANCEL = Act("cancelled", Role.ADMIN, Concern.NONE)
 
 log = structlog.get_logger("sending")
@@ -57,10 +60,10 @@ def send_edition(
     name: str,
     *,
     actor: Actor,
-    clock: Callable[[], datetime],
-    report_progress: Callable[[int, int], None] = lambda *_: None,
+    clock: Clock,
+    report_progress: Progress = lambda *_: None,
     sleep: Callable[[float], object] = time.sleep,
-    stopping: Callable[[], bool] = lambda: False,
+    stopping: StopCheck = lambda: False,
 ) -> SendReport:
     """Send an approved edition, or go on with one that was cut short; say what this run did.
 
@@ -96,7 +99,7 @@ def send_edition(
     return report
 
 
-def _seal_sent_edition(installation: Installation, name: str, *, now: datetime, stopping: Callable[[], bool]) -> None:
+def _seal_sent_edition(installation: Installation, name: str, *, now: datetime, stopping: StopCheck) -> None:
     """Seal who got an edition. What goes wrong with that is no fault of the send: the night does it again."""
     try:
         seal_edition(installation.database, installation.keys, name, now=now, stopping=stopping)
@@ -110,7 +113,7 @@ def resting_reason(installation: Installation, name: str) -> str:
     Raises:
         UnknownEditionError: there is none of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         hold = installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
         return "" if edition.state is EditionState.CANCELLED else send_blocked_reason(name, edition, hold)
@@ -122,7 +125,7 @@ def ends_elsewhere(installation: Installation, name: str, *, now: datetime) -> b
     It only looks. Once it says no, `send_edition` closes the edition, sends what waits again, or finds what became of the rest.
     """
     purpose = edition_purpose(name)
-    with installation.database.read() as session:
+    with installation.read() as session:
         if not count_deliveries(session, purpose).last_are_leaving:
             return False
         if claims.has_orphans(session, Delivery.purpose == purpose, now=now):
@@ -132,12 +135,12 @@ def ends_elsewhere(installation: Installation, name: str, *, now: datetime) -> b
 
 def list_test_recipients(installation: Installation) -> list[StaffMember]:
     """List the staff whose address is proven: those to whom a test goes."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return list_proven_staff(session)
 
 
 def send_test(
-    installation: Installation, name: str, *, to: Sequence[str] = (), actor: Actor, clock: Callable[[], datetime]
+    installation: Installation, name: str, *, to: Sequence[str] = (), actor: Actor, clock: Clock
 ) -> StaffTestReport:
     """Send an edition as it stands, a draft too, to the staff whose address is proven: to all, or to those named.
 
@@ -170,7 +173,7 @@ def read_test_report(installation: Installation, name: str, serial: str) -> Staf
         UnknownEditionError: there is no such edition.
     """
     name = edition_name(installation, name)
-    with installation.database.read() as session:
+    with installation.read() as session:
         return staff_test.read_test_report(session, name, serial, installation.keys)
 
 
@@ -248,18 +251,20 @@ def find_pending_releases(installation: Installation, *, now: datetime) -> Pendi
         (Edition.state == EditionState.SENDING)
         | ((Edition.state == EditionState.APPROVED) & (Edition.release_at <= now)),
     )
-    with installation.database.read() as session:
+    with installation.read() as session:
         hold = installation_hold.current_hold(session)
         editions = session.scalars(due.order_by(Edition.release_at)).all()
         minutes = installation.settings.file.schedule.last_look_minutes
-        unseen = {e.name for e in editions if article_looks.awaits_look(session, e, minutes=minutes, now=now)}
+        awaits_look = partial(article_looks.awaits_look, session, minutes=minutes, now=now)
+        unseen = {edition.name for edition in editions if awaits_look(edition)}
     missed = {e.name: sentence for e in editions if (sentence := explain_missed_release(e, now))}
-    ready = () if hold else tuple(e.name for e in editions if e.name not in missed and e.name not in unseen)
+    waiting = missed.keys() | unseen
+    ready = () if hold else tuple(e.name for e in editions if e.name not in waiting)
     return PendingReleases(ready, missed)
 
 
 def has_due_messages(installation: Installation, name: str, *, now: datetime) -> bool:
     """Return whether a message of an edition waits that is due by now; one look into an index."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         due_at = claims.next_due_time(session, edition_purpose(name))
     return due_at is not None and due_at <= now

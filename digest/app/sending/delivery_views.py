@@ -130,10 +130,11 @@ def view_deliveries(
         UnknownEditionError: there is none of that name.
     """
     SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
-    departed = select(Edition).where(Edition.state.in_(DEPARTED_STATES)).order_by(Edition.number.desc())
+    gone_out = select(Edition).where(Edition.state.in_(DEPARTED_STATES))
+    departed = gone_out.order_by(Edition.number.desc())
     if below is not None:
         departed = departed.where(Edition.number < below)
-    with installation.database.read() as session:
+    with installation.read() as session:
         rows = session.scalars(departed.limit(PAGE_SIZE + 1)).all()
         kept = load_kept_counts(session)
         named = find_edition(session, name) if name else rows[0] if rows else None
@@ -236,7 +237,8 @@ def _count_notices(session: Session, kind: str) -> NoticeCounts | None:
     """Count the newest mails of a kind by their state; None where there is none."""
     prefix = f"{kind}:"
     of_kind = (Delivery.purpose >= prefix, Delivery.purpose < f"{kind};")  # the sign after the colon
-    newest = select(Delivery.state).where(*of_kind).order_by(Delivery.purpose.desc()).limit(MAX_NOTICES).subquery()
+    newest_first = select(Delivery.state).where(*of_kind).order_by(Delivery.purpose.desc())
+    newest = newest_first.limit(MAX_NOTICES).subquery()
     counted = select(newest.c.state, func.count()).group_by(newest.c.state)
     by_state = {DeliveryState(row[0]): row[1] for row in session.execute(counted)}
     if not by_state:
@@ -247,12 +249,15 @@ def _count_notices(session: Session, kind: str) -> NoticeCounts | None:
 def _list_tests(session: Session) -> tuple[StaffTestCounts, ...]:
     of_tests = (Delivery.purpose >= TEST_PURPOSE_PREFIX, Delivery.purpose < "test;")
     moment = func.max(func.coalesce(Delivery.handed_at, Delivery.due_at))
-    newest = select(Delivery.purpose, moment.label("at")).where(*of_tests).group_by(Delivery.purpose)
-    rows = session.execute(newest.order_by(moment.desc()).limit(MAX_TESTS)).all()
+    tests = select(Delivery.purpose, moment.label("at")).where(*of_tests)
+    newest = tests.group_by(Delivery.purpose)
+    newest_first = newest.order_by(moment.desc())
+    rows = session.execute(newest_first.limit(MAX_TESTS)).all()
     counted = select(Delivery.purpose, Delivery.state, func.count()).where(
         Delivery.purpose.in_([row.purpose for row in rows])
     )
     by_purpose: dict[str, dict[DeliveryState, int]] = {}
     for purpose, state, count in session.execute(counted.group_by(Delivery.purpose, Delivery.state)):
         by_purpose.setdefault(purpose, {})[state] = count
-    return tuple(StaffTestCounts(row.purpose.split(":")[1], row.at, by_purpose[row.purpose]) for row in rows)
+    found = [(row.purpose.split(":")[1], row.at, by_purpose[row.purpose]) for row in rows]
+    return tuple(StaffTestCounts(*test) for test in found)

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -19,6 +19,7 @@ from digest.app.sending import uncertain_acts
 from digest.deliver.events.postfix_log import MailLogError, UnreadableLogError
 from digest.deliver.send.uncertain.log_evidence import LogEvidence
 from digest.installation.opened import Installation
+from subscribers.callbacks import Clock
 from subscribers.errors import RefusalError
 
 EVIDENCE_LIFETIME = timedelta(minutes=15)
@@ -91,7 +92,7 @@ class ExaminedLogs:
         return log if log is not None and log.session_id == staff.session_id else None
 
     def settle(
-        self, installation: Installation, staff: SignedInStaff, name: str, reason: str, *, clock: Callable[[], datetime]
+        self, installation: Installation, staff: SignedInStaff, name: str, reason: str, *, clock: Clock
     ) -> tuple[str, int]:
         """Settle by what the logs said; give the edition, and how many deliveries were settled.
 

@@ -120,7 +120,8 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
 def _count_due_later(session: Session, purpose: str, now: datetime) -> tuple[int, datetime | None]:
     """Count what waits for its reader's hour or for a later try; return it with the earliest such moment."""
     later = (Delivery.purpose == purpose, Delivery.state == DeliveryState.WAITING, Delivery.next_try_at > now)
-    row = session.execute(select(func.count(), func.min(Delivery.next_try_at)).where(*later)).one()
+    counted = select(func.count(), func.min(Delivery.next_try_at)).where(*later)
+    row = session.execute(counted).one()
     return row[0], row[1]
 
 
@@ -128,14 +129,13 @@ def _find_acts(session: Session, edition: Edition) -> tuple[AuditEntry, ...]:
     """Find what was done to an edition, and since it goes out to the whole installation; the newest first."""
     own = (AuditEntry.subject == edition.name) & AuditEntry.act.in_(_SHOWN_ACTS)
     begun = edition.planned_at or edition.drafted_at
-    everything = (AuditEntry.subject == hold.INSTALLATION) & AuditEntry.act.in_(_HOLD_ACTS) & (AuditEntry.at >= begun)
+    of_all = AuditEntry.subject == hold.INSTALLATION
+    everything = of_all & AuditEntry.act.in_(_HOLD_ACTS) & (AuditEntry.at >= begun)
     if edition.sent_at is not None:
         everything &= AuditEntry.at <= edition.sent_at
     # Two queries, in the order of the index by subject: for one that joins them PostgreSQL walks through the whole log.
     newest_first = (AuditEntry.at.desc(), AuditEntry.id.desc())
-    found = [
-        act
-        for wanted in (own, everything)
-        for act in session.scalars(select(AuditEntry).where(wanted).order_by(*newest_first).limit(MAX_LISTED_ACTS))
-    ]
-    return tuple(sorted(found, key=lambda act: (act.at, act.id), reverse=True)[:MAX_LISTED_ACTS])
+    newest = select(AuditEntry).order_by(*newest_first).limit(MAX_LISTED_ACTS)
+    found = [act for wanted in (own, everything) for act in session.scalars(newest.where(wanted))]
+    found.sort(key=lambda act: (act.at, act.id), reverse=True)
+    return tuple(found[:MAX_LISTED_ACTS])

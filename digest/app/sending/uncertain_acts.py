@@ -1,6 +1,6 @@
 """The acts of staff on what is uncertain: list it, and resolve it by an admin's word; an edition's by a mail server's log too."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, Uncertai
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
+from subscribers.callbacks import Clock
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
@@ -52,7 +53,7 @@ def resolve_uncertain(
     *,
     reason: str,
     actor: Actor,
-    clock: Callable[[], datetime],
+    clock: Clock,
 ) -> int:
     """Resolve uncertain deliveries of an edition, or of `NOTICES`, by an admin's word; return how many.
 
@@ -68,7 +69,7 @@ def resolve_uncertain(
         audit.changed = False
         remaining = iter(delivery_ids)
         while page := list(islice(remaining, MAX_TRANSACTION_ROWS)):
-            with installation.database.write() as session:
+            with installation.write() as session:
                 ids = uncertain_deliveries.resolve_uncertain(session, name, page, resolution, now=clock())
                 audit.detail = {"because": reason, "deliveries": ids}
                 if ids:
@@ -99,13 +100,7 @@ def examine_mail_log(
 
 
 def resolve_by_log(
-    installation: Installation,
-    name: str,
-    evidence: LogEvidence,
-    *,
-    reason: str,
-    actor: Actor,
-    clock: Callable[[], datetime],
+    installation: Installation, name: str, evidence: LogEvidence, *, reason: str, actor: Actor, clock: Clock
 ) -> int:
     """Resolve uncertain deliveries by what a log says; return how many. What it says of others changes them as events do.
 
@@ -118,7 +113,8 @@ def resolve_by_log(
     resolved = 0
     with RESOLVE_BY_LOG.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = bool(evidence.events)
-        audit.detail = {"because": reason, "said": {str(verdict): n for verdict, n in evidence.verdicts.items()}}
+        said = {str(verdict): count for verdict, count in evidence.verdicts.items()}
+        audit.detail = {"because": reason, "said": said}
         departure_log = DepartureLog(installation.settings.left_log, installation.keys)
         remaining = iter(evidence.events)
         while page := list(islice(remaining, MAX_EVENTS_PER_TRANSACTION)):

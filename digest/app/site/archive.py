@@ -99,49 +99,57 @@ class SearchPage:
 
 def read_home(installation: Installation, *, now: datetime) -> HomePage:
     """Read what the home shows."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         editions = _list_editions(session, None, HOME_EDITIONS)
         content, made = None, tuple[Correction, ...]()
         if editions.editions:
-            newest = session.scalars(select(Edition).where(Edition.name == editions.editions[0].name)).one()
+            newest_name = editions.editions[0].name
+            newest = session.scalars(select(Edition).where(Edition.name == newest_name)).one()
             made = corrections.list_corrections(session, newest)
             content = correct_content(EditionContent.from_json(newest.content), made)
         upcoming = find_upcoming_edition(session, installation.settings, now)
-    corrected_at = {c.url: c.at for c in sorted(made, key=lambda c: c.at)}
+    oldest_first = sorted(made, key=lambda correction: correction.at)
+    corrected_at = {correction.url: correction.at for correction in oldest_first}
     return HomePage(content, arrange_mail(content) if content else None, editions, upcoming, corrected_at)
 
 
 def list_editions(installation: Installation, *, before: int | None) -> EditionList:
     """List a page of the editions that anybody may read; with `before` those with a smaller number."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return _list_editions(session, before, EDITIONS_A_PAGE)
 
 
 def _list_editions(session: Session, before: int | None, limit: int) -> EditionList:
     public = Edition.state.in_(PUBLIC_STATES)
-    query = select(*LINE_COLUMNS).where(public).order_by(Edition.release_at.desc(), Edition.id.desc())
+    newest_first = (Edition.release_at.desc(), Edition.id.desc())
+    query = select(*LINE_COLUMNS).where(public).order_by(*newest_first)
     if before is not None:
         query = query.where(Edition.number < before)
     rows = list(session.execute(query.limit(limit + 1)))
     made = corrections.list_corrections_by_edition(session, [row.name for row in rows])
     lines = [make_edition_line(row, made.get(row.name, ())) for row in rows]
-    count = session.scalar(select(func.count()).select_from(Edition).where(public)) or 0
-    return EditionList(tuple(lines[:limit]), count, lines[limit - 1].number if len(lines) > limit else None)
+    counted = select(func.count()).select_from(Edition).where(public)
+    count = session.scalar(counted) or 0
+    older_than = lines[limit - 1].number if len(lines) > limit else None
+    return EditionList(tuple(lines[:limit]), count, older_than)
 
 
 def list_edition_lines(installation: Installation) -> list[EditionLine]:
     """List every edition that anybody may read, the newest first: for the map of the site."""
-    query = select(*LINE_COLUMNS).where(Edition.state.in_(PUBLIC_STATES)).order_by(Edition.release_at.desc())
-    with installation.database.read() as session:
+    public = select(*LINE_COLUMNS).where(Edition.state.in_(PUBLIC_STATES))
+    query = public.order_by(Edition.release_at.desc())
+    with installation.read() as session:
         made = corrections.list_corrections_by_edition(session)
-        return [make_edition_line(row, made.get(row.name, ())) for row in session.execute(query)]
+        rows = session.execute(query)
+        return [make_edition_line(row, made.get(row.name, ())) for row in rows]
 
 
 def read_feed_editions(installation: Installation) -> list[FeedEdition]:
     """Read the newest editions with what their pages say, corrected."""
     zone, language = installation.settings.file.publication.zone, installation.settings.reader_language
-    query = select(Edition).where(Edition.state.in_(PUBLIC_STATES)).order_by(Edition.release_at.desc())
-    with installation.database.read() as session:
+    public = select(Edition).where(Edition.state.in_(PUBLIC_STATES))
+    query = public.order_by(Edition.release_at.desc())
+    with installation.read() as session:
         editions = list(session.scalars(query.limit(FEED_EDITIONS)))
         bodies = _read_page_bodies(session, [edition.id for edition in editions])
         found = []
@@ -179,13 +187,14 @@ def _read_page_bodies(session: Session, edition_ids: Sequence[int]) -> dict[int,
         Approval.edition_id.in_(edition_ids), Approval.state == ApprovalState.STANDING
     )
     with_version = set(session.scalars(standing))
-    bodies = {row.edition_id: row.body for row in session.execute(drafted) if row.edition_id not in with_version}
+    rows = [row for row in session.execute(drafted) if row.edition_id not in with_version]
+    bodies = {row.edition_id: row.body for row in rows}
     return bodies | {row.edition_id: row.body for row in session.execute(approved)}
 
 
 def list_topics(installation: Installation) -> Sequence[ArchiveTopic]:
     """List the topics that public stories have, by name."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return list_archive_topics(session)
 
 
@@ -193,7 +202,7 @@ def read_topic(
     installation: Installation, key: str, *, before: int | None = None, limit: int = STORIES_A_PAGE
 ) -> TopicPage | None:
     """Read a page of a topic's stories; None where no story has that topic."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         topic = next((topic for topic in list_archive_topics(session) if topic.key == key), None)
         if topic is None:
             return None
@@ -218,7 +227,7 @@ def search_archive(
 ) -> SearchPage:
     """Search the stories that anybody may read. Nothing of it is stored or logged."""
     query = StoryQuery(split_query(typed), topic, year, newest_first)
-    with installation.database.read() as session:
+    with installation.read() as session:
         found = search_stories(session, query)
         topics = list_archive_topics(session)
     pages = max(1, -(-len(found) // STORIES_A_PAGE))

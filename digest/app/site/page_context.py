@@ -1,6 +1,5 @@
 """What readers' pages are handed, taken from the installation."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
@@ -15,6 +14,7 @@ from digest.edition.rendering.fragments import publication_frame
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.timetable import ScheduleRule
+from subscribers.callbacks import Clock
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.pages.context import PageContext, SiteDetails
 from subscribers.phrases import join_words
@@ -25,7 +25,7 @@ from subscribers.transfer.exports import DataController
 _DAY_NAMES = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 
 
-def build_page_context(installation: Installation, clock: Callable[[], datetime]) -> PageContext:
+def build_page_context(installation: Installation, clock: Clock) -> PageContext:
     """Put together what `subscribers.pages.context` asks for.
 
     Raises:

@@ -20,6 +20,7 @@ from digest.store.models import AuditEntry
 from digest.store.staff import name_staff, require_staff_member, staff_actor
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
+AuditRow = AuditEntry  # as commands name it
 SHOW_LOG = Act("audit log shown", Role.ADMIN, Concern.NONE)
 CHECK_LOG = Act("audit log checked", Role.ADMIN, Concern.NONE)
 EXPORT_LOG = Act("audit log exported", Role.ADMIN, Concern.NONE)
@@ -86,7 +87,7 @@ def view_audit_log(
         NotPermittedError: the actor is no admin.
     """
     SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         rows, next_below, is_cut = _read_page(session, wanted, below)
         return AuditPage(rows, next_below, is_cut, name_staff(session, with_numbers=True), _read_check(session))
 
@@ -101,12 +102,14 @@ def _read_page(
     session: Session, wanted: AuditFilter, below: AuditPlace | None
 ) -> tuple[tuple[AuditEntry, ...], AuditPlace | None, bool]:
     """Read rows by the index that fits, so many that a page is full; what no index holds is judged row by row."""
-    examined = select(AuditEntry).where(AuditEntry.seq.is_not(None), *_indexed_conditions(wanted, below))
+    is_chained = AuditEntry.seq.is_not(None)
+    examined = select(AuditEntry).where(is_chained, *_indexed_conditions(wanted, below))
     newest_first = (AuditEntry.at.desc(), AuditEntry.seq.desc())
     found: list[AuditEntry] = []
     last: AuditEntry | None = None
     count = 0
-    for row in session.scalars(examined.order_by(*newest_first).limit(MAX_EXAMINED)).yield_per(500):
+    newest = examined.order_by(*newest_first).limit(MAX_EXAMINED)
+    for row in session.scalars(newest).yield_per(500):
         if _matches(row, wanted):
             if len(found) == PAGE_SIZE:
                 return tuple(found), _place_of(found[-1]), False
@@ -133,7 +136,8 @@ def _indexed_conditions(wanted: AuditFilter, below: AuditPlace | None) -> list[C
 
 
 def _matches(row: AuditEntry, wanted: AuditFilter) -> bool:
-    by_actor = row.actor == wanted.actor or (wanted.actor == TERMINAL_ACTORS and row.actor.startswith(TERMINAL_ACTORS))
+    is_at_terminal = wanted.actor == TERMINAL_ACTORS and row.actor.startswith(TERMINAL_ACTORS)
+    by_actor = row.actor == wanted.actor or is_at_terminal
     return (
         (not wanted.actor or by_actor)
         and (not wanted.act or audit_topics.is_act(row.act, wanted.act))
@@ -153,7 +157,7 @@ def find_actor(installation: Installation, actor: Actor, email: str, *, now: dat
         StaffError: nobody on the staff has the address.
     """
     SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         return staff_actor(require_staff_member(session, email))
 
 
@@ -168,7 +172,7 @@ def iterate_audit_log(
     SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
     below: AuditPlace | None = None
     while True:
-        with installation.database.read() as session:
+        with installation.read() as session:
             rows, below, _ = _read_page(session, wanted, below)
         yield from rows
         if below is None:
@@ -182,9 +186,9 @@ def check_audit_log(installation: Installation, actor: Actor, *, now: datetime) 
         NotPermittedError: the actor is no admin.
     """
     CHECK_LOG.check_role(installation.database, actor, "audit log", now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         proof = prove_audit_log(session)
-    with installation.database.write() as session:
+    with installation.write() as session:
         remember_check(session, proof, now=now)
     return AuditCheck(now, proof.rows, proof.sealed_through, proof.fault)
 

@@ -55,7 +55,7 @@ class BackgroundBackups:
         """
         LOOK.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
         progress = self._progress  # before the outcome: of one that ends in between, the outcome is shown
-        with installation.database.read() as session:
+        with installation.read() as session:
             return BackupView(read_backup_outcome(session), progress)
 
     def begin(self, installation: Installation, actor: Actor, *, passphrase: str = "", now: datetime) -> None:

@@ -1,10 +1,13 @@
 """Backups made, rehearsed and restored by an admin."""
 
+import re
 import shutil
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
@@ -13,12 +16,12 @@ from digest.backups import creation, restore
 from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError, RowProgress
 from digest.backups.encrypted_file import is_encrypted
 from digest.backups.last_backup import remember_outcome
-from digest.backups.rotation import BackupFile, choose_outdated, parse_backup_name
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.guard_notices import GuardNotice, list_proven_admins
 from digest.installation.opened import Installation, create_home_folder
 from digest.settings import Settings
 from digest.settings.concerns import Concern
+from digest.settings.operations import BackupSettings
 from subscribers.consent.seals import LedgerProof
 from subscribers.crypto.key_file import replace_file
 from subscribers.crypto.keys import KeyRing
@@ -28,6 +31,23 @@ RESTORE = Act("restored", Role.ADMIN, Concern.BACKUPS)
 AUDIT_SUBJECT = "installation"
 LEFTOVER_SECONDS = 24 * 3600
 MIN_PASSPHRASE = 12  # characters
+
+
+_TIME_FORMAT = "%Y%m%dT%H%M%SZ"
+_NAME_PATTERN = re.compile(r"digest-(\d{8}T\d{6}Z)(-unproved)?\.zip\.age")
+
+
+@dataclass(frozen=True, slots=True)
+class BackupFile:
+    """One backup of the folder. Its name says when it was made, and whether what it holds was proved."""
+
+    made_at: datetime
+    proved: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return f"digest-{self.made_at.astimezone(UTC):{_TIME_FORMAT}}{'' if self.proved else '-unproved'}.zip.age"
 
 
 def create_backup(
@@ -231,3 +251,45 @@ def restore_backup(
     return restore.restore_backup(
         settings, file, keys, replace=replace, actor=actor.name, now=now, progress=progress, tell_admins=tell_admins
     )
+
+
+def parse_backup_name(name: str) -> BackupFile | None:
+    """Read the name of a file; None where it is none of the folder's backups."""
+    found = _NAME_PATTERN.fullmatch(name)
+    if found is None:
+        return None
+    try:
+        made_at = datetime.strptime(found[1], _TIME_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return BackupFile(made_at, proved=found[2] is None)
+
+
+def choose_outdated(files: Iterable[BackupFile], wanted: BackupSettings, zone: ZoneInfo) -> list[BackupFile]:
+    """Choose the backups to delete, oldest first.
+
+    It counts days that have a backup, so that no pause of the clock leaves fewer. Backups that were not proved are counted
+    apart: however many come, none takes the place of one that was, and the newest proved one always stays.
+    """
+    newest_first = sorted(files, key=lambda file: file.made_at, reverse=True)
+    proved = [file for file in newest_first if file.proved]
+    others = [file for file in newest_first if not file.proved]
+    spans: tuple[tuple[int, Callable[[datetime], object]], ...] = (
+        (wanted.daily, lambda local: local.date()),
+        (wanted.weekly, lambda local: local.isocalendar()[:2]),
+        (wanted.monthly, lambda local: (local.year, local.month)),
+    )
+    kept: set[BackupFile] = set(proved[:1])
+    for count, span_of in spans:
+        kept.update(_newest_by_span(proved, count, span_of, zone))
+    kept.update(_newest_by_span(others, wanted.daily, spans[0][1], zone))
+    return [file for file in reversed(newest_first) if file not in kept]
+
+
+def _newest_by_span(
+    newest_first: list[BackupFile], count: int, span_of: Callable[[datetime], object], zone: ZoneInfo
+) -> list[BackupFile]:
+    by_span: dict[object, BackupFile] = {}
+    for file in newest_first:
+        by_span.setdefault(span_of(file.made_at.astimezone(zone)), file)
+    return list(by_span.values())[:count]

@@ -17,9 +17,11 @@ MIN_SPAN = timedelta(days=7)  # less tells of one edition, not of the weeks
 def record_free_space(installation: Installation, now: datetime) -> str:
     """Write down what is free where the installation's files are."""
     free = shutil.disk_usage(installation.settings.home).free
-    with installation.database.write() as session:
-        kept = {day: size for day, size in read_free_space(session).items() if day > now.date() - KEPT_FOR}
-        stored = {day.isoformat(): size for day, size in (kept | {now.date(): free}).items()}
+    with installation.write() as session:
+        oldest = now.date() - KEPT_FOR
+        kept = {day: size for day, size in read_free_space(session).items() if day > oldest}
+        kept[now.date()] = free
+        stored = {day.isoformat(): size for day, size in kept.items()}
         write_installation_state(session, STATE_KEY, stored, now=now)
     return f"{free // 1_000_000:,} MB of disk free"
 

@@ -1,7 +1,7 @@
 """The installation's keys, listed and rotated by an admin."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,6 +14,7 @@ from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation, InstallationError
 from digest.settings.concerns import Concern
 from digest.store.models import AuditEntry
+from subscribers.callbacks import Progress
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import MARKING_KIND, KeyFileError, KeyKind, KeyRing
 from subscribers.crypto.passphrase import is_protected
@@ -37,18 +38,12 @@ def list_keys(installation: Installation, actor: Actor, *, now: datetime) -> lis
         NotPermittedError: the actor is no admin.
     """
     LIST.check_role(installation.database, actor, "keys", now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         return key_rotation.list_key_usage(session, installation.keys)
 
 
 def rotate_key(
-    installation: Installation,
-    actor: Actor,
-    kind: KeyKind,
-    *,
-    force_new_key: bool,
-    now: datetime,
-    progress: Callable[[int, int], None],
+    installation: Installation, actor: Actor, kind: KeyKind, *, force_new_key: bool, now: datetime, progress: Progress
 ) -> tuple[key_rotation.RotationResult, str]:
     """Make a fresh key of a kind, or finish a rotation that was cut short; give what it did and the new recovery copy.
 
@@ -108,7 +103,7 @@ def restore_keys(
             with suppress(KeyFileError):  # what cannot be read has nothing to add
                 keys = keys.joined_with(KeyRing.load(file, passphrase))
             aside = file.with_name(f"{file.name}.before-{now:%Y%m%dT%H%M%S}")
-        with installation.database.read() as session:
+        with installation.read() as session:
             check_keys(session, keys, every_row=True)
             lost_keys = _find_lost_keys(session, keys)
         if aside:
@@ -119,7 +114,8 @@ def restore_keys(
 
 def _find_lost_keys(session: Session, keys: KeyRing) -> tuple[str, ...]:
     """Name the keys that the audit log says were made, and that are not there."""
-    made = session.scalars(select(AuditEntry.subject).where(AuditEntry.act == ROTATE.name).order_by(AuditEntry.id))
+    rotations = select(AuditEntry.subject).where(AuditEntry.act == ROTATE.name)
+    made = session.scalars(rotations.order_by(AuditEntry.id))
     held = {f"{key.kind} {key.id}" for key in keys.all}
     return tuple(key for key in dict.fromkeys(made) if key not in held)
 

@@ -1,9 +1,10 @@
 """What happens every night: the consent ledger is proved and sealed, and what was kept long enough goes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import select
@@ -15,7 +16,7 @@ from digest.app.subscribers.lists import pull_suppression_lists
 from digest.app.subscribers.upload_files import prune_uploads
 from digest.app.upkeep.audit_log import remember_check
 from digest.app.upkeep.disk_growth import record_free_space
-from digest.app.upkeep.seal_mail import mail_seal_when_due
+from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
 from digest.deliver.inbound import payloads
 from digest.deliver.providers.kind import ProviderErasures, ProviderKind, ProviderSettingsError
@@ -29,6 +30,7 @@ from digest.deliver.retention import (
 )
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.deliver.send.limits import rate_limiter
+from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.guard_notices import queue_address_summary
 from digest.installation.opened import Installation
 from digest.store import staff_sessions
@@ -37,9 +39,11 @@ from digest.store.alert_models import Alert, AlertPost
 from digest.store.audit import read_audit_head, record_audit
 from digest.store.audit_chain import prove_audit_log
 from digest.store.models import FIRST_LOOK_JOB, SourceDay, TimetableSlot
-from digest.store.staff import forget_removed_addresses
+from digest.store.staff import forget_removed_addresses, list_proven_staff
 from subscribers.consent import consent_days, disclosure_sealing, disclosures, seals
+from subscribers.consent.seals import LedgerProof
 from subscribers.lifecycle import expiry, silent_readers
+from subscribers.mail_requests import MailRequest
 from subscribers.reader_language import ENGLISH
 from subscribers.store.models import ConsentDay, Seal
 from subscribers.transfer.imports import drop_import_salts
@@ -90,12 +94,12 @@ def seal_consent_ledger(installation: Installation, now: datetime) -> str:
 def prove_and_seal_ledger(installation: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
     """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
     through = seals.find_stable_point(installation.database)
-    with installation.database.read() as session:
+    with installation.read() as session:
         proof = seals.prove_ledger(session, installation.keys, tables=SEALED_TABLES, through=through, night=now)
         log_proof = prove_audit_log(session)
         proof = replace(proof, fault=proof.fault or log_proof.fault)
     assert proof.survey is not None, "it was asked for"
-    with installation.database.write() as session:
+    with installation.write() as session:
         log_head = seals.LogHead(*read_audit_head(session))
         sealed = seals.append_seal(session, proof.survey, now, log_head=log_head)
         counted: dict[str, Any] = {"people": sealed.people, "links": sealed.links, "suppressions": sealed.suppressions}
@@ -126,7 +130,7 @@ def aggregate_old_disclosures(installation: Installation, now: datetime) -> str:
     """Fold disclosures that are older than 400 days into totals, a batch a transaction."""
     folded = 0
     while True:
-        with installation.database.write() as session:
+        with installation.write() as session:
             some = disclosures.aggregate_disclosures(session, installation.keys, now)
         folded += some
         if not some:
@@ -148,7 +152,7 @@ def delete_departed_addresses(installation: Installation, now: datetime) -> str:
     """Empty the rows of people who left 30 days ago, and drop what ties imported consents to a network address."""
     gone = expiry.delete_expired_addresses(installation.database, now=now)
     old = now - timedelta(days=installation.settings.file.retention.evidence_days)
-    with installation.database.write() as session:
+    with installation.write() as session:
         salts = drop_import_salts(session, before=old)
     return f"{gone:,} addresses of people who are gone let go, {salts:,} imports' salts dropped"
 
@@ -260,7 +264,7 @@ def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
     """
     old = SignIn.at < now - LOG_RETENTION
     deleted = installation.database.delete_in_batches(SignIn, old, size=DELETE_BATCH_SIZE)
-    with installation.database.write() as session:
+    with installation.write() as session:
         ended = staff_sessions.delete_old_sessions(session, now=now)
         delete_old_challenges(session, now=now)
         forget_removed_addresses(session)
@@ -314,3 +318,47 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     request_provider_erasures,
     pull_provider_suppressions,  # asks others, and may take its time
 )
+
+
+MAILED_SEAL_STATE_KEY = "mailed seal"
+KEPT_DIGITS = 12  # of a seal, enough to name it by
+
+
+def mail_seal_when_due(installation: Installation, seal: Seal, proof: LedgerProof, *, now: datetime) -> int:
+    """Queue a mail with the seal for every proven admin, as often as the settings say; return for how many."""
+    settings = installation.settings
+    with installation.write() as session:
+        last = installation_hold.read_installation_state(session, MAILED_SEAL_STATE_KEY)
+        days, zone = settings.file.alerts.seal_mail_days, settings.file.publication.zone
+        if not is_seal_mail_due(last, sound=proof.sound, days=days, zone=zone, now=now):
+            return 0
+        admins = [member for member in list_proven_staff(session) if member.role == "admin"]
+        queue = make_notice_queue(installation.keys, settings, lambda: now)
+        facts = {
+            "sealed_at": seal.at.isoformat(),
+            "counts": f"{seal.people:,} people, {seal.links:,} events, {seal.suppressions:,} suppressions",
+            "seal": seal.hash,
+            "seal_start": seal.hash[:KEPT_DIGITS],
+            "fault": "" if proof.sound else "yes",
+        }
+        for admin in admins:
+            queue(session, MailRequest("seal", None, f"{admin.id}-{seal.id}", facts | {"to": admin.email}))
+        if admins:
+            state = {"at": now.isoformat(), "sound": proof.sound}
+            installation_hold.write_installation_state(session, MAILED_SEAL_STATE_KEY, state, now=now)
+            detail = {"seal": seal.hash, "admins": [admin.id for admin in admins]}
+            record_audit(session, "seal mailed", "ledger", detail, actor="scheduler", now=now)
+        return len(admins)
+
+
+def is_seal_mail_due(last: Mapping[str, Any] | None, *, sound: bool, days: int, zone: ZoneInfo, now: datetime) -> bool:
+    """Decide whether tonight's seal goes out by mail.
+
+    It does on the first night, then every `days` days (0: never), and on the night on which a check finds a fault first.
+    """
+    if days == 0:
+        return False
+    if last is None or (last["sound"] and not sound):
+        return True
+    mailed_on = datetime.fromisoformat(last["at"]).astimezone(zone).date()
+    return (now.astimezone(zone).date() - mailed_on).days >= days

@@ -99,7 +99,8 @@ def _mail_correction(context: CommandContext, edition: str, number: int, *, yes:
     click.echo(f"was: {email.sent}\nis:  {email.correction.becomes}\n{email.correction.note}")
     print_lines((describe_recipients(audience), *email.describe(actor.name)))
     if not yes:
-        click.confirm(_ask(email, actor.name, audience, is_request=bool(refusal)), abort=True)
+        question = _ask(email, actor.name, audience, is_request=bool(refusal))
+        click.confirm(question, abort=True)
     if refusal:
         correction_emails.request_email(installation, edition, number, actor=actor, now=context.now())
         click.echo(f"The email is requested, not sent. {refusal}")

@@ -107,7 +107,8 @@ def _describe_draft(context: CommandContext, drafted: DraftResult, *, explain: b
     if explain:
         yield from explain_proposal(drafted.proposal)
     zone = context.settings.file.publication.zone
-    opens, closes = (m.astimezone(zone) for m in (drafted.window.opens_at, drafted.window.cut_off))
+    opens = drafted.window.opens_at.astimezone(zone)
+    closes = drafted.window.cut_off.astimezone(zone)
     stories = sum(map(len, drafted.proposal.sections.values()))
     yield (
         f"{drafted.name} (No. {drafted.number}): {stories} stories from {drafted.article_count} articles, "

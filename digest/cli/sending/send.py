@@ -53,25 +53,36 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
     overview = edition_status(installation, edition, now=context.now())
     if not yes and not installation.settings.mail_url.get_secret_value().startswith("outbox:"):
         click.confirm(f"{overview.release_sentence} Send now?", abort=True)
-    look = last_look.look_before_sending(installation, overview.name, actor=context.actor, clock=context.now)
-    if look is not None and look.looked_at:
-        click.echo(f"{look.sentence}.", err=True)
+    _look_again(context, overview.name)
     report = _run_send(context, overview.name, wait=wait)
     if report is None:
         click.echo("Stopped: it was told to stop, and nothing was sent.", err=True)
         raise SystemExit(EXIT_STILL_WAITING)
-    counts = report.delivery_counts
-    click.echo(describe_delivery_counts(counts))
-    if report.stop_reason or report.wait_reason:
-        click.echo(f"Stopped: {report.stop_reason or report.wait_reason}", err=True)
+    click.echo(describe_delivery_counts(report.delivery_counts))
+    if exit_code := _explain_rest(context, report):
+        raise SystemExit(exit_code)
+
+
+def _look_again(context: CommandContext, name: str) -> None:
+    look = last_look.look_before_sending(context.installation, name, actor=context.actor, clock=context.now)
+    if look is not None and look.looked_at:
+        click.echo(f"{look.sentence}.", err=True)
+
+
+def _explain_rest(context: CommandContext, report: SendReport) -> int:
+    """Say what stopped a send, and what is left of it; return the exit code of that."""
+    counts, stop_reason = report.delivery_counts, report.stop_reason or report.wait_reason
+    if stop_reason:
+        click.echo(f"Stopped: {stop_reason}", err=True)
     if counts.open or not counts.is_balanced:
         if resume_time := _resume_time(report, context):
             how = f"where 'digest serve' runs by itself, else with 'digest send {report.edition}'"
             click.echo(f"{counts.open:,} still wait{resume_time}, {how}.", err=True)
-        raise SystemExit(EXIT_STILL_WAITING)
-    if counts[DeliveryState.UNCERTAIN]:
-        click.echo(f"Nobody knows whether all of them arrived: see 'digest uncertain {report.edition}'.", err=True)
-        raise SystemExit(EXIT_UNCERTAIN)
+        return EXIT_STILL_WAITING
+    if not counts[DeliveryState.UNCERTAIN]:
+        return 0
+    click.echo(f"Nobody knows whether all of them arrived: see 'digest uncertain {report.edition}'.", err=True)
+    return EXIT_UNCERTAIN
 
 
 def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport | None:
@@ -83,9 +94,8 @@ def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport |
     installation, report, waiting_for = context.installation, None, ""
     with stop_on_signal() as stopping, show_progress(f"Sending {name}") as progress:
         while not stopping.is_set():
-            resting = sending.resting_reason(installation, name) if wait else ""
-            reason, seconds = resting, POLL_SECONDS
-            if not resting:
+            reason, seconds = sending.resting_reason(installation, name) if wait else "", POLL_SECONDS
+            if not reason:
                 report = sending.send_edition(
                     installation,
                     name,
@@ -95,11 +105,12 @@ def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport |
                     sleep=stopping.wait,
                     stopping=stopping.is_set,
                 )
-                if report.stop_reason or not report.delivery_counts.open or not (wait or report.ends_elsewhere):
+                if _is_over(report, wait=wait):
                     break
-                reason = f"{_reason_for_rest(report)}{_resume_time(report, context)}"
-                if report.next_due_at is not None:
-                    seconds = max(1.0, min(60.0, (report.next_due_at - context.now()).total_seconds()))
+                reason, seconds = (
+                    f"{_reason_for_rest(report)}{_resume_time(report, context)}",
+                    _rest_seconds(report, context),
+                )
             if reason != waiting_for:
                 click.echo(f"Waiting: {reason}", err=True)
                 waiting_for = reason
@@ -107,6 +118,21 @@ def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport |
             while not stopping.is_set() and sending.ends_elsewhere(installation, name, now=context.now()):
                 stopping.wait(POLL_SECONDS)
     return report
+
+
+def _is_over(report: SendReport, *, wait: bool) -> bool:
+    """Return whether there's nothing more to wait for."""
+    if report.stop_reason or not report.delivery_counts.open:
+        return True
+    return not (wait or report.ends_elsewhere)
+
+
+def _rest_seconds(report: SendReport, context: CommandContext) -> float:
+    """Return for how many seconds to wait until something may be due again."""
+    if report.next_due_at is None:
+        return POLL_SECONDS
+    seconds = (report.next_due_at - context.now()).total_seconds()
+    return max(1.0, min(60.0, seconds))
 
 
 def _reason_for_rest(report: SendReport) -> str:

@@ -37,7 +37,7 @@ def status(context: CommandContext, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands, what needs somebody, and what happens in the coming fortnight."""
     now, installation = context.now(), context.installation_as_it_is
     overview = find_edition_status(installation, edition, now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         file = installation.settings.file
         attention = attention_sentences(session, now, file)
         coming = list_coming_steps(session, file, now)

@@ -15,6 +15,7 @@ from digest.app.editions import drafting as editions
 from digest.cli.context import MOMENT, CommandContext, flag, json_option, pass_command_context, print_answer
 from digest.cli.terminal import show_progress
 from digest.collect.documents.parsed_document import DocumentKind
+from digest.collect.sources.readership import ReadershipImport
 from digest.collect.visits.collection_run import SourceReport
 
 EXIT_NOTHING_READ = 1  # something was tried, and nothing could be read
@@ -116,10 +117,15 @@ def _remark_lines(collection: editions.CollectionResult) -> Iterator[str]:
     """Say why items were rejected, each reason once a source, and what the readership brought."""
     for report in collection.sources:
         for reason, count in Counter(rejected.reason for rejected in report.rejected).items():
-            places = [str(rejected.place) for rejected in report.rejected if rejected.reason == reason][:5]
+            rejected = [item.place for item in report.rejected if item.reason == reason]
+            places = list(map(str, rejected[:5]))
             which = f"item{'s' if count > 1 else ''} {', '.join(places)}{', …' if count > len(places) else ''}"
             yield f"{report.name}: {which} rejected: {reason}"
-    for readership in collection.readership:
+    yield from _describe_readership(collection.readership)
+
+
+def _describe_readership(outcomes: Sequence[ReadershipImport]) -> Iterator[str]:
+    for readership in outcomes:
         matched, unmatched, rejected = readership.matched, readership.unmatched, len(readership.rejected)
         outcome = f"{matched} pages counted, {unmatched} are no articles of ours, {rejected} rows rejected"
         yield f"Readership from {readership.origin}: {readership.error or outcome}"

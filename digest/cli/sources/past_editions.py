@@ -64,19 +64,21 @@ def import_editions(
             actor=context.actor,
             now=context.now(),
             dry_run=dry_run,
-            released_on=context.moment_or_now(released) if released else None,
+            released_on=context.moment_or_none(released),
             progress=progress,
         )
     found = [_report_as_json(report) for report in reports]
     lines = [_describe_report(context, report) for report in reports]
-    print_answer(found, [*lines, _describe_outcome(reports, dry_run=dry_run)], as_json=as_json, indent=2)
+    lines.append(_describe_outcome(reports, dry_run=dry_run))
+    print_answer(found, lines, as_json=as_json, indent=2)
     if any(report.refusal for report in reports):
         raise SystemExit(1)
 
 
 def _read_places(places: Sequence[str], list_file: Path | None) -> list[str]:
     """Return the places that are named, and those of the file, which may have comments."""
-    lines = [line.strip() for line in list_file.read_text("utf-8").splitlines()] if list_file else []
+    text = list_file.read_text("utf-8") if list_file else ""
+    lines = map(str.strip, text.splitlines())
     return [*places, *(line for line in lines if line and not line.startswith("#"))]
 
 

@@ -200,7 +200,8 @@ def list_wordings(context: CommandContext, as_json: bool) -> None:
             | {"first_used_at": wording.first_used_at.isoformat(), "current": register.is_current(wording)}
             for wording in register.kept
         ]
-        click.echo(json.dumps({"current": asdict(register.current), "kept": kept}, ensure_ascii=False))
+        found = {"current": asdict(register.current), "kept": kept}
+        click.echo(json.dumps(found, ensure_ascii=False))
         return
     if not register.is_kept:
         click.echo(f"Now, not used yet ({register.current.language}):\n  {register.current.text}")

@@ -1,7 +1,7 @@
 """Lists that come and go: `digest subscribers import`, `export`, `ask` and `pull`."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,6 @@ def _run_import(
         raise CommandRefusedError(f"{outcomes}: is there already. Name a file that does not exist yet.")
     # An import that is interrupted leaves it: the next run goes on with it.
     account = outcomes.with_name(f"{outcomes.name}.part") if outcomes is not None else None
-    rejected_file = None
     try:
         with show_progress("Importing" if commit else "Looking") as progress:
             if commit:
@@ -171,24 +170,36 @@ def _run_import(
                     lists.import_list, file, options, now=now, progress=progress, outcomes=account
                 )
             else:
-                report = context.act(lists.rehearse_import, file, options, now=now, progress=progress, outcomes=account)
+                rehearsed = context.act(
+                    lists.rehearse_import, file, options, now=now, progress=progress, outcomes=account
+                )
+                report, rejected_file = rehearsed, None
     except ListFileError as exc:
         raise CommandRefusedError(f"{file.name}: {exc}") from exc
     except KeyboardInterrupt:
         raise CommandRefusedError(
             "Interrupted: nobody of this file is mailed yet. Run the same command again to go on."
         ) from None
-    if outcomes is not None and account is not None:
-        if report.already_imported:
-            account.unlink()
-        else:
-            lists.write_row_outcomes(account, outcomes, _name_outcome)
+    if account is not None and outcomes is not None:
+        _keep_outcomes(report, account, outcomes)
     return report, rejected_file
+
+
+def _keep_outcomes(report: ImportReport, account: Path, outcomes: Path) -> None:
+    """Write what every row came to; nothing of a file that came in before."""
+    if report.already_imported:
+        account.unlink()
+    else:
+        lists.write_row_outcomes(account, outcomes, _name_outcome)
 
 
 def _name_outcome(reason: RowReason) -> str:
     """Return what a row comes to, in the words under which the report counts it."""
     return _OUTCOME_TEXTS[reason.outcome][0] if reason.outcome is not None else "not on record"
+
+
+def _list_counts(counts: Mapping[tuple[str, str], int], *names: str) -> list[dict[str, Any]]:
+    return [dict(zip(names, key, strict=True)) | {"rows": rows} for key, rows in counts.items()]
 
 
 def _import_as_json(report: ImportReport, rejected_file: Path | None) -> dict[str, Any]:
@@ -198,8 +209,8 @@ def _import_as_json(report: ImportReport, rejected_file: Path | None) -> dict[st
         "batch": report.batch,
         "repeated": report.already_imported,
         "counts": report.as_json(),
-        "unknown_words": [{"column": c, "word": word, "rows": n} for (c, word), n in report.unknown_words.items()],
-        "slips": [{"domain": domain, "meant": meant, "rows": n} for (domain, meant), n in report.slips.items()],
+        "unknown_words": _list_counts(report.unknown_words, "column", "word"),
+        "slips": _list_counts(report.slips, "domain", "meant"),
         "problems": [{"row": number, "reason": reason} for number, reason in report.problems],
         "warnings": list(report.survey.warnings),
         "rejected_file": str(rejected_file) if rejected_file else None,
@@ -373,12 +384,23 @@ def describe_import(
     yield from survey.warnings
     if report.already_imported and report.started_at is not None:
         yield f"This very file came in before, as import {report.batch} on {report.started_at:%Y-%m-%d %H:%M} UTC:"
+    yield from _describe_counts(report)
+    yield from _describe_problems(report)
+    if rejected_file is not None:
+        yield f"The rejected rows stand in {rejected_file}, each with its reason."
+    yield from (other.sentence for other in other_unfinished)
+    yield from _next_step(report, committed=committed)
+
+
+def _describe_counts(report: ImportReport) -> Iterator[str]:
     for outcome, (words, meaning) in _OUTCOME_TEXTS.items():
-        if report.counts[outcome]:
-            yield f"  {words:20}{report.counts[outcome]:>11,}  {meaning}".rstrip()
-    flags = [f"{report.counts[flag]:,} {flag}" for flag in ROW_FLAGS if report.counts[flag]]
-    if flags:
+        if count := report.counts[outcome]:
+            yield f"  {words:20}{count:>11,}  {meaning}".rstrip()
+    if flags := [f"{report.counts[flag]:,} {flag}" for flag in ROW_FLAGS if report.counts[flag]]:
         yield f"Look twice at: {'; '.join(flags)} (docs/importing.md says why)."
+
+
+def _describe_problems(report: ImportReport) -> Iterator[str]:
     for (column, word), rows in report.unknown_words.most_common(MAX_PROBLEMS):
         yield f"Unknown in the column {column}: {word or 'a text that could be an address'}, {rows:,} rows."
     for (domain, meant), rows in report.slips.most_common(MAX_PROBLEMS):
@@ -386,10 +408,6 @@ def describe_import(
     if report.problems:
         yield "The first problems:"
         yield from (f"  row {number}: {reason}" for number, reason in report.problems)
-    if rejected_file is not None:
-        yield f"The rejected rows stand in {rejected_file}, each with its reason."
-    yield from (other.sentence for other in other_unfinished)
-    yield from _next_step(report, committed=committed)
 
 
 def _next_step(report: ImportReport, *, committed: bool) -> Iterator[str]:

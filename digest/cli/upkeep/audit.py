@@ -1,7 +1,8 @@
 """`digest audit`: who did what, when; shown or exported."""
 
 import json
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, tzinfo
 from itertools import islice
 from pathlib import Path
 
@@ -10,8 +11,15 @@ from rich.table import Table
 
 from digest.app.subscribers.lists import create_export_file
 from digest.app.upkeep import audit_log, audit_topics
-from digest.cli.context import MOMENT, CommandContext, check_reason, json_option, pass_command_context
-from digest.cli.terminal import table_console
+from digest.cli.context import (
+    MOMENT,
+    CommandContext,
+    check_reason,
+    json_option,
+    pass_command_context,
+    pick_fields,
+    print_lines,
+)
 
 
 @click.command(
@@ -67,8 +75,8 @@ def audit(
         topic=what if what in audit_topics.TOPICS else "",
         act="" if what in audit_topics.TOPICS else what,
         subject=audit_topics.read_subject(about),
-        since=context.moment_or_now(since) if since else None,
-        until=context.moment_or_now(until) if until else None,
+        since=context.moment_or_none(since),
+        until=context.moment_or_none(until),
     )
     if csv_file is not None and reason is not None:
         with create_export_file(csv_file) as file:
@@ -77,16 +85,21 @@ def audit(
         return
     rows = islice(context.act(audit_log.iterate_audit_log, wanted, now=now), count)
     if as_json:
-        for row in rows:
-            fields = {"row": row.seq, "at": row.at.isoformat(), "actor": row.actor, "act": row.act}
-            click.echo(
-                json.dumps(fields | {"subject": row.subject, "detail": audit_log.read_detail(row)}, ensure_ascii=False)
-            )
-        return
-    zone = context.settings.file.publication.zone
+        print_lines(_write_row(row) for row in rows)
+    else:
+        print_lines([_make_table(rows, context.settings.file.publication.zone)])
+
+
+def _write_row(row: audit_log.AuditRow) -> str:
+    fields = pick_fields(row, "actor", "act", "subject", row="seq")
+    fields["at"] = row.at.isoformat()
+    return json.dumps(fields | {"detail": audit_log.read_detail(row)}, ensure_ascii=False)
+
+
+def _make_table(rows: Iterable[audit_log.AuditRow], zone: tzinfo) -> Table:
     table = Table("Row", "When", "Who", "Act", "Subject", "Reason or detail")
     for row in rows:
         detail = ". ".join(filter(None, audit_topics.describe_detail(audit_log.read_detail(row))))
         when = f"{row.at.astimezone(zone):%Y-%m-%d %H:%M}"
         table.add_row(str(row.seq), when, row.actor, row.act, row.subject, detail)
-    table_console().print(table)
+    return table

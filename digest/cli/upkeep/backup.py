@@ -18,13 +18,15 @@ from digest.cli.context import (
     json_option,
     label_refusals,
     pass_command_context,
+    pick_fields,
+    print_answer,
     print_json,
-    print_lines,
     yes_option,
 )
 from digest.cli.terminal import show_progress
 from digest.installation.acts import Actor
 from digest.installation.opened import open_installation
+from digest.settings import Settings
 from subscribers.consent.seals import LedgerProof
 from subscribers.errors import ApplicationError
 
@@ -105,7 +107,8 @@ def _show_backup(context: CommandContext, file: Path, manifest: ArchiveManifest,
     rows = {name: part.rows for name, part in manifest.tables.items()}
     size = file.stat().st_size
     if as_json:
-        found = {"file": str(file), "bytes": size, "made_at": manifest.made_at, "encrypted": True, "rows": rows}
+        found = {"file": str(file), "bytes": size, "encrypted": True, "rows": rows}
+        found["made_at"] = manifest.made_at
         print_json(found)
         return
     click.echo(
@@ -152,11 +155,9 @@ def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes
 
     `left.log` in DIGEST_HOME knows who left, bounced, complained or was erased after the backup was made.
     """
-    settings, now = context.settings, context.now()
+    now = context.now()
     actor = _permitted_actor(context, now)
-    if _is_terminal() and backups.needs_passphrase(settings, file):
-        passphrase = click.prompt("Passphrase of the backup", hide_input=True, err=True)
-        settings = settings.model_copy(update={"backup_passphrase": SecretStr(passphrase)})
+    settings = _ask_passphrase(context.settings, file)
     if replace and not check and not yes:
         click.confirm(
             "The database that is there is set aside, and the backup takes its place. Go on?", abort=True, err=True
@@ -168,12 +169,18 @@ def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes
         else:
             result = backups.restore_backup(settings, actor, file, replace=replace, now=now, progress=bar)
             proof = result.proof
-    if as_json:
-        print_json(_restore_as_json(proof, result))
-    else:
-        print_lines((_describe_proof(proof), *(_describe_restore(result, settings.left_log) if result else ())))
+    lines = [_describe_proof(proof), *(_describe_restore(result, settings.left_log) if result else ())]
+    print_answer(_restore_as_json(proof, result), lines, as_json=as_json)
     if not proof.sound:
         raise SystemExit(1)
+
+
+def _ask_passphrase(settings: Settings, file: Path) -> Settings:
+    """Return the settings with the passphrase of a backup, asked for where somebody sits at a terminal and it's needed."""
+    if not _is_terminal() or not backups.needs_passphrase(settings, file):
+        return settings
+    passphrase = click.prompt("Passphrase of the backup", hide_input=True, err=True)
+    return settings.model_copy(update={"backup_passphrase": SecretStr(passphrase)})
 
 
 def _permitted_actor(context: CommandContext, now: datetime) -> Actor:
@@ -197,7 +204,8 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
     yield f"Restored as of {result.manifest.made_at}."
     if result.set_aside_as:
         yield f"What was there is set aside as {result.set_aside_as}; remove it once all is well: it holds people's data."
-    merged = ", ".join(f"{count:,} {kind}" for kind, count in sorted(result.departures.departed.items())) or "none"
+    departed = sorted(result.departures.departed.items())
+    merged = ", ".join(f"{count:,} {kind}" for kind, count in departed) or "none"
     if result.departure_log_found:
         yield f"Departures since then, by {left_log}: {merged}; {result.departures.unknown_hashes:,} other addresses barred."
     else:
@@ -217,7 +225,7 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
 
 
 def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[str, object]:
-    proof_fields: dict[str, object] = {"sound": proof.sound, "people": proof.people, "links": proof.links}
+    proof_fields = pick_fields(proof, "sound", "people", "links")
     if result is None:
         return proof_fields
     return proof_fields | {

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib import resources
 from ipaddress import ip_address
@@ -24,7 +25,7 @@ from digest.app.doctor.examination import (
 from digest.app.doctor.outside_world import OutsideWorld
 from digest.app.doctor.received_message import MAX_MESSAGE_BYTES, ReceivedMessage, examine_message, restore_line_ends
 from digest.app.jobs import JobContext
-from digest.cli.context import FILE_PATH, CommandContext, flag, json_option, pass_command_context, print_json
+from digest.cli.context import FILE_PATH, CommandContext, flag, json_option, pass_command_context, print_answer
 from digest.cli.terminal import show_progress
 from digest.cli.upkeep.keys import show_new_keys
 from digest.deliver.providers.kind import DoctorFinding
@@ -113,24 +114,25 @@ def doctor(
 
     With MESSAGE look at a message as it arrived (a file of it with all its headers, or - for standard input) instead.
     """
-    world = OutsideWorld(_parse_name_server(name_server) if name_server else None)
+    server = _parse_name_server(name_server) if name_server else None
+    world = OutsideWorld(server) if is_online else None
     if message is not None:
         raw = restore_line_ends(message.read(MAX_MESSAGE_BYTES + 1))
-        received = ReceivedMessage(raw, context.settings, world if is_online else None, trusted_server)
-        findings = examine_message(received)
+        findings = examine_message(ReceivedMessage(raw, context.settings, world, trusted_server))
     else:
-        findings = _examine_installation(context, world if is_online else None)
-    if as_json:
-        counts = Counter(finding.level for finding in findings)
-        summary = {"errors": counts["error"], "warnings": counts["warning"]}
-        print_json(summary | {"findings": [asdict(finding) for finding in findings]}, indent=2)
-    else:
-        for finding in findings:
-            click.echo(f"{finding.level:7} {finding.check}: {finding.sentence}")
-        if note := explain_dns_lines(findings):
-            click.echo(note)
-    if any(finding.level == "error" for finding in findings):
+        findings = _examine_installation(context, world)
+    counts = Counter(finding.level for finding in findings)
+    summary = {"errors": counts["error"], "warnings": counts["warning"]}
+    found = summary | {"findings": [asdict(finding) for finding in findings]}
+    print_answer(found, _describe_findings(findings), as_json=as_json, indent=2)
+    if counts["error"]:
         raise SystemExit(1)
+
+
+def _describe_findings(findings: Sequence[DoctorFinding]) -> Iterator[str]:
+    yield from (f"{finding.level:7} {finding.check}: {finding.sentence}" for finding in findings)
+    if note := explain_dns_lines(findings):
+        yield note
 
 
 def _examine_installation(context: CommandContext, world: OutsideWorld | None) -> list[DoctorFinding]:
@@ -152,7 +154,9 @@ def _parse_name_server(text: str) -> tuple[str, int]:
     Raises:
         click.BadParameter: it is none.
     """
-    address, _, port = text.rpartition(":") if text.count(":") == 1 else (text, "", str(DNS_PORT))
+    address, port = text, str(DNS_PORT)
+    if text.count(":") == 1:
+        address, port = text.split(":")
     try:
         return str(ip_address(address)), int(port)
     except ValueError as exc:

@@ -106,7 +106,8 @@ def restore_key_file(context: CommandContext, file: IO[str], replace: bool) -> N
     # After a loss the keys may come back before the database does.
     with open_installation(context.settings, may_create=True) as installation:
         actor = context.identify_actor(installation)
-        result = key_acts.restore_keys(installation, actor, file.read(), replace=replace, now=context.now())
+        copy = file.read()
+        result = key_acts.restore_keys(installation, actor, copy, replace=replace, now=context.now())
     if result.aside:
         click.echo(f"The key file that was there is now {result.aside}.")
     click.echo(f"{context.settings.key_file}: the keys are back. Start 'digest serve' anew, if it runs.")

@@ -5,8 +5,7 @@ import sys
 
 import click
 
-from digest.app.upkeep import database_moves
-from digest.app.upkeep.upgrade import upgrade_installation
+from digest.app.upkeep import database_changes
 from digest.cli.context import CommandContext, json_option, label_refusals, pass_command_context, print_json, yes_option
 from digest.cli.terminal import show_progress
 
@@ -49,7 +48,7 @@ def migrate(context: CommandContext, url: str, yes: bool, as_json: bool) -> None
             "Everything is moved into the other database, and the old one is held. Go on?", abort=True, err=True
         )
     with label_refusals("Not moved"), show_progress("Moving", shown=not as_json) as bar:
-        move = database_moves.migrate_installation(
+        move = database_changes.migrate_installation(
             context.settings, context.identify_actor, url, environ=os.environ, now=context.now(), progress=bar
         )
     result, file = move.result, move.environment_file
@@ -101,7 +100,7 @@ def upgrade(context: CommandContext) -> None:
     if context.acting_email is not None:
         raise click.UsageError("--as is not for an upgrade: who does it sits at the terminal.")
     with label_refusals("Not upgraded"):
-        result = upgrade_installation(
+        result = database_changes.upgrade_installation(
             context.settings, context.terminal, now=context.now(), show_progress=show_progress
         )
     if result.backup is None:

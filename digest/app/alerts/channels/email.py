@@ -1,12 +1,11 @@
 """Alerts by email: one for all that one look found, to the staff whom `alerts.mail` names."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
-from digest.app.alerts.channel import AlertChannel, AlertEvent
+from digest.app.alerts.channel import AlertChannel, AlertEvent, AlertEvents
 from digest.deliver.control import article_looks, edition_control
 from digest.edition.queries import UnknownEditionError, find_edition
 from digest.installation.opened import Installation
@@ -20,7 +19,7 @@ UNMAILED_KINDS = frozenset({"held"})
 OWN_MAIL_KINDS = frozenset({"missed-deadline", "gone-articles"})
 
 
-def send_alert_email(installation: Installation, events: Sequence[tuple[Alert, AlertEvent]], now: datetime) -> str:
+def send_alert_email(installation: Installation, events: AlertEvents, now: datetime) -> str:
     """Queue one email of what opened and what is over; say what went wrong, empty if nothing did.
 
     Emails are encrypted until they have left, so without the keys none can be queued.
@@ -37,7 +36,7 @@ def send_alert_email(installation: Installation, events: Sequence[tuple[Alert, A
     occasion = f"{min(alert.id for alert, _ in events)}-{now:%Y%m%d%H%M%S}"
     admins_only = installation.settings.file.alerts.mail == "admins"
     try:
-        with installation.database.write() as session:
+        with installation.write() as session:
             queue_staff_mail(session, installation, "alert", occasion, facts, now=now, admins_only=admins_only)
     except ApplicationError as exc:
         return str(exc)

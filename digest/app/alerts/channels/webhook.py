@@ -6,12 +6,12 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 
 import httpx
 
-from digest.app.alerts.channel import AlertChannel, AlertEvent, ChannelTest
+from digest.app.alerts.channel import AlertChannel, AlertEvent, AlertEvents, ChannelTest
 from digest.collect.fetch import http_connection, policy
 from digest.collect.fetch.address_guard import AddressGuard, AddressRefusedError, UnknownHostError
 from digest.collect.fetch.fetcher import build_user_agent
@@ -29,14 +29,15 @@ def write_payload(settings: Settings, alert: Alert, event: AlertEvent) -> bytes:
     is_over = event == "over"
     over_since = (alert.missing_since or alert.ended_at) if is_over else None
     happened_at = (alert.ended_at if is_over else opened_at) or alert.seen_at
-    named = {"id": alert.id, "kind": alert.kind, "subject": alert.subject, "sentence": alert.sentence}
+    named = {name: getattr(alert, name) for name in ("id", "kind", "subject", "sentence")}
     return _write_event(settings, event, happened_at, named, opened_at, over_since)
 
 
 def write_test_payload(settings: Settings, now: datetime) -> bytes:
     """Write what is posted as a test: the fields of an alert, of a kind that no alert has."""
     sentence = "A test from the settings page. Nothing is wrong."
-    return _write_event(settings, "test", now, {"kind": "test", "subject": "", "sentence": sentence}, now, None)
+    named = {"kind": "test", "subject": "", "sentence": sentence}
+    return _write_event(settings, "test", now, named, now, None)
 
 
 def _write_event(
@@ -74,7 +75,7 @@ def sign_payload(secret: str, message_id: str, sent_at: datetime, body: bytes) -
     return {"webhook-id": message_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
 
 
-def _send_post(installation: Installation, events: Sequence[tuple[Alert, AlertEvent]], now: datetime) -> str:
+def _send_post(installation: Installation, events: AlertEvents, now: datetime) -> str:
     """Post one event; return what went wrong, empty where it was taken."""
     ((alert, event),) = events
     settings = installation.settings

@@ -1,5 +1,6 @@
-"""Bringing an installation to the schema of a newer version: backed up as it was, migrated, proved."""
+"""Changes of the whole database: its schema upgraded after a backup, or everything moved to another database; both are proved."""
 
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,10 +9,11 @@ from pathlib import Path
 from sqlalchemy import Connection, func, make_url, select, table, text
 
 from digest.backups import creation
-from digest.backups.archive import BackupError
+from digest.backups.archive import BackupError, RowProgress
+from digest.backups.migration import MigrationResult, move_database, parse_target_url
 from digest.backups.restore import require_exclusive_use, wait_for_other_connections
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
-from digest.installation.acts import Actor
+from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import (
     Installation,
     InstallationError,
@@ -19,7 +21,10 @@ from digest.installation.opened import (
     open_installation,
     refuse_missing_files,
 )
-from digest.settings import Settings
+from digest.settings import SETTINGS_FILE_NAME, Settings
+from digest.settings.concerns import Concern
+from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, change_variables
+from digest.settings.file_edits import replace_text_file
 from digest.store.audit import record_audit
 from digest.store.audit_chain import include_audit_fault
 from digest.store.engine import (
@@ -86,14 +91,15 @@ def upgrade_installation(
         backup = _back_up(settings, database, before, now, show_progress) if is_old else None
         counts = _count_rows(database) if is_old else {}
     with open_installation(settings, show_progress=show_progress) as installation:
-        if lost := [name for name, count in counts.items() if _count_rows(installation.database)[name] != count]:
+        after = _count_rows(installation.database)
+        if lost := [name for name, count in counts.items() if after[name] != count]:
             raise BackupError(
                 f"after the upgrade {', '.join(lost)} has another number of rows than before. Restore {backup} with the version before."
             )
         proof = _prove(installation, show_progress)
         if backup is not None:
             detail = {"from": before, "to": newest_schema_revision(), "backup": backup.name}
-            with installation.database.write() as session:
+            with installation.write() as session:
                 record_audit(session, "upgraded", "installation", detail, actor=actor.name, now=now)
     return UpgradeResult(before, newest_schema_revision(), backup, proof)
 
@@ -146,5 +152,48 @@ def _count_table(connection: Connection, name: str) -> int:
 
 def _prove(installation: Installation, show_progress: ShowProgress) -> LedgerProof:
     keys = installation.keys
-    with show_progress("Proving") as progress, installation.database.read() as session:
+    with show_progress("Proving") as progress, installation.read() as session:
         return include_audit_fault(session, seals.prove_ledger(session, keys, tables=SEALED_TABLES, progress=progress))
+
+
+MOVE = Act("moved to another database", Role.ADMIN, Concern.BACKUPS)
+_VARIABLE = "DIGEST_DATABASE_URL"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseMove:
+    """What was moved, and the digest.env that names the new database now; None: the operator has to set the variable."""
+
+    result: MigrationResult
+    environment_file: Path | None
+
+
+def migrate_installation(
+    settings: Settings,
+    find_actor: Callable[[Installation], Actor],
+    url: str,
+    *,
+    environ: Mapping[str, str],
+    now: datetime,
+    progress: RowProgress = lambda *_: None,
+) -> DatabaseMove:
+    """Move everything into the empty database of a URL, prove it, hold the old one, and name the new one in digest.env.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        BackupError: it cannot be done; nothing has changed.
+    """
+    target = parse_target_url(url)
+    with open_installation(settings) as installation:
+        actor = find_actor(installation)
+        # The email to admins is queued before: it moves too, and leaves from the new database.
+        with MOVE.transaction(installation, actor, "installation", now=now) as (_, draft):
+            draft.recorded = True  # in the new database, when that is proved
+        keys = installation.keys
+    result = move_database(settings.effective_database_url, target, keys, actor=actor.name, now=now, progress=progress)
+    file = (settings.origin or Path(SETTINGS_FILE_NAME)).parent / ENVIRONMENT_FILE_NAME
+    if not file.exists() or environ.get(_VARIABLE):
+        return DatabaseMove(result, None)
+    wanted = {_VARIABLE: target.render_as_string(hide_password=False)}
+    replace_text_file(file, change_variables(file.read_text("utf-8"), wanted))
+    return DatabaseMove(result, file)
