@@ -95,10 +95,13 @@ def read_edition_history(installation: Installation, name: str) -> EditionHistor
             .where(AuditEntry.subject == edition.name, AuditEntry.act.in_(acts))
             .order_by(AuditEntry.at, AuditEntry.id)
         )
-        approvals = tuple(ApprovalAct(e.at, e.actor, acts[e.act], _find_last_seq(state, e.at)) for e in entries)
+        approvals = []
+        for entry in entries:
+            seq = _find_last_seq(state, entry.at)
+            approvals.append(ApprovalAct(entry.at, entry.actor, acts[entry.act], seq))
         notes = tuple(_list_note_acts(state, list_notes(session, edition)))
     names = staff.read_display_names(installation)
-    return EditionHistory(edition, state, installation.settings, approvals, notes, names)
+    return EditionHistory(edition, state, installation.settings, tuple(approvals), notes, names)
 
 
 def _list_note_acts(state: EditingState, notes: Iterable[SentBackNote]) -> Iterator[NoteAct]:

@@ -13,7 +13,7 @@ def undo_last(installation: Installation, form: EditForm) -> EditResult:
     Raises:
         EditRefusedError: they have done nothing that is in force.
     """
-    return apply_decision(installation, form, lambda state: _undo(history.find_last_own(state.edits, form.actor.name)))
+    return apply_decision(installation, form, lambda state: _undo(state.find_last_own(form.actor.name)))
 
 
 def redo_last(installation: Installation, form: EditForm) -> EditResult:
@@ -22,9 +22,7 @@ def redo_last(installation: Installation, form: EditForm) -> EditResult:
     Raises:
         EditRefusedError: there is none.
     """
-    return apply_decision(
-        installation, form, lambda state: _undo(history.find_last_own_undo(state.edits, form.actor.name))
-    )
+    return apply_decision(installation, form, lambda state: _undo(state.find_last_own_undo(form.actor.name)))
 
 
 def undo_edit(installation: Installation, form: EditForm, seq: int) -> EditResult:

@@ -63,7 +63,8 @@ def find_anchored_story(state: EditingState, anchor: str) -> str:
 
 def _move_to(act: DeskAct) -> EditResult:
     """Move a story to a section and a place of it, counted from 1; without one to its end."""
-    position, section = read_number(act.fields.get("position", ""), 3), act.fields.get("section", "")
+    section = act.fields.get("section", "")
+    position = read_number(act.fields.get("position", ""), 3)
     at = None if position is None else max(0, position - 1)
     return editing.place_story(*act.about, section=section, position=at)
 

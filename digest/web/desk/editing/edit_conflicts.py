@@ -22,6 +22,9 @@ _BLOCK_LINES = {
 }
 
 
+Texts = Mapping[str, str]  # by their titles
+
+
 @dataclass(frozen=True, slots=True)
 class RefusedWrite:
     """What a form wanted and was not stored. `names` are the form's fields that say it, none for all of the form.
@@ -89,7 +92,7 @@ class ConflictOutline:
 
 
 def outline_conflicts(
-    refused: Sequence[RefusedWrite], content: EditionContent, writer: EditWriter, *, actor: str, was: Mapping[str, str]
+    refused: Sequence[RefusedWrite], content: EditionContent, writer: EditWriter, *, actor: str, was: Texts
 ) -> ConflictOutline:
     """Describe what a form wanted beside what stands.
 
@@ -114,9 +117,7 @@ def outline_conflicts(
     return ConflictOutline(pairs, tuple(edit for edit in touching if edit.seq > known))
 
 
-def _pair_versions(
-    each: RefusedWrite, content: EditionContent, writer: EditWriter, was: Mapping[str, str]
-) -> VersionPair:
+def _pair_versions(each: RefusedWrite, content: EditionContent, writer: EditWriter, was: Texts) -> VersionPair:
     wanted, state = each.conflict.wanted, each.result.state
     stood = _read_version(wanted, each.result.before or state.arrangement, None)
     if wanted.kind == EditKind.TEXT and each.names and each.names[0] in was:
@@ -231,6 +232,9 @@ def _read_wanted_picture(value: Mapping[str, object]) -> dict[str, str]:
     return {"Picture": "another" if value.get("cuts") else "its own"}
 
 
-def _mark_lines(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[VersionLine, ...]:
-    marked = {title: mark_new_words(before.get(title, ""), text) for title, text in after.items()}
-    return tuple(VersionLine(title, words) for title, words in marked.items())
+def _mark_lines(before: Texts, after: Texts) -> tuple[VersionLine, ...]:
+    lines = []
+    for title, text in after.items():
+        words = mark_new_words(before.get(title, ""), text)
+        lines.append(VersionLine(title, words))
+    return tuple(lines)

@@ -96,7 +96,8 @@ def show_history(name: str) -> ResponseReturnValue:
     context, query = web_context(), read_history_query(request.args.to_dict())
     history = edit_history.read_edition_history(context.installation, name)
     sections, state, zone = context.settings.file.sections, history.state, context.zone
-    rows = sorted(list_history_rows(history, query), key=attrgetter("at", "seq", "edit"), reverse=True)
+    in_order = attrgetter("at", "seq", "edit")
+    rows = sorted(list_history_rows(history, query), key=in_order, reverse=True)
     listed = rows if query.whole else rows[:MAX_SHOWN_ROWS]
     shown = [replace(row, passages=compare_edit(history, row)) for row in listed]
     people = {edit.actor: name_actor(edit.actor, history.names) for edit in state.edits}
