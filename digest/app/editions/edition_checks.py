@@ -161,22 +161,20 @@ def check_edition(
 def _list_own_links(installation: Installation, session: Session, facts: PreflightInput) -> list[str]:
     """List the links that lead to the own site or to an article of an own source; its front page and our pages are no articles."""
     file = installation.settings.file
-    own_sources = [source.url for source in file.sources if source.own]
-    sites = {site_name(url) for url in (file.publication.site, *own_sources)}
-    web_links = [link for link in facts.links if _is_web_link(link)]
-    urls = {link: usable_canonical_url(link) for link in web_links}
+    own_urls = [file.publication.site, *(source.url for source in file.sources if source.own)]
+    sites = set(map(site_name, own_urls))
+    urls = {link: usable_canonical_url(link) for link in filter(_is_web_link, facts.links)}
     # A site may be under the host of our own pages.
     linked = select(Article.url).where(Article.url.in_(urls.values()))
     own = set(session.scalars(linked.join(Source).where(Source.own)))
-    of_sites = {link for link in urls if _is_page_of(link, sites, facts.base)}
-    return [link for link, url in urls.items() if url in own or link in of_sites]
+    return [link for link, url in urls.items() if url in own or _is_page(link, sites, facts.base)]
 
 
 def _is_web_link(link: str) -> bool:
     return link.startswith(("https://", "http://")) and not is_example_site(link)
 
 
-def _is_page_of(link: str, sites: set[str], base: str) -> bool:
+def _is_page(link: str, sites: set[str], base: str) -> bool:
     return site_name(link) in sites and not is_front_page(link) and not link.startswith(f"{base}/")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from werkzeug.datastructures import MultiDict
 
 from digest.app.editing import changes as editing
-from digest.app.editing import edit_reversal, editing_state
+from digest.app.editing import edit_history, editing_state
 from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.edition.editing.edits import EditionField, StoryField
@@ -122,8 +122,8 @@ STORY_ACTS: Mapping[str, Callable[[DeskAct], EditResult]] = {
     "original-summary": lambda act: editing.write_text(*act.about, StoryField.SUMMARY, None),
 }
 EDITION_ACTS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
-    "undo": edit_reversal.undo_last,
-    "redo": edit_reversal.redo_last,
+    "undo": edit_history.undo_last,
+    "redo": edit_history.redo_last,
     "leave-out": _leave_tray_out,
     "original-intro": lambda installation, form: editing.write_edition_text(
         installation, form, EditionField.INTRO, None

@@ -104,17 +104,18 @@ def outline_conflicts(
         was: what the fields of the form held when its page was made, by name, as far as that is known.
     """
     pairs = tuple(_pair_versions(each, content, writer, was) for each in refused)
-    known = min(each.known for each in refused)
-    shown = {each.conflict.standing.seq for each in refused}
-    others = [
-        edit
-        for edit in refused[-1].result.state.arrangement.edits_in_force
-        if edit.actor != actor and edit.seq not in shown
-    ]
-    name_target = writer.arrangement.name_target
+    edits = refused[-1].result.state.arrangement.edits_in_force
+    others = (edit for edit in edits if edit.actor != actor)
+    return ConflictOutline(pairs, tuple(edit for edit in others if _touches(edit, refused, writer.arrangement)))
+
+
+def _touches(edit: Edit, refused: Sequence[RefusedWrite], arrangement: Arrangement) -> bool:
+    """Return whether an edit is about the same as a form's, later than the form knew, and none of those shown beside it."""
+    name_target = arrangement.name_target
     targets = {name_target(each.conflict.wanted.target) for each in refused}
-    touching = (edit for edit in others if name_target(edit.target) in targets)
-    return ConflictOutline(pairs, tuple(edit for edit in touching if edit.seq > known))
+    shown = {each.conflict.standing.seq for each in refused}
+    is_later = edit.seq > min(each.known for each in refused)
+    return is_later and edit.seq not in shown and name_target(edit.target) in targets
 
 
 def _pair_versions(each: RefusedWrite, content: EditionContent, writer: EditWriter, was: Texts) -> VersionPair:

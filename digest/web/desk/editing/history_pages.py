@@ -9,7 +9,7 @@ from operator import attrgetter, itemgetter
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app.editing import edit_history, edit_reversal
+from digest.app.editing import edit_history
 from digest.app.editing.edit_history import ApprovalAct, EditionHistory, NoteAct
 from digest.app.editing.editing_state import EditRefusedError
 from digest.edition.editing.arrangement import Arrangement, EditOutcome
@@ -207,7 +207,7 @@ def undo_edit(name: str) -> ResponseReturnValue:
     seq = read_number(request.form.get("edit", ""))
     if seq is None:
         raise EditRefusedError("Nothing was undone: choose the change first.")
-    result = edit_reversal.undo_edit(installation, form, seq)
+    result = edit_history.undo_edit(installation, form, seq)
     if result.conflict:
         raise EditRefusedError(
             "Nothing was undone: somebody has changed the same thing since this page was opened. Look at it again first."
@@ -223,5 +223,5 @@ def bring_back(name: str) -> ResponseReturnValue:
     seq = read_number(request.form.get("moment", ""))
     if seq is None:
         raise EditRefusedError("Nothing was brought back: choose the moment first.")
-    edit_reversal.bring_back(installation, form, seq)
+    edit_history.bring_back(installation, form, seq)
     return redirect(url_for("desk.edition", name=name), 303)
