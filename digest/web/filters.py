@@ -94,6 +94,14 @@ def day_seen_from(day: date, today: date) -> str:
     return short_month_day(day) if day.year == today.year else f"{short_month_day(day)}, {day.year}"
 
 
+def recorded_moment(text: str) -> datetime | None:
+    """Read a moment as a record has it (ISO 8601); None if the record is damaged and it can't be read."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
 def refusal_sentence(refusal: object) -> str:
     """Write a refusal as a sentence: many are written to follow a word, as a command says them. The name of a setting stays as it is."""
     text = str(refusal)
@@ -157,12 +165,14 @@ MOMENT_FILTERS = (
 PLAIN_FILTERS = (
     as_sentence,
     count_with_noun,
+    day_seen_from,
     days_of_block,
     end_sentence,
     groups_of_four,
     join_words,
     kilobytes,
     name_actor,
+    recorded_moment,
     refusal_sentence,
     site_name,
     thousands,

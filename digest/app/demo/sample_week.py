@@ -23,8 +23,7 @@ from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import edition_status
 from digest.app.sending import control as sending
-from digest.collect.fetch.bundled_fetcher import BundledFetcher
-from digest.collect.fetch.fetcher import open_fetcher
+from digest.collect.fetch.fetcher import BundledFetcher, open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.edition.preflight.rule_registry import FindingLevel
 from digest.installation.acts import Actor, Face, Role

@@ -17,7 +17,7 @@ from digest.edition.content.edition_content import EditionContent, EditionSectio
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.section_kind import join_date_parts
+from digest.edition.kinds.story_entry import join_date_parts
 from digest.edition.rendering.fragments import (
     create_mail_environment,
     publication_frame,
@@ -193,7 +193,10 @@ def sample_content(settings: Settings) -> EditionContent:
             section.kind,
             section.title_in(language),
             SECTION_KINDS[section.kind].section_note(section, _SAMPLE_MOMENT, language),
-            tuple(_write_dates(entry, language) for entry in _SAMPLE_ENTRIES[section.kind]),
+            tuple(
+                _write_dates(entry, language)
+                for entry in _SAMPLE_ENTRIES.get(section.kind, _SAMPLE_ENTRIES["featured"])
+            ),
         )
         for section in settings.file.sections
     ]

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.section_kind import SectionKind
+from digest.edition.kinds.story_entry import EntryPage
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
 from subscribers.phrases import join_words
@@ -149,7 +150,7 @@ def describe_own_date(scored: ScoredStory, sections: Iterable[SectionSettings], 
     kind = _find_dated_kind(sections, lead.section)
     if kind is None or not (lead.starts_at or lead.deadline):
         return ""
-    when = kind.write_entry(PlacedStory(scored), zone, ENGLISH).when
+    when = kind.write_entry(PlacedStory(scored), EntryPage(zone, ENGLISH)).when
     parts = [f"{when.label}: {when.text}" if when else "", lead.place or ""]
     return ", ".join(filter(None, parts))
 
