@@ -161,13 +161,14 @@ def check_edition(
 def _list_own_links(installation: Installation, session: Session, facts: PreflightInput) -> list[str]:
     """List the links that lead to the own site or to an article of an own source; its front page and our pages are no articles."""
     file = installation.settings.file
-    own_urls = [file.publication.site, *(source.url for source in file.sources if source.own)]
-    sites = set(map(site_name, own_urls))
+    own_urls = [source.url for source in file.sources if source.own]
+    sites = set(map(site_name, [file.publication.site, *own_urls]))
     urls = {link: usable_canonical_url(link) for link in filter(_is_web_link, facts.links)}
     # A site may be under the host of our own pages.
     linked = select(Article.url).where(Article.url.in_(urls.values()))
     own = set(session.scalars(linked.join(Source).where(Source.own)))
-    return [link for link, url in urls.items() if url in own or _is_page(link, sites, facts.base)]
+    pages = {link for link in urls if _is_page(link, sites, facts.base)}
+    return [link for link in urls if urls[link] in own or link in pages]
 
 
 def _is_web_link(link: str) -> bool:
