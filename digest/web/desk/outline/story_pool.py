@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.section_kind import SectionKind
 from digest.edition.kinds.story_entry import EntryPage
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
@@ -147,18 +146,15 @@ def complete_row(row: PoolRow, sections: Sequence[SectionSettings], zone: ZoneIn
 def describe_own_date(scored: ScoredStory, sections: Iterable[SectionSettings], zone: ZoneInfo) -> str:
     """Say when and where an event takes place, or until when a call is open, in the words of the edition; empty for anything else."""
     lead = scored.story.lead
-    kind = _find_dated_kind(sections, lead.section)
-    if kind is None or not (lead.starts_at or lead.deadline):
+    if not (lead.starts_at or lead.deadline):
         return ""
-    when = kind.write_entry(PlacedStory(scored), EntryPage(zone, ENGLISH)).when
-    parts = [f"{when.label}: {when.text}" if when else "", lead.place or ""]
-    return ", ".join(filter(None, parts))
-
-
-def _find_dated_kind(sections: Iterable[SectionSettings], source_section: str) -> SectionKind | None:
-    kinds = (SECTION_KINDS[section.kind] for section in sections)
-    dated = (kind for kind in kinds if kind.has_own_date)
-    return next((kind for kind in dated if kind.source_section == source_section), None)
+    for section in sections:
+        kind = SECTION_KINDS[section.kind]
+        if kind.has_own_date and kind.source_section == lead.section:
+            when = kind.write_entry(PlacedStory(scored), EntryPage(zone, ENGLISH)).when
+            parts = [f"{when.label}: {when.text}" if when else "", lead.place or ""]
+            return ", ".join(filter(None, parts))
+    return ""
 
 
 def find_fitting_sections(scored: ScoredStory, sections: Sequence[SectionSettings]) -> list[SectionSettings]:
