@@ -27,7 +27,7 @@ from sqlalchemy import make_url, select, text
 from digest.app.approval import approvals, deadlines
 from digest.app.calendar import releases as calendar
 from digest.app.editing import changes as editing
-from digest.app.editing import edit_reversal, editing_state
+from digest.app.editing import edit_history, editing_state
 from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
@@ -255,7 +255,7 @@ class WatchedEdition:
         self.change("moved", actor, lambda form: editing.move_story(self.install, form, url, steps=-1))
 
     def undo(self, actor: Actor) -> None:
-        self.change("undone", actor, lambda form: edit_reversal.undo_last(self.install, form))
+        self.change("undone", actor, lambda form: edit_history.undo_last(self.install, form))
 
     def change(self, what: str, actor: Actor, act: Callable[[EditForm], EditResult]) -> bool:
         """Do an act of an editor on the edition; return whether it was done. A refused one leaves the draft as it is."""

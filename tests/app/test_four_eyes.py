@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 
 from digest.app.approval import approvals, deadlines
 from digest.app.editing import changes as editing
-from digest.app.editing import edit_reversal, editing_state
+from digest.app.editing import edit_history, editing_state
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
@@ -147,7 +147,7 @@ def test_any_edit_ends_a_first_signature(install: Installation) -> None:
 def fix_typo_and_undo_first(install: Installation) -> None:
     write_intro(install, DANA, "Good mornign. See https://elsewhere.example/")
     write_intro(install, PRIYA, "Good morning. See https://elsewhere.example/")
-    edit_reversal.undo_edit(install, form(actor=DANA), 1)
+    edit_history.undo_edit(install, form(actor=DANA), 1)
 
 
 def move_block(install: Installation) -> None:
@@ -158,19 +158,19 @@ def move_block(install: Installation) -> None:
 def undo_replacement(install: Installation) -> None:
     write_intro(install, DANA, "Good morning.")
     write_intro(install, PRIYA, "Good evening.")
-    edit_reversal.undo_last(install, form(actor=PRIYA))
+    edit_history.undo_last(install, form(actor=PRIYA))
 
 
 def redo(install: Installation) -> None:
     write_intro(install, DANA, "Good morning.")
-    edit_reversal.undo_edit(install, form(actor=PRIYA), 1)
-    edit_reversal.undo_edit(install, form(actor=PRIYA), 2)
+    edit_history.undo_edit(install, form(actor=PRIYA), 1)
+    edit_history.undo_edit(install, form(actor=PRIYA), 2)
 
 
 def bring_back(install: Installation) -> None:
     write_intro(install, DANA, "Good morning.")
     editing.write_edition_text(install, form(actor=DANA), EditionField.INTRO, None)
-    edit_reversal.bring_back(install, form(actor=PRIYA), 1)
+    edit_history.bring_back(install, form(actor=PRIYA), 1)
 
 
 def place_added_story(install: Installation) -> None:

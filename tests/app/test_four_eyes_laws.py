@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from digest.app.editing import changes as editing
-from digest.app.editing import edit_reversal, editing_state
+from digest.app.editing import edit_history, editing_state
 from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
@@ -103,11 +103,11 @@ class Newsroom:
 
     def undo(self, form: EditForm, _: str) -> EditResult:
         edits = editing_state.read_editing_state(self.install, "current").edits
-        return edit_reversal.undo_edit(self.install, form, self.random.randint(0, len(edits)))
+        return edit_history.undo_edit(self.install, form, self.random.randint(0, len(edits)))
 
     def bring_back(self, form: EditForm, _: str) -> EditResult:
         edits = editing_state.read_editing_state(self.install, "current").edits
-        return edit_reversal.bring_back(self.install, form, self.random.randint(0, len(edits)))
+        return edit_history.bring_back(self.install, form, self.random.randint(0, len(edits)))
 
     def approve(self, actor: Actor) -> None:
         """Approve what is there, or be refused; then look at what is approved."""

@@ -9,7 +9,7 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
 from digest.app.editing import changes as editing
-from digest.app.editing import edit_reversal, editing_state, edition_pictures
+from digest.app.editing import edit_history, editing_state, edition_pictures
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editing.story_fetch import fetch_story
@@ -179,7 +179,7 @@ def test_an_uploaded_picture_is_encoded_anew_and_shown_with_its_words(sample: In
     edition_pictures.hide_picture(sample, FORM, url)
     assert lead_entry(sample)["picture"] is None
     for _ in range(3):
-        edit_reversal.undo_last(sample, FORM)
+        edit_history.undo_last(sample, FORM)
     own = lead_entry(sample)["picture"]
     assert isinstance(own, dict)
     assert own["hash"] != picture["hash"]

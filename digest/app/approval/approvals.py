@@ -9,7 +9,7 @@ from sqlalchemy.orm import undefer
 
 from digest.app.accounts import staff
 from digest.app.editing import changes as editing
-from digest.app.editing import edit_reversal, editing_state
+from digest.app.editing import edit_history, editing_state
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditingState
 from digest.app.editions.edition_status import edition_name
@@ -117,7 +117,7 @@ def _bring_back_draft(
     effect = state.find_revert_effect(version.edit_seq)
     if not effect.taken_out and not effect.put_back:
         return state
-    return edit_reversal.bring_back(installation, EditForm(state.name, actor, now), version.edit_seq).state
+    return edit_history.bring_back(installation, EditForm(state.name, actor, now), version.edit_seq).state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 from digest.app.editing.edit_application import EditForm, EditResult, apply_decision, apply_edit
@@ -12,7 +12,7 @@ from digest.collect.texts.text_cleanup import normalise_text
 from digest.collect.texts.urls import canonical_url, usable_url
 from digest.edition.content.edition_content import LabelledBlock
 from digest.edition.editing import edits as history
-from digest.edition.editing.arrangement import ArrangedStory, Arrangement
+from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import EditDraft, EditionField, EditKind, StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.installation.opened import Installation
@@ -58,9 +58,9 @@ def move_story(installation: Installation, form: EditForm, url: str, *, steps: i
     """
 
     def move(state: EditingState) -> EditDraft:
-        section, stories, position = _find_placed(state.arrangement, url)
+        section, others, position = _find_placed(state.arrangement, url)
         _refuse_measured(installation, section)
-        others = [s.url for s in stories if s.url != stories[position].url]
+        del others[position]
         wanted = min(max(position + steps, 0), len(others))
         if wanted == position:
             raise EditRefusedError("The story stands at the end of its section already.")
@@ -72,7 +72,8 @@ def move_story(installation: Installation, form: EditForm, url: str, *, steps: i
 
 def _refuse_measured(installation: Installation, key: str) -> None:
     """Refuse to put a story by hand where a section says what readers did."""
-    section = next((s for s in installation.settings.file.sections if s.key == key), None)
+    sections = installation.settings.file.sections
+    section = next((each for each in sections if each.key == key), None)
     if section and not SECTION_KINDS[section.kind].is_placed_by_hand:
         raise EditRefusedError(
             f"Nothing was changed: {section.title} says what readers opened most, so nothing is put or moved there by hand. "
@@ -80,17 +81,19 @@ def _refuse_measured(installation: Installation, key: str) -> None:
         )
 
 
-def _find_placed(arrangement: Arrangement, url: str) -> tuple[str, tuple[ArrangedStory, ...], int]:
+def _find_placed(arrangement: Arrangement, url: str) -> tuple[str, list[str], int]:
+    """Find the section of a story, the addresses of that section's stories, and its own place among them."""
     story = arrangement.find_story(url)
     for section, stories in arrangement.sections.items():
         if story in stories:
-            return section, stories, stories.index(story)
+            return section, [each.url for each in stories], stories.index(story)
     raise EditRefusedError("The story stands in no section. Place it first.")
 
 
 def drop_stories(installation: Installation, form: EditForm, url: str, *others: str) -> EditResult:
     """Remove stories from the edition or the tray; what takes their places is their sections' rule."""
-    return apply_edit(installation, form, EditDraft(EditKind.DROP, url, {"others": list(others)} if others else {}))
+    value = {"others": list(others)} if others else {}
+    return apply_edit(installation, form, EditDraft(EditKind.DROP, url, value))
 
 
 def restore_story(installation: Installation, form: EditForm, url: str) -> EditResult:
@@ -138,7 +141,10 @@ def write_story(
         EditRefusedError: the link is no web address, the article is in the edition's week already, or editors put nothing into
             that section.
     """
-    described = {name: clean_typed_text(v) if isinstance(v, str) else v for name, v in article.items()}
+    described = dict(article)
+    for name, value in article.items():
+        if isinstance(value, str):
+            described[name] = clean_typed_text(value)
     url = str(described.pop("url", "") or "")
     if url and not described.get("link"):
         described["link"] = link = usable_url(url)
@@ -148,11 +154,11 @@ def write_story(
             )
         url = canonical_url(link)
     url = url or f"{history.OWN_STORY_PREFIX}{secrets.token_hex(6)}"
-    value = {"article": described, "section": section, "topic": clean_typed_text(topic)}
+    written = {"article": described, "section": section, "topic": clean_typed_text(topic)}
 
     def add(_: EditingState) -> EditDraft:
         _refuse_measured(installation, section)
-        return EditDraft(EditKind.ADD, url, value)
+        return EditDraft(EditKind.ADD, url, written)
 
     return apply_decision(installation, form, add)
 
@@ -160,27 +166,30 @@ def write_story(
 # --- what is written -----------------------------------------------------------------------------------------
 
 
-def write_text(installation: Installation, form: EditForm, url: str, field: StoryField, text: str | None) -> EditResult:
-    """Write a text of a story; None brings the original back."""
-    return _write_text(installation, form, url, field, text)
-
-
 def write_edition_text(installation: Installation, form: EditForm, field: EditionField, text: str | None) -> EditResult:
     """Write the subject, the preheader, the intro or its signature; None brings the original back.
 
     An intro keeps its paragraphs; an empty one is none at all.
     """
-    return _write_text(installation, form, history.EDITION_TARGET, field, text)
+    return write_text(installation, form, history.EDITION_TARGET, field, text)
 
 
-def _write_text(installation: Installation, form: EditForm, target: str, field: str, text: str | None) -> EditResult:
+def write_text(
+    installation: Installation, form: EditForm, target: str, field: StoryField | EditionField, text: str | None
+) -> EditResult:
+    """Write a text of a story; None brings the original back."""
     clean = clean_typed_paragraphs if field == EditionField.INTRO else clean_typed_text
     written = None if text is None else clean(text)
     draft = EditDraft(EditKind.TEXT, target, {"field": str(field), "text": written})
     # A field that is saved on leaving it comes here unchanged more often than not.
-    return apply_decision(
-        installation, form, lambda state: None if _written_text(state.arrangement, target, field) == written else draft
-    )
+    return _apply_unless(installation, form, draft, lambda now: _written_text(now, target, field) == written)
+
+
+def _apply_unless(
+    installation: Installation, form: EditForm, draft: EditDraft, is_so: Callable[[Arrangement], bool]
+) -> EditResult:
+    """Do an act, except where all is so already."""
+    return apply_decision(installation, form, lambda state: None if is_so(state.arrangement) else draft)
 
 
 def _written_text(arrangement: Arrangement, target: str, field: str) -> str | None:
@@ -223,21 +232,13 @@ def write_block(installation: Installation, form: EditForm, block: LabelledBlock
         text=clean_typed_text(block.text),
         url=block.url.strip(),
     )
-    value = {
-        "kind": block.kind,
-        "headline": block.headline,
-        "name": block.name,
-        "text": block.text,
-        "url": block.url,
-        "after": block.after,
-        "first_day": block.first_day.isoformat() if block.first_day else None,
-        "last_day": block.last_day.isoformat() if block.last_day else None,
-    }
+    value = asdict(block)
+    del value["id"]
+    for name in ("first_day", "last_day"):
+        value[name] = value[name].isoformat() if value[name] else None
     draft = EditDraft(EditKind.BLOCK, f"{history.BLOCK_PREFIX}{block.id}", value)
     # As a text: a field that is left unchanged is no edit.
-    return apply_decision(
-        installation, form, lambda state: None if state.arrangement.find_block(block.id) == block else draft
-    )
+    return _apply_unless(installation, form, draft, lambda now: now.find_block(block.id) == block)
 
 
 def remove_block(installation: Installation, form: EditForm, block_id: str) -> EditResult:

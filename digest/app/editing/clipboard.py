@@ -1,6 +1,7 @@
 """An editor's own clipboard: stories put aside, and texts that lost against a colleague's. It outlives the session."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,7 @@ from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError, read_editing_state
 from digest.edition.editing.edits import EditionField, EditKind, StoryField
 from digest.edition.queries import find_edition
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Act, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.models import Clipping, Edition
@@ -47,9 +48,10 @@ def keep_story(installation: Installation, form: EditForm, url: str) -> None:
     CLIP.check_role(installation.database, form.actor, form.edition, now=form.now)
     state = read_editing_state(installation, form.edition)
     name = state.arrangement.name_target(url)
-    title = next((a.title for s in state.grown.list_scored() for a in s.story.members if a.url == name), "")
-    story = state.arrangement.find_story(name)
-    title = story.texts.get("headline", story.original.story.lead.title) if story else title
+    articles = (article for scored in state.grown.list_scored() for article in scored.story.members)
+    title = next((article.title for article in articles if article.url == name), "")
+    if story := state.arrangement.find_story(name):
+        title = story.texts.get("headline", story.original.story.lead.title)
     if not title:
         raise EditRefusedError("None of this edition's stories holds that article.")
     _keep(installation, form, name, "", title)
@@ -75,27 +77,31 @@ def keep_text(installation: Installation, form: EditForm, target: str, field: st
     _keep(installation, form, target, field, written)
 
 
+def _begin_clip(installation: Installation, form: EditForm) -> AbstractContextManager[tuple[Session, AuditDraft]]:
+    return CLIP.transaction(installation, form.actor, form.edition, now=form.now)
+
+
 def _keep(installation: Installation, form: EditForm, target: str, field: str, text: str) -> None:
     if len(target) > MAX_TARGET_CHARACTERS:
         raise EditRefusedError("The story's address is too long to keep.")
-    with CLIP.transaction(installation, form.actor, form.edition, now=form.now) as (session, audit):
+    with _begin_clip(installation, form) as (session, audit):
         edition = find_edition(session, form.edition)
         audit.subject, audit.detail = edition.name, {"kept": field or "story"}
-        kept = session.scalars(select(Clipping).where(Clipping.owner == form.actor.name)).all()
-        same = next((k for k in kept if (k.edition_id, k.target, k.field) == (edition.id, target, field)), None)
+        own = select(Clipping).where(Clipping.owner == form.actor.name)
+        what = {"edition_id": edition.id, "target": target, "field": field}
+        same = session.scalars(own.filter_by(**what)).first()
         if same is not None:
             same.text, same.at = text, form.now
             return
-        if len(kept) >= MAX_CLIPPINGS:
+        if len(session.scalars(own).all()) >= MAX_CLIPPINGS:
             raise EditRefusedError(f"Your clipboard holds {MAX_CLIPPINGS} things already. Take some off first.")
-        session.add(
-            Clipping(owner=form.actor.name, edition_id=edition.id, at=form.now, target=target, field=field, text=text)
-        )
+        clipping = Clipping(owner=form.actor.name, at=form.now, text=text, **what)
+        session.add(clipping)
 
 
 def remove_text(installation: Installation, form: EditForm, target: str, field: str) -> bool:
     """Take a text off the actor's own clipboard; False where it is not there."""
-    with CLIP.transaction(installation, form.actor, form.edition, now=form.now) as (session, audit):
+    with _begin_clip(installation, form) as (session, audit):
         edition = find_edition(session, form.edition)
         own = delete(Clipping).where(
             Clipping.owner == form.actor.name,
@@ -115,14 +121,18 @@ def list_clippings(installation: Installation, actor: Actor) -> tuple[KeptClippi
 
 
 def _load_clippings(session: Session, actor: Actor) -> tuple[KeptClipping, ...]:
-    query = select(Clipping, Edition.name, Edition.number).join(Edition, Edition.id == Clipping.edition_id)
-    rows = session.execute(query.where(Clipping.owner == actor.name).order_by(Clipping.at.desc(), Clipping.id.desc()))
-    return tuple(KeptClipping(c.id, name, number, c.at, c.target, c.field, c.text) for c, name, number in rows)
+    what = (Clipping.at, Clipping.target, Clipping.field, Clipping.text)
+    query = select(Clipping.id, Edition.name, Edition.number, *what)
+    joined = query.join(Edition, Edition.id == Clipping.edition_id)
+    own = joined.where(Clipping.owner == actor.name)
+    latest_first = own.order_by(Clipping.at.desc(), Clipping.id.desc())
+    rows = session.execute(latest_first)
+    return tuple(KeptClipping(*row) for row in rows)
 
 
 def remove_clipping(installation: Installation, form: EditForm, clipping_id: int) -> bool:
     """Take something off the actor's own clipboard; False where it is not there, or is another's."""
-    with CLIP.transaction(installation, form.actor, form.edition, now=form.now) as (session, audit):
+    with _begin_clip(installation, form) as (session, audit):
         own = delete(Clipping).where(Clipping.id == clipping_id, Clipping.owner == form.actor.name)
         removed = session.execute(own.returning(Clipping.id)).scalar() is not None
         audit.detail, audit.changed = {"taken off": clipping_id}, removed

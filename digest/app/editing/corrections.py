@@ -84,10 +84,11 @@ def correct_story(
     """
     name = edition_name(installation, name)
     signed = find_chosen_name(installation, actor) or installation.settings.file.publication.name
-    becomes, note = (sanitise_text(editing.clean_typed_text(text)) for text in (form.becomes, form.note))
+    becomes, note = _clean(form.becomes), _clean(form.note)
     with CORRECT.transaction(installation, actor, name, now=now) as (session, audit):
         edition = find_edition(session, name, lock=True)
-        story = _find_story(session, edition, form, becomes, note)
+        story = _find_story(session, edition, form)
+        _refuse_unclear(becomes, story.text_of(form.field), note)
         correction = Correction(
             edition_id=edition.id,
             seq=corrections.next_correction_number(session, edition),
@@ -107,7 +108,8 @@ def correct_story(
         session.add(correction)
         session.flush()
         archive_edition(session, edition, corrections.list_corrections(session, edition))
-        audit.detail = {"correction": correction.id, "story": story.url[:200], "field": form.field}
+        shortened = story.url[:200]
+        audit.detail = {"correction": correction.id, "story": shortened, "field": form.field}
         session.expunge(correction)
         lead = arrange_mail(EditionContent.from_json(edition.content)).lead
         # The card beside links shows the headline of the story that leads.
@@ -119,7 +121,11 @@ def correct_story(
     return correction
 
 
-def _find_story(session: Session, edition: Edition, form: CorrectionForm, becomes: str, note: str) -> CorrectableStory:
+def _clean(text: str) -> str:
+    return sanitise_text(editing.clean_typed_text(text))
+
+
+def _find_story(session: Session, edition: Edition, form: CorrectionForm) -> CorrectableStory:
     if edition.state not in CORRECTABLE_STATES:
         raise CorrectionError(
             f"{edition.name} is {edition.state.name.lower()}: only what goes out, or went, is corrected. Edit it at the desk."
@@ -133,11 +139,14 @@ def _find_story(session: Session, edition: Edition, form: CorrectionForm, become
         )
     if form.field not in CORRECTED_FIELDS or not story.text_of(form.field):
         raise CorrectionError("This story has no such text: correct its headline, or its summary where it has one.")
-    if not becomes or becomes == story.text_of(form.field):
+    return story
+
+
+def _refuse_unclear(becomes: str, was: str, note: str) -> None:
+    if not becomes or becomes == was:
         raise CorrectionError("Nothing was corrected: the text is empty, or as it was. Write how it should read.")
     if not note or len(note) > MAX_NOTE_LENGTH:
         raise CorrectionError(f"Say to readers what was wrong, in at most {MAX_NOTE_LENGTH} characters.")
-    return story
 
 
 def _carry_into_draft(
@@ -145,12 +154,14 @@ def _carry_into_draft(
 ) -> None:
     """Put the correction into the next edition where that is drafted already; a later draft takes it by itself."""
     file, base = installation.settings.file, installation.settings.link_base
-    following = (Edition.state.in_(COMING_STATES), Edition.release_at > edition.release_at, Edition.release_at > now)
+    coming = select(Edition).where(Edition.state.in_(COMING_STATES), Edition.release_at > now)
+    following = coming.where(Edition.release_at > edition.release_at).order_by(Edition.release_at)
     with installation.database.read() as session:
-        draft = session.scalar(select(Edition).where(*following).order_by(Edition.release_at).limit(1))
+        draft = session.scalar(following.limit(1))
         if draft is None:
             return
-        day, language = draft.release_at.astimezone(file.publication.zone).date(), installation.settings.reader_language
+        day = draft.release_at.astimezone(file.publication.zone).date()
+        language = installation.settings.reader_language
         block = corrections.make_correction_block(session, correction, edition, base, day, language)
     # A draft of before there were edits is drafted anew, and takes it then.
     with suppress(editing_state.EditRefusedError):

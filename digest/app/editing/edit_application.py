@@ -116,8 +116,8 @@ def apply_decision(
 
 
 def _next_edit(draft: EditDraft, state: EditingState, form: EditForm) -> Edit:
-    value = dict(draft.value)
-    return Edit(state.last_seq + 1, form.now, form.actor.name, draft.kind, draft.target, value, draft.undoes)
+    seq, actor, value = state.last_seq + 1, form.actor.name, dict(draft.value)
+    return Edit(seq, form.now, actor, draft.kind, draft.target, value, draft.undoes)
 
 
 def _fold_edit(installation: Installation, state: EditingState, edit: Edit) -> Arrangement:
@@ -131,15 +131,18 @@ def _fold_edit(installation: Installation, state: EditingState, edit: Edit) -> A
 def _store_edit(
     session: Session, state: EditingState, edit: Edit, composed: ComposedEdition, audit: AuditDraft
 ) -> None:
-    edition = session.scalar(select(Edition).where(Edition.name == state.name).with_for_update())
+    query = select(Edition).where(Edition.name == state.name)
+    edition = session.scalar(query.with_for_update())
     if edition is None or proposal_hash_of(session, edition) != state.proposal_hash:
         raise _OvertakenError
     if len(load_edits(session, edition)) != len(state.edits):
         raise _OvertakenError
     if edition.state not in COMING_STATES:
         raise EditRefusedError(f"{edition.name} is {edition.state}: only what has not gone out yet can be edited.")
-    audit.detail = {"seq": edit.seq, "kind": str(edit.kind), "target": edit.target[:_MAX_AUDITED_TARGET]}
-    if supersede_approval(session, edition, actor=edit.actor, now=edit.at, by_edit=edit.seq):
+    audit.detail = {"seq": edit.seq, "kind": str(edit.kind)}
+    audit.detail["target"] = edit.target[:_MAX_AUDITED_TARGET]
+    actor, at = edit.actor, edit.at
+    if supersede_approval(session, edition, actor=actor, now=at, by_edit=edit.seq):
         audit.detail["approval"] = "superseded"
     append_edit(session, edition, edit)
     record_content(edition, composed)

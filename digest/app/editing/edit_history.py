@@ -1,4 +1,4 @@
-"""The history of an edition as its editors see it: every act with who did it, and how the edition stood after any of them."""
+"""The history of an edition: every act with who did it, how it stood after any of them, and taking edits back."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,14 +7,23 @@ from datetime import datetime
 from sqlalchemy import select
 
 from digest.app.accounts import staff
-from digest.app.editing.editing_state import EditingState, preview_state, read_editing_state
+from digest.app.editing.edit_application import EditForm, EditResult, apply_decision
+from digest.app.editing.editing_state import EditingState, EditRefusedError, preview_state, read_editing_state
 from digest.app.editions.drafting import APPROVE, VOID_APPROVAL
 from digest.app.editions.mail_gallery import fill_invented_reader
 from digest.edition.approval.sent_back_notes import list_notes
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.drafting.composition import write_edited_content
-from digest.edition.editing.edits import EDITION_TARGET, Edit, find_text_before
+from digest.edition.editing.edits import (
+    EDITION_TARGET,
+    Edit,
+    EditDraft,
+    EditKind,
+    edits_in_force,
+    find_text_before,
+    find_undone,
+)
 from digest.edition.queries import COMING_STATES, find_edition
 from digest.installation.opened import Installation
 from digest.settings import Settings
@@ -95,10 +104,13 @@ def read_edition_history(installation: Installation, name: str) -> EditionHistor
             .where(AuditEntry.subject == edition.name, AuditEntry.act.in_(acts))
             .order_by(AuditEntry.at, AuditEntry.id)
         )
-        approvals = tuple(ApprovalAct(e.at, e.actor, acts[e.act], _find_last_seq(state, e.at)) for e in entries)
+        approvals = []
+        for entry in entries:
+            seq = _find_last_seq(state, entry.at)
+            approvals.append(ApprovalAct(entry.at, entry.actor, acts[entry.act], seq))
         notes = tuple(_list_note_acts(state, list_notes(session, edition)))
     names = staff.read_display_names(installation)
-    return EditionHistory(edition, state, installation.settings, approvals, notes, names)
+    return EditionHistory(edition, state, installation.settings, tuple(approvals), notes, names)
 
 
 def _list_note_acts(state: EditingState, notes: Iterable[SentBackNote]) -> Iterator[NoteAct]:
@@ -122,3 +134,63 @@ def render_moment(installation: Installation, name: str, seq: int) -> str:
     """
     html = join_fragments(preview_state(installation, name, seq=seq).fragments, "html")
     return fill_invented_reader(html, installation.settings)
+
+
+def undo_last(installation: Installation, form: EditForm) -> EditResult:
+    """Take back the actor's own last act.
+
+    Raises:
+        EditRefusedError: they have done nothing that is in force.
+    """
+    return apply_decision(installation, form, lambda state: _undo(state.find_last_own(form.actor.name)))
+
+
+def redo_last(installation: Installation, form: EditForm) -> EditResult:
+    """Take back the actor's own last undo, if they did nothing since.
+
+    Raises:
+        EditRefusedError: there is none.
+    """
+    return apply_decision(installation, form, lambda state: _undo(state.find_last_own_undo(form.actor.name)))
+
+
+def undo_edit(installation: Installation, form: EditForm, seq: int) -> EditResult:
+    """Take back one edit of the history, whoever made it.
+
+    Raises:
+        EditRefusedError: there is none of that number, or it was taken back already.
+    """
+
+    def undo(state: EditingState) -> EditDraft:
+        if seq in find_undone(state.edits):
+            raise EditRefusedError("The change was taken back already.")
+        return _undo(next((e for e in state.edits if e.seq == seq), None))
+
+    return apply_decision(installation, form, undo)
+
+
+def _undo(edit: Edit | None) -> EditDraft:
+    if edit is None:
+        raise EditRefusedError("There is nothing to take back.")
+    return EditDraft(EditKind.UNDO, edit.target, {}, edit.seq)
+
+
+def bring_back(installation: Installation, form: EditForm, seq: int) -> EditResult:
+    """Bring back the state after the edit of a number (0: before the first): all edits since are taken back.
+
+    Raises:
+        EditRefusedError: nothing has changed since; or somebody changed something after the form was made, which said what would
+            be taken out.
+    """
+
+    def revert(state: EditingState) -> EditDraft:
+        if form.based_on is not None and form.based_on != state.last_seq:
+            raise EditRefusedError(
+                "Nothing was brought back: the edition was changed while the page was open. See what would be taken out now."
+            )
+        past = tuple(e for e in state.edits if e.seq <= seq)
+        if edits_in_force(past) == edits_in_force(state.edits):
+            raise EditRefusedError("Nothing has changed since then.")
+        return EditDraft(EditKind.REVERT, EDITION_TARGET, {}, max(0, seq))
+
+    return apply_decision(installation, form, revert)

@@ -70,10 +70,10 @@ def find_editing_state(installation: Installation, edition: Edition) -> EditingS
 def list_topic_names(settings: Settings) -> list[str]:
     """List the topics that a story may have: the settings' or else the built-in ones, and those that sources name."""
     file = settings.file
-    of_sources = (
-        topic for source in file.sources for topic in (*source.topics.values(), source.default_topic) if topic
-    )
-    return list(dict.fromkeys((*(file.select.topics or built_in_topic_names()), *of_sources)))
+    named = [*(file.select.topics or built_in_topic_names())]
+    for source in file.sources:
+        named += [topic for topic in (*source.topics.values(), source.default_topic) if topic]
+    return list(dict.fromkeys(named))
 
 
 def read_editing_state(installation: Installation, name: str) -> EditingState:
@@ -108,7 +108,8 @@ def arrange_edits(
 ) -> Arrangement:
     """Fold edits into a proposal by the settings and the day of release."""
     file = installation.settings.file
-    return arrange_edition(grown, edits, file, identity.release_at.astimezone(file.publication.zone).date())
+    released_at = identity.release_at.astimezone(file.publication.zone)
+    return arrange_edition(grown, edits, file, released_at.date())
 
 
 def preview_state(installation: Installation, name: str, *, seq: int | None = None) -> ComposedEdition:

@@ -2,8 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
-
-from sqlalchemy import select
+from typing import Any
 
 from digest.app.editing.changes import clean_typed_text
 from digest.app.editing.edit_application import EDIT, EditForm, EditResult, apply_decision
@@ -26,7 +25,6 @@ from digest.installation.acts import Act, Role
 from digest.installation.opened import Installation
 from digest.select.values import CandidateArticle
 from digest.settings.concerns import Concern
-from digest.store.models import Edition
 
 FETCH_PICTURES = Act("pictures fetched", Role.EDITOR, Concern.NONE)
 
@@ -109,14 +107,17 @@ def describe_picture(installation: Installation, form: EditForm, url: str, *, al
             raise EditRefusedError("There is no picture to describe. Choose one first, or empty these two fields.")
         if (shown.alt, shown.credit) == (words["alt"], words["credit"]):
             return None
-        cuts = edited.cuts if edited else None
-        return EditDraft(EditKind.PICTURE, url, {**words, **({"cuts": encode_cuts(cuts)} if cuts else {})})
+        value: dict[str, Any] = dict(words)
+        if edited and edited.cuts:
+            value["cuts"] = encode_cuts(edited.cuts)
+        return EditDraft(EditKind.PICTURE, url, value)
 
     return apply_decision(installation, form, describe)
 
 
 def _show_cuts(installation: Installation, form: EditForm, url: str, cuts: PictureCuts) -> EditResult:
-    draft, wanted = EditDraft(EditKind.PICTURE, url, {"cuts": encode_cuts(cuts)}), EditedPicture(cuts=cuts)
+    draft = EditDraft(EditKind.PICTURE, url, {"cuts": encode_cuts(cuts)})
+    wanted = EditedPicture(cuts=cuts)
     return apply_decision(
         installation, form, lambda state: None if _find_edited_picture(state, url) == wanted else draft
     )
@@ -138,7 +139,9 @@ def _find_shown_picture(state: EditingState, url: str) -> EditionPicture | None:
 
 def _find_article(state: EditingState, url: str, article: str) -> CandidateArticle:
     story = state.arrangement.find_story(url)
-    found = next((a for a in story.original.story.members if article in {a.url, a.link}), None) if story else None
+    members = story.original.story.members if story else ()
+    named = (each for each in members if article in {each.url, each.link})
+    found = next(named, None)
     if found is None:
         raise EditRefusedError("The article is not among those of the story.")
     return found
@@ -187,7 +190,7 @@ def fetch_missing_pictures(installation: Installation, form: EditForm, *, fetche
             )
             composed = compose_edition(grown, state.edits, state.identity, settings)
             with database.write() as session:
-                edition = session.scalars(select(Edition).where(Edition.name == state.name).with_for_update()).one()
+                edition = find_edition(session, state.name, lock=True)
                 if edition.state not in UNAPPROVED_STATES:
                     return 0
                 unchanged = proposal_hash_of(session, edition) == state.proposal_hash

@@ -90,18 +90,20 @@ def _load_colleagues(
 def _read_revision(session: Session, name: str) -> tuple[int, str]:
     """Return an edition's id, and what changes with all that its open pages tell of it, in one statement."""
     approvals = Approval.edition_id == Edition.id
+    newest_first = select(Approval).where(approvals).order_by(Approval.version.desc())
+    newest = newest_first.limit(1)
     notes = select(func.count(SentBackNote.id)).where(SentBackNote.edition_id == Edition.id)
     parts = (
         select(func.max(EditionEdit.seq)).where(EditionEdit.edition_id == Edition.id),
         select(EditionProposal.hash).where(EditionProposal.edition_id == Edition.id),
-        select(Approval.version).where(approvals).order_by(Approval.version.desc()).limit(1),
-        select(Approval.state).where(approvals).order_by(Approval.version.desc()).limit(1),
+        newest.with_only_columns(Approval.version),
+        newest.with_only_columns(Approval.state),
         select(func.count(ApprovalSignature.id)).join(Approval).where(approvals),
         notes,
         notes.where(SentBackNote.done_at.is_not(None)),
     )
-    query = select(Edition.id, Edition.state, *(part.scalar_subquery() for part in parts)).where(Edition.name == name)
-    row = session.execute(query).one_or_none()
+    columns = (Edition.id, Edition.state, *(part.scalar_subquery() for part in parts))
+    row = session.execute(select(*columns).where(Edition.name == name)).one_or_none()
     if row is None:
         return _read_revision(session, find_edition(session, name).name)
     edition_id, *values = row
@@ -122,7 +124,8 @@ def end_presence(installation: Installation, signed_in: SignedInStaff, name: str
 
 def switch_letter_keys(installation: Installation, signed_in: SignedInStaff, *, on: bool, now: datetime) -> None:
     """Let single letters act at the desk for a member, or not."""
-    with SWITCH_KEYS.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
+    actor = signed_in.actor
+    with SWITCH_KEYS.transaction(installation, actor, actor.name, now=now) as (session, draft):
         member = session.get_one(StaffMember, signed_in.member_id)
         draft.changed = member.letter_keys != on
         draft.detail = {"on": on}

@@ -96,18 +96,24 @@ def _describe_item(installation: Installation, item: ParsedItem, site_title: str
     with installation.database.read() as session:
         sources = session.scalars(select(Source).where(Source.active).order_by(Source.id))
         source = next((s for s in sources if site_name(s.url) == site), None)
-    may_picture = source is not None and source.images in {"own", "licensed"}
     moment = item.published or item.updated
+    name = source.name if source else site_title or site
     described: dict[str, Any] = {
         "url": canonical_url(item.url),
         "link": item.link,
         "title": item.title,
         "summary": item.summary,
         "summary_basis": item.summary_basis.value,
-        "source": source.name if source else site_title or site,
-        "publisher": source.publisher if source else site_title or site,
+        "source": name,
+        "publisher": source.publisher if source else name,
         "credit": item.credit,
-        "image": item.image_url if may_picture else None,
-        "image_alt": item.image_alt if may_picture else None,
+        **_describe_picture(item, source),
     }
     return described | ({"dated_at": moment.isoformat(), "has_date": True} if moment else {})
+
+
+def _describe_picture(item: ParsedItem, source: Source | None) -> dict[str, str | None]:
+    """Describe the picture of an item, where its source lets us mail it."""
+    if source is None or source.images not in {"own", "licensed"}:
+        return {"image": None, "image_alt": None}
+    return {"image": item.image_url, "image_alt": item.image_alt}

@@ -33,7 +33,7 @@ from digest.edition.content.fragment_names import list_omitted_fragments
 from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.drafting import drafts as drafting
 from digest.edition.editing.edit_log import load_edits
-from digest.edition.preflight.rule_registry import FindingLevel
+from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
 from digest.edition.queries import UNAPPROVED_STATES, find_edition
 from digest.installation.acts import Act, Actor, Face, Role
 from digest.installation.opened import Installation
@@ -228,12 +228,8 @@ def approve_edition(
     name = edition_name(installation, name)
     with APPROVE.steps(installation, actor, name, now=now) as audit:
         findings = check_edition(installation, name, own_site=True, fetcher=fetcher, now=now)
-        unchecked = next(
-            (f.message for f in findings if f.rule == "own-links"), ""
-        )  # an error of the rule ends it here
-        if errors := [f for f in findings if f.level == FindingLevel.ERROR]:
-            listed = "; ".join(f"{f.rule}: {f.message}" for f in errors[:3])
-            raise approval.ApprovalError(f"{name} has {len(errors)} thing(s) to fix first. {listed}")
+        _refuse_errors(name, findings)
+        unchecked = next((f.message for f in findings if f.rule == "own-links"), "")
         settings, keys = installation.settings, installation.keys
         # Outside the transaction, which holds up everybody else: reading a large proposal takes a while.
         with installation.database.read() as session:
@@ -255,6 +251,13 @@ def approve_edition(
     if not result.missing:
         store_card(installation, name, now=now)
     return result
+
+
+def _refuse_errors(name: str, findings: Iterable[PreflightFinding]) -> None:
+    errors = [f"{each.rule}: {each.message}" for each in findings if each.level == FindingLevel.ERROR]
+    if errors:
+        listed = "; ".join(errors[:3])
+        raise approval.ApprovalError(f"{name} has {len(errors)} thing(s) to fix first. {listed}")
 
 
 def void_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:

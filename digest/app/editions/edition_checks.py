@@ -62,10 +62,11 @@ def gather_preflight_facts(
     departs_at = max(edition.release_at, now).astimezone(zone)
     templates = installation.settings.templates
     media = session.execute(select(MediaFile.hash, MediaFile.content_type, MediaFile.size))
+    kinds = {piece.kind for piece in mailable.pieces}
     sending_days, readers = _count_sending_days(installation, session, edition, now)
     return PreflightInput(
         message=compose_specimen(mailable, edition, installation.settings),
-        parts={kind: mailable.join(kind) for kind in MAIL_KINDS if any(p.kind == kind for p in mailable.pieces)},
+        parts={kind: mailable.join(kind) for kind in MAIL_KINDS if kind in kinds},
         content=content,
         file=installation.settings.file,
         base=installation.settings.link_base,
@@ -112,18 +113,20 @@ def _read_previous_edition(session: Session, edition: Edition) -> PreviousEditio
 def _recently_sent_stories(session: Session, edition: Edition, edition_count: int) -> tuple[SentStory, ...]:
     recent = select_editions_before(edition.release_at).order_by(Edition.release_at.desc()).limit(edition_count)
     columns = recent.with_only_columns(Edition.id, Edition.name, Edition.number)
-    called = {before.id: call_edition(before.name, before.number) for before in session.execute(columns)}
+    rows = session.execute(columns).all()
+    called = {row.id: call_edition(row.name, row.number) for row in rows}
     placed = select(EditionStory.edition_id, EditionStory.url).where(EditionStory.section.is_not(None))
-    stories = session.execute(placed.where(EditionStory.edition_id.in_(called)).order_by(EditionStory.id))
+    of_recent = placed.where(EditionStory.edition_id.in_(called))
+    stories = session.execute(of_recent.order_by(EditionStory.id))
     order = list(called)
     sent = [
         SentStory(called[story.edition_id], story.url)
         for story in sorted(stories, key=lambda story: order.index(story.edition_id))
     ]
     past = load_past_editions(session, edition.release_at, max(0, edition_count - len(called)))
-    sent += [
-        SentStory(call_edition(before.name, before.number), story.url) for before in past for story in before.stories
-    ]
+    for before in past:
+        name = call_edition(before.name, before.number)
+        sent += [SentStory(name, story.url) for story in before.stories]
     return tuple(sent)
 
 
@@ -158,16 +161,21 @@ def check_edition(
 def _list_own_links(installation: Installation, session: Session, facts: PreflightInput) -> list[str]:
     """List the links that lead to the own site or to an article of an own source; its front page and our pages are no articles."""
     file = installation.settings.file
-    own_sources = [source.url for source in file.sources if source.own]
-    sites = {site_name(url) for url in (file.publication.site, *own_sources)}
-    web_links = [link for link in facts.links if link.startswith(("https://", "http://")) and not is_example_site(link)]
-    urls = {link: usable_canonical_url(link) for link in web_links}
+    own_urls = [source.url for source in file.sources if source.own]
+    sites = set(map(site_name, [file.publication.site, *own_urls]))
+    urls = {link: usable_canonical_url(link) for link in filter(_is_web_link, facts.links)}
     # A site may be under the host of our own pages.
-    own = set(session.scalars(select(Article.url).join(Source).where(Source.own, Article.url.in_(urls.values()))))
-    return [link for link, url in urls.items() if url in own or _is_page_of(link, sites, facts.base)]
+    linked = select(Article.url).where(Article.url.in_(urls.values()))
+    own = set(session.scalars(linked.join(Source).where(Source.own)))
+    pages = {link for link in urls if _is_page(link, sites, facts.base)}
+    return [link for link in urls if urls[link] in own or link in pages]
 
 
-def _is_page_of(link: str, sites: set[str], base: str) -> bool:
+def _is_web_link(link: str) -> bool:
+    return link.startswith(("https://", "http://")) and not is_example_site(link)
+
+
+def _is_page(link: str, sites: set[str], base: str) -> bool:
     return site_name(link) in sites and not is_front_page(link) and not link.startswith(f"{base}/")
 
 

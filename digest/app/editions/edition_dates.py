@@ -101,13 +101,7 @@ def _write_event(
     event.add("dtstamp", released_at)
     event.add("last-modified", corrected_at or released_at)
     event.add("summary", entry.headline if when.kind == "event" else _name_deadline(settings, entry, when))
-    if when.moment:
-        event.add("dtstart", when.moment)
-        if when.end and when.end > when.moment:
-            event.add("dtend", when.end)
-    else:
-        event.add("dtstart", when.day)
-        event.add("dtend", (when.last_day or when.day) + timedelta(days=1))
+    _add_span(event, when)
     if when.kind == "event" and entry.details:
         event.add("location", entry.details[0])
     if entry.url:
@@ -117,6 +111,16 @@ def _write_event(
     event.add("description", vText("\n".join(filter(None, lines))))
     event.add("transp", "TRANSPARENT")
     return event
+
+
+def _add_span(event: "Event", when: EntryDate) -> None:
+    if when.moment is None:
+        event.add("dtstart", when.day)
+        event.add("dtend", (when.last_day or when.day) + timedelta(days=1))
+        return
+    event.add("dtstart", when.moment)
+    if when.end and when.end > when.moment:
+        event.add("dtend", when.end)
 
 
 def _date_correction(settings: Settings, corrected_at: datetime | None) -> str:

@@ -35,9 +35,8 @@ from subscribers.reader_language import ReaderLanguage
 EDITION_KEY = "edition"
 _SAMPLE_DAY = date(2026, 11, 20)
 _SAMPLE_ZONE = ZoneInfo("America/New_York")
-_SAMPLE_SIGNUP, _SAMPLE_MOMENT = (
-    datetime(2026, month, day, 9, 14, tzinfo=_SAMPLE_ZONE) for month, day in ((3, 4), (11, 20))
-)
+_SAMPLE_SIGNUP = datetime(2026, 3, 4, 9, 14, tzinfo=_SAMPLE_ZONE)
+_SAMPLE_MOMENT = datetime(2026, 11, 20, 9, 14, tzinfo=_SAMPLE_ZONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,8 @@ class GalleryMail:
 
 
 _GALLERY = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-READER_MAILS, STAFF_MAILS = (tuple(GalleryMail(**mail) for mail in _GALLERY[group]) for group in ("readers", "staff"))
+READER_MAILS = tuple(GalleryMail(**mail) for mail in _GALLERY["readers"])
+STAFF_MAILS = tuple(GalleryMail(**mail) for mail in _GALLERY["staff"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,8 @@ def compose_gallery_mail(settings: Settings, key: str) -> ShownMail:
         RenderingError: a template of the operator's own lost a place at which it is cut.
     """
     made = _compose_mail(settings, key)
-    text, html = (fill_invented_reader(part, settings) for part in (made.text, made.html or SlottedText("")))
+    text = fill_invented_reader(made.text, settings)
+    html = fill_invented_reader(made.html or SlottedText(""), settings)
     return ShownMail(made.subject, made.sender_name, made.sender_address, text, html)
 
 
@@ -150,13 +151,16 @@ def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
     facts["welcome"] |= dict.fromkeys(BEST_FACTS, "")
     for key, own in _GALLERY["facts"].items():
         facts[key] |= own
-    return {key: {name: text.format_map(values) for name, text in own.items()} for key, own in facts.items()}
+    for own in facts.values():
+        own |= {name: text.format_map(values) for name, text in own.items()}
+    return {**facts}
 
 
 def name_values(settings: Settings) -> Mapping[str, str]:
     """Return what the names in braces of the gallery's facts stand for."""
     base, language, moment = settings.link_base, settings.reader_language, _SAMPLE_MOMENT
     sections = [(section.key, section.title_in(language)) for section in settings.file.sections]
+    only_last = Preferences(frozenset({sections[-1][0]}))
     return {
         "base": base,
         "desk": f"{base}/desk/editions/2026-W47",
@@ -166,7 +170,7 @@ def name_values(settings: Settings) -> Mapping[str, str]:
         "sign_up_page": language.gettext("your sign-up page"),
         "other_list": language.gettext("a list from another service"),
         "every_section": describe_preferences(Preferences(), sections, language),
-        "one_section": describe_preferences(Preferences(frozenset({sections[-1][0]})), sections, language),
+        "one_section": describe_preferences(only_last, sections, language),
         "asked_day": language.full_date(_SAMPLE_SIGNUP.date()),
         "asked_at": language.moment(moment),
         "confirmed_at": language.moment(moment.replace(minute=16)),
@@ -214,11 +218,14 @@ def sample_content(settings: Settings) -> EditionContent:
 
 def _write_dates(entry: SectionEntry, language: ReaderLanguage) -> SectionEntry:
     """Write the dates of an invented entry, which stand in English in it, as readers read them."""
-    date_text, when = language.short_month_day(date(2026, 11, 18)) if entry.date else "", entry.when
+    date_text = language.short_month_day(date(2026, 11, 18)) if entry.date else ""
+    when = entry.when
     if when is None:
         return replace(entry, date=date_text)
     hour = _SAMPLE_HOURS.get(when.day)
-    written = [language.weekday_month_day(when.day), *([language.hour_in_zone(hour)] if hour else [])]
+    written = [language.weekday_month_day(when.day)]
+    if hour:
+        written.append(language.hour_in_zone(hour))
     label = language.translate_text(when.label)
     return replace(entry, when=replace(when, text=join_date_parts(written, language), label=label))
 

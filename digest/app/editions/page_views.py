@@ -1,6 +1,6 @@
 """What pages show: values read in one look, never acts."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.editions.editor_changes import CountedEdition, find_editor_counts, list_counted_editions
 from digest.app.editions.recent_counts import RecentCounts, count_edition
+from digest.app.editions.web_editions import list_shown_corrections
 from digest.app.subscribers.readers import count_readers
 from digest.collect.articles.images import load_picture
 from digest.deliver.control.installation_hold import current_hold
@@ -23,7 +24,7 @@ from digest.edition.approval import versions as approval
 from digest.edition.archive import corrections
 from digest.edition.content.editor_changes import EditorCounts
 from digest.edition.queries import PUBLIC_STATES, explain_missed_release, find_edition
-from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections
+from digest.edition.rendering.corrected_copy import show_corrections
 from digest.installation.opened import BRING_SCHEMA_UP, Installation
 from digest.store.correction_models import Correction
 from digest.store.engine import newest_schema_revision
@@ -98,7 +99,8 @@ def view_edition(
     readers = count_readers(installation.database, now=now)
     with installation.database.read() as session:
         edition = find_edition(session, name)
-        placed = select(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.section.is_not(None))
+        stories = select(EditionStory).where(EditionStory.edition_id == edition.id)
+        placed = stories.where(EditionStory.section.is_not(None))
         return EditionView(
             edition=edition,
             stories=tuple(session.scalars(placed)),
@@ -148,20 +150,20 @@ def list_departed_editions(
     Raises:
         UnknownEditionError: there is none of that name.
     """
-    query = select(Edition).where(Edition.state.in_(DEPARTED_STATES)).order_by(Edition.release_at.desc())
+    departed_ones = select(Edition).where(Edition.state.in_(DEPARTED_STATES))
+    query = departed_ones.order_by(Edition.release_at.desc())
     zone = installation.settings.file.publication.zone
     with installation.database.read() as session:
         if before:
             query = query.where(Edition.release_at < find_edition(session, before).release_at)
         rows = session.scalars(query.limit(DEPARTED_PAGE_SIZE + 1)).all()
         kept, shown = load_kept_counts(session), rows[:DEPARTED_PAGE_SIZE]
-        counts = [kept.get(one.name) or count_edition(installation, one.name, recent, now=now) for one in shown]
-        return DepartedPage(
-            tuple(
-                _departed_edition(session, one, counted, now, zone) for one, counted in zip(shown, counts, strict=True)
-            ),
-            shown[-1].name if len(rows) > len(shown) else "",
-        )
+        departed = []
+        for one in shown:
+            counts = kept.get(one.name) or count_edition(installation, one.name, recent, now=now)
+            departed.append(_departed_edition(session, one, counts, now, zone))
+        has_older = len(rows) > len(shown)
+        return DepartedPage(tuple(departed), shown[-1].name if has_older else "")
 
 
 def read_counted_editions(installation: Installation) -> Sequence[CountedEdition]:
@@ -194,25 +196,24 @@ def find_stories(
         title, url = (column.icontains(words, autoescape=True) for column in columns)
         query = query.where(title | url)
     with installation.database.read() as session:
-        count = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+        counting = select(func.count()).select_from(query.subquery())
+        count = session.scalar(counting) or 0
         start = min(start, max(0, count - 1))
-        rows = tuple(
-            session.scalars(query.order_by(EditionStory.score.desc(), EditionStory.id).offset(start).limit(limit))
-        )
+        best_first = query.order_by(EditionStory.score.desc(), EditionStory.id)
+        rows = tuple(session.scalars(best_first.offset(start).limit(limit)))
         following = start + len(rows)
         return StoryPage(rows, count, following if following < count else None)
 
 
 def list_public_editions(installation: Installation, most: int) -> list[Edition]:
     """List the newest editions that anybody may read, with what they say, the newest first."""
-    query = (
-        select(Edition).where(Edition.state.in_(PUBLIC_STATES)).order_by(Edition.release_at.desc(), Edition.id.desc())
-    )
+    public = select(Edition).where(Edition.state.in_(PUBLIC_STATES))
+    newest_first = public.order_by(Edition.release_at.desc(), Edition.id.desc())
     with installation.database.read() as session:
-        return list(session.scalars(query.limit(most)))
+        return list(session.scalars(newest_first.limit(most)))
 
 
-def list_edition_corrections(installation: Installation, names: Collection[str]) -> dict[str, tuple[Correction, ...]]:
+def list_edition_corrections(installation: Installation, names: Collection[str]) -> Mapping[str, Sequence[Correction]]:
     """List the corrections of editions by their names; an edition without one is missing."""
     with installation.database.read() as session:
         return corrections.list_corrections_by_edition(session, names)
@@ -225,7 +226,8 @@ def find_public_edition(installation: Installation, name: str) -> Edition | None
 
 
 def _find_public_edition(session: Session, name: str) -> Edition | None:
-    return session.scalar(select(Edition).where(Edition.name == name, Edition.state.in_(PUBLIC_STATES)))
+    public = select(Edition).where(Edition.state.in_(PUBLIC_STATES))
+    return session.scalar(public.where(Edition.name == name))
 
 
 def public_edition_html(installation: Installation, name: str) -> str | None:
@@ -234,13 +236,10 @@ def public_edition_html(installation: Installation, name: str) -> str | None:
         edition = _find_public_edition(session, name)
         if edition is None:
             return None
-        html = approval.read_mailable(session, edition, installation.settings).join("web").text
-        zone, language = installation.settings.file.publication.zone, installation.settings.reader_language
-        shown = [
-            ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone, language))
-            for c in corrections.list_corrections(session, edition)
-        ]
-    return show_corrections(html, shown, language)
+        settings = installation.settings
+        html = approval.read_mailable(session, edition, settings).join("web").text
+        shown = list_shown_corrections(corrections.list_corrections(session, edition), settings)
+    return show_corrections(html, shown, settings.reader_language)
 
 
 def find_picture(installation: Installation, content_hash: str) -> MediaFile | None:
@@ -252,7 +251,8 @@ def find_picture(installation: Installation, content_hash: str) -> MediaFile | N
 def count_active_sources(installation: Installation) -> int:
     """Count the sources that the settings name."""
     with installation.database.read() as session:
-        return session.scalar(select(func.count()).select_from(Source).where(Source.active)) or 0
+        active = select(func.count()).select_from(Source).where(Source.active)
+        return session.scalar(active) or 0
 
 
 def list_known_sources(installation: Installation) -> list[Source]:

@@ -127,7 +127,8 @@ def _log_failure(count_anew: Callable[[], object], kept: _KeptCount) -> None:
 def _read_version(session: Session, edition: Edition) -> Hashable:
     """Return what changes with every act on an edition, or on all that leaves, and with every step of the send itself."""
     # Rows are only ever appended, so that their number tells a later log from an earlier one.
-    acts = select(func.count()).where(AuditEntry.subject.in_([edition.name, hold.INSTALLATION]))
+    subjects = [edition.name, hold.INSTALLATION]
+    acts = select(func.count()).where(AuditEntry.subject.in_(subjects))
     return (
         edition.state,
         edition.planned_at,

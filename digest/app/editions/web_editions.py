@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -83,8 +83,8 @@ class CardRequest:
         """The address under which the card is kept."""
         words = self.words
         # How it looks is left out: a publication that takes another colour keeps the cards that it has.
-        shown = json.dumps([words.name, words.issue, words.headline, words.deadline, self.picture])
-        return f"card:{hashlib.sha256(shown.encode()).hexdigest()}"
+        shown = [words.name, words.issue, words.headline, words.deadline, self.picture]
+        return f"card:{hashlib.sha256(json.dumps(shown).encode()).hexdigest()}"
 
 
 LINE_COLUMNS = (Edition.name, Edition.number, Edition.subject, Edition.preheader, Edition.release_at)
@@ -105,7 +105,8 @@ def read_edition_page(installation: Installation, name: str, *, now: datetime) -
     """Read the page of an edition that anybody may read, or None."""
     settings = installation.settings
     with installation.database.read() as session:
-        edition = session.scalar(select(Edition).where(Edition.name == name, Edition.state.in_(PUBLIC_STATES)))
+        public = select(Edition).where(Edition.state.in_(PUBLIC_STATES))
+        edition = session.scalar(public.where(Edition.name == name))
         if edition is None:
             return None
         made = corrections.list_corrections(session, edition)
@@ -127,16 +128,22 @@ def read_edition_page(installation: Installation, name: str, *, now: datetime) -
 
 
 def _with_corrections(page: EditionPage, settings: Settings) -> EditionPage:
-    zone, language = settings.file.publication.zone, settings.reader_language
-    shown = [
-        ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone, language))
-        for c in page.corrections
-    ]
+    shown, language = list_shown_corrections(page.corrections, settings), settings.reader_language
     pieces = {
         name: correct_page_piece(html, shown, language, with_notes=name == "body") if name != "top" else html
         for name, html in page.pieces.items()
     }
     return replace(page, pieces=pieces)
+
+
+def list_shown_corrections(made: Iterable[Correction], settings: Settings) -> list[ShownCorrection]:
+    """List corrections as readers see them."""
+    zone, language = settings.file.publication.zone, settings.reader_language
+    shown = []
+    for each in made:
+        signed = corrections.sign_correction(each, zone, language)
+        shown.append(ShownCorrection(each.headline, each.was, each.becomes, each.note, signed))
+    return shown
 
 
 def _find_neighbour(session: Session, edition: Edition, *, later: bool = True) -> EditionLine | None:

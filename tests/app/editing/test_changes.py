@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from digest.app.editing import changes as editing
-from digest.app.editing import edit_reversal, editing_state
+from digest.app.editing import edit_history, editing_state
 from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.edition.content.edition_content import EditionContent
@@ -120,7 +120,7 @@ def test_the_next_story_comes_up_for_a_dropped_one_and_goes_again_with_the_undo(
     after = headlines(small)
     assert after[:2] == before[1:]
     assert len(after) == 3
-    edit_reversal.undo_last(small, form())
+    edit_history.undo_last(small, form())
     assert headlines(small) == before
 
 
@@ -133,24 +133,24 @@ def test_undo_takes_back_ones_own_acts_one_after_the_other_and_redo_brings_them_
     only_colleague = stored_content_after_undo(one_install)
     editing.write_edition_text(one_install, form(), EditionField.INTRO, "Two")
     both = bodies(one_install.database)
-    edit_reversal.undo_last(one_install, form())
-    edit_reversal.undo_last(one_install, form())
+    edit_history.undo_last(one_install, form())
+    edit_history.undo_last(one_install, form())
     assert stored_content(one_install) == only_colleague
     with pytest.raises(EditRefusedError, match="nothing to take back"):
-        edit_reversal.undo_last(one_install, form())
-    edit_reversal.redo_last(one_install, form())
-    edit_reversal.redo_last(one_install, form())
+        edit_history.undo_last(one_install, form())
+    edit_history.redo_last(one_install, form())
+    edit_history.redo_last(one_install, form())
     assert bodies(one_install.database) == both
-    edit_reversal.bring_back(one_install, form(), 0)
+    edit_history.bring_back(one_install, form(), 0)
     assert bodies(one_install.database) == before
     with pytest.raises(EditRefusedError, match="Nothing has changed"):
-        edit_reversal.bring_back(one_install, form(), 0)
+        edit_history.bring_back(one_install, form(), 0)
 
 
 def stored_content_after_undo(install: Installation) -> EditionContent:
-    edit_reversal.undo_last(install, form())
+    edit_history.undo_last(install, form())
     content = stored_content(install)
-    edit_reversal.redo_last(install, form())
+    edit_history.redo_last(install, form())
     return content
 
 
@@ -280,5 +280,5 @@ def test_a_story_of_ones_own_is_placed_merged_and_taken_back(one_install: Instal
     split = editing.split_story(one_install, form(), url_of("Hurricane Nadia turns toward Bermuda"), url)
     assert url in {out.scored.story.lead.url for out in split.state.arrangement.left_out}
     for _ in range(3):
-        edit_reversal.undo_last(one_install, form())
+        edit_history.undo_last(one_install, form())
     assert sorted(headlines(one_install)) == sorted(TITLES)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from digest.app.demo.sample_week import SAMPLE_NOW
 from digest.app.editing import changes as editing
-from digest.app.editing import edit_reversal
+from digest.app.editing import edit_history
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
@@ -83,7 +83,7 @@ def test_an_act_without_effect_says_why(week: SampleWeek) -> None:
     article = {"title": "A story of our own", "url": "https://news.example.org/own"}
     editing.write_story(week.installation, form, article, section="featured")
     editing.choose_topic(week.installation, form, article["url"], "Cybersecurity")
-    edit_reversal.undo_edit(week.installation, form, 1)
+    edit_history.undo_edit(week.installation, form, 1)
     idle = [outcome for outcome in week.state.arrangement.outcomes if outcome.idle_reason]
     assert [outcome.edit.seq for outcome in idle] == [2]
     assert f"Does nothing now: {idle[0].idle_reason}." in " ".join(acts(week))
@@ -127,7 +127,7 @@ def test_what_was_before_is_what_stood_then(week: SampleWeek) -> None:
     editing.write_edition_text(installation, form, EditionField.SUBJECT, "What silence costs")
     editing.write_text(installation, form, lead, StoryField.HEADLINE, "Radios failed for twelve hours")
     editing.write_edition_text(installation, form, EditionField.SUBJECT, None)
-    edit_reversal.undo_edit(installation, form, 1)
+    edit_history.undo_edit(installation, form, 1)
     told = re.findall(r'<p class="passages[^>]*>(.*?)</p>', week.client().get(f"{week.path}/history").text)
     assert [passages.strip() for passages in told[:3]] == [
         "<del>What silence costs</del> <ins>Radios failed for twelve hours</ins>",

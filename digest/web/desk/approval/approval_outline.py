@@ -76,8 +76,9 @@ def describe_approval_standing(
     actor: str,
 ) -> ApprovalStanding:
     """Describe how an edition's approval stands for one of its editors; without `state` it was drafted before edits were kept."""
-    ended, comparison = overview.ended, overview.compare(content) if overview.compared else None
+    ended, comparison = overview.ended, overview.compare(content)
     after = overview.compared.edit_seq if overview.compared else 0
+    changes = comparison.changes if comparison else ()
     return ApprovalStanding(
         overview=overview,
         actor=actor,
@@ -87,7 +88,7 @@ def describe_approval_standing(
         sentences=sentences,
         approvers=approvers,
         comparison=comparison,
-        changes=tuple(_describe_change(each, state, after) for each in (comparison.changes if comparison else ())),
+        changes=tuple(_describe_change(each, state, after) for each in changes),
     )
 
 
@@ -102,18 +103,18 @@ def make_standing_key(overview: ApprovalOverview) -> str:
     version = f"{newest.version} {newest.state} {len(newest.signatures)}" if newest else ""
     # What lacks stories is a draft here: both offer the same.
     coming = EditionState.DRAFT if state is EditionState.INCOMPLETE else state
-    return "; ".join([coming, version, *(str(note.id) for note in overview.open_notes)])
+    notes = [str(note.id) for note in overview.open_notes]
+    return "; ".join([coming, version, *notes])
 
 
 def find_edit_behind(change: ContentChange, state: EditingState, after_seq: int) -> Edit | None:
     """Find the last edit behind a change: one after a version, in force. None if a section's rules made it, or a later draft."""
     outcomes = state.arrangement.outcomes
     later = [o.edit for o in outcomes if o.edit.seq > after_seq and not o.undone_by]
-    found = [edit for edit in later if _wrote_edition(edit, change)]
-    if story := _find_story(state, change.after):
-        found += [edit for edit in later if edit.seq in story.edits and _fits(edit, change)]
-    found += [edit for edit in _list_removals(state, change) if edit.seq > after_seq]
-    return max(found, key=lambda edit: edit.seq, default=None)
+    story = _find_story(state, change.after)
+    found = [edit for edit in later if _wrote_edition(edit, change) or _touched(edit, story, change)]
+    removals = (edit for edit in _list_removals(state, change) if edit.seq > after_seq)
+    return max([*found, *removals], key=lambda edit: edit.seq, default=None)
 
 
 def _wrote_edition(edit: Edit, change: ContentChange) -> bool:
@@ -129,7 +130,10 @@ def _find_story(state: EditingState, place: ItemPlace | None) -> ArrangedStory |
     return stories[place.number - 1] if place and place.number <= len(stories) else None
 
 
-def _fits(edit: Edit, change: ContentChange) -> bool:
+def _touched(edit: Edit, story: ArrangedStory | None, change: ContentChange) -> bool:
+    """Return whether an edit of a story is of the kind that makes such a change."""
+    if story is None or edit.seq not in story.edits:
+        return False
     if change.kind is ChangeKind.MOVED:
         return edit.kind in _MOVING_KINDS
     if change.kind is ChangeKind.REWRITTEN:

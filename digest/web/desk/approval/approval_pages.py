@@ -29,11 +29,14 @@ def answer_refused_note(error: SentBackError) -> ResponseReturnValue:
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
 
 
+OpenNote = dict[str, object]
+
+
 @approval_pages.app_context_processor
-def provide_open_notes() -> dict[str, Callable[[], Sequence[dict[str, object]]]]:
+def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
     """Lend the layout the notes that stand above every page of the desk until they are done; on an edition's pages its own."""
 
-    def open_notes() -> Sequence[dict[str, object]]:
+    def open_notes() -> Sequence[OpenNote]:
         if not request.path.startswith("/desk"):
             return ()
         installation, arguments = web_context().installation, request.view_args or {}
@@ -95,15 +98,12 @@ def show_version(name: str, number: int) -> ResponseReturnValue:
     version = overview.find_version(number)
     if version is None:
         abort(404, f"{overview.edition.name} has no version {number}.")
-    signed = [(name_actor(s.actor, overview.names), s.at) for s in version.signatures]
-    ended_by = name_actor(version.ended_by, overview.names) if version.ended_by else ""
     return render_template(
         "web/desk/approval/version.html",
         edition=overview.edition,
         version=version,
         versions=overview.versions,
-        signed=signed,
-        ended_by=ended_by,
+        names=overview.names,
     )
 
 

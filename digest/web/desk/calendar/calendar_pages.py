@@ -1,7 +1,7 @@
 """The calendar of releases at the desk: what comes, and skipping, moving, adding and bringing back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, time
 
 from flask import Blueprint, redirect, render_template, request, url_for
@@ -11,8 +11,9 @@ from digest.app.accounts import staff
 from digest.app.approval import deadlines
 from digest.app.calendar import releases as calendar
 from digest.app.calendar.release_drafts import CalendarError
+from digest.app.calendar.releases import MovePreview
 from digest.app.site.page_context import describe_release_days
-from digest.web.auth.access import current_actor
+from digest.web.auth.access import acting
 from digest.web.context import web_context
 from subscribers.phrases import clock_time
 
@@ -31,11 +32,14 @@ class CalendarQuery:
     clock: str = ""
 
 
+Moments = tuple[datetime, datetime]
+
+
 @calendar_pages.app_context_processor
-def provide_countdown() -> dict[str, Callable[[str], tuple[datetime, datetime] | None]]:
+def provide_countdown() -> dict[str, Callable[[str], Moments | None]]:
     """Lend the edition's pages its deadline, if it has one, beside the time now."""
 
-    def deadline_of(name: str) -> tuple[datetime, datetime] | None:
+    def deadline_of(name: str) -> Moments | None:
         context = web_context()
         deadline = deadlines.read_deadline(context.installation, name)
         return (deadline, context.clock()) if deadline else None
@@ -63,10 +67,8 @@ def preview_move() -> ResponseReturnValue:
         anchor = f"r{_read_release(query):%Y-%m-%d-%H%M}"
     except CalendarError:
         anchor = None  # the page says what is wrong
-    page = url_for(
-        "calendar.show_calendar", ask="move", release=query.release, day=query.day, clock=query.clock, _anchor=anchor
-    )
-    return redirect(page, 303)
+    asked = asdict(query) | {"ask": "move", "_anchor": anchor}
+    return redirect(url_for("calendar.show_calendar", **asked), 303)
 
 
 @calendar_pages.post("/<any(skip, move, add, restore):act>")
@@ -81,23 +83,23 @@ def change_calendar(act: str) -> ResponseReturnValue:
 
 
 def _do_act(act: str, query: CalendarQuery) -> datetime:
-    context, actor = web_context(), current_actor()
-    installation, now = context.installation, context.clock()
+    installation = web_context().installation
     if act == "add":
         day, clock = _read_day_and_clock(query)
-        return calendar.add_release(installation, day, clock, actor=actor, now=now).release_at
+        return calendar.add_release(installation, day, clock, **acting()).release_at
     release_at = _read_release(query)
     if act == "skip":
-        return calendar.skip_release(installation, release_at, actor=actor, now=now).release_at
+        return calendar.skip_release(installation, release_at, **acting()).release_at
     if act == "restore":
-        return calendar.restore_release(installation, release_at, actor=actor, now=now).release_at
+        return calendar.restore_release(installation, release_at, **acting()).release_at
     day, clock = _read_day_and_clock(query)
-    return calendar.move_release(installation, release_at, day, clock, actor=actor, now=now).release_at
+    return calendar.move_release(installation, release_at, day, clock, **acting()).release_at
 
 
-def _preview_move(query: CalendarQuery) -> calendar.MovePreview:
+def _preview_move(query: CalendarQuery) -> MovePreview:
     context, (day, clock) = web_context(), _read_day_and_clock(query)
-    return calendar.preview_move(context.installation, _read_release(query), day, clock, now=context.clock())
+    release = _read_release(query)
+    return calendar.preview_move(context.installation, release, day, clock, now=context.clock())
 
 
 def _read_query(values: dict[str, str]) -> CalendarQuery:
@@ -122,12 +124,13 @@ def _read_release(query: CalendarQuery) -> datetime:
 
 def _read_day_and_clock(query: CalendarQuery) -> tuple[date, time]:
     try:
-        return date.fromisoformat(query.day), time.fromisoformat(query.clock).replace(second=0, tzinfo=None)
+        day, clock = date.fromisoformat(query.day), time.fromisoformat(query.clock)
     except ValueError:
         raise CalendarError("Give a day and a time, such as 2026-12-31 and 06:00.") from None
+    return day, clock.replace(second=0, tzinfo=None)
 
 
-def _render_page(query: CalendarQuery, *, moved: calendar.MovePreview | None = None, refusal: str = "") -> str:
+def _render_page(query: CalendarQuery, moved: MovePreview | None = None, refusal: str = "") -> str:
     context = web_context()
     rule = context.settings.file.schedule.release_rule
     return render_template(

@@ -23,6 +23,9 @@ from digest.web.desk.outline.edit_sentences import create_edit_writer
 _PAGE_FIELDS = ("close", "unapproved")
 
 
+Refusals = Sequence[RefusedWrite]
+
+
 @dataclass(frozen=True, slots=True)
 class FieldWrite:
     """An act that a form with several fields wants: which of its fields say so, the first of which names it, and the act."""
@@ -55,7 +58,7 @@ class WrittenFields:
 
     def add(self, later: "WrittenFields") -> "WrittenFields":
         """Return what came of these acts and of later ones."""
-        return WrittenFields(later.form, (*self.saved, *later.saved), (*self.refused, *later.refused))
+        return WrittenFields(later.form, self.saved + later.saved, self.refused + later.refused)
 
 
 def write_fields(form: EditForm, writes: Iterable[FieldWrite]) -> WrittenFields:
@@ -84,7 +87,7 @@ def find_known(fields: MultiDict[str, str], name: str) -> int | None:
     return read_number(fields.get(f"seq-{name}", ""))
 
 
-def show_conflicts(name: str, refused: Sequence[RefusedWrite], saved: Sequence[Edit], *, back: str) -> str:
+def show_conflicts(name: str, refused: Refusals, saved: Sequence[Edit], back: str) -> str:
     """Show what stands and what was wanted side by side; neither is chosen beforehand, and what was wanted is kept."""
     context, state, actor = web_context(), refused[-1].result.state, current_actor().name
     writer = create_edit_writer(state.arrangement, state.edits, context.settings.file.sections)
@@ -124,8 +127,8 @@ def show_conflicts(name: str, refused: Sequence[RefusedWrite], saved: Sequence[E
 
 def _list_former_texts() -> dict[str, str]:
     """List what the form's fields held when its page was made, by name."""
-    former = ((key, text) for key, text in request.form.items() if key.startswith("was-"))
-    return {key.removeprefix("was-"): text for key, text in former}
+    former = (key for key in request.form if key.startswith("was-"))
+    return {key.removeprefix("was-"): request.form[key] for key in former}
 
 
 def _pick_fields(names: Iterable[str]) -> list[tuple[str, str]]:
@@ -136,9 +139,11 @@ def _pick_fields(names: Iterable[str]) -> list[tuple[str, str]]:
 def _list_own_fields(pair: VersionPair) -> list[tuple[str, str]]:
     """List the fields by which what was wanted is sent again, on the state that the page shows."""
     if not pair.write.names:
-        left = {"csrf_token", "seq", "chosen"}
-        fields = [(key, text) for key, text in request.form.items(multi=True) if key not in left]
-        return [*(field for field in fields if not field[0].startswith("seq-")), ("chosen", "all")]
+        names = dict.fromkeys(name for name in request.form if not name.startswith("seq-"))
+        for name in ("csrf_token", "seq", "chosen"):
+            names.pop(name, None)
+        fields = [(name, text) for name in names for text in request.form.getlist(name)]
+        return [*fields, ("chosen", "all")]
     return [*_pick_fields(pair.write.names), ("chosen", pair.write.names[0])]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from werkzeug.datastructures import MultiDict
 
 from digest.app.editing import changes as editing
-from digest.app.editing import edit_reversal, editing_state
+from digest.app.editing import edit_history, editing_state
 from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.edition.editing.edits import EditionField, StoryField
@@ -63,7 +63,8 @@ def find_anchored_story(state: EditingState, anchor: str) -> str:
 
 def _move_to(act: DeskAct) -> EditResult:
     """Move a story to a section and a place of it, counted from 1; without one to its end."""
-    position, section = read_number(act.fields.get("position", ""), 3), act.fields.get("section", "")
+    section = act.fields.get("section", "")
+    position = read_number(act.fields.get("position", ""), 3)
     at = None if position is None else max(0, position - 1)
     return editing.place_story(*act.about, section=section, position=at)
 
@@ -121,8 +122,8 @@ STORY_ACTS: Mapping[str, Callable[[DeskAct], EditResult]] = {
     "original-summary": lambda act: editing.write_text(*act.about, StoryField.SUMMARY, None),
 }
 EDITION_ACTS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
-    "undo": edit_reversal.undo_last,
-    "redo": edit_reversal.redo_last,
+    "undo": edit_history.undo_last,
+    "redo": edit_history.redo_last,
     "leave-out": _leave_tray_out,
     "original-intro": lambda installation, form: editing.write_edition_text(
         installation, form, EditionField.INTRO, None

@@ -22,6 +22,9 @@ _BLOCK_LINES = {
 }
 
 
+Texts = Mapping[str, str]  # by their titles
+
+
 @dataclass(frozen=True, slots=True)
 class RefusedWrite:
     """What a form wanted and was not stored. `names` are the form's fields that say it, none for all of the form.
@@ -89,7 +92,7 @@ class ConflictOutline:
 
 
 def outline_conflicts(
-    refused: Sequence[RefusedWrite], content: EditionContent, writer: EditWriter, *, actor: str, was: Mapping[str, str]
+    refused: Sequence[RefusedWrite], content: EditionContent, writer: EditWriter, *, actor: str, was: Texts
 ) -> ConflictOutline:
     """Describe what a form wanted beside what stands.
 
@@ -101,22 +104,21 @@ def outline_conflicts(
         was: what the fields of the form held when its page was made, by name, as far as that is known.
     """
     pairs = tuple(_pair_versions(each, content, writer, was) for each in refused)
-    known = min(each.known for each in refused)
-    shown = {each.conflict.standing.seq for each in refused}
-    others = [
-        edit
-        for edit in refused[-1].result.state.arrangement.edits_in_force
-        if edit.actor != actor and edit.seq not in shown
-    ]
-    name_target = writer.arrangement.name_target
+    edits = refused[-1].result.state.arrangement.edits_in_force
+    others = (edit for edit in edits if edit.actor != actor)
+    return ConflictOutline(pairs, tuple(edit for edit in others if _touches(edit, refused, writer.arrangement)))
+
+
+def _touches(edit: Edit, refused: Sequence[RefusedWrite], arrangement: Arrangement) -> bool:
+    """Return whether an edit is about the same as a form's, later than the form knew, and none of those shown beside it."""
+    name_target = arrangement.name_target
     targets = {name_target(each.conflict.wanted.target) for each in refused}
-    touching = (edit for edit in others if name_target(edit.target) in targets)
-    return ConflictOutline(pairs, tuple(edit for edit in touching if edit.seq > known))
+    shown = {each.conflict.standing.seq for each in refused}
+    is_later = edit.seq > min(each.known for each in refused)
+    return is_later and edit.seq not in shown and name_target(edit.target) in targets
 
 
-def _pair_versions(
-    each: RefusedWrite, content: EditionContent, writer: EditWriter, was: Mapping[str, str]
-) -> VersionPair:
+def _pair_versions(each: RefusedWrite, content: EditionContent, writer: EditWriter, was: Texts) -> VersionPair:
     wanted, state = each.conflict.wanted, each.result.state
     stood = _read_version(wanted, each.result.before or state.arrangement, None)
     if wanted.kind == EditKind.TEXT and each.names and each.names[0] in was:
@@ -231,6 +233,9 @@ def _read_wanted_picture(value: Mapping[str, object]) -> dict[str, str]:
     return {"Picture": "another" if value.get("cuts") else "its own"}
 
 
-def _mark_lines(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[VersionLine, ...]:
-    marked = {title: mark_new_words(before.get(title, ""), text) for title, text in after.items()}
-    return tuple(VersionLine(title, words) for title, words in marked.items())
+def _mark_lines(before: Texts, after: Texts) -> tuple[VersionLine, ...]:
+    lines = []
+    for title, text in after.items():
+        words = mark_new_words(before.get(title, ""), text)
+        lines.append(VersionLine(title, words))
+    return tuple(lines)

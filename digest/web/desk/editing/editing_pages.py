@@ -128,7 +128,8 @@ def read_edit_form(name: str) -> EditForm:
 
 def read_own_form(name: str) -> EditForm:
     """Return who acts on which edition, for what changes nothing of it."""
-    return EditForm(name, **acting(), based_on=read_number(request.form.get("seq", "")))
+    known = read_number(request.form.get("seq", ""))
+    return EditForm(name, **acting(), based_on=known)
 
 
 def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str]:
@@ -219,7 +220,8 @@ def render_edit_page(
 ) -> str:
     """Show an edition that is being arranged: the week's stories, the edition by section, the preview."""
     context, actor = web_context(), current_actor()
-    installation, file, name, now = context.installation, context.settings.file, view.edition.name, context.clock()
+    installation, file = context.installation, context.settings.file
+    name, now = view.edition.name, context.clock()
     mail = edition_checks.read_edition_mail(installation, name, now=now)
     content = EditionContent.from_json(view.edition.content)
     arrangement = sign_arrangement(state.arrangement, staff.read_display_names(installation))

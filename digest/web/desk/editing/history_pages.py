@@ -9,7 +9,7 @@ from operator import attrgetter, itemgetter
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app.editing import edit_history, edit_reversal
+from digest.app.editing import edit_history
 from digest.app.editing.edit_history import ApprovalAct, EditionHistory, NoteAct
 from digest.app.editing.editing_state import EditRefusedError
 from digest.edition.editing.arrangement import Arrangement, EditOutcome
@@ -96,7 +96,8 @@ def show_history(name: str) -> ResponseReturnValue:
     context, query = web_context(), read_history_query(request.args.to_dict())
     history = edit_history.read_edition_history(context.installation, name)
     sections, state, zone = context.settings.file.sections, history.state, context.zone
-    rows = sorted(list_history_rows(history, query), key=attrgetter("at", "seq", "edit"), reverse=True)
+    in_order = attrgetter("at", "seq", "edit")
+    rows = sorted(list_history_rows(history, query), key=in_order, reverse=True)
     listed = rows if query.whole else rows[:MAX_SHOWN_ROWS]
     shown = [replace(row, passages=compare_edit(history, row)) for row in listed]
     people = {edit.actor: name_actor(edit.actor, history.names) for edit in state.edits}
@@ -206,7 +207,7 @@ def undo_edit(name: str) -> ResponseReturnValue:
     seq = read_number(request.form.get("edit", ""))
     if seq is None:
         raise EditRefusedError("Nothing was undone: choose the change first.")
-    result = edit_reversal.undo_edit(installation, form, seq)
+    result = edit_history.undo_edit(installation, form, seq)
     if result.conflict:
         raise EditRefusedError(
             "Nothing was undone: somebody has changed the same thing since this page was opened. Look at it again first."
@@ -222,5 +223,5 @@ def bring_back(name: str) -> ResponseReturnValue:
     seq = read_number(request.form.get("moment", ""))
     if seq is None:
         raise EditRefusedError("Nothing was brought back: choose the moment first.")
-    edit_reversal.bring_back(installation, form, seq)
+    edit_history.bring_back(installation, form, seq)
     return redirect(url_for("desk.edition", name=name), 303)

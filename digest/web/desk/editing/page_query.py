@@ -87,7 +87,8 @@ def _known_or_default(value: str | None, allowed: Collection[str], default: str)
 
 def read_number(text: str, max_digits: int = 9) -> int | None:
     """Read a whole number; None where a text is none, or is too long."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= max_digits else None
+    is_number = text.isascii() and text.isdigit() and len(text) <= max_digits
+    return int(text) if is_number else None
 
 
 def _known_number(value: str) -> str:

@@ -204,8 +204,8 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
 @desk_pages.post("/editions/<name>/approve")
 def submit_approval(name: str) -> ResponseReturnValue:
     """Approve what was looked at; where it has changed since, say what happened and approve nothing."""
-    context, mark = web_context(), request.form.get("mark", "")
-    result = editions.approve_edition(context.installation, name, mark, **acting())
+    mark = request.form.get("mark", "")
+    result = editions.approve_edition(web_context().installation, name, mark, **acting())
     if result.unchecked:
         return redirect(url_for("desk.review", name=name, unchecked="yes"), 303)
     return _edition_redirect(name)
@@ -256,10 +256,10 @@ def sent() -> ResponseReturnValue:
     departed = page_views.list_departed_editions(
         context.installation, before=before, recent=context.recent_counts, now=context.clock()
     )
-    rows = ((SentRow(row.edition, row.counts), row.progress_sentence) for row in departed.editions)
+    rows = departed.editions
     return render_template(
         "web/desk/sending/sent.html",
-        rows=list(rows),
+        rows=[(SentRow(each.edition, each.counts), each.progress_sentence) for each in rows],
         counted=() if before else page_views.read_counted_editions(context.installation),
         before=before,
         older_than=departed.older_than,
@@ -283,8 +283,8 @@ def submit_test_mail(name: str) -> ResponseReturnValue:
     if members and not to:
         return _test_mail_page(name, error="Nobody was chosen. Tick to whom the test goes."), 409
     try:
-        actor = current_actor()
-        report = sending.send_test(context.installation, name, to=to, actor=actor, clock=context.clock)
+        actor, clock = current_actor(), context.clock
+        report = sending.send_test(context.installation, name, to=to, actor=actor, clock=clock)
     except (ApprovalError, ComposeError, SendError, ProviderSettingsError) as exc:
         return _test_mail_page(name, error=str(exc)), 409
     if report.stopped:
@@ -298,7 +298,8 @@ def _test_mail_page(name: str, report: StaffTestReport | None = None, error: str
     row = page_views.read_edition(installation, name)
     tested = {result.email for result in report.tested} if report else set()
     members = sorted(sending.list_test_recipients(installation), key=lambda member: member.id != own)
-    chosen = [member.id for member in members if (member.email in tested if tested else member.id == own)]
+    ids = {member.email: member.id for member in members}
+    chosen = [ids[email] for email in tested & ids.keys()] if tested else [own]
     return render_template(
         "web/desk/sending/test.html", edition=row, members=members, chosen=chosen, own=own, report=report, why=error
     )

@@ -6,11 +6,11 @@ A story of their own is fetched from its URL while they wait.
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
+from functools import partial
 from typing import Any, get_args
 
 from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
-from werkzeug.datastructures import FileStorage
 
 from digest.app.editing import changes as editing
 from digest.app.editing import clipboard, editing_state, edition_pictures, story_fetch
@@ -41,7 +41,6 @@ from digest.web.desk.outline.story_pool import list_hand_placed, story_anchor
 
 story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
 
-STORY_FIELDS = tuple(StoryField)
 HEAD_FIELDS = (EditionField.SUBJECT, EditionField.PREHEADER, EditionField.INTRO)
 
 
@@ -51,8 +50,8 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
     form, state, url = read_story_form(name, anchor)
     if state.arrangement.find_story(url) is None:
         raise EditRefusedError("Nothing was changed: the story stands in no section any more. Place it first.")
-    installation, picture = web_context().installation, read_picture_form(request.form, request.files)
-    written = write_fields(form, _list_story_writes(installation, request.form, url))
+    installation, picture = web_context().installation, read_picture_form()
+    written = write_fields(form, _list_story_writes(installation, url))
     if picture and not picture.is_untouched:
         try:
             shown = write_fields(written.form, [_write_picture(installation, url, picture)])
@@ -77,7 +76,8 @@ def _write_picture(installation: Installation, url: str, picture: PictureForm) -
 def _picture_refused_page(name: str, refused: RefusedPicture) -> str:
     """Show the edition with the story's form open, what was typed in it and why its picture was not saved."""
     context = web_context()
-    view = page_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
+    recent, now = context.recent_counts, context.clock()
+    view = page_views.view_edition(context.installation, name, recent=recent, now=now)
     query = replace(read_page_query(request.form), open=refused.anchor, tab="edition")
     return render_edit_page(view, editing_state.read_editing_state(context.installation, name), query, refused)
 
@@ -88,18 +88,21 @@ def _differs(fields: Mapping[str, str], name: str) -> bool:
     return name in fields and (was is None or fields[name].splitlines() != was.splitlines())
 
 
-def _list_story_writes(installation: Installation, fields: Mapping[str, str], url: str) -> Iterator[FieldWrite]:
+def _list_story_writes(installation: Installation, url: str) -> Iterator[FieldWrite]:
     """List the acts that write what differs from what stood when the page was made; an empty text brings the original back."""
+    fields = request.form
 
-    def write_text(field: StoryField) -> FieldWrite:
-        text = fields[field].strip() or None
-        return FieldWrite((field,), lambda form: editing.write_text(installation, form, url, field, text))
+    def write(field: str, form: EditForm) -> EditResult:
+        about, text = (installation, form, url), fields[field]
+        if field == "topic":
+            return editing.choose_topic(*about, text)
+        if field == "note":
+            return editing.write_note(*about, text)
+        return editing.write_text(*about, StoryField(field), text.strip() or None)
 
-    yield from (write_text(field) for field in STORY_FIELDS if _differs(fields, field))
-    if _differs(fields, "topic"):
-        yield FieldWrite(("topic",), lambda form: editing.choose_topic(installation, form, url, fields["topic"]))
-    if _differs(fields, "note"):
-        yield FieldWrite(("note",), lambda form: editing.write_note(installation, form, url, fields["note"]))
+    for field in (*StoryField, "topic", "note"):
+        if _differs(fields, field):
+            yield FieldWrite((field,), partial(write, field))
 
 
 @editing_pages.post("/head")
@@ -181,11 +184,11 @@ def read_day(text: str) -> date | None:
         raise EditRefusedError(f"Nothing was changed: “{text[:20]}” is no day. Write it as 2026-11-20.") from None
 
 
-def read_picture_form(fields: Mapping[str, str], files: Mapping[str, FileStorage]) -> PictureForm | None:
+def read_picture_form() -> PictureForm | None:
     """Read the picture's part of a story's form; None where the form has none."""
+    fields, file = request.form, request.files.get("file")
     if "picture" not in fields:
         return None
-    file = files.get("file")
     return PictureForm(
         choice=fields["picture"],
         alt=fields.get("alt", ""),
@@ -268,7 +271,8 @@ def _find_day(article: Mapping[str, Any]) -> str:
 
 
 def _is_as_found(fields: Mapping[str, str], name: str) -> bool:
-    return fields.get(name, "").strip() == fields.get(f"was-{name}", "").strip()
+    now, was = fields.get(name, ""), fields.get(f"was-{name}", "")
+    return now.strip() == was.strip()
 
 
 def _read_moment(fields: Mapping[str, str]) -> dict[str, object]:

@@ -88,9 +88,11 @@ def _find_mail(key: str) -> GalleryMail:
 
 
 NO_DESCRIPTION = "no description"
-_VOID: Final = frozenset(["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"])
+_HEAD_TAGS: Final = frozenset({"base", "link", "meta"})
+_VOID: Final = _HEAD_TAGS | {"area", "br", "col", "embed", "hr", "img", "input", "source", "wbr"}
 _SILENT: Final = frozenset(["head", "script", "style", "template", "title"])
-_BLOCKS: Final = frozenset(["blockquote", "body", "div", "li", "ol", "p", "section", "table", "td", "th", "tr", "ul"])
+_TABLE_TAGS: Final = frozenset({"table", "td", "th", "tr"})
+_BLOCKS: Final = _TABLE_TAGS | {"blockquote", "body", "div", "li", "ol", "p", "section", "ul"}
 _HEADINGS: Final = {f"h{level}": f"heading level {level}" for level in range(1, 7)}
 _INVISIBLE: Final = str.maketrans("", "", "\u034f\u200b\u200c\u200d\ufeff\u00ad")  # spacers that no voice speaks
 
@@ -129,6 +131,9 @@ class _Breath:
     text: list[str] = field(default_factory=list)
 
 
+Attributes = list[tuple[str, str | None]]
+
+
 class _MailListener(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -136,7 +141,7 @@ class _MailListener(HTMLParser):
         self._open: list[_OpenTag] = []
         self._breath = _Breath()
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag: str, attrs: Attributes) -> None:
         values = {name: value or "" for name, value in attrs}
         if tag in _VOID:
             self._hear_void(tag, values)

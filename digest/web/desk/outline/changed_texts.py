@@ -47,8 +47,9 @@ def mark_new_words(before: str, after: str) -> tuple[tuple[str, bool], ...]:
     """Return a text as passages, each with whether its words are new; what replaces all that stood is not marked."""
     old, new = before.split(), after.split()
     passages = []
-    for tag, _, _, start, end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if end > start:
-            passages.append((" ".join(new[start:end]), tag != "equal" and bool(old)))
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    for tag, _, _, start, end in matcher.get_opcodes():
+        if words := " ".join(new[start:end]):
+            passages.append((words, tag != "equal" and bool(old)))
     is_rewritten = len(passages) == 1 and passages[0][1]
     return ((passages[0][0], False),) if is_rewritten else tuple(passages)

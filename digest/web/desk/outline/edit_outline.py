@@ -169,6 +169,11 @@ def _take_at(place: str, left: list[PreflightFinding]) -> Findings:
     return _take([finding for finding in left if finding.where == place], left)
 
 
+def _take_about(entry: SectionEntry, left: list[PreflightFinding]) -> Findings:
+    """Take the findings about an entry out of those that are left."""
+    return _take([finding for finding in left if concerns_entry(finding, entry)], left)
+
+
 def _take(taken: Sequence[PreflightFinding], left: list[PreflightFinding]) -> Findings:
     left[:] = [finding for finding in left if finding not in taken]
     return tuple(taken)
@@ -192,19 +197,23 @@ def _arrange_rows(
     rows = []
     for number, (story, entry) in enumerate(zip(stories, entries, strict=True), 1):
         own_place = f"{settings.title} {number}"
-        elsewhere = (place for place in places.get(entry.url, ()) if place != own_place)
+        elsewhere = [place for place in places.get(entry.url, ()) if place != own_place]
         row = ArrangedRow(
             story=story,
             entry=entry,
             number=number,
-            findings=_take([finding for finding in left if concerns_entry(finding, entry)], left),
-            also_in=next(elsewhere, ""),
+            findings=_take_about(entry, left),
+            also_in=elsewhere[0] if elsewhere else "",
             text_edits={name: edits[seq] for name, seq in story.text_edits.items()},
             preview_place=preview_places[settings.key, number],
-            is_regrouped=any(edits[seq].kind in _REGROUPING_KINDS for seq in story.edits),
+            is_regrouped=_is_regrouped(story, edits),
         )
         rows.append(row)
     return tuple(rows)
+
+
+def _is_regrouped(story: ArrangedStory, edits: Mapping[int, Edit]) -> bool:
+    return any(edits[seq].kind in _REGROUPING_KINDS for seq in story.edits)
 
 
 def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> dict[str, list[str]]:

@@ -21,8 +21,8 @@ MAX_INTRO_WORDS = 60
 
 def concerns_entry(finding: PreflightFinding, entry: SectionEntry) -> bool:
     """Return whether a finding quotes an entry's headline or its address."""
-    headline, url = entry.headline, entry.url
-    return bool(headline) and (headline[:60] in finding.message or bool(url and url in finding.message))
+    headline, url, message = entry.headline, entry.url, finding.message
+    return bool(headline) and (headline[:60] in message or bool(url and url in message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +140,11 @@ def build_edition_outline(
     )
 
 
+Place = tuple[str, int]  # a section's key, and the position in it from 0
+
+
 def _build_outline_section(
-    section: EditionSection, placed: Mapping[tuple[str, int], EditionStory], limits: Mapping[str, int]
+    section: EditionSection, placed: Mapping[Place, EditionStory], limits: Mapping[str, int]
 ) -> OutlineSection:
     rows = (
         OutlineRow(f"{section.key}-{position + 1}", entry, placed.get((section.key, position)))

@@ -53,7 +53,8 @@ def _find_tags(html: str, entry: SectionEntry) -> Iterator[int]:
     if entry.url:
         hits = [m.start() for m in re.finditer(rf'<a\b[^>]*\bhref="{re.escape(str(escape(entry.url)))}"', html)]
     else:
-        words = _BLANK.join(re.escape(str(escape(word))) for word in entry.headline.split())
+        escaped = (str(escape(word)) for word in entry.headline.split())
+        words = _BLANK.join(map(re.escape, escaped))
         hits = [m.start() for m in re.finditer(words, html)] if words else []
     for hit in hits:
         opened = max(html.rfind(f"<h{level}", 0, hit) for level in (2, 3, 4))

@@ -5,7 +5,7 @@ of any of a story's articles finds it, so that a page that was opened before a m
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
@@ -20,7 +20,8 @@ from subscribers.reader_language import ENGLISH
 ANCHOR_LENGTH = 12
 MAX_POOL_STORIES = 30  # stories of one page of the list
 MAX_SCROLLED_STORIES = 90  # and of one to which more came as one scrolled: then a link leads on
-POOL_FILTERS = (("unused", "Unused"), ("used", "Used"), ("left-out", "Left out"), ("all", "All"))
+_FILTER_TITLES = {"unused": "Unused", "used": "Used", "left-out": "Left out", "all": "All"}
+POOL_FILTERS = tuple(_FILTER_TITLES.items())
 POOL_ORDERS = (("score", "Best score"), ("newest", "Newest"), ("read", "Most read"))
 
 
@@ -57,8 +58,9 @@ class PoolRow:
     @property
     def publishers(self) -> str:
         """Who reported it: "Perimeter and 2 more"."""
-        first, others = self.scored.story.lead.publisher, len(self.scored.story.publishers) - 1
-        return f"{first} and {others} more" if others else first
+        story = self.scored.story
+        others = len(story.publishers) - 1
+        return f"{story.lead.publisher} and {others} more" if others else story.lead.publisher
 
     @property
     def terms(self) -> str:
@@ -68,7 +70,8 @@ class PoolRow:
     @property
     def reads(self) -> int | None:
         """How often the most read of its articles was read; None where nobody counted."""
-        return max((m.views for m in self.scored.story.members if m.views is not None), default=None)
+        views = (article.views for article in self.scored.story.members)
+        return max((count for count in views if count is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +146,15 @@ def complete_row(row: PoolRow, sections: Sequence[SectionSettings], zone: ZoneIn
 def describe_own_date(scored: ScoredStory, sections: Iterable[SectionSettings], zone: ZoneInfo) -> str:
     """Say when and where an event takes place, or until when a call is open, in the words of the edition; empty for anything else."""
     lead = scored.story.lead
-    kinds = (SECTION_KINDS[section.kind] for section in sections)
-    kind = next((kind for kind in kinds if kind.has_own_date and kind.source_section == lead.section), None)
-    if kind is None or not (lead.starts_at or lead.deadline):
+    if not (lead.starts_at or lead.deadline):
         return ""
-    when = kind.write_entry(PlacedStory(scored), EntryPage(zone, ENGLISH)).when
-    return ", ".join(part for part in (f"{when.label}: {when.text}" if when else "", lead.place or "") if part)
+    for section in sections:
+        kind = SECTION_KINDS[section.kind]
+        if kind.has_own_date and kind.source_section == lead.section:
+            when = kind.write_entry(PlacedStory(scored), EntryPage(zone, ENGLISH)).when
+            parts = [f"{when.label}: {when.text}" if when else "", lead.place or ""]
+            return ", ".join(filter(None, parts))
+    return ""
 
 
 def find_fitting_sections(scored: ScoredStory, sections: Sequence[SectionSettings]) -> list[SectionSettings]:
@@ -180,20 +186,20 @@ def find_pool_page(
 ) -> PoolPage:
     """Find the stories of the week that fit a query, in its order, one page of them; only those of the page are described."""
     rows = list(_list_pool(arrangement, sections))
-    kinds = {"all": rows, "used": [r for r in rows if r.place], "unused": [r for r in rows if not r.place]}
-    kinds["left-out"] = [r for r in rows if r.reason]
-    wanted = [r for r in kinds.get(query.filter, rows) if _fits_query(r, query)]
+    kinds = {key: list(filter(fits, rows)) for key, fits in _FITTING_ROWS.items()}
+    wanted = [row for row in kinds.get(query.filter, rows) if _fits_query(row, query)]
     wanted.sort(key=_POOL_ORDER_KEYS.get(query.order, _by_score))
     start = min(max(0, query.start), max(0, len(wanted) - 1))
     shown = min(max(query.rows, MAX_POOL_STORIES), MAX_SCROLLED_STORIES)
-    publishers = {p for r in rows for p in r.scored.story.publishers}
+    publishers = set().union(*(row.scored.story.publishers for row in rows))
+    topics = {row.scored.topic for row in rows if row.scored.topic}
     return PoolPage(
         tuple(complete_row(row, sections, zone) for row in wanted[start : start + shown]),
         len(wanted),
         start,
         {key: len(found) for key, found in kinds.items()},
         len(publishers),
-        tuple(sorted({r.scored.topic for r in rows if r.scored.topic})),
+        tuple(sorted(topics)),
     )
 
 
@@ -208,7 +214,8 @@ def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) ->
                 yield PoolRow(under.placed.scored, under_anchor, place=f"{place}, under it", place_anchor=anchor)
     next_in: dict[str, list[str]] = {}
     for settings in sections:
-        next_in.setdefault(arrangement.next_up.get(settings.key, ""), []).append(settings.title)
+        url = arrangement.next_up.get(settings.key, "")
+        next_in.setdefault(url, []).append(settings.title)
     for out in arrangement.left_out:
         titles = next_in.get(out.scored.story.lead.url, ())
         yield PoolRow(out.scored, reason=out.reason, next_in=join_words(titles))
@@ -222,9 +229,10 @@ def _fits_query(row: PoolRow, query: PoolQuery) -> bool:
         return False
     if not query.words:
         return True
-    words = query.words.casefold().split()
-    text = " ".join([row.headline, *(m.title for m in row.scored.story.members), *row.scored.story.publishers])
-    return all(word in text.casefold() for word in words)
+    story = row.scored.story
+    titles = [row.headline, *(article.title for article in story.members)]
+    text = " ".join([*titles, *story.publishers]).casefold()
+    return all(word in text for word in query.words.casefold().split())
 
 
 def _by_score(row: PoolRow) -> tuple[float, str]:
@@ -232,11 +240,19 @@ def _by_score(row: PoolRow) -> tuple[float, str]:
 
 
 def _by_age(row: PoolRow) -> tuple[float, str]:
-    return (-max(m.dated_at.timestamp() for m in row.scored.story.members), row.scored.story.lead.url)
+    story = row.scored.story
+    newest = max(article.dated_at for article in story.members)
+    return (-newest.timestamp(), story.lead.url)
 
 
 def _by_reads(row: PoolRow) -> tuple[float, float, str]:
     return (-(row.reads or 0), *_by_score(row))
 
 
+_FITTING_ROWS: Mapping[str, Callable[[PoolRow], bool]] = {
+    "all": bool,
+    "used": lambda row: bool(row.place),
+    "unused": lambda row: not row.place,
+    "left-out": lambda row: bool(row.reason),
+}
 _POOL_ORDER_KEYS = {"score": _by_score, "newest": _by_age, "read": _by_reads}

@@ -116,8 +116,8 @@ def list_happenings(view: SendingView) -> list[Happening]:
 
 def _iterate_happenings(view: SendingView) -> Iterator[Happening]:
     for row in view.acts:
-        is_alarm = (row.act, row.actor) == ("paused", ALARM_ACTOR)
-        yield Happening(row.at, "alarm" if is_alarm else row.act, row.actor, read_detail(row) or {})
+        act = "alarm" if (row.act, row.actor) == ("paused", ALARM_ACTOR) else row.act
+        yield Happening(row.at, act, row.actor, read_detail(row) or {})
     edition = view.edition
     if edition.planned_at is not None:
         yield Happening(edition.planned_at, "planned")
@@ -131,12 +131,12 @@ def list_share_parts(view: SendingView) -> list[SharePart]:
     """Lay the deliveries out as a bar, by their states."""
     total = sum(view.counts[state] for state in _SHOWN_STATES)
     shares = {state: 1000 * view.counts[state] / total if total else 0.0 for state in _SHOWN_STATES}
-    widths = {state: max(_MIN_SHARE, share) if share else 0.0 for state, share in shares.items()}
+    widths = {state: share and max(_MIN_SHARE, share) for state, share in shares.items()}
     scale = 1000 / (sum(widths.values()) or 1000)
     parts, x = [], 0.0
     for state, width in widths.items():
-        parts.append(SharePart(state, view.counts[state], round(x, 1), round(width * scale, 1)))
-        x += width * scale
+        start, x = x, x + width * scale
+        parts.append(SharePart(state, view.counts[state], start, x - start))
     return parts
 
 
@@ -149,11 +149,14 @@ def draw_minutes(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: Limit
     """Draw the messages of each of the last minutes, and the limit of the settings across them."""
     last = minutes[-1].at
     counts = {minute.at: minute.messages for minute in minutes}
-    length = min(CHART_MINUTES, int((last - minutes[0].at).total_seconds() // 60) + 1)
+    span = last - minutes[0].at
+    length = min(CHART_MINUTES, span // timedelta(minutes=1) + 1)
     shown = [last - timedelta(minutes=back) for back in reversed(range(length))]
     messages = [counts.get(at, 0) for at in shown]
     times = [clock_of(at, zone) for at in shown]
     labeled = max(1, -(-length // 5))
+    labels = [time.partition(" ")[0] for time in times]
+    labels = [label if place % labeled == 0 else "" for place, label in enumerate(labels)]
     limit = messages_a_minute(limits)
     # A limit far above every bar would make the bars too low to see; the words beside the chart give it anyway.
     is_limit_shown = 0 < limit <= _MAX_LIMIT_SHARE * max(messages)
@@ -161,7 +164,7 @@ def draw_minutes(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: Limit
     chart = draw_bars(
         f"Mails a minute from {times[0]} to {times[-1]}: "
         f"at most {messages[most]:,}, at {times[most]}; {messages[-1]:,} in the last",
-        [time.partition(" ")[0] if place % labeled == 0 else "" for place, time in enumerate(times)],
+        labels,
         messages,
         write=lambda number: thousands(round(number)),
         limit=LimitLine(limit, f"your limit, {limit:,.0f}") if is_limit_shown else None,
@@ -208,7 +211,8 @@ def cancel(name: str) -> ResponseReturnValue:
     """Cancel an edition for all who do not have it yet, once its number was typed."""
     context = web_context()
     edition = page_views.read_edition(context.installation, name)
-    if request.form.get("number", "").strip().removeprefix("No.").strip() != str(edition.number):
+    typed = request.form.get("number", "").strip().removeprefix("No.")
+    if typed.strip() != str(edition.number):
         refusal = f"Nothing was cancelled: type {edition.number}, the number of the edition, to cancel it."
         return _sending_page(name, refusal=refusal), 422
     sending.cancel_edition(context.installation, edition.name, **acting())

@@ -97,8 +97,8 @@ def test_a_beat_without_news_reads_who_is_here_and_nothing_of_the_edition(week: 
     answer = client.post(f"{week.path}/presence", data={"place": "", "revision": known})
     event.remove(week.installation.database.engine, "before_cursor_execute", note)
     assert answer.json == {"others": [], "revision": known}
-    # The session, the edition's revision, one's own row, those of others.
-    assert len([said for said in statements if not said.startswith("BEGIN")]) == 4
+    # The session, what was taken from its member, the edition's revision, one's own row, those of others.
+    assert len([said for said in statements if not said.startswith("BEGIN")]) == 5
     assert not [said for said in statements if "proposal.body" in said or "edit.value" in said]
     heard = {known}
     for act in (lambda: week.act("undo"), lambda: note_wish(week, clock), lambda: approve(week, clock)):
