@@ -33,6 +33,7 @@ from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
 from digest.store.staff import display_name_of, list_staff_members
 from digest.store.staff_revocations import keep_current, list_missing_members
 from subscribers.consent.preferences import list_unreadable_choices
+from subscribers.errors import ApplicationError
 from subscribers.phrases import join_words
 from subscribers.store import row_seals
 from subscribers.store.models import Person, Seal
@@ -77,8 +78,12 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether every row that lets somebody in (staff, sessions, passkeys, codes, links) has a valid seal, and none is missing."""
     installation = examined.installation
+    try:
+        keys = installation.keys
+    except ApplicationError:
+        return  # `key-file` says what is wrong with them
     with installation.database.read() as session:
-        forged = row_seals.find_forged_rows(session, installation.keys)
+        forged = row_seals.find_forged_rows(session, keys)
         members = row_seals.keep_genuine(session, session.scalars(select(StaffMember)))
         outdated = len(members) - len(keep_current(session, members))
         missing = list_missing_members(session)
