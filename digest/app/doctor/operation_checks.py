@@ -73,7 +73,7 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check(
     "access-rows",
     "Somebody or something wrote to the database past the program: find out who can. The rows let nobody in; 'digest staff list' "
-    "shows who is on the staff. Add whoever is missing again: digest staff add EMAIL",
+    "shows who is on the staff. Run 'digest keys rotate access', which discards them; add whoever is missing again: digest staff add EMAIL",
 )
 def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether every row that lets somebody in (staff, sessions, passkeys, codes, links) has a valid seal, and none is missing."""
@@ -88,7 +88,7 @@ def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
         outdated = len(members) - len(keep_current(session, members))
         missing = list_missing_members(session)
     if forged:
-        counts = join_words([f"{count:,} of {table}" for table, count in forged.items()])
+        counts = join_words([f"{len(rows):,} of {model.__tablename__}" for model, rows in forged.items()])
         yield report_error(f"rows that let somebody in have no valid seal: {counts}.")
     if outdated:
         yield report_error(f"rows of the staff are older than the audit log says: {outdated:,}.")

@@ -116,6 +116,7 @@ def test_a_forged_row_keeps_its_address_from_nobody(forger: Forger) -> None:
     members = staff.list_staff_members(desk.install, ADMIN, include_removed=True, now=desk.now)
     assert [(member.id, member.email, member.role) for member in members] == [
         (1, SAM, "editor"),
+        (2, "staff 2", "admin"),
         (added.id, EVE, "editor"),
     ]
 
