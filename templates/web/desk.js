@@ -274,7 +274,10 @@
   const describeFocus = (held) => {
     const row = held.closest(ROWS), rows = findAll(ROWS, held.closest(".pane") || desk);
     const menu = held.matches(".more > summary");
-    return { id: held.id, story: row && row.dataset.story, pane: held.closest(".pane"), place: rows.indexOf(row), menu, act: held.name === "act" && held.value };
+    return {
+      id: held.id, story: row && row.dataset.story, pane: held.closest(".pane"), place: rows.indexOf(row), menu,
+      act: held.name === "act" && held.value,
+    };
   };
   const restoreFocus = (held, kept) => {
     if (held.isConnected && held !== document.body) { held.focus({ preventScroll: true }); return; }

@@ -114,6 +114,7 @@ _PHRASES_BY_TOPIC: Mapping[str, Mapping[str, str]] = {
     "staff": {
         "staff added": "invited {}",
         "staff removed": "removed {}",
+        "unsealed staff row set aside": "set aside the row of {}, which had no valid seal",
         "staff listed": "looked at the staff",
         "acting as staff": "acted as somebody of the staff at {}",
         "letter keys switched": "switched single letters as keys on or off",
