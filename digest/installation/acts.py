@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from digest.deliver.events.replies import scrub_addresses
+from digest.installation.act_words import find_act_words
 from digest.installation.guard_notices import GuardNotice, GuardRecipients, count_address_use, find_guard_recipients
 from digest.installation.opened import Installation, InstallationError
 from digest.installation.storage_errors import explain_storage_error
@@ -212,13 +213,17 @@ class AuditDraft:
 class Act:
     """One kind of action: the name in its audit row, the role that it takes, and what it weakens or touches.
 
-    `words` complete "Dana (staff 3) …" in the email to admins; `{subject}` is the audit row's.
+    What it did, in words, is declared in `acts.toml`.
     """
 
     name: str
     role: Role
     concern: Concern
-    words: str = ""
+
+    @property
+    def words(self) -> str:
+        """The words that complete "Dana (staff 3) …" in the audit log, and in emails to admins."""
+        return find_act_words(self.name)
 
     @contextmanager
     def transaction(

@@ -39,7 +39,7 @@ class SignupRequest(Base):
 
 
 class SignupAllowance(Base):
-    """How many waiting forms could be answered at a time (`fair_shares.Allowance`); one row, absent until one was answered."""
+    """How many waiting forms could be answered at a time (`request_queue.Allowance`); one row, absent until one was answered."""
 
     __tablename__ = "signup_allowance"
 

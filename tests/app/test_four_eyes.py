@@ -20,6 +20,7 @@ from digest.app.sources import configured as sources
 from digest.deliver.send.run.edition_run import SendError
 from digest.edition.approval import approval_proof
 from digest.edition.approval import versions as approval
+from digest.edition.approval.authors import list_edition_parts
 from digest.edition.approval.versions import ApprovalError, content_hash_of
 from digest.edition.content.edition_content import EditionContent, LabelledBlock
 from digest.edition.editing.edit_log import append_edit, load_proposal
@@ -246,7 +247,7 @@ def test_a_correction_that_runs_on_keeps_its_author(install_on_both: Installatio
     editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
     with install_on_both.database.read() as session:
         drafted_next = session.scalars(select(Edition).where(Edition.name == "2026-W48")).one()
-        parts = approval.list_edition_parts(session, drafted_next)
+        parts = list_edition_parts(session, drafted_next)
     assert {part.actor for part in parts if part.part == "block"} == {DANA.name, PRIYA.name}
 
 

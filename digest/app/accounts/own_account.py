@@ -24,15 +24,13 @@ from digest.store.delivery_models import StaffMember
 from digest.store.staff_revocations import PASSWORD_SET
 from subscribers.errors import RefusalError
 
-SET_PASSWORD = Act(PASSWORD_SET, Role.EDITOR, Concern.ACCOUNTS, "set their own password or authenticator app")
+SET_PASSWORD = Act(PASSWORD_SET, Role.EDITOR, Concern.ACCOUNTS)
 ADD_PASSKEY, RENAME_PASSKEY = (
-    Act("passkey added", Role.EDITOR, Concern.ACCOUNTS, "added a passkey to their own account"),
+    Act("passkey added", Role.EDITOR, Concern.ACCOUNTS),
     Act("passkey renamed", Role.EDITOR, Concern.NONE),
 )
-REMOVE_PASSKEY = Act("passkey removed", Role.EDITOR, Concern.ACCOUNTS, "removed a passkey from their own account")
-MAKE_RECOVERY_CODES = Act(
-    "recovery codes made", Role.EDITOR, Concern.ACCOUNTS, "made new recovery codes for their own account"
-)
+REMOVE_PASSKEY = Act("passkey removed", Role.EDITOR, Concern.ACCOUNTS)
+MAKE_RECOVERY_CODES = Act("recovery codes made", Role.EDITOR, Concern.ACCOUNTS)
 END_SESSIONS = Act("sessions ended", Role.EDITOR, Concern.NONE)
 CHANGE_NAME = Act("name changed", Role.EDITOR, Concern.NONE)
 MAX_NAME_LENGTH = 60  # characters, of a member's or a passkey's name

@@ -26,7 +26,7 @@ from subscribers.store import one_time_tokens
 TOUCH_INTERVAL = timedelta(minutes=5)  # between two notes that a session is in use
 LINK_LIFETIME = timedelta(hours=1)  # of a sign-in link
 _UNKNOWN_PASSKEY = "This passkey is not known here. It may have been removed: use another, or your password."
-MAKE_LINK = Act("sign-in link made", Role.ADMIN, Concern.ACCOUNTS, "made a sign-in link for {subject}")
+MAKE_LINK = Act("sign-in link made", Role.ADMIN, Concern.ACCOUNTS)
 
 
 class SessionEndedError(RefusalError):

@@ -22,13 +22,13 @@ from subscribers.address import Address, read_address
 from subscribers.mail_requests import QueueMail
 from subscribers.store.row_seals import keep_genuine
 
-ADD = Act(ADDED, Role.ADMIN, Concern.ACCOUNTS, "added {subject} to the staff")
-REMOVE = Act(REMOVED, Role.ADMIN, Concern.ACCOUNTS, "removed {subject}")
-MAIL_LINK = Act("staff link mailed", Role.ADMIN, Concern.ACCOUNTS, "emailed {subject} a new invitation link")
+ADD = Act(ADDED, Role.ADMIN, Concern.ACCOUNTS)
+REMOVE = Act(REMOVED, Role.ADMIN, Concern.ACCOUNTS)
+MAIL_LINK = Act("staff link mailed", Role.ADMIN, Concern.ACCOUNTS)
 LIST = Act("staff listed", Role.ADMIN, Concern.NONE)
-CHANGE_ROLE = Act(ROLE_CHANGED, Role.ADMIN, Concern.ACCOUNTS, "changed the role of {subject}")
+CHANGE_ROLE = Act(ROLE_CHANGED, Role.ADMIN, Concern.ACCOUNTS)
 SIGN_OUT = Act(SIGNED_OUT, Role.ADMIN, Concern.NONE)
-RESET = Act(RESET_ACT, Role.ADMIN, Concern.ACCOUNTS, "reset how {subject} signs in")
+RESET = Act(RESET_ACT, Role.ADMIN, Concern.ACCOUNTS)
 AUDIT_SUBJECT = "staff"
 STAFF_ROLES: dict[str, staff.StaffRole] = {"editor": "editor", "admin": "admin"}
 
@@ -57,7 +57,7 @@ def add_staff_member(
         queue = _notice_queue(installation, now)
         member = staff.add_staff_member(session, address, role, queue, actor=actor.name, now=now, name=name)
         draft.recorded = True  # by the store
-        draft.subject, draft.words = staff.staff_actor(member), f"added {{subject}} as an {role}"
+        draft.subject, draft.words = staff.staff_actor(member), f"added {{}} as an {role}"
         return member
 
 
@@ -103,7 +103,7 @@ def change_staff_role(
         draft.subject, draft.changed = staff.staff_actor(member), member.role != role
         draft.detail = {"role": role, "before": member.role}
         if draft.changed:
-            member.role, draft.words = role, f"made {{subject}} an {role}"
+            member.role, draft.words = role, f"made {{}} an {role}"
             draft.detail["sessions"] = end_sessions(session, member.id)
         return member
 

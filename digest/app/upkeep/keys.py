@@ -24,11 +24,11 @@ from subscribers.store.key_check import check_keys
 from subscribers.store.row_seals import find_forged_rows, lend_keys, reseal_rows
 
 LIST = Act("keys listed", Role.ADMIN, Concern.NONE)
-ROTATE = Act("key rotated", Role.ADMIN, Concern.KEYS, "rotated a key ({subject})")
-RESTORE = Act("keys restored", Role.ADMIN, Concern.KEYS, "restored the key file from a recovery copy")
+ROTATE = Act("key rotated", Role.ADMIN, Concern.KEYS)
+RESTORE = Act("keys restored", Role.ADMIN, Concern.KEYS)
 PROTECT, UNPROTECT = (
-    Act("keys protected", Role.ADMIN, Concern.KEYS, "protected the key file with a passphrase"),
-    Act("keys unprotected", Role.ADMIN, Concern.KEYS, "removed the passphrase from the key file"),
+    Act("keys protected", Role.ADMIN, Concern.KEYS),
+    Act("keys unprotected", Role.ADMIN, Concern.KEYS),
 )
 
 

@@ -17,7 +17,7 @@ from digest.app.accounts.passwords import hash_password
 from digest.app.accounts.try_limits import SignInRefusedError
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.operation_checks import check_access_rows
-from digest.edition.approval.versions import read_author_rule
+from digest.edition.approval.authors import read_author_rule
 from digest.installation.acts import UnknownStaffError, identify_staff
 from digest.store import staff as staff_store
 from digest.store.account_models import CodeApp, Passkey, RecoveryCode, StaffSession
