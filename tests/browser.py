@@ -124,6 +124,9 @@ def tab_to(target: Locator, within: int = TABS_AT_MOST, *, takes_focus: str = TA
     element = target.element_handle()
     for _ in range(within):
         page.keyboard.press("Tab")
+        # The page's script may put a new element in its place meanwhile, as it does when the list comes to its end.
+        if not element.evaluate("element => element.isConnected"):
+            element = target.element_handle()
         if element.evaluate(takes_focus):
             return target
     raise AssertionError(f"{within} tabs do not lead to {target}")

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError, RowProgress
-from digest.backups.loader import check_sqlite_integrity, restore_rows
+from digest.backups.loader import FIRST_SEALED_REVISION, check_sqlite_integrity, restore_rows
 from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
@@ -32,7 +32,7 @@ from digest.store.engine import open_database
 from digest.store.models import Edition, EditionState
 from digest.store.staff_sessions import end_every_session
 from subscribers.consent import seals
-from subscribers.consent.address_binding import bind_addresses
+from subscribers.consent.address_binding import bind_addresses, record_older_renewals
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
@@ -75,7 +75,7 @@ def rehearse_restore(
         ):
             session = restore_rows(connection, reader, keys, progress)
             check_sqlite_integrity(connection)
-            return _prove_restored_ledger(session, keys, datetime.now(UTC))
+            return _prove_restored_ledger(session, keys, reader.manifest.revision, datetime.now(UTC))
     except DBAPIError as exc:
         raise BackupError(f"{file}: cannot be loaded into a scratch database in {settings.home} ({exc.orig}).") from exc
 
@@ -105,7 +105,7 @@ def restore_backup(
 
     def fill(connection: Connection, reader: ArchiveReader, aside: str) -> RestoreResult:
         session = restore_rows(connection, reader, keys, progress)
-        proof = _prove_restored_ledger(session, keys, now)
+        proof = _prove_restored_ledger(session, keys, reader.manifest.revision, now)
         log_exists = departure_log.path.exists()
         merged = merge_departure_log(
             session, departure_log, keys, forget_elsewhere=make_erasure_callback(keys, lambda: now), now=now
@@ -148,9 +148,11 @@ class _OpenTransaction:
     write = read
 
 
-def _prove_restored_ledger(session: Session, keys: KeyRing, now: datetime) -> seals.LedgerProof:
+def _prove_restored_ledger(session: Session, keys: KeyRing, revision: str, now: datetime) -> seals.LedgerProof:
     """Bind what a backup of before has unbound, as the first start after an upgrade does, and prove the ledger."""
     bind_addresses(_OpenTransaction(session), keys, now=now)
+    if revision < FIRST_SEALED_REVISION:
+        record_older_renewals(session, now=now)
     return include_audit_fault(session, seals.prove_ledger(session, keys, tables=SEALED_TABLES))
 
 

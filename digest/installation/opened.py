@@ -28,7 +28,7 @@ from digest.store.engine import (
 )
 from digest.store.models import Edition
 from subscribers.callbacks import Clock, Progress
-from subscribers.consent.address_binding import bind_addresses, has_unsalted_addresses
+from subscribers.consent.address_binding import bind_addresses, has_unsalted_addresses, record_older_renewals
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
@@ -220,7 +220,7 @@ def open_installation(
         SANDBOX.keep_closed(settings.private_places)
         installation = Installation(settings, database)
         if may_migrate:
-            _seal_older_rows(installation)
+            _seal_older_rows(installation, clock)
             _bind_older_consents(installation, clock, show_progress)
         yield installation
 
@@ -236,7 +236,7 @@ def _refuse_other_schema(settings: Settings, database: Database) -> None:
         )
 
 
-def _seal_older_rows(installation: Installation) -> None:
+def _seal_older_rows(installation: Installation, clock: Callable[[], datetime]) -> None:
     """Seal the rows that let somebody in, once in the life of a key file: from then on an unsealed row is a forged one.
 
     Without the keys of the database it waits. Rows that another machine's file has sealed already are left as they are.
@@ -249,7 +249,10 @@ def _seal_older_rows(installation: Installation) -> None:
         if keys.says_sealed:
             return
         with installation.database.write() as session:
-            sealed = 0 if has_genuine_rows(session, keys) else seal_every_row(session, keys)
+            sealed = 0
+            if not has_genuine_rows(session, keys):
+                sealed = seal_every_row(session, keys)
+                record_older_renewals(session, now=clock())
         note_sealed_rows(settings.key_file, settings.key_passphrase_text)
     except ApplicationError as exc:
         log.warning("rows that let somebody in could not be sealed yet", why=str(exc))

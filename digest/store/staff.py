@@ -22,7 +22,7 @@ from subscribers.address import Address, AddressError, mask_address, read_addres
 from subscribers.errors import RefusalError
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
-from subscribers.store.row_seals import find_genuine, keep_genuine
+from subscribers.store.row_seals import find_genuine, keep_genuine, vouch_for
 
 StaffRole = Literal["editor", "admin"]
 PROOF_LINK_LIFETIME = timedelta(days=7)  # of the link that proves an address
@@ -170,7 +170,7 @@ def add_staff_member(
     forget_removed_addresses(session)
     member = session.scalar(select(StaffMember).where(StaffMember.email == email).with_for_update())
     if member is not None and _find_believed(session, member) is None:
-        _set_row_aside(session, member, actor=actor, now=now)
+        set_row_aside(session, member, actor=actor, now=now)
         member = None
     if member is not None:
         raise StaffError(
@@ -185,9 +185,11 @@ def add_staff_member(
     return member
 
 
-def _set_row_aside(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
-    """Take the address from a row without a valid seal: it counts for nothing, and must not keep its address from anybody."""
-    member.email, member.removed_at = staff_actor(member), now
+def set_row_aside(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
+    """Remove whoever a row without a valid seal is said to be: it must neither keep its address from anybody nor count as a colleague."""
+    member.email, member.removed_at, member.proven_at = staff_actor(member), now, None
+    member.password_hash = member.password_at = None
+    vouch_for(session, member)
     _audit_staff_change(session, "unsealed staff row set aside", member, {}, actor=actor, now=now)
 
 

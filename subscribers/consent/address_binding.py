@@ -1,4 +1,4 @@
-"""Chains of before links carried commitments, bound to their addresses: one `bound` link each, once.
+"""What chains of before didn't say, said once: a `bound` link for the address, and one for links that were renewed.
 
 A person whose chain carries a commitment already is never bound again: a salt that is missing there was taken away, and
 `chain_verification` says so. Cut short, the next run goes on with those who are left.
@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import Select, exists, func, select, text
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
@@ -22,6 +22,17 @@ BATCH_SIZE = 500  # people a transaction
 _BODY = ledger.canonical_json({"actor": "the product", "method": "upgrade: links carry commitments from here on"})
 
 log = structlog.get_logger("consent")
+
+
+def record_older_renewals(session: Session, *, now: datetime) -> int:
+    """Say in each chain that doesn't which generation of links the row has, as it's found; return of how many."""
+    told = exists().where(ConsentEvent.person == Person.number, ConsentEvent.kind == ConsentKind.LINKS_RENEWED)
+    numbers = session.scalars(select(Person.number).where(Person.link_generation != 0, ~told)).all()
+    for number in numbers:
+        person = ledger.lock_person(session, number)
+        assert person is not None, "nobody is deleted"
+        ledger.append_event(session, person, ConsentKind.LINKS_RENEWED, {"generation": person.link_generation}, now)
+    return len(numbers)
 
 
 def has_unsalted_addresses(session: Session) -> bool:

@@ -267,10 +267,10 @@ def _are_choices_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool
 
 
 def _is_generation_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool:
-    """Say whether the row holds the generation of the last renewal; renewals from before the chain told of them can't be checked."""
+    """Say whether the row holds the generation of the last renewal, and 0 where there was none."""
     renewal = next((link for link in reversed(links) if link.kind == ConsentKind.LINKS_RENEWED), None)
     try:
-        return renewal is None or bool(json.loads(renewal.body)["generation"] == owner.link_generation)
+        return (json.loads(renewal.body)["generation"] if renewal else 0) == owner.link_generation
     except (ValueError, TypeError, KeyError):
         return False
 

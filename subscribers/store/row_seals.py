@@ -80,8 +80,7 @@ def find_genuine(session: Session, row: Row | None) -> Row | None:
 
 def is_genuine(session: Session, row: Sealed) -> bool:
     """Return whether a row's seal is right. A wrong one is logged."""
-    values = {name: getattr(row, name) for name in row.__sealed__}
-    genuine = _matches(_keys_of(session), type(row), values, row.seal)
+    genuine = _matches(_keys_of(session), type(row), _values_of(row), row.seal)
     if not genuine:
         log.error(
             "a row that lets somebody in has no valid seal: it counts for nothing", table=row.__tablename__, row=row.id
@@ -139,8 +138,11 @@ def _seal_numbered_row(_mapper: Mapper[Any], connection: Connection, row: Sealed
 
 
 def _seal_of(row: Sealed) -> str:
-    values = {name: getattr(row, name) for name in row.__sealed__}
-    return make_seal(_keys_of(object_session(row)), type(row), values)
+    return make_seal(_keys_of(object_session(row)), type(row), _values_of(row))
+
+
+def _values_of(row: Sealed) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__sealed__}
 
 
 @event.listens_for(Sealed, "before_update", propagate=True)
@@ -162,14 +164,20 @@ def _sealed_columns(model: type[Sealed]) -> list[ColumnElement[Any]]:
     return [table.c[name] for name in dict.fromkeys(("id", *model.__sealed__, "seal"))]
 
 
-def find_forged_rows(session: Session, keys: KeyRing) -> dict[str, int]:
-    """Count the rows without a valid seal, by table."""
-    counts = {}
+def find_forged_rows(session: Session, keys: KeyRing) -> dict[type[Sealed], list[int]]:
+    """Find the rows without a valid seal: their numbers, by model."""
+    forged = {}
     for model in sealed_models():
-        rows = session.execute(select(*_sealed_columns(model)), execution_options={"yield_per": BATCH_SIZE}).mappings()
-        if forged := sum(not _matches(keys, model, row, row["seal"]) for row in rows):
-            counts[model.__tablename__] = forged
-    return counts
+        rows = session.execute(select(*_sealed_columns(model)), execution_options={"yield_per": BATCH_SIZE})
+        numbers = [row["id"] for row in rows.mappings() if not _matches(keys, model, row, row["seal"])]
+        if numbers:
+            forged[model] = numbers
+    return forged
+
+
+def vouch_for(session: Session, row: Sealed) -> None:
+    """Seal a row as it is now, whatever it was: one that was just made to grant nothing."""
+    row.seal = make_seal(_keys_of(session), type(row), _values_of(row))
 
 
 def seal_every_row(session: Session, keys: KeyRing) -> int:

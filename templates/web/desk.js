@@ -274,11 +274,19 @@
   const describeFocus = (held) => {
     const row = held.closest(ROWS), rows = findAll(ROWS, held.closest(".pane") || desk);
     const menu = held.matches(".more > summary");
-    return { story: row && row.dataset.story, pane: held.closest(".pane"), place: rows.indexOf(row), menu, act: held.name === "act" && held.value };
+    return {
+      id: held.id, story: row && row.dataset.story, pane: held.closest(".pane"), place: rows.indexOf(row), menu,
+      act: held.name === "act" && held.value,
+    };
   };
   const restoreFocus = (held, kept) => {
     if (held.isConnected && held !== document.body) { held.focus({ preventScroll: true }); return; }
-    if (!kept.story) return;
+    if (!kept.story) {
+      const same = kept.id ? document.getElementById(kept.id)
+        : kept.act && findAll("button[name=act]:not([disabled])", kept.pane || desk).find((one) => one.value === kept.act);
+      if (same) same.focus({ preventScroll: true });
+      return;
+    }
     const rows = findAll(ROWS, kept.pane);
     // A story that waits stands in the tray and in the list.
     const row = [rows[kept.place], ...rows].find((one) => one?.dataset.story === kept.story) || rows[Math.min(kept.place, rows.length - 1)];

@@ -34,6 +34,7 @@ from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
 from digest.store.staff import display_name_of, list_staff_members
 from digest.store.staff_revocations import keep_current, list_missing_members
 from subscribers.consent.preferences import list_unreadable_choices
+from subscribers.errors import ApplicationError
 from subscribers.phrases import join_words
 from subscribers.store import row_seals
 from subscribers.store.models import Person, Seal
@@ -73,18 +74,22 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check(
     "access-rows",
     "Somebody or something wrote to the database past the program: find out who can. The rows let nobody in; 'digest staff list' "
-    "shows who is on the staff. Add whoever is missing again: digest staff add EMAIL",
+    "shows who is on the staff. Run 'digest keys rotate access', which discards them; add whoever is missing again: digest staff add EMAIL",
 )
 def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether every row that lets somebody in (staff, sessions, passkeys, codes, links) has a valid seal, and none is missing."""
     installation = examined.installation
+    try:
+        keys = installation.keys
+    except ApplicationError:
+        return  # `key-file` says what is wrong with them
     with installation.database.read() as session:
-        forged = row_seals.find_forged_rows(session, installation.keys)
+        forged = row_seals.find_forged_rows(session, keys)
         members = row_seals.keep_genuine(session, session.scalars(select(StaffMember)))
         outdated = len(members) - len(keep_current(session, members))
         missing = list_missing_members(session)
     if forged:
-        counts = join_words([f"{count:,} of {table}" for table, count in forged.items()])
+        counts = join_words([f"{len(rows):,} of {model.__tablename__}" for model, rows in forged.items()])
         yield report_error(f"rows that let somebody in have no valid seal: {counts}.")
     if outdated:
         yield report_error(f"rows of the staff are older than the audit log says: {outdated:,}.")

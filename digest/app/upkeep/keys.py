@@ -7,20 +7,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation, InstallationError
 from digest.settings.concerns import Concern
+from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry
+from digest.store.staff import set_row_aside
 from subscribers.callbacks import Progress
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import MARKING_KIND, KeyFileError, KeyKind, KeyRing
 from subscribers.crypto.passphrase import is_protected
 from subscribers.store import key_rotation
 from subscribers.store.key_check import check_keys
-from subscribers.store.row_seals import reseal_rows
+from subscribers.store.row_seals import find_forged_rows, lend_keys, reseal_rows
 
 LIST = Act("keys listed", Role.ADMIN, Concern.NONE)
 ROTATE = Act("key rotated", Role.ADMIN, Concern.KEYS)
@@ -58,13 +60,28 @@ def rotate_key(
         result = key_rotation.rotate_key(
             installation.database, file, kind, passphrase=passphrase, force_new_key=force_new_key, progress=progress
         )
-        keys = KeyRing.load(file, passphrase)
+        keys, discarded = KeyRing.load(file, passphrase), 0
         if kind == MARKING_KIND:
             with installation.database.write() as session:
+                lend_keys(session, keys)
                 result = replace(result, rows_moved=reseal_rows(session, keys))
+                discarded = _discard_forged_rows(session, keys, actor, now)
         draft.subject = f"{kind} {result.key_id}"
         draft.detail = {"made": result.key_added, "moved": result.rows_moved, "stuck": len(result.unmoved_rows)}
+        draft.detail |= {"discarded": discarded} if discarded else {}
         return result, keys.to_json().strip()
+
+
+def _discard_forged_rows(session: Session, keys: KeyRing, actor: Actor, now: datetime) -> int:
+    """Discard the rows without a valid seal; the number of one of the staff stays. Return how many they were."""
+    forged = find_forged_rows(session, keys)
+    for model, numbers in forged.items():
+        if model is StaffMember:
+            for member in session.scalars(select(StaffMember).where(StaffMember.id.in_(numbers))):
+                set_row_aside(session, member, actor=actor.name, now=now)
+        else:
+            session.execute(delete(model).where(model.id.in_(numbers)))
+    return sum(map(len, forged.values()))
 
 
 @dataclass(frozen=True, slots=True)

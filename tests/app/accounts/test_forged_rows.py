@@ -1,6 +1,7 @@
 """Whoever can write to the database, but lacks the key file, lets nobody in: every row that would is sealed."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ from subscribers.store import one_time_tokens, row_seals
 from subscribers.store.models import Base, table_of
 from tests.actors import ADMIN
 from tests.app.accounts.test_sign_in import HOME, NOW, PASSWORD, SAM, Desk, open_desk, set_up_password
+from tests.conftest import ROOT
 
 EVE = "eve@elsewhere.example"
 
@@ -116,6 +118,7 @@ def test_a_forged_row_keeps_its_address_from_nobody(forger: Forger) -> None:
     members = staff.list_staff_members(desk.install, ADMIN, include_removed=True, now=desk.now)
     assert [(member.id, member.email, member.role) for member in members] == [
         (1, SAM, "editor"),
+        (2, "staff 2", "admin"),
         (added.id, EVE, "editor"),
     ]
 
@@ -332,3 +335,36 @@ def test_every_column_of_a_sealed_table_is_sealed_or_declared_to_grant_nothing()
     for model in row_seals.sealed_models():
         declared = [*model.__sealed__, *model.__unsealed__, "seal"]
         assert sorted(declared) == sorted(table_of(model).c.keys()), model.__tablename__
+
+
+SEALED_NAMES = "|".join(model.__name__ for model in row_seals.sealed_models())
+# Reads that grant nothing: names and counts that are shown, a member's own changes, rows that are discarded, links that ran out.
+UNJUDGED_READERS = {
+    "digest/app/accounts/own_account.py",
+    "digest/app/editing/presence.py",
+    "digest/installation/guard_notices.py",
+    "digest/store/staff_revocations.py",
+    "subscribers/lifecycle/choice_changes.py",
+    "subscribers/lifecycle/expiry.py",
+    "subscribers/lifecycle/silent_readers.py",
+}
+
+
+def find_statements(pattern: str) -> dict[str, list[str]]:
+    """Find where the product's modules say something, by file."""
+    found = {}
+    for file in (path for top in ("digest", "subscribers") for path in (ROOT / top).rglob("*.py")):
+        if "migrations" not in file.parts and (lines := re.findall(pattern, file.read_text("utf-8"))):
+            found[file.relative_to(ROOT).as_posix()] = lines
+    return found
+
+
+def test_no_statement_of_ours_updates_a_sealed_row_past_its_seal() -> None:
+    assert find_statements(rf"\bupdate\((?:{SEALED_NAMES})\b.*") == {}
+    assert find_statements(rf"\b(?:upsert|insert)\((?:session, )?(?:{SEALED_NAMES})\b.*") == {}
+
+
+def test_whoever_reads_sealed_rows_judges_their_seals() -> None:
+    readers = find_statements(rf"\b(?:select|get|get_one)\((?:{SEALED_NAMES})\b")
+    judging = find_statements(r"_genuine|is_genuine|find_forged_rows")
+    assert readers.keys() - judging.keys() == UNJUDGED_READERS

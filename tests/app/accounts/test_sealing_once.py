@@ -21,6 +21,7 @@ from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database, open_database, upgrade_schema
 from subscribers.crypto.key_file import create_file
 from subscribers.crypto.keys import KeyRing
+from subscribers.store.row_seals import find_forged_rows
 from tests.run_database import run_on_server, sibling_database_url
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
@@ -106,7 +107,7 @@ def test_a_recovery_copy_of_before_finds_the_rows_sealed(older: Settings) -> Non
     assert list_staff(older) == [SAM]
 
 
-def test_rotating_the_key_seals_the_genuine_rows_anew_and_no_other(older: Settings) -> None:
+def test_rotating_the_key_seals_the_genuine_rows_anew_and_discards_the_others(older: Settings) -> None:
     write_key_file(older.home, marked=False)
     assert list_staff(older) == [SAM]
     forge_member(older, "eve@elsewhere.example")
@@ -118,8 +119,11 @@ def test_rotating_the_key_seals_the_genuine_rows_anew_and_no_other(older: Settin
                 row.email: row.seal for row in session.execute(text("SELECT email, seal FROM staff"))
             }
     assert seals[SAM].startswith(f"{result.key_id}:")
-    assert seals["eve@elsewhere.example"] == ""
+    assert seals.keys() == {SAM, "staff 2"}
     assert list_staff(older) == [SAM]
+    with open_installation(older) as installation, installation.database.read() as session:
+        assert find_forged_rows(session, installation.keys) == {}
+        assert [m.id for m in staff.list_working_staff(session, removed_after=NOW)] == [1]
 
 
 def test_a_process_that_runs_on_reads_and_writes_rows_after_a_rotation(older: Settings) -> None:

@@ -8,6 +8,7 @@ import pytest
 from digest.app.subscribers import people
 from subscribers.address import read_address
 from subscribers.consent import chain_verification, ledger
+from subscribers.consent.address_binding import record_older_renewals
 from subscribers.crypto.link_tokens import make_link_token, read_link_token
 from subscribers.lifecycle.my_data import list_consent_history, renew_links
 from subscribers.reader_language import ENGLISH
@@ -33,9 +34,18 @@ def test_links_that_are_revived_behind_our_back_are_reported(both: Any, generati
     assert "other links than the chain" in find_fault(both)
 
 
-def test_links_renewed_before_the_chain_told_of_it_are_no_fault_until_they_are_renewed_again(both: Any) -> None:
+def test_links_renewed_before_the_chain_told_of_it_are_a_fault_until_the_upgrade_has_said_so_in_the_chain(
+    both: Any,
+) -> None:
     set_generation(both, 5)
-    assert find_fault(both) == ""
+    assert "other links than the chain" in find_fault(both)
+    for recorded in (1, 0):
+        with both.database.write() as session:
+            assert record_older_renewals(session, now=NOW) == recorded
+        assert find_fault(both) == ""
+    set_generation(both, 0)
+    assert "other links than the chain" in find_fault(both)
+    set_generation(both, 5)
     renew(both)
     assert find_fault(both) == ""
     set_generation(both, 5)

@@ -194,6 +194,23 @@ def test_the_list_comes_as_one_scrolls_and_stays_when_a_story_is_added(
     assert week.state.last_seq == top + 1, "nothing is dropped where reads alone decide"
 
 
+def test_the_keyboard_stays_on_a_button_between_the_stories_when_the_page_is_brought_up_to_date(
+    desk: Page, served: tuple[SampleWeek, str]
+) -> None:
+    week, address = served
+    desk.goto(f"{address}{week.path}?filter=all")
+    rows = desk.locator("#found > li")
+    expect(rows).to_have_count(MAX_POOL_STORIES)
+    desk.keyboard.press("j")
+    desk.keyboard.press("x")
+    back = desk.get_by_role("button", name="Put it back")
+    expect(back).to_have_count(1)
+    back.focus()
+    desk.locator("#more").evaluate("e => e.scrollIntoView()")
+    expect(rows).not_to_have_count(MAX_POOL_STORIES)
+    expect(back).to_be_focused()
+
+
 def test_keys_show_views_and_the_list_of_keys(desk: Page) -> None:
     desk.keyboard.press("3")
     expect(desk.locator(".frame")).to_have_class("frame dark")
