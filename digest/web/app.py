@@ -235,20 +235,28 @@ _EXPIRED_FORM_TEXT = (
 
 def _error_page(error: HTTPException) -> Response:
     """Show what went wrong and what to do, to readers and at the desk each in their own dress."""
-    status = error.code or 500
-    title, what = ERROR_TEXTS.get(status, (error.name, OTHER_ERROR_ADVICE))
-    at_desk = request.blueprint in STAFF_BLUEPRINTS and find_current_staff() is not None
-    if isinstance(error, CSRFError):
-        title, what = _EXPIRED_FORM_TEXT
-    elif at_desk and status == 404 and error.description:
-        what = error.description
-    elif at_desk and status == 413 and request.endpoint and (limit := ROUTE_RULES[request.endpoint].max_bytes):
-        title, what = _describe_long_file(limit)
+    status, at_desk = error.code or 500, _is_at_desk()
+    title, what = _describe_error(error, status, at_desk=at_desk)
     response = _error_response(status, title, what, at_desk=at_desk)
     allowed = dict(error.get_headers(request.environ)).get("Allow")
     if allowed:  # RFC 9110, 15.5.6
         response.headers["Allow"] = allowed
     return response
+
+
+def _is_at_desk() -> bool:
+    return request.blueprint in STAFF_BLUEPRINTS and find_current_staff() is not None
+
+
+def _describe_error(error: HTTPException, status: int, *, at_desk: bool) -> tuple[str, str]:
+    """Return the title of an error's page and what to do; staff are told more than readers."""
+    if isinstance(error, CSRFError):
+        return _EXPIRED_FORM_TEXT
+    title, what = ERROR_TEXTS.get(status, (error.name, OTHER_ERROR_ADVICE))
+    if at_desk and status == 404:
+        return title, error.description or what
+    limit = ROUTE_RULES[request.endpoint].max_bytes if status == 413 and request.endpoint else None
+    return _describe_long_file(limit) if at_desk and limit else (title, what)
 
 
 def _describe_long_file(limit: int) -> tuple[str, str]:
@@ -264,7 +272,7 @@ def _describe_long_file(limit: int) -> tuple[str, str]:
 def _template_mistake_page(error: TemplateMistakeError) -> Response:
     """Name the file and the line of a mistake in an own template to the staff and in the log; readers learn that it is ours."""
     log.error("a template of your own has a mistake", mistake=str(error))
-    at_desk = request.blueprint in STAFF_BLUEPRINTS and find_current_staff() is not None
+    at_desk = _is_at_desk()
     title, what = ("A template of your own has a mistake", str(error)) if at_desk else ERROR_TEXTS[500]
     return _error_response(500, title, what, at_desk=at_desk)
 

@@ -142,6 +142,7 @@ PLAIN_FILTERS = (
     kilobytes,
     recorded_moment,
     refusal_sentence,
+    sentence,
     thousands,
     url_without_scheme,
     word_mark,
