@@ -50,7 +50,7 @@ class SourceForm(PageFields):
         return given | marks | {"name": name, "publisher": self.publisher or name}
 
 
-class AddressForm(PageFields):
+class SourceAddressForm(PageFields):
     """The address of a site or feed, and the fingerprint of what its page showed."""
 
     address: str = ""
@@ -85,7 +85,7 @@ def change_source(number: int) -> ResponseReturnValue:
 def use_new_address(number: int) -> ResponseReturnValue:
     """Take over the address that a source has moved to."""
     installation, actor, now = acting_admin()
-    view, form = _view(number), read_form(AddressForm)
+    view, form = _view(number), read_form(SourceAddressForm)
     try:
         _require_file()
         sources.use_new_address(installation, actor, view.row.url, form.address, fingerprint=form.fingerprint, now=now)
@@ -137,7 +137,7 @@ def before_adding_source() -> ResponseReturnValue:
 def look_for_feeds() -> ResponseReturnValue:
     """Look what is at an address, and show it before anything is added."""
     installation, _, now = acting_admin()
-    typed = read_form(AddressForm).address
+    typed = read_form(SourceAddressForm).address
     try:
         address = sources.parse_web_address(typed)
         sources.refuse_listed_source(installation, address)
