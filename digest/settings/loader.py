@@ -57,11 +57,15 @@ def load_settings(
         )
     environment_file = file.parent / ENVIRONMENT_FILE_NAME
     variables = _add_environment_file(environment_file, environ)
-    values: dict[str, Any] = {"file": _read_toml(file), "origin": file} if file.exists() else {}
+    values = _read_file_values(file)
     values |= _read_credentials(variables)
     values |= {field: variables[key] for key, field in ENVIRONMENT_FIELDS.items() if variables.get(key)}
     problems = [_describe_unknown_variable(name, environment_file, environ) for name in _list_unknown(variables)]
     return _validate_settings(values, file, problems)
+
+
+def _read_file_values(file: Path) -> dict[str, Any]:
+    return {"file": _read_toml(file), "origin": file} if file.exists() else {}
 
 
 def _list_unknown(variables: Iterable[str]) -> list[str]:
@@ -127,7 +131,8 @@ def _validate_settings(values: dict[str, Any], file: Path, problems: list[str], 
         settings = Settings.model_validate(values)
     except ValidationError as exc:
         text = read_lines(file) if text is None else text
-        problems += [_describe_problem(dict(e), file, text) for e in exc.errors(include_url=False, include_input=False)]
+        errors = exc.errors(include_url=False, include_input=False)
+        problems += [_describe_problem(dict(error), file, text) for error in errors]
         raise SettingsError(_problem_report(file, problems)) from None  # the cause would print secrets
     if problems:
         raise SettingsError(_problem_report(file, problems))
@@ -155,11 +160,11 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 def _parse_toml(text: str, file: Path) -> dict[str, Any]:
     # tomllib takes quadratic time for a key of very many parts, which stands on one line, and recurses into brackets.
-    lengths = {number: len(line) for number, line in enumerate(text.splitlines(), 1)}
-    if long := next((number for number, length in lengths.items() if length > MAX_LINE_LENGTH), None):
+    lengths = enumerate(map(len, text.splitlines()), 1)
+    too_long = ((number, length) for number, length in lengths if length > MAX_LINE_LENGTH)
+    for number, length in too_long:
         raise SettingsError(
-            f"{file}: line {long} has {lengths[long]:,} characters, and may have {MAX_LINE_LENGTH:,}.",
-            remedy="Break it up.",
+            f"{file}: line {number} has {length:,} characters, and may have {MAX_LINE_LENGTH:,}.", remedy="Break it up."
         )
     try:
         return tomllib.loads(text)
@@ -189,11 +194,13 @@ def _describe_problem(error: dict[str, Any], file: Path, text: str) -> str:
     described = describe_value_error(error)
     if table != "file":
         variables = {field: name for name, field in ENVIRONMENT_FIELDS.items()}
-        return ": ".join(filter(None, [_join_steps([variables.get(table, table), *path]), described]))
+        place = _join_steps([variables.get(table, table), *path])
+        return f"{place}: {described}" if place else described
     number = find_key_line(text, path) if path else None
     place = f" (line {number} of {file.absolute()})" if number else ""
     suggested = suggest_key(path) if path and error["type"] == "extra_forbidden" else ""
-    return ": ".join(filter(None, [_join_steps(path), f"{described}{suggested}{place}"]))
+    key, said = _join_steps(path), f"{described}{suggested}{place}"
+    return f"{key}: {said}" if key else said
 
 
 def _join_steps(path: KeyPath) -> str:
@@ -228,8 +235,9 @@ _ERROR_WORDS = {
 
 def describe_value_error(error: Mapping[str, Any]) -> str:
     """Return what one of pydantic's errors says is wrong with a value, without the name of its key."""
-    words = _ERROR_WORDS.get(error["type"])
-    return str(error["msg"]).removeprefix("Value error, ") if words is None else words.format(**error.get("ctx", {}))
+    if words := _ERROR_WORDS.get(error["type"]):
+        return words.format(**error.get("ctx", {}))
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _problem_report(file: Path, problems: list[str]) -> str:

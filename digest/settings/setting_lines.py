@@ -26,6 +26,11 @@ class _TomlLine:
     is_repeatable: bool = False  # of a header with two brackets
 
     @property
+    def path(self) -> tuple[str, int, str]:
+        """The table, its place among those of its name, and the key."""
+        return self.table, self.place, self.key
+
+    @property
     def name(self) -> str:
         """The name of the key or table, as it may not be repeated."""
         return self.key or f"[{self.table}]"
@@ -48,8 +53,11 @@ def find_key_line(text: str, path: KeyPath) -> int | None:
     *above, name = path
     table = ".".join(step for step in above if isinstance(step, str))
     place = next((step for step in above if isinstance(step, int)), 0)
-    wanted = {(table, place, str(name))} | (set() if above else {(str(name), 0, "")})
-    return next((line.number for line in _list_toml_lines(text) if (line.table, line.place, line.key) in wanted), None)
+    wanted = {(table, place, str(name))}
+    if not above:
+        wanted.add((str(name), 0, ""))  # its header
+    found = (line.number for line in _list_toml_lines(text) if line.path in wanted)
+    return next(found, None)
 
 
 def find_repeated_key(text: str, number: int) -> tuple[str, int] | None:

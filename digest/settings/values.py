@@ -216,8 +216,9 @@ def explain_database_in_clear(url: str) -> str:
 def _is_reached_safely(parts: SplitResult) -> bool:
     """Return whether a PostgreSQL URL leads to this machine alone, or by verified TLS."""
     query = parse_qs(parts.query)
-    named = ",".join([parts.hostname or "", *query.get("host", []), *query.get("hostaddr", [])])
-    hosts = [host for host in named.split(",") if host and not host.startswith("/")]
+    lists = [parts.hostname or "", *query.get("host", []), *query.get("hostaddr", [])]
+    named = ",".join(lists).split(",")
+    hosts = [host for host in named if host and not host.startswith("/")]
     modes = set(query.get("sslmode", []))
     return all(map(is_loopback, hosts)) or (bool(modes) and modes <= _VERIFIED_TLS)
 

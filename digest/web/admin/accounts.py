@@ -62,12 +62,13 @@ def invite() -> ResponseReturnValue:
 def _staff_page(*, refusal: RefusalError | None = None) -> str:
     installation, actor, now = acting_admin()
     rows, query = staff_acts.view_staff(installation, actor, now=now), read_query(StaffQuery)
+    members = {row.member.id: row.member for row in rows}
     return render_template(
         "web/admin/accounts/staff.html",
         rows=rows,
         refused=staff_acts.count_refused_sign_ins(installation, actor, now=now),
         refusal=refusal,
-        invited=next((row.member for row in rows if row.member.id == query.invited), None),
+        invited=members.get(query.invited),
         removed=query.removed,
     )
 
@@ -97,7 +98,8 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
     try:
         done, ended = _act_on_member(row, act)
     except FormError as exc:
-        return (_grave_act_page(row, act, refusal=exc) if act in GRAVE_ACTS else _member_page(row, refusal=exc)), 400
+        page = _grave_act_page(row, act, refusal=exc) if act in GRAVE_ACTS else _member_page(row, refusal=exc)
+        return page, 400
     except (StaffError, OwnAccountError) as exc:
         return _member_page(_find_row(number), refusal=exc), 409
     if act == "removal":
@@ -135,9 +137,8 @@ _MEMBER_ACTS: Mapping[str, Callable[..., object]] = {
 
 def _find_row(number: int) -> StaffOverview:
     installation, actor, now = acting_admin()
-    rows = staff_acts.view_staff(installation, actor, now=now)
-    row = next((row for row in rows if row.member.id == number), None)
-    return row or abort(404, "Nobody on the staff has this number.")
+    rows = {row.member.id: row for row in staff_acts.view_staff(installation, actor, now=now)}
+    return rows.get(number) or abort(404, "Nobody on the staff has this number.")
 
 
 def _member_page(row: StaffOverview, *, refusal: RefusalError | None = None, done: str = "", ended: int = 0) -> str:

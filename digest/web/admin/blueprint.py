@@ -26,7 +26,8 @@ def confirm_number(number: int) -> None:
     Raises:
         FormError: it has another number, or none.
     """
-    if request.form.get("number", "").strip().replace(",", "") != str(number):
+    typed = request.form.get("number", "").replace(",", "")
+    if typed.strip() != str(number):
         raise FormError({"number": f"Type {number} to confirm."})
 
 

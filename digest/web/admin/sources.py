@@ -23,7 +23,7 @@ from subscribers.errors import ApplicationError
 
 SECTIONS: tuple[str, ...] = get_args(SourceSettings.model_fields["section"].annotation)
 _MAX_TEXT_LENGTH = 200  # characters
-_NEW_SOURCE = {"section": "news", "weight": 1.0, "images": "none", "default_topic": "", "primary": False, "own": False}
+_NEW_SOURCE = {name: field.default for name, field in SourceSettings.model_fields.items() if not field.is_required()}
 
 ShortText = Annotated[str, AfterValidator(lambda text: text[:_MAX_TEXT_LENGTH])]
 
@@ -68,9 +68,10 @@ def change_source(number: int) -> ResponseReturnValue:
     """Save what the settings say of a source."""
     installation, actor, now = acting_admin()
     view, form = _view(number), read_query(SourceForm, request.form)
+    url, fingerprint = view.row.url, form.fingerprint
     try:
         _require_file()
-        sources.change_source(installation, actor, view.row.url, form.values(), fingerprint=form.fingerprint, now=now)
+        sources.change_source(installation, actor, url, form.values(), fingerprint=fingerprint, now=now)
     except SettingsValueError as exc:
         return _source_page(view, form=form, problems=exc.problems), 400
     except SettingsConflictError as exc:
@@ -88,7 +89,8 @@ def use_new_address(number: int) -> ResponseReturnValue:
     view, form = _view(number), read_form(SourceAddressForm)
     try:
         _require_file()
-        sources.use_new_address(installation, actor, view.row.url, form.address, fingerprint=form.fingerprint, now=now)
+        url, fingerprint = view.row.url, form.fingerprint
+        sources.use_new_address(installation, actor, url, form.address, fingerprint=fingerprint, now=now)
     except (SettingsError, SourceRefusedError) as exc:
         return _source_page(_view(number), refusal=exc), 409
     return redirect(url_for("admin.show_source", number=number, saved="address"), 303)
@@ -97,9 +99,10 @@ def use_new_address(number: int) -> ResponseReturnValue:
 @admin_pages.post("/sources/<int:number>/test")
 def try_source(number: int) -> ResponseReturnValue:
     """Visit a source now, and show what would come in; nothing is stored."""
-    context, view = web_context(), _view(number)
+    installation, _, now = acting_admin()
+    view = _view(number)
     try:
-        tried = sources.try_source(context.settings, view.row.moved_to or view.row.url, now=context.clock())
+        tried = sources.try_source(installation.settings, view.row.moved_to or view.row.url, now=now)
     except SourceRefusedError as exc:
         return _source_page(view, refusal=exc), 409
     return _source_page(view, tried=tried)
@@ -156,9 +159,10 @@ def add_source() -> ResponseReturnValue:
     """Add what was found."""
     installation, actor, now = acting_admin()
     form = read_query(SourceForm, request.form)
+    values = form.values() | {"url": form.url}
     try:
         _require_file()
-        number = sources.add_described_source(installation, actor, form.values() | {"url": form.url}, now=now)
+        number = sources.add_described_source(installation, actor, values, now=now)
     except SettingsValueError as exc:
         return _adding_page(form.url, form=form, problems=exc.problems), 400
     except (SettingsError, SourceRefusedError) as exc:
@@ -210,9 +214,13 @@ def _require_file() -> None:
 
 def _describe_saved(view: SourceView, form: SourceForm) -> dict[str, str]:
     """Say of each field what is saved, where something else was typed: for a form that came after another one."""
-    saved = view.configured.model_dump() if view.configured else {}
-    differing = (name for name, value in form.values().items() if name in saved and not _is_same(value, saved[name]))
+    saved, typed = _saved_values(view), form.values()
+    differing = [name for name in saved.keys() & typed.keys() if not _is_same(typed[name], saved[name])]
     return {name: f"Saved meanwhile: {_write_value(saved[name])}" for name in differing}
+
+
+def _saved_values(view: SourceView) -> dict[str, Any]:
+    return view.configured.model_dump() if view.configured else {}
 
 
 def _is_same(typed: Any, saved: Any) -> bool:
@@ -243,7 +251,7 @@ def _source_page(
         view=view,
         row=row,
         now=now,
-        values=(view.configured.model_dump() if view.configured else {}) | (form.values() if form else {}),
+        values=_saved_values(view) | (form.values() if form else {}),
         sections=SECTIONS,
         problems=problems,
         refusal=refusal,
@@ -262,7 +270,9 @@ def _adding_page(
     imported: sources.OpmlImport | None = None,
 ) -> str:
     installation = web_context().installation
-    found = SourceForm(url=tried.url, name=tried.document.title) if tried else SourceForm(url=address)
+    found = SourceForm(url=address)
+    if tried:
+        found = SourceForm(url=tried.url, name=tried.document.title)
     return render_template(
         "web/admin/sources/add_source.html",
         address=address,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -30,7 +31,10 @@ from digest.web.context import web_context
 from subscribers.errors import ApplicationError
 
 REFRESH_SECONDS = 1  # between two looks of the page at a backup that is being made; it works without scripts
-_TITLES = {name: table.model_config["title"] for name in EDITABLE_TABLES if (table := find_table((name,)))}
+_Form = Mapping[str, str]
+_Problems = Mapping[str, str]  # a sentence by a field's name
+_TABLES = {name: find_table((name,)) for name in EDITABLE_TABLES}
+_TITLES = {name: table.model_config["title"] for name, table in _TABLES.items() if table}
 
 
 @admin_pages.get("/settings")
@@ -43,7 +47,7 @@ def list_settings() -> ResponseReturnValue:
 def show_settings(table: str) -> ResponseReturnValue:
     """Show a table of the settings in a form; again and again while a backup is being made."""
     _require_table(table)
-    return _settings_page(table, done=[mark for mark in ("saved", "tested") if request.args.get(mark) == "1"])
+    return _settings_page(table)
 
 
 @admin_pages.post("/settings/<table>")
@@ -100,7 +104,8 @@ def replace_logos() -> ResponseReturnValue:
     """Keep the logos that were uploaded, and name them in the settings."""
     installation, actor, now = acting_admin()
     files = {name: request.files.get(name) for name in ("logo", "logo_dark")}
-    uploads = {name: (file.filename, file.read()) for name, file in files.items() if file and file.filename}
+    chosen = {name: file for name, file in files.items() if file and file.filename}
+    uploads = {name: (str(file.filename), file.read()) for name, file in chosen.items()}
     fingerprint = request.form.get("fingerprint", "")
     try:
         changed = logo_uploads.replace_logos(installation, actor, uploads, fingerprint=fingerprint, now=now)
@@ -147,7 +152,6 @@ def _settings_page(
     problems: Mapping[str, str] = MappingProxyType({}),
     refusal: ApplicationError | None = None,
     pairs: Sequence[ReleasePair] = (),
-    done: Sequence[str] = (),
 ) -> Response:
     installation, actor, now = acting_admin()
     view = setting_changes.view_settings(installation, actor, table, now=now)
@@ -171,7 +175,6 @@ def _settings_page(
         weekdays=setting_fields.WEEKDAYS,
         problems=problems,
         refusal=refusal,
-        done=done,
         renews=renews,
         is_preview=form is not None and bool(pairs),
         zone=web_context().zone,
@@ -183,7 +186,7 @@ def _settings_page(
     return renew_page(page, every_seconds=REFRESH_SECONDS if renews else 0)
 
 
-_NO_PARTS: dict[str, Any] = {"backups": None, "logo": None, "pairs": (), "rows": (), "wordings": None}
+_NO_PARTS: dict[str, Any] = dict.fromkeys(("backups", "logo", "pairs", "rows", "wordings"))
 
 
 def _current_pairs(schedule: ScheduleSettings) -> list[ReleasePair]:
@@ -192,7 +195,7 @@ def _current_pairs(schedule: ScheduleSettings) -> list[ReleasePair]:
 
 
 def _show_section_rows(
-    sections: Sequence[SectionSettings], form: Mapping[str, str] | None, problems: Mapping[str, str]
+    sections: Sequence[SectionSettings], form: _Form | None, problems: _Problems
 ) -> list[tuple[SectionRow, bool, dict[str, str]]]:
     """Return the sections as the form shows them, whether each is new, and its problems by field; the last is an empty new one.
 
@@ -200,15 +203,16 @@ def _show_section_rows(
     """
     shown = [setting_fields.write_section_row(section, place) for place, section in enumerate(sections, 1)]
     shown.append(NEW_SECTION.model_copy(update={"place": str(len(shown) + 1)}))
-    typed = [setting_fields.read_section_row(form or {}, number, row) for number, row in enumerate(shown)]
-    order = [row["key"] for row in setting_fields.read_section_rows(form)] if form is not None else []
-    return [
-        (row, number == len(sections), _find_row_problems(order, row.key, problems)) for number, row in enumerate(typed)
-    ]
+    read_row = partial(setting_fields.read_section_row, form or {})
+    typed = [read_row(number, row) for number, row in enumerate(shown)]
+    order = [row["key"] for row in setting_fields.read_section_rows(form or {})]
+    rows = [(row, False, _find_row_problems(order, row.key, problems)) for row in typed]
+    return [*rows[:-1], (typed[-1], True, rows[-1][2])]
 
 
-def _find_row_problems(order: Sequence[str], key: str, problems: Mapping[str, str]) -> dict[str, str]:
+def _find_row_problems(order: Sequence[str], key: str, problems: _Problems) -> dict[str, str]:
     if key not in order:
         return {}
-    start = f"{order.index(key)}."
-    return {field.removeprefix(start): text for field, text in problems.items() if field.startswith(start)}
+    parted = {field.partition("."): text for field, text in problems.items()}
+    wanted = str(order.index(key))
+    return {field: text for (place, _, field), text in parted.items() if place == wanted}
