@@ -74,10 +74,9 @@ def command_environment(settings: "Settings") -> Mapping[str, str]:
         "DIGEST_DATABASE_URL": settings.database_url,
         "DIGEST_MAIL_URL": settings.mail_url.get_secret_value(),
         "DIGEST_BASE_URL": settings.base_url,
-        "DIGEST_SENDGRID_HOST": settings.sendgrid_host,
-        "DIGEST_SENDGRID_API_KEY": settings.sendgrid_api_key.get_secret_value() if settings.sendgrid_api_key else "",
-        "DIGEST_SENDGRID_WEBHOOK_KEY": settings.sendgrid_webhook_key,
     }
+    for name in ("sendgrid_host", "sendgrid_api_key", "sendgrid_webhook_key"):
+        variables[f"DIGEST_{name.upper()}"] = settings.provider_variable(name)
     left_out = ("DIGEST_", "PYTHONDONTWRITEBYTECODE")
     ours = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return ours | {name: value for name, value in variables.items() if value}

@@ -28,7 +28,7 @@ from benchmarks.results import ResultSheet
 from benchmarks.sample_installation import KEYS, benchmark_settings, create_populated_database
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest.deliver.compose.identifiers import make_delivery_id
-from digest.deliver.providers.sendgrid.webhook_signature import SIGNATURE_HEADER, TIMESTAMP_HEADER
+from digest.deliver.providers.sendgrid.events import SIGNATURE_HEADER, TIMESTAMP_HEADER
 from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload
 from digest.store.engine import Database, open_database
 

@@ -5,6 +5,7 @@ reads and reports. All that others need is imported from here.
 """
 
 from digest.settings.edition import DEFAULT_SECTIONS as DEFAULT_SECTIONS
+from digest.settings.edition import SOURCE_SECTIONS as SOURCE_SECTIONS
 from digest.settings.edition import RankingWeights as RankingWeights
 from digest.settings.edition import ReadershipSettings as ReadershipSettings
 from digest.settings.edition import SectionKindName as SectionKindName

@@ -1,9 +1,10 @@
 """The tables of `digest.toml` about what's in an edition: sections, sponsor, sources, and selection."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, create_model
 
+from digest.scoring_terms import SCORING_TERMS
 from digest.settings import values
 from digest.settings.concerns import Concern
 from digest.settings.values import file_setting
@@ -72,6 +73,10 @@ class SponsorSettings(values.SettingsTable):
     url: Annotated[str, AfterValidator(values.check_web_address)] = file_setting(..., "The link's URL.")
 
 
+SourceSectionName = Literal["news", "products", "events", "opportunities"]
+SOURCE_SECTIONS: tuple[str, ...] = get_args(SourceSectionName)
+
+
 class SourceSettings(values.SettingsTable):
     """Where articles come from. `digest sources add` adds sources to the file."""
 
@@ -82,9 +87,7 @@ class SourceSettings(values.SettingsTable):
     )
     name: values.SingleLine = file_setting(..., "The source's name on the desk.")
     publisher: values.SingleLine = file_setting(..., "The publisher named in emails, and counted once per story.")
-    section: Literal["news", "products", "events", "opportunities"] = file_setting(
-        "news", "The kind of content it brings."
-    )
+    section: SourceSectionName = file_setting("news", "The kind of content it brings.")
     weight: float = file_setting(1.0, "How much a story gains by coming from here.", ge=0.0, le=3.0)
     primary: bool = file_setting(False, "Marks an official source.")
     own: bool = file_setting(
@@ -102,24 +105,22 @@ class SourceSettings(values.SettingsTable):
     )
 
 
-class RankingWeights(values.SettingsTable):
+class RankingWeights(
+    create_model(  # type: ignore[misc]  # its fields are the declared scoring terms
+        "DeclaredWeights",
+        __base__=values.SettingsTable,
+        **{
+            term.name: (float, file_setting(term.weight, term.words, ge=term.bounds.least, le=term.bounds.most))
+            for term in SCORING_TERMS.values()
+        },
+    )
+):
     """How much each term of a story's score counts; the others count for more if a term is unknown.
 
     The weights don't have to add up to 1.
     """
 
     concern: ClassVar = Concern.NONE
-
-    coverage: float = file_setting(0.40, "How many publishers carried it.", ge=0)
-    readership: float = file_setting(0.25, "How often your site's page about it was read.", ge=0)
-    editorial: float = file_setting(
-        0.20, "Whether your site pinned or featured it, or an official source published it.", ge=0
-    )
-    topic: float = file_setting(0.15, "How clearly it's about homeland security.", ge=0)
-    freshness: float = file_setting(0.10, "How new it is.", ge=0)
-    proximity: float = file_setting(
-        0.15, "How many of its articles name the home country or one of its agencies; a place there counts half.", ge=0
-    )
 
 
 HOME_AGENCIES = """

@@ -1,14 +1,11 @@
 """All settings of a process: `digest.toml`, and what comes from the environment."""
 
-from base64 import b64decode
+import tomllib
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.serialization import load_der_public_key
-from pydantic import SecretStr, model_validator
+from pydantic import AfterValidator, SecretStr, create_model, model_validator
 
 from digest.catalogues import CatalogueError, load_language
 from digest.settings import values
@@ -77,7 +74,35 @@ class SettingsFile(values.SettingsTable):
 MIN_TOKEN_LENGTH = 16  # characters of a shared secret that requests are checked against
 
 
-class Settings(values.SettingsTable):
+PROVIDERS_FOLDER = Path(__file__).parents[1] / "deliver" / "providers"
+
+
+def _read_provider_fields() -> dict[str, Any]:
+    """Return a field for each variable in the `variables.toml` of the providers: data, so that nothing is imported from above."""
+    fields = dict[str, Any]()
+    for file in sorted(PROVIDERS_FOLDER.glob("*/variables.toml")):
+        for name, facts in tomllib.loads(file.read_text("utf-8")).items():
+            fields[f"{file.parent.name}_{name}"] = _make_provider_field(**facts)
+    return fields
+
+
+def _make_provider_field(
+    *, is_secret: bool = False, default: str = "", form: Literal["text", "public keys"] = "text", advice: str = ""
+) -> tuple[Any, str | None]:
+    if is_secret:
+        return SecretStr | None, None
+    if form == "text":
+        return str, default
+    return Annotated[str, AfterValidator(values.PublicKeysCheck(advice))], default
+
+
+if TYPE_CHECKING:
+    _ProviderFields = values.SettingsTable
+else:
+    _ProviderFields = create_model("_ProviderFields", __base__=values.SettingsTable, **_read_provider_fields())
+
+
+class Settings(_ProviderFields):
     """Everything a process needs to know, checked. Built once, by `load_settings`."""
 
     file: SettingsFile = SettingsFile()
@@ -92,9 +117,6 @@ class Settings(values.SettingsTable):
     installation: str = ""  # a name that tells this installation from its copies, where machine and file do not
     base_url: str = "http://localhost:8025"
     hsts_subdomains: bool = True  # browsers are told to use https for every host below the base URL's, too
-    sendgrid_api_key: SecretStr | None = None
-    sendgrid_host: str = "https://api.sendgrid.com"
-    sendgrid_webhook_key: str = ""  # one public key, or two with a comma between; empty: no event is taken
     inbound_password: SecretStr | None = None  # of `inbound.user`
     dkim_domain: str = ""  # with the next two: mail over SMTP is signed (RFC 6376)
     dkim_selector: str = ""  # one for each key in the file, with commas between
@@ -160,30 +182,10 @@ class Settings(values.SettingsTable):
             )
         return self
 
-    @model_validator(mode="after")
-    def _check_webhook_keys(self) -> Self:
-        wrong = (
-            "DIGEST_SENDGRID_WEBHOOK_KEY: write the verification key of the signed Event Webhook as SendGrid shows it "
-            "(base64), or two with a comma between while the key changes"
-        )
-        try:
-            keys = [load_der_public_key(der) for der in self.sendgrid_webhook_keys]
-        except (ValueError, UnsupportedAlgorithm):
-            raise ValueError(wrong) from None
-        sound = all(isinstance(k, EllipticCurvePublicKey) and isinstance(k.curve, SECP256R1) for k in keys)
-        if not sound or len(keys) > 2:
-            raise ValueError(wrong)
-        return self
-
-    @property
-    def sendgrid_webhook_keys(self) -> tuple[bytes, ...]:
-        """The public keys that SendGrid's events are verified with, as DER; none where no event is taken.
-
-        Raises:
-            ValueError: it is no base64; settings that were loaded are checked.
-        """
-        texts = self.sendgrid_webhook_key.split(",") if self.sendgrid_webhook_key.strip() else []
-        return tuple(b64decode(text.strip(), validate=True) for text in texts)
+    def provider_variable(self, name: str) -> str:
+        """Return what a provider's variable says, by its name without `DIGEST_` and in lower case; empty where it isn't set."""
+        value: SecretStr | str | None = getattr(self, name)
+        return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
 
     @property
     def dkim_selectors(self) -> tuple[str, ...]:

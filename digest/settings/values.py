@@ -2,12 +2,18 @@
 
 import ipaddress
 import re
+from base64 import b64decode
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from digest.timetable import parse_schedule_rule
@@ -247,3 +253,40 @@ def shorten_address(address: str, *, host_only: bool = False) -> str:
 
 NetworkText = Annotated[str, checked_by(ipaddress.ip_network)]  # such as 10.0.0.0/8
 RuleText = Annotated[str, checked_by(parse_schedule_rule), FormShape.RULE]
+
+
+@lru_cache(maxsize=8)
+def parse_public_keys(text: str) -> tuple[EllipticCurvePublicKey, ...]:
+    """Parse P-256 keys (base64 of SPKI in DER), two at most, with a comma between them; none where the text is empty.
+
+    Raises:
+        ValueError: there is something else in it.
+    """
+    parts = text.split(",") if text.strip() else []
+    try:
+        keys = [load_der_public_key(b64decode(part.strip(), validate=True)) for part in parts]
+    except UnsupportedAlgorithm as exc:
+        raise ValueError("a key of an unknown algorithm") from exc
+    sound = [key for key in keys if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)]
+    if len(sound) != len(parts) or len(sound) > 2:
+        raise ValueError("not one or two P-256 keys")
+    return tuple(sound)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKeysCheck:
+    """Checks that a value is what `parse_public_keys` takes; else `advice` says what to write."""
+
+    advice: str
+
+    def __call__(self, text: str) -> str:
+        """Return the text.
+
+        Raises:
+            ValueError: it isn't public keys.
+        """
+        try:
+            parse_public_keys(text)
+        except ValueError:
+            raise ValueError(self.advice) from None
+        return text

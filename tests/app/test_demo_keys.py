@@ -29,11 +29,10 @@ def _installation(database: Database, home: Path, mail_url: str = "outbox:", *, 
     settings = Settings(
         home=home,
         mail_url=SecretStr(mail_url),
-        sendgrid_api_key=SecretStr("SG.key"),
         base_url="https://news.hls.test",
         file=SettingsFile(sender=SENDER, limits=LimitSettings(proxies=proxies)),
     )
-    return Installation(settings, database)
+    return Installation(settings.model_copy(update={"sendgrid_api_key": SecretStr("SG.key")}), database)
 
 
 def _write_keys(home: Path, keys: KeyRing) -> None:

@@ -35,7 +35,7 @@ from digest.collect.sandbox import client
 from digest.collect.sandbox.child import document_limits
 from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError
 from digest.collect.sources.readership import ReadershipError, parse_readership_csv
-from digest.deliver.events.mailbox import incoming_mail, mime, reports
+from digest.deliver.events.mailbox import incoming_mail, mime
 from digest.deliver.events.postfix_log import MailLogError, read_postfix_log
 from digest.deliver.providers.sendgrid.events import parse_webhook_body
 from digest.installation.opened import Installation
@@ -331,8 +331,8 @@ def _read_robots(body: bytes) -> object:
 def _read_mail(body: bytes) -> object:
     mail = mime.parse_mime(body)
     return (
-        reports.parse_report(mail),
-        reports.parse_legacy_bounce(mail),
+        incoming_mail.parse_report(mail),
+        incoming_mail.parse_legacy_bounce(mail),
         incoming_mail.read_incoming_mail(body, keys=_KEYS, received_at=NOW),
     )
 

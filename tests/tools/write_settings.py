@@ -28,7 +28,7 @@ _SAMPLE_HEAD = """\
 # digest.toml: what an operator decides. `digest init` writes this file; change it as you like.
 #
 # A line that begins with # is off and shows the default. Secrets and paths aren't here: they come from the
-# environment (DIGEST_HOME, DIGEST_DATABASE_URL, DIGEST_MAIL_URL, DIGEST_BASE_URL, DIGEST_SENDGRID_API_KEY …),
+# environment (DIGEST_HOME, DIGEST_DATABASE_URL, DIGEST_MAIL_URL, DIGEST_BASE_URL …),
 # which also takes precedence over this file. `digest doctor` checks both and names every key that's wrong.
 """
 _SAMPLE_SOURCES = """\

@@ -2,16 +2,20 @@
 
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import quote, unquote, urlsplit
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, InstanceOf, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
+from digest.deliver.providers.kind import ProviderKind, split_mail_url
+from digest.deliver.providers.registry import is_in_use, provider_kinds
+from digest.deliver.providers.setup_form import ProviderAnswers, TypedUnseen, check_quotable
 from digest.settings import Settings, values
 from digest.settings.loader import describe_value_error
 from digest.settings.model import SettingsFile
@@ -45,12 +49,6 @@ def _check_line(text: str) -> str:
     return text
 
 
-def _check_secret(text: str) -> str:
-    if any(character in "'\"\\" or not character.isprintable() for character in text):
-        raise ValueError("it must be one line without quotes and backslashes")
-    return text
-
-
 def _check_base_url(text: str) -> str:
     parts = urlsplit(values.check_web_address(text))
     if parts.scheme != "https" and not values.leads_to_this_machine(text):
@@ -66,35 +64,54 @@ def _check_database(text: str) -> str:
         raise ValueError("write sqlite, or postgresql+psycopg://user:password@host/name")
     if problem := values.explain_database_in_clear(text):
         raise ValueError(problem)
-    return _check_secret(text)
+    return check_quotable(text)
+
+
+def _check_provider(name: str) -> str:
+    names = [kind.name for kind in provider_kinds()]
+    if name not in names:
+        raise ValueError(f"write {_join_choices(repr(name) for name in names)}")
+    return name
+
+
+def _join_choices(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} or {last}"
+
+
+def _ask_provider() -> str:
+    return f"How mail leaves: {_join_choices(kind.setup_form.words for kind in provider_kinds())}"
 
 
 _Line = Annotated[str, AfterValidator(_check_line)]
 _Email = Annotated[str, AfterValidator(_check_email)]
-_Secret = Annotated[str, AfterValidator(_check_secret)]
 
 
 class SetupAnswers(values.SettingsTable):
-    """All that is asked. What does not go with the chosen way of mailing stays empty."""
+    """All that is asked: each field with a title is a question, and so are the fields of the provider that is chosen."""
 
-    name: _Line
-    tagline: _Line
-    about: _Line
-    site: Annotated[str, AfterValidator(values.check_web_address)]
-    timezone: Annotated[str, AfterValidator(values.check_time_zone)]
-    release: values.RuleText
-    base_url: Annotated[str, AfterValidator(_check_base_url)]
-    sender_address: _Email
-    reply_to: _Email
-    postal_address: _Line
-    mail: Literal["outbox", "smtp", "sendgrid"]
-    smtp_host: Annotated[str, AfterValidator(str.strip)] = ""
-    smtp_port: int = Field(default=587, ge=1, le=65535)
-    smtp_user: _Secret = ""
-    smtp_password: _Secret = ""
-    sendgrid_api_key: _Secret = ""
-    database: Annotated[str, AfterValidator(_check_database)]
-    readers: int = Field(default=0, ge=0)
+    name: _Line = Field(title="The newsletter's name")
+    tagline: _Line = Field(title="What it is, in a few words")
+    about: _Line = Field(title="What it is about, in one sentence for new readers")
+    site: Annotated[str, AfterValidator(values.check_web_address)] = Field(title="The web address of the publication")
+    timezone: Annotated[str, AfterValidator(values.check_time_zone)] = Field(
+        title="The time zone that all its hours are meant in"
+    )
+    release: values.RuleText = Field(title="When an edition goes out (fri 06:00, mon,thu 17:30, daily 06:00)")
+    base_url: Annotated[str, AfterValidator(_check_base_url)] = Field(
+        title="The web address that the pages of this installation get"
+    )
+    sender_address: _Email = Field(title="The address that the mail comes from")
+    reply_to: _Email = Field(title="The address that answers go to")
+    postal_address: _Line = Field(title="The postal address that stands in every mail (the law wants one)")
+    mail: Annotated[str, AfterValidator(_check_provider)] = Field(title=_ask_provider())
+    provider: InstanceOf[ProviderAnswers]
+    database: Annotated[str, AfterValidator(_check_database)] = Field(
+        title="The database: sqlite, or postgresql+psycopg://user:password@host/name"
+    )
+    readers: int = Field(
+        default=0, ge=0, title="How many readers it begins with, imported ones too (0: it grows from nothing)"
+    )
 
     @property
     def host(self) -> str:
@@ -112,16 +129,6 @@ class SetupAnswers(values.SettingsTable):
         return self.base_url.startswith("https:")
 
     @property
-    def mail_url(self) -> str:
-        """The URL of `DIGEST_MAIL_URL`."""
-        if self.mail != "smtp":
-            return f"{self.mail}:"
-        login = f"{quote(self.smtp_user, safe='')}:{quote(self.smtp_password, safe='')}@" if self.smtp_user else ""
-        scheme = "smtps" if self.smtp_port == 465 else "smtp"
-        in_clear = scheme == "smtp" and not self.smtp_user and values.is_loopback(self.smtp_host)
-        return f"{scheme}://{login}{self.smtp_host}:{self.smtp_port}{'?starttls=off' if in_clear else ''}"
-
-    @property
     def draft(self) -> str:
         """When an edition is drafted: half a day before the release, on the evening before where that is in the morning."""
         rule = parse_schedule_rule(self.release)
@@ -135,48 +142,52 @@ class SetupAnswers(values.SettingsTable):
         return f"{names} {moments[0].time():%H:%M}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SetupQuestion:
-    """One question. `mail` names the way of mailing that it belongs to; empty: it is always asked. A secret is typed unseen."""
+    """One question. One that a `provider` has is asked where that is chosen."""
 
     key: str
-    text: str
-    mail: str = ""
-    is_secret: bool = False
+    field: FieldInfo
+    provider: ProviderKind | None = None
+
+    @property
+    def text(self) -> str:
+        """The question."""
+        return self.field.title or self.key
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether the answer is typed unseen."""
+        return TypedUnseen() in self.field.metadata
+
+    @cached_property
+    def checker(self) -> TypeAdapter[Any]:
+        """Checks an answer."""
+        annotation: Any = self.field.annotation
+        return TypeAdapter(Annotated[annotation, *self.field.metadata] if self.field.metadata else annotation)
 
     def concerns(self, answers: Mapping[str, Any]) -> bool:
-        """Whether it is to be asked, given the answers before it: a server without a user wants no password."""
-        is_signed_in = self.key != "smtp_password" or answers.get("smtp_user") not in {"", "-"}
-        return self.mail in {"", answers.get("mail")} and is_signed_in
+        """Whether it is to be asked, given the answers before it."""
+        if self.provider is None:
+            return True
+        return answers.get("mail") == self.provider.name and self.provider.setup_form.is_asked(self.key, answers)
+
+    def is_needed(self, provider_name: str) -> bool:
+        """Whether setting up with that provider takes an answer to it."""
+        return self.field.is_required() and (self.provider is None or self.provider.name == provider_name)
 
 
-QUESTIONS = (
-    SetupQuestion("name", "The newsletter's name"),
-    SetupQuestion("tagline", "What it is, in a few words"),
-    SetupQuestion("about", "What it is about, in one sentence for new readers"),
-    SetupQuestion("site", "The web address of the publication"),
-    SetupQuestion("timezone", "The time zone that all its hours are meant in"),
-    SetupQuestion("release", "When an edition goes out (fri 06:00, mon,thu 17:30, daily 06:00)"),
-    SetupQuestion("base_url", "The web address that the pages of this installation get"),
-    SetupQuestion("sender_address", "The address that the mail comes from"),
-    SetupQuestion("reply_to", "The address that answers go to"),
-    SetupQuestion("postal_address", "The postal address that stands in every mail (the law wants one)"),
-    SetupQuestion("mail", "How mail leaves: outbox (into files), smtp or sendgrid"),
-    SetupQuestion("smtp_host", "The mail server's host", "smtp"),
-    SetupQuestion("smtp_port", "Its port (587, 465 for TLS from the start, 25 on this machine)", "smtp"),
-    SetupQuestion("smtp_user", "The user to sign in as; - for none", "smtp"),
-    SetupQuestion("smtp_password", "That user's password", "smtp", is_secret=True),
-    SetupQuestion("sendgrid_api_key", "SendGrid's API key", "sendgrid", is_secret=True),
-    SetupQuestion("database", "The database: sqlite, or postgresql+psycopg://user:password@host/name"),
-    SetupQuestion("readers", "How many readers it begins with, imported ones too (0: it grows from nothing)"),
-)
+def _list_questions() -> Iterator[SetupQuestion]:
+    for key, field in SetupAnswers.model_fields.items():
+        if key != "provider":
+            yield SetupQuestion(key, field)
+            continue
+        for kind in provider_kinds():
+            yield from (SetupQuestion(name, own, kind) for name, own in kind.setup_form.model_fields.items())
 
 
-@cache
-def _adapter(key: str) -> TypeAdapter[Any]:
-    field = SetupAnswers.model_fields[key]
-    annotation: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
-    return TypeAdapter(annotation)
+QUESTIONS = tuple(_list_questions())
+_QUESTIONS_BY_KEY = {question.key: question for question in QUESTIONS}
 
 
 def check_answer(key: str, answer: object) -> Any:
@@ -185,9 +196,8 @@ def check_answer(key: str, answer: object) -> Any:
     Raises:
         SetupError: it is none; the sentence says what to write.
     """
-    answer = "" if key == "smtp_user" and answer == "-" else answer
     try:
-        return _adapter(key).validate_python(answer)
+        return _QUESTIONS_BY_KEY[key].checker.validate_python(answer)
     except ValidationError as exc:
         raise SetupError(f"{key}: {describe_value_error(dict(exc.errors(include_input=False)[0]))}") from None
 
@@ -198,23 +208,32 @@ def read_answers_file(file: Path) -> dict[str, Any]:
     Raises:
         SetupError: it cannot be read, others can read a secret in it, or answers are wrong: all of them are named.
     """
+    answers, mode = _load_answers(file)
+    if _holds_secret(answers) and mode & 0o077:
+        raise SetupError(f"{file}: it holds a secret and others can read it; run: chmod 600 {file}")
+    unknown = [f"{key}: no such question" for key in answers if key not in _QUESTIONS_BY_KEY]
+    checked, problems = _check_answers({key: answers[key] for key in answers.keys() & _QUESTIONS_BY_KEY.keys()})
+    _refuse_problems(f"{file}:", [*unknown, *problems])
+    return checked
+
+
+def _load_answers(file: Path) -> tuple[dict[str, Any], int]:
     try:
-        answers = tomllib.loads(file.read_text("utf-8"))
-        mode = file.stat().st_mode
+        return tomllib.loads(file.read_text("utf-8")), stat.S_IMODE(file.stat().st_mode)
     except OSError as exc:
         raise SetupError(f"{file}: cannot be read ({exc.strerror}).") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise SetupError(f"{file}: not readable as TOML: {exc}") from exc
-    secrets = [question.key for question in QUESTIONS if question.is_secret and answers.get(question.key)]
-    if (secrets or "@" in str(answers.get("database", ""))) and stat.S_IMODE(mode) & 0o077:
-        raise SetupError(f"{file}: it holds a secret and others can read it; run: chmod 600 {file}")
-    unknown = [f"{key}: no such question" for key in answers if key not in SetupAnswers.model_fields]
-    checked, problems = _check_answers(
-        {key: answer for key, answer in answers.items() if key in SetupAnswers.model_fields}
-    )
-    if problems := [*unknown, *problems]:
-        raise SetupError(f"{file}:\n" + "\n".join(f"  {problem}" for problem in problems))
-    return checked
+
+
+def _holds_secret(answers: Mapping[str, Any]) -> bool:
+    secrets = [question.key for question in QUESTIONS if question.is_secret]
+    return any(map(answers.get, secrets)) or "@" in str(answers.get("database", ""))
+
+
+def _refuse_problems(heading: str, problems: Iterable[str]) -> None:
+    if lines := [f"  {problem}" for problem in problems]:
+        raise SetupError("\n".join((heading, *lines)))
 
 
 def _check_answers(answers: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -235,12 +254,21 @@ def complete_answers(given: Mapping[str, Any], present: Mapping[str, Any]) -> Se
     """
     answers = {**present, **given}
     checked, problems = _check_answers(answers)
-    needed = [key for key, field in SetupAnswers.model_fields.items() if field.is_required()]
-    needed += ["smtp_host"] if checked.get("mail") == "smtp" else []
+    provider_name = checked.get("mail", "")
+    needed = [question.key for question in QUESTIONS if question.is_needed(provider_name)]
     problems += [f"{key}: not answered" for key in needed if not answers.get(key)]
-    if problems:
-        raise SetupError("Nothing was written:\n" + "\n".join(f"  {problem}" for problem in problems))
-    return SetupAnswers(**checked)
+    _refuse_problems("Nothing was written:", problems)
+    form = _find_form(provider_name)
+    provider = form(**_pick_answers(checked, form))
+    return SetupAnswers(**_pick_answers(checked, SetupAnswers) | {"provider": provider})
+
+
+def _find_form(provider_name: str) -> type[ProviderAnswers]:
+    return next(kind.setup_form for kind in provider_kinds() if kind.name == provider_name)
+
+
+def _pick_answers(answers: Mapping[str, Any], form: type[BaseModel]) -> dict[str, Any]:
+    return {key: answer for key, answer in answers.items() if key in form.model_fields}
 
 
 def read_present_answers(settings: Settings) -> dict[str, Any]:
@@ -268,19 +296,18 @@ def _unless_shipped(value: str, shipped: str) -> str:
 
 
 def _read_present_mail(settings: Settings) -> dict[str, Any]:
-    url = urlsplit(settings.mail_url.get_secret_value())
-    key = settings.sendgrid_api_key.get_secret_value() if settings.sendgrid_api_key else ""
-    if url.scheme in {"smtp", "smtps"}:
-        port = url.port or {"smtps": 465}.get(url.scheme, 587)
-        login = {"smtp_user": unquote(url.username or ""), "smtp_password": unquote(url.password or "")}
-        return {"mail": "smtp", "smtp_host": url.hostname or "", "smtp_port": port, **login}
-    return {"mail": url.scheme if url.scheme in {"outbox", "sendgrid"} else "outbox"} | (
-        {"sendgrid_api_key": key} if key else {}
-    )
+    kinds = provider_kinds()
+    kind = next((kind for kind in kinds if is_in_use(kind, settings)), kinds[0])
+    kept = [key for kind in kinds for key in kind.setup_form.variables()]
+    present = {key: answer for key in kept if (answer := settings.provider_variable(key))}
+    return {"mail": kind.name} | kind.setup_form.read_url(split_mail_url(settings)) | present
 
 
 def propose_answer(key: str, answers: Mapping[str, Any]) -> Any:
     """Return what is proposed where nothing is known, from the answers before; None: nothing can be."""
+    question = _QUESTIONS_BY_KEY[key]
+    if question.provider:
+        return question.provider.setup_form.propose(key, answers)
     host = urlsplit(str(answers.get("site", ""))).hostname or ""
     domain = host.removeprefix("www.")
     sender_domain = str(answers.get("sender_address", "")).rpartition("@")[2]
@@ -288,8 +315,6 @@ def propose_answer(key: str, answers: Mapping[str, Any]) -> Any:
         "base_url": f"https://news.{domain}" if domain else None,
         "sender_address": f"digest@news.{domain}" if domain else None,
         "reply_to": f"editors@{sender_domain}" if sender_domain else None,
-        "smtp_port": 25 if values.is_loopback(str(answers.get("smtp_host", ""))) else 587,
-        "smtp_user": "-",
         "readers": 0,
     }
     return proposals.get(key)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from digest.app.setup.answers import SetupAnswers, SetupError
-from digest.app.setup.warm_up import propose_warm_up
+from digest.deliver.providers.registry import provider_kinds
 from digest.settings import Settings, SettingsFile
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, change_variables, parse_variables
 from digest.settings.file_edits import edit_settings_text, replace_text_file
@@ -31,6 +31,8 @@ CONTAINER_USER = (
 )
 DATABASE_PORT = 54320  # of the compose file's PostgreSQL, on loopback: 5432 may be this machine's own
 DEPLOYED_FILES = ("digest.service", "nginx.conf", "Caddyfile", "Containerfile", "compose.yaml")
+FIRST_DAY = 500  # messages of a warm-up; below twice as many nothing is capped
+_WARM_UP_STEPS = (1, 2, 4, 10, 20, 40, 100, 200, 400, 1000, 2000)  # of the first day's messages, a day each
 _RSA_BITS = 2048  # RFC 8301
 _SECRET_LINE = re.compile(r"^([ +-]?[A-Z_]*(?:PASSWORD|API_KEY|PASSPHRASE|WEBHOOK_KEY)=).*|(://[^:@/\s]*:)[^@\s]*@")
 
@@ -122,7 +124,7 @@ def plan_setup(
         PlannedFile(settings_file, _read(settings_file), _edit_settings(settings_file, answers, settings)),
         PlannedFile(environment_file, environment, change_variables(environment or _HEAD, wanted), 0o600),
     ]
-    if answers.mail == "smtp" and not key_file.exists():
+    if answers.provider.signs_here and not key_file.exists():
         planned.append(PlannedFile(key_file, None, _generate_key(), 0o600, is_key=True))
     planned += _plan_deployment(folder, home, settings_file, answers, settings)
     overriding = tuple(name for name, value in wanted.items() if environ.get(name, value) not in {value, ""})
@@ -146,13 +148,18 @@ def _refuse_other_database(answers: SetupAnswers, settings: Settings) -> None:
 
 
 def _list_variables(answers: SetupAnswers, settings: Settings, home: Path, key_file: Path) -> dict[str, str]:
-    signs = answers.mail == "smtp"
+    signs, provider = answers.provider.signs_here, dict(answers.provider)
+    providers_variables = {
+        variable: provider.get(key, "")
+        for kind in provider_kinds()
+        for key, variable in kind.setup_form.variables().items()
+    }
     return {
         "DIGEST_HOME": str(home.absolute()),
         "DIGEST_DATABASE_URL": "" if answers.database == "sqlite" else answers.database,
         "DIGEST_BASE_URL": answers.base_url,
-        "DIGEST_MAIL_URL": _keep_url_options(answers.mail_url, settings.mail_url.get_secret_value()),
-        "DIGEST_SENDGRID_API_KEY": answers.sendgrid_api_key if answers.mail == "sendgrid" else "",
+        "DIGEST_MAIL_URL": _keep_url_options(answers.provider.mail_url, settings.mail_url.get_secret_value()),
+        **providers_variables,
         "DIGEST_DKIM_DOMAIN": (settings.dkim_domain or answers.sender_domain) if signs else "",
         "DIGEST_DKIM_SELECTOR": (settings.dkim_selector or DKIM_SELECTOR) if signs else "",
         "DIGEST_DKIM_KEY_FILE": str(key_file.absolute()) if signs else "",
@@ -182,12 +189,23 @@ def _edit_settings(file: Path, answers: SetupAnswers, settings: Settings) -> str
     if answers.release != present.schedule.release:
         schedule["draft"] = answers.draft
     limits: dict[str, Any] = {"proxies": max(present.limits.proxies, int(answers.is_behind_proxy))}
-    if answers.mail != "outbox" and not present.limits.warm_up and (caps := propose_warm_up(answers.readers)):
+    if answers.provider.sends and not present.limits.warm_up and (caps := propose_warm_up(answers.readers)):
         limits["warm_up"] = caps
     publication = {key: getattr(answers, key) for key in ("name", "tagline", "about", "site", "timezone")}
     return edit_settings_text(
         settings, text, {"publication": publication, "sender": sender, "schedule": schedule, "limits": limits}
     )
+
+
+def propose_warm_up(readers: int) -> list[int]:
+    """Return daily caps for a sender that receiving servers don't know yet: they refuse many messages from an unknown one at once.
+
+    They go on until a day takes all readers; few need no caps.
+    """
+    if readers <= 2 * FIRST_DAY:
+        return []
+    caps = [FIRST_DAY * step for step in _WARM_UP_STEPS]
+    return caps[: next((day for day, cap in enumerate(caps) if cap >= readers), len(caps))]
 
 
 def _plan_deployment(

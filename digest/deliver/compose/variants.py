@@ -123,7 +123,7 @@ def omits_every_section(preferences: Preferences, sections: frozenset[str]) -> b
     return bool(sections) and sections <= preferences.omit
 
 
-_MAX_UNSUBSCRIBE_LENGTH = 77  # SendGrid's relay turns a longer List-Unsubscribe into encoded words
+_MAX_UNSUBSCRIBE_LENGTH = 77  # a relay of a large provider turns a longer List-Unsubscribe into encoded words
 _SPECIMEN_TOKEN = "reader-token-goes-here"  # noqa: S105 - as long as a token, in a specimen
 
 
@@ -195,6 +195,6 @@ def check_unsubscribe_length(base_url: str) -> None:
     length = len(f"<{base_url}/u/") + 22 + 1
     if length > _MAX_UNSUBSCRIBE_LENGTH:
         raise ComposeError(
-            f"DIGEST_BASE_URL: with {base_url} List-Unsubscribe would have {length} characters; from 78 on SendGrid "
-            f"garbles it. Use a host that is {length - _MAX_UNSUBSCRIBE_LENGTH} character(s) shorter."
+            f"DIGEST_BASE_URL: with {base_url} List-Unsubscribe would have {length} characters; from 78 on some providers "
+            f"garble it. Use a host that is {length - _MAX_UNSUBSCRIBE_LENGTH} character(s) shorter."
         )

@@ -48,25 +48,25 @@ def process_events(
     Raises:
         OSError: the departure log could not be written.
     """
-    deliveries = _load_deliveries(session, {event.delivery_id for event in events if event.delivery_id})
+    deliveries = _load_deliveries(session, {event.delivery_id for event in events} - {None})
     ours = [event for event in events if event.delivery_id in deliveries or event.kind is EventKind.UNKNOWN]
     new = _insert_new_events(session, ours, deliveries)
     counts = Counter({"foreign": len(events) - len(ours), "known": len(ours) - len(new)})
     counts.update(str(event.kind) for event in new)
     reports = _group_by_delivery((e.delivery_id, e.kind, e.detail) for e in new if e.delivery_id in deliveries)
     _update_delivery_states(session, reports, now)
-    feedback = [report for event in new if (report := _feedback_report(event, deliveries))]
+    feedback = filter(None, (_feedback_report(event, deliveries) for event in new))
     counts.update(apply_feedback(session, feedback, keys=keys, departure_log=departure_log, now=now))
     return +counts
 
 
-def _load_deliveries(session: Session, ids: Collection[str]) -> dict[str, Any]:
+def _load_deliveries(session: Session, ids: Collection[str | None]) -> dict[str | None, Any]:
     columns = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.state, Delivery.handed_at)
     return {row.id: row for row in session.execute(select(*columns).where(Delivery.id.in_(ids)))}
 
 
 def _insert_new_events(
-    session: Session, events: Sequence[DeliveryEvent], deliveries: Mapping[str, Any]
+    session: Session, events: Sequence[DeliveryEvent], deliveries: Mapping[str | None, Any]
 ) -> list[DeliveryEvent]:
     """Insert the events that are not stored yet; return those."""
     if not events:
@@ -121,14 +121,18 @@ def _update_delivery_states(session: Session, reports: Mapping[str | None, _Deli
     unlocked = query.where(Delivery.id.in_(changing)).with_for_update(skip_locked=True)
     locked = {row.id: row.state for row in session.execute(unlocked)} if changing else {}
     for delivery, state in locked.items():
-        new_state = state_after_events(state, reports[delivery].kinds)
-        if new_state is not state:
-            values = {"state": new_state, "reply": reports[delivery].reply, "owner": None, "lease_until": None}
-            session.execute(update(Delivery).where(Delivery.id == delivery).values(**values))
+        _change_state(session, delivery, state, reports[delivery])
     pending = changing - locked.keys()
     pending |= {i for i, state in (states | locked).items() if state is DeliveryState.HANDING_OVER}
     if pending:
         session.execute(update(Event).where(Event.delivery.in_(pending)).values(unsettled_since=now))
+
+
+def _change_state(session: Session, delivery: str, state: DeliveryState, report: _DeliveryReports) -> None:
+    new_state = state_after_events(state, report.kinds)
+    if new_state is not state:
+        values = {"state": new_state, "reply": report.reply, "owner": None, "lease_until": None}
+        session.execute(update(Delivery).where(Delivery.id == delivery).values(**values))
 
 
 def deliveries_with_pending_events(session: Session) -> list[str]:
@@ -151,12 +155,10 @@ def apply_pending_events(session: Session, delivery_ids: Collection[str], *, now
     _update_delivery_states(session, reports, now)
 
 
-def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str, Any]) -> FeedbackReport | None:
+def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str | None, Any]) -> FeedbackReport | None:
     kind = feedback_of_event(event.kind, event.cause)
-    delivery = deliveries.get(event.delivery_id) if event.delivery_id else None
-    if kind is None or delivery is None or delivery.person is None:
-        return None
-    if delivery.purpose.startswith(NEW_ADDRESS_PURPOSE):
+    delivery = deliveries.get(event.delivery_id)
+    if kind is None or delivery is None or not _concerns_address(delivery):
         return None
     if kind is FeedbackKind.COMPLAINED and event.reported_by == incoming_mail.REPORTED_BY:
         kind = FeedbackKind.COMPLAINED_BY_MAIL
@@ -165,6 +167,11 @@ def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str, Any]) -> Fee
     if event.detail.get("status"):
         detail["status"] = event.detail["status"]
     return FeedbackReport(delivery.person, kind, at, event.reported_by, detail)
+
+
+def _concerns_address(delivery: Any) -> bool:
+    """Whether a delivery's events are about the address that we hold of somebody."""
+    return delivery.person is not None and not delivery.purpose.startswith(NEW_ADDRESS_PURPOSE)
 
 
 def apply_feedback(

@@ -174,22 +174,27 @@ def _record_poll(poller: MailboxPoller, result: PollResult | None = None, *, tro
     now = poller.clock()
     with poller.database.write() as session:
         last = last_mailbox_poll(session) or LastPoll(now)
-        tried_to_move = result is not None and (result.stored or result.already_stored)
-        latest = LastPoll(
-            at=now,
-            troubles=last.troubles + 1 if trouble else 0,
-            trouble=trouble,
-            stuck=result.stuck if result is not None and tried_to_move else last.stuck,
-            more=result is not None and result.more,
-        )
+        latest = _follow_poll(last, result, trouble, now)
         value = asdict(latest)
         del value["at"]
         installation_hold.write_installation_state(session, LAST_POLL_STATE_KEY, value, now=now)
-    for problem, previous in ((latest.trouble, last.trouble), (latest.stuck, last.stuck)):
-        if problem and problem != previous:
-            log.error("the bounce mailbox gives trouble", why=problem)
-        elif previous and not problem:
-            log.info("the bounce mailbox is well again", was=previous)
+    _log_change(last.trouble, latest.trouble)
+    _log_change(last.stuck, latest.stuck)
+
+
+def _follow_poll(last: LastPoll, result: PollResult | None, trouble: str, now: datetime) -> LastPoll:
+    """Return what is kept of a poll that had a result, or else trouble."""
+    if result is None:
+        return LastPoll(now, last.troubles + 1, trouble, last.stuck)
+    tried_to_move = result.stored or result.already_stored
+    return LastPoll(now, stuck=result.stuck if tried_to_move else last.stuck, more=result.more)
+
+
+def _log_change(previous: str, problem: str) -> None:
+    if problem and problem != previous:
+        log.error("the bounce mailbox gives trouble", why=problem)
+    elif previous and not problem:
+        log.info("the bounce mailbox is well again", was=previous)
 
 
 def _answer_leave_request(

@@ -1,7 +1,14 @@
-"""Who got an error: the readers whose message of an edition said what is corrected, by the variant that each was given."""
+"""Who got an error: the readers whose message of an edition said what is corrected, by the variant that each was given.
 
+A message can say it in its subject, its preview line, and the fragments of its body.
+"""
+
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from html import unescape
 from typing import Any
 
 from sqlalchemy import select
@@ -10,18 +17,90 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose.variant_limit import FULLEST_VARIANTS, MAX_VARIANTS, VariantKey, choose_variants
 from digest.deliver.compose.variants import EditionVariants, count_wanted_variants, create_variants
 from digest.deliver.plan.delivery_plan import edition_purpose
-from digest.deliver.plan.error_places import ErrorPlaces
 from digest.edition.approval.versions import read_mailable
 from digest.edition.archive.corrections import find_sent_text
+from digest.edition.content.corrected_content import correct_quote
+from digest.edition.content.edition_content import RenderedFragment
+from digest.edition.content.fragment_names import list_omitted_fragments
+from digest.edition.content.mailable_edition import MailableEdition
+from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition
 from subscribers.consent import audience
-from subscribers.consent.choice_history import find_choices_at
-from subscribers.consent.preferences import Preferences
+from subscribers.consent.preferences import Preferences, find_choices_at
 from subscribers.store.database import MAX_TRANSACTION_ROWS
+
+_TAG = re.compile(r"<[^>]*>")
+# Lines are folded and words bound together as a part and a language ask for it.
+_BETWEEN_LETTERS = re.compile("[\\s\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NON-JOINER}\N{WORD JOINER}\N{SOFT HYPHEN}]+")
+
+
+# The kinds of the fragments that a message has, by whether it's the five-minute edition, and whether it's text only.
+_FRAGMENT_KINDS = {
+    (False, False): {"html", "text"},
+    (False, True): {"text"},
+    (True, False): {"short", "short-text"},
+    (True, True): {"short-text"},
+}
+
+
+@dataclass(frozen=True)
+class ErrorPlaces:
+    """Where an edition says one text of a story.
+
+    Args:
+        mailable: the edition as it went out.
+        url: the story's link in it.
+        sent: the text as it went out.
+        becomes: how it should read; a subject that was cut before the two differ says nothing wrong.
+    """
+
+    mailable: MailableEdition
+    url: str
+    sent: str
+    becomes: str
+
+    def stand_in(self, variant: VariantKey) -> bool:
+        """Return whether the message of a variant says it; true where that cannot be known."""
+        in_head = self._in_subject or (self._in_preheader and not variant.text_only)
+        if in_head or not self._fragments:
+            return True
+        left_out = list_omitted_fragments({name for _, name in self._fragments}, variant.omitted)
+        kinds = _FRAGMENT_KINDS[variant.is_short, variant.text_only]
+        return any(kind in kinds and name not in left_out for kind, name in self._fragments)
+
+    @cached_property
+    def _in_subject(self) -> bool:
+        return says_text(self.mailable.subject, self.sent, self.becomes)
+
+    @cached_property
+    def _in_preheader(self) -> bool:
+        return says_text(self.mailable.preheader, self.sent, self.becomes)
+
+    @cached_property
+    def _fragments(self) -> frozenset[tuple[str, str]]:
+        """The kinds and names of the fragments that say the text word for word; where none does, of those that link the story."""
+        mailed = [piece for piece in self.mailable.pieces if piece.kind in {"html", "text", "short", "short-text"}]
+        saying = frozenset((p.kind, p.name) for p in mailed if _squeeze(self.sent) in _squeeze(_read_words(p)))
+        return saying or frozenset((p.kind, p.name) for p in mailed if self.url in unescape(p.body))
+
+
+def says_text(line: str, sent: str, becomes: str) -> bool:
+    """Return whether a line says a text, whole, or cut by an ellipsis behind a word in which it differs from the corrected one."""
+    said, wanted, right = _squeeze(line), _squeeze(sent), _squeeze(becomes)
+    return wanted in said or correct_quote(said, wanted, right) != said
+
+
+def _read_words(piece: RenderedFragment) -> str:
+    return unescape(_TAG.sub("", piece.body)) if piece.kind in {"html", "short"} else piece.body
+
+
+def _squeeze(text: str) -> str:
+    return _BETWEEN_LETTERS.sub("", sanitise_text(text)).casefold()
+
 
 # Of an uncertain one nobody knows: who may have got the error gets the correction.
 GOT_STATES = (DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
@@ -137,19 +216,18 @@ def _sort_page(session: Session, spread: _ErrorSpread, rows: Sequence[Any]) -> R
     # Those of before the variant was noted.
     unnoted = {row.person: row.handed_at or row.due_at for row in rows if row.variant is None}
     choices = find_choices_at(session, unnoted)
-    got = [
-        row
-        for row in rows
-        if (
-            spread.reaches_chooser(choices[row.person])
-            if row.variant is None
-            else spread.reaches_variant(VariantKey.from_text(row.variant))
-        )
-    ]
+
+    def got_error(row: Any) -> bool:
+        if row.variant is None:
+            return spread.reaches_chooser(choices[row.person])
+        return spread.reaches_variant(VariantKey.from_text(row.variant))
+
+    got = list(filter(got_error, rows))
     mailable = audience.filter_mailable(session, [row.person for row in got])
+    states = Counter(row.state for row in got)
     counts = CorrectionAudience(
-        accepted=sum(row.state is DeliveryState.ACCEPTED for row in got),
-        uncertain=sum(row.state is DeliveryState.UNCERTAIN for row in got),
+        accepted=states[DeliveryState.ACCEPTED],
+        uncertain=states[DeliveryState.UNCERTAIN],
         spared=len(rows) - len(got),
         gone=len(got) - len(mailable),
     )

@@ -1,7 +1,8 @@
 """What the product asks of a provider: each folder declares one `ProviderKind` named KIND in its module `kind`.
 
-`open`, `leaves_machine` and the three descriptions are required; webhook, suppression lists and erasure are None where
-a provider has no such thing. Importing a `kind` must be cheap: it happens at every start.
+`open`, `leaves_machine`, the three descriptions, and the form of `digest setup` are required; webhook, suppression lists
+and erasure are None where a provider has no such thing. Secrets and other variables of its own are declared as data, in
+`variables.toml` beside it, where the settings find them. Importing a `kind` must be cheap: it happens at every start.
 """
 
 import ssl
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.providers.base import Provider
+from digest.deliver.providers.setup_form import ProviderAnswers
 from digest.settings import Settings
 from digest.store.engine import Database
 from subscribers.consent.departure_log import DepartureLog
@@ -183,6 +185,9 @@ class ProviderKind:
         [Settings, ReaderLanguage], tuple[str, ...]
     ]  # who gets addresses, for the privacy page
     doctor_findings: Callable[[Settings], Iterable[DoctorFinding]]
+    setup_form: type[ProviderAnswers]
+    # What to do, by the check of `digest doctor` that wants it, such as "provider-account".
+    remedies: Mapping[str, str] = field(default_factory=dict)
     # Ends the sentence "whoever got it already, gets it twice".
     resend_risk: str = ", unless their mail server knows it by its Message-ID, which stays the same. Many do, not all."
     acceptance_is_arrival: bool = False  # nothing more will be reported of an accepted message that arrived

@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from digest.deliver.providers.base import Provider
@@ -10,14 +11,21 @@ from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
 from subscribers.reader_language import ENGLISH, ReaderLanguage
 
-# One line each: a folder beside this module, whose module `kind` declares the provider.
-PROVIDER_FOLDERS = ("outbox", "smtp", "sendgrid")
+_FOLDER = Path(__file__).parent
 
 
 @cache
 def provider_kinds() -> tuple[ProviderKind, ...]:
-    """Return every provider, in the order of the registry."""
-    return tuple(_load_kind(folder) for folder in PROVIDER_FOLDERS)
+    """Return every provider: those that write files first, then mail servers, then services.
+
+    Each is a folder beside this module, whose module `kind` declares it.
+    """
+    kinds = [_load_kind(folder) for folder in _list_folders()]
+    return tuple(sorted(kinds, key=lambda kind: (kind.account is not None, kind.mail_server is not None, kind.name)))
+
+
+def _list_folders() -> list[str]:
+    return sorted(module.parent.name for module in _FOLDER.glob("*/kind.py"))
 
 
 def _load_kind(folder: str) -> ProviderKind:
@@ -42,7 +50,9 @@ def provider_in_use(settings: Settings) -> ProviderKind:
     Raises:
         ProviderSettingsError: the URL cannot be read, or its scheme is no provider's.
     """
-    for folder in PROVIDER_FOLDERS:  # the others are not imported: a send starts sooner
+    scheme = split_mail_url(settings).scheme
+    # Mostly the first is the one, and no other is imported: a send starts sooner.
+    for folder in sorted(_list_folders(), key=lambda folder: not scheme.startswith(folder)):
         kind = _load_kind(folder)
         if is_in_use(kind, settings):
             return kind
@@ -51,6 +61,11 @@ def provider_in_use(settings: Settings) -> ProviderKind:
         "DIGEST_MAIL_URL names no way for mail to go out.",
         remedy=f"Write it as one of {', '.join(examples)} or {last}: {advise_variable_change(settings, 'DIGEST_MAIL_URL=…')}",
     )
+
+
+def provider_remedy(check: str) -> str:
+    """Return what providers say to do about a finding of the doctor's check of that name, one after the other."""
+    return " ".join(kind.remedies[check] for kind in provider_kinds() if check in kind.remedies)
 
 
 def writes_files(settings: Settings) -> bool:
@@ -79,8 +94,7 @@ def open_provider(settings: Settings) -> Provider:
 
 def describe_recipient(provider_name: str, settings: Settings, language: ReaderLanguage = ENGLISH) -> str:
     """Say in words who got a message, by the name of the provider in its delivery's row."""
-    kind = find_provider(provider_name) or find_provider("smtp")
-    assert kind is not None, "smtp is always there"
+    kind = find_provider(provider_name) or next(kind for kind in provider_kinds() if kind.mail_server)
     return kind.describe_recipient(settings, language)
 
 

@@ -91,25 +91,27 @@ def _feedback_reports(
 
 
 def _delivery_attempts(rows: Iterable[Any]) -> Iterator[DeliveryAttempt]:
-    for delivery, events in groupby(rows, key=lambda row: row.id):
-        attempt = _delivery_attempt(delivery, list(events))
-        if attempt is not None:
-            yield attempt
+    grouped = groupby(rows, key=lambda row: row.id)
+    yield from filter(None, (_delivery_attempt(delivery, list(events)) for delivery, events in grouped))
 
 
 def _delivery_attempt(delivery_id: str, rows: Sequence[Any]) -> DeliveryAttempt | None:
-    """Return the result of one message; None where it is not known, or not the address's doing.
+    """Return the result of one message; None where it is not known, or not the address's doing."""
+    at = rows[0].handed_at or min(filter(None, (row.at for row in rows)), default=None)
+    cause = _judge_message(rows)
+    return None if at is None or cause is None else DeliveryAttempt(at, delivery_id, cause)
+
+
+def _judge_message(rows: Sequence[Any]) -> FailureCause | None:
+    """Return why a message failed by the address's doing, NONE where it arrived, and None where neither is known.
 
     Over some providers a message arrived when they report so; others (a mail server) report nothing after they accepted it.
     """
-    first, causes = rows[0], {row.cause for row in rows}
-    at = first.handed_at or min((row.at for row in rows if row.at), default=None)
-    if at is None:
-        return None
+    causes = {row.cause for row in rows}
     for cause in (FailureCause.HARD, FailureCause.SOFT):
         if cause in causes:
-            return DeliveryAttempt(at, delivery_id, cause)
-    provider = registry.find_provider(first.transport)
-    accepted = first.state is DeliveryState.ACCEPTED and provider is not None and provider.acceptance_is_arrival
-    arrived = accepted or any(row.kind == EventKind.DELIVERED for row in rows)
-    return DeliveryAttempt(at, delivery_id, FailureCause.NONE) if arrived else None
+            return cause
+    if any(row.kind == EventKind.DELIVERED for row in rows):
+        return FailureCause.NONE
+    provider = registry.find_provider(rows[0].transport) if rows[0].state is DeliveryState.ACCEPTED else None
+    return FailureCause.NONE if provider is not None and provider.acceptance_is_arrival else None

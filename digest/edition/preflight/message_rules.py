@@ -128,7 +128,7 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
         return
     if len(value) > 77:
         yield error_finding(
-            f"List-Unsubscribe is {len(value)} characters long: SendGrid garbles it from 78 on. Use a shorter host."
+            f"List-Unsubscribe is {len(value)} characters long: some providers garble it from 78 on. Use a shorter host."
         )
     if examined.parsed_message.get("List-Unsubscribe-Post") != "List-Unsubscribe=One-Click":
         yield error_finding("List-Unsubscribe-Post must be 'List-Unsubscribe=One-Click' (RFC 8058, 3.1).")

@@ -12,7 +12,7 @@ from digest.app.sending import delivery_views, uncertain_acts
 from digest.app.sending.examined_logs import LogUploadError
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.send.uncertain.log_evidence import LogVerdict
-from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
+from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainResolution
 from digest.edition.queries import UnknownEditionError
 from digest.installation import hold
 from digest.web.admin.blueprint import acting_admin, admin_pages
@@ -61,7 +61,7 @@ def settle_notice_doubts() -> ResponseReturnValue:
     """Settle uncertain notices by the member's word; the rest stays uncertain."""
     context = web_context()
     resolve = partial(
-        uncertain_acts.resolve_uncertain_notices, context.installation, actor=current_actor(), clock=context.clock
+        uncertain_acts.resolve_uncertain, context.installation, NOTICES, actor=current_actor(), clock=context.clock
     )
     try:
         reason = read_form(ReasonForm).reason

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -12,7 +12,7 @@ from digest.app.sources import configured as sources
 from digest.app.sources import source_overview
 from digest.app.sources.configured import SourceRefusedError, TriedSource
 from digest.app.sources.source_overview import SourceView, UnknownSourceNumberError
-from digest.settings import SettingsError, SourceSettings
+from digest.settings import SOURCE_SECTIONS, SettingsError, SourceSettings
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.table_values import SettingsValueError
 from digest.web.admin.blueprint import acting_admin, admin_pages, file_answer
@@ -21,7 +21,6 @@ from digest.web.forms import PageFields, read_form, read_query
 from digest.web.status_rows import build_source_rows
 from subscribers.errors import ApplicationError
 
-SECTIONS: tuple[str, ...] = get_args(SourceSettings.model_fields["section"].annotation)
 _MAX_TEXT_LENGTH = 200  # characters
 _NEW_SOURCE = {name: field.default for name, field in SourceSettings.model_fields.items() if not field.is_required()}
 
@@ -186,7 +185,7 @@ def import_opml() -> ResponseReturnValue:
 def _read_opml() -> tuple[bytes, str]:
     upload, section = request.files.get("file"), request.form.get("section", "news")
     body = upload.read() if upload else b""
-    if not body or section not in SECTIONS:
+    if not body or section not in SOURCE_SECTIONS:
         raise SourceRefusedError("Choose a file in OPML first: feed readers export it.")
     return body, section
 
@@ -252,7 +251,7 @@ def _source_page(
         row=row,
         now=now,
         values=_saved_values(view) | (form.values() if form else {}),
-        sections=SECTIONS,
+        sections=SOURCE_SECTIONS,
         problems=problems,
         refusal=refusal,
         tried=tried,
@@ -277,7 +276,7 @@ def _adding_page(
         "web/admin/sources/add_source.html",
         address=address,
         values=_NEW_SOURCE | {"url": found.url} | (form or found).values(),
-        sections=SECTIONS,
+        sections=SOURCE_SECTIONS,
         topics=source_overview.list_topic_names(installation),
         can_write=installation.settings.origin is not None,
         problems=problems,

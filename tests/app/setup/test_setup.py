@@ -12,9 +12,8 @@ from sqlalchemy import select
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import run_checks
 from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, check_answer, complete_answers
-from digest.app.setup.dns_records import list_dns_records
-from digest.app.setup.plan import CONTAINER_USER, plan_setup
-from digest.app.setup.warm_up import propose_warm_up
+from digest.app.setup.plan import CONTAINER_USER, plan_setup, propose_warm_up
+from digest.app.setup.remaining_steps import list_dns_records
 from digest.cli import digest
 from digest.deliver.compose.dkim import load_signer
 from digest.installation.opened import open_installation
@@ -243,7 +242,7 @@ def test_an_edition_is_drafted_half_a_day_before_its_release(release: str, draft
 def test_the_way_that_mail_leaves_becomes_one_url(changed: dict[str, object], url: str) -> None:
     answers = complete_answers(ANSWERS | changed, {})
     assert isinstance(answers, SetupAnswers)
-    assert answers.mail_url == url
+    assert answers.provider.mail_url == url
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.deliver.compose.quoted_printable import MAX_LINE_LENGTH, encode_quoted_printable, encode_value
+from digest.deliver.compose.message import MAX_LINE_LENGTH, encode_quoted_printable, encode_value
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 
 ODD_PARTS: tuple[str | Slot, ...] = (

@@ -11,8 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from digest.deliver.compose.variant_limit import MAX_VARIANTS, VariantKey
-from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
-from digest.deliver.plan.error_places import ErrorPlaces, says_text
+from digest.deliver.plan.correction_plan import CorrectionAudience, ErrorPlaces, read_recipient_pages, says_text
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import run_edition
 from digest.edition.approval import versions as approval

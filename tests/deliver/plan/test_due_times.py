@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
-from digest.deliver.plan.delivery_plan import plan_deliveries
-from digest.deliver.plan.due_times import (
+from digest.deliver.plan.delivery_plan import (
     EditionRelease,
     effective_release_time,
     find_month,
     first_due_time,
     is_wanted_by_reader,
+    plan_deliveries,
 )
 from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.send.run.edition_run import run_edition

@@ -120,7 +120,7 @@ def test_a_long_word_in_a_reply_does_not_hold_the_process() -> None:
     """In a child, for the pattern is tried while nothing else runs: 10 s of processor time are a hundred times what it takes."""
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_CPU, (10, 10))\n"
-        "from digest.deliver.providers.base import scrub_addresses\n"
+        "from digest.deliver.events.replies import scrub_addresses\n"
         "for word in ('x', 'x.', '<x', 'é'):\n"
         "    assert len(scrub_addresses('550 ' + word * 500_000, 'ada@example.org')) == 200\n"
     )

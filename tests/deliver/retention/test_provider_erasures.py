@@ -15,8 +15,8 @@ from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.registry import describe_recipient
+from digest.deliver.providers.sendgrid.account import make_eraser
 from digest.deliver.providers.sendgrid.api import SendGridApi
-from digest.deliver.providers.sendgrid.erasure import make_eraser
 from digest.deliver.providers.sendgrid.kind import KIND
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.retention.provider_erasures import (

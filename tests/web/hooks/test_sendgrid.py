@@ -16,14 +16,10 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from digest.app.sending import background
-from digest.deliver.providers.sendgrid.webhook_signature import (
-    MAX_AGE,
-    MAX_CLOCK_SKEW,
-    SIGNATURE_HEADER,
-    TIMESTAMP_HEADER,
-)
+from digest.deliver.providers.sendgrid.events import MAX_AGE, MAX_CLOCK_SKEW, SIGNATURE_HEADER, TIMESTAMP_HEADER
 from digest.installation.opened import Installation
 from digest.settings import Settings, SettingsError, load_settings
+from digest.settings.values import parse_public_keys
 from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload
 from digest.web.app import create_app
 from digest.web.hooks.pages import MAX_POST_BYTES
@@ -225,4 +221,4 @@ def test_a_key_that_is_none_is_said_when_the_settings_are_read(keys: str) -> Non
 
 def test_good_keys_are_read() -> None:
     settings: Settings = load_settings(environ={"DIGEST_SENDGRID_WEBHOOK_KEY": f"{shown(KEY)}, {shown(OTHER)}"})
-    assert len(settings.sendgrid_webhook_keys) == 2
+    assert len(parse_public_keys(settings.provider_variable("sendgrid_webhook_key"))) == 2

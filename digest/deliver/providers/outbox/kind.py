@@ -15,6 +15,7 @@ from digest.deliver.providers.base import (
     stopped_batch,
 )
 from digest.deliver.providers.kind import DoctorFinding, ProviderKind, read_url_options, split_mail_url
+from digest.deliver.providers.setup_form import ProviderAnswers
 from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
 from digest.settings import Settings
 from subscribers.crypto.key_file import sync_folder
@@ -83,6 +84,14 @@ def _doctor_findings(settings: Settings) -> Iterator[DoctorFinding]:
     yield from find_signing_problems(settings, unsigned="ok")
 
 
+class OutboxAnswers(ProviderAnswers):
+    """The outbox has no questions."""
+
+    words = "outbox (into files)"
+    sends = False
+    plain_url = "outbox:"
+
+
 KIND = ProviderKind(
     name=OutboxProvider.name,
     title="the outbox",
@@ -94,4 +103,5 @@ KIND = ProviderKind(
         language.gettext("At present nobody: this installation writes its mail into files and sends none."),
     ),
     doctor_findings=_doctor_findings,
+    setup_form=OutboxAnswers,
 )

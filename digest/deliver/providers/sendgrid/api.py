@@ -111,16 +111,17 @@ def read_account(settings: Settings) -> tuple[str, str]:
     Raises:
         ProviderSettingsError: there is no key, or it would travel in the clear.
     """
-    if settings.sendgrid_api_key is None:
+    key, address = (settings.provider_variable(f"sendgrid_{name}") for name in ("api_key", "host"))
+    if not key:
         raise ProviderSettingsError(
             "DIGEST_SENDGRID_API_KEY: missing; sendgrid: needs it.",
             remedy="SendGrid makes a key under Settings, API Keys, with the permission Mail Send: "
             + advise_variable_change(settings, "DIGEST_SENDGRID_API_KEY=…"),
         )
-    host = urlsplit(settings.sendgrid_host)
+    host = urlsplit(address)
     if host.scheme != "https" and not is_loopback(host.hostname or ""):
         raise ProviderSettingsError("DIGEST_SENDGRID_HOST: not https; the key would travel in the clear")
-    return settings.sendgrid_api_key.get_secret_value(), settings.sendgrid_host.rstrip("/")
+    return key, address.rstrip("/")
 
 
 def open_api(settings: Settings) -> SendGridApi:

@@ -4,14 +4,17 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from urllib.parse import urlsplit
 
+from pydantic import Field
+
 from digest.deliver.providers import kind
 from digest.deliver.providers.base import ParallelProvider, Provider
-from digest.deliver.providers.sendgrid import account_check, erasure, suppression_pull, webhook_signature
+from digest.deliver.providers.sendgrid import account, events, suppression_pull
 from digest.deliver.providers.sendgrid.api import open_api, read_account
-from digest.deliver.providers.sendgrid.events import parse_webhook_body
 from digest.deliver.providers.sendgrid.provider import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE, SendGridProvider
+from digest.deliver.providers.setup_form import ProviderAnswers, SecretText, SetupStep
 from digest.settings import Settings, is_loopback
 from digest.settings.setting_lines import advise_variable_change
+from digest.settings.values import parse_public_keys
 from digest.store.engine import Database
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
@@ -32,7 +35,7 @@ def _open(settings: Settings) -> Provider:
 
 
 def _host(settings: Settings) -> str:
-    return urlsplit(settings.sendgrid_host).hostname or ""
+    return urlsplit(settings.provider_variable("sendgrid_host")).hostname or ""
 
 
 def _describe_recipient(settings: Settings, language: ReaderLanguage) -> str:
@@ -54,7 +57,7 @@ def _describe_address_holders(settings: Settings, language: ReaderLanguage) -> t
 
 def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
     yield kind.DoctorFinding("signing", "ok", "SendGrid signs the mail by itself")
-    if settings.sendgrid_webhook_key.strip():
+    if settings.provider_variable("sendgrid_webhook_key").strip():
         yield kind.DoctorFinding(
             "provider-events", "ok", "SendGrid's events are heard where they are signed with its key"
         )
@@ -69,9 +72,9 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
 
 
 def _refusal_reason(settings: Settings, header: Callable[[str], str | None], body: bytes, now: datetime) -> str:
-    keys = [webhook_signature.load_webhook_key(der) for der in settings.sendgrid_webhook_keys]
-    signature, timestamp = header(webhook_signature.SIGNATURE_HEADER), header(webhook_signature.TIMESTAMP_HEADER)
-    return webhook_signature.webhook_refusal_reason(keys, body, signature=signature, timestamp=timestamp, now=now)
+    keys = parse_public_keys(settings.provider_variable("sendgrid_webhook_key"))
+    signature, timestamp = header(events.SIGNATURE_HEADER), header(events.TIMESTAMP_HEADER)
+    return events.webhook_refusal_reason(keys, body, signature=signature, timestamp=timestamp, now=now)
 
 
 def _pull_suppressions(
@@ -79,6 +82,31 @@ def _pull_suppressions(
 ) -> kind.PullResult:
     return suppression_pull.pull_suppressions(database, keys, departure_log, open_api(settings), now=now)
 
+
+class SendGridAnswers(ProviderAnswers):
+    """What `digest setup` asks for SendGrid."""
+
+    words = "sendgrid"
+    plain_url = "sendgrid:"
+    sendgrid_api_key: SecretText = Field("", title="SendGrid's API key")
+
+    def account_steps(self, sender_domain: str, base_url: str) -> tuple[SetupStep, ...]:
+        """Return what to do in SendGrid's pages."""
+        title = (
+            f"At SendGrid: authenticate the domain {sender_domain} (it shows the CNAME records that the DNS must have), and set up "
+            "the signed Event Webhook (docs/sending.md, What comes back); put its key into digest.env as DIGEST_SENDGRID_WEBHOOK_KEY."
+        )
+        return (SetupStep(title, (f"{base_url}/hooks/sendgrid",)),)
+
+
+REMEDIES = {
+    "provider-account": "Check DIGEST_SENDGRID_API_KEY and the settings of its account.",
+    "provider-events": "Set DIGEST_SENDGRID_WEBHOOK_KEY to the verification key of the signed Event Webhook.",
+    "suppression-lists": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
+    "stuck-erasures": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
+    "received-one-click": "SendGrid garbles values of more than 77 bytes.",
+    "received-links": "In SendGrid, it's under Settings, Tracking.",
+}
 
 KIND = kind.ProviderKind(
     name=SendGridProvider.name,
@@ -89,14 +117,14 @@ KIND = kind.ProviderKind(
     describe_recipient=_describe_recipient,
     describe_address_holders=_describe_address_holders,
     doctor_findings=_doctor_findings,
+    setup_form=SendGridAnswers,
+    remedies=REMEDIES,
     resend_risk=". SendGrid gives each its own Message-ID, so no mail server can tell that it had it before.",
-    max_event_delay=webhook_signature.MAX_AGE,
-    webhook=kind.ProviderWebhook(_refusal_reason, parse_webhook_body),
+    max_event_delay=events.MAX_AGE,
+    webhook=kind.ProviderWebhook(_refusal_reason, events.parse_webhook_body),
     suppressions=kind.SuppressionLists(
         _pull_suppressions, suppression_pull.last_pull_trouble, suppression_pull.reset_list_positions
     ),
-    account=kind.ProviderAccount(
-        account_check.find_account_problems, account_check.is_authenticated, account_check.SPF_INCLUDE
-    ),
-    erasures=kind.ProviderErasures(RECIPIENT_NAME, erasure.NEEDED_PERMISSION, erasure.open_eraser),
+    account=kind.ProviderAccount(account.find_account_problems, account.is_authenticated, account.SPF_INCLUDE),
+    erasures=kind.ProviderErasures(RECIPIENT_NAME, account.NEEDED_PERMISSION, account.open_eraser),
 )

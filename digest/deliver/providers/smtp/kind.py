@@ -1,21 +1,26 @@
 """SMTP as a provider: its URL, and what operators and readers are told about it."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote
+from typing import Annotated, Any
+from urllib.parse import SplitResult, quote, unquote
+
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from digest.deliver.providers import kind
 from digest.deliver.providers.base import ParallelProvider, Provider
+from digest.deliver.providers.setup_form import ProviderAnswers, QuotableText, SecretText, SetupStep
 from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
 from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
-from digest.deliver.providers.smtp.connection_pool import split_into_pools
-from digest.deliver.providers.smtp.provider import SmtpProvider
+from digest.deliver.providers.smtp.provider import SmtpProvider, split_into_pools
 from digest.settings import Settings, is_loopback
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from subscribers.reader_language import ReaderLanguage
 
+NO_USER = "-"  # the answer of somebody who has none
+IMPLICIT_PORTS = {"smtp": 587, "smtps": 465}  # of a URL without one: RFC 6409, 3.1, and RFC 8314, 3.3
 MAX_CONNECTIONS = 50  # what Postfix takes from one client, where nobody set it otherwise
 
 
@@ -33,12 +38,7 @@ def _read_server(settings: Settings) -> tuple[SmtpServer, int]:
     options = kind.read_url_options(url, {"starttls": "required", "messages": "100", "ca": "", "connections": "1"})
     if not url.hostname:
         raise kind.ProviderSettingsError("DIGEST_MAIL_URL: it names no host; write smtp://user:password@host:587")
-    clear = options["starttls"] == "off"
-    if options["starttls"] not in {"required", "off"}:
-        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls is required or off")
-    if clear and not is_loopback(url.hostname):
-        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls=off is for loopback alone: others could read along")
-    tls = "implicit" if url.scheme == "smtps" else "off" if clear else "starttls"
+    tls = _choose_tls_mode(url, options["starttls"])
     server = SmtpServer(
         host=url.hostname,
         port=url.port or {"implicit": 465, "starttls": 587, "off": 25}[tls],
@@ -50,6 +50,16 @@ def _read_server(settings: Settings) -> tuple[SmtpServer, int]:
         messages_per_connection=kind.parse_count(options["messages"], 10_000, "messages"),
     )
     return server, kind.parse_count(options["connections"], MAX_CONNECTIONS, "connections")
+
+
+def _choose_tls_mode(url: SplitResult, starttls: str) -> str:
+    if starttls not in {"required", "off"}:
+        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls is required or off")
+    if starttls == "off" and not is_loopback(url.hostname or ""):
+        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls=off is for loopback alone: others could read along")
+    if url.scheme == "smtps":
+        return "implicit"
+    return "off" if starttls == "off" else "starttls"
 
 
 def _examine_server(settings: Settings, tls: ssl.SSLContext, timeout: float) -> kind.MailServerFacts:
@@ -99,6 +109,61 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
         )
 
 
+class SmtpAnswers(ProviderAnswers):
+    """What `digest setup` asks for a mail server."""
+
+    words = "smtp"
+    signs_here = True
+    feedback_steps = (
+        SetupStep(
+            "Have bounces and complaints read: give them a mailbox ([inbound], see docs/sending.md, What comes back)."
+        ),
+    )
+
+    smtp_host: Annotated[str, AfterValidator(str.strip)] = Field(title="The mail server's host")
+    smtp_port: int = Field(
+        IMPLICIT_PORTS["smtp"], ge=1, le=65535, title="Its port (587, 465 for TLS from the start, 25 on this machine)"
+    )
+    smtp_user: Annotated[QuotableText, BeforeValidator(lambda text: "" if text == NO_USER else text)] = Field(
+        "", title=f"The user to sign in as; {NO_USER} for none"
+    )
+    smtp_password: SecretText = Field("", title="That user's password")
+
+    @classmethod
+    def is_asked(cls, key: str, answers: Mapping[str, Any]) -> bool:
+        """Return whether a question makes sense: a server without a user wants no password."""
+        return key != "smtp_password" or answers.get("smtp_user") not in {"", NO_USER}
+
+    @classmethod
+    def propose(cls, key: str, answers: Mapping[str, Any]) -> Any:
+        """Propose no user, and the port that mail servers take mail on: here, or elsewhere."""
+        port = 25 if is_loopback(str(answers.get("smtp_host", ""))) else IMPLICIT_PORTS["smtp"]
+        return {"smtp_port": port, "smtp_user": NO_USER}.get(key)
+
+    @classmethod
+    def read_url(cls, url: SplitResult) -> dict[str, Any]:
+        """Return the server and the login of a URL."""
+        return {
+            "smtp_host": url.hostname or "",
+            "smtp_port": url.port or IMPLICIT_PORTS[url.scheme],
+            "smtp_user": unquote(url.username or ""),
+            "smtp_password": unquote(url.password or ""),
+        }
+
+    @property
+    def mail_url(self) -> str:
+        """The URL of the server, which is reached without TLS on this machine alone."""
+        login = f"{quote(self.smtp_user, safe='')}:{quote(self.smtp_password, safe='')}@" if self.smtp_user else ""
+        scheme = "smtps" if self.smtp_port == IMPLICIT_PORTS["smtps"] else "smtp"
+        in_clear = scheme == "smtp" and not self.smtp_user and is_loopback(self.smtp_host)
+        return f"{scheme}://{login}{self.smtp_host}:{self.smtp_port}{'?starttls=off' if in_clear else ''}"
+
+    @property
+    def server_host(self) -> str:
+        """The host of the server."""
+        return self.smtp_host
+
+
 KIND = kind.ProviderKind(
     name=SmtpProvider.name,
     title="SMTP",
@@ -108,6 +173,7 @@ KIND = kind.ProviderKind(
     describe_recipient=_describe_recipient,
     describe_address_holders=_describe_address_holders,
     doctor_findings=_doctor_findings,
+    setup_form=SmtpAnswers,
     mail_server=kind.MailServer(lambda settings: kind.split_mail_url(settings).hostname or "", _examine_server),
     acceptance_is_arrival=True,  # what fails later comes back to the bounce mailbox
 )

@@ -17,6 +17,7 @@ from digest.settings import Settings
 from digest.store.engine import Database
 from subscribers.consent.preferences import describe_preferences
 from subscribers.lifecycle import choice_changes
+from subscribers.reader_language import ReaderLanguage
 
 # which page a token opens; all others confirm
 _TOKEN_PAGES = {
@@ -27,31 +28,9 @@ _TOKEN_PAGES = {
     "stay": "stay",
     "staff": "staff",
 }
-SEAL_FACTS = ("counts", "seal", "seal_start", "fault")
-CORRECTION_FACTS = ("headline", "was", "becomes", "why", "signature")
-DEADLINE_FACTS = ("title", "heading", "say", "state", "button", "subject", "preheader", "preview")
-ALARM_FACTS = ("reason", "waiting", "handed_over")
-ALERT_FACTS = ("heading", "opened", "over", "address")
-GUARD_FACTS = ("who", "did", "concern", "face", "about_you", "lines", "log_url", "staff_url")
-GONE_FACTS = ("edition", "number", "release", "stories", "stopped", "address")
 _OPTIONAL_FACTS = ("about_you", "signs_in")  # not in every notice that was queued
-# Facts that are used as they are.
-_PLAIN_FACTS = (
-    "wording",
-    "where",
-    "masked",
-    "reply",
-    "role",
-    "signs_in",
-    "takes_off",
-    *SEAL_FACTS,
-    *GONE_FACTS,
-    *ALARM_FACTS,
-    *ALERT_FACTS,
-    *CORRECTION_FACTS,
-    *DEADLINE_FACTS,
-    *GUARD_FACTS,
-)
+_MOMENTS = ("asked_at", "confirmed_at", "sealed_at", "since", "done_at")
+_UNWRITTEN = frozenset({"token", "expires_at", "first_change", "sent_from", "to"})  # no text says them as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +44,29 @@ class ClaimedNotice(ClaimedDelivery):
 def write_template_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
     """Put what was encrypted into words, the same at every try, so that the bytes are too."""
     stored, zone = notice.facts, settings.file.publication.zone
-    facts = dict.fromkeys(_OPTIONAL_FACTS, "")
     language = notice_language(settings, notice.kind)
-    if "token" in stored:
-        expires_at = datetime.fromisoformat(stored["expires_at"]).astimezone(zone)
-        facts["confirm_url"] = f"{settings.link_base}/confirm/{stored['token']}"
-        signs_in = bool(stored.get("signs_in"))
-        page = "desk/link" if signs_in else _TOKEN_PAGES.get(notice.kind, "confirm")
-        facts["url"] = f"{settings.link_base}/{page}/{stored['token']}"
-        facts["until"] = (language.moment if signs_in or notice.kind == "data" else language.weekday_date)(expires_at)
+    facts = dict.fromkeys(_OPTIONAL_FACTS, "")
+    facts |= {name: value for name, value in stored.items() if name not in _UNWRITTEN}
+    moments = {name: datetime.fromisoformat(stored[name]).astimezone(zone) for name in _MOMENTS if name in stored}
+    facts |= {name: language.moment(moment) for name, moment in moments.items()}
     if "message" in stored:
         facts["message"] = "\n".join(sanitise_text(line) for line in stored["message"].splitlines())
-    for name in ("asked_at", "confirmed_at", "sealed_at", "since", "done_at"):
-        if name in stored:
-            facts[name] = language.moment(datetime.fromisoformat(stored[name]).astimezone(zone))
-    if notice.kind == "stay":
-        facts["asked_day"] = language.full_date(datetime.fromisoformat(stored["asked_at"]).astimezone(zone).date())
-    facts |= {name: stored[name] for name in _PLAIN_FACTS if name in stored}
-    if notice.kind == "choices":
-        return facts | _choice_facts(database, settings, notice)
-    return facts | (_edition_facts(database, settings, notice.due_at) if notice.kind == "welcome" else {})
+    if "token" in stored:
+        facts |= _link_facts(settings, notice, language)
+    own_facts = _OWN_FACTS.get(notice.kind)
+    return facts | own_facts(database, settings, notice) if own_facts else facts
+
+
+def _link_facts(settings: Settings, notice: ClaimedNotice, language: ReaderLanguage) -> dict[str, str]:
+    stored = notice.facts
+    signs_in = bool(stored.get("signs_in"))
+    page = "desk/link" if signs_in else _TOKEN_PAGES.get(notice.kind, "confirm")
+    write_end = language.moment if signs_in or notice.kind == "data" else language.weekday_date
+    return {
+        "confirm_url": f"{settings.link_base}/confirm/{stored['token']}",
+        "url": f"{settings.link_base}/{page}/{stored['token']}",
+        "until": write_end(datetime.fromisoformat(stored["expires_at"]).astimezone(settings.file.publication.zone)),
+    }
 
 
 def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
@@ -99,9 +81,9 @@ def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice)
     return {"before": before, "after": after}
 
 
-def _edition_facts(database: Database, settings: Settings, now: datetime) -> dict[str, str]:
+def _edition_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
     """Say which edition comes when, and what was best in the newest; from when the mail was due, so that each try says the same."""
-    zone, language = settings.file.publication.zone, settings.reader_language
+    zone, language, now = settings.file.publication.zone, settings.reader_language, notice.due_at
     with database.read() as session:
         newest, following = (find_latest_edition(session, now), find_upcoming_edition(session, settings, now))
         release = following.release_at.astimezone(zone)
@@ -118,3 +100,12 @@ def _edition_facts(database: Database, settings: Settings, now: datetime) -> dic
         content = correct_for_email(content, list_corrections(session, newest), now)
         best = describe_best(content, page, now.astimezone(zone).date())
         return facts | best | {"newest_url": page, "newest_number": str(newest.number)}
+
+
+def _stay_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
+    del database
+    asked_at = datetime.fromisoformat(notice.facts["asked_at"]).astimezone(settings.file.publication.zone)
+    return {"asked_day": notice_language(settings, notice.kind).full_date(asked_at.date())}
+
+
+_OWN_FACTS = {"stay": _stay_facts, "choices": _choice_facts, "welcome": _edition_facts}

@@ -10,8 +10,9 @@ from flask import Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
-from digest.app.alerts import webhook
-from digest.app.alerts.webhook import AlertTestError
+from digest.app.alerts import alert_posts
+from digest.app.alerts.alert_posts import AlertTestError
+from digest.app.alerts.channels import alert_channels, list_open_channels
 from digest.app.settings import logo_uploads, setting_changes
 from digest.app.settings.logos import LogoRefusedError
 from digest.app.settings.setting_changes import EDITABLE_TABLES, ReleasePair
@@ -118,13 +119,14 @@ def replace_logos() -> ResponseReturnValue:
 
 @admin_pages.post("/settings/alerts/test")
 def send_alert_test() -> ResponseReturnValue:
-    """Post a test to the webhook that is saved, and say what came of it."""
+    """Send a test over a channel that is saved, and say what came of it."""
     installation, actor, now = acting_admin()
+    channel = request.form.get("channel", "")
     try:
-        webhook.send_test_post(installation, actor, now=now)
+        alert_posts.send_test(installation, actor, channel, now=now)
     except AlertTestError as exc:
         return _settings_page("alerts", refusal=exc), 409
-    return redirect(url_for("admin.show_settings", table="alerts", tested="1"), 303)
+    return redirect(url_for("admin.show_settings", table="alerts", tested=channel), 303)
 
 
 @admin_pages.post("/settings/backup/now")
@@ -175,6 +177,8 @@ def _settings_page(
         weekdays=setting_fields.WEEKDAYS,
         problems=problems,
         refusal=refusal,
+        tested=alert_channels().get(request.args.get("tested", "")),
+        channels=list_open_channels(installation.settings) if table == "alerts" else [],
         renews=renews,
         is_preview=form is not None and bool(pairs),
         zone=web_context().zone,

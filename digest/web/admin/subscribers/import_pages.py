@@ -16,7 +16,7 @@ from digest.web.context import web_context
 from digest.web.forms import Count, PageFields, read_form, read_query, refused_as_value
 from subscribers.errors import RefusalError
 from subscribers.transfer.decisions import RowReason
-from subscribers.transfer.formats import DEPARTURE_STATUSES, ColumnMeaning, RowStatus
+from subscribers.transfer.formats import DEPARTURE_STATUSES, EXPORT_FORMATS, ColumnMeaning, RowStatus
 from subscribers.transfer.options import ImportOptions
 
 REFRESH_SECONDS = 2  # between two looks of the page at work that runs; it works without scripts
@@ -179,6 +179,7 @@ def _imports_page(*, refusal: RefusalError | None = None) -> str:
         uploads=web_context().uploads.list_all(installation, actor, now=now),
         view=lists.view_imports(installation, actor, now=now),
         fresh=current_staff().is_fresh(now),
+        services=[form.origin for form in EXPORT_FORMATS],
         refusal=refusal,
         taken_back=read_query(ImportsQuery).taken_back,
     )
@@ -194,4 +195,5 @@ def _upload_page(upload: ListUpload, *, refusal: RefusalError | None = None) -> 
         refusal=refusal,
         meanings=list(ColumnMeaning),
         statuses=list(RowStatus),
+        without_consent=[form.origin for form in EXPORT_FORMATS if not form.exports_consent],
     )

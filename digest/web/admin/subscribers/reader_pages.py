@@ -59,7 +59,7 @@ class FilterForm(ReaderQuery):
     tag: DomainTag | None = None
 
 
-class AddressForm(PageFields):
+class AddressFields(PageFields):
     """A whole address, or a part of one, which the action checks."""
 
     address: str = ""
@@ -94,7 +94,7 @@ def find_reader() -> ResponseReturnValue:
     """Find one reader by their whole address, and lead to their record."""
     installation, actor, now = acting_admin()
     try:
-        number = people.find_person(installation, actor, read_form(AddressForm).address, now=now)
+        number = people.find_person(installation, actor, read_form(AddressFields).address, now=now)
     except RefusalError as exc:
         return render_reader_list(refusal=FormError({"address": str(exc)})), 404
     return redirect(url_for("admin.show_reader", number=number), 303)
@@ -135,7 +135,7 @@ def _find_midnight(day: date) -> datetime:
 def begin_search() -> ResponseReturnValue:
     """Begin a search for a part of an address, and lead to its page."""
     installation, _, now = acting_admin()
-    part, searches = read_form(AddressForm).part, web_context().searches
+    part, searches = read_form(AddressFields).part, web_context().searches
     try:
         reason = read_look_reason()
         name = searches.begin(installation, current_staff(), part, reason, now=now)

@@ -6,8 +6,7 @@ import pytest
 
 from digest.deliver.providers.base import GROWN_BATCH_SIZE, BatchOutcome, HandoverResult
 from digest.deliver.providers.smtp.connection import SmtpServer
-from digest.deliver.providers.smtp.connection_pool import SmtpConnectionPool, choose_rounds, split_into_pools
-from digest.deliver.providers.smtp.provider import SmtpProvider
+from digest.deliver.providers.smtp.provider import SmtpConnectionPool, SmtpProvider, choose_rounds, split_into_pools
 from tests.deliver.mark_recorder import MarkRecorder
 from tests.deliver.smtp_servers import (
     ACCEPTED,

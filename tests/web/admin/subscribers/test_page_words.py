@@ -10,7 +10,6 @@ from digest.deliver.compose.notice_mail import TO_STAFF
 from digest.deliver.events.failure_causes import FailureCause
 from subscribers.store.models import ConsentKind, PersonState
 from subscribers.transfer.decisions import RowOutcome, RowReason
-from subscribers.transfer.formats import ColumnMeaning, RowStatus
 
 
 def words_of(world: Any, name: str) -> Any:
@@ -25,8 +24,6 @@ def words_of(world: Any, name: str) -> Any:
         ("reader_words", "state_words", PersonState),
         ("reader_words", "cause_words", FailureCause),
         ("reader_words", "link_words", ConsentKind),
-        ("import_words", "meaning_words", ColumnMeaning),
-        ("import_words", "status_words", RowStatus),
         ("import_words", "stage_words", UploadStage),
     ],
 )

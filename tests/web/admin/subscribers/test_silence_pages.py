@@ -41,5 +41,5 @@ def test_silent_readers_are_counted_and_asked_as_the_admin_says(world: Any) -> N
         assert session.scalars(select(Delivery.purpose).where(Delivery.purpose.startswith("stay:"))).all()
         row = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
     assert (row.act, row.detail) == ("silent readers asked", {"asked": 1, "years": 3, "takes off": True})
-    assert "asked silent readers whether they still want the mail" in client.get("/admin/audit").text
+    assert "asked silent subscribers whether to stay" in client.get("/admin/audit").text
     assert world.signed_in_client("editor").get(PATH).status_code == 403

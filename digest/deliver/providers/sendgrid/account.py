@@ -1,0 +1,169 @@
+"""The account at SendGrid: how it's set, and erasing an address there.
+
+It's asked what the key may do, that nothing is counted, and whose domain it signs for. Erasing takes an address off its suppression
+lists, and out of all else that it keeps.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from digest.deliver.events.replies import scrub_addresses
+from digest.deliver.providers.kind import DoctorFinding, ErasureOutcome
+from digest.deliver.providers.sendgrid.api import (
+    SendGridApi,
+    SendGridResponse,
+    describe_api_failure,
+    open_api,
+    read_account,
+)
+from digest.settings import Settings
+
+CHECK = "provider-account"
+SEND_SCOPE = "mail.send"
+SPF_INCLUDE = "sendgrid.net"
+TRACKING = {"open": "opens", "click": "clicks"}  # `/v3/tracking_settings/<name>`
+MAX_DOMAINS = 200  # authenticated domains of one account
+
+
+def find_account_problems(settings: Settings, timeout: float) -> Iterator[DoctorFinding]:
+    """Ask the account what the key may do, whether it counts opens and clicks, and whether it signs for our domain."""
+    api = SendGridApi(*read_account(settings), timeout=timeout)
+    response = api.call("get", "scopes")
+    if response.status != 200:
+        yield _failure(response, SEND_SCOPE)
+        return
+    if SEND_SCOPE not in _read_json(response).get("scopes", ()):
+        yield DoctorFinding(
+            CHECK,
+            "error",
+            "SendGrid's key may not send mail.",
+            f"Give it the permission {SEND_SCOPE}, or make another.",
+        )
+    else:
+        yield DoctorFinding(CHECK, "ok", "SendGrid's key may send mail")
+    for name, what in TRACKING.items():
+        yield _judge_tracking(api.call("get", f"tracking_settings/{name}"), what)
+    yield _judge_domain(api, settings.file.sender.address.rpartition("@")[2].lower())
+
+
+def is_authenticated(settings: Settings, domain: str, timeout: float) -> bool:
+    """Return whether SendGrid signs in the name of a domain; False where it does not say."""
+    if not settings.provider_variable("sendgrid_api_key"):
+        return False
+    return _is_among(_list_domains(SendGridApi(*read_account(settings), timeout=timeout)), domain)
+
+
+def _judge_tracking(response: SendGridResponse, what: str) -> DoctorFinding:
+    if response.status in {401, 403}:
+        return DoctorFinding(
+            CHECK,
+            "warning",
+            f"SendGrid's key may not read whether the account counts {what}.",
+            "Give it the permission to read Tracking, or look under Settings, Tracking.",
+        )
+    if response.status != 200:
+        return _failure(response, "tracking_settings.read")
+    fields = _read_json(response)
+    if fields.get("enabled") or fields.get("enable_text"):
+        return DoctorFinding(
+            CHECK,
+            "warning",
+            f"SendGrid's account counts {what}; each mail of ours asks it not to.",
+            "Switch it off under Settings, Tracking: readers are promised that nobody counts.",
+        )
+    return DoctorFinding(CHECK, "ok", f"SendGrid's account does not count {what}")
+
+
+def _judge_domain(api: SendGridApi, domain: str) -> DoctorFinding:
+    domains = _list_domains(api)
+    if _is_among(domains, domain):
+        return DoctorFinding(CHECK, "ok", f"SendGrid signs in the name of {domain}")
+    broken = any(entry.get("domain") == domain for entry in domains)
+    message = f"SendGrid does not sign in the name of {domain}" + (
+        ": the records that it asked for are not in the DNS." if broken else ", so DMARC fails."
+    )
+    return DoctorFinding(
+        CHECK,
+        "error",
+        message,
+        f"Authenticate {domain} under Settings, Sender Authentication, and publish its records.",
+    )
+
+
+def _is_among(domains: list[dict[str, Any]], domain: str) -> bool:
+    return any(
+        entry.get("valid") is True and (domain == entry.get("domain") or domain.endswith(f".{entry.get('domain')}"))
+        for entry in domains
+    )
+
+
+def _list_domains(api: SendGridApi) -> list[dict[str, Any]]:
+    response = api.call("get", "whitelabel/domains", query={"limit": MAX_DOMAINS})
+    try:
+        entries = json.loads(response.body) if response.status == 200 else []
+    except (ValueError, RecursionError):
+        return []
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _read_json(response: SendGridResponse) -> dict[str, Any]:
+    try:
+        fields = json.loads(response.body)
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _failure(response: SendGridResponse, permission: str) -> DoctorFinding:
+    return DoctorFinding(CHECK, "error", f"{describe_api_failure(response, needed_permission=permission)}.")
+
+
+NEEDED_PERMISSION = (
+    "Suppressions, and recipients.erasejob.create, which Twilio's support gives to accounts from before July 2023"
+)
+# On these an address serves nobody once it is erased here. Complaints and departures are the person's own word to
+# SendGrid, which keeps others who mail through the account from writing: they stay.
+CLEARED_LISTS = ("bounces", "blocks", "invalid_emails")
+
+
+def open_eraser(settings: Settings) -> Callable[[str], ErasureOutcome] | None:
+    """Return what erases one address; None where there is no key.
+
+    Raises:
+        ProviderSettingsError: the key would travel in the clear.
+    """
+    return make_eraser(open_api(settings)) if settings.provider_variable("sendgrid_api_key") else None
+
+
+def make_eraser(api: SendGridApi) -> Callable[[str], ErasureOutcome]:
+    """Return what erases one address over `api`."""
+
+    def erase(address: str) -> ErasureOutcome:
+        response = _request_erasure(api, address)
+        if response.status == 202:
+            return ErasureOutcome(reference=_job_id(response))
+        scrubbed = replace(response, text=scrub_addresses(response.text, address))
+        trouble = describe_api_failure(scrubbed, needed_permission=NEEDED_PERMISSION)
+        return ErasureOutcome(trouble=trouble, concerns_all=response.status != 400)
+
+    return erase
+
+
+def _request_erasure(api: SendGridApi, address: str) -> SendGridResponse:
+    """Take an address off the lists, then have all else erased: 202 says that both is done."""
+    for name in CLEARED_LISTS:
+        response = api.call("delete", f"suppression/{name}", body={"emails": [address]})
+        if not 200 <= response.status < 300 and response.status != 404:  # 404: it is not on the list
+            return response
+    return api.call("post", "recipients/erasejob", body={"email_addresses": [address]})
+
+
+def _job_id(response: SendGridResponse) -> str:
+    try:
+        body = json.loads(response.body)
+    except (ValueError, RecursionError):
+        return ""
+    job = body.get("job_id") if isinstance(body, dict) else None
+    return scrub_addresses(job)[:80] if isinstance(job, str) else ""

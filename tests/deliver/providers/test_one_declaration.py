@@ -1,0 +1,63 @@
+"""A provider is declared in its own folder: nothing else of the product names it, and nothing that others ask for is left out."""
+
+from pathlib import Path
+
+import pytest
+
+import digest.app.doctor.examination  # noqa: F401 - registers the checks
+from digest.app.doctor.check_registry import DOCTOR_CHECKS
+from digest.app.doctor.received_message import MESSAGE_CHECKS
+from digest.deliver.providers.kind import ProviderKind
+from digest.deliver.providers.registry import provider_kinds
+from digest.settings.loader import ENVIRONMENT_FIELDS
+from digest.settings.model import PROVIDERS_FOLDER
+from tests.conftest import ROOT
+
+TEXTS = {".py", ".toml", ".html", ".txt", ".css", ".js", ".json", ".yaml", ".xml", ".service", ".conf", ".mako"}
+SERVICES = [kind for kind in provider_kinds() if kind.account]
+
+
+def _product_files() -> list[Path]:
+    files = [file for top in ("digest", "subscribers", "templates") for file in (ROOT / top).rglob("*")]
+    # A migration says what a release before it stored, and keeps saying it.
+    return [ROOT / "scheduler.py", *(f for f in files if f.suffix in TEXTS and "migrations" not in f.parts)]
+
+
+@pytest.mark.parametrize("kind", SERVICES, ids=lambda kind: kind.name)
+def test_nothing_outside_its_folder_names_a_provider(kind: ProviderKind) -> None:
+    own = PROVIDERS_FOLDER / kind.name
+    others = [file for file in _product_files() if not file.is_relative_to(own)]
+    names = {kind.name.casefold(), kind.title.casefold()}
+    assert len(others) > 500
+    assert [
+        f"{file.relative_to(ROOT)}:{number}"
+        for file in others
+        for number, line in enumerate(file.read_text("utf-8", errors="replace").splitlines(), 1)
+        if any(name in line.casefold() for name in names)
+    ] == []
+
+
+@pytest.mark.parametrize("kind", provider_kinds(), ids=lambda kind: kind.name)
+def test_a_provider_says_what_to_do_about_whatever_it_offers(kind: ProviderKind) -> None:
+    offers = {
+        "provider-account": kind.account,
+        "provider-events": kind.webhook,
+        "suppression-lists": kind.suppressions,
+        "stuck-erasures": kind.erasures,
+    }
+    assert {check for check, offered in offers.items() if offered} <= kind.remedies.keys()
+    assert kind.remedies.keys() <= DOCTOR_CHECKS.keys() | MESSAGE_CHECKS.keys()
+
+
+@pytest.mark.parametrize("kind", provider_kinds(), ids=lambda kind: kind.name)
+def test_an_answer_of_setup_is_named_like_its_provider_and_asked_in_words(kind: ProviderKind) -> None:
+    for key, field in kind.setup_form.model_fields.items():
+        assert key.startswith(f"{kind.name}_")
+        assert field.title
+    assert set(kind.setup_form.variables().values()) <= ENVIRONMENT_FIELDS.keys()
+
+
+def test_variables_are_read_from_the_folders_of_providers_alone() -> None:
+    assert {file.parent.name for file in PROVIDERS_FOLDER.glob("*/variables.toml")} <= {
+        k.name for k in provider_kinds()
+    }
