@@ -52,8 +52,6 @@ from digest.web.desk.edition.preview_pages import gallery_pages, preview_pages
 from digest.web.desk.sending.sending_pages import sending_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
-from digest.web.look_styles import write_look_styles, write_publication_mark
-from digest.web.reader_filters import install_reader_filters
 from digest.web.security import RedactingFlask, add_default_headers, log_response
 from subscribers.pages import contact, my_data, preferences, unsubscribe  # noqa: F401 - they add their routes
 from subscribers.pages.context import ERROR_TEXTS, OTHER_ERROR_ADVICE, page_context, reader_pages
@@ -117,7 +115,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
 
 
 def _load_styles(loader: BaseLoader, settings: Settings) -> PublicFiles:
-    return PublicFiles.load(loader, STYLE_SHEET_FILES, {"reader": write_look_styles(settings.file.look)})
+    return PublicFiles.load(loader, STYLE_SHEET_FILES, {"reader": filters.write_look_styles(settings.file.look)})
 
 
 def _configure_app(app: Flask, installation: Installation) -> None:
@@ -175,7 +173,9 @@ class _OwnPageTemplates(OperatorTemplates, PageEnvironment):
 
 def _publication_mark() -> Markup:
     settings = web_context().settings
-    return write_publication_mark(settings.file.publication.name, settings.logo, f"{request.script_root}/media/")
+    return filters.write_publication_mark(
+        settings.file.publication.name, settings.logo, f"{request.script_root}/media/"
+    )
 
 
 def _in_zone(moment_filter: Callable[..., str]) -> Callable[[datetime], str]:
@@ -200,7 +200,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     app.jinja_loader = create_jinja_environment(settings.templates).loader
     env = app.jinja_env
     install_language(env, lambda: app.extensions["reader_language"])
-    install_reader_filters(env, lambda: app.extensions["reader_language"], lambda: page_context.site.zone)
+    filters.install_reader_filters(env, lambda: app.extensions["reader_language"], lambda: page_context.site.zone)
     for moment_filter in filters.MOMENT_FILTERS:
         env.filters[moment_filter.__name__] = _in_zone(moment_filter)
     env.filters["short_moment"] = lambda moment: filters.short_moment(
