@@ -3,7 +3,7 @@
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, EnvironmentFileError, read_environment_file
 from digest.settings.misspelt_names import suggest_key, suggest_name
 from digest.settings.model import SETTINGS_FILE_NAME, Settings
-from digest.settings.setting_lines import find_key_line, find_repeated_key, find_variable_line, read_lines
+from digest.settings.setting_lines import KeyPath, find_key_line, find_repeated_key, find_variable_line, read_lines
 from subscribers.errors import ApplicationError
 
 MAX_LINE_LENGTH = 10_000  # characters
@@ -49,28 +49,28 @@ def load_settings(
     Raises:
         SettingsError: a key is unknown or has a wrong value; all problems are in the one message.
     """
-    required_file = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
-    file = required_file or Path(SETTINGS_FILE_NAME)
-    values: dict[str, Any] = {}
-    if file.exists():
-        values = {"file": _read_toml(file), "origin": file}
-    elif required_file and not may_be_missing:
+    named = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
+    file = named or Path(SETTINGS_FILE_NAME)
+    if named and not may_be_missing and not file.exists():
         raise SettingsError(
             f"{file}: no such settings file.", remedy="Write one with 'digest init' or leave the option out."
         )
     environment_file = file.parent / ENVIRONMENT_FILE_NAME
-    process_environ, environ = environ, _add_environment_file(environment_file, environ)
-    unknown = sorted(
-        k
-        for k in environ
-        if k.startswith(ENVIRONMENT_PREFIX) and k not in ENVIRONMENT_FIELDS and k not in _OTHER_VARIABLES
-    )
-    values |= _read_credentials(environ)
-    if passphrase_file := environ.get("DIGEST_BACKUP_PASSPHRASE_FILE"):
-        values["backup_passphrase"] = _read_secret(Path(passphrase_file))
-    values |= {field: environ[key] for key, field in ENVIRONMENT_FIELDS.items() if environ.get(key)}
-    problems = [_describe_unknown_variable(key, environment_file, process_environ) for key in unknown]
+    variables = _add_environment_file(environment_file, environ)
+    values = _read_file_values(file)
+    values |= _read_credentials(variables)
+    values |= {field: variables[key] for key, field in ENVIRONMENT_FIELDS.items() if variables.get(key)}
+    problems = [_describe_unknown_variable(name, environment_file, environ) for name in _list_unknown(variables)]
     return _validate_settings(values, file, problems)
+
+
+def _read_file_values(file: Path) -> dict[str, Any]:
+    return {"file": _read_toml(file), "origin": file} if file.exists() else {}
+
+
+def _list_unknown(variables: Iterable[str]) -> list[str]:
+    known = ENVIRONMENT_FIELDS.keys() | _OTHER_VARIABLES
+    return sorted(name for name in variables if name.startswith(ENVIRONMENT_PREFIX) and name not in known)
 
 
 def _describe_unknown_variable(name: str, file: Path, process_environ: Mapping[str, str]) -> str:
@@ -89,10 +89,13 @@ def _add_environment_file(file: Path, environ: Mapping[str, str]) -> Mapping[str
 
 
 def _read_credentials(environ: Mapping[str, str]) -> dict[str, str]:
-    """Read the secrets that systemd hands to a service as files (systemd.exec(5), LoadCredential=)."""
+    """Read the secrets that come as files: those that systemd passes to a service (systemd.exec(5), LoadCredential=)."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
-    files = {Path(folder) / name: field for name, field in _CREDENTIALS.items()} if folder else {}
-    return {field: _read_secret(file) for file, field in files.items() if file.exists()}
+    files = {field: Path(folder) / name for name, field in _CREDENTIALS.items()} if folder else {}
+    files = {field: file for field, file in files.items() if file.exists()}
+    if passphrase_file := environ.get("DIGEST_BACKUP_PASSPHRASE_FILE"):
+        files["backup_passphrase"] = Path(passphrase_file)
+    return {field: _read_secret(file) for field, file in files.items()}
 
 
 def _read_secret(file: Path) -> str:
@@ -128,7 +131,8 @@ def _validate_settings(values: dict[str, Any], file: Path, problems: list[str], 
         settings = Settings.model_validate(values)
     except ValidationError as exc:
         text = read_lines(file) if text is None else text
-        problems += [_describe_problem(dict(e), file, text) for e in exc.errors(include_url=False, include_input=False)]
+        errors = exc.errors(include_url=False, include_input=False)
+        problems += [_describe_problem(dict(error), file, text) for error in errors]
         raise SettingsError(_problem_report(file, problems)) from None  # the cause would print secrets
     if problems:
         raise SettingsError(_problem_report(file, problems))
@@ -156,12 +160,12 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 def _parse_toml(text: str, file: Path) -> dict[str, Any]:
     # tomllib takes quadratic time for a key of very many parts, which stands on one line, and recurses into brackets.
-    for number, line in enumerate(text.splitlines(), 1):
-        if len(line) > MAX_LINE_LENGTH:
-            raise SettingsError(
-                f"{file}: line {number} has {len(line):,} characters, and may have {MAX_LINE_LENGTH:,}.",
-                remedy="Break it up.",
-            )
+    lengths = enumerate(map(len, text.splitlines()), 1)
+    too_long = ((number, length) for number, length in lengths if length > MAX_LINE_LENGTH)
+    for number, length in too_long:
+        raise SettingsError(
+            f"{file}: line {number} has {length:,} characters, and may have {MAX_LINE_LENGTH:,}.", remedy="Break it up."
+        )
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
@@ -186,19 +190,22 @@ def _explain_toml_error(file: Path, text: str, said: str) -> SettingsError:
 
 
 def _describe_problem(error: dict[str, Any], file: Path, text: str) -> str:
-    steps = list(error["loc"])
-    path = steps[1:] if steps and steps[0] == "file" else []
+    table, *path = error["loc"] or ("",)
+    described = describe_value_error(error)
+    if table != "file":
+        variables = {field: name for name, field in ENVIRONMENT_FIELDS.items()}
+        place = _join_steps([variables.get(table, table), *path])
+        return f"{place}: {described}" if place else described
     number = find_key_line(text, path) if path else None
     place = f" (line {number} of {file.absolute()})" if number else ""
     suggested = suggest_key(path) if path and error["type"] == "extra_forbidden" else ""
-    names = {field: key for key, field in ENVIRONMENT_FIELDS.items()}
-    if steps and steps[0] in names:
-        steps[0] = names[str(steps[0])]
-    elif steps and steps[0] == "file":
-        steps.pop(0)
-    key = "".join(f"[{s + 1}]" if isinstance(s, int) else f".{s}" for s in steps).lstrip(".")
-    described = f"{describe_value_error(error)}{suggested}{place}"
-    return f"{key}: {described}" if key else described
+    key, said = _join_steps(path), f"{described}{suggested}{place}"
+    return f"{key}: {said}" if key else said
+
+
+def _join_steps(path: KeyPath) -> str:
+    """Return a place as settings are named: `sections[2].title`."""
+    return "".join(f"[{step + 1}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
 
 
 # What is wrong with a value, by pydantic's kinds of error, with the facts that it gives: its own words are for programmers.
@@ -228,8 +235,9 @@ _ERROR_WORDS = {
 
 def describe_value_error(error: Mapping[str, Any]) -> str:
     """Return what one of pydantic's errors says is wrong with a value, without the name of its key."""
-    words = _ERROR_WORDS.get(error["type"])
-    return str(error["msg"]).removeprefix("Value error, ") if words is None else words.format(**error.get("ctx", {}))
+    if words := _ERROR_WORDS.get(error["type"]):
+        return words.format(**error.get("ctx", {}))
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _problem_report(file: Path, problems: list[str]) -> str:

@@ -2,7 +2,9 @@
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from digest.settings.model import Settings
@@ -13,39 +15,63 @@ _KEY = re.compile(r"\s*(?P<name>[\w\"'-]+)\s*=")
 KeyPath = Sequence[str | int]  # such as ("sources", 0, "publisher"), as pydantic names a place
 
 
+@dataclass(frozen=True, slots=True)
+class _TomlLine:
+    """A line that has a key or a table's header: in which table it is, and which of those with that name."""
+
+    number: int
+    table: str
+    place: int
+    key: str = ""  # empty in a header
+    is_repeatable: bool = False  # of a header with two brackets
+
+    @property
+    def path(self) -> tuple[str, int, str]:
+        """The table, its place among those of its name, and the key."""
+        return self.table, self.place, self.key
+
+    @property
+    def name(self) -> str:
+        """The name of the key or table, as it may not be repeated."""
+        return self.key or f"[{self.table}]"
+
+
+def _list_toml_lines(text: str) -> Iterator[_TomlLine]:
+    table, place, counts = "", 0, Counter[str]()
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.match(line):
+            table, is_repeatable = _unquote(header["name"]), header["open"] == "[["
+            place = counts[table] if is_repeatable else 0
+            counts[table] = place + 1
+            yield _TomlLine(number, table, place, is_repeatable=is_repeatable)
+        elif key := _KEY.match(line):
+            yield _TomlLine(number, table, place, _unquote(key["name"]))
+
+
 def find_key_line(text: str, path: KeyPath) -> int | None:
     """Find on which line of a TOML text a key stands, counted from 1; None where it is not written on a line of its own."""
     *above, name = path
-    names = [step for step in above if isinstance(step, str)]
-    wanted = (".".join(names), next((step for step in above if isinstance(step, int)), 0))
-    table, place, counts = "", 0, dict[str, int]()
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := _HEADER.match(line):
-            table = _unquote(header["name"])
-            place = counts.get(table, 0) if header["open"] == "[[" else 0
-            counts[table] = place + 1
-            if not above and table == name:
-                return number
-        elif (key := _KEY.match(line)) and (table, place) == wanted and _unquote(key["name"]) == name:
-            return number
-    return None
+    table = ".".join(step for step in above if isinstance(step, str))
+    place = next((step for step in above if isinstance(step, int)), 0)
+    wanted = {(table, place, str(name))}
+    if not above:
+        wanted.add((str(name), 0, ""))  # its header
+    found = (line.number for line in _list_toml_lines(text) if line.path in wanted)
+    return next(found, None)
 
 
-def find_repeated_key(text: str, line: int) -> tuple[str, int] | None:
-    """Find which key or table of `line` stood before, and on which line first; None where none did."""
+def find_repeated_key(text: str, number: int) -> tuple[str, int] | None:
+    """Find which key or table of a line stood before, and on which line first; None where none did."""
     seen = dict[str, int]()
-    for number, written in enumerate(text.splitlines()[:line], 1):
-        header, key = _HEADER.match(written), _KEY.match(written)
-        if header and header["open"] == "[[":
+    for line in _list_toml_lines(text):
+        if line.is_repeatable:
             seen = {}
             continue
-        if header:
+        if not line.key:
             seen = {name: at for name, at in seen.items() if name.startswith("[")}
-        name = f"[{_unquote(header['name'])}]" if header else _unquote(key["name"]) if key else ""
-        if number == line and name in seen:
-            return name, seen[name]
-        if name:
-            seen.setdefault(name, number)
+        if line.number == number and line.name in seen:
+            return line.name, seen[line.name]
+        seen.setdefault(line.name, line.number)
     return None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -211,17 +211,22 @@ def explain_database_in_clear(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return "it is no URL such as postgresql+psycopg://user:password@host/name"
-    query = parse_qs(parts.query)
-    named = [parts.hostname or "", *query.get("host", []), *query.get("hostaddr", [])]
-    hosts = [host for names in named for host in names.split(",") if host and not host.startswith("/")]
-    modes = set(query.get("sslmode", []))
-    is_safe = all(map(is_loopback, hosts)) or (modes and modes <= _VERIFIED_TLS)
-    if is_safe or not parts.scheme.startswith("postgresql"):
+    if not parts.scheme.startswith("postgresql") or _is_reached_safely(parts):
         return ""
     return (
         "the database is on another machine, so add ?sslmode=verify-full to its URL, and &sslrootcert=FILE "
         "for a certificate authority of your own"
     )
+
+
+def _is_reached_safely(parts: SplitResult) -> bool:
+    """Return whether a PostgreSQL URL leads to this machine alone, or by verified TLS."""
+    query = parse_qs(parts.query)
+    lists = [parts.hostname or "", *query.get("host", []), *query.get("hostaddr", [])]
+    named = ",".join(lists).split(",")
+    hosts = [host for host in named if host and not host.startswith("/")]
+    modes = set(query.get("sslmode", []))
+    return all(map(is_loopback, hosts)) or (bool(modes) and modes <= _VERIFIED_TLS)
 
 
 # Marks a setting that is an address of which more than the host is a secret, such as a webhook's.

@@ -52,8 +52,6 @@ from digest.web.desk.edition.preview_pages import gallery_pages, preview_pages
 from digest.web.desk.sending.sending_pages import sending_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
-from digest.web.look_styles import write_look_styles, write_publication_mark
-from digest.web.reader_filters import install_reader_filters
 from digest.web.security import RedactingFlask, add_default_headers, log_response
 from subscribers.pages import contact, my_data, preferences, unsubscribe  # noqa: F401 - they add their routes
 from subscribers.pages.context import ERROR_TEXTS, OTHER_ERROR_ADVICE, page_context, reader_pages
@@ -117,7 +115,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
 
 
 def _load_styles(loader: BaseLoader, settings: Settings) -> PublicFiles:
-    return PublicFiles.load(loader, STYLE_SHEET_FILES, {"reader": write_look_styles(settings.file.look)})
+    return PublicFiles.load(loader, STYLE_SHEET_FILES, {"reader": filters.write_look_styles(settings.file.look)})
 
 
 def _configure_app(app: Flask, installation: Installation) -> None:
@@ -175,7 +173,9 @@ class _OwnPageTemplates(OperatorTemplates, PageEnvironment):
 
 def _publication_mark() -> Markup:
     settings = web_context().settings
-    return write_publication_mark(settings.file.publication.name, settings.logo, f"{request.script_root}/media/")
+    return filters.write_publication_mark(
+        settings.file.publication.name, settings.logo, f"{request.script_root}/media/"
+    )
 
 
 def _in_zone(moment_filter: Callable[..., str]) -> Callable[[datetime], str]:
@@ -200,7 +200,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     app.jinja_loader = create_jinja_environment(settings.templates).loader
     env = app.jinja_env
     install_language(env, lambda: app.extensions["reader_language"])
-    install_reader_filters(env, lambda: app.extensions["reader_language"], lambda: page_context.site.zone)
+    filters.install_reader_filters(env, lambda: app.extensions["reader_language"], lambda: page_context.site.zone)
     for moment_filter in filters.MOMENT_FILTERS:
         env.filters[moment_filter.__name__] = _in_zone(moment_filter)
     env.filters["short_moment"] = lambda moment: filters.short_moment(
@@ -232,20 +232,28 @@ _EXPIRED_FORM_TEXT = (
 
 def _error_page(error: HTTPException) -> Response:
     """Show what went wrong and what to do, to readers and at the desk each in their own dress."""
-    status = error.code or 500
-    title, what = ERROR_TEXTS.get(status, (error.name, OTHER_ERROR_ADVICE))
-    at_desk = request.blueprint in STAFF_BLUEPRINTS and find_current_staff() is not None
-    if isinstance(error, CSRFError):
-        title, what = _EXPIRED_FORM_TEXT
-    elif at_desk and status == 404 and error.description:
-        what = error.description
-    elif at_desk and status == 413 and request.endpoint and (limit := ROUTE_RULES[request.endpoint].max_bytes):
-        title, what = _describe_long_file(limit)
+    status, at_desk = error.code or 500, _is_at_desk()
+    title, what = _describe_error(error, status, at_desk=at_desk)
     response = _error_response(status, title, what, at_desk=at_desk)
     allowed = dict(error.get_headers(request.environ)).get("Allow")
     if allowed:  # RFC 9110, 15.5.6
         response.headers["Allow"] = allowed
     return response
+
+
+def _is_at_desk() -> bool:
+    return request.blueprint in STAFF_BLUEPRINTS and find_current_staff() is not None
+
+
+def _describe_error(error: HTTPException, status: int, *, at_desk: bool) -> tuple[str, str]:
+    """Return the title of an error's page and what to do; staff are told more than readers."""
+    if isinstance(error, CSRFError):
+        return _EXPIRED_FORM_TEXT
+    title, what = ERROR_TEXTS.get(status, (error.name, OTHER_ERROR_ADVICE))
+    if at_desk and status == 404:
+        return title, error.description or what
+    limit = ROUTE_RULES[request.endpoint].max_bytes if status == 413 and request.endpoint else None
+    return _describe_long_file(limit) if at_desk and limit else (title, what)
 
 
 def _describe_long_file(limit: int) -> tuple[str, str]:
@@ -261,7 +269,7 @@ def _describe_long_file(limit: int) -> tuple[str, str]:
 def _template_mistake_page(error: TemplateMistakeError) -> Response:
     """Name the file and the line of a mistake in an own template to the staff and in the log; readers learn that it is ours."""
     log.error("a template of your own has a mistake", mistake=str(error))
-    at_desk = request.blueprint in STAFF_BLUEPRINTS and find_current_staff() is not None
+    at_desk = _is_at_desk()
     title, what = ("A template of your own has a mistake", str(error)) if at_desk else ERROR_TEXTS[500]
     return _error_response(500, title, what, at_desk=at_desk)
 

@@ -1,13 +1,21 @@
-"""How pages write days, hours, numbers and names: English, absolute, in the publication's zone."""
+"""How pages write days, hours, numbers, and names, and what readers' pages wear: the publisher's logo and colors.
 
+The staff's pages are in English, and readers' in the publication's language. Moments are absolute, in its zone.
+"""
+
+from collections.abc import Callable
 from datetime import date, datetime
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from jinja2 import Environment
 from markupsafe import Markup, escape
 
+from digest.collect.codec.encoded_image import LOGO_HEIGHT
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import LabelledBlock
+from digest.settings import LogoPair, LookSettings
+from digest.settings.look import TINT_DARK
 from digest.web.colleagues import name_actor
 from subscribers.phrases import (
     clock_hour,
@@ -22,6 +30,7 @@ from subscribers.phrases import (
     weekday_date,
     weekday_month_day,
 )
+from subscribers.reader_language import ReaderLanguage
 
 
 def long_day(moment: datetime, zone: ZoneInfo) -> str:
@@ -174,8 +183,60 @@ PLAIN_FILTERS = (
     name_actor,
     recorded_moment,
     refusal_sentence,
+    sentence,
     site_name,
     thousands,
     url_without_scheme,
     word_mark,
 )
+
+
+# Those of readers' pages write in the publication's language.
+READER_MOMENT_FORMS = ("full_date", "short_date", "month_day", "weekday_month_day", "month_year", "hour_in_zone")
+
+
+def install_reader_filters(
+    environment: Environment, find_language: Callable[[], ReaderLanguage], find_zone: Callable[[], ZoneInfo]
+) -> None:
+    """Give templates the forms of `ReaderLanguage`, in the language and the zone that are found when a page is written."""
+
+    def write_moment(form: str) -> Callable[[datetime], str]:
+        return lambda moment: str(getattr(find_language(), form)(moment.astimezone(find_zone())))
+
+    environment.filters |= {form: write_moment(form) for form in READER_MOMENT_FORMS}
+    environment.filters |= {
+        "issue": lambda number: find_language().gettext("No. %(number)s", number=number),
+        "link_tag": open_link,
+        "translated": lambda text: find_language().translate_text(text),
+        "written_number": lambda number: find_language().write_number(number),
+    }
+    environment.globals["link_end"] = Markup("</a>")
+
+
+def open_link(url: str) -> Markup:
+    """Return the tag that opens a link, as the value of a message; `link_end` closes it."""
+    return Markup('<a href="{}">').format(url)
+
+
+def write_look_styles(look: LookSettings) -> str:
+    """Return a style sheet that follows base.css and reader.css; empty where the look is the one that they have."""
+    if look == LookSettings():
+        return ""
+    news = "var(--sans)" if look.headings == "sans" else "var(--serif)"
+    bar = "var(--link)" if look.bar_colour == "accent" else "var(--ink)"
+    return (
+        f":root {{ --link: {look.accent}; --signal: {look.label}; --tint: {look.tint}; --news: {news}; "
+        f"--bar: {look.bar}px; --bar-colour: {bar}; }}\n"
+        "@media (prefers-color-scheme: dark) { "
+        f":root {{ --link: {look.accent_dark}; --signal: {look.label_dark}; --tint: {TINT_DARK}; }} }}\n"
+    )
+
+
+def write_publication_mark(name: str, logo: LogoPair | None, media_path: str) -> Markup:
+    """Return what stands on top of readers' pages: the logo, by the scheme of the screen, or the name as a word mark."""
+    if logo is None:
+        return word_mark(name)
+    return Markup(
+        '<picture><source media="(prefers-color-scheme: dark)" srcset="{path}{dark}" width="{dark_width}" height="{height}">'
+        '<img src="{path}{light}" width="{light_width}" height="{height}" alt="{name}"></picture>'
+    ).format(path=media_path, height=LOGO_HEIGHT, name=name, **logo.model_dump())

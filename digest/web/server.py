@@ -34,7 +34,7 @@ from digest.app.accounts import sign_in
 from digest.installation.opened import Installation
 from digest.settings import is_loopback
 from digest.web.auth.cookies import CookieScope
-from digest.web.auth.route_rules import ROUTE_RULES
+from digest.web.auth.route_rules import ROUTE_RULES, AccessRule
 from digest.web.context import WebContext
 
 MAX_BODY_BYTES = 2_000_000  # of a stranger: a provider's post (digest.web.hooks.pages); the pages take far less
@@ -225,15 +225,20 @@ def find_file_limit(app: Flask, path: str, cookies: str) -> int:
         return 0
     rule = ROUTE_RULES[endpoint]
     token = parse_cookie(cookies).get(CookieScope.from_settings(context.settings).session, "")
-    if rule.max_bytes is None or rule.role is None or not token:
+    if rule.max_bytes is None or not token:
         return 0
+    return rule.max_bytes if _may_bring_file(context, rule, token) else 0
+
+
+def _may_bring_file(context: WebContext, rule: AccessRule, token: str) -> bool:
     now = context.clock()
     try:
         staff = sign_in.find_signed_in(context.installation, token, now=now, note_use=False)
     except SQLAlchemyError:
-        return 0
-    may_bring = staff is not None and staff.actor.holds(rule.role) and (not rule.fresh or staff.is_fresh(now))
-    return rule.max_bytes if may_bring else 0
+        return False
+    if staff is None or rule.role is None:
+        return False
+    return staff.actor.holds(rule.role) and (not rule.fresh or staff.is_fresh(now))
 
 
 def open_page_server(app: Flask, host: str, port: int, limits: ConnectionLimits | None = None) -> PageServer:

@@ -9,7 +9,7 @@ from digest.edition.preflight.contrast_rules import check_contrast
 from digest.edition.preflight.rule_registry import PreflightInput
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.settings import LookSettings, Settings
-from digest.web.look_styles import write_look_styles
+from digest.web.filters import write_look_styles
 from tests.settings.test_look import TEAL
 
 OURS = {value for value in LookSettings().model_dump().values() if str(value).startswith("#")}

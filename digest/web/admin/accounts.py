@@ -14,7 +14,6 @@ from digest.store.staff import StaffError
 from digest.web.admin.blueprint import acting_admin, admin_pages, confirm_number
 from digest.web.auth.access import current_staff
 from digest.web.forms import Count, FormError, PageFields, read_form, read_query
-from subscribers.address import Address
 from subscribers.errors import RefusalError
 
 OTHERS_ONLY = frozenset({"role", "sessions", "reset", "removal"})  # what members can't do to themselves
@@ -63,12 +62,13 @@ def invite() -> ResponseReturnValue:
 def _staff_page(*, refusal: RefusalError | None = None) -> str:
     installation, actor, now = acting_admin()
     rows, query = staff_acts.view_staff(installation, actor, now=now), read_query(StaffQuery)
+    members = {row.member.id: row.member for row in rows}
     return render_template(
         "web/admin/accounts/staff.html",
         rows=rows,
         refused=staff_acts.count_refused_sign_ins(installation, actor, now=now),
         refusal=refusal,
-        invited=next((row.member for row in rows if row.member.id == query.invited), None),
+        invited=members.get(query.invited),
         removed=query.removed,
     )
 
@@ -96,77 +96,49 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
     if number == current_staff().member_id and act in OTHERS_ONLY:
         return _member_page(row, refusal=StaffError("Ask another admin: nobody changes their own place here.")), 409
     try:
-        if act in GRAVE_ACTS:
-            confirm_number(number)
-        done, ended = _MEMBER_ACTS[act](row)
+        done, ended = _act_on_member(row, act)
     except FormError as exc:
-        return (_grave_act_page(row, act, refusal=exc) if act in GRAVE_ACTS else _member_page(row, refusal=exc)), 400
+        page = _grave_act_page(row, act, refusal=exc) if act in GRAVE_ACTS else _member_page(row, refusal=exc)
+        return page, 400
     except (StaffError, OwnAccountError) as exc:
         return _member_page(_find_row(number), refusal=exc), 409
-    if done == "removal":
+    if act == "removal":
         return redirect(url_for("admin.list_staff", removed=number), 303)
     return _member_page(_find_row(number), done=done, ended=ended)
 
 
-def _change_role(row: StaffOverview) -> tuple[str, int]:
+def _act_on_member(row: StaffOverview, act: str) -> tuple[str, int]:
+    """Do an act on a member; return what was done in the end, and how many sessions it ended."""
     installation, actor, now = acting_admin()
-    role = staff_acts.STAFF_ROLES[read_form(RoleForm).role]
-    staff_acts.change_staff_role(installation, actor, _read_address(row), role, now=now)
-    return "role", 0
-
-
-def _end_sessions(row: StaffOverview) -> tuple[str, int]:
-    installation, actor, now = acting_admin()
-    return "sessions", staff_acts.end_staff_sessions(installation, actor, _read_address(row), now=now)
-
-
-def _remove_member(row: StaffOverview) -> tuple[str, int]:
-    installation, actor, now = acting_admin()
-    staff_acts.remove_staff_member(installation, actor, _read_address(row), now=now)
-    return "removal", 0
-
-
-def _reset_sign_in(row: StaffOverview) -> tuple[str, int]:
-    installation, actor, now = acting_admin()
-    staff_acts.reset_staff_sign_in(installation, actor, _read_address(row), now=now)
-    return _email_way_in(row)
-
-
-def _email_invitation(row: StaffOverview) -> tuple[str, int]:
-    installation, actor, now = acting_admin()
-    staff_acts.mail_proof_link(installation, actor, _read_address(row), now=now)
-    return "invitation", 0
-
-
-def _email_way_in(row: StaffOverview) -> tuple[str, int]:
-    """Email a member a sign-in link, or the invitation if the address isn't proven."""
+    address = staff_acts.read_member_address(row.member.email)
+    if act in GRAVE_ACTS:
+        confirm_number(row.member.id)
+    if act == "role":
+        role = staff_acts.STAFF_ROLES[read_form(RoleForm).role]
+        staff_acts.change_staff_role(installation, actor, address, role, now=now)
+    result = _MEMBER_ACTS[act](installation, actor, address, now=now) if act in _MEMBER_ACTS else None
+    if act not in _WAYS_IN:
+        return act, result if isinstance(result, int) else 0
     if row.member.proven_at is None:
-        return _email_invitation(row)
-    installation, actor, now = acting_admin()
+        staff_acts.mail_proof_link(installation, actor, address, now=now)
+        return "invitation", 0
     sign_in.email_sign_in_link(installation, actor, row.member.email, now=now)
     return "link", 0
 
 
-# Each returns what was done in the end, and how many sessions it ended.
-_MEMBER_ACTS: Mapping[str, Callable[[StaffOverview], tuple[str, int]]] = {
-    "role": _change_role,
-    "invitation": _email_invitation,
-    "link": _email_way_in,
-    "sessions": _end_sessions,
-    "reset": _reset_sign_in,
-    "removal": _remove_member,
+_WAYS_IN = frozenset({"link", "reset"})  # they email a sign-in link, or the invitation if the address isn't proven
+_MEMBER_ACTS: Mapping[str, Callable[..., object]] = {
+    "invitation": staff_acts.mail_proof_link,
+    "sessions": staff_acts.end_staff_sessions,
+    "reset": staff_acts.reset_staff_sign_in,
+    "removal": staff_acts.remove_staff_member,
 }
-
-
-def _read_address(row: StaffOverview) -> Address:
-    return staff_acts.read_member_address(row.member.email)
 
 
 def _find_row(number: int) -> StaffOverview:
     installation, actor, now = acting_admin()
-    rows = staff_acts.view_staff(installation, actor, now=now)
-    row = next((row for row in rows if row.member.id == number), None)
-    return row or abort(404, "Nobody on the staff has this number.")
+    rows = {row.member.id: row for row in staff_acts.view_staff(installation, actor, now=now)}
+    return rows.get(number) or abort(404, "Nobody on the staff has this number.")
 
 
 def _member_page(row: StaffOverview, *, refusal: RefusalError | None = None, done: str = "", ended: int = 0) -> str:

@@ -26,7 +26,8 @@ def confirm_number(number: int) -> None:
     Raises:
         FormError: it has another number, or none.
     """
-    if request.form.get("number", "").strip().replace(",", "") != str(number):
+    typed = request.form.get("number", "").replace(",", "")
+    if typed.strip() != str(number):
         raise FormError({"number": f"Type {number} to confirm."})
 
 
@@ -35,6 +36,6 @@ def renew_page(page: str, *, every_seconds: int) -> Response:
     return Response(page, headers={"Refresh": str(every_seconds)} if every_seconds else {})
 
 
-def file_answer(body: str | Iterable[str], mimetype: str, name: str) -> Response:
+def file_answer(body: str | bytes | Iterable[str], mimetype: str, name: str) -> Response:
     """Return a file to save under a name."""
     return Response(body, mimetype=mimetype, headers={"Content-Disposition": f'attachment; filename="{name}"'})

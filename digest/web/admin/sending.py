@@ -95,10 +95,13 @@ def _refuse(name: str, refusal: ApplicationError) -> tuple[str, int]:
 def examine_log(name: str) -> ResponseReturnValue:
     """Take a mail server's log, and lead to what it says; nothing is settled yet."""
     context = web_context()
-    zone = {"utc": UTC, "publication": context.zone}.get(request.form.get("zone", ""))
-    files = [(file.filename[:MAX_FILE_NAME], file.stream) for file in request.files.getlist("file") if file.filename]
+    installation, _, now = acting_admin()
+    zones = {"utc": UTC, "publication": context.zone}
+    zone = zones.get(request.form.get("zone", ""))
+    uploads = [file for file in request.files.getlist("file") if file.filename]
+    files = [(str(file.filename)[:MAX_FILE_NAME], file.stream) for file in uploads]
     try:
-        log = context.logs.examine(context.installation, current_staff(), name, files, zone=zone, now=context.clock())
+        log = context.logs.examine(installation, current_staff(), name, files, zone=zone, now=now)
     except UnknownEditionError as exc:
         return _refuse("", exc)
     except LogUploadError as exc:

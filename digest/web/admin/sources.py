@@ -1,56 +1,81 @@
 """One source, for admins: how it does, what it gave, its values, trying it and taking it out; new ones by address or OPML."""
 
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Annotated, Any
 
-from flask import Response, abort, redirect, render_template, request, url_for
+from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from pydantic import AfterValidator
 
-from digest.app.editions.page_views import list_known_sources
 from digest.app.sources import configured as sources
 from digest.app.sources import source_overview
 from digest.app.sources.configured import SourceRefusedError, TriedSource
 from digest.app.sources.source_overview import SourceView, UnknownSourceNumberError
-from digest.settings import SOURCE_SECTIONS, SettingsError
+from digest.settings import SOURCE_SECTIONS, SettingsError, SourceSettings
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.table_values import SettingsValueError
-from digest.web.admin.blueprint import admin_pages
-from digest.web.auth.access import current_actor
+from digest.web.admin.blueprint import acting_admin, admin_pages, file_answer
 from digest.web.context import web_context
+from digest.web.forms import PageFields, read_form, read_query
 from digest.web.status_rows import build_source_rows
 from subscribers.errors import ApplicationError
 
-_TEXTS = ("name", "publisher", "section", "weight", "images", "default_topic")
-_MARKS = ("primary", "own")
-_MAX_LENGTHS = {"name": 200, "publisher": 200, "default_topic": 100}
+_MAX_TEXT_LENGTH = 200  # characters
+_NEW_SOURCE = {name: field.default for name, field in SourceSettings.model_fields.items() if not field.is_required()}
+
+ShortText = Annotated[str, AfterValidator(lambda text: text[:_MAX_TEXT_LENGTH])]
+
+
+class SourceForm(PageFields):
+    """What the settings will say of a source, as its form has it; `fingerprint` is of what it showed."""
+
+    url: str = ""
+    fingerprint: str = ""
+    name: ShortText = ""
+    publisher: ShortText = ""
+    section: ShortText = ""
+    weight: ShortText = ""
+    images: ShortText = ""
+    default_topic: ShortText = ""
+    primary: bool = False
+    own: bool = False
+
+    def values(self) -> dict[str, Any]:
+        """Return the values, unchecked: of the texts, those that the form has."""
+        name = self.name or self.url[:_MAX_TEXT_LENGTH] or "Without a name"
+        given = self.model_dump(exclude_unset=True, exclude={"url", "fingerprint"})
+        marks = {"primary": self.primary, "own": self.own}
+        return given | marks | {"name": name, "publisher": self.publisher or name}
+
+
+class SourceAddressForm(PageFields):
+    """The address of a site or feed, and the fingerprint of what its page showed."""
+
+    address: str = ""
+    fingerprint: str = ""
 
 
 @admin_pages.get("/sources/<int:number>")
 def show_source(number: int) -> ResponseReturnValue:
     """Show one source."""
-    return _source_page(_view(number), saved=request.args.get("saved", ""))
+    return _source_page(_view(number))
 
 
 @admin_pages.post("/sources/<int:number>")
 def change_source(number: int) -> ResponseReturnValue:
     """Save what the settings say of a source."""
-    context, view, form = web_context(), _view(number), request.form
+    installation, actor, now = acting_admin()
+    view, form = _view(number), read_query(SourceForm, request.form)
+    url, fingerprint = view.row.url, form.fingerprint
     try:
         _require_file()
-        sources.change_source(
-            context.installation,
-            current_actor(),
-            view.row.url,
-            _read_values(form),
-            fingerprint=form.get("fingerprint", ""),
-            now=context.clock(),
-        )
+        sources.change_source(installation, actor, url, form.values(), fingerprint=fingerprint, now=now)
     except SettingsValueError as exc:
         return _source_page(view, form=form, problems=exc.problems), 400
     except SettingsConflictError as exc:
         current = _view(number)
-        saved = _describe_saved(current, form)
-        return _source_page(current, form=form, problems=saved, refusal=exc), 409
+        return _source_page(current, form=form, problems=_describe_saved(current, form), refusal=exc), 409
     except (SettingsError, SourceRefusedError) as exc:
         return _source_page(view, form=form, refusal=exc), 409
     return redirect(url_for("admin.show_source", number=number, saved="1"), 303)
@@ -59,17 +84,12 @@ def change_source(number: int) -> ResponseReturnValue:
 @admin_pages.post("/sources/<int:number>/address")
 def use_new_address(number: int) -> ResponseReturnValue:
     """Take over the address that a source has moved to."""
-    context, view, form = web_context(), _view(number), request.form
+    installation, actor, now = acting_admin()
+    view, form = _view(number), read_form(SourceAddressForm)
     try:
         _require_file()
-        sources.use_new_address(
-            context.installation,
-            current_actor(),
-            view.row.url,
-            form.get("address", ""),
-            fingerprint=form.get("fingerprint", ""),
-            now=context.clock(),
-        )
+        url, fingerprint = view.row.url, form.fingerprint
+        sources.use_new_address(installation, actor, url, form.address, fingerprint=fingerprint, now=now)
     except (SettingsError, SourceRefusedError) as exc:
         return _source_page(_view(number), refusal=exc), 409
     return redirect(url_for("admin.show_source", number=number, saved="address"), 303)
@@ -78,9 +98,10 @@ def use_new_address(number: int) -> ResponseReturnValue:
 @admin_pages.post("/sources/<int:number>/test")
 def try_source(number: int) -> ResponseReturnValue:
     """Visit a source now, and show what would come in; nothing is stored."""
-    context, view = web_context(), _view(number)
+    installation, _, now = acting_admin()
+    view = _view(number)
     try:
-        tried = sources.try_source(context.settings, view.row.moved_to or view.row.url, now=context.clock())
+        tried = sources.try_source(installation.settings, view.row.moved_to or view.row.url, now=now)
     except SourceRefusedError as exc:
         return _source_page(view, refusal=exc), 409
     return _source_page(view, tried=tried)
@@ -98,10 +119,11 @@ def ask_before_removing_source(number: int) -> ResponseReturnValue:
 @admin_pages.post("/sources/<int:number>/remove")
 def remove_source(number: int) -> ResponseReturnValue:
     """Take a source out of the settings."""
-    context, view = web_context(), _view(number)
+    installation, actor, now = acting_admin()
+    view = _view(number)
     try:
         _require_file()
-        sources.remove_source(context.installation, current_actor(), view.row.url, now=context.clock())
+        sources.remove_source(installation, actor, view.row.url, now=now)
     except SourceRefusedError as exc:
         return render_template("web/admin/sources/source_removal.html", view=view, refusal=exc), 409
     return redirect(url_for("desk.sources", removed=number), 303)
@@ -116,16 +138,16 @@ def before_adding_source() -> ResponseReturnValue:
 @admin_pages.post("/sources/look")
 def look_for_feeds() -> ResponseReturnValue:
     """Look what is at an address, and show it before anything is added."""
-    context, typed = web_context(), request.form.get("address", "").strip()
+    installation, _, now = acting_admin()
+    typed = read_form(SourceAddressForm).address
     try:
         address = sources.parse_web_address(typed)
-        sources.refuse_listed_source(context.installation, address)
-        tried = sources.try_source(context.settings, address, now=context.clock())
-        sources.refuse_listed_source(context.installation, tried.url)
+        sources.refuse_listed_source(installation, address)
+        tried = sources.try_source(installation.settings, address, now=now)
+        sources.refuse_listed_source(installation, tried.url)
     except ValueError:
-        return _adding_page(
-            typed, refusal=SourceRefusedError(f"“{typed}” is no web address such as news.example.org.")
-        ), 400
+        refusal = SourceRefusedError(f"“{typed}” is no web address such as news.example.org.")
+        return _adding_page(typed, refusal=refusal), 400
     except SourceRefusedError as exc:
         return _adding_page(typed, refusal=exc), 409
     return _adding_page(typed, tried=tried)
@@ -134,47 +156,50 @@ def look_for_feeds() -> ResponseReturnValue:
 @admin_pages.post("/sources")
 def add_source() -> ResponseReturnValue:
     """Add what was found."""
-    context, form = web_context(), request.form
-    values = _read_values(form) | {"url": form.get("url", "").strip()}
+    installation, actor, now = acting_admin()
+    form = read_query(SourceForm, request.form)
+    values = form.values() | {"url": form.url}
     try:
         _require_file()
-        number = sources.add_described_source(context.installation, current_actor(), values, now=context.clock())
+        number = sources.add_described_source(installation, actor, values, now=now)
     except SettingsValueError as exc:
-        return _adding_page(form.get("url", ""), form=form, problems=exc.problems), 400
+        return _adding_page(form.url, form=form, problems=exc.problems), 400
     except (SettingsError, SourceRefusedError) as exc:
-        return _adding_page(form.get("url", ""), form=form, refusal=exc), 409
+        return _adding_page(form.url, form=form, refusal=exc), 409
     return redirect(url_for("admin.show_source", number=number, saved="added"), 303)
 
 
 @admin_pages.post("/sources/opml")
 def import_opml() -> ResponseReturnValue:
     """Add the feeds of an OPML file."""
-    context, upload = web_context(), request.files.get("file")
-    section = request.form.get("section", "news")
-    body = upload.read() if upload else b""
+    installation, actor, now = acting_admin()
     try:
         _require_file()
-        _require_upload(body, section)
-        result = sources.import_opml_bytes(
-            context.installation, current_actor(), body, "The file", section, now=context.clock()
-        )
+        body, section = _read_opml()
+        result = sources.import_opml_bytes(installation, actor, body, "The file", section, now=now)
     except (SettingsError, SourceRefusedError) as exc:
         return _adding_page(refusal=exc), 409
     return _adding_page(imported=result)
 
 
+def _read_opml() -> tuple[bytes, str]:
+    upload, section = request.files.get("file"), request.form.get("section", "news")
+    body = upload.read() if upload else b""
+    if not body or section not in SOURCE_SECTIONS:
+        raise SourceRefusedError("Choose a file in OPML first: feed readers export it.")
+    return body, section
+
+
 @admin_pages.get("/sources.opml")
 def export_opml() -> ResponseReturnValue:
     """Give the sources as OPML."""
-    response = Response(sources.write_opml(web_context().installation), mimetype="text/x-opml")
-    response.headers["Content-Disposition"] = 'attachment; filename="sources.opml"'
-    return response
+    return file_answer(sources.write_opml(web_context().installation), "text/x-opml", "sources.opml")
 
 
 def _view(number: int) -> SourceView:
-    context = web_context()
+    installation, actor, now = acting_admin()
     try:
-        return source_overview.view_source(context.installation, current_actor(), number, now=context.clock())
+        return source_overview.view_source(installation, actor, number, now=now)
     except UnknownSourceNumberError as exc:
         abort(404, str(exc))
 
@@ -186,27 +211,15 @@ def _require_file() -> None:
         )
 
 
-def _require_upload(body: bytes, section: str) -> None:
-    if not body or section not in SOURCE_SECTIONS:
-        raise SourceRefusedError("Choose a file in OPML first: feed readers export it.")
-
-
-def _read_values(form: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        name: form.get(name, "").strip()[: _MAX_LENGTHS.get(name, 40)] for name in _TEXTS if name in form
-    }
-    if not values.get("name"):
-        values["name"] = form.get("url", "")[: _MAX_LENGTHS["name"]] or "Without a name"
-    values["publisher"] = values.get("publisher") or values["name"]
-    return values | {name: form.get(name) == "1" for name in _MARKS}
-
-
-def _describe_saved(view: SourceView, form: Mapping[str, str]) -> dict[str, str]:
+def _describe_saved(view: SourceView, form: SourceForm) -> dict[str, str]:
     """Say of each field what is saved, where something else was typed: for a form that came after another one."""
-    saved = view.configured.model_dump() if view.configured else {}
-    typed = _read_values(form)
-    differing = (name for name, value in typed.items() if name in saved and not _is_same(value, saved[name]))
+    saved, typed = _saved_values(view), form.values()
+    differing = [name for name in saved.keys() & typed.keys() if not _is_same(typed[name], saved[name])]
     return {name: f"Saved meanwhile: {_write_value(saved[name])}" for name in differing}
+
+
+def _saved_values(view: SourceView) -> dict[str, Any]:
+    return view.configured.model_dump() if view.configured else {}
 
 
 def _is_same(typed: Any, saved: Any) -> bool:
@@ -225,56 +238,50 @@ def _write_value(value: Any) -> str:
 def _source_page(
     view: SourceView,
     *,
-    form: Mapping[str, str] | None = None,
-    problems: Mapping[str, str] | None = None,
+    form: SourceForm | None = None,
+    problems: Mapping[str, str] = MappingProxyType({}),
     refusal: ApplicationError | None = None,
     tried: TriedSource | None = None,
-    saved: str = "",
 ) -> str:
-    context = web_context()
-    [row] = build_source_rows([view.row], context.clock(), context.zone)
-    values = view.configured.model_dump() if view.configured else {}
+    now = web_context().clock()
+    [row] = build_source_rows([view.row], now)
     return render_template(
         "web/admin/sources/source.html",
         view=view,
         row=row,
-        values=values | (_read_values(form) if form is not None else {}),
+        now=now,
+        values=_saved_values(view) | (form.values() if form else {}),
         sections=SOURCE_SECTIONS,
-        problems=problems or {},
+        problems=problems,
         refusal=refusal,
         tried=tried,
-        saved=saved,
+        saved=request.args.get("saved", ""),
     )
 
 
 def _adding_page(
     address: str = "",
     *,
-    form: Mapping[str, str] | None = None,
-    problems: Mapping[str, str] | None = None,
+    form: SourceForm | None = None,
+    problems: Mapping[str, str] = MappingProxyType({}),
     refusal: ApplicationError | None = None,
     tried: TriedSource | None = None,
     imported: sources.OpmlImport | None = None,
 ) -> str:
-    context = web_context()
-    values: dict[str, Any] = {"section": "news", "weight": 1.0, "images": "none", "default_topic": ""}
-    values |= {"primary": False, "own": False, "name": "", "publisher": "", "url": address}
+    installation = web_context().installation
+    found = SourceForm(url=address)
     if tried:
-        title = tried.document.title or tried.url
-        values |= {"url": tried.url, "name": title, "publisher": title}
-    if form is not None:
-        values |= _read_values(form)
+        found = SourceForm(url=tried.url, name=tried.document.title)
     return render_template(
         "web/admin/sources/add_source.html",
         address=address,
-        values=values,
+        values=_NEW_SOURCE | {"url": found.url} | (form or found).values(),
         sections=SOURCE_SECTIONS,
-        topics=source_overview.list_topic_names(context.installation),
-        can_write=context.settings.origin is not None,
-        problems=problems or {},
+        topics=source_overview.list_topic_names(installation),
+        can_write=installation.settings.origin is not None,
+        problems=problems,
         refusal=refusal,
         tried=tried,
         describing=tried is not None or form is not None,
         imported=imported,
-        count=len(list_known_sources(context.installation)),
     )

@@ -79,17 +79,18 @@ class PlaceQuery(PageFields):
 def show_audit_log() -> ResponseReturnValue:
     """Show a page of the audit log, newest first."""
     installation, actor, now = acting_admin()
-    query = read_query(AuditQuery)
-    view = audit_log.view_audit_log(installation, actor, query.as_filter(), below=_read_place(), now=now)
-    zone = web_context().zone
+    query, place = read_query(AuditQuery), _read_place()
+    view = audit_log.view_audit_log(installation, actor, query.as_filter(), below=place, now=now)
+    days = groupby(view.rows, lambda row: row.at.astimezone(web_context().zone).date())
+    names = sorted(view.names.items(), key=lambda item: item[1])
     return render_template(
         "web/admin/upkeep/audit.html",
         view=view,
         query=query.as_url(),
         topics=audit_topics,
         read_detail=audit_log.read_detail,
-        actors=[*sorted(view.names.items(), key=lambda item: item[1]), *_KNOWN_ACTORS],
-        days=[list(rows) for _, rows in groupby(view.rows, lambda row: row.at.astimezone(zone).date())],
+        actors=[*names, *_KNOWN_ACTORS],
+        days=[list(rows) for _, rows in days],
     )
 
 
@@ -152,9 +153,8 @@ def show_health() -> ResponseReturnValue:
     report = web_context().health.latest
     stage = report.stage if report else None  # before what it found is read: one that ends meanwhile is shown anew
     findings = report.sorted_findings() if report else []
-    groups = [(level, [f for f in findings if f.level == level]) for level in ("error", "warning", "ok")]
     page = render_template(
-        "web/admin/doctor/health.html", report=report, stage=stage, groups=groups, checks=list_checks()
+        "web/admin/doctor/health.html", report=report, stage=stage, findings=findings, checks=list_checks()
     )
     return renew_page(page, every_seconds=REFRESH_SECONDS if stage is ExaminationStage.RUNNING else 0)
 

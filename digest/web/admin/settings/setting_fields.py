@@ -1,7 +1,10 @@
 """The forms of the settings pages: how a value is shown and read. The settings declare everything else about a field."""
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
+from operator import attrgetter
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -17,6 +20,7 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 EVERY_DAY = "daily"
 MAX_SECTIONS = 30
 SECTION_KINDS: tuple[str, ...] = get_args(SectionKindName)
+Form = Mapping[str, str]  # what was typed, by the names of the fields
 _SHAPES: Mapping[Any, FormShape] = {
     Literal: FormShape.CHOICE,
     list[RuleText]: FormShape.RULES,
@@ -47,33 +51,33 @@ def list_fields(table: BaseModel) -> dict[str, FieldInfo]:
 
 def find_shape(field: FieldInfo) -> FormShape:
     """Return how a form shows a setting: as the mark of its type says, or as its type does."""
-    marked = [mark for mark in field.metadata if isinstance(mark, FormShape)]
-    known = (marked[0] if marked else None, _SHAPES.get(field.annotation), _SHAPES.get(get_origin(field.annotation)))
-    return next((shape for shape in known if shape), FormShape.TEXT)
+    kind = field.annotation
+    marked = (mark for mark in field.metadata if isinstance(mark, FormShape))
+    typed = (_SHAPES[known] for known in (kind, get_origin(kind)) if known in _SHAPES)
+    return next(chain(marked, typed), FormShape.TEXT)
 
 
-def show_fields(table: BaseModel, form: Mapping[str, str] | None, problems: Mapping[str, str]) -> list[ShownField]:
+def show_fields(table: BaseModel, form: Form | None, problems: Mapping[str, str]) -> list[ShownField]:
     """Return the fields of a table's form, with what was typed, or else with its values."""
-    return [
-        _show_field(name, field, getattr(table, name), form or {}, problems.get(name, ""))
-        for name, field in list_fields(table).items()
-    ]
+    shown = [_show_field(table, name, form or {}) for name in list_fields(table)]
+    return [replace(field, problem=problems.get(field.name, "")) for field in shown]
 
 
-def _show_field(name: str, field: FieldInfo, value: Any, form: Mapping[str, str], problem: str) -> ShownField:
-    text, shape = write_value(field, value), find_shape(field)
+def _show_field(table: BaseModel, name: str, form: Form) -> ShownField:
+    field = type(table).model_fields[name]
+    text, shape = write_value(field, getattr(table, name)), find_shape(field)
     day, clock = split_rule(text) if shape is FormShape.RULE else ("", "")
     if not day:
-        return ShownField(name, field, shape, form.get(name, text), problem=problem)
+        return ShownField(name, field, shape, form.get(name, text))
     day, clock = form.get(f"{name}-day", day), form.get(f"{name}-clock", clock)
-    return ShownField(name, field, shape, text, day, clock, problem)
+    return ShownField(name, field, shape, text, day, clock)
 
 
 def describe_saved(table: BaseModel, form: Mapping[str, str]) -> dict[str, str]:
     """Say what is saved in each field where something else was typed: for a form that was overtaken by another."""
     typed = read_values(table, form)
     fields = {name: field for name, field in list_fields(table).items() if name in typed}
-    saved = {name: write_value(field, getattr(table, name)) for name, field in fields.items()}
+    saved = {field.name: field.text for field in show_fields(table, None, {}) if field.name in fields}
     return {
         name: f"Saved meanwhile: {saved[name] or 'nothing'}"
         for name, field in fields.items()
@@ -87,7 +91,7 @@ def _write_amounts(amounts: Mapping[str, int]) -> str:
 
 def _read_amounts(text: str) -> dict[str, str]:
     pairs = [line.partition("=") for line in _split_text(text, "\n")]
-    return {name.strip().strip('"'): amount.strip() for name, _, amount in pairs}
+    return {name.strip(' "'): amount.strip() for name, _, amount in pairs}
 
 
 def _split_text(text: str, separator: str) -> list[str]:
@@ -140,7 +144,8 @@ def split_rule(text: str) -> tuple[str, str]:
     rule: ScheduleRule = parse_schedule_rule(text)
     if rule.period or len(rule.days) not in {1, len(WEEKDAYS)}:
         return "", ""
-    day = EVERY_DAY if len(rule.days) > 1 else WEEKDAYS[min(rule.days)][:3].lower()
+    weekday = WEEKDAYS[min(rule.days)]
+    day = weekday[:3].lower() if len(rule.days) == 1 else EVERY_DAY
     return day, f"{rule.at:%H:%M}"
 
 
@@ -165,12 +170,12 @@ class SectionRow(PageFields):
     @property
     def order(self) -> int:
         """Its place among the others; the last if it has none."""
-        has_place = self.place.isascii() and self.place.isdecimal() and len(self.place) < 4
-        return int(self.place) if has_place else MAX_SECTIONS
+        return int(self.place) if re.fullmatch(r"[0-9]{1,3}", self.place) else MAX_SECTIONS
 
     def values(self) -> dict[str, Any]:
         """Return the section's values, unchecked."""
-        return self.model_dump(exclude={"place", "out"}) | {"topics": _split_text(self.topics, ",")}
+        topics = _split_text(self.topics, ",")
+        return self.model_dump(exclude={"place", "out"}) | {"topics": topics}
 
 
 NEW_SECTION = SectionRow(kind="stories", most="5", refill="next")
@@ -178,8 +183,8 @@ NEW_SECTION = SectionRow(kind="stories", most="5", refill="next")
 
 def write_section_row(section: SectionSettings, place: int) -> SectionRow:
     """Return a section as its form shows it, at its place, counted from 1."""
-    topics = ", ".join(section.topics)
-    return SectionRow(**section.model_dump() | {"most": str(section.most), "topics": topics, "place": str(place)})
+    written = {"most": str(section.most), "topics": ", ".join(section.topics)}
+    return SectionRow(**section.model_dump() | written, place=str(place))
 
 
 def read_section_row(form: Mapping[str, str], number: int, shown: SectionRow) -> SectionRow:
@@ -191,4 +196,5 @@ def read_section_row(form: Mapping[str, str], number: int, shown: SectionRow) ->
 def read_section_rows(form: Mapping[str, str]) -> list[dict[str, Any]]:
     """Read the sections of their form in the wanted order, without those that are left out and an empty new one."""
     rows = [read_section_row(form, number, SectionRow()) for number in range(MAX_SECTIONS)]
-    return [row.values() for row in sorted(rows, key=lambda row: row.order) if row.is_wanted]
+    wanted = [row for row in rows if row.is_wanted]
+    return [row.values() for row in sorted(wanted, key=attrgetter("order"))]

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from flask import abort, make_response, redirect, render_template, request, url_for
+from flask import Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
@@ -16,22 +17,25 @@ from digest.app.settings import logo_uploads, setting_changes
 from digest.app.settings.logos import LogoRefusedError
 from digest.app.settings.setting_changes import EDITABLE_TABLES, ReleasePair
 from digest.app.subscribers import consent_wordings
-from digest.app.upkeep.background_backups import BackupRunsError, BackupView
+from digest.app.upkeep.background_backups import BackupRunsError
 from digest.backups.archive import BackupError
 from digest.settings import ScheduleSettings, SectionSettings, SettingsError
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.misspelt_names import find_table
 from digest.settings.table_values import SettingsValueError
-from digest.web.admin.blueprint import admin_pages
+from digest.web.admin.blueprint import acting_admin, admin_pages, renew_page
 from digest.web.admin.settings import setting_fields
 from digest.web.admin.settings.setting_fields import NEW_SECTION, SectionRow
-from digest.web.auth.access import current_actor, current_staff
+from digest.web.auth.access import current_staff
 from digest.web.colleagues import name_actor
 from digest.web.context import web_context
 from subscribers.errors import ApplicationError
 
 REFRESH_SECONDS = 1  # between two looks of the page at a backup that is being made; it works without scripts
-_TITLES = {name: table.model_config["title"] for name in EDITABLE_TABLES if (table := find_table((name,)))}
+_Form = Mapping[str, str]
+_Problems = Mapping[str, str]  # a sentence by a field's name
+_TABLES = {name: find_table((name,)) for name in EDITABLE_TABLES}
+_TITLES = {name: table.model_config["title"] for name, table in _TABLES.items() if table}
 
 
 @admin_pages.get("/settings")
@@ -43,16 +47,8 @@ def list_settings() -> ResponseReturnValue:
 @admin_pages.get("/settings/<table>")
 def show_settings(table: str) -> ResponseReturnValue:
     """Show a table of the settings in a form; again and again while a backup is being made."""
-    context, backups = web_context(), None
     _require_table(table)
-    if table == "backup":
-        backups = context.backups.view(context.installation, current_actor(), now=context.clock())
-    renews = backups is not None and backups.progress is not None
-    saved, tested = request.args.get("saved") == "1", request.args.get("tested", "")
-    answer = make_response(_settings_page(table, saved=saved, tested=tested, backups=backups, renews=renews))
-    if renews:
-        answer.headers["Refresh"] = str(REFRESH_SECONDS)
-    return answer
+    return _settings_page(table)
 
 
 @admin_pages.post("/settings/<table>")
@@ -74,29 +70,25 @@ def change_settings(table: str) -> ResponseReturnValue:
 
 
 def _preview_schedule(form: Mapping[str, str]) -> list[ReleasePair]:
-    context = web_context()
-    values = setting_fields.read_values(context.settings.file.schedule, form)
-    return setting_changes.preview_schedule(context.installation, current_actor(), values, now=context.clock())
+    installation, actor, now = acting_admin()
+    values = setting_fields.read_values(installation.settings.file.schedule, form)
+    return setting_changes.preview_schedule(installation, actor, values, now=now)
 
 
 def _save_sections(form: Mapping[str, str]) -> bool:
-    context, rows = web_context(), setting_fields.read_section_rows(form)
-    return setting_changes.change_sections(
-        context.installation, current_actor(), rows, fingerprint=form.get("fingerprint", ""), now=context.clock()
-    )
+    installation, actor, now = acting_admin()
+    rows, fingerprint = setting_fields.read_section_rows(form), form.get("fingerprint", "")
+    return setting_changes.change_sections(installation, actor, rows, fingerprint=fingerprint, now=now)
 
 
 def _save_table(table: str, form: Mapping[str, str]) -> bool:
-    context = web_context()
-    values = setting_fields.read_values(getattr(context.settings.file, table), form)
-    return setting_changes.change_settings(
-        *(context.installation, current_actor(), table, values),
-        fingerprint=form.get("fingerprint", ""),
-        now=context.clock(),
-    )
+    installation, actor, now = acting_admin()
+    values = setting_fields.read_values(getattr(installation.settings.file, table), form)
+    fingerprint = form.get("fingerprint", "")
+    return setting_changes.change_settings(installation, actor, table, values, fingerprint=fingerprint, now=now)
 
 
-def _overtaken_page(table: str, form: Mapping[str, str], refusal: SettingsError) -> str:
+def _overtaken_page(table: str, form: Mapping[str, str], refusal: SettingsError) -> Response:
     """Show what was typed beside what somebody else saved meanwhile."""
     if table == "sections":  # typed values belong to places in a list that's a different one now
         return _settings_page(table, refusal=refusal)
@@ -111,14 +103,13 @@ def _lead_to_saved(table: str, *, changed: bool) -> ResponseReturnValue:
 @admin_pages.post("/settings/look/logos")
 def replace_logos() -> ResponseReturnValue:
     """Keep the logos that were uploaded, and name them in the settings."""
-    context, actor = web_context(), current_actor()
+    installation, actor, now = acting_admin()
     files = {name: request.files.get(name) for name in ("logo", "logo_dark")}
-    uploads = {name: (file.filename, file.read()) for name, file in files.items() if file and file.filename}
+    chosen = {name: file for name, file in files.items() if file and file.filename}
+    uploads = {name: (str(file.filename), file.read()) for name, file in chosen.items()}
     fingerprint = request.form.get("fingerprint", "")
     try:
-        changed = logo_uploads.replace_logos(
-            context.installation, actor, uploads, fingerprint=fingerprint, now=context.clock()
-        )
+        changed = logo_uploads.replace_logos(installation, actor, uploads, fingerprint=fingerprint, now=now)
     except LogoRefusedError as exc:
         return _settings_page("look", refusal=exc), 400
     except SettingsError as exc:
@@ -129,10 +120,10 @@ def replace_logos() -> ResponseReturnValue:
 @admin_pages.post("/settings/alerts/test")
 def send_alert_test() -> ResponseReturnValue:
     """Send a test over a channel that is saved, and say what came of it."""
-    context = web_context()
+    installation, actor, now = acting_admin()
+    channel = request.form.get("channel", "")
     try:
-        channel = request.form.get("channel", "")
-        alert_posts.send_test(context.installation, current_actor(), channel, now=context.clock())
+        alert_posts.send_test(installation, actor, channel, now=now)
     except AlertTestError as exc:
         return _settings_page("alerts", refusal=exc), 409
     return redirect(url_for("admin.show_settings", table="alerts", tested=channel), 303)
@@ -141,11 +132,11 @@ def send_alert_test() -> ResponseReturnValue:
 @admin_pages.post("/settings/backup/now")
 def back_up_now() -> ResponseReturnValue:
     """Begin a backup; lead to the page that shows how far it is."""
-    context = web_context()
+    installation, actor, now = acting_admin()
+    passphrase = request.form.get("passphrase", "")
     try:
         with suppress(BackupRunsError):  # the page shows the one that runs
-            passphrase = request.form.get("passphrase", "")
-            context.backups.begin(context.installation, current_actor(), passphrase=passphrase, now=context.clock())
+            web_context().backups.begin(installation, actor, passphrase=passphrase, now=now)
     except BackupError as exc:
         return _settings_page("backup", refusal=exc), 409
     return redirect(url_for("admin.show_settings", table="backup"), 303)
@@ -163,58 +154,52 @@ def _settings_page(
     problems: Mapping[str, str] = MappingProxyType({}),
     refusal: ApplicationError | None = None,
     pairs: Sequence[ReleasePair] = (),
-    saved: bool = False,
-    tested: str = "",
-    backups: BackupView | None = None,
-    renews: bool = False,
-) -> str:
-    context, actor, now = web_context(), current_actor(), web_context().clock()
-    view = setting_changes.view_settings(context.installation, actor, table, now=now)
-    names = staff.read_display_names(context.installation)
+) -> Response:
+    installation, actor, now = acting_admin()
+    view = setting_changes.view_settings(installation, actor, table, now=now)
+    names = staff.read_display_names(installation)
     values: Any = view.values
-    is_list = table == "sections"
-    parts: dict[str, Callable[[], dict[str, Any]]] = {
-        "backup": lambda: {"backups": backups or context.backups.view(context.installation, actor, now=now)},
-        "look": lambda: {"logo": context.settings.logo},
+    find_parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "backup": lambda: {"backups": web_context().backups.view(installation, actor, now=now)},
+        "look": lambda: {"logo": installation.settings.logo},
         "schedule": lambda: {"pairs": pairs or ([] if problems else _current_pairs(values))},
         "sections": lambda: {"rows": _show_section_rows(values, form, problems)},
-        "wordings": lambda: {"wordings": consent_wordings.view_wordings(context.installation, actor, now=now)},
+        "wordings": lambda: {"wordings": consent_wordings.view_wordings(installation, actor, now=now)},
     }
-    return render_template(
+    parts = _NO_PARTS | (find_parts[table]() if table in find_parts else {})
+    renews = bool(parts["backups"] and parts["backups"].progress)
+    page = render_template(
         "web/admin/settings.html",
         view=view,
         titles=_TITLES,
-        fields=[] if is_list else setting_fields.show_fields(values, form, problems),
+        fields=[] if parts["rows"] else setting_fields.show_fields(values, form, problems),
         section_kinds=setting_fields.SECTION_KINDS,
         weekdays=setting_fields.WEEKDAYS,
         problems=problems,
         refusal=refusal,
-        saved=saved,
-        tested=alert_channels().get(tested),
-        channels=list_open_channels(context.installation.settings) if table == "alerts" else [],
+        tested=alert_channels().get(request.args.get("tested", "")),
+        channels=list_open_channels(installation.settings) if table == "alerts" else [],
         renews=renews,
         is_preview=form is not None and bool(pairs),
-        zone=context.zone,
+        zone=web_context().zone,
         is_fresh=current_staff().is_fresh(now),
-        has_passphrase=bool(context.settings.backup_passphrase_text),
+        has_passphrase=bool(installation.settings.backup_passphrase_text),
         changes=[(change, name_actor(change.actor, names)) for change in view.changes],
-        **_NO_PARTS | (parts[table]() if table in parts else {}),
+        **parts,
     )
+    return renew_page(page, every_seconds=REFRESH_SECONDS if renews else 0)
 
 
-_NO_PARTS: dict[str, Any] = {"backups": None, "logo": None, "pairs": (), "rows": (), "wordings": None}
+_NO_PARTS: dict[str, Any] = dict.fromkeys(("backups", "logo", "pairs", "rows", "wordings"))
 
 
 def _current_pairs(schedule: ScheduleSettings) -> list[ReleasePair]:
     """Return the next dates as they are; none where editions come by a period."""
-    context = web_context()
-    if schedule.release_rule.period:
-        return []
-    return setting_changes.preview_schedule(context.installation, current_actor(), {}, now=context.clock())
+    return [] if schedule.release_rule.period else _preview_schedule({})
 
 
 def _show_section_rows(
-    sections: Sequence[SectionSettings], form: Mapping[str, str] | None, problems: Mapping[str, str]
+    sections: Sequence[SectionSettings], form: _Form | None, problems: _Problems
 ) -> list[tuple[SectionRow, bool, dict[str, str]]]:
     """Return the sections as the form shows them, whether each is new, and its problems by field; the last is an empty new one.
 
@@ -222,15 +207,16 @@ def _show_section_rows(
     """
     shown = [setting_fields.write_section_row(section, place) for place, section in enumerate(sections, 1)]
     shown.append(NEW_SECTION.model_copy(update={"place": str(len(shown) + 1)}))
-    typed = [setting_fields.read_section_row(form or {}, number, row) for number, row in enumerate(shown)]
-    order = [row["key"] for row in setting_fields.read_section_rows(form)] if form is not None else []
-    return [
-        (row, number == len(sections), _find_row_problems(order, row.key, problems)) for number, row in enumerate(typed)
-    ]
+    read_row = partial(setting_fields.read_section_row, form or {})
+    typed = [read_row(number, row) for number, row in enumerate(shown)]
+    order = [row["key"] for row in setting_fields.read_section_rows(form or {})]
+    rows = [(row, False, _find_row_problems(order, row.key, problems)) for row in typed]
+    return [*rows[:-1], (typed[-1], True, rows[-1][2])]
 
 
-def _find_row_problems(order: Sequence[str], key: str, problems: Mapping[str, str]) -> dict[str, str]:
+def _find_row_problems(order: Sequence[str], key: str, problems: _Problems) -> dict[str, str]:
     if key not in order:
         return {}
-    start = f"{order.index(key)}."
-    return {field.removeprefix(start): text for field, text in problems.items() if field.startswith(start)}
+    parted = {field.partition("."): text for field, text in problems.items()}
+    wanted = str(order.index(key))
+    return {field: text for (place, _, field), text in parted.items() if place == wanted}

@@ -144,9 +144,11 @@ def _read_options(upload: ListUpload) -> ImportOptions:
         RefusalError: they make no sense; the message says what to choose.
     """
     form = request.form
-    choices = read_form(OptionsForm, MultiDict((name, value) for name, value in form.items() if value))
+    filled = {name: value for name, value in form.items() if value}
+    choices = read_form(OptionsForm, MultiDict(filled))
+    columns = [form.get(f"column-{place}", "") for place in range(len(upload.columns))]
     try:
-        meanings = tuple(ColumnMeaning(form.get(f"column-{n}", "")) for n in range(len(upload.columns)))
+        meanings = tuple(map(ColumnMeaning, columns))
         words = {
             form.get(field.replace("means-", "word-"), ""): RowStatus(status)
             for field, status in form.items()

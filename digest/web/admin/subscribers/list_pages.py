@@ -227,15 +227,19 @@ def show_growth() -> str:
     """Show who came and left, what receivers said, when the last edition went and what was read."""
     installation, actor, now = acting_admin()
     view = view_growth(installation, actor, now=now)
-    shares = {"refused": ("our alarm", view.alarm_refused), "complained": ("Gmail and Yahoo", RECEIVER_COMPLAINT_LIMIT)}
     return render_template(
         "web/admin/subscribers/growth.html",
         view=view,
         before=view.readers_before(7),
         year=view.readers_before(365),
         today=now.astimezone(web_context().zone).date(),
-        charts={name: _draw_share(view, name, limit, whose) for name, (whose, limit) in shares.items()}
-        | {"readers": _draw_readers(view), "left": _draw_left(view.standings), "hours": _draw_hours(view)},
+        charts={
+            "readers": _draw_readers(view),
+            "left": _draw_left(view.standings),
+            "refused": _draw_share(view, "refused", view.alarm_refused, "our alarm"),
+            "complained": _draw_share(view, "complained", RECEIVER_COMPLAINT_LIMIT, "Gmail and Yahoo"),
+            "hours": _draw_hours(view),
+        },
         gmail_aim=GMAIL_COMPLAINT_AIM,
         limit=RECEIVER_COMPLAINT_LIMIT,
     )
@@ -296,5 +300,6 @@ def _draw_hours(view: GrowthView) -> Chart | None:
         return None
     busiest, most = max(view.hours, key=lambda hour: hour[1])
     sentence = f"Mails by the hour: most, {most:,}, from {busiest:%H}:00 on"
-    labels, counts = [f"{at:%H}" for at, _ in view.hours], [count for _, count in view.hours]
+    labels = [f"{at:%H}" for at, _ in view.hours]
+    counts = [count for _, count in view.hours]
     return draw_bars(sentence, labels, counts, write=_write_count, min_step=1)

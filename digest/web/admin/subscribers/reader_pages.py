@@ -134,10 +134,11 @@ def _find_midnight(day: date) -> datetime:
 @admin_pages.post("/readers/search")
 def begin_search() -> ResponseReturnValue:
     """Begin a search for a part of an address, and lead to its page."""
-    context, form = web_context(), read_form(AddressFields)
+    installation, _, now = acting_admin()
+    part, searches = read_form(AddressFields).part, web_context().searches
     try:
         reason = read_look_reason()
-        name = context.searches.begin(context.installation, current_staff(), form.part, reason, now=context.clock())
+        name = searches.begin(installation, current_staff(), part, reason, now=now)
     except FormError as exc:
         return render_reader_list(refusal=exc), 400
     except RefusalError as exc:

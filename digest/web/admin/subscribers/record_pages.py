@@ -92,10 +92,10 @@ def ask_for_reason(number: int) -> ResponseReturnValue:
 @admin_pages.post("/readers/<int(max=2147483647):number>/address")
 def show_address(number: int) -> ResponseReturnValue:
     """Let the member see an address for a quarter of an hour: its owner sees that they did, and why."""
-    context = web_context()
+    installation, _, now = acting_admin()
     try:
         reason = read_look_reason()
-        reader_records.show_addresses(context.installation, current_staff(), [number], reason, now=context.clock())
+        reader_records.show_addresses(installation, current_staff(), [number], reason, now=now)
     except FormError as exc:
         return _reason_page(number, refusal=exc), 400
     except UnknownPersonError as exc:

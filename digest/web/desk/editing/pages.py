@@ -33,7 +33,7 @@ from digest.web.desk.edition.previews import PREVIEW_VIEWS, find_preview_view, p
 from digest.web.desk.outline.edition_outline import build_edition_outline, summarise_checks
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
 from digest.web.security import STRICT_POLICY
-from digest.web.status_rows import SentRow, build_source_rows, editor_counts_sentence, sources_sentence
+from digest.web.status_rows import SentRow, build_source_rows, editor_counts_sentence
 from subscribers.errors import ApplicationError
 
 desk_pages = Blueprint("desk", __name__, url_prefix="/desk")
@@ -237,15 +237,13 @@ def _edition_redirect(name: str) -> ResponseReturnValue:
 @desk_pages.get("/sources")
 def sources() -> ResponseReturnValue:
     """Show how every source has behaved, those that need somebody first."""
-    context = web_context()
-    rows = build_source_rows(page_views.list_known_sources(context.installation), context.clock(), context.zone)
-    table = source_overview.read_source_table(context.installation, now=context.clock())
+    installation, now = web_context().installation, web_context().clock()
+    rows = build_source_rows(page_views.list_known_sources(installation), now)
+    table = source_overview.read_source_table(installation, now=now)
     removed = request.args.get("removed", "")
     inactive = (row.source for row in rows if not row.source.active)
     names = [source.name for source in inactive if str(source.id) == removed]
-    return render_template(
-        "web/desk/sources.html", rows=rows, sentence=sources_sentence(rows), table=table, removed="".join(names)
-    )
+    return render_template("web/desk/sources.html", rows=rows, now=now, table=table, removed="".join(names))
 
 
 @desk_pages.get("/sent")
