@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.variant_limit import FULLEST_VARIANTS, MAX_VARIANTS, VariantKey, choose_variants
 from digest.deliver.compose.variants import EditionVariants, count_wanted_variants, create_variants
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import is_of_edition
 from digest.edition.approval.versions import read_mailable
 from digest.edition.archive.corrections import find_sent_text
 from digest.edition.content.corrected_content import correct_quote
@@ -204,9 +204,7 @@ def _read_error_spread(session: Session, correction: Correction, edition: Editio
 def _read_deliveries(session: Session, edition: Edition, after: int) -> Sequence[Any]:
     query = (
         select(Delivery.person, Delivery.state, Delivery.handed_at, Delivery.due_at, Delivery.variant)
-        .where(
-            Delivery.purpose == edition_purpose(edition.name), Delivery.person > after, Delivery.state.in_(GOT_STATES)
-        )
+        .where(is_of_edition(edition.name), Delivery.person > after, Delivery.state.in_(GOT_STATES))
         .order_by(Delivery.person)
         .limit(MAX_TRANSACTION_ROWS)
     )

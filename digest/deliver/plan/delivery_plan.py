@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_ids, make_message_id
@@ -154,6 +154,18 @@ class DeliveryCounts:
     def last_are_leaving(self) -> bool:
         """Whether nothing waits any more, and the last messages are being handed over."""
         return 0 < self.open == self.by_state[DeliveryState.HANDING_OVER]
+
+
+# What queries ask of deliveries.
+IS_WAITING = Delivery.state == DeliveryState.WAITING
+IS_HANDING_OVER = Delivery.state == DeliveryState.HANDING_OVER
+IS_UNCERTAIN = Delivery.state == DeliveryState.UNCERTAIN
+IS_REFUSED = Delivery.state == DeliveryState.REFUSED
+
+
+def is_of_edition(name: str) -> ColumnElement[bool]:
+    """Select the deliveries of an edition."""
+    return Delivery.purpose == edition_purpose(name)
 
 
 def edition_purpose(edition: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import IS_WAITING, edition_purpose
 from digest.deliver.providers.registry import describe_recipient
 from digest.deliver.retention import provider_erasures
 from digest.deliver.retention.delivery_seals import DELIVERIES, OPEN_STATES
@@ -111,11 +111,11 @@ def erase_from_deliveries(session: Session, number: int, address: Address | None
     released = sealed_rows.release_rows(session, DELIVERIES, number)
     mine = Delivery.person == number
     ids = select(Delivery.id).where(mine)
-    waiting = ids.where(Delivery.state == DeliveryState.WAITING)
+    waiting = ids.where(IS_WAITING)
     unsynchronized = {"synchronize_session": False}
     session.execute(delete(Notice).where(Notice.delivery.in_(waiting)), execution_options=unsynchronized)
     session.execute(update(Event).where(Event.delivery.in_(ids)).values(detail={}), execution_options=unsynchronized)
-    withdrawn = case((Delivery.state == DeliveryState.WAITING, DeliveryState.WITHDRAWN.value), else_=Delivery.state)
+    withdrawn = case((IS_WAITING, DeliveryState.WITHDRAWN.value), else_=Delivery.state)
     emptied = {"person": None, "state": withdrawn, "domain_tag": None, "reply": "", "message_id": ""}
     session.execute(update(Delivery).where(mine).values(**emptied), execution_options=unsynchronized)
     return {DELIVERIES.name: released}

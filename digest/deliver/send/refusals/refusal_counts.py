@@ -7,8 +7,8 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.plan.delivery_plan import edition_purpose
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.deliver.plan.delivery_plan import IS_REFUSED, is_of_edition
+from digest.store.delivery_models import Delivery, Event
 from subscribers.address import Address
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import domain_tag
@@ -33,7 +33,7 @@ def count_refusals_by_domain(
     session: Session, edition: str, domain_names: Mapping[str, str]
 ) -> tuple[DomainRefusals, ...]:
     """Count what was refused of an edition by receiving domain, the most first. `domain_names` are names by tag."""
-    refused = (Delivery.purpose == edition_purpose(edition), Delivery.state == DeliveryState.REFUSED)
+    refused = (is_of_edition(edition), IS_REFUSED)
     said_why = and_(Event.delivery == Delivery.id, Event.cause != FailureCause.NONE)
     totals = (
         select(Delivery.domain_tag, func.count().label("many"), func.min(Delivery.reply).label("reply"))
@@ -79,7 +79,7 @@ def group_refusals(session: Session, edition: str) -> list[RefusalGroup]:
     last_cause = select(Event.cause).where(reported).order_by(Event.id.desc()).limit(1).scalar_subquery()
     refused = (
         select(Delivery.domain_tag, Delivery.reply, func.coalesce(last_cause, "").label("cause"))
-        .where(Delivery.purpose == edition_purpose(edition), Delivery.state == DeliveryState.REFUSED)
+        .where(is_of_edition(edition), IS_REFUSED)
         .subquery()
     )
     columns = (refused.c.domain_tag, refused.c.cause, refused.c.reply)

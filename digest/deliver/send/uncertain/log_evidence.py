@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_parts
 from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
 from digest.deliver.events.postfix_log import LoggedMessage, MailLogError, PostfixLog, read_postfix_log
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import IS_UNCERTAIN, is_of_edition
 from digest.deliver.send.uncertain.uncertain_deliveries import ACCEPTED_BY_WORD
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
@@ -168,7 +168,7 @@ def _event_of_message(delivery_id: str, message: LoggedMessage, now: datetime) -
 
 def _load_doubtful(session: Session, edition: str) -> list[DoubtfulDelivery]:
     columns = (Delivery.id, Delivery.message_id, Delivery.handed_at, Delivery.lease_until, Delivery.transport)
-    uncertain = (Delivery.purpose == edition_purpose(edition), Delivery.state == DeliveryState.UNCERTAIN)
+    uncertain = (is_of_edition(edition), IS_UNCERTAIN)
     return [
         DoubtfulDelivery(
             row.id,
@@ -186,7 +186,7 @@ def _load_witnesses(session: Session, edition: str, doubtful: Sequence[DoubtfulD
     if not doubtful:
         return {}
     accepted: tuple[Any, ...] = (
-        Delivery.purpose == edition_purpose(edition),
+        is_of_edition(edition),
         Delivery.state == DeliveryState.ACCEPTED,
         Delivery.transport == "smtp",
         Delivery.reply != ACCEPTED_BY_WORD,

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control.edition_control import EditionControlError, reopen_sent_edition
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import IS_UNCERTAIN, edition_purpose, is_of_edition
 from digest.deliver.providers.registry import provider_kinds
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.restored_copy import read_copy_gap
@@ -65,7 +65,7 @@ class UncertainDelivery:
 def list_uncertain_deliveries(database: Database, edition: str, *, now: datetime) -> list[UncertainDelivery]:
     """List the uncertain deliveries of an edition, the earliest first; those of dead processes become uncertain first."""
     with database.write() as session:
-        claims.mark_orphans_uncertain(session, Delivery.purpose == edition_purpose(edition), now=now)
+        claims.mark_orphans_uncertain(session, is_of_edition(edition), now=now)
         return read_uncertain_deliveries(session, edition, now=now)
 
 
@@ -76,7 +76,7 @@ def read_uncertain_deliveries(
     purpose = edition_purpose(edition)
     query = (
         select(Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply, Delivery.person)
-        .where(Delivery.purpose == purpose, Delivery.state == DeliveryState.UNCERTAIN)
+        .where(Delivery.purpose == purpose, IS_UNCERTAIN)
         .order_by(Delivery.handed_at, Delivery.id)
         .limit(limit)
     )
@@ -97,7 +97,7 @@ def read_uncertain_notices(session: Session, *, limit: int | None = None) -> lis
     columns = (Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply, Delivery.person)
     query = (
         select(*columns, Delivery.purpose)
-        .where(_is_no_edition(), Delivery.state == DeliveryState.UNCERTAIN)
+        .where(_is_no_edition(), IS_UNCERTAIN)
         .order_by(Delivery.handed_at, Delivery.id)
         .limit(limit)
     )
@@ -174,7 +174,7 @@ def resolve_uncertain(
             "An edition's mail is sent again where it never arrived; only notices count as lost."
         )
     row = _lock_edition(session, edition, resolution)
-    resolved = _resolve_locked(session, Delivery.purpose == edition_purpose(edition), delivery_ids, resolution, now)
+    resolved = _resolve_locked(session, is_of_edition(edition), delivery_ids, resolution, now)
     if resolved and resolution is UncertainResolution.SEND_AGAIN:
         reopen_sent_edition(row)
     return resolved
@@ -220,6 +220,6 @@ def _lock_uncertain(
     session: Session, condition: ColumnElement[bool], delivery_ids: Sequence[str]
 ) -> dict[str, datetime]:
     """Lock those that are uncertain now; return when each is due. A row that another transaction has locked is about to change."""
-    uncertain = (condition, Delivery.state == DeliveryState.UNCERTAIN)
+    uncertain = (condition, IS_UNCERTAIN)
     query = select(Delivery.id, Delivery.due_at).where(Delivery.id.in_(delivery_ids), *uncertain).order_by(Delivery.id)
     return {row.id: row.due_at for row in session.execute(query.with_for_update(skip_locked=True))}
