@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo serve test test-postgresql lint types audit bench soak pictures look messages pins wheel clean
+.PHONY: help demo serve test test-postgresql lint types audit size bench soak pictures look messages pins wheel clean
 help:            ## Show what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
@@ -26,12 +26,12 @@ serve: $(VENV)/.stamp  ## Serve the desk on what 'make demo' made, and print lin
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.stamp  ## Run the tests that the tools of this machine allow
 	@echo "Running the tests (some minutes; what needs a missing tool is named in the last line)"
-	@$(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal
+	@$(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal --durations 10
 
 test-postgresql: export PYTHONDONTWRITEBYTECODE =
 test-postgresql: $(VENV)/.stamp  ## Run the tests with every database on PostgreSQL; what is about SQLite itself is left out
 	@echo "Running the tests on PostgreSQL (some minutes)"
-	@DIGEST_TEST_DATABASE=postgresql $(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal
+	@DIGEST_TEST_DATABASE=postgresql $(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal --durations 10
 
 lint: $(VENV)/.stamp  ## Check style and form
 	@$(BIN)/ruff check --output-format concise .
@@ -42,6 +42,9 @@ types: $(VENV)/.stamp  ## Check types
 
 audit: $(VENV)/.stamp  ## Look the pinned dependencies up in a database of advisories (needs the internet)
 	@$(BIN)/python -m tests.tools.audit_dependencies
+
+size: $(VENV)/.stamp  ## Count the product's code by package, in tokens without comments, docstrings, and migrations
+	@$(BIN)/python -m tests.tools.measure_code
 
 bench: $(VENV)/.stamp  ## Measure speed, as ratios and against the bars
 	@$(BIN)/python -m benchmarks.bench

@@ -186,7 +186,7 @@ class Edition(Base):
 
     `name` is the ISO week of its release day. The window is `opens_at` < dated ≤ `cut_off`; what drafting
     considered stands in its stories. `content` is the arranged edition (`edition.content`) as JSON, `written_parts` are
-    what editors wrote of it (`edition.authorship`), None in a draft that was last changed by a version that didn't record authors. What
+    what editors wrote of it (`digest.edition.editing.authorship`), None in a draft that was last changed by a version that didn't record authors. What
     was approved of it stands in its approvals; `approved_by` and `approved_at` say who made the one that stands complete, and when.
     """
 

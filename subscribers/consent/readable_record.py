@@ -1,4 +1,4 @@
-"""A person's record made readable: what `transfer.exports.build_person_record` gives as JSON, in words and on paper."""
+"""A person's record made readable: what `subscribers.transfer.exports.build_person_record` gives as JSON, in words and on paper."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -341,7 +341,7 @@ class Disclosure(SealedRow, Base):
 class DisclosureTotal(Base):
     """What remains of disclosures after 400 days: how often an address went to whom and why.
 
-    `commitment` is that of the row as it stands, made anew whenever it grows; see `subscribers.consent.disclosure_totals`.
+    `commitment` is that of the row as it stands, made anew whenever it grows (`subscribers.consent.disclosures.aggregate_disclosures`).
     """
 
     __tablename__ = "disclosure_total"

@@ -216,7 +216,7 @@ def gather_preflight_facts(
 ) -> rule_registry.PreflightInput:
     """Gather what preflight looks at: the final bytes of a message, the pictures, the editions before.
 
-    `mailable` is the edition as `approval.read_mailable` gives it, where it is at hand.
+    `mailable` is the edition as `versions.read_mailable` gives it, where it is at hand.
     """
     mailable = mailable or approval.read_mailable(session, edition, installation.settings)
     content, zone = EditionContent.from_json(edition.content), installation.settings.file.publication.zone

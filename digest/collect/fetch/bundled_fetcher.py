@@ -1,4 +1,4 @@
-"""A small web in a folder: serves what `index.json` lists, as `fetch.HttpFetcher` would fetch it, without a socket.
+"""A small web in a folder: serves what `index.json` lists, as `fetcher.HttpFetcher` would fetch it, without a socket.
 
     {"https://agency.example.org/feed.xml": {"file": "agency.xml", "content_type": "application/rss+xml"}}
 
@@ -42,7 +42,7 @@ class BundledFetcher:
         accept: str | None = None,
         max_bytes: int | None = None,
     ) -> FetchResult:
-        """Return what the index lists for `url`; for the arguments see `fetch.HttpFetcher.get`.
+        """Return what the index lists for `url`; for the arguments see `fetcher.HttpFetcher.get`.
 
         Raises:
             FetchError: `Reason.DNS` where the index lists nothing, as for a host that is not there.

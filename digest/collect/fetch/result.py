@@ -84,7 +84,7 @@ class FetchResult:
 
 
 class ContentFetcher(Protocol):
-    """What collecting needs of the world; `Fetcher` and `bundled.BundledFetcher` are two."""
+    """What collecting needs of the world; `Fetcher` and `bundled_fetcher.BundledFetcher` are two."""
 
     def get(
         self,

@@ -277,7 +277,7 @@ _PAGE_STATE = TypeAdapter(ArticlePageState)
 def read_past_edition_in_child(
     body: bytes, *, url: str, now: datetime, content_type: str | None = None, charset: str | None = None
 ) -> PastEditionPage:
-    """Read a past edition as `parsers.past_edition.read_past_edition` does.
+    """Read a past edition as `digest.collect.parsers.past_edition.read_past_edition` does.
 
     Raises:
         ParseError: it can't be read, or ran into a limit.

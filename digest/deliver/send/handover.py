@@ -221,7 +221,7 @@ def hand_over_batches(
 
     Args:
         run: the run; its `stop_reason` says why it ended early.
-        claim_next: claims the next batch, none where `run.may_claim` forbids it.
+        claim_next: claims the next batch, none where `HandoverRun.may_claim` forbids it.
         permit: asks again who may get a message, and makes a task for each of those.
         wait_for_more: called where nothing was claimed; it may wait, and says whether to claim again.
     """

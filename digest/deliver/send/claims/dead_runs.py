@@ -32,7 +32,7 @@ log = structlog.get_logger("sending")
 def recover_dead_runs(database: Database, settings: Settings, keys: KeyRing, *, now: datetime) -> None:
     """Record what the files of dead runs tell: answers as such, and what had not left waits again.
 
-    Call it before `claims.mark_orphans_uncertain`. It may be repeated.
+    Call it before `delivery_claims.mark_orphans_uncertain`. It may be repeated.
     """
     departure_log = DepartureLog(settings.left_log, keys)
     for dead_run in take_dead_runs(settings.runs_folder, read_database_number(database)):

@@ -47,7 +47,7 @@ log = structlog.get_logger("sending")
 
 
 def run_send_loop(run: SendRun) -> None:
-    """Hand over whatever is due, until nothing is or the run has to stop; `run.results` counts what came of it."""
+    """Hand over whatever is due, until nothing is or the run has to stop; `HandoverRun.results` counts what came of it."""
     with closing(WorkerPool(providers_per_thread(run.provider), run.run_file)) as workers, closing(run.queries):
         try:
             while _run_round(run, workers):
