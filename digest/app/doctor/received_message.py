@@ -27,6 +27,7 @@ _MAX_SIGNATURES = 10
 _MAX_DEPTH = 3  # of parts within parts: mixed, related, alternative
 ONE_CLICK_FIELDS = ("list-unsubscribe", "list-unsubscribe-post")
 METHODS = ("spf", "dkim", "dmarc")
+_HARMLESS_RESULTS = frozenset({"pass", "none", "neutral"})
 _RESULT = re.compile(r"\b(spf|dkim|dmarc)\s*=\s*([a-z]+)", re.IGNORECASE)
 # How others write a link anew: a provider's counting of clicks, and what gateways of receivers put in front.
 _COUNTED_LINK = re.compile(rb"https?://[^\s\"'<>]*(?:/ls/click\?|/wf/open\?)", re.IGNORECASE)
@@ -192,38 +193,33 @@ def _run(check: MessageCheck, received: ReceivedMessage) -> Sequence[DoctorFindi
 @message_check("received-results", "Mend what failed: 'digest doctor --online' says which record.")
 def check_results(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """Whether the receiver found SPF, DKIM and DMARC to pass, and whose word that is."""
-    told = [
-        (value.partition(";")[0].split()[0] if value.partition(";")[0].split() else "", value)
-        for value in received.list_values("Authentication-Results")
-    ]
-    if received.trusted_server:
-        told = [(server, value) for server, value in told if server.lower() == received.trusted_server.lower()]
+    trusted = received.trusted_server
+    told = [(_read_server_name(value), value) for value in received.list_values("Authentication-Results")]
+    if trusted:
+        told = [(server, value) for server, value in told if server.lower() == trusted.lower()]
     if not told:
-        whom = received.trusted_server or "anybody"
+        whom = trusted or "anybody"
         yield report_warning(
             f"no results (Authentication-Results) of {whom} are in it.",
             "Save the message as it arrived at a large provider.",
         )
         return
     server, value = told[0]
-    word = (
-        server
-        if received.trusted_server
-        else f"{server} (or whoever wrote so: name your receiver with --trust to be sure)"
-    )
-    results = {method.lower(): result.lower() for method, result in reversed(_RESULT.findall(value))}
-    bad = [
-        f"{method}={results[method]}"
-        for method in METHODS
-        if results.get(method, "pass") not in {"pass", "none", "neutral"}
-    ]
-    if bad:
-        make = report_error if received.trusted_server else report_warning
-        yield make(f"{word} says {', '.join(bad)}.")
-    else:
-        yield report_fine(
-            f"{word} says {', '.join(f'{m}={results[m]}' for m in METHODS if m in results) or 'nothing of ours'}"
-        )
+    word = server if trusted else f"{server} (or whoever wrote so: name your receiver with --trust to be sure)"
+    yield _judge_results(value, word, report_error if trusted else report_warning)
+
+
+def _judge_results(value: str, word: str, report_bad: Callable[[str], DoctorFinding]) -> DoctorFinding:
+    found = {method.lower(): result.lower() for method, result in reversed(_RESULT.findall(value))}
+    results = {method: found[method] for method in METHODS if method in found}
+    bad = {method: result for method, result in results.items() if result not in _HARMLESS_RESULTS}
+    said = ", ".join(f"{method}={result}" for method, result in (bad or results).items())
+    return report_bad(f"{word} says {said}.") if bad else report_fine(f"{word} says {said or 'nothing of ours'}")
+
+
+def _read_server_name(value: str) -> str:
+    """Return the server that wrote a field of results (RFC 8601, 2.2); empty where it names none."""
+    return next(iter(value.partition(";")[0].split()), "")
 
 
 @message_check(
