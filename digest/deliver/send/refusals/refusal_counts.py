@@ -14,6 +14,8 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import domain_tag
 from subscribers.signup.mailboxes import LARGE_PROVIDERS
 
+_SAID_WHY = and_(Event.delivery == Delivery.id, Event.cause != FailureCause.NONE)
+
 
 @dataclass(frozen=True, slots=True)
 class DomainRefusals:
@@ -34,29 +36,26 @@ def count_refusals_by_domain(
 ) -> tuple[DomainRefusals, ...]:
     """Count what was refused of an edition by receiving domain, the most first. `domain_names` are names by tag."""
     refused = (is_of_edition(edition), IS_REFUSED)
-    said_why = and_(Event.delivery == Delivery.id, Event.cause != FailureCause.NONE)
     totals = (
         select(Delivery.domain_tag, func.count().label("many"), func.min(Delivery.reply).label("reply"))
         .where(*refused)
         .group_by(Delivery.domain_tag)
     )
-    said_why = and_(Event.delivery == Delivery.id, Event.cause != FailureCause.NONE)
     causes = (
         select(Delivery.domain_tag, Event.cause, func.count(Delivery.id.distinct()).label("many"))
-        .join(Event, said_why)
+        .join(Event, _SAID_WHY)
         .where(*refused)
         .group_by(Delivery.domain_tag, Event.cause)
     )
-    mostly: dict[str | None, tuple[int, str]] = {}
-    for row in session.execute(causes):
-        mostly[row.domain_tag] = max(mostly.get(row.domain_tag, (0, "")), (row.many, row.cause))
+    by_frequency = sorted(session.execute(causes), key=lambda row: (row.many, row.cause))
+    mostly = {row.domain_tag: row.cause for row in by_frequency}
     rows = sorted(session.execute(totals), key=lambda row: (-row.many, row.domain_tag or ""))
     return tuple(
         DomainRefusals(
             tag=row.domain_tag or "",
             domain=domain_names.get(row.domain_tag or "", ""),
             count=row.many,
-            cause=FailureCause(mostly.get(row.domain_tag, (0, ""))[1]),
+            cause=FailureCause(mostly.get(row.domain_tag, "")),
             reply=row.reply,
         )
         for row in rows
@@ -75,10 +74,10 @@ class RefusalGroup:
 
 def group_refusals(session: Session, edition: str) -> list[RefusalGroup]:
     """Group what was refused of an edition, each message once, in one pass over them."""
-    reported = (Event.delivery == Delivery.id) & (Event.cause != FailureCause.NONE)
-    last_cause = select(Event.cause).where(reported).order_by(Event.id.desc()).limit(1).scalar_subquery()
+    causes = select(Event.cause).where(_SAID_WHY).order_by(Event.id.desc())
+    last_cause = func.coalesce(causes.limit(1).scalar_subquery(), "")
     refused = (
-        select(Delivery.domain_tag, Delivery.reply, func.coalesce(last_cause, "").label("cause"))
+        select(Delivery.domain_tag, Delivery.reply, last_cause.label("cause"))
         .where(is_of_edition(edition), IS_REFUSED)
         .subquery()
     )

@@ -101,7 +101,8 @@ def read_uncertain_notices(session: Session, *, limit: int | None = None) -> lis
         .order_by(Delivery.handed_at, Delivery.id)
         .limit(limit)
     )
-    return [UncertainDelivery(*row[:5], kind=row.purpose.partition(":")[0]) for row in session.execute(query)]
+    rows = session.execute(query)
+    return [UncertainDelivery(*row[:5], kind=row.purpose.partition(":")[0]) for row in rows]
 
 
 def _is_no_edition() -> ColumnElement[bool]:
@@ -221,5 +222,6 @@ def _lock_uncertain(
 ) -> dict[str, datetime]:
     """Lock those that are uncertain now; return when each is due. A row that another transaction has locked is about to change."""
     uncertain = (condition, IS_UNCERTAIN)
-    query = select(Delivery.id, Delivery.due_at).where(Delivery.id.in_(delivery_ids), *uncertain).order_by(Delivery.id)
-    return {row.id: row.due_at for row in session.execute(query.with_for_update(skip_locked=True))}
+    query = select(Delivery.id, Delivery.due_at).where(Delivery.id.in_(delivery_ids), *uncertain)
+    rows = session.execute(query.order_by(Delivery.id).with_for_update(skip_locked=True))
+    return {row.id: row.due_at for row in rows}
