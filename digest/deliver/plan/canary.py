@@ -66,8 +66,9 @@ def _select_canary_deliveries(session: Session, keys: KeyRing, edition: Edition,
     due = (is_of_edition(edition.name), IS_WAITING, Delivery.next_try_at <= now)
     if not size:
         return []
-    spread = session.scalars(select(Delivery.id).where(*due).order_by(Delivery.id).limit(size))
-    staff_ids = session.scalars(select(Delivery.id).where(*due, Delivery.person.in_(_staff_readers(session, keys))))
+    ids = select(Delivery.id).where(*due)
+    spread = session.scalars(ids.order_by(Delivery.id).limit(size))
+    staff_ids = session.scalars(ids.where(Delivery.person.in_(_staff_readers(session, keys))))
     return sorted({*spread, *staff_ids})
 
 
@@ -94,5 +95,5 @@ def count_canary_deliveries(session: Session, edition: str) -> Mapping[DeliveryS
         Delivery.state.in_(DeliveryState),  # the index begins with it
         Delivery.next_try_at == CANARY_DUE_AT,
     )
-    rows = session.execute(select(Delivery.state, func.count()).where(*went_ahead).group_by(Delivery.state))
-    return dict.fromkeys(DeliveryState, 0) | {row[0]: row[1] for row in rows}
+    by_state = select(Delivery.state, func.count()).where(*went_ahead).group_by(Delivery.state)
+    return dict.fromkeys(DeliveryState, 0) | dict(session.execute(by_state).tuples())

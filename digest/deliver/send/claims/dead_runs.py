@@ -87,7 +87,8 @@ def _record_outcomes(
 
 def _list_purposes(session: Session, dead_run: DeadRun) -> set[str]:
     """List the purposes of what a dead run had handed over last: some may wait again by a result that it recorded itself."""
-    return set(session.scalars(select(Delivery.purpose).where(Delivery.id.in_(dead_run.outcomes)).distinct()))
+    purposes = select(Delivery.purpose).where(Delivery.id.in_(dead_run.outcomes))
+    return set(session.scalars(purposes))
 
 
 def _reopen_editions(session: Session, purposes: Collection[str]) -> list[str]:

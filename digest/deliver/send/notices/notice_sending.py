@@ -95,8 +95,9 @@ def count_held_warnings(session: Session) -> int:
 def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta) -> None:
     """Let everything that is due wait: the provider cannot be opened, and trying every second would not help."""
     due = select(Delivery.id).join(Notice, Notice.delivery == Delivery.id).where(_is_due(now))
+    postponed = update(Delivery).where(Delivery.id.in_(due)).values(next_try_at=now + delay)
     with database.write() as session:
-        session.execute(update(Delivery).where(Delivery.id.in_(due)).values(next_try_at=now + delay))
+        session.execute(postponed)
 
 
 # As SQL, not as a parameter: so the index of the notices that are no correction is used, however many of these there are.
