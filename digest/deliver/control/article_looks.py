@@ -126,7 +126,8 @@ def follow_look(look: ArticleLook, before: ArticleLook | None, *, stops: bool) -
     """Return a new look with what it takes over from the one before: whom was told of what. `stops`: a gone article pauses."""
     gone = {finding.url for finding in look.gone}
     told = tuple(filter(gone.__contains__, before.told)) if before else ()
-    return replace(look, told=told, pause_reason=describe_gone(look.gone) if stops and look.gone else "")
+    pause_reason = describe_gone(look.gone) if stops and look.gone else ""
+    return replace(look, told=told, pause_reason=pause_reason)
 
 
 def describe_gone(gone: tuple[LookFinding, ...]) -> str:

@@ -118,11 +118,11 @@ def _group_by_delivery(
 def _update_delivery_states(session: Session, reports: Mapping[str | None, _DeliveryReports], now: datetime) -> None:
     """Apply reports to their deliveries. The events of those that somebody is handing over are left pending."""
     query = select(Delivery.id, Delivery.state).order_by(Delivery.id)
-    states = dict(session.execute(query.where(Delivery.id.in_(reports))).tuples())
+    states = dict(session.execute(query.where(Delivery.id.in_(reports))).all())
     changing = {i for i, state in states.items() if state_after_events(state, reports[i].kinds) is not state}
     # A row that is locked is being written by whoever hands it over: waiting for them could end in a deadlock.
     unlocked = query.where(Delivery.id.in_(changing)).with_for_update(skip_locked=True)
-    locked = dict(session.execute(unlocked).tuples()) if changing else {}
+    locked = dict(session.execute(unlocked).all()) if changing else {}
     for delivery, state in locked.items():
         _change_state(session, delivery, state, reports[delivery])
     pending = changing - locked.keys()

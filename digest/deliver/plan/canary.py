@@ -96,4 +96,4 @@ def count_canary_deliveries(session: Session, edition: str) -> Mapping[DeliveryS
         Delivery.next_try_at == CANARY_DUE_AT,
     )
     by_state = select(Delivery.state, func.count()).where(*went_ahead).group_by(Delivery.state)
-    return dict.fromkeys(DeliveryState, 0) | dict(session.execute(by_state).tuples())
+    return dict.fromkeys(DeliveryState, 0) | dict(session.execute(by_state).all())

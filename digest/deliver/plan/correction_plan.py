@@ -84,9 +84,11 @@ class ErrorPlaces:
     @cached_property
     def _fragments(self) -> frozenset[tuple[str, str]]:
         """The kinds and names of the fragments that say the text word for word; where none does, of those that link the story."""
-        mailed = [piece for piece in self.mailable.pieces if piece.kind in {"html", "text", "short", "short-text"}]
-        saying = frozenset((p.kind, p.name) for p in mailed if _squeeze(self.sent) in _squeeze(_read_words(p)))
-        return saying or frozenset((p.kind, p.name) for p in mailed if self.url in unescape(p.body))
+        kinds, wanted = frozenset().union(*_FRAGMENT_KINDS.values()), _squeeze(self.sent)
+        mailed = [piece for piece in self.mailable.pieces if piece.kind in kinds]
+        saying = [piece for piece in mailed if wanted in _squeeze(_read_words(piece))]
+        linking = [piece for piece in mailed if self.url in unescape(piece.body)]
+        return frozenset((piece.kind, piece.name) for piece in saying or linking)
 
 
 def says_text(line: str, sent: str, becomes: str) -> bool:

@@ -93,8 +93,9 @@ def allowance_under_limits(
 
 def _allowance_under_limit(rate_limit: RateLimit, counts: list[tuple[datetime, int]], now: datetime) -> SendAllowance:
     # Minutes that lie further ahead are from before a clock was set back.
-    inside = [(minute + MINUTE + rate_limit.span, count) for minute, count in counts if minute <= now + rate_limit.span]
-    inside = [(leaves, count) for leaves, count in inside if leaves > now]
+    span = rate_limit.span
+    past = [(minute, count) for minute, count in counts if minute <= now + span]
+    inside = [(minute + MINUTE + span, count) for minute, count in past if minute + MINUTE + span > now]
     used = sum(count for _, count in inside)
     if used < rate_limit.max_messages:
         return SendAllowance(rate_limit.max_messages - used)

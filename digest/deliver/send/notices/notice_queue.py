@@ -58,7 +58,8 @@ def _prepare_notice(keys: KeyRing, settings: Settings, request: MailRequest, now
 def write_notices(session: Session, rows: Sequence[NoticeRows]) -> int:
     """Queue many notices (at most 1,000) that have no delivery yet; return how many. A second time it changes nothing."""
     ids = [delivery["id"] for delivery, _ in rows]
-    known = set(session.scalars(select(Delivery.id).where(Delivery.id.in_(ids)))) if ids else set()
+    stored = select(Delivery.id).where(Delivery.id.in_(ids))
+    known = set(session.scalars(stored)) if ids else set()
     new = [(delivery, notice) for delivery, notice in rows if delivery["id"] not in known]
     if new:
         numbers = [delivery["person"] for delivery, _ in new]
