@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo serve test test-postgresql lint types audit size bench soak pictures look messages pins wheel clean
+.PHONY: help demo serve test test-postgresql lint types audit size bench soak pictures look messages settings pins wheel clean
 help:            ## Show what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
@@ -69,6 +69,9 @@ messages: $(VENV)/.stamp  ## Gather the messages for readers into the catalogues
 	@$(BIN)/pybabel -q update --domain digest -i build/digest.pot -d digest/locale --width 120 --no-fuzzy-matching --ignore-obsolete
 	@sed -i.old -e '/^"\(POT-Creation-Date\|PO-Revision-Date\|Last-Translator\|Language-Team\|Report-Msgid-Bugs-To\|Generated-By\):/d' digest/locale/*/LC_MESSAGES/digest.po
 	@rm -f digest/locale/*/LC_MESSAGES/digest.po.old
+
+settings: $(VENV)/.stamp  ## Write docs/settings.md and digest/shipped.toml from the declared settings
+	@$(BIN)/python -m tests.tools.write_settings
 
 pins: $(VENV)/.stamp  ## Pin the dependencies anew, with hashes (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

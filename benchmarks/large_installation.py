@@ -25,7 +25,7 @@ from digest.app.editing import corrections, editing_state
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
 from digest.app.subscribers.growth import SHOWN_DAYS
-from digest.collect.fetch.bundled_fetcher import INDEX_FILE, BundledFetcher
+from digest.collect.fetch.fetcher import INDEX_FILE, BundledFetcher
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.retention.edition_figures import keep_edition_figures
 from digest.deliver.retention.kept_counts import keep_delivery_counts

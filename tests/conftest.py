@@ -29,6 +29,7 @@ from tests import parsed_routes, replayed_migrations, seeded_randomness
 from tests.migrated_databases import migrated_template, write_migrated_file
 from tests.own_postgresql import run_own_postgresql
 from tests.restored_folder import RestoredFolder, keep_folder
+from tests.row_keys import lend_row_keys
 from tests.run_database import PARAMETER_KINDS, RUN_KIND, RUN_KINDS, HomeDatabases, run_on_server, sibling_database_url
 from tests.shared_statements import share_compiled_statements
 
@@ -253,7 +254,7 @@ def sqlite(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
     """Give a migrated, empty SQLite database in a file of its own."""
     shutil.copy(sqlite_template, tmp_path / "digest.db")
     database = share_compiled_statements(open_database(f"sqlite:///{tmp_path / 'digest.db'}"))
-    yield database
+    yield lend_row_keys(database, tmp_path)
     database.close()
 
 
@@ -352,10 +353,10 @@ def reused_postgresql(postgresql_url: str, postgresql_template: str) -> ReusedDa
 
 
 @pytest.fixture
-def postgresql(reused_postgresql: ReusedDatabase) -> Iterator[Database]:
+def postgresql(reused_postgresql: ReusedDatabase, tmp_path: Path) -> Iterator[Database]:
     """Give a migrated, empty database in a real PostgreSQL."""
     database = reused_postgresql.open_empty()
-    yield database
+    yield lend_row_keys(database, tmp_path)
     database.close()
 
 

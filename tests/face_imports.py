@@ -3,7 +3,7 @@
 _REACHED: dict[str, tuple[str, ...]] = {
     "digest.cli.context": ("subscribers.address",),
     "digest.cli.accounts": ("digest.store.delivery_models",),
-    "digest.web.desk.outline.edition_outline": ("digest.collect.texts.urls", "digest.store.models"),
+    "digest.web.desk.outline.edition_outline": ("digest.store.models",),
     "digest.web.status_rows": ("digest.store.models",),
     "digest.web.filters": ("digest.collect.texts.urls",),
 }

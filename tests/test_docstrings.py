@@ -10,7 +10,7 @@ from digest.settings.model import SettingsFile
 from tests.test_layers import modules
 
 DOTTED_NAME = re.compile(r"(?<!`)`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)`")
-FILE_ENDINGS = ("csv", "env", "json", "log", "toml", "tsv")
+FILE_ENDINGS = ("csv", "env", "html", "json", "log", "toml", "tsv")
 
 
 def defined_names(body: list[ast.stmt]) -> set[str]:

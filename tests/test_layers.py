@@ -39,6 +39,7 @@ LAYERS = (
     ("digest.store", "digest.migrations"),
     (
         "digest.settings",
+        "digest.scoring_terms",
         "digest.timetable",
         "digest.templating",
         "digest.logs",

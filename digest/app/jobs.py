@@ -15,7 +15,7 @@ from functools import partial
 
 import structlog
 
-from digest.app.alerts import alert_log, webhook
+from digest.app.alerts import alert_log, alert_posts
 from digest.app.approval import correction_emails, deadlines, last_look
 from digest.app.calendar import releases as calendar
 from digest.app.editing import edition_pictures
@@ -210,8 +210,8 @@ def look_for_alerts(context: JobContext) -> str:
 
 
 def send_alert_posts(context: JobContext) -> str:
-    """Post the alerts that are due to the webhook."""
-    return webhook.send_alert_posts(context.installation, now=context.clock())
+    """Send the alerts that are due over each channel."""
+    return alert_posts.send_alert_posts(context.installation, now=context.clock())
 
 
 def plan_corrections(context: JobContext) -> str:

@@ -1,12 +1,23 @@
 """`digest staff`: who works on the newsletter. Their addresses may stand on the terminal."""
 
+from collections.abc import Iterator, Sequence
+
 import click
+from rich.console import RenderableType
 from rich.table import Table
 
 from digest.app.accounts import staff as staff_acts
 from digest.app.accounts.sign_in import make_sign_in_link
-from digest.cli.context import CommandContext, email_argument, label_refusals, pass_command_context, print_json
-from digest.cli.sources.collect import table_console
+from digest.cli.context import (
+    CommandContext,
+    email_argument,
+    flag,
+    json_option,
+    label_refusals,
+    pass_command_context,
+    pick_fields,
+    print_answer,
+)
 from digest.store.delivery_models import StaffMember
 from digest.store.staff import PROOF_LINK_LIFETIME, StaffRole
 from subscribers.address import Address
@@ -40,9 +51,7 @@ role_option = click.option("--role", type=click.Choice(["editor", "admin"]), req
 def add_member(context: CommandContext, address: Address, role: StaffRole, name: str) -> None:
     """Take EMAIL on to the staff, and mail an invitation: its button proves the address and signs them in."""
     with label_refusals("Not added"):
-        member = staff_acts.add_staff_member(
-            context.installation, context.actor, address, role, name=name, now=context.now()
-        )
+        member = context.act(staff_acts.add_staff_member, address, role, name=name, now=context.now())
     click.echo(f"Added: staff {member.id}, {role}. {_LINK_MESSAGE}")
 
 
@@ -55,7 +64,7 @@ def add_member(context: CommandContext, address: Address, role: StaffRole, name:
 def change_role(context: CommandContext, address: Address, role: StaffRole) -> None:
     """Give EMAIL another role. They are signed out everywhere, and sign in again as what they are then."""
     with label_refusals("Not changed"):
-        member = staff_acts.change_staff_role(context.installation, context.actor, address, role, now=context.now())
+        member = context.act(staff_acts.change_staff_role, address, role, now=context.now())
     click.echo(f"Staff {member.id} is an {member.role}.")
 
 
@@ -65,7 +74,7 @@ def change_role(context: CommandContext, address: Address, role: StaffRole) -> N
 def make_link(context: CommandContext, address: Address) -> None:
     """Print a link that signs EMAIL in once, within an hour: for the first sign-in, and for who is locked out."""
     with label_refusals("No link"):
-        link = make_sign_in_link(context.installation, context.actor, address.mailbox, now=context.now())
+        link = context.act(make_sign_in_link, address.mailbox, now=context.now())
     click.echo(link)
 
 
@@ -75,8 +84,8 @@ def make_link(context: CommandContext, address: Address) -> None:
 def reset(context: CommandContext, address: Address) -> None:
     """Take from EMAIL all passkeys, the password, the app and the recovery codes, end all sessions, and print a sign-in link."""
     with label_refusals("Not reset"):
-        member = staff_acts.reset_staff_sign_in(context.installation, context.actor, address, now=context.now())
-        link = make_sign_in_link(context.installation, context.actor, address.mailbox, now=context.now())
+        member = context.act(staff_acts.reset_staff_sign_in, address, now=context.now())
+        link = context.act(make_sign_in_link, address.mailbox, now=context.now())
     click.echo(f"Staff {member.id} is signed out, and nothing signs them in but this link, once, within an hour:")
     click.echo(link)
 
@@ -85,28 +94,26 @@ def reset(context: CommandContext, address: Address) -> None:
     "list",
     epilog="\b\nExamples:\n  digest staff list\n  digest staff list --all --json\n\nExit codes: 0 shown, 2 wrong use.",
 )
-@click.option("--all", "with_gone", is_flag=True, help="Also those who were on the staff.")
-@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@flag("--all", "with_gone", help="Also those who were on the staff.")
+@json_option("Print the list as JSON.")
 @pass_command_context
 def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
     """List the staff by number, as the audit log names them, and count refused sign-ins."""
-    members = staff_acts.list_staff_members(
-        context.installation, context.actor, include_removed=with_gone, now=context.now()
-    )
-    if as_json:
-        print_json([_member_as_json(member) for member in members], indent=2)
-        return
+    members = context.act(staff_acts.list_staff_members, include_removed=with_gone, now=context.now())
+    found = [_member_as_json(member) for member in members]
+    print_answer(found, _describe_staff(context, members), as_json=as_json, indent=2)
+
+
+def _describe_staff(context: CommandContext, members: Sequence[StaffMember]) -> Iterator[RenderableType]:
     if not members:
-        click.echo("Nobody is on the staff yet: digest staff add EMAIL --role admin")
+        yield "Nobody is on the staff yet: digest staff add EMAIL --role admin"
         return
     table = Table("No.", "Address", "Name", "Role", "Proven", "Added by")
     for member in members:
-        table.add_row(
-            str(member.id), _address_of(member), member.name, member.role, _proof_status(member), member.added_by
-        )
-    table_console().print(table)
-    refused = staff_acts.count_refused_sign_ins(context.installation, context.actor, now=context.now())
-    click.echo(refused.sentence)
+        proof = _proof_status(member)
+        table.add_row(str(member.id), _address_of(member), member.name, member.role, proof, member.added_by)
+    yield table
+    yield context.act(staff_acts.count_refused_sign_ins, now=context.now()).sentence
 
 
 @staff.command(epilog=f"\b\nExample:\n  digest staff remove sam@news.example.org\n\n{EXIT_CODES_HELP}")
@@ -114,7 +121,7 @@ def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
 @pass_command_context
 def remove(context: CommandContext, address: Address) -> None:
     """Let EMAIL go, signed out everywhere. The address goes; the number and the name stay on record, for the audit log speaks of them."""
-    member = staff_acts.remove_staff_member(context.installation, context.actor, address, now=context.now())
+    member = context.act(staff_acts.remove_staff_member, address, now=context.now())
     click.echo(f"Removed: staff {member.id}.")
 
 
@@ -124,7 +131,7 @@ def remove(context: CommandContext, address: Address) -> None:
 def prove(context: CommandContext, address: Address) -> None:
     """Mail EMAIL the link again; an earlier link ends."""
     with label_refusals("Nothing was mailed"):
-        staff_acts.mail_proof_link(context.installation, context.actor, address, now=context.now())
+        context.act(staff_acts.mail_proof_link, address, now=context.now())
     click.echo(_LINK_MESSAGE)
 
 
@@ -143,5 +150,5 @@ def _address_of(member: StaffMember) -> str:
 
 
 def _member_as_json(member: StaffMember) -> dict[str, object]:
-    names = ("email", "name", "role", "added_by", "added_at", "proven_at", "removed_at")
-    return {"number": member.id} | {name: getattr(member, name) for name in names} | {"email": _address_of(member)}
+    names = ("name", "role", "added_by", "added_at", "proven_at", "removed_at")
+    return {"number": member.id, "email": _address_of(member)} | pick_fields(member, *names)

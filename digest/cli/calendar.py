@@ -1,5 +1,6 @@
 """`digest calendar`: what goes out when, and skipping, moving, adding and bringing back an edition."""
 
+from collections.abc import Sequence
 from datetime import date, datetime, time
 
 import click
@@ -8,8 +9,7 @@ from rich.text import Text
 
 from digest.app.calendar import releases as calendar_acts
 from digest.app.calendar.releases import CalendarEntry
-from digest.cli.context import CommandContext, pass_command_context, print_json
-from digest.cli.sources.collect import table_console
+from digest.cli.context import CommandContext, json_option, pass_command_context, pick_fields, print_answer
 from digest.edition.calendar.release_calendar import PlannedRelease
 from subscribers.phrases import clock_time, weekday_date
 
@@ -31,17 +31,19 @@ Exit codes: 0 shown.""",
 @click.option(
     "--count", type=click.IntRange(1, 100), default=calendar_acts.LISTED_RELEASES, show_default=True, help="How many."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the releases as JSON.")
+@json_option("Print the releases as JSON.")
 @pass_command_context
 def list_releases(context: CommandContext, count: int, as_json: bool) -> None:
     """Show the next releases with their drafts, reminders and deadlines, in the publication's zone."""
     entries = calendar_acts.read_calendar(context.installation, now=context.now(), count=count)
-    if as_json:
-        print_json([_entry_as_json(entry) for entry in entries])
-        return
+    found = [_entry_as_json(entry) for entry in entries]
+    print_answer(found, [_make_calendar_table(context, entries)], as_json=as_json)
+
+
+def _make_calendar_table(context: CommandContext, entries: Sequence[CalendarEntry]) -> Table:
     zone = context.settings.file.publication.zone
-    headings = ("Goes out", "Edition", "No.", "Draft", "Reminder", "Approve by")
-    table = Table(*(Column(heading, overflow="fold") for heading in headings), Column("What to know", overflow="fold"))
+    headings = ("Goes out", "Edition", "No.", "Draft", "Reminder", "Approve by", "What to know")
+    table = Table(*(Column(heading, overflow="fold") for heading in headings))
     for entry in entries:
         steps = entry.steps
         moments = ((entry.release.release_at,), steps.drafts, steps.reminders, (steps.deadline,))
@@ -50,7 +52,7 @@ def list_releases(context: CommandContext, count: int, as_json: bool) -> None:
         planned = ["-"] * 3 if entry.release.is_skipped else [cell or "-" for cell in before]
         cells = (goes_out, entry.name, number, *planned, _describe_entry(entry))
         table.add_row(*map(Text, cells))
-    table_console().print(table)
+    return table
 
 
 @calendar.command(
@@ -66,9 +68,9 @@ RELEASE is the day of a planned edition, its name, or 'next'; where two go out o
 @pass_command_context
 def skip(context: CommandContext, release: str) -> None:
     """Skip an edition: nothing goes out, and its week goes into the next one. A draft is set aside."""
-    now = context.now()
-    planned = calendar_acts.find_release(context.installation, release, now=now)
-    skipped = calendar_acts.skip_release(context.installation, planned.release_at, actor=context.actor, now=now)
+    skipped = calendar_acts.skip_release(
+        context.installation, _find_moment(context, release), actor=context.actor, now=context.now()
+    )
     click.echo(f"Nothing goes out on {_write_release(context, skipped)}; its week goes into the next edition.")
 
 
@@ -86,10 +88,9 @@ Exit codes: 0 moved, 1 it can't be."""
 @pass_command_context
 def move(context: CommandContext, release: str, to: str) -> None:
     """Move an edition to another day or time, by at most seven days and never past another."""
-    now, (day, clock) = context.now(), _read_local_moment(to)
-    planned = calendar_acts.find_release(context.installation, release, now=now)
+    day, clock = _read_local_moment(to)
     moved = calendar_acts.move_release(
-        context.installation, planned.release_at, day, clock, actor=context.actor, now=now
+        context.installation, _find_moment(context, release), day, clock, actor=context.actor, now=context.now()
     )
     click.echo(f"It goes out on {_write_release(context, moved)}.")
 
@@ -124,10 +125,15 @@ Exit codes: 0 restored, 1 it stands as the timetable has it, or something else i
 @pass_command_context
 def bring_back_edition(context: CommandContext, release: str) -> None:
     """Bring a skipped edition back with its draft, or put a moved one back to its usual time."""
-    now = context.now()
-    planned = calendar_acts.find_release(context.installation, release, now=now)
-    restored = calendar_acts.restore_release(context.installation, planned.release_at, actor=context.actor, now=now)
+    restored = calendar_acts.restore_release(
+        context.installation, _find_moment(context, release), actor=context.actor, now=context.now()
+    )
     click.echo(f"It goes out on {_write_release(context, restored)}.")
+
+
+def _find_moment(context: CommandContext, release: str) -> datetime:
+    """Find when a planned edition goes out, by its day, its name, or 'next'."""
+    return calendar_acts.find_release(context.installation, release, now=context.now()).release_at
 
 
 def _read_local_moment(text: str) -> tuple[date, time]:
@@ -157,16 +163,7 @@ def _describe_entry(entry: CalendarEntry) -> str:
 
 
 def _entry_as_json(entry: CalendarEntry) -> dict[str, object]:
-    release, steps = entry.release, entry.steps
-    return {
-        "edition": entry.name,
-        "number": entry.number,
-        "release_at": release.release_at,
-        "regular_at": release.regular_at,
-        "skipped": release.is_skipped,
-        "extra": release.is_extra,
-        "drafts": steps.drafts,
-        "reminders": steps.reminders,
-        "deadline": steps.deadline,
-        "state": entry.edition.state if entry.edition else None,
-    }
+    releases = {"release_at": "release.release_at", "regular_at": "release.regular_at", "skipped": "release.is_skipped"}
+    steps = {step: f"steps.{step}" for step in ("drafts", "reminders", "deadline")}
+    found = pick_fields(entry, "number", edition="name", **releases, extra="release.is_extra", **steps)
+    return found | {"state": entry.edition.state if entry.edition else None}

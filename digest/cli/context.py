@@ -7,13 +7,14 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
@@ -21,10 +22,16 @@ from digest.cli.lazy_group import CommandRefusedError
 from subscribers.errors import RefusalError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from digest.installation.acts import Actor
     from digest.installation.opened import Installation
     from digest.settings import Settings
     from subscribers.address import Address
+
+
+Arguments = ParamSpec("Arguments")
+Outcome = TypeVar("Outcome")
 
 
 def moment(text: str) -> datetime:
@@ -104,6 +111,15 @@ class CommandContext:
         installation = click.get_current_context().find_root().with_resource(opened)
         return installation, self.identify_actor(installation)
 
+    def act(
+        self,
+        action: "Callable[Concatenate[Installation, Actor, Arguments], Outcome]",
+        *args: "Arguments.args",
+        **kwargs: "Arguments.kwargs",
+    ) -> "Outcome":
+        """Carry out an action of `digest.app` on the installation, as whoever acts."""
+        return action(self.installation, self.actor, *args, **kwargs)
+
     def refuse_unknown_actor(self) -> None:
         """Look up the staff member who was named, for a command that otherwise needs no installation.
 
@@ -167,14 +183,35 @@ def print_json(value: object, *, indent: int | None = None) -> None:
     click.echo(json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=lambda moment: moment.isoformat()))
 
 
+def pick_fields(value: object, *names: str, **paths: str) -> dict[str, Any]:
+    """Return what `--json` prints of a value: its attributes of these names, and others by their paths (`release.deadline`)."""
+    return {key: attrgetter(path)(value) for key, path in ({name: name for name in names} | paths).items()}
+
+
+def print_lines(lines: "Iterable[RenderableType]") -> None:
+    """Print an answer for people: sentences and tables, in turn."""
+    for line in lines:
+        if isinstance(line, str):
+            click.echo(line)
+        else:
+            from digest.cli.terminal import table_console
+
+            table_console().print(line)
+
+
+def print_answer(found: object, lines: "Iterable[RenderableType]", *, as_json: bool, indent: int | None = None) -> None:
+    """Print what a command found: as JSON where that is asked for, else the lines that say it."""
+    if as_json:
+        print_json(found, indent=indent)
+    else:
+        print_lines(lines)
+
+
 def context_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a group `--settings` and `--as`, and put the `CommandContext` they describe before its commands."""
 
     @click.option(
-        "--settings",
-        "file",
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="The settings file; by default DIGEST_SETTINGS, else ./digest.toml.",
+        "--settings", "file", type=FILE_PATH, help="The settings file; by default DIGEST_SETTINGS, else ./digest.toml."
     )
     @click.option(
         "--as", "email", metavar="EMAIL", help="Act as this staff member; by default as terminal:<system user>."
@@ -207,6 +244,22 @@ def check_reason(_context: click.Context, _parameter: click.Parameter, text: str
         return None if text is None else read_reason(text)
     except ReasonError as exc:
         raise click.BadParameter(str(exc)) from None
+
+
+flag = partial(click.option, is_flag=True)
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE_PATH = click.Path(dir_okay=False, path_type=Path)
+edition_argument = click.argument("edition", default="current")
+
+
+def json_option(what: str) -> Callable[..., Any]:
+    """Make the option that has an answer printed as JSON; `what` is its help."""
+    return flag("--json", "as_json", help=what)
+
+
+def yes_option(what: str = "Do not ask.") -> Callable[..., Any]:
+    """Make the option that leaves a question out; `what` is its help."""
+    return flag("--yes", help=what)
 
 
 because_option = click.option(

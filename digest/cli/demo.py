@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 
 from digest.app.demo.sample_week import SAMPLE_ADMIN, SAMPLE_EDITOR, DemoError, run_demo
-from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.context import CommandContext, flag, pass_command_context
 
 
 @click.command(
@@ -19,7 +19,7 @@ Examples:
 
 Exit codes: 0 all was written, 1 something stopped it (it says what)."""
 )
-@click.option("--live", is_flag=True, help="Collect the sources of digest.toml (else the shipped ones) from the world.")
+@flag("--live", help="Collect the sources of digest.toml (else the shipped ones) from the world.")
 @click.option(
     "--to", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path("digest-demo"), show_default=True
 )

@@ -9,12 +9,20 @@ from pathlib import Path
 import click
 
 from digest.app.evaluation import drafts as draft_evaluation
-from digest.app.evaluation import editor_picks
 from digest.app.evaluation import stories as story_evaluation
 from digest.app.evaluation import topics as topic_evaluation
-from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
+from digest.cli.context import (
+    EXISTING_FILE,
+    MOMENT,
+    CommandContext,
+    edition_argument,
+    flag,
+    json_option,
+    pass_command_context,
+    pick_fields,
+    print_answer,
+)
 
-EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_PATH = click.Path(exists=True, path_type=Path)
 
 
@@ -36,7 +44,7 @@ Exit codes: 0 measured, 2 wrong use, or a file that cannot be read."""
 @click.argument("feeds", nargs=-1, required=True, type=EXISTING_PATH, metavar="FEED...")
 @click.option("--earlier", multiple=True, type=EXISTING_PATH, help="Feeds of earlier weeks: how rare words are.")
 @click.option("--same-story", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Try this threshold.")
-@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+@json_option("Print the scores as JSON.")
 @pass_command_context
 def stories(
     context: CommandContext,
@@ -51,38 +59,20 @@ def stories(
     result = story_evaluation.evaluate_stories(
         gold, feeds, context.settings, earlier=earlier, same_story=same_story, now=context.now()
     )
-    if as_json:
-        print_json(_stories_as_json(result), indent=2)
-    else:
-        click.echo("\n".join(_story_report(result)))
+    print_answer(_stories_as_json(result), _story_report(result), as_json=as_json, indent=2)
 
 
 def _stories_as_json(result: story_evaluation.StoryEvaluation) -> dict[str, object]:
-    return {
-        "articles": result.article_count,
-        "stories": result.story_count,
-        "sets": [
-            {
-                "name": scored.name,
-                "articles": scored.article_count,
-                "stories": scored.story_count,
-                "missing": scored.missing,
-                **{
-                    key: {"precision": value.precision, "recall": value.recall, "f1": value.f1}
-                    for key, value in (("bcubed", scored.bcubed), ("pairs", scored.pairs))
-                },
-                "large_stories": [
-                    {"url": large.url, "articles": large.article_count, "pieces": large.piece_sizes}
-                    for large in scored.large_stories
-                ],
-                **{
-                    key: {"right": pairs.right, "of": pairs.total, "wrong": pairs.wrong}
-                    for key, pairs in (("same", scored.same), ("different", scored.different))
-                },
-            }
-            for scored in result.sets
-        ],
-    }
+    sets = [_scored_set_as_json(scored) for scored in result.sets]
+    return pick_fields(result, articles="article_count", stories="story_count") | {"sets": sets}
+
+
+def _scored_set_as_json(scored: story_evaluation.StorySetScore) -> dict[str, object]:
+    large = [pick_fields(s, "url", articles="article_count", pieces="piece_sizes") for s in scored.large_stories]
+    counts = pick_fields(scored, "name", "missing", articles="article_count", stories="story_count")
+    measured = {key: pick_fields(getattr(scored, key), "precision", "recall", "f1") for key in ("bcubed", "pairs")}
+    pairs = {key: pick_fields(getattr(scored, key), "right", "wrong", of="total") for key in ("same", "different")}
+    return counts | measured | {"large_stories": large} | pairs
 
 
 def _story_report(result: story_evaluation.StoryEvaluation) -> Iterator[str]:
@@ -113,45 +103,30 @@ Examples:
 Exit codes: 0 measured, 2 wrong use, or a file that cannot be read."""
 )
 @click.argument("labels", type=EXISTING_FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+@json_option("Print the scores as JSON.")
 @pass_command_context
 def topics(context: CommandContext, labels: Path, as_json: bool) -> None:
     """Give topics to the articles of LABELS, and hold them against those given by hand."""
     context.refuse_unknown_actor()
     result = topic_evaluation.evaluate_topics(labels, context.settings)
-    if as_json:
-        print_json(_topics_as_json(result), indent=2)
-    else:
-        click.echo("\n".join(_topic_report(result)))
+    print_answer(_topics_as_json(result), _topic_report(result), as_json=as_json, indent=2)
 
 
 def _topics_as_json(result: topic_evaluation.TopicEvaluation) -> dict[str, object]:
-    return {
-        "sets": [
-            {
-                "name": scored.name,
-                "articles": scored.article_count,
-                "given": scored.given,
-                "wanted": scored.wanted,
-                "strict": {"precision": scored.precision, "recall": scored.recall},
-                "lenient": {"precision": scored.lenient_precision, "recall": scored.lenient_recall},
-            }
-            for scored in result.sets
-        ],
-        "disagreements": [
-            {
-                "set": m.label.set_name,
-                "url": m.label.article.url,
-                "title": m.label.article.title,
-                "given": m.match.topic if m.match else None,
-                "words": list(m.match.words) if m.match else [],
-                "topics": list(m.label.right),
-                "may": list(m.label.allowed),
-            }
-            for m in result.disagreements
-        ],
-        "unknown_topics": list(result.unknown_topics),
-    }
+    sets = [
+        pick_fields(scored, "name", "given", "wanted", articles="article_count")
+        | {
+            "strict": pick_fields(scored, "precision", "recall"),
+            "lenient": pick_fields(scored, precision="lenient_precision", recall="lenient_recall"),
+        }
+        for scored in result.sets
+    ]
+    disagreements = [
+        pick_fields(m.label, set="set_name", url="article.url", title="article.title", topics="right", may="allowed")
+        | {"given": m.match.topic if m.match else None, "words": m.match.words if m.match else ()}
+        for m in result.disagreements
+    ]
+    return {"sets": sets, "disagreements": disagreements, "unknown_topics": result.unknown_topics}
 
 
 def _topic_report(result: topic_evaluation.TopicEvaluation) -> Iterator[str]:
@@ -184,11 +159,11 @@ Exit codes: 0 measured, 2 wrong use, or a file that cannot be read.""",
 @click.argument("picks", type=EXISTING_FILE)
 @click.argument("feeds", nargs=-1, type=EXISTING_PATH, metavar="[FEED]...")
 @click.option("--edition", default="current", show_default=True, help="The edition, where no FEED is given.")
-@click.option("--redraft", is_flag=True, help="Choose its stories again, by the settings as they are now.")
+@flag("--redraft", help="Choose its stories again, by the settings as they are now.")
 @click.option(
     "--now", type=MOMENT, help="Draft from the FEEDs as if it were this moment; else when the newest came out."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+@json_option("Print the scores as JSON.")
 @pass_command_context
 def grade_draft(
     context: CommandContext,
@@ -212,10 +187,7 @@ def grade_draft(
         result = draft_evaluation.evaluate_redraft(picks, context.installation, edition)
     else:
         result = draft_evaluation.evaluate_stored_draft(picks, context.installation, edition)
-    if as_json:
-        print_json(asdict(result), indent=2)
-    else:
-        click.echo("\n".join(_draft_report(result)))
+    print_answer(asdict(result), _draft_report(result), as_json=as_json, indent=2)
 
 
 @evaluate.command(
@@ -227,11 +199,11 @@ Examples:
 \b
 Exit codes: 0 printed, 2 wrong use, an unknown edition, or one whose proposal was not kept."""
 )
-@click.argument("edition", default="current")
+@edition_argument
 @pass_command_context
 def picks(context: CommandContext, edition: str) -> None:
     """Print what the editors of an edition decided, as PICKS of `evaluate draft`: JSON, a line a story."""
-    for pick in editor_picks.list_editor_picks(context.installation, edition):
+    for pick in draft_evaluation.list_editor_picks(context.installation, edition):
         click.echo(json.dumps(pick, ensure_ascii=False))
 
 

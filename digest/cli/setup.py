@@ -14,7 +14,7 @@ from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, SetupQ
 from digest.app.setup.completion import carry_out_setup, check_may_set_up, load_plan_signer
 from digest.app.setup.plan import PlannedFile, SetupPlan, plan_setup
 from digest.app.setup.remaining_steps import list_remaining_steps
-from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.context import FILE_PATH, CommandContext, flag, pass_command_context, yes_option
 from digest.cli.upkeep.keys import show_new_keys
 from digest.deliver.providers.setup_form import SetupStep
 from digest.settings import SETTINGS_FILE_NAME, Settings, load_settings
@@ -53,12 +53,10 @@ Exit codes:
     type=click.Path(file_okay=False, path_type=Path),
     help="The folder of the installation; by default that of the settings file, else the one you are in.",
 )
-@click.option(
-    "--answers", "answers_file", type=click.Path(dir_okay=False, path_type=Path), help="A TOML file of answers."
-)
-@click.option("--batch", is_flag=True, help="Ask nothing: what is not answered keeps what it is.")
-@click.option("--dry-run", is_flag=True, help="Show what would change; write nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask before something is written.")
+@click.option("--answers", "answers_file", type=FILE_PATH, help="A TOML file of answers.")
+@flag("--batch", help="Ask nothing: what is not answered keeps what it is.")
+@flag("--dry-run", help="Show what would change; write nothing.")
+@yes_option("Do not ask before something is written.")
 @_answer_options
 @pass_command_context
 def setup(
@@ -79,7 +77,7 @@ def setup(
     settings_file = _find_settings_file(context, folder)
     settings = load_settings(settings_file, may_be_missing=True)
     if context.acting_email is not None:
-        check_may_set_up(context.installation, context.actor, now=context.now())
+        context.act(check_may_set_up, now=context.now())
     given = setup_answers.read_answers_file(answers_file) if answers_file else {}
     given |= {key: setup_answers.check_answer(key, text) for key, text in options.items() if text is not None}
     answers = _complete_answers(given, settings, settings_file, batch=batch)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import click
 
 from digest.app.site.processing_record import ProcessingRecord, view_processing_record
-from digest.cli.context import CommandContext, pass_command_context, print_json
+from digest.cli.context import CommandContext, json_option, pass_command_context, print_answer
 
 
 @click.command(
@@ -17,16 +17,12 @@ Examples:
 
 Exit codes: 0 shown, 2 wrong use."""
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
+@json_option("Print the record as JSON.")
 @pass_command_context
 def processing(context: CommandContext, as_json: bool) -> None:
     """Print the record of processing that GDPR article 30 asks for, with who gets to know addresses."""
-    record = view_processing_record(context.installation, context.actor, now=context.now())
-    if as_json:
-        print_json(asdict(record), indent=2)
-        return
-    for line in _write_record(record):
-        click.echo(line)
+    record = context.act(view_processing_record, now=context.now())
+    print_answer(asdict(record), _write_record(record), as_json=as_json, indent=2)
 
 
 def _write_record(record: ProcessingRecord) -> Iterator[str]:

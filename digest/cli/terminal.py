@@ -7,6 +7,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+_PIPE_WIDTH = 160  # columns, where the output is no terminal and so has no width
+
 
 class ProgressUpdate(Protocol):
     """What is called with how many are done, of how many, and what was the last, if that has a name."""
@@ -30,3 +32,9 @@ def show_progress(label: str, *, shown: bool = True) -> Iterator[ProgressUpdate]
             bar.update(task, completed=done, total=total, last=last)
 
         yield count
+
+
+def table_console() -> Console:
+    """Return a console for tables: as wide as the terminal, and wide enough to read where there is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)

@@ -5,7 +5,7 @@ own transaction was rolled back, so the row stands in one of its own.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from digest.deliver.events.replies import scrub_addresses
+from digest.installation.act_words import find_act_words
 from digest.installation.guard_notices import GuardNotice, GuardRecipients, count_address_use, find_guard_recipients
 from digest.installation.opened import Installation, InstallationError
 from digest.installation.storage_errors import explain_storage_error
@@ -132,7 +133,8 @@ class AuditDraft:
 
     An action that finds nothing to change sets `changed` to False; one whose row the store writes sets `recorded` to True.
     `concerns` and `words` are the action's; one that learns only later what it weakens replaces them by `guard`.
-    `recipients` are who may have to be told, and `settings` whom emails come from, as they were before the action.
+    `recipients` are who may have to be told, and `settings` whom emails come from, as they were before the action. Without keys,
+    nobody knows who's on the staff: an action that puts the keys back asks once more when it's done.
     """
 
     act: str
@@ -146,7 +148,7 @@ class AuditDraft:
     changed: bool = True
     recorded: bool = False
     told: bool = False
-    recipients: GuardRecipients = field(default_factory=GuardRecipients)
+    recipients: GuardRecipients | None = field(default_factory=GuardRecipients)
     settings: Settings = field(init=False)
 
     def guard(self, concerns: Iterable[Concern], words: str) -> None:
@@ -159,8 +161,13 @@ class AuditDraft:
         if any(c.needs_confirmation for c in self.concerns) and not self.actor.is_confirmed(self.now):
             raise ConfirmationRequiredError
         if any(c.weakens_control for c in self.concerns):
-            self.recipients = find_guard_recipients(self.installation.database, self._signed_in_as)
+            self.recipients = None
+            with suppress(KeyFileError, InstallationError):
+                self.recipients = self._find_recipients()
             self.settings = self.installation.settings
+
+    def _find_recipients(self) -> GuardRecipients:
+        return find_guard_recipients(self.installation.database, self._signed_in_as)
 
     @property
     def _signed_in_as(self) -> str:
@@ -179,12 +186,14 @@ class AuditDraft:
             return  # what admins' settings have it do
         if Concern.ADDRESSES in self.concerns:
             count_address_use(session, self.words, self.actor.name, now=self.now)
-        recipients = self.recipients.find_by_subject(self.subject)
-        if not recipients or self.told:
+        if self.told:
             return
         affected = "; ".join(concern for concern in self.concerns if concern.weakens_control)
         notice = GuardNotice(self.actor.name, str(self.actor.face), self.words, self.subject, affected, self.now)
         try:
+            known = self._find_recipients() if self.recipients is None else self.recipients
+            if not (recipients := known.find_by_subject(self.subject)):
+                return
             notice.queue(session, self.installation.keys, self.settings, recipients)
         except (KeyFileError, InstallationError) as exc:
             # An emergency must not wait for keys, and without them nothing can be sent.
@@ -204,13 +213,17 @@ class AuditDraft:
 class Act:
     """One kind of action: the name in its audit row, the role that it takes, and what it weakens or touches.
 
-    `words` complete "Dana (staff 3) …" in the email to admins; `{subject}` is the audit row's.
+    What it did, in words, is declared in `acts.toml`.
     """
 
     name: str
     role: Role
     concern: Concern
-    words: str = ""
+
+    @property
+    def words(self) -> str:
+        """The words that complete "Dana (staff 3) …" in the audit log, and in emails to admins."""
+        return find_act_words(self.name)
 
     @contextmanager
     def transaction(

@@ -17,6 +17,7 @@ from digest.deliver.control import installation_hold
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.edition.rendering.sanitiser import sanitise_text
+from digest.installation.act_words import write_email_words
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.delivery_models import StaffMember
@@ -84,7 +85,7 @@ class GuardNotice:
         queue = make_notice_queue(keys, settings, lambda: self.at)
         facts = {
             "who": describe_actor(session, self.actor),
-            "did": self.words.replace("{subject}", describe_actor(session, self.subject)),
+            "did": write_email_words(self.words, describe_actor(session, self.subject)),
             "concern": self.concern,
             "done_at": self.at.isoformat(),
             "face": FACE_WORDS.get(self.face, self.face),
@@ -100,7 +101,7 @@ class GuardNotice:
 
 def count_address_use(session: Session, words: str, actor: str, *, now: datetime) -> None:
     """Count an action that touches addresses, for the day's summary, in the action's own transaction."""
-    statement = upsert(session, AddressUse).values(words=words, actor=actor, uses=1, since=now)
+    statement = upsert(session, AddressUse).values(words=write_email_words(words), actor=actor, uses=1, since=now)
     again = {"uses": AddressUse.uses + 1}
     session.execute(statement.on_conflict_do_update(index_elements=["words", "actor"], set_=again))
 

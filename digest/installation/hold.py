@@ -9,10 +9,7 @@ from digest.installation.opened import Installation
 from digest.installation.reasons import read_optional_reason
 from digest.settings.concerns import Concern
 
-HOLD, RELEASE = (
-    Act("held", Role.ADMIN, Concern.SENDING, "paused all sending"),
-    Act("released", Role.ADMIN, Concern.SENDING, "resumed sending"),
-)
+HOLD, RELEASE = (Act("held", Role.ADMIN, Concern.SENDING), Act("released", Role.ADMIN, Concern.SENDING))
 INSTALLATION = "installation"  # the subject of acts on all that leaves
 
 

@@ -31,6 +31,8 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 from subscribers.store.key_check import check_keys, holds_people
+from subscribers.store.key_rotation import note_sealed_rows
+from subscribers.store.row_seals import has_genuine_rows, seal_every_row
 
 # Tables of digest.toml that a running process follows: all but the bounce mailbox, whose job is made at the start.
 LIVE_TABLES = tuple(name for name in SettingsFile.model_fields if name != "inbound")
@@ -69,6 +71,7 @@ class Installation:
         self._settings = settings
         self._file_stamp = _read_file_stamp(settings.origin)
         self._logo_names = ("", "")
+        database.row_keys.find = lambda: self.keys
 
     @property
     def settings(self) -> Settings:
@@ -206,6 +209,7 @@ def open_installation(
         SANDBOX.keep_closed(settings.private_places)
         installation = Installation(settings, database)
         if may_migrate:
+            _seal_older_rows(installation)
             _bind_older_consents(installation, clock, show_progress)
         yield installation
 
@@ -219,6 +223,27 @@ def _refuse_other_schema(settings: Settings, database: Database) -> None:
             f"({newest_schema_revision()}), and was left as it is.",
             remedy=BRING_SCHEMA_UP,
         )
+
+
+def _seal_older_rows(installation: Installation) -> None:
+    """Seal the rows that let somebody in, once in the life of a key file: from then on an unsealed row is a forged one.
+
+    Without the keys of the database it waits. Rows that another machine's file has sealed already are left as they are.
+    """
+    settings = installation.settings
+    if not settings.key_file.exists():
+        return
+    try:
+        keys = installation.keys
+        if keys.says_sealed:
+            return
+        with installation.database.write() as session:
+            sealed = 0 if has_genuine_rows(session, keys) else seal_every_row(session, keys)
+        note_sealed_rows(settings.key_file, settings.key_passphrase_text)
+    except ApplicationError as exc:
+        log.warning("rows that let somebody in could not be sealed yet", why=str(exc))
+    else:
+        log.info("rows that let somebody in are sealed", rows=sealed)
 
 
 def _bind_older_consents(

@@ -1,73 +1,14 @@
-"""Why a story is not in the edition: the reason that decided, as the words that follow "left out, because"."""
+"""Why a story is not in the edition ("left out, because …"), and why one stands above another of a higher score."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from digest.select.advisories import find_advisory
 from digest.select.section_filler import NEWS_SECTION, SectionFiller
-from digest.select.story_similarity import SAME_TITLE_OVERLAP
-from digest.select.text_similarity import TextReader, is_near_duplicate, jaccard_overlap, title_words
-from digest.select.values import CandidateArticle, PreviousEditions, ScoredStory, UsedStory
+from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
 
 WITHDRAWN_REASON = "visitors can't read its page anymore"
 # As editions have it that were drafted before, too.
 WITHDRAWN_REASONS = frozenset({WITHDRAWN_REASON, "its page is gone: the publisher took it down"})
-SAME_TEXT_OVERLAP = 0.5  # of the words of two texts of one publisher under one title, for the text to be one
-
-
-@dataclass(frozen=True, slots=True)
-class _IndexedStory:
-    story: UsedStory
-    title_words: frozenset[str]
-
-
-class EarlierStories:
-    """What the last editions held; says which edition had an article already."""
-
-    def __init__(self, previous: PreviousEditions, reader: TextReader) -> None:
-        """Index the used stories by URL and by the words of their titles; the newest edition's name wins."""
-        self._reader = reader
-        self._by_url: dict[str, UsedStory] = {}
-        self._by_word: dict[str, list[_IndexedStory]] = {}
-        # Those alone that `_is_new_text` may ask for; of two versions of one the order of arrival must not choose.
-        used_urls = {used.url for used in previous.used_stories}
-        self._earlier_articles = {
-            a.url: a for a in sorted((a for a in previous.earlier_articles if a.url in used_urls), key=repr)
-        }
-        for used in sorted(previous.used_stories, key=lambda used: used[:3]):
-            self._by_url[used.url] = used
-            indexed = _IndexedStory(used, title_words(used.title))
-            for word in sorted(indexed.title_words):
-                self._by_word.setdefault(word, []).append(indexed)
-
-    def find_repeat(self, article: CandidateArticle) -> str:
-        """Say in which edition an article, or one of its title, was; empty when in none."""
-        if used := self._by_url.get(article.url) or self._by_url.get(article.link):
-            return f"it was in {used.edition_called}"
-        words = self._reader.read_text(article.title, article.summary).title_words
-        near = {u: None for word in sorted(words) for u in self._by_word.get(word, ())}
-        hits = [
-            u.story
-            for u in near
-            if jaccard_overlap(words, u.title_words) >= SAME_TITLE_OVERLAP
-            and is_near_duplicate(article.title, u.story.title, SAME_TITLE_OVERLAP)
-        ]
-        hits = [used for used in hits if not self._is_new_text(article, used)]
-        if not hits:
-            return ""
-        last = max(hits, key=lambda used: used.edition)
-        return f"it was in {last.edition_called} under much the same title"
-
-    def _is_new_text(self, article: CandidateArticle, earlier: UsedStory) -> bool:
-        """Return whether one publisher put a new text under an old title, as series do ("CISA Adds One Known …")."""
-        old = self._earlier_articles.get(earlier.url)
-        if advisory := find_advisory(article):  # an agency gives different advisories one title
-            told = find_advisory(old) if old else None
-            return not (told and told.numbers & advisory.numbers)
-        if old is None or old.publisher != article.publisher or not (old.summary and article.summary):
-            return False
-        return not is_near_duplicate(old.summary, article.summary, SAME_TEXT_OVERLAP)
 
 
 def explain_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Iterable[SectionSettings]) -> str:
@@ -121,3 +62,50 @@ def _find_missed_section(
         ((min(p.score for p in filler.sections[s.key]), s) for s in open_to_all), key=lambda pair: pair[0]
     )
     return (section, least_score) if scored.score <= least_score else None
+
+
+# --- the order -------------------------------------------------------------------------------------------------
+
+
+def explain_order(
+    filler: SectionFiller, sections: Sequence[SectionSettings], section: SectionSettings, place: int
+) -> str:
+    """Name the best story of a higher score that stands below a placed one, and the rule; empty where none does.
+
+    Args:
+        filler: the sections, filled.
+        sections: in the order of the edition.
+        section: where the story stands; only sections that take from the same sources are held against it.
+        place: from 0.
+    """
+    scored = filler.sections[section.key][place]
+    source_section = filler.kinds[section.kind].source_section
+    following = [
+        s for s in sections[sections.index(section) + 1 :] if filler.kinds[s.kind].source_section == source_section
+    ]
+    below = [(other, section) for other in filler.sections[section.key][place + 1 :]]
+    below += [(other, s) for s in following for other in filler.sections[s.key]]
+    higher = [(other, s) for other, s in below if other.score > scored.score]
+    if not higher:
+        return ""
+    other, other_section = min(higher, key=lambda pair: (-pair[0].score, pair[0].story.lead.url))
+    rule = _find_rule(filler, scored, other, section, other_section)
+    return f"above “{other.story.lead.title}” ({other.score:.1f}): {rule}"
+
+
+def _find_rule(
+    filler: SectionFiller,
+    scored: ScoredStory,
+    other: ScoredStory,
+    section: SectionSettings,
+    other_section: SectionSettings,
+) -> str:
+    kind, title = filler.kinds[section.kind], section.title
+    if filler.ranking.is_pinned(scored.story):
+        return "an editor pinned it"
+    earlier = [s for s in filler.sections[section.key] if s is not other]
+    if near := filler.similarity.find_same_matter(other, earlier):
+        return f"the other is a further piece of “{near.story.lead.title}”"
+    if section is not other_section and kind.limits_topics and filler.is_topic_full(section, other):
+        return f"{title} has stories enough on {other.topic}"
+    return kind.order_rule or f"{title} takes its pick before {other_section.title}"

@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 
-from digest.select.continuations import explain_repeat, find_continuations
-from digest.select.exclusion_reasons import WITHDRAWN_REASON, EarlierStories, explain_exclusion
-from digest.select.placement_rules import explain_order
+from digest.select.earlier_stories import EarlierStories, explain_repeat, find_continuations
+from digest.select.exclusion_reasons import WITHDRAWN_REASON, explain_exclusion, explain_order
 from digest.select.places import compile_place_rules
 from digest.select.ranking import StoryRanking, WeekStatistics, ranking_order
 from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionPicker
@@ -82,7 +81,7 @@ def propose_edition(
         WeekStatistics.from_stories(stories, now),
         compile_topic_rules(select.topics),
         compile_place_rules(select.home_country, tuple(select.home_agencies)),
-        select.weights,
+        dict(select.weights),
         _effective_pins(select),
         topic_overrides,
         frozenset(select.borderless_topics),

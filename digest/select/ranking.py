@@ -1,6 +1,6 @@
 """A story's score as a sum of named terms, each in points with the words that explain it.
 
-score = 100 x (coverage, readership, editorial, topic, freshness, each 0..1 and weighted; the weights sum to 1)
+score = 100 x (the terms of `digest.scoring_terms`, each 0..1 and weighted; the weights sum to 1)
         + source weight - penalty
 
 Points are counted in hundredths, so that the terms shown add up to the score shown, to the last digit.
@@ -12,16 +12,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import median
 
+from digest.scoring_terms import SCORING_TERMS, StoryMeasures
 from digest.select.penalties import ScorePenalty, find_penalties, is_forecast_title
 from digest.select.places import LOCAL_SHARE, PlaceRules
 from digest.select.text_similarity import are_near_duplicates, significant_words
 from digest.select.topics import TopicMatch, TopicRules, find_story_topic
-from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story, StoryPlaces, TermName
-from digest.settings import RankingWeights
+from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story, StoryPlaces
 
-FRESHNESS_HALF_LIFE = 4.0  # days after which a story's freshness has halved
+SOURCE_TERM, PENALTY_TERM = "source weight", "penalty"  # what is added to, and taken from, the weighted terms
 SHRINKAGE_DAYS = 2.0  # days of median reading added to every article's: a one-day spike is not overrated
-OFFICIAL_SOURCE_SHARE = 0.5  # what an official source is worth, against an editor's own word (1)
 SOURCE_POINTS = 1000  # hundredths of a point for each whole of source weight above or below 1
 OFF_TOPIC_PENALTY = ScorePenalty(0.5, "no topic of ours")
 FOREIGN_PENALTY = ScorePenalty(0.25, "next to nothing in it names the home country")
@@ -29,7 +28,6 @@ FOREIGN_SHARE = 0.2  # of home: less is an aside
 LOCAL_PENALTY = ScorePenalty(0.2, "a local case: it names a place, and nothing of the whole country")
 OVERTAKEN_PENALTY = ScorePenalty(0.2, "told before it happened")
 FORECAST_LIFETIME = timedelta(days=1)  # after which what was ahead has happened, or has not
-MOST_READ_NOTE = "read more than any other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class StoryRanking:
     week: WeekStatistics
     topic_rules: TopicRules
     place_rules: PlaceRules
-    weights: RankingWeights
+    weights: Mapping[str, float]  # by the name of a scoring term
     pinned_urls: frozenset[str] = frozenset()
     topic_overrides: Mapping[str, str] = field(default_factory=dict)  # editors' corrections, by the articles' URL
     borderless_topics: frozenset[str] = frozenset()
@@ -88,80 +86,47 @@ class StoryRanking:
         """Score one story."""
         topic = find_story_topic(story, self.topic_rules, self.topic_overrides)
         places = self.place_rules.locate_story(story)
-        shares = self._term_shares()
-        parts = (
-            (TermName.COVERAGE, self._coverage_share(story)),
-            (TermName.READERSHIP, self._readership_share(story)),
-            (TermName.EDITORIAL, self._editorial_share(story)),
-            (TermName.TOPIC, _topic_share(topic)),
-            (TermName.FRESHNESS, self._freshness_share(story)),
-            (TermName.PROXIMITY, self._proximity_share(places, topic)),
-        )
-        counted = [(name, round(10_000 * shares[name] * part), note) for name, (part, note) in parts if name in shares]
-        counted.append((TermName.SOURCE, *_source_points(story, sum(n for _, n, _ in counted))))
+        counted = self._weighted_terms(self._measure_story(story, topic, places))
+        counted.append((SOURCE_TERM, *_source_points(story, sum(n for _, n, _ in counted))))
         before = sum(n for _, n, _ in counted)
-        counted.append((TermName.PENALTY, *_penalty_points(self._story_penalties(story, topic, places), before)))
+        counted.append((PENALTY_TERM, *_penalty_points(self._story_penalties(story, topic, places), before)))
         total = sum(n for _, n, _ in counted)
         terms = tuple(ScoreTerm(name, hundredths / 100, note) for name, hundredths, note in counted)
         return ScoredStory(story, total / 100, terms, topic.topic if topic else None, places)
 
-    def _term_shares(self) -> dict[TermName, float]:
-        """Return each term's part of the whole; without readership its part goes to the others."""
-        w = self.weights
-        weights = {
-            TermName.COVERAGE: w.coverage,
-            TermName.READERSHIP: w.readership,
-            TermName.EDITORIAL: w.editorial,
-            TermName.TOPIC: w.topic,
-            TermName.FRESHNESS: w.freshness,
-            TermName.PROXIMITY: w.proximity,
-        }
-        if self.week.median_daily_reads is None:
-            del weights[TermName.READERSHIP]
-        whole = math.fsum(weights.values())
-        return {name: weight / whole if whole else 0.0 for name, weight in weights.items()}
+    def _weighted_terms(self, measures: StoryMeasures) -> list[tuple[str, int, str]]:
+        """Return each known term's name, hundredths of a point, and note; an unknown one's weight goes to the others."""
+        known = [(name, found) for name, term in SCORING_TERMS.items() if (found := term.compute(measures))]
+        whole = math.fsum(self.weights[name] for name, _ in known)
+        return [
+            (name, round(10_000 * (self.weights[name] / whole if whole else 0.0) * share), note)
+            for name, (share, note) in known
+        ]
 
-    def _coverage_share(self, story: Story) -> tuple[float, str]:
-        names, own = len(story.publishers), count_independent_publishers(story)
-        copies = f", {names - own} of them with another's text" if own < names else ""
-        publishers = f"{names} publisher{'s' if names > 1 else ''}"
-        note = f"{publishers} of {self.week.publisher_count} this week{copies}"
-        return _coverage_share(own, self.week.publisher_count), note
-
-    def _readership_share(self, story: Story) -> tuple[float, str]:
-        reads = [r for a in story.members if (r := self.week.daily_reads(a)) is not None]
-        if not reads:
-            return 0.0, "no reads known of this story"
-        best, highest = max(reads), self.week.highest_daily_reads
-        if best >= highest:
-            return 1.0, MOST_READ_NOTE
-        return _log_share(best, highest), f"{best:.0f} reads a day, evened out; the most is {highest:.0f}"
-
-    def _editorial_share(self, story: Story) -> tuple[float, str]:
-        if self.is_pinned(story):
-            return 1.0, "pinned by an editor"
-        if any(a.featured for a in story.members if a.own):
-            return 1.0, "featured on our site"
-        if any(a.primary for a in story.members):
-            return OFFICIAL_SOURCE_SHARE, "an official source is among its sources"
-        return 0.0, "neither featured nor from an official source"
+    def _measure_story(self, story: Story, topic: TopicMatch | None, places: StoryPlaces) -> StoryMeasures:
+        week = self.week
+        reads = [r for a in story.members if (r := week.daily_reads(a)) is not None]
+        return StoryMeasures(
+            publishers=len(story.publishers),
+            independent_publishers=count_independent_publishers(story),
+            week_publishers=week.publisher_count,
+            daily_reads=max(reads, default=None),
+            week_daily_reads=None if week.median_daily_reads is None else week.highest_daily_reads,
+            is_pinned=self.is_pinned(story),
+            is_featured=any(a.featured for a in story.members if a.own),
+            has_official_source=any(a.primary for a in story.members),
+            topic=topic.topic if topic else "",
+            topic_strength=topic.strength if topic else 0.0,
+            topic_words=topic.words if topic else (),
+            is_borderless=bool(topic and topic.topic in self.borderless_topics),
+            age_days=_age_in_days(story.lead, week.now),
+            home_country=self.place_rules.home_country,
+            home_share=places.home_share,
+        )
 
     def is_pinned(self, story: Story) -> bool:
         """Return whether an editor pinned one of a story's articles."""
         return any(a.url in self.pinned_urls or a.link in self.pinned_urls for a in story.members)
-
-    def _freshness_share(self, story: Story) -> tuple[float, str]:
-        days = _age_in_days(story.lead, self.week.now)
-        whole = int(days)
-        age = "less than a day old" if not whole else f"{whole} day{'s' if whole > 1 else ''} old"
-        return 0.5 ** (days / FRESHNESS_HALF_LIFE), age
-
-    def _proximity_share(self, places: StoryPlaces, topic: TopicMatch | None) -> tuple[float, str]:
-        home, share = self.place_rules.home_country, places.home_share
-        named = f"{share:.0%} about {home}, by the places and agencies that its articles name"
-        if topic and topic.topic in self.borderless_topics:
-            return (1 + share) / 2, f"{named}; {topic.topic} concerns it wherever it happens"
-        return share, named if share else f"nothing in it names {home}, a place there or an agency of it"
 
     def _story_penalties(self, story: Story, topic: TopicMatch | None, places: StoryPlaces) -> tuple[ScorePenalty, ...]:
         found = find_penalties(story.lead)
@@ -193,21 +158,6 @@ def count_independent_publishers(story: Story) -> int:
         if not any(are_near_duplicates(words, other) for other in texts):
             texts.append(words)
     return len(texts)
-
-
-def _coverage_share(publishers: int, publisher_count: int) -> float:
-    """Return 0 for one publisher, 1 for all of the week's; each doubling adds as much as the one before."""
-    return min(math.log(publishers) / math.log(publisher_count), 1.0) if publisher_count > 1 else 0.0
-
-
-def _log_share(value: float, maximum: float) -> float:
-    return min(math.log1p(value) / math.log1p(maximum), 1.0) if maximum > 0 else 0.0
-
-
-def _topic_share(topic: TopicMatch | None) -> tuple[float, str]:
-    if topic is None:
-        return 0.0, "no topic of ours"
-    return topic.strength, f"{topic.topic}: {', '.join(topic.words[:6])}"
 
 
 def _source_points(story: Story, points_before: int) -> tuple[int, str]:

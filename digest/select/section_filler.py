@@ -40,8 +40,9 @@ class SectionPicker:
     order_rule: ClassVar[str] = ""  # what may put a lower score above a higher one, in words
 
     def fill(self, filler: "SectionFiller", section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take stories of the pool, which is in order of score: by default the pins, then the best."""
-        filler.take_in_order(section, pool)
+        """Take stories of the pool, which is in order of score: by default the pins, then the first in the kind's order."""
+        filler.take_in_order(section, sorted(pool, key=self.order_key))
+        filler.sections[section.key].sort(key=self.order_key)
 
     def is_offered(self, scored: ScoredStory) -> bool:
         """Return whether a story is looked at by this kind: by default every one of the kind's sources."""
@@ -209,6 +210,14 @@ class SectionFiller:
             if self.is_section_full(section):
                 return
             yield scored
+
+    def take_varied(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> None:
+        """Fill a section with the first of its pool, within the limits of a publisher's and, where the kind has one, a topic's stories."""
+        limits_topics = self.kinds[section.kind].limits_topics
+        for scored in self.new_matter_first(section, pool):
+            is_topic_full = limits_topics and self.is_topic_full(section, scored)
+            if not is_topic_full and not self.is_publisher_full(scored):
+                self.take_story(section, scored)
 
     def take_in_order(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Fill a section with the pins, then with the first of its pool."""

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import NamedTuple
 
 from digest.collect.documents.deadlines import Deadline
@@ -46,24 +45,11 @@ class CandidateArticle:
     superseded: str = ""  # what an advisory's page says has become of it: "superseded by ICSA-26-330-01"
 
 
-class TermName(StrEnum):
-    """The named parts of a score."""
-
-    COVERAGE = "coverage"
-    READERSHIP = "readership"
-    EDITORIAL = "editorial"
-    TOPIC = "topic"
-    FRESHNESS = "freshness"
-    PROXIMITY = "proximity"
-    SOURCE = "source weight"
-    PENALTY = "penalty"
-
-
 @dataclass(frozen=True, slots=True)
 class ScoreTerm:
     """One part of a score, in points, and the words that explain it to an editor."""
 
-    name: TermName
+    name: str
     points: float
     note: str
 

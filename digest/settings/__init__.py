@@ -5,18 +5,14 @@ reads and reports. All that others need is imported from here.
 """
 
 from digest.settings.edition import DEFAULT_SECTIONS as DEFAULT_SECTIONS
-from digest.settings.edition import ApprovalSettings as ApprovalSettings
-from digest.settings.edition import PublicationSettings as PublicationSettings
+from digest.settings.edition import SOURCE_SECTIONS as SOURCE_SECTIONS
 from digest.settings.edition import RankingWeights as RankingWeights
 from digest.settings.edition import ReadershipSettings as ReadershipSettings
-from digest.settings.edition import ScheduleSettings as ScheduleSettings
 from digest.settings.edition import SectionKindName as SectionKindName
 from digest.settings.edition import SectionSettings as SectionSettings
 from digest.settings.edition import SelectionSettings as SelectionSettings
-from digest.settings.edition import SenderSettings as SenderSettings
 from digest.settings.edition import SourceSettings as SourceSettings
 from digest.settings.edition import SponsorSettings as SponsorSettings
-from digest.settings.edition import WordingSettings as WordingSettings
 from digest.settings.loader import SettingsError as SettingsError
 from digest.settings.loader import load_settings as load_settings
 from digest.settings.loader import reload_settings as reload_settings
@@ -30,6 +26,11 @@ from digest.settings.operations import BackupSettings as BackupSettings
 from digest.settings.operations import BounceMailboxSettings as BounceMailboxSettings
 from digest.settings.operations import LimitSettings as LimitSettings
 from digest.settings.operations import RetentionSettings as RetentionSettings
+from digest.settings.publication import ApprovalSettings as ApprovalSettings
+from digest.settings.publication import PublicationSettings as PublicationSettings
+from digest.settings.publication import ScheduleSettings as ScheduleSettings
+from digest.settings.publication import SenderSettings as SenderSettings
+from digest.settings.publication import WordingSettings as WordingSettings
 from digest.settings.values import explain_database_in_clear as explain_database_in_clear
 from digest.settings.values import is_loopback as is_loopback
 from digest.settings.values import leads_to_this_machine as leads_to_this_machine

@@ -1,125 +1,39 @@
-"""The tables of `digest.toml` that say what an edition is: whose it is, when it comes, what it is made of."""
+"""The tables of `digest.toml` about what's in an edition: sections, sponsor, sources, and selection."""
 
-from typing import Annotated, ClassVar, Literal
-from zoneinfo import ZoneInfo
+from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, create_model
 
+from digest.scoring_terms import SCORING_TERMS
 from digest.settings import values
 from digest.settings.concerns import Concern
-from digest.timetable import ScheduleRule, parse_schedule_rule
-from subscribers.consent.wordings import check_template
-from subscribers.reader_language import ReaderLanguage, mark_message, writing_direction
-
-
-class PublicationSettings(values.SettingsTable):
-    """What the newsletter is and who makes it."""
-
-    # The consent text names the publication, in its language.
-    name: Annotated[values.FilledLine, Concern.CONSENT] = "HLS.Today"
-    tagline: Annotated[values.SingleLine, Concern.NONE] = "The homeland-security week in one read"
-    site: Annotated[str, AfterValidator(values.check_web_address), Concern.SENDER] = "https://hls.today/"
-    about: Annotated[str, Concern.NONE] = (
-        "HLS.Today covers news and information on homeland security and public safety "
-        "for people in the public and private sectors."
-    )
-    editor: Annotated[values.SingleLine, Concern.NONE] = ""
-    language: Annotated[str, Concern.CONSENT] = "en"
-    timezone: Annotated[str, AfterValidator(values.check_time_zone), Concern.NONE] = "America/New_York"
-    intro: Annotated[str, Concern.NONE] = ""
-    first_number: Annotated[int, Concern.NONE] = Field(default=1, ge=1)
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """The zone in which the publication's days and hours are meant."""
-        return ZoneInfo(self.timezone)
-
-    @property
-    def direction(self) -> Literal["ltr", "rtl"]:
-        """The writing direction of `language`, for `dir`."""
-        return writing_direction(self.language)
-
-
-class WordingSettings(values.SettingsTable):
-    """What readers agree to; empty: the sentence that is shipped. Another text is another version by itself."""
-
-    concern: ClassVar = Concern.CONSENT
-
-    consent: Annotated[str, AfterValidator(check_template)] = ""
-
-
-class SenderSettings(values.SettingsTable):
-    """Who the mail comes from. Sending to the world demands `address` and `postal_address`."""
-
-    concern: ClassVar = Concern.SENDER
-
-    name: values.SingleLine = "HLS.Today"
-    address: values.MailAddress = "digest@news.example.org"
-    reply_to: values.MailAddress = "editors@news.example.org"
-    postal_address: str = ""
-    list_id: values.ListId = "weekly.news.example.org"  # RFC 2919: constant for the list's life
-    # Bounces come back to this domain; empty: to `address`.
-    bounce_domain: Annotated[str, AfterValidator(values.check_domain)] = ""
-
-
-DeadlineRule = Literal["wait", "skip", "send-last-approved"]
-
-
-class ScheduleSettings(values.SettingsTable):
-    """When things happen, in the publication's zone; see `digest.timetable` for the form."""
-
-    collect: Annotated[list[values.RuleText], Concern.NONE] = ["daily 05:00", "daily 17:00"]
-    draft: Annotated[values.RuleText, Concern.NONE] = "thu 17:30"
-    # Its days are part of the consent text that's shipped.
-    release: Annotated[values.RuleText, Concern.CONSENT] = "fri 06:00"
-    # Before the release: when every article is looked at again; 0: never.
-    last_look_minutes: Annotated[int, Concern.ALERTS] = Field(default=20, ge=0, le=24 * 60)
-    at_gone_article: Annotated[Literal["stop", "send"], Concern.ALERTS] = "stop"
-    # Before the usual hour of release: until when to approve.
-    deadline_hours: Annotated[float, Concern.NONE] = Field(default=10, ge=0, le=168)
-    at_deadline: Annotated[DeadlineRule, Concern.APPROVAL] = "wait"
-    # Before the usual hour of release: when editors are reminded of what is not approved.
-    reminder_hours: Annotated[list[Annotated[float, Field(gt=0, le=168)]], Concern.NONE] = [11]
-
-    @property
-    def collect_rules(self) -> tuple[ScheduleRule, ...]:
-        """The times at which the sources are visited."""
-        return tuple(parse_schedule_rule(text) for text in self.collect)
-
-    @property
-    def draft_rule(self) -> ScheduleRule:
-        """The times at which an edition is drafted."""
-        return parse_schedule_rule(self.draft)
-
-    @property
-    def release_rule(self) -> ScheduleRule:
-        """The times at which an approved edition is released."""
-        return parse_schedule_rule(self.release)
-
-
-class ApprovalSettings(values.SettingsTable):
-    """Who has to approve an edition before it goes out."""
-
-    concern: ClassVar = Concern.APPROVAL
-
-    approvers: Literal[1, 2] = 1
-
+from digest.settings.values import file_setting
+from subscribers.reader_language import ReaderLanguage, mark_message
 
 SectionKindName = Literal["featured", "most-read", "topics", "products", "events", "opportunities", "stories"]
 
 
-class SectionSettings(values.SettingsTable):
-    """One block of the edition. `kind = "stories"` is the operator's own, filled from `topics`."""
+class SectionSettings(values.SettingsTable, title="Sections"):
+    """The blocks of an edition, in order. One `[[sections]]` in the file replaces the whole default list.
+
+    The default list is Featured, Most read, Topics, Products, Events, and Opportunities.
+    """
 
     concern: ClassVar = Concern.NONE
 
-    key: Annotated[str, AfterValidator(values.check_section_key)]
-    title: values.FilledLine
-    kind: SectionKindName
-    note: values.SingleLine = ""
-    most: int = Field(default=5, ge=1, le=40)
-    topics: list[str] = []
-    refill: Literal["next", "none"] = "next"  # what takes the place of a story that an editor dropped
+    key: Annotated[str, AfterValidator(values.check_section_key)] = file_setting(
+        ..., "Identifies the section in edits and URLs: lowercase letters, digits, and hyphens."
+    )
+    title: values.FilledLine = file_setting(..., "The heading that subscribers see.")
+    kind: SectionKindName = file_setting(..., "What the section accepts; `stories` is for sections of your own.")
+    note: values.SingleLine = file_setting("", "A line below the title.")
+    most: int = file_setting(5, "The maximum number of entries.", ge=1, le=40)
+    topics: list[str] = file_setting([], "The topics that a `stories` section is filled from.")
+    refill: Literal["next", "none"] = file_setting(
+        "next",
+        "What replaces a story that an editor drops: the next proposed one, or nothing.",
+        "`next` doesn't add a story if the section still has `most` or more.",
+    )
 
     def title_in(self, language: ReaderLanguage) -> str:
         """Return the title as readers see it: one that comes with the program is translated, the operator's own is not."""
@@ -149,118 +63,167 @@ DEFAULT_SECTIONS = (
 
 
 class SponsorSettings(values.SettingsTable):
-    """One labelled, paid block; `name` is who pays."""
+    """One paid block, always labeled as such. There's none by default."""
 
     concern: ClassVar = Concern.NONE
 
-    name: values.SingleLine
-    headline: values.SingleLine
-    text: str
-    url: Annotated[str, AfterValidator(values.check_web_address)]
+    name: values.SingleLine = file_setting(..., "The sponsor's name.")
+    headline: values.SingleLine = file_setting(..., "The text of the link.")
+    text: str = file_setting(..., "At most 25 words.")
+    url: Annotated[str, AfterValidator(values.check_web_address)] = file_setting(..., "The link's URL.")
+
+
+SourceSectionName = Literal["news", "products", "events", "opportunities"]
+SOURCE_SECTIONS: tuple[str, ...] = get_args(SourceSectionName)
 
 
 class SourceSettings(values.SettingsTable):
-    """One place that articles come from.
+    """Where articles come from. `digest sources add` adds sources to the file."""
 
-    `own` marks the publication's own site (its stories may lead the Most read list), `primary` an official
-    source, `images` what its licence allows: `own` and `licensed` pictures are mailed, `none` are not.
-    `topics` maps the publisher's own category words to topics; `default_topic` is what its articles are about where
-    nothing says otherwise (`TopicRules` says what it counts).
+    concern: ClassVar = Concern.NONE
+
+    url: Annotated[str, AfterValidator(values.check_web_address)] = file_setting(
+        ..., "A feed, a WordPress REST URL, a calendar, or a site that links to its feed."
+    )
+    name: values.SingleLine = file_setting(..., "The source's name on the desk.")
+    publisher: values.SingleLine = file_setting(..., "The publisher named in emails, and counted once per story.")
+    section: SourceSectionName = file_setting("news", "The kind of content it brings.")
+    weight: float = file_setting(1.0, "How much a story gains by coming from here.", ge=0.0, le=3.0)
+    primary: bool = file_setting(False, "Marks an official source.")
+    own: bool = file_setting(
+        False, "Marks the publication's own site.", "Only its stories can lead the Most read section."
+    )
+    images: Literal["own", "licensed", "none"] = file_setting(
+        "none", "Images are emailed only if they're your `own` or `licensed`."
+    )
+    topics: dict[str, str] = file_setting({}, "Maps the publisher's categories to our topics.")
+    default_topic: str = file_setting(
+        "",
+        "The topic of articles that don't indicate another.",
+        "It's enough by itself for official and own sources. For others, an article also needs one of the topic's words.",
+        max_length=100,
+    )
+
+
+class RankingWeights(
+    create_model(  # type: ignore[misc]  # its fields are the declared scoring terms
+        "DeclaredWeights",
+        __base__=values.SettingsTable,
+        **{
+            term.name: (float, file_setting(term.weight, term.words, ge=term.bounds.least, le=term.bounds.most))
+            for term in SCORING_TERMS.values()
+        },
+    )
+):
+    """How much each term of a story's score counts; the others count for more if a term is unknown.
+
+    The weights don't have to add up to 1.
     """
 
     concern: ClassVar = Concern.NONE
 
-    url: Annotated[str, AfterValidator(values.check_web_address)]
-    name: values.SingleLine
-    publisher: values.SingleLine
-    section: Literal["news", "products", "events", "opportunities"] = "news"
-    weight: float = Field(default=1.0, ge=0.0, le=3.0)
-    primary: bool = False
-    own: bool = False
-    images: Literal["own", "licensed", "none"] = "none"
-    topics: dict[str, str] = {}
-    default_topic: str = Field(default="", max_length=100)
 
-
-class RankingWeights(values.SettingsTable):
-    """How much each term of a story's score counts; they are renormalised where a term is unknown."""
-
-    concern: ClassVar = Concern.NONE
-
-    coverage: float = Field(default=0.40, ge=0)
-    readership: float = Field(default=0.25, ge=0)
-    editorial: float = Field(default=0.20, ge=0)
-    topic: float = Field(default=0.15, ge=0)
-    freshness: float = Field(default=0.10, ge=0)
-    proximity: float = Field(default=0.15, ge=0)
-
-
-HOME_AGENCIES = (
-    *(
-        "Homeland Security",
-        "DHS",
-        "FEMA",
-        "CISA",
-        "TSA",
-        "CBP",
-        "Customs and Border Protection",
-        "Border Patrol",
-        "ICE",
-    ),
-    *(
-        "Immigration and Customs Enforcement",
-        "USCIS",
-        "Coast Guard",
-        "Secret Service",
-        "FBI",
-        "ATF",
-        "DEA",
-        "CIA",
-        "NSA",
-    ),
-    *("National Guard", "National Weather Service", "National Hurricane Center", "NOAA", "USGS", "NIST", "GAO", "CDC"),
-    *(
-        "HHS",
-        "EPA",
-        "FAA",
-        "NTSB",
-        "Pentagon",
-        "Justice Department",
-        "Department of Justice",
-        "DOJ",
-        "State Department",
-    ),
-    *("White House", "Congress", "Capitol", "Capitol Police"),
-)
+HOME_AGENCIES = """
+Homeland Security
+DHS
+FEMA
+CISA
+TSA
+CBP
+Customs and Border Protection
+Border Patrol
+ICE
+Immigration and Customs Enforcement
+USCIS
+Coast Guard
+Secret Service
+FBI
+ATF
+DEA
+CIA
+NSA
+National Guard
+National Weather Service
+National Hurricane Center
+NOAA
+USGS
+NIST
+GAO
+CDC
+HHS
+EPA
+FAA
+NTSB
+Pentagon
+Justice Department
+Department of Justice
+DOJ
+State Department
+White House
+Congress
+Capitol
+Capitol Police
+""".strip().splitlines()
 
 
 class SelectionSettings(values.SettingsTable):
-    """How stories are grouped, ranked and chosen."""
+    """How stories are grouped, ranked, and selected. `digest draft --explain` shows the effect of each value."""
 
     concern: ClassVar = Concern.NONE
 
     weights: RankingWeights = RankingWeights()
-    same_story: float = Field(default=0.21, gt=0, lt=1)  # average-linkage similarity that joins two articles
-    per_publisher: int = Field(default=3, ge=1)  # stories led by one publisher in one edition
-    minimum: int = Field(default=4, ge=1)  # fewer stories than this: the edition is held
-    repeat_editions: int = Field(default=4, ge=0)  # editions looked back on for repeats
-    variety: float = Field(default=0.75, ge=0, le=1)  # MMR's lambda: 1 ranks by score alone
-    home_country: str = Field(default="US", pattern=r"^[A-Z]{2}$")  # ISO 3166-1 alpha-2: whose news it is first of all
-    home_agencies: list[str] = list(HOME_AGENCIES)  # names that concern the home country, written as the press does
-    borderless_topics: list[str] = ["Cybersecurity"]  # topics that concern the home country wherever it happens
-    local_topics: list[str] = [
-        "Law enforcement",
-        "Fire service",
-    ]  # full of local cases, of no weight beyond their place
-    topics: dict[str, list[str]] = {}  # topic → words and phrases; empty: the built-in list
-    pins: list[str] = []  # URLs that an editor wants in
-    bans: list[str] = []  # URLs that must stay out
+    same_story: float = file_setting(
+        0.21,  # average-linkage similarity that joins two articles
+        "How similar two articles must be to share a story; a lower value joins more articles.",
+        gt=0,
+        lt=1,
+    )
+    per_publisher: int = file_setting(3, "The maximum number of stories led by one publisher in an edition.", ge=1)
+    minimum: int = file_setting(4, "An edition with fewer stories is incomplete (`held`) and isn't sent.", ge=1)
+    repeat_editions: int = file_setting(
+        4,
+        "How many past editions are checked for repeats.",
+        "Their articles aren't used again, and their stories return only with news.",
+        ge=0,
+    )
+    variety: float = file_setting(  # MMR's lambda
+        0.75, "1 ranks by score alone; a lower value spreads the selection over more topics.", ge=0, le=1
+    )
+    home_country: str = file_setting(
+        "US",
+        "The ISO 3166 code of the country whose news ranks first.",
+        "The country, its states, and its cities are recognized by name.",
+        pattern=r"^[A-Z]{2}$",
+    )
+    home_agencies: list[str] = file_setting(
+        HOME_AGENCIES,
+        "Names that concern the home country, the way the press writes them.",
+        "Your list replaces the default one.",
+    )
+    borderless_topics: list[str] = file_setting(
+        ["Cybersecurity"], "Topics that concern the home country wherever they happen."
+    )
+    local_topics: list[str] = file_setting(
+        ["Law enforcement", "Fire service"],
+        "Topics with many local cases; such a case loses a fifth of its score.",
+        "A case is local if it doesn't mention anything that concerns the whole country.",
+    )
+    topics: dict[str, list[str]] = file_setting(
+        {},
+        'Maps topics to words and phrases, such as `{ "Ports" = ["port", "a phrase"] }`. Leave empty for the built-in list.',
+        "In `cyber*`, `*` stands for any ending. `exploited, exploiting + flaw, bug` needs a word from each side of `+`.",
+    )
+    pins: list[str] = file_setting([], "URLs of articles that must be in.")
+    bans: list[str] = file_setting([], "URLs of articles that must stay out.")
 
 
 class ReadershipSettings(values.SettingsTable):
-    """Where reads of the own site's pages come from: a CSV file (`url,views`) or WordPress Popular Posts."""
+    """How often pages on your own site are read, for the Most read section.
+
+    Without either, the other terms of a score count for more.
+    """
 
     concern: ClassVar = Concern.NONE
 
-    csv: str = ""
-    wordpress: str = ""  # the site's address, e.g. https://hls.today
+    csv: str = file_setting("", "A file with the columns url and views; its path is relative to this file.")
+    wordpress: str = file_setting("", "The URL of your site, if it runs WordPress Popular Posts.")

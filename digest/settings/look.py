@@ -7,11 +7,12 @@ import math
 import re
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, ValidationInfo, field_validator, model_validator
 
 from digest.settings import values
 from digest.settings.colours import READABLE_CONTRAST, contrast_ratio, hue_distance, nearest_readable_colour
 from digest.settings.concerns import Concern
+from digest.settings.values import setting
 
 # What no publisher changes: grounds and texts, light and dark (docs/decisions/0006-mail-html.md).
 PAPER, PAPER_DARK, TINT_DARK = "#FFFFFF", "#12161C", "#1B2129"
@@ -35,7 +36,7 @@ def _check_logo_name(name: str) -> str:
 
 
 LogoName = Annotated[str, AfterValidator(_check_logo_name)]
-Colour = Annotated[str, AfterValidator(_check_colour)]
+Colour = Annotated[str, AfterValidator(_check_colour), values.FormShape.COLOR]
 
 
 class LogoPair(values.SettingsTable):
@@ -47,25 +48,57 @@ class LogoPair(values.SettingsTable):
     dark_width: int
 
 
-class LookSettings(values.SettingsTable):
-    """How mail and readers' pages are dressed; `_dark` is for dark screens."""
+class LookSettings(values.SettingsTable, title="Look"):
+    """Your own colors and fonts, in emails, their web copies, and subscribers' pages. Unreadable colors are refused.
+
+    The desk has its own look. To change layout, sizes, or order, use [templates of your own](templates.md). A color is refused if text in it would
+    have a contrast below 4.5 on paper or on `tint` (WCAG 2.2, 1.4.3); the error names the nearest color that's readable. A label is refused
+    if its hue is within 30 degrees of the accent's.
+    """
 
     concern: ClassVar = Concern.LOOK  # a logo is in every email at once, approved or not
 
     # A default has to be read on a tint of the publisher's too.
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    # The names of pictures that `digest media add` keeps; both, or none: then the publication's name is set in letters.
-    logo: LogoName = ""
-    logo_dark: LogoName = ""
-    tint: Colour = "#F4F5F7"  # the ground of panels, and of a date
-    accent: Colour = "#0B4F8A"  # links and buttons
-    accent_dark: Colour = "#8FC0F5"
-    label: Colour = "#B0390C"  # topics, ranks, deadlines
-    label_dark: Colour = "#F2966B"
-    headings: Literal["serif", "sans"] = "serif"
-    bar: int = Field(default=6, ge=0, le=12)  # px; the line on top
-    bar_colour: Literal["ink", "accent"] = "ink"
+    tint: Colour = setting(
+        "#F4F5F7",
+        "Background of panels and dates",
+        "Text must be readable on it.",
+        "On dark screens, it's always #1B2129.",
+    )
+    accent: Colour = setting("#0B4F8A", "Links and buttons", "Also for the lines under headlines.")
+    accent_dark: Colour = setting("#8FC0F5", "Links and buttons on dark screens", "It must be readable on #12161C.")
+    label: Colour = setting(
+        "#B0390C",
+        "Topics, ranks, and deadlines",
+        "Its hue must differ from that of links.",
+        "It's also the color of the dot in the publication's name.",
+    )
+    label_dark: Colour = setting(
+        "#F2966B", "Topics, ranks, and deadlines on dark screens", "It must be readable on #12161C."
+    )
+    headings: Literal["serif", "sans"] = setting(
+        "serif",
+        "Headlines",
+        "The font of what editors write: headlines and the intro.",
+        choices={"serif": "With serifs", "sans": "Without serifs"},
+    )
+    bar: int = setting(6, "Line at the top", "In pixels; 0 for no line.", ge=0, le=12)
+    bar_colour: Literal["ink", "accent"] = setting(
+        "ink",
+        "Color of that line",
+        "The same as text, or as links.",
+        choices={"ink": "Same as text", "accent": "Same as links"},
+    )
+    logo: LogoName = setting(
+        "",
+        "Logo",
+        "The name of a stored image. Leave empty to show the publication's name.",
+        "[`digest media add`](commands.md#digest-media-add) stores an image. The logo is 30 pixels high, in the masthead. An older "
+        "draft shows it once it's drafted again.",
+    )
+    logo_dark: LogoName = setting("", "Logo on dark screens", "Set both logos or neither.")
 
     @model_validator(mode="after")
     def _check_logos(self) -> Self:

@@ -25,7 +25,7 @@ def suggest_name(name: str, known: Iterable[str], *, prefix: str = "") -> str:
 def suggest_key(path: KeyPath) -> str:
     """Name the key that was probably meant at a path of `digest.toml`, or say which table has it; else empty."""
     *above, name = path
-    table = _find_table(above)
+    table = find_table(above)
     if table is None:
         return ""
     if suggested := suggest_name(str(name), table.model_fields):
@@ -34,23 +34,23 @@ def suggest_key(path: KeyPath) -> str:
     return f"; it belongs under [{owners[0]}]" if len(owners) == 1 else ""
 
 
-def _find_table(path: KeyPath) -> type[BaseModel] | None:
+def find_table(path: KeyPath) -> type[BaseModel] | None:
     """Find the model of a table of `digest.toml`; None where there is none."""
     table: type[BaseModel] | None = SettingsFile
     for step in path:
         if table is not None and isinstance(step, str):
             field = table.model_fields.get(step)
-            table = _find_model(field.annotation) if field else None
+            table = find_model(field.annotation) if field else None
     return table
 
 
-def _find_model(annotation: Any) -> type[BaseModel] | None:
+def find_model(annotation: Any) -> type[BaseModel] | None:
     """Find the model in an annotation such as `list[Model]` or `Model | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((model for part in get_args(annotation) if (model := _find_model(part))), None)
+    return next((model for part in get_args(annotation) if (model := find_model(part))), None)
 
 
 def _has_key(table: str, key: str) -> bool:
-    model = _find_table((table,))
+    model = find_table((table,))
     return model is not None and key in model.model_fields

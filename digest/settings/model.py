@@ -11,16 +11,11 @@ from digest.catalogues import CatalogueError, load_language
 from digest.settings import values
 from digest.settings.edition import (
     DEFAULT_SECTIONS,
-    ApprovalSettings,
-    PublicationSettings,
     ReadershipSettings,
-    ScheduleSettings,
     SectionSettings,
     SelectionSettings,
-    SenderSettings,
     SourceSettings,
     SponsorSettings,
-    WordingSettings,
 )
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME
 from digest.settings.look import LogoPair, LookSettings
@@ -31,6 +26,13 @@ from digest.settings.operations import (
     BounceMailboxSettings,
     LimitSettings,
     RetentionSettings,
+)
+from digest.settings.publication import (
+    ApprovalSettings,
+    PublicationSettings,
+    ScheduleSettings,
+    SenderSettings,
+    WordingSettings,
 )
 from subscribers.reader_language import ReaderLanguage
 

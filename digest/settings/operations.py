@@ -1,4 +1,4 @@
-"""The tables of `digest.toml` that say how the installation is run: bounds, alerts, how long things are kept."""
+"""The tables of `digest.toml` that say how the installation is run: limits, alerts, backups, retention, bounces."""
 
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -6,44 +6,93 @@ from pydantic import AfterValidator, Field, model_validator
 
 from digest.settings import values
 from digest.settings.concerns import Concern
+from digest.settings.values import file_setting, setting
 from digest.timetable import ScheduleRule, parse_schedule_rule
 
+_MORE_WAIT = "More wait for up to 24 hours."
+_AS_FAST = "0 for as fast as the server accepts them."
 
-class LimitSettings(values.SettingsTable):
-    """Bounds on what the world can make us do."""
+
+class LimitSettings(values.SettingsTable, title="Limits"):
+    """Limits on what others can make the installation do, and on how fast editions are sent."""
 
     concern: ClassVar = Concern.LIMITS
 
-    fetch_timeout: float = Field(default=20.0, gt=0, le=300)  # seconds for one whole fetch
-    fetch_bytes: int = Field(default=10_000_000, ge=1000)  # after decompression
-    fetch_redirects: int = Field(default=5, ge=0, le=20)
-    fetch_workers: int = Field(default=8, ge=1, le=64)
-    items_per_source: int = Field(default=20_000, ge=1)
-    image_bytes: int = Field(default=8_000_000, ge=1000)
-    image_pixels: int = Field(default=40_000_000, ge=1000)
-    # Private networks that sources may be in.
-    allow_networks: Annotated[list[values.NetworkText], Concern.NETWORK] = []
-    proxies: Annotated[int, Concern.NETWORK] = Field(
-        default=0, ge=0, le=5
-    )  # in front of the pages: how many X-Forwarded-For entries are true
-    # Forms in 7 days for one registered domain, except large mailbox providers; more are rejected.
-    signups_per_domain: int = Field(default=40, ge=1)
-    signups_per_network: int = Field(default=30, ge=1)  # forms per hour from one /24 or /48; more are rejected
-    # Forms answered per hour: the first ones in an hour from their /16 or /32, and all others; more wait.
-    signups_first: int = Field(default=500, ge=1)
-    signups_further: int = Field(default=200, ge=1)
-    signups_alarm: int = Field(default=100, ge=1)  # forms an hour in all: more raise the alarm
-    signups_waiting: int = Field(default=5000, ge=1)  # forms in the queue: then the largest network loses one
-    signup_mails_per_address: int = Field(default=4, ge=1)  # in 30 days, to a mailbox that confirms none
-    # Messages to the editors in an hour: the same limits.
-    contact_per_network: int = Field(default=5, ge=1)
-    contact_first: int = Field(default=250, ge=1)
-    contact_further: int = Field(default=50, ge=1)
-    # Editions, in all that this installation sends; 0: as fast as the server takes them.
-    send_per_second: float = Field(default=0.0, ge=0, le=100_000)
-    send_per_hour: int = Field(default=0, ge=0)
-    warm_up: list[Annotated[int, Field(ge=1)]] = []  # a new sender: most messages on its first day, its second …
-    domains_per_hour: dict[Annotated[str, AfterValidator(values.check_domain)], Annotated[int, Field(ge=1)]] = {}
+    send_per_second: float = setting(
+        0.0,
+        "Messages per second",
+        _AS_FAST,
+        "It applies to editions and corrections from all processes together: never more, and at least 95% of it over a minute. Emails "
+        "that somebody waits for (a confirmation, a link) count but don't wait.",
+        ge=0,
+        le=100_000,
+    )
+    send_per_hour: int = setting(0, "Messages in any 60 minutes", _AS_FAST, ge=0)
+    warm_up: list[Annotated[int, Field(ge=1)]] = setting(
+        [],
+        "A new sender's first days",
+        "The most messages on its first day, its second day, and so on, such as 500, 1000, 2000.",
+    )
+    domains_per_hour: dict[Annotated[str, AfterValidator(values.check_domain)], Annotated[int, Field(ge=1)]] = setting(
+        {},
+        "Messages per hour to one domain",
+        "The most messages to each domain, evenly spread.",
+        'In the file, it looks like this: `{ "gmail.com" = 6000 }`.',
+    )
+    signups_per_network: int = setting(
+        30, "Sign-ups per hour from one network", "More are rejected. A network is a /24 or a /48.", ge=1
+    )
+    signups_per_domain: int = setting(
+        40,
+        "Sign-ups in 7 days for one domain",
+        "More are rejected. Large mailbox providers have no limit.",
+        "Subdomains of a registered domain count with it.",
+        ge=1,
+    )
+    signups_first: int = setting(
+        500,
+        "First sign-ups from wide networks, per hour",
+        _MORE_WAIT,
+        "The first form in an hour from each /16 or /32 counts here.",
+        ge=1,
+    )
+    signups_further: int = setting(
+        200, "All other sign-ups, per hour", _MORE_WAIT, "They also get what `signups_first` leaves over.", ge=1
+    )
+    signups_alarm: int = setting(100, "Sign-ups per hour that raise the alarm", "All sign-ups count.", ge=1)
+    signups_waiting: int = setting(
+        5000, "Sign-ups in the queue", "When it's full, the network with the most forms loses one.", ge=1
+    )
+    signup_mails_per_address: int = file_setting(
+        4, "The most emails in 30 days to a mailbox that confirms none of them.", ge=1
+    )
+    contact_per_network: int = setting(
+        5, "Messages to the editors per hour from one network", "More are rejected. A network is a /24 or a /48.", ge=1
+    )
+    contact_first: int = file_setting(
+        250,
+        "Messages to the editors per hour that are the first from their wide network (/16, /32); more are rejected.",
+        ge=1,
+    )
+    contact_further: int = file_setting(50, "All other messages to the editors per hour; more are rejected.", ge=1)
+    proxies: Annotated[int, Concern.NETWORK] = setting(
+        0,
+        "Proxies in front of the pages",
+        "How many entries of X-Forwarded-For can be trusted.",
+        "With 0, the header is ignored.",
+        ge=0,
+        le=5,
+    )
+    allow_networks: Annotated[list[values.NetworkText], Concern.NETWORK] = file_setting(
+        [], 'Private networks that sources may be in, such as "10.1.0.0/16".'
+    )
+    fetch_timeout: float = file_setting(20.0, "Seconds for one whole fetch.", gt=0, le=300)
+    fetch_bytes: int = file_setting(10_000_000, "Bytes of a document after decompression.", ge=1000)
+    fetch_redirects: int = file_setting(5, "How many redirects are followed.", ge=0, le=20)
+    fetch_workers: int = file_setting(8, "How many sources are visited at once.", ge=1, le=64)
+    items_per_source: int = file_setting(20_000, "How many items of one document are read.", ge=1)
+    image_bytes: int = file_setting(8_000_000, "Bytes of an image as downloaded.", ge=1000)
+    image_pixels: int = file_setting(40_000_000, "Pixels of an image as downloaded.", ge=1000)
 
 
 def _check_webhook(text: str) -> str:
@@ -57,52 +106,100 @@ def _check_webhook(text: str) -> str:
     return text
 
 
-class AlertSettings(values.SettingsTable):
-    """What lets a send rest until somebody has looked, and how alerts are told. A share counts once the number is reached.
+class AlertSettings(values.SettingsTable, title="Alerts"):
+    """What pauses an edition until somebody has checked it (`digest resume`). A share counts once the number is reached.
 
-    `mail` says who gets them by mail, `webhook` where they are posted to. `canary_minutes` is how long the first few hundred are watched before the rest follows; 0 sends all at once.
-    `seal_mail_days` is every how many days the admins get the newest seal of the consent ledger; 0: never.
+    See [how alerts are sent](maintenance.md#alerts). The page of these settings sends a test to the webhook.
     """
 
     concern: ClassVar = Concern.ALERTS
 
-    complaints: int = Field(default=3, ge=1)
-    complaints_share: float = Field(default=0.001, ge=0, le=1)  # what Gmail wants mail to stay below
-    hard_bounces: int = Field(default=10, ge=1)
-    hard_bounces_share: float = Field(default=0.05, ge=0, le=1)
-    policy_refusals: int = Field(default=5, ge=1)
-    policy_refusals_share: float = Field(default=0.01, ge=0, le=1)
-    list_drift: float = Field(default=0.25, ge=0)  # against the edition before; 0: any change is fine
-    list_drift_people: int = Field(default=100, ge=1)  # fewer people more or less never matter
-    canary_minutes: int = Field(default=15, ge=0, le=24 * 60)
-    seal_mail_days: int = Field(default=7, ge=0, le=366)
-    mail: Literal["admins", "staff", "off"] = "admins"
-    # What it is sent is signed with DIGEST_ALERT_SECRET.
-    webhook: Annotated[str, AfterValidator(_check_webhook), values.SHOWN_BY_HOST] = ""
+    complaints: int = file_setting(3, "Complaints about one edition.", ge=1)
+    complaints_share: float = file_setting(  # Gmail wants senders to stay below it
+        0.001, "Complaints as a share of accepted messages.", ge=0, le=1
+    )
+    hard_bounces: int = file_setting(10, "Addresses that don't exist.", ge=1)
+    hard_bounces_share: float = file_setting(0.05, "Hard bounces as a share of attempted messages.", ge=0, le=1)
+    policy_refusals: int = file_setting(
+        5, "Messages refused because of what we are or send (policy, DKIM, DMARC).", ge=1
+    )
+    policy_refusals_share: float = file_setting(0.01, "Policy refusals as a share of attempted messages.", ge=0, le=1)
+    list_drift: float = file_setting(
+        0.25, "How much the list may grow or shrink from one edition to the next, as a share; 0 for any change.", ge=0
+    )
+    list_drift_people: int = file_setting(100, "A change of fewer people never matters.", ge=1)
+    canary_minutes: int = file_setting(
+        15,
+        "How long the first few hundred messages are watched before the rest is sent; 0 to send all at once.",
+        ge=0,
+        le=24 * 60,
+    )
+    seal_mail_days: int = file_setting(
+        7,
+        "How often admins get the newest seal of the consent ledger by email, in days; 0 for never.",
+        "It goes to admins with a proven address, and immediately when a check finds a fault.",
+        ge=0,
+        le=366,
+    )
+    mail: Literal["admins", "staff", "off"] = setting(
+        "admins",
+        "Send alerts to",
+        "Only people with a proven address get them.",
+        choices={"admins": "Admins", "staff": "All staff", "off": "Nobody"},
+    )
+    webhook: Annotated[str, AfterValidator(_check_webhook), values.SHOWN_BY_HOST] = setting(
+        "",
+        "Webhook",
+        "An https URL that alerts are posted to. Leave empty for none.",
+        "Alerts are signed with `DIGEST_ALERT_SECRET`.",
+    )
 
 
 class RetentionSettings(values.SettingsTable):
-    """How long things are kept."""
+    """How long records are kept."""
 
     concern: ClassVar = Concern.RETENTION
 
-    evidence_days: int = Field(default=90, ge=1)  # network address and user agent behind a consent, encrypted
-    delivery_days: int = Field(default=400, ge=90)  # a line for each mail; then totals. Fewer would hide strikes
+    evidence_days: int = file_setting(
+        90,
+        "Days for the IP address and user agent of a sign-up, which are encrypted.",
+        "Their digests stay in the ledger.",
+        ge=1,
+    )
+    delivery_days: int = file_setting(  # fewer would hide strikes
+        400,
+        "Days for each delivery and its events; only totals are kept after that.",
+        "Daily counts (visits to a source, consents by kind) are kept for as long, and for at least 400 days.",
+        ge=90,
+    )
 
 
-class BackupSettings(values.SettingsTable):
-    """Backups by the clock. With an empty `folder` none is made; they are encrypted to DIGEST_BACKUP_PASSPHRASE.
+class BackupSettings(values.SettingsTable, title="Backups"):
+    """Scheduled backups, encrypted to `DIGEST_BACKUP_PASSPHRASE` and proven by restoring them.
 
-    The newest of each of so many days, weeks and months is kept.
+    See [how to back up](maintenance.md#backups). Without the passphrase, backups aren't made, and an alert says so.
     """
 
     concern: ClassVar = Concern.BACKUPS
 
-    folder: str = ""
-    at: list[values.RuleText] = ["daily 02:30"]
-    daily: int = Field(default=7, ge=1, le=366)
-    weekly: int = Field(default=4, ge=0, le=520)
-    monthly: int = Field(default=0, ge=0, le=240)  # older than 30 days: they hold the addresses of who left since
+    folder: str = setting(
+        "",
+        "Folder",
+        "An absolute path on this server, such as /backups/digest. Use another disk. Leave empty for no backups.",
+    )
+    at: list[values.RuleText] = setting(
+        ["daily 02:30"], "Back up", "The times when backups are made.", "They have the form of `[schedule]`."
+    )
+    daily: int = setting(7, "Daily backups to keep", "The newest backup of each of this many days.", ge=1, le=366)
+    weekly: int = setting(4, "Weekly backups to keep", "The newest backup of each of this many weeks.", ge=0, le=520)
+    monthly: int = setting(
+        0,
+        "Monthly backups to keep",
+        "They contain addresses for more than 30 days after people leave.",
+        "The newest backup of each of this many months is kept.",
+        ge=0,
+        le=240,
+    )
 
     @property
     def rules(self) -> tuple[ScheduleRule, ...]:
@@ -111,20 +208,26 @@ class BackupSettings(values.SettingsTable):
 
 
 class BounceMailboxSettings(values.SettingsTable):
-    """The mailbox that bounces and complaints come to, read over IMAP. With an empty `host` none is read.
+    """The IMAP mailbox that receives bounces, complaints, and, if you like, replies; it's read every minute.
 
-    `done` is the folder that a message goes to once it is stored; empty: it is deleted. What is not ours stays.
+    It requires `sender.bounce_domain`. Messages that aren't bounces of ours stay there.
     """
 
     concern: ClassVar = Concern.ALERTS
 
-    host: str = ""
-    port: int = Field(default=0, ge=0, le=65535)  # 0: 993 with implicit TLS, else 143
-    tls: Literal["implicit", "starttls", "off"] = "implicit"  # off: to loopback alone
-    user: str = ""  # its password is DIGEST_INBOUND_PASSWORD
-    authorities: str = ""  # a PEM file of further authorities whose certificates are trusted
-    folder: str = Field(default="INBOX", pattern=values.FOLDER_PATTERN)
-    done: str = Field(default="Digest/Done", pattern=rf"{values.FOLDER_PATTERN}|^$")  # a slash stands between folders
+    host: str = file_setting("", "The IMAP server, such as imap.example.org. Leave empty for no mailbox.")
+    port: int = file_setting(0, "0 for 993, or 143 if tls is starttls or off.", ge=0, le=65535)
+    tls: Literal["implicit", "starttls", "off"] = file_setting("implicit", "Off is only for this machine.")
+    user: str = file_setting("", "The user that signs in, with the password in `DIGEST_INBOUND_PASSWORD`.")
+    authorities: str = file_setting(
+        "", "A PEM file, if your own certificate authority signed the server's certificate."
+    )
+    folder: str = file_setting("INBOX", "The folder to read.", pattern=values.FOLDER_PATTERN)
+    done: str = file_setting(  # a slash separates folders
+        "Digest/Done",
+        "Stored bounces are moved to this folder. Leave empty to delete them.",
+        pattern=rf"{values.FOLDER_PATTERN}|^$",
+    )
 
     @property
     def host_and_port(self) -> str:

@@ -3,17 +3,18 @@
 import ipaddress
 import re
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from digest.timetable import parse_schedule_rule
 from subscribers.address import fits_angle_brackets
@@ -27,9 +28,54 @@ FOLDER_PATTERN = r"^[ !#$'()+-\[\]-~]{1,100}$"
 
 
 class SettingsTable(BaseModel):
-    """A table of the settings: no key but its own, and nobody changes it."""
+    """A table of the settings: unknown keys are errors, and values don't change.
+
+    The docstring of a table is its text in `docs/settings.md`; the first paragraph is also its comment in the sample file. Its `title` is the name of its page.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def setting(
+    default: Any,
+    title: str,
+    description: str,
+    details: str = "",
+    *,
+    choices: Mapping[str, str] | Mapping[int, str] | None = None,
+    **bounds: Any,
+) -> Any:
+    """Declare a setting once, for its file, its form, and its documentation. `make settings` writes what follows from it.
+
+    Args:
+        default: the value if the file has none; `...` if the file must have one.
+        title: the label in its form.
+        description: the hint in its form, its comment in the sample file, and its text in `docs/settings.md`.
+        details: further sentences for `docs/settings.md`.
+        choices: the words for each value that a choice offers.
+        bounds: what pydantic checks, such as `ge` and `le`.
+    """
+    extra: Any = {"details": details, "choices": choices or {}}
+    return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
+
+
+def file_setting(default: Any, description: str, details: str = "", **bounds: Any) -> Any:
+    """Declare a setting that no form shows; the arguments are those of `setting`."""
+    return setting(default, "", description, details, **bounds)
+
+
+class FormShape(StrEnum):
+    """How a form shows a value. It's a mark of the value's type, unless the type itself says enough."""
+
+    TEXT = "text"
+    LINES = "lines"
+    NUMBER = "number"
+    NUMBERS = "numbers"
+    CHOICE = "choice"
+    RULE = "rule"
+    RULES = "rules"
+    AMOUNTS = "amounts"
+    COLOR = "colour"
 
 
 def join_lines(text: str) -> str:
@@ -49,6 +95,7 @@ def check_filled(text: str) -> str:
 
 
 SingleLine = Annotated[str, AfterValidator(join_lines)]
+LongText = Annotated[str, FormShape.LINES]
 FilledLine = Annotated[SingleLine, AfterValidator(check_filled)]
 
 
@@ -200,7 +247,7 @@ def shorten_address(address: str, *, host_only: bool = False) -> str:
 
 
 NetworkText = Annotated[str, checked_by(ipaddress.ip_network)]  # such as 10.0.0.0/8
-RuleText = Annotated[str, checked_by(parse_schedule_rule)]
+RuleText = Annotated[str, checked_by(parse_schedule_rule), FormShape.RULE]
 
 
 @lru_cache(maxsize=8)

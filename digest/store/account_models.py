@@ -2,10 +2,12 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from subscribers.store.models import Base, Moment, UtcDateTime
+from digest.store.column_types import RowId, Str16, Str20, Str40, Str60, Str64
+from subscribers.store.models import Base, Moment
+from subscribers.store.row_seals import Sealed
 
 
 class Presence(Base):
@@ -15,52 +17,54 @@ class Presence(Base):
 
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"), primary_key=True)
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"), primary_key=True)
-    place: Mapped[str] = mapped_column(String(40))
+    place: Mapped[Str40]
     seen_at: Mapped[Moment]
 
 
-class StaffSession(Base):
+class StaffSession(Sealed):
     """One browser in which a member of the staff is signed in. The row is deleted when the session ends.
 
     `fresh_at` is when the member last proved who they are in it; `network` and `browser` are as the member is shown them.
     """
 
     __tablename__ = "staff_session"
+    __sealed__ = ("hash", "staff", "began_at", "used_at", "fresh_at")
+    __unsealed__ = ("id", "network", "browser")
     __table_args__ = (
         UniqueConstraint("hash", name="uq_staff_session_one_row_a_token"),
         Index("ix_staff_session_staff", "staff"),  # the sessions of one member
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    hash: Mapped[str] = mapped_column(String(64))  # of the cookie's token
+    hash: Mapped[Str64]  # of the cookie's token
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
     began_at: Mapped[Moment]
     used_at: Mapped[Moment]
     fresh_at: Mapped[Moment]
     network: Mapped[str] = mapped_column(String(50))
-    browser: Mapped[str] = mapped_column(String(60))
+    browser: Mapped[Str60]
 
 
-class Passkey(Base):
+class Passkey(Sealed):
     """A member's passkey: its public half, and the name that the member gave it."""
 
     __tablename__ = "passkey"
+    __sealed__ = ("staff", "credential", "public_key", "sign_count", "made_at")
+    __unsealed__ = ("id", "name", "used_at")
     __table_args__ = (
         UniqueConstraint("credential", name="uq_passkey_one_row_a_credential"),
         Index("ix_passkey_staff", "staff"),  # the passkeys of one member
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
-    credential: Mapped[bytes] = mapped_column(LargeBinary)
-    public_key: Mapped[bytes] = mapped_column(LargeBinary)
+    credential: Mapped[bytes]
+    public_key: Mapped[bytes]
     sign_count: Mapped[int] = mapped_column(BigInteger)
-    name: Mapped[str] = mapped_column(String(60))
+    name: Mapped[Str60]
     made_at: Mapped[Moment]
-    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    used_at: Mapped[datetime | None]
 
 
-class CodeApp(Base):
+class CodeApp(Sealed):
     """The secret that a member's app makes six-digit codes of, encrypted. It counts once a code of it was typed.
 
     A member has one that counts, and perhaps one that waits for its first code.
@@ -68,27 +72,29 @@ class CodeApp(Base):
     """
 
     __tablename__ = "code_app"
+    __sealed__ = ("staff", "ciphertext", "key_id", "made_at", "confirmed_at", "last_step")
+    __unsealed__ = ("id",)
     __table_args__ = (Index("ix_code_app_staff", "staff"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
-    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
-    key_id: Mapped[str] = mapped_column(String(16))
+    ciphertext: Mapped[bytes]
+    key_id: Mapped[Str16]
     made_at: Mapped[Moment]
-    confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    confirmed_at: Mapped[datetime | None]
     last_step: Mapped[int | None] = mapped_column(BigInteger)
 
 
-class RecoveryCode(Base):
+class RecoveryCode(Sealed):
     """A code that stands in for the app once; its hash."""
 
     __tablename__ = "recovery_code"
+    __sealed__ = ("staff", "hash", "used_at")
+    __unsealed__ = ("id",)
     __table_args__ = (UniqueConstraint("staff", "hash", name="uq_recovery_code_one_row_a_code"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
-    hash: Mapped[str] = mapped_column(String(64))
-    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    hash: Mapped[Str64]
+    used_at: Mapped[datetime | None]
 
 
 class SignIn(Base):
@@ -100,14 +106,14 @@ class SignIn(Base):
         Index("ix_sign_in_at", "at"),  # every night: what is old goes
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
     at: Mapped[Moment]
-    method: Mapped[str] = mapped_column(String(20))
-    passkey: Mapped[str] = mapped_column(String(60), default="")  # its name at that time
+    method: Mapped[Str20]
+    passkey: Mapped[Str60] = mapped_column(default="")  # its name at that time
     succeeded: Mapped[bool]
     network: Mapped[str] = mapped_column(String(50))
-    browser: Mapped[str] = mapped_column(String(60))
+    browser: Mapped[Str60]
 
 
 class UsedChallenge(Base):
@@ -115,5 +121,5 @@ class UsedChallenge(Base):
 
     __tablename__ = "used_challenge"
 
-    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    hash: Mapped[Str64] = mapped_column(primary_key=True)
     expires_at: Mapped[Moment]

@@ -1,11 +1,12 @@
-"""The tables of alerts: what needs somebody, from when to when, and what is posted of it."""
+"""The tables of alerts: what needs somebody, from when to when, and what each channel told of it."""
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from subscribers.store.models import Base, Moment, UtcDateTime
+from digest.store.column_types import RowId, Str10, Str20, Str40, Str200
+from subscribers.store.models import Base, Moment
 
 OPEN_ALERT = text("ended_at IS NULL")
 
@@ -26,29 +27,30 @@ class Alert(Base):
         {"sqlite_autoincrement": True},  # a receiver knows an alert by its number
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    kind: Mapped[str] = mapped_column(String(40))
-    subject: Mapped[str] = mapped_column(String(200))
-    sentence: Mapped[str] = mapped_column(Text)
+    id: Mapped[RowId]
+    kind: Mapped[Str40]
+    subject: Mapped[Str200]
+    sentence: Mapped[str]
     seen_at: Mapped[Moment]
-    opened_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    missing_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    opened_at: Mapped[datetime | None]
+    missing_since: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
 
 
 class AlertPost(Base):
-    """That an alert is posted to the webhook, as it opens or when it is over. Without `next_try_at` it is done, or given up."""
+    """An alert told over one channel, as it opens or when it is over. Without `next_try_at` it is done, or given up."""
 
     __tablename__ = "alert_post"
     __table_args__ = (
-        UniqueConstraint("alert_id", "event", name="uq_alert_post_once"),
+        UniqueConstraint("alert_id", "event", "channel", name="uq_alert_post_once"),
         Index("ix_alert_post_next", "next_try_at"),  # every few seconds: what is due
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     alert_id: Mapped[int] = mapped_column(ForeignKey("alert.id", ondelete="CASCADE"))
-    event: Mapped[str] = mapped_column(String(10))  # opened | over
+    event: Mapped[Str10]  # opened | over
+    channel: Mapped[Str20]
     attempts: Mapped[int] = mapped_column(default=0)
-    next_try_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    trouble: Mapped[str] = mapped_column(Text, default="")
+    next_try_at: Mapped[datetime | None]
+    done_at: Mapped[datetime | None]
+    trouble: Mapped[str] = mapped_column(default="")

@@ -4,10 +4,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from subscribers.store.models import Base, Json, Moment, UtcDateTime, enum_by_value
+from digest.store.column_types import RowId, Str10, Str64, Str200
+from subscribers.store.models import Base, Json, Moment, enum_by_value
 
 
 class ApprovalState(StrEnum):
@@ -40,21 +41,21 @@ class Approval(Base):
         ),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))
     version: Mapped[int]  # from 1 within the edition
     state: Mapped[ApprovalState] = mapped_column(enum_by_value(ApprovalState))
-    content_hash: Mapped[str] = mapped_column(String(64))
+    content_hash: Mapped[Str64]
     statement: Mapped[Json]
     content: Mapped[dict[str, Any]] = mapped_column(JSON, deferred=True)
     edit_seq: Mapped[int]  # 0: before the first edit
     editor_counts: Mapped[dict[str, int] | None] = mapped_column(JSON(none_as_null=True))
     made_at: Mapped[Moment]
-    stood_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # since when nobody's approval is missing
-    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # superseded or taken back
-    ended_by: Mapped[str | None] = mapped_column(String(200))  # an actor's name
+    stood_at: Mapped[datetime | None]  # since when nobody's approval is missing
+    ended_at: Mapped[datetime | None]  # superseded or taken back
+    ended_by: Mapped[Str200 | None]  # an actor's name
     ended_by_edit: Mapped[int | None]  # the number of the edit that superseded it
-    ended_because: Mapped[str] = mapped_column(Text, default="", server_default="")  # where it was no edit
+    ended_because: Mapped[str] = mapped_column(default="", server_default="")  # where it was no edit
 
     signatures: Mapped[list["ApprovalSignature"]] = relationship(order_by="ApprovalSignature.id", lazy="selectin")
 
@@ -62,9 +63,9 @@ class Approval(Base):
 class SignatureColumns:
     """One person's approval: who and when, and an HMAC by a key that isn't in the database."""
 
-    actor: Mapped[str] = mapped_column(String(200))
+    actor: Mapped[Str200]
     at: Mapped[Moment]
-    signature: Mapped[str] = mapped_column(String(64))
+    signature: Mapped[Str64]
 
 
 class ApprovalSignature(SignatureColumns, Base):
@@ -73,7 +74,7 @@ class ApprovalSignature(SignatureColumns, Base):
     __tablename__ = "approval_signature"
     __table_args__ = (UniqueConstraint("approval_id", "actor", name="uq_approval_signature_one_a_person"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     approval_id: Mapped[int] = mapped_column(ForeignKey("approval.id", ondelete="CASCADE"))
 
 
@@ -83,12 +84,12 @@ class ApprovedFragment(Base):
     __tablename__ = "approved_fragment"
     __table_args__ = (UniqueConstraint("approval_id", "kind", "name", name="uq_approved_fragment_one_a_place"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     approval_id: Mapped[int] = mapped_column(ForeignKey("approval.id", ondelete="CASCADE"))
-    kind: Mapped[str] = mapped_column(String(10))  # html | text | web | page | short | short-text
+    kind: Mapped[Str10]  # html | text | web | page | short | short-text
     name: Mapped[str] = mapped_column(String(500))
     position: Mapped[int]
-    body: Mapped[str] = mapped_column(Text)
+    body: Mapped[str]
     slots: Mapped[list[tuple[int, str]] | None] = mapped_column(JSON(none_as_null=True))  # as in `Fragment`
 
 
@@ -98,10 +99,10 @@ class SentBackNote(Base):
     __tablename__ = "sent_back_note"
     __table_args__ = (Index("ix_sent_back_note_edition", "edition_id"),)  # the notes of an edition
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))
     at: Mapped[Moment]
-    actor: Mapped[str] = mapped_column(String(200))
-    text: Mapped[str] = mapped_column(Text)
-    done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    done_by: Mapped[str | None] = mapped_column(String(200))
+    actor: Mapped[Str200]
+    text: Mapped[str]
+    done_at: Mapped[datetime | None]
+    done_by: Mapped[Str200 | None]

@@ -1,8 +1,9 @@
 """The stories of editions that anybody may read, to be searched and listed by topic."""
 
-from sqlalchemy import ForeignKey, Index, String, Text
+from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
+from digest.store.column_types import RowId, Str40, Str100, Str200
 from subscribers.store.models import Base, Moment
 
 
@@ -16,16 +17,16 @@ class ArchivedStory(Base):
     __tablename__ = "archived_story"
     __table_args__ = (Index("ix_archived_story_topic", "topic_key", "released_at"),)  # a topic, the newest first
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"), index=True)
     position: Mapped[int]  # in the edition
     released_at: Mapped[Moment]
-    anchor: Mapped[str] = mapped_column(String(40))  # on the edition's page
-    url: Mapped[str] = mapped_column(Text)
-    headline: Mapped[str] = mapped_column(Text)
-    summary: Mapped[str] = mapped_column(Text)
-    topic: Mapped[str] = mapped_column(String(100))
-    topic_key: Mapped[str] = mapped_column(String(100))
-    source: Mapped[str] = mapped_column(String(200))
-    dated: Mapped[str] = mapped_column(String(100))  # "Nov 18", "Deadline: Friday, December 4"
+    anchor: Mapped[Str40]  # on the edition's page
+    url: Mapped[str]
+    headline: Mapped[str]
+    summary: Mapped[str]
+    topic: Mapped[Str100]
+    topic_key: Mapped[Str100]
+    source: Mapped[Str200]
+    dated: Mapped[Str100]  # "Nov 18", "Deadline: Friday, December 4"
     sources: Mapped[int]  # how many reported it

@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from digest.store.approval_models import SignatureColumns
-from subscribers.store.models import Base, Moment, UtcDateTime
+from digest.store.column_types import RowId, Str20, Str40, Str200
+from subscribers.store.models import Base, Moment
 
 
 class Correction(Base):
@@ -24,25 +25,25 @@ class Correction(Base):
         Index("ix_correction_at", "at"),  # drafting: what the next edition carries
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))
     seq: Mapped[int]  # from 1 within the edition
     at: Mapped[Moment]
-    actor: Mapped[str] = mapped_column(String(200))
-    signed: Mapped[str] = mapped_column(String(200))
-    url: Mapped[str] = mapped_column(Text)
-    section: Mapped[str] = mapped_column(String(40))
-    headline: Mapped[str] = mapped_column(Text)  # of the story as it went out
-    field: Mapped[str] = mapped_column(String(20))  # headline | summary
-    was: Mapped[str] = mapped_column(Text)
-    becomes: Mapped[str] = mapped_column(Text)
-    note: Mapped[str] = mapped_column(Text)  # what was wrong, for readers
+    actor: Mapped[Str200]
+    signed: Mapped[Str200]
+    url: Mapped[str]
+    section: Mapped[Str40]
+    headline: Mapped[str]  # of the story as it went out
+    field: Mapped[Str20]  # headline | summary
+    was: Mapped[str]
+    becomes: Mapped[str]
+    note: Mapped[str]  # what was wrong, for readers
     is_carried: Mapped[bool]  # stands in the next edition
-    mail_asked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    mail_asked_by: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    mail_asked_at: Mapped[datetime | None]
+    mail_asked_by: Mapped[Str200] = mapped_column(default="", server_default="")
     mail_statement: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    mail_approved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    mail_planned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    mail_approved_at: Mapped[datetime | None]
+    mail_planned_at: Mapped[datetime | None]
 
     signatures: Mapped[list["CorrectionSignature"]] = relationship(
         order_by="CorrectionSignature.id", lazy="selectin", cascade="all, delete-orphan"
@@ -55,5 +56,5 @@ class CorrectionSignature(SignatureColumns, Base):
     __tablename__ = "correction_signature"
     __table_args__ = (UniqueConstraint("correction_id", "actor", name="uq_correction_signature_one_a_person"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     correction_id: Mapped[int] = mapped_column(ForeignKey("correction.id", ondelete="CASCADE"))

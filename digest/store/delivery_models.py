@@ -6,19 +6,12 @@ They continue the flow of data of `digest.store.models`: edition → delivery �
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, true
+from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
-from subscribers.store.models import (
-    Base,
-    Json,
-    Moment,
-    SealedRow,
-    UtcDateTime,
-    enum_by_value,
-    partial_index,
-    sealed_row_indexes,
-)
+from digest.store.column_types import RowId, Str16, Str20, Str26, Str40, Str60, Str64, Str80, Str200
+from subscribers.store.models import Base, Json, Moment, SealedRow, enum_by_value, partial_index, sealed_row_indexes
+from subscribers.store.row_seals import Sealed
 
 # Only what the night seals: an index of what editions send would slow each of their messages down.
 UNSEALED_NOTICE = "sealed_in IS NULL AND substr(purpose, 1, 8) <> 'edition:'"
@@ -49,23 +42,23 @@ class Delivery(SealedRow, Base):
         *sealed_row_indexes("delivery", UNSEALED_NOTICE),
     )
 
-    id: Mapped[str] = mapped_column(String(26), primary_key=True)  # opaque
-    purpose: Mapped[str] = mapped_column(String(80))  # edition:2026-W47, confirm:…, welcome:…
+    id: Mapped[Str26] = mapped_column(primary_key=True)  # opaque
+    purpose: Mapped[Str80]  # edition:2026-W47, confirm:…, welcome:…
     person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))  # NULL after erasure
     state: Mapped[DeliveryState] = mapped_column(enum_by_value(DeliveryState))
     due_at: Mapped[Moment]
     next_try_at: Mapped[Moment]
     tries: Mapped[int] = mapped_column(default=0)
-    owner: Mapped[str | None] = mapped_column(String(80))
-    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    owner: Mapped[Str80 | None]
+    lease_until: Mapped[datetime | None]
     domain_tag: Mapped[str | None] = mapped_column(String(32))
-    message_id: Mapped[str] = mapped_column(String(200), default="")
-    transport: Mapped[str] = mapped_column(String(20), default="")
-    reply: Mapped[str] = mapped_column(Text, default="")  # scrubbed of addresses
-    handed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # the last time
-    first_handed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # its Date, whenever it is repeated
+    message_id: Mapped[Str200] = mapped_column(default="")
+    transport: Mapped[Str20] = mapped_column(default="")
+    reply: Mapped[str] = mapped_column(default="")  # scrubbed of addresses
+    handed_at: Mapped[datetime | None]  # the last time
+    first_handed_at: Mapped[datetime | None]  # its Date, whenever it is repeated
     # Of an edition: the variant that was handed over the last time (`VariantKey.as_text`); NULL before 0036, and of other mails.
-    variant: Mapped[str | None] = mapped_column(Text)
+    variant: Mapped[str | None]
 
 
 class EditionFigures(Base):
@@ -73,9 +66,9 @@ class EditionFigures(Base):
 
     __tablename__ = "edition_figures"
 
-    name: Mapped[str] = mapped_column(String(20), primary_key=True)
+    name: Mapped[Str20] = mapped_column(primary_key=True)
     number: Mapped[int]
-    release_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    release_at: Mapped[datetime] = mapped_column(index=True)
     handed_over: Mapped[int]
     refused: Mapped[int]
     complained: Mapped[int]
@@ -91,9 +84,9 @@ class Notice(Base):
     __table_args__ = (partial_index("ix_notice_urgent", "delivery", "kind <> 'correction'"),)
 
     delivery: Mapped[str] = mapped_column(ForeignKey("delivery.id"), primary_key=True)
-    kind: Mapped[str] = mapped_column(String(20))
-    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
-    key_id: Mapped[str] = mapped_column(String(16))
+    kind: Mapped[Str20]
+    ciphertext: Mapped[bytes]
+    key_id: Mapped[Str16]
 
 
 # In parentheses: SQL as text is joined to other conditions by AND, which binds more closely than OR.
@@ -118,15 +111,15 @@ class Event(Base):
         partial_index("ix_event_alarms", "received_at", ALARMING_EVENTS),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    delivery: Mapped[str | None] = mapped_column(String(26))
-    kind: Mapped[str] = mapped_column(String(40))
-    cause: Mapped[str] = mapped_column(String(20), default="")  # why it failed: `deliver.events.failure_causes`
+    id: Mapped[RowId]
+    delivery: Mapped[Str26 | None]
+    kind: Mapped[Str40]
+    cause: Mapped[Str20] = mapped_column(default="")  # why it failed: `deliver.events.failure_causes`
     at: Mapped[Moment]
     received_at: Mapped[Moment]
-    fingerprint: Mapped[str] = mapped_column(String(64))
-    provider_mark: Mapped[str | None] = mapped_column(String(64))
-    unsettled_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    fingerprint: Mapped[Str64]
+    provider_mark: Mapped[Str64 | None]
+    unsettled_since: Mapped[datetime | None]
     detail: Mapped[Json]  # scrubbed of addresses
 
 
@@ -143,13 +136,13 @@ class InboundPayload(Base):
         partial_index("ix_inbound_unapplied", "id", "applied_at IS NULL"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     at: Mapped[Moment]
-    origin: Mapped[str] = mapped_column(String(20))
-    body_hash: Mapped[str] = mapped_column(String(64))
-    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
-    key_id: Mapped[str] = mapped_column(String(16))
-    applied_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    origin: Mapped[Str20]
+    body_hash: Mapped[Str64]
+    ciphertext: Mapped[bytes]
+    key_id: Mapped[Str16]
+    applied_at: Mapped[datetime | None]
 
 
 class DeliveryTotal(Base):
@@ -157,7 +150,7 @@ class DeliveryTotal(Base):
 
     __tablename__ = "delivery_total"
 
-    purpose: Mapped[str] = mapped_column(String(80), primary_key=True)
+    purpose: Mapped[Str80] = mapped_column(primary_key=True)
     state: Mapped[DeliveryState] = mapped_column(enum_by_value(DeliveryState), primary_key=True)
     count: Mapped[int]
 
@@ -193,12 +186,12 @@ class InstallationState(Base):
 
     __tablename__ = "memo"
 
-    name: Mapped[str] = mapped_column(String(60), primary_key=True)
+    name: Mapped[Str60] = mapped_column(primary_key=True)
     value: Mapped[Json]
     at: Mapped[Moment]
 
 
-class StaffMember(Base):
+class StaffMember(Sealed):
     """Somebody who works on the newsletter, or did. `proven_at` is set once they answered from the address.
 
     A staff member's address is a sign-in name and stored in clear, here alone; no reader's ever is. Everything else
@@ -207,20 +200,21 @@ class StaffMember(Base):
     """
 
     __tablename__ = "staff"
+    __sealed__ = ("id", "email", "role", "proven_at", "removed_at", "password_hash", "password_at")
+    __unsealed__ = ("name", "added_at", "added_by", "failures_seen_at", "letter_keys")
     __table_args__ = (UniqueConstraint("email", name="uq_staff_one_row_an_address"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(String(320))  # case-folded; of who was removed, no address
-    name: Mapped[str] = mapped_column(String(80), default="", server_default="")  # as colleagues see it
-    role: Mapped[str] = mapped_column(String(20))  # editor | admin
+    name: Mapped[Str80] = mapped_column(default="", server_default="")  # as colleagues see it
+    role: Mapped[Str20]  # editor | admin
     added_at: Mapped[Moment]
-    added_by: Mapped[str] = mapped_column(String(200))
-    proven_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    password_hash: Mapped[str | None] = mapped_column(String(200))  # Argon2id, with its parameters and salt
-    password_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    added_by: Mapped[Str200]
+    proven_at: Mapped[datetime | None]
+    removed_at: Mapped[datetime | None]
+    password_hash: Mapped[Str200 | None]  # Argon2id, with its parameters and salt
+    password_at: Mapped[datetime | None]
     # up to when the member has looked at failed sign-ins
-    failures_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    failures_seen_at: Mapped[datetime | None]
     letter_keys: Mapped[bool] = mapped_column(default=True, server_default=true())  # single letters act at the desk
 
 
@@ -232,11 +226,11 @@ class ProviderErasure(Base):
 
     __tablename__ = "provider_erasure"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    provider: Mapped[str] = mapped_column(String(20))
-    mark: Mapped[str] = mapped_column(String(26))  # random; the ciphertext is bound to it
-    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
-    key_id: Mapped[str] = mapped_column(String(16))
+    id: Mapped[RowId]
+    provider: Mapped[Str20]
+    mark: Mapped[Str26]  # random; the ciphertext is bound to it
+    ciphertext: Mapped[bytes]
+    key_id: Mapped[Str16]
     asked_at: Mapped[Moment]
     tries: Mapped[int] = mapped_column(default=0)
     next_try_at: Mapped[Moment]

@@ -5,7 +5,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import resources
 from itertools import chain
@@ -20,6 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from subscribers.errors import ApplicationError
 from subscribers.store.models import Base, table_of
+from subscribers.store.row_seals import ROW_KEYS, RowKeys
 
 WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite
 PING_AFTER_IDLE = 1.0  # seconds that a connection to PostgreSQL may idle before it is checked
@@ -104,11 +105,12 @@ class Database:
     """An open database. It lives as long as the process; sessions are short."""
 
     engine: Engine
+    row_keys: RowKeys = field(default_factory=RowKeys, compare=False, kw_only=True)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a session for reading: whatever it holds is rolled back."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with self._open_session(self.engine) as session:
             yield session
 
     @contextmanager
@@ -118,8 +120,11 @@ class Database:
         On SQLite the transaction begins IMMEDIATE, so that two writers queue instead of one failing with
         "database is locked" in the middle (https://www.sqlite.org/lang_transaction.html).
         """
-        with Session(self.engine.execution_options(immediate=True), expire_on_commit=False) as session, session.begin():
+        with self._open_session(self.engine.execution_options(immediate=True)) as session, session.begin():
             yield session
+
+    def _open_session(self, engine: Engine) -> Session:
+        return Session(engine, expire_on_commit=False, info={ROW_KEYS: self.row_keys})
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:

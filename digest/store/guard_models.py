@@ -1,8 +1,8 @@
 """The table of actions that touched subscriber addresses, until admins get their daily summary."""
 
-from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from digest.store.column_types import Str100, Str200
 from subscribers.store.models import Base, Moment
 
 
@@ -11,7 +11,7 @@ class AddressUse(Base):
 
     __tablename__ = "address_use"
 
-    words: Mapped[str] = mapped_column(String(100), primary_key=True)
-    actor: Mapped[str] = mapped_column(String(200), primary_key=True)
+    words: Mapped[Str100] = mapped_column(primary_key=True)
+    actor: Mapped[Str200] = mapped_column(primary_key=True)
     uses: Mapped[int]
     since: Mapped[Moment]

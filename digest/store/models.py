@@ -7,7 +7,7 @@ from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Date, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, Time, UniqueConstraint
+from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 import digest.store.account_models
@@ -19,7 +19,8 @@ import digest.store.delivery_models
 import digest.store.guard_models
 import digest.store.past_edition_models  # noqa: F401 - its tables join the metadata
 import subscribers.store.signup_models  # noqa: F401 - so do these
-from subscribers.store.models import Base, DamageTolerantJson, Json, Moment, UtcDateTime, enum_by_value
+from digest.store.column_types import RowId, Str10, Str20, Str40, Str60, Str64, Str80, Str100, Str200
+from subscribers.store.models import Base, DamageTolerantJson, Json, Moment, enum_by_value
 
 
 class SourceHealth(StrEnum):
@@ -38,30 +39,30 @@ class Source(Base):
     __tablename__ = "source"
     __table_args__ = (UniqueConstraint("url", name="uq_source_listed_once"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    url: Mapped[str] = mapped_column(Text)
-    moved_to: Mapped[str | None] = mapped_column(Text)  # a permanent redirect or a discovered feed
-    name: Mapped[str] = mapped_column(String(200))
-    publisher: Mapped[str] = mapped_column(String(200))
-    section: Mapped[str] = mapped_column(String(40), default="news")
+    id: Mapped[RowId]
+    url: Mapped[str]
+    moved_to: Mapped[str | None]  # a permanent redirect or a discovered feed
+    name: Mapped[Str200]
+    publisher: Mapped[Str200]
+    section: Mapped[Str40] = mapped_column(default="news")
     weight: Mapped[float] = mapped_column(Float, default=1.0)
     primary: Mapped[bool] = mapped_column(default=False)
     own: Mapped[bool] = mapped_column(default=False)
-    images: Mapped[str] = mapped_column(String(10), default="none")
+    images: Mapped[Str10] = mapped_column(default="none")
     topics: Mapped[Json]
-    default_topic: Mapped[str] = mapped_column(String(100), default="", server_default="")
+    default_topic: Mapped[Str100] = mapped_column(default="", server_default="")
     active: Mapped[bool] = mapped_column(default=True)
 
-    kind: Mapped[str | None] = mapped_column(String(20))
-    etag: Mapped[str | None] = mapped_column(Text)
-    last_modified: Mapped[str | None] = mapped_column(Text)
+    kind: Mapped[Str20 | None]
+    etag: Mapped[str | None]
+    last_modified: Mapped[str | None]
     health: Mapped[SourceHealth] = mapped_column(enum_by_value(SourceHealth), default=SourceHealth.NEW)
-    message: Mapped[str] = mapped_column(Text, default="")
+    message: Mapped[str] = mapped_column(default="")
     failures: Mapped[int] = mapped_column(default=0)
-    failing_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    good_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    tried_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    next_try_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    failing_since: Mapped[datetime | None]
+    good_at: Mapped[datetime | None]
+    tried_at: Mapped[datetime | None]
+    next_try_at: Mapped[datetime | None]
 
 
 class HostClaim(Base):
@@ -70,7 +71,7 @@ class HostClaim(Base):
     __tablename__ = "host_claim"
 
     host: Mapped[str] = mapped_column(String(255), primary_key=True)
-    owner: Mapped[str] = mapped_column(String(80))
+    owner: Mapped[Str80]
     lease_until: Mapped[Moment]  # a run that is silent for longer is dead, and another may take over
 
 
@@ -80,7 +81,7 @@ class SourceDay(Base):
     __tablename__ = "source_day"
 
     source_id: Mapped[int] = mapped_column(ForeignKey("source.id"), primary_key=True)
-    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
     good: Mapped[int] = mapped_column(default=0)
     bad: Mapped[int] = mapped_column(default=0)
     found: Mapped[int] = mapped_column(default=0)  # articles that were not there before
@@ -101,40 +102,40 @@ class Article(Base):
         {"sqlite_autoincrement": True},  # ids are never reused
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     source_id: Mapped[int] = mapped_column(ForeignKey("source.id"))
-    key: Mapped[str] = mapped_column(String(64))  # what makes it the same item: see collect.articles
-    url: Mapped[str] = mapped_column(Text)  # canonical
-    link: Mapped[str] = mapped_column(Text)  # as published, absolute
-    title: Mapped[str] = mapped_column(Text)
-    summary: Mapped[str] = mapped_column(Text, default="")
-    summary_basis: Mapped[str] = mapped_column(String(20), default="", server_default="")  # collect: SummaryBasis
-    author: Mapped[str | None] = mapped_column(String(200))
-    credit: Mapped[str | None] = mapped_column(String(200))
+    key: Mapped[Str64]  # what makes it the same item: see collect.articles
+    url: Mapped[str]  # canonical
+    link: Mapped[str]  # as published, absolute
+    title: Mapped[str]
+    summary: Mapped[str] = mapped_column(default="")
+    summary_basis: Mapped[Str20] = mapped_column(default="", server_default="")  # collect: SummaryBasis
+    author: Mapped[Str200 | None]
+    credit: Mapped[Str200 | None]
     categories: Mapped[list[str]] = mapped_column(JSON)
-    language: Mapped[str | None] = mapped_column(String(20))
-    image_url: Mapped[str | None] = mapped_column(Text)
-    image_alt: Mapped[str | None] = mapped_column(Text)
+    language: Mapped[Str20 | None]
+    image_url: Mapped[str | None]
+    image_alt: Mapped[str | None]
     dated_at: Mapped[Moment]
-    date_basis: Mapped[str] = mapped_column(String(40))
-    updated_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    date_basis: Mapped[Str40]
+    updated_at: Mapped[datetime | None]
     found_at: Mapped[Moment]
     seen_at: Mapped[Moment]
-    withdrawn_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    superseded: Mapped[str] = mapped_column(String(100), default="", server_default="")  # "superseded by …": its page
-    starts_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    ends_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    withdrawn_at: Mapped[datetime | None]
+    superseded: Mapped[Str100] = mapped_column(default="", server_default="")  # "superseded by …": its page
+    starts_at: Mapped[datetime | None]
+    ends_at: Mapped[datetime | None]
     all_day: Mapped[bool] = mapped_column(default=False)
     # When it starts and ends by its text, where the source gives no times of an event.
-    announced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    announced_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    event_zone: Mapped[str] = mapped_column(String(60), default="", server_default="")
-    place: Mapped[str | None] = mapped_column(String(200))
+    announced_at: Mapped[datetime | None]
+    announced_until: Mapped[datetime | None]
+    event_zone: Mapped[Str60] = mapped_column(default="", server_default="")
+    place: Mapped[Str200 | None]
     # The deadline as the source stated it: see collect.deadlines.
-    closes_on: Mapped[date | None] = mapped_column(Date)
-    closes_clock: Mapped[time | None] = mapped_column(Time)
-    closes_zone: Mapped[str] = mapped_column(String(60), default="", server_default="")
-    closes_label: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    closes_on: Mapped[date | None]
+    closes_clock: Mapped[time | None]
+    closes_zone: Mapped[Str60] = mapped_column(default="", server_default="")
+    closes_label: Mapped[Str40] = mapped_column(default="", server_default="")
     featured: Mapped[bool] = mapped_column(default=False)
     views: Mapped[int | None] = mapped_column(Integer)
 
@@ -147,12 +148,12 @@ class ArticleChange(Base):
     __tablename__ = "article_change"
     __table_args__ = (Index("ix_article_change_article", "article_id"),)  # an article's history
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     article_id: Mapped[int] = mapped_column(ForeignKey("article.id"))
     at: Mapped[Moment]
-    field: Mapped[str] = mapped_column(String(40))
-    before: Mapped[str] = mapped_column(Text)
-    after: Mapped[str] = mapped_column(Text)
+    field: Mapped[Str40]
+    before: Mapped[str]
+    after: Mapped[str]
 
 
 class MediaFile(Base):
@@ -160,13 +161,13 @@ class MediaFile(Base):
 
     __tablename__ = "media"
 
-    hash: Mapped[str] = mapped_column(String(64), primary_key=True)  # SHA-256 of `body`
-    source_url: Mapped[str] = mapped_column(Text, index=True)
-    content_type: Mapped[str] = mapped_column(String(40))
+    hash: Mapped[Str64] = mapped_column(primary_key=True)  # SHA-256 of `body`
+    source_url: Mapped[str] = mapped_column(index=True)
+    content_type: Mapped[Str40]
     width: Mapped[int]
     height: Mapped[int]
     size: Mapped[int]
-    body: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    body: Mapped[bytes] = mapped_column(deferred=True)
     made_at: Mapped[Moment]
 
 
@@ -193,32 +194,32 @@ class Edition(Base):
     __tablename__ = "edition"
     __table_args__ = (UniqueConstraint("slot", name="uq_edition_one_a_slot"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    slot: Mapped[str] = mapped_column(String(40))  # the release moment, UTC, ISO 8601
-    name: Mapped[str] = mapped_column(String(20), unique=True)
+    id: Mapped[RowId]
+    slot: Mapped[Str40]  # the release moment, UTC, ISO 8601
+    name: Mapped[Str20] = mapped_column(unique=True)
     number: Mapped[int]
     state: Mapped[EditionState] = mapped_column(enum_by_value(EditionState))
     opens_at: Mapped[Moment]
     cut_off: Mapped[Moment]
     release_at: Mapped[Moment]
     drafted_at: Mapped[Moment]
-    subject: Mapped[str] = mapped_column(Text, default="")
-    preheader: Mapped[str] = mapped_column(Text, default="")
+    subject: Mapped[str] = mapped_column(default="")
+    preheader: Mapped[str] = mapped_column(default="")
     content: Mapped[Json]
     written_parts: Mapped[list[dict[str, str]] | None] = mapped_column(JSON(none_as_null=True))
-    held_because: Mapped[str] = mapped_column(Text, default="")
-    approved_by: Mapped[str | None] = mapped_column(String(200))
-    approved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    planned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # the list of readers is fixed from here on
+    held_because: Mapped[str] = mapped_column(default="")
+    approved_by: Mapped[Str200 | None]
+    approved_at: Mapped[datetime | None]
+    planned_at: Mapped[datetime | None]  # the list of readers is fixed from here on
     planned: Mapped[int | None]  # how many deliveries were planned: the delivery counts are checked against it
-    sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    sent_at: Mapped[datetime | None]
     # Sending rests while `paused_at` is set; what came before `resumed_at` no longer counts against it.
-    paused_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    paused_because: Mapped[str] = mapped_column(Text, default="", server_default="")
-    resumed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    paused_at: Mapped[datetime | None]
+    paused_because: Mapped[str] = mapped_column(default="", server_default="")
+    resumed_at: Mapped[datetime | None]
     # The first few hundred: how many they are (NULL: not decided), and until when the rest waits for what they bring.
     canary: Mapped[int | None]
-    canary_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    canary_until: Mapped[datetime | None]
 
 
 class ReleaseChange(Base):
@@ -233,11 +234,11 @@ class ReleaseChange(Base):
         UniqueConstraint("release_at", name="uq_release_one_a_moment"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    regular_on: Mapped[date | None] = mapped_column(Date)
-    release_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    id: Mapped[RowId]
+    regular_on: Mapped[date | None]
+    release_at: Mapped[datetime | None]
     skipped: Mapped[bool] = mapped_column(default=False)
-    changed_by: Mapped[str] = mapped_column(String(200))
+    changed_by: Mapped[Str200]
     changed_at: Mapped[Moment]
     set_aside: Mapped[int | None] = mapped_column(ForeignKey("edition.id", ondelete="SET NULL"))
 
@@ -251,15 +252,15 @@ class EditionStory(Base):
     __tablename__ = "story"
     __table_args__ = (Index("ix_story_edition", "edition_id", "section", "position"),)  # an edition in order
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id"))
-    section: Mapped[str | None] = mapped_column(String(40))
+    section: Mapped[Str40 | None]
     position: Mapped[int]
-    title: Mapped[str] = mapped_column(Text)
-    url: Mapped[str] = mapped_column(Text)
+    title: Mapped[str]
+    url: Mapped[str]
     score: Mapped[float]
     terms: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(default="")
     members: Mapped[list[str]] = mapped_column(JSON)  # canonical URLs of all its articles, the lead first
 
 
@@ -268,7 +269,7 @@ class StoredWordTable(Base):
 
     __tablename__ = "word_table"
 
-    opens_at: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)
+    opens_at: Mapped[datetime] = mapped_column(primary_key=True)
     article_count: Mapped[int]
     counts: Mapped[dict[str, int]] = mapped_column(JSON)
 
@@ -279,8 +280,8 @@ class EditionProposal(Base):
     __tablename__ = "proposal"
 
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"), primary_key=True)
-    hash: Mapped[str] = mapped_column(String(64))
-    body: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    hash: Mapped[Str64]
+    body: Mapped[bytes] = mapped_column(deferred=True)
 
 
 class EditionEdit(Base):
@@ -289,13 +290,13 @@ class EditionEdit(Base):
     __tablename__ = "edit"
     __table_args__ = (UniqueConstraint("edition_id", "seq", name="uq_edit_one_a_number"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))
     seq: Mapped[int]  # from 1 within the edition
     at: Mapped[Moment]
-    actor: Mapped[str] = mapped_column(String(200))
-    kind: Mapped[str] = mapped_column(String(20))
-    target: Mapped[str] = mapped_column(Text)  # an article's canonical URL, `edition`, or `block:` and its name
+    actor: Mapped[Str200]
+    kind: Mapped[Str20]
+    target: Mapped[str]  # an article's canonical URL, `edition`, or `block:` and its name
     value: Mapped[Json]
     undoes: Mapped[int | None]  # the `seq` of the edit that it takes back
 
@@ -306,13 +307,13 @@ class Clipping(Base):
     __tablename__ = "clipping"
     __table_args__ = (UniqueConstraint("owner", "edition_id", "target", "field", name="uq_clipping_kept_once"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    owner: Mapped[str] = mapped_column(String(200))  # an actor's name
+    id: Mapped[RowId]
+    owner: Mapped[Str200]  # an actor's name
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))
     at: Mapped[Moment]
     target: Mapped[str] = mapped_column(String(2000))  # an article's canonical URL, or `edition`
-    field: Mapped[str] = mapped_column(String(20), default="", server_default="")
-    text: Mapped[str] = mapped_column(Text)  # the story's headline, or the text
+    field: Mapped[Str20] = mapped_column(default="", server_default="")
+    text: Mapped[str]  # the story's headline, or the text
 
 
 class Fragment(Base):
@@ -321,15 +322,15 @@ class Fragment(Base):
     __tablename__ = "fragment"
     __table_args__ = (UniqueConstraint("edition_id", "kind", "name", name="uq_fragment_one_a_place"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id"))
-    kind: Mapped[str] = mapped_column(String(10))  # html | text | web | page | short | short-text
+    kind: Mapped[Str10]  # html | text | web | page | short | short-text
     name: Mapped[str] = mapped_column(String(500))  # digest.edition.content.fragment_names
     position: Mapped[int]
-    body: Mapped[str] = mapped_column(Text)  # without the slots
+    body: Mapped[str]  # without the slots
     # [offset in body, name]; NULL in one from before 0037, whose placeholders are markers in its body
     slots: Mapped[list[tuple[int, str]] | None] = mapped_column(JSON(none_as_null=True))
-    hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[Str64]
 
 
 FIRST_LOOK_JOB = "first look"  # the job of the slot row that remembers since when the timetable is followed
@@ -345,13 +346,13 @@ class TimetableSlot(Base):
     __tablename__ = "slot"
     __table_args__ = (UniqueConstraint("job", "at", name="uq_slot_taken_once"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    job: Mapped[str] = mapped_column(String(20))
+    id: Mapped[RowId]
+    job: Mapped[Str20]
     at: Mapped[Moment]
-    owner: Mapped[str] = mapped_column(String(80))
+    owner: Mapped[Str80]
     lease_until: Mapped[Moment]  # a taker that is silent for longer is dead, and another may take over
-    done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    outcome: Mapped[str] = mapped_column(Text, default="")
+    done_at: Mapped[datetime | None]
+    outcome: Mapped[str] = mapped_column(default="")
 
 
 class AuditEntry(Base):
@@ -368,12 +369,12 @@ class AuditEntry(Base):
         Index("ix_audit_subject", "subject", "at"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     seq: Mapped[int | None]
-    previous: Mapped[str] = mapped_column(String(64), default="", server_default="")
-    hash: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    previous: Mapped[Str64] = mapped_column(default="", server_default="")
+    hash: Mapped[Str64] = mapped_column(default="", server_default="")
     at: Mapped[Moment]
-    actor: Mapped[str] = mapped_column(String(200))
-    act: Mapped[str] = mapped_column(String(60))
-    subject: Mapped[str] = mapped_column(String(200))
+    actor: Mapped[Str200]
+    act: Mapped[Str60]
+    subject: Mapped[Str200]
     detail: Mapped[dict[str, Any]] = mapped_column(DamageTolerantJson)

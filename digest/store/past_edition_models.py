@@ -1,8 +1,9 @@
 """The tables of past editions: newsletters that went out before this installation, with their stories."""
 
-from sqlalchemy import ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from digest.store.column_types import RowId, Str20, Str200
 from subscribers.store.models import Base, Moment
 
 
@@ -15,14 +16,14 @@ class PastEdition(Base):
     __tablename__ = "past_edition"
     __table_args__ = (UniqueConstraint("address", name="uq_past_edition_imported_once"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    address: Mapped[str] = mapped_column(Text)
-    name: Mapped[str] = mapped_column(String(20))
+    id: Mapped[RowId]
+    address: Mapped[str]
+    name: Mapped[Str20]
     number: Mapped[int | None]
-    title: Mapped[str] = mapped_column(Text)
+    title: Mapped[str]
     released_at: Mapped[Moment]
     imported_at: Mapped[Moment]
-    imported_by: Mapped[str] = mapped_column(String(200))
+    imported_by: Mapped[Str200]
 
     stories: Mapped[list["PastStory"]] = relationship(order_by="PastStory.id", cascade="all, delete-orphan")
 
@@ -32,8 +33,8 @@ class PastStory(Base):
 
     __tablename__ = "past_story"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     past_edition_id: Mapped[int] = mapped_column(ForeignKey("past_edition.id", ondelete="CASCADE"), index=True)
-    url: Mapped[str] = mapped_column(Text)
-    headline: Mapped[str] = mapped_column(Text)
-    summary: Mapped[str] = mapped_column(Text, default="", server_default="")
+    url: Mapped[str]
+    headline: Mapped[str]
+    summary: Mapped[str] = mapped_column(default="", server_default="")

@@ -17,11 +17,12 @@ from digest.store.account_models import SignIn
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
 from digest.store.models import AuditEntry
+from digest.store.staff_revocations import ADDED, REMOVED, keep_current, read_revocations
 from subscribers.address import Address, AddressError, mask_address, read_address
 from subscribers.errors import RefusalError
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
-from subscribers.store.signup_models import OneTimeToken
+from subscribers.store.row_seals import find_genuine, keep_genuine
 
 StaffRole = Literal["editor", "admin"]
 PROOF_LINK_LIFETIME = timedelta(days=7)  # of the link that proves an address
@@ -81,9 +82,23 @@ def find_staff_member(session: Session, email: str) -> StaffMember | None:
         address = read_address(email)
     except AddressError:
         return None
-    return session.scalar(
-        select(StaffMember).where(StaffMember.email == address.canonical, StaffMember.removed_at.is_(None))
-    )
+    own = (StaffMember.email == address.canonical, StaffMember.removed_at.is_(None))
+    return _find_believed(session, session.scalar(select(StaffMember).where(*own)))
+
+
+def _find_believed(session: Session, member: StaffMember | None) -> StaffMember | None:
+    """Return a member whose row is genuine and as new as the audit log; None for any other."""
+    genuine = find_genuine(session, member)
+    if genuine is None:
+        read_revocations(session, [0])  # as many queries as for a member: the time tells nobody who is on the staff
+        return None
+    return next(iter(keep_current(session, [genuine])), None)
+
+
+def get_staff_member(session: Session, number: int) -> StaffMember | None:
+    """Return who is on the staff under a number; None for nobody, and for who was removed."""
+    member = _find_believed(session, session.get(StaffMember, number, populate_existing=True))
+    return member if member is not None and member.removed_at is None else None
 
 
 def require_staff_member(session: Session, email: str) -> StaffMember:
@@ -101,7 +116,8 @@ def require_staff_member(session: Session, email: str) -> StaffMember:
 def list_staff_members(session: Session, *, include_removed: bool = False) -> list[StaffMember]:
     """Give the staff by number; `include_removed` also those who were."""
     query = select(StaffMember).order_by(StaffMember.id)
-    return list(session.scalars(query if include_removed else query.where(StaffMember.removed_at.is_(None))))
+    rows = session.scalars(query if include_removed else query.where(StaffMember.removed_at.is_(None)))
+    return keep_current(session, keep_genuine(session, rows))
 
 
 def name_staff(session: Session, *, with_numbers: bool = False) -> dict[str, str]:
@@ -110,7 +126,7 @@ def name_staff(session: Session, *, with_numbers: bool = False) -> dict[str, str
     With numbers, it's "Ann (staff 3)": nothing proves a name, which anyone who can write to the database can swap, but the number
     is in the chain.
     """
-    members = list_staff_members(session, include_removed=True)
+    members = session.scalars(select(StaffMember).order_by(StaffMember.id))
     names = {staff_actor(member): display_name_of(member.name, member.email) for member in members}
     return {actor: f"{name} ({actor})" for actor, name in names.items()} if with_numbers else names
 
@@ -118,17 +134,21 @@ def name_staff(session: Session, *, with_numbers: bool = False) -> dict[str, str
 def list_working_staff(session: Session, *, removed_after: datetime) -> list[StaffMember]:
     """List the members who can sign in, by number: their address is proven, or they've signed in lately.
 
+    A row without a valid seal counts here: otherwise, whoever damages the colleagues' rows would be the only editor.
     Members who could sign in and were removed after `removed_after` are listed too. The audit log remembers that they could: proving an
     address is an act of theirs, and records of sign-ins are deleted after a while.
     """
     signed_in = set(session.scalars(select(SignIn.staff).where(SignIn.succeeded).distinct()))
-    members = list_staff_members(session, include_removed=True)
+    members = session.scalars(select(StaffMember).order_by(StaffMember.id)).all()
+    believed = {member.id for member in keep_current(session, keep_genuine(session, members))}
+    forged = {member.id for member in members} - believed
     removed = [staff_actor(m) for m in members if m.removed_at and m.removed_at > removed_after]
     worked = set(session.scalars(select(AuditEntry.actor).where(AuditEntry.actor.in_(removed)).distinct()))
     return [
         member
         for member in members
-        if (member.removed_at is None and (member.proven_at or member.id in signed_in))
+        if member.id in forged
+        or (member.removed_at is None and (member.proven_at or member.id in signed_in))
         or (staff_actor(member) in removed and (member.id in signed_in or staff_actor(member) in worked))
     ]
 
@@ -149,6 +169,9 @@ def add_staff_member(
     email = address.canonical
     forget_removed_addresses(session)
     member = session.scalar(select(StaffMember).where(StaffMember.email == email).with_for_update())
+    if member is not None and _find_believed(session, member) is None:
+        _set_row_aside(session, member, actor=actor, now=now)
+        member = None
     if member is not None:
         raise StaffError(
             f"{staff_actor(member)} has this address already, as {member.role}. For another role: 'digest staff role'; "
@@ -157,9 +180,15 @@ def add_staff_member(
     member = StaffMember(email=email, role=role, added_at=now, added_by=actor, name=name)
     session.add(member)
     session.flush()
-    _audit_staff_change(session, "staff added", member, {"role": role}, actor=actor, now=now)
+    _audit_staff_change(session, ADDED, member, {"role": role}, actor=actor, now=now)
     _queue_proof_mail(session, member, queue, now=now)
     return member
+
+
+def _set_row_aside(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
+    """Take the address from a row without a valid seal: it counts for nothing, and must not keep its address from anybody."""
+    member.email, member.removed_at = staff_actor(member), now
+    _audit_staff_change(session, "unsealed staff row set aside", member, {}, actor=actor, now=now)
 
 
 def mail_proof_link(session: Session, member: StaffMember, queue: QueueMail, *, actor: str, now: datetime) -> None:
@@ -179,7 +208,7 @@ def remove_staff_member(session: Session, member: StaffMember, *, actor: str, no
     _end_open_links(session, member, now)
     end_links(session, member, SIGN_IN_PURPOSE, now)
     member.removed_at, member.proven_at, member.email = now, None, staff_actor(member)
-    _audit_staff_change(session, "staff removed", member, {"role": member.role}, actor=actor, now=now)
+    _audit_staff_change(session, REMOVED, member, {"role": member.role}, actor=actor, now=now)
 
 
 def forget_removed_addresses(session: Session) -> int:
@@ -197,7 +226,9 @@ def look_up_proof_link(session: Session, token: str, *, now: datetime) -> ProofL
     token_row = one_time_tokens.look_up_token(session, token, PROOF_PURPOSE, now=now)
     if token_row.state is one_time_tokens.TokenState.UNKNOWN:
         return ProofLink(ProofLinkStage.UNKNOWN)
-    member = session.get_one(StaffMember, int(token_row.serial), populate_existing=True)
+    member = _find_believed(session, session.get(StaffMember, int(token_row.serial), populate_existing=True))
+    if member is None:
+        return ProofLink(ProofLinkStage.UNKNOWN)
     if token_row.state is one_time_tokens.TokenState.FRESH:
         return ProofLink(ProofLinkStage.OPEN, member, token_row.expires_at)
     if token_row.state is one_time_tokens.TokenState.USED and member.proven_at is not None:
@@ -209,9 +240,10 @@ def prove_staff_address(session: Session, token: str, *, now: datetime) -> Proof
     """Take the press of the button: the address is proven. Twice is once."""
     used = one_time_tokens.use_token(session, token, PROOF_PURPOSE, now=now)
     if used.state is one_time_tokens.TokenState.FRESH:
-        member = session.get_one(StaffMember, int(used.serial), with_for_update=True)
-        member.proven_at = now
-        _audit_staff_change(session, "staff address proven", member, {}, actor=staff_actor(member), now=now)
+        member = get_staff_member(session, int(used.serial))
+        if member is not None:
+            member.proven_at = now
+            _audit_staff_change(session, "staff address proven", member, {}, actor=staff_actor(member), now=now)
     return look_up_proof_link(session, token, now=now)
 
 
@@ -225,20 +257,12 @@ def _queue_proof_mail(session: Session, member: StaffMember, queue: QueueMail, *
 
 def end_links(session: Session, member: StaffMember, purpose: one_time_tokens.OneTimePurpose, now: datetime) -> None:
     """End the links of a member that are open, of one purpose."""
-    own_links = (
-        OneTimeToken.purpose == purpose,
-        OneTimeToken.serial == str(member.id),
-        OneTimeToken.ended_at.is_(None),
-    )
-    ended = update(OneTimeToken).where(*own_links).values(ended_at=now)
-    session.execute(ended, execution_options={"synchronize_session": False})
+    one_time_tokens.end_tokens_of_serial(session, purpose, str(member.id), now=now)
 
 
 def end_every_sign_in_link(session: Session, now: datetime) -> None:
     """End the open sign-in links of all members."""
-    still_open = (OneTimeToken.purpose == SIGN_IN_PURPOSE, OneTimeToken.ended_at.is_(None))
-    ended = update(OneTimeToken).where(*still_open).values(ended_at=now)
-    session.execute(ended, execution_options={"synchronize_session": False})
+    one_time_tokens.end_tokens_of_serial(session, SIGN_IN_PURPOSE, now=now)
 
 
 def _end_open_links(session: Session, member: StaffMember, now: datetime) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from digest.store.account_models import StaffSession
 from digest.store.delivery_models import StaffMember
+from digest.store.staff_revocations import read_revocations
+from subscribers.store.row_seals import find_genuine, is_genuine, keep_genuine
 
 SESSION_LIFETIME = timedelta(days=30)  # after the sign-in
 IDLE_LIMIT = timedelta(days=7)  # without a request
@@ -44,7 +46,10 @@ def find_session(session: Session, token: str, *, now: datetime) -> tuple[StaffS
     """Find the session of a token that has not run out, with its member; None where there is none."""
     parameters = {"token_hash": hash_session_token(token), **_alive_at(now)}
     row = session.execute(_select_session(), parameters).one_or_none()
-    return (row[0], row[1]) if row else None
+    if row is None or not (is_genuine(session, row[0]) and is_genuine(session, row[1])):
+        return None
+    revoked = read_revocations(session, [row[1].id])[row[1].id]
+    return (row[0], row[1]) if revoked.allow_session(row[0]) and revoked.allow_member(row[1]) else None
 
 
 @cache  # every page of the staff asks
@@ -59,20 +64,20 @@ def _select_session() -> Select[StaffSession, StaffMember]:
 def list_sessions(session: Session, staff: int, *, now: datetime) -> Sequence[StaffSession]:
     """Return a member's sessions that have not run out, the one used last first."""
     query = select(StaffSession).where(StaffSession.staff == staff, _is_alive())
-    return session.scalars(query.order_by(StaffSession.used_at.desc(), StaffSession.id.desc()), _alive_at(now)).all()
+    latest_first = query.order_by(StaffSession.used_at.desc(), StaffSession.id.desc())
+    return keep_genuine(session, session.scalars(latest_first, _alive_at(now)))
 
 
 def touch_session(session: Session, session_id: int, *, now: datetime) -> None:
     """Note that a session is in use."""
-    session.execute(
-        update(StaffSession).where(StaffSession.id == session_id).values(used_at=now),
-        execution_options={"synchronize_session": False},
-    )
+    row = session.get(StaffSession, session_id)
+    if row is not None:
+        row.used_at = now
 
 
 def renew_session(session: Session, session_id: int, *, now: datetime) -> str | None:
     """Give a session another token, because its member has proved again who they are; None where it has ended."""
-    row = session.get(StaffSession, session_id, with_for_update=True)
+    row = find_genuine(session, session.get(StaffSession, session_id, with_for_update=True))
     if row is None:
         return None
     token = secrets.token_urlsafe(TOKEN_BYTES)

@@ -18,6 +18,7 @@ from digest.app.site.page_context import build_page_context
 from digest.installation.acts import ConfirmationRequiredError
 from digest.installation.opened import Installation
 from digest.settings import Settings
+from digest.settings.mail_frequency import MailFrequency
 from digest.templating import (
     OperatorTemplates,
     TemplateCodeCache,
@@ -27,9 +28,7 @@ from digest.templating import (
 )
 from digest.web import filters
 from digest.web.admin.pages import admin_pages
-from digest.web.archive.pages import archive_pages, local_pictures
-from digest.web.archive.search_words import mark_words
-from digest.web.archive.site_parts import describe_signup, list_site_links
+from digest.web.archive.pages import archive_pages, local_pictures, mark_words
 from digest.web.auth.access import (
     STAFF_BLUEPRINTS,
     ask_to_confirm,
@@ -45,22 +44,20 @@ from digest.web.context import SCRIPT_FILES, STYLE_SHEET_FILES, PublicFiles, Web
 from digest.web.desk.approval.approval_pages import approval_pages
 from digest.web.desk.calendar.calendar_pages import calendar_pages
 from digest.web.desk.editing.correction_pages import correction_pages
-from digest.web.desk.editing.editing_pages import editing_pages
+from digest.web.desk.editing.editing_pages import editing_pages, live_pages
 from digest.web.desk.editing.history_pages import history_pages
-from digest.web.desk.editing.live_pages import live_pages
 from digest.web.desk.editing.pages import desk_pages
-from digest.web.desk.editing.story_pages import story_pages
-from digest.web.desk.edition.gallery_pages import gallery_pages
-from digest.web.desk.edition.preview_pages import preview_pages
+from digest.web.desk.editing.writing_pages import story_pages
+from digest.web.desk.edition.preview_pages import gallery_pages, preview_pages
 from digest.web.desk.sending.sending_pages import sending_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
 from digest.web.look_styles import write_look_styles, write_publication_mark
 from digest.web.reader_filters import install_reader_filters
 from digest.web.security import RedactingFlask, add_default_headers, log_response
-from subscribers.pages.blueprints import reader_pages, signup_pages
-from subscribers.pages.context import page_context
-from subscribers.pages.error_texts import ERROR_TEXTS, OTHER_ERROR_ADVICE
+from subscribers.pages import contact, my_data, preferences, unsubscribe  # noqa: F401 - they add their routes
+from subscribers.pages.context import ERROR_TEXTS, OTHER_ERROR_ADVICE, page_context, reader_pages
+from subscribers.pages.signup import HONEYPOT_FIELD, signup_pages
 
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
 MAX_FORM_BYTES = 64 * 1024
@@ -152,7 +149,7 @@ def _make_settings_follower(
             app.extensions["readers"] = build_page_context(installation, clock)
             app.extensions["reader_language"] = settings.reader_language
             app.jinja_env.globals["site"] = app.extensions["readers"].site
-            app.jinja_env.globals["signup"] = describe_signup(
+            app.jinja_env.globals["signup"] = MailFrequency(
                 app.extensions["readers"].release_days, settings.reader_language
             )
             if built_from is not None and settings.file.look != built_from.file.look:
@@ -216,7 +213,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
         env.filters[plain_filter.__name__] = plain_filter
     env.filters["mark_words"] = mark_words
     env.filters["local_pictures"] = local_pictures
-    env.globals["site_links"] = list_site_links
+    env.globals["honeypot"] = HONEYPOT_FIELD
     env.globals["base_url"] = settings.link_base  # without a slash at its end
     app.context_processor(provide_current_staff)
     env.globals["style"] = lambda sheet: f"{request.script_root}/style/{web_context().styles.public_names[sheet]}"

@@ -8,11 +8,14 @@ from markupsafe import Markup, escape
 
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import LabelledBlock
+from digest.web.colleagues import name_actor
 from subscribers.phrases import (
+    clock_hour,
     clock_time,
     end_sentence,
     full_date,
     hour_in_zone,
+    join_words,
     month_day,
     sentence,
     short_month_day,
@@ -52,6 +55,16 @@ def short_day(moment: datetime, zone: ZoneInfo) -> str:
     return f"{short_month_day(local)}, {local.year}"
 
 
+def hour_of(moment: datetime, zone: ZoneInfo) -> str:
+    """Write "6 a.m."."""
+    return clock_hour(moment.astimezone(zone))
+
+
+def clock_of(moment: datetime, zone: ZoneInfo) -> str:
+    """Write "6:00 a.m."."""
+    return clock_time(moment.astimezone(zone))
+
+
 def hour_with_zone(moment: datetime, zone: ZoneInfo) -> str:
     """Write "6 a.m. ET"."""
     return hour_in_zone(moment.astimezone(zone))
@@ -81,10 +94,23 @@ def day_seen_from(day: date, today: date) -> str:
     return short_month_day(day) if day.year == today.year else f"{short_month_day(day)}, {day.year}"
 
 
+def recorded_moment(text: str) -> datetime | None:
+    """Read a moment as a record has it (ISO 8601); None if the record is damaged and it can't be read."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
 def refusal_sentence(refusal: object) -> str:
     """Write a refusal as a sentence: many are written to follow a word, as a command says them. The name of a setting stays as it is."""
     text = str(refusal)
     return sentence(text) if text.split(" ", 1)[0].isalpha() else text
+
+
+def as_sentence(text: str) -> str:
+    """Write words as `sentence` does; markup stays markup."""
+    return type(text)(sentence(text))
 
 
 def count_with_noun(count: int, singular: str, plural: str = "") -> str:
@@ -124,14 +150,31 @@ def groups_of_four(text: str) -> str:
     return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
-MOMENT_FILTERS = (long_day, date_of, month_day_of, month_of, weekday_of, short_day, hour_with_zone, day_and_hour)
+MOMENT_FILTERS = (
+    long_day,
+    date_of,
+    month_day_of,
+    month_of,
+    weekday_of,
+    short_day,
+    hour_of,
+    clock_of,
+    hour_with_zone,
+    day_and_hour,
+)
 PLAIN_FILTERS = (
+    as_sentence,
     count_with_noun,
+    day_seen_from,
     days_of_block,
     end_sentence,
     groups_of_four,
+    join_words,
     kilobytes,
+    name_actor,
+    recorded_moment,
     refusal_sentence,
+    site_name,
     thousands,
     url_without_scheme,
     word_mark,

@@ -229,7 +229,7 @@ def find_file_limit(app: Flask, path: str, cookies: str) -> int:
         return 0
     now = context.clock()
     try:
-        staff = sign_in.read_signed_in(context.installation, token, now=now)
+        staff = sign_in.find_signed_in(context.installation, token, now=now, note_use=False)
     except SQLAlchemyError:
         return 0
     may_bring = staff is not None and staff.actor.holds(rule.role) and (not rule.fresh or staff.is_fresh(now))

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
-from subscribers.consent import ledger, origins
+from subscribers.consent import ledger
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.crypto.stored_addresses import commit_address, decrypt_address, lookup_hash
@@ -277,7 +277,7 @@ def _is_generation_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bo
 
 def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
     """Return what the row says about when and where they asked that the chain doesn't; empty where they agree."""
-    origin = origins.find_origin((link.seq, link.kind, link.at, link.body) for link in reversed(links))
+    origin = ledger.find_origin((link.seq, link.kind, link.at, link.body) for link in reversed(links))
     if origin is None:
         return ""
     if origin.where != owner.asked_where:

@@ -1,50 +1,126 @@
-"""What a reader chose: sections left out, how often, at which hour, text only, a pause; as values and in words."""
+"""Subscribers' preferences, declared once: the form, the stored JSON, the export, and the privacy page follow `Preferences`."""
 
 import json
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal
 
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
+from pydantic.dataclasses import dataclass
 from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.errors import ApplicationError
 from subscribers.phrases import sentence
-from subscribers.reader_language import ENGLISH, ReaderLanguage
-from subscribers.store.models import ConsentKind, Person, PersonState
+from subscribers.reader_language import ENGLISH, ReaderLanguage, mark_message
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 
-_SECTION_KEY_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,38}")
-_ZONE_NAME_PATTERN = re.compile(r"[A-Za-z0-9_+-]{1,40}(/[A-Za-z0-9_+-]{1,40}){0,2}")
-_FIELD_NAMES = frozenset({"omit", "text_only", "pause_until", "frequency", "start", "hour", "zone", "short"})
 Frequency = Literal["weekly", "fortnightly", "monthly"]
-FREQUENCIES: tuple[Frequency, ...] = get_args(Frequency)
+FREQUENCY_LABELS: dict[Frequency, tuple[str, str]] = {
+    "weekly": (mark_message("Every edition"), ""),
+    "fortnightly": (mark_message("Every second week"), mark_message("Counted from the week in which you choose it.")),
+    "monthly": (mark_message("Once a month"), mark_message("The first edition of the month.")),
+}
+_NOT_OFFERED = mark_message("Choose one of the options in the list.")
+_NO_HOUR = mark_message("Choose an hour and a time zone from the lists.")
+_LOOKS = mark_message("how it looks")
 
 
 class PreferencesError(ApplicationError):
     """The choices make no sense; the message names the field."""
 
 
-@dataclass(frozen=True, slots=True)
-class Preferences:
-    """A reader's choices. `omit` holds section keys; mail rests while today is before `pause_until`.
+def _parse_day(value: object) -> object:
+    return date.fromisoformat(value) if isinstance(value, str) else value
 
-    Of choices that cannot be read (a damaged row) `is_readable` is false: mail rests until they are made anew, for nobody
-    knows whether the reader had paused. `weekly` is every edition. `start` is the day on which a reader chose `fortnightly`: weeks are counted from
-    its week. `hour` (0 to 23) is in `zone`, an IANA name; the two are there together or not at all.
+
+def _declare(default: Any, **texts: str) -> Any:
+    """Declare a preference with its texts, messages that subscribers read.
+
+    Args:
+        default: the value of subscribers who haven't chosen.
+        texts: `listed` names it in the privacy page's list (once for all that share the words), and `problem` says what
+            to do if the form's value can't be saved. A `StrictBool` is a checkbox with `label` and `hint`, and its
+            `summary` adds to the description of the email, `%(sections)s`.
+    """
+    return Field(default, json_schema_extra=dict(texts))
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class Preferences:
+    """A subscriber's preferences.
+
+    `omit` holds section keys: sections that start later are included. `weekly` is every edition. `start` is the day on
+    which `fortnightly` was chosen: weeks are counted from its week. `hour` (0 to 23) is in `zone`, an IANA name; neither
+    is there without the other. Editions pause while today is before `pause_until`. `is_readable` is false for a
+    damaged row: editions pause until the subscriber chooses again, as an earlier pause may be lost.
     """
 
-    omit: frozenset[str] = frozenset()
-    text_only: bool = False
-    pause_until: date | None = None
-    frequency: Frequency = "weekly"
-    start: date | None = None
-    hour: int | None = None
-    zone: str = ""
-    short: bool = False  # the five-minute edition
-    is_readable: bool = True
+    omit: frozenset[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,38}$")]] = _declare(
+        frozenset(),
+        listed=mark_message("sections"),
+        problem=mark_message("Choose at least one section. If you want none of them, unsubscribe."),
+    )
+    frequency: Frequency = _declare("weekly", listed=mark_message("how often"), problem=_NOT_OFFERED)
+    start: Annotated[date | None, BeforeValidator(_parse_day)] = Field(default=None, validate_default=True)
+    zone: Annotated[str, Field(pattern=r"^([A-Za-z0-9_+-]{1,40}(/[A-Za-z0-9_+-]{1,40}){0,2})?$")] = _declare(
+        "", problem=_NO_HOUR
+    )
+    hour: Annotated[StrictInt | None, Field(ge=0, le=23, validate_default=True)] = _declare(
+        None, listed=mark_message("at which hour"), problem=_NO_HOUR
+    )
+    short: StrictBool = _declare(
+        False,
+        listed=_LOOKS,
+        label=mark_message("The five-minute edition"),
+        hint=mark_message(
+            "The lead story, the dates to come, and the rest in at most ten lines. The whole edition is one link away."
+        ),
+        summary=mark_message("%(sections)s, as the five-minute edition"),
+    )
+    text_only: StrictBool = _declare(
+        False,
+        listed=_LOOKS,
+        label=mark_message("Text only"),
+        hint=mark_message("The same words without pictures or layout. Small, and easy for a screen reader."),
+        summary=mark_message("%(sections)s, as text only"),
+    )
+    pause_until: Annotated[date | None, BeforeValidator(_parse_day)] = _declare(
+        None,
+        listed=mark_message("a break"),
+        problem=mark_message("Choose a day between tomorrow and a year from now, such as 2026-12-31."),
+    )
+    is_readable: StrictBool = Field(default=True, exclude=True)
+
+    @field_validator("start")
+    @classmethod
+    def _belongs_to_fortnightly(cls, start: date | None, info: ValidationInfo) -> date | None:
+        if (start is not None) != (info.data.get("frequency") == "fortnightly"):
+            raise ValueError("it belongs to fortnightly, and to nothing else")
+        return start
+
+    @field_validator("hour")
+    @classmethod
+    def _belongs_to_a_zone(cls, hour: int | None, info: ValidationInfo) -> int | None:
+        if (hour is not None) != bool(info.data.get("zone")):
+            raise ValueError("it needs a zone, such as America/New_York")
+        return hour
+
+    @field_serializer("omit")
+    def _sort_omitted(self, omit: frozenset[str]) -> list[str]:
+        return sorted(omit)
 
     def is_paused(self, today: date) -> bool:
         """Return whether mail rests on `today`, a day in the publication's zone."""
@@ -52,15 +128,11 @@ class Preferences:
 
     def as_json(self) -> dict[str, Any]:
         """Return the form that is stored; what is not chosen is left out."""
-        not_chosen = asdict(Preferences())
-        return {
-            name: sorted(value) if name == "omit" else value.isoformat() if isinstance(value, date) else value
-            for name, value in asdict(self).items()
-            if name in _FIELD_NAMES and value != not_chosen[name]
-        }
+        values = _STORED.dump_python(self, mode="json")
+        return {name: value for name, value in values.items() if value != _NOT_CHOSEN[name]}
 
     @classmethod
-    def from_stored(cls, stored: Any) -> Self:
+    def from_stored(cls, stored: Any) -> "Preferences":
         """Read what a person's row holds; a damaged one, which the nightly check names, holds up nobody but its owner's mail."""
         try:
             return cls.from_json(stored)
@@ -68,61 +140,33 @@ class Preferences:
             return cls(is_readable=False)
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Self:
+    def from_json(cls, fields: Mapping[str, Any]) -> "Preferences":
         """Read the stored form, or what a page sent.
 
         Raises:
             PreferencesError: a field is unknown or has a wrong value.
         """
-        if not isinstance(fields, dict):
-            raise PreferencesError("no choices")
-        if unknown := sorted(fields.keys() - _FIELD_NAMES):
-            raise PreferencesError(f"{unknown[0]!r}: no such choice")
-        omit, text_only = fields.get("omit", []), fields.get("text_only", False)
-        if not isinstance(omit, list) or not all(
-            isinstance(k, str) and _SECTION_KEY_PATTERN.fullmatch(k) for k in omit
-        ):
-            raise PreferencesError("omit: not a list of section keys")
-        if not isinstance(text_only, bool):
-            raise PreferencesError("text_only: neither true nor false")
-        short = fields.get("short", False)
-        if not isinstance(short, bool):
-            raise PreferencesError("short: neither true nor false")
-        until = _parse_day(fields, "pause_until")
-        return cls(frozenset(omit), text_only, until, *_parse_frequency(fields), *_parse_hour(fields), short)
+        try:
+            return _STORED.validate_python(fields)
+        except ValidationError as exc:
+            fault = exc.errors(include_url=False, include_input=False)[0]
+            raise PreferencesError(f"{fault['loc'][0]}: {fault['msg']}" if fault["loc"] else "no choices") from None
 
 
-def _parse_frequency(fields: dict[str, Any]) -> tuple[Frequency, date | None]:
-    frequency, start = fields.get("frequency", "weekly"), _parse_day(fields, "start")
-    if frequency not in FREQUENCIES:
-        raise PreferencesError(f"frequency: not one of {', '.join(FREQUENCIES)}")
-    if (start is not None) != (frequency == "fortnightly"):
-        raise PreferencesError("start: it belongs to fortnightly, and to nothing else")
-    return frequency, start
+_STORED = TypeAdapter(Preferences)
+_NOT_CHOSEN = _STORED.dump_python(Preferences(), mode="json")
+PREFERENCE_TEXTS: dict[str, dict[str, str]] = {
+    name: field.json_schema_extra
+    for name, field in Preferences.__pydantic_fields__.items()  # type: ignore[attr-defined]  # pydantic adds it
+    if field.json_schema_extra
+}
+CHECKBOXES = {name: texts for name, texts in PREFERENCE_TEXTS.items() if "label" in texts}
 
 
-def _parse_hour(fields: dict[str, Any]) -> tuple[int | None, str]:
-    """Read hour and zone. Whether this machine knows the zone is not asked: it is the form's matter."""
-    hour, zone = fields.get("hour"), fields.get("zone", "")
-    if hour is None and zone == "":
-        return None, ""
-    if type(hour) is not int or not 0 <= hour <= 23:
-        raise PreferencesError("hour: not a whole number from 0 to 23")
-    if zone == "":
-        raise PreferencesError("hour: it needs a zone, such as America/New_York")
-    if not isinstance(zone, str) or not _ZONE_NAME_PATTERN.fullmatch(zone):
-        raise PreferencesError("zone: not a zone's name such as America/New_York")
-    return hour, zone
-
-
-def _parse_day(fields: dict[str, Any], name: str) -> date | None:
-    text = fields.get(name)
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except (TypeError, ValueError):
-        raise PreferencesError(f"{name}: not a date such as 2026-12-24") from None
+def list_preferences(language: ReaderLanguage) -> str:
+    """List what subscribers can choose, in the words of the privacy page."""
+    listed = dict.fromkeys(texts["listed"] for texts in PREFERENCE_TEXTS.values() if "listed" in texts)
+    return language.join_words([language.translate_text(words) for words in listed])
 
 
 def count_preferences(session: Session) -> Iterator[tuple[Preferences, int]]:
@@ -171,10 +215,9 @@ def describe_preferences(
         return language.gettext("The choices cannot be read. No edition is mailed until they are made again.")
     kept = [title for key, title in sections if key not in preferences.omit]
     what = language.gettext("every section") if len(kept) == len(sections) else language.join_words(kept)
-    if preferences.short:
-        what = language.gettext("%(sections)s, as the five-minute edition", sections=what)
-    if preferences.text_only:
-        what = language.gettext("%(sections)s, as text only", sections=what)
+    for name, box in CHECKBOXES.items():
+        if getattr(preferences, name):
+            what = language.translate_text(box["summary"]) % {"sections": what}
     if preferences.pause_until:
         day = language.full_date(preferences.pause_until)
         what = language.gettext("nothing until %(day)s, from then on %(sections)s", day=day, sections=what)
@@ -194,3 +237,25 @@ def _describe_schedule(preferences: Preferences, language: ReaderLanguage) -> li
         hour, place = language.clock_hour(time(preferences.hour)), language.zone_label(preferences.zone)
         sentences.append(language.gettext("Sent at %(hour)s in %(place)s, or soon after.", hour=hour, place=place))
     return sentences
+
+
+def find_choices_at(session: Session, moments: Mapping[int, datetime]) -> dict[int, Preferences]:
+    """Return what people (at most 1,000, by number) had chosen at each one's moment; nothing for whom there is no row of."""
+    if not moments:
+        return {}
+    people = select(Person.number, Person.choices).where(Person.number.in_(moments))
+    choices = {number: Preferences.from_stored(stored) for number, stored in session.execute(people)}
+    changes = (
+        select(ConsentEvent.person, ConsentEvent.at, ConsentEvent.body)
+        .where(
+            ConsentEvent.person.in_(moments),
+            ConsentEvent.kind == ConsentKind.CHOICES_CHANGED,
+            ConsentEvent.at > min(moments.values()),
+        )
+        .order_by(ConsentEvent.seq.desc())
+    )
+    # From the last change back to the first one after the moment: what stood before that.
+    for person, at, body in session.execute(changes):
+        if at > moments[person]:
+            choices[person] = Preferences.from_json(json.loads(body)["before"])
+    return {number: choices.get(number, Preferences()) for number in moments}

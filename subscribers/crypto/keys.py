@@ -23,10 +23,15 @@ from subscribers.crypto import key_file
 from subscribers.crypto.passphrase import PassphraseError, is_protected, open_text, protect_text
 from subscribers.errors import ApplicationError
 
-KeyKind = Literal["vault", "lookup", "token", "return-path", "session", "suppression", "approval", "commitment"]
+KeyKind = Literal[
+    "vault", "lookup", "token", "return-path", "session", "suppression", "approval", "commitment", "access"
+]
 KEY_KINDS: tuple[KeyKind, ...] = get_args(KeyKind)
 # Kinds that key files of version 0.1 lack. A kind that comes later still is added here.
-LATER_KINDS: tuple[KeyKind, ...] = ("approval", "commitment")
+LATER_KINDS: tuple[KeyKind, ...] = ("approval", "commitment", "access")
+# The file gets this kind's derived key once the rows that let somebody in are sealed, so its presence says that they are.
+# The database can't say so: whoever can write to it could have forged rows sealed.
+MARKING_KIND: KeyKind = "access"
 DEMO_KEY_SEED = b"the bundled sample"  # the demo's keys are no secret: its readers are invented
 MAX_KEYS_PER_KIND = 255  # keys of a kind
 PUT_COPY_BACK = (
@@ -72,17 +77,20 @@ class _KeySnapshot:
     all: tuple[SecretKey, ...]
     by_id: dict[tuple[KeyKind, str], SecretKey]
     current: dict[KeyKind, SecretKey]
+    is_marked: bool
 
     @classmethod
     def build(cls, keys: Iterable[SecretKey]) -> Self:
-        every = tuple(sorted(_add_later_kinds(list(keys)), key=lambda k: (k.kind, k.number)))
+        given = list(keys)
+        every = tuple(sorted(_add_later_kinds(given), key=lambda k: (k.kind, k.number)))
         current = {k.kind: k for k in every}  # the last of a kind has the highest number
         missing = [kind for kind in KEY_KINDS if kind not in current]
         if missing:
             raise KeyFileError(f"the key file has no key of kind {', '.join(missing)}.", remedy=PUT_COPY_BACK)
         if len({(k.kind, k.number) for k in every}) < len(every):
             raise KeyFileError("two keys of one kind in the key file have the same number.", remedy=PUT_COPY_BACK)
-        return cls(every, {(k.kind, k.id): k for k in every}, current)
+        is_marked = any(k.kind == MARKING_KIND for k in given)
+        return cls(every, {(k.kind, k.id): k for k in every}, current, is_marked)
 
 
 def _add_later_kinds(keys: list[SecretKey]) -> list[SecretKey]:
@@ -126,6 +134,20 @@ class KeyRing:
     def all(self) -> tuple[SecretKey, ...]:
         """Every key, by kind and number."""
         return self._snapshot.all
+
+    @property
+    def says_sealed(self) -> bool:
+        """Whether the file says that the rows that let somebody in are sealed."""
+        return self._snapshot.is_marked
+
+    @property
+    def _stored(self) -> tuple[SecretKey, ...]:
+        """The keys that the file holds: all but the derived one that would say that rows are sealed."""
+        return self.all if self.says_sealed else tuple(k for k in self.all if k.kind != MARKING_KIND)
+
+    def saying_sealed(self) -> Self:
+        """Return these keys, which say from now on that the rows that let somebody in are sealed."""
+        return type(self)(self.all, under_passphrase=self.under_passphrase)
 
     def __repr__(self) -> str:
         return f"KeyRing({', '.join(f'{k.kind} {k.id}' for k in self.all)})"
@@ -263,12 +285,13 @@ class KeyRing:
         ours, theirs = ({(k.kind, k.number): k.secret for k in ring.all} for ring in (self, other))
         if any(theirs.get(place, secret) != secret for place, secret in ours.items()):
             return self
-        return type(self)({(k.kind, k.number): k for k in (*self.all, *other.all)}.values())
+        return type(self)({(k.kind, k.number): k for k in (*self._stored, *other._stored)}.values())
 
     def to_json(self) -> str:
         """Return the text of a recovery copy: secrets in base64, without a passphrase."""
         rows = [
-            {"kind": k.kind, "number": k.number, "id": k.id, "secret": b64encode(k.secret).decode()} for k in self.all
+            {"kind": k.kind, "number": k.number, "id": k.id, "secret": b64encode(k.secret).decode()}
+            for k in self._stored
         ]
         return json.dumps({"format": 1, "keys": rows}, indent=1) + "\n"
 

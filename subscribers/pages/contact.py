@@ -5,40 +5,59 @@ The form has a message, an answer's address if one is wanted, and the protection
 
 import secrets
 import unicodedata
-from dataclasses import dataclass
+from typing import Annotated
 
 from flask import Response, render_template, request
+from pydantic import AfterValidator, BaseModel, Field
 from sqlalchemy.orm import Session
-from werkzeug.datastructures import MultiDict
 
-from subscribers.address import AddressError, read_address
+from subscribers.consent.preferences import list_preferences
 from subscribers.mail_requests import MailRequest
 from subscribers.pages.context import (
     FormProblem,
-    describe_address_problem,
+    OptionalAddress,
     page_context,
     private_response,
+    read_form,
     reader_pages,
     refused_form_page,
     render_page,
 )
 from subscribers.pages.signup import HONEYPOT_FIELD, client_address
-from subscribers.reader_language import ReaderLanguage
 from subscribers.signup.rate_limits import NetworkTags, SubmissionOutcome, count_message, judge_message, tag_networks
 
 MAX_MESSAGE_LENGTH = 5000  # characters of a message
 _ALLOWED_CONTROLS = {"\n", "\t"}
 
 
-@dataclass(frozen=True, slots=True)
-class EditorMessage:
-    """A message to the editors; `reply_to` is empty where no answer is wanted."""
+def _clean_message(text: str) -> str:
+    """Return a message without control characters; where it cannot be taken, raise the words that say why."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    message = "".join(c for c in lines if c in _ALLOWED_CONTROLS or unicodedata.category(c) not in {"Cc", "Cs"}).strip()
+    language = page_context.language
+    if not message:
+        raise ValueError(language.gettext("Write your message here."))
+    if len(message) > MAX_MESSAGE_LENGTH:
+        words = language.ngettext(
+            "It is %(num)s character too long: %(most)s is the most.",
+            "It is %(num)s characters too long: %(most)s is the most.",
+            len(message) - MAX_MESSAGE_LENGTH,
+            most=language.write_number(MAX_MESSAGE_LENGTH),
+        )
+        raise ValueError(words)
+    return message
 
-    message: str
-    reply_to: str
 
-    def __repr__(self) -> str:
-        return "EditorMessage(…)"
+class EditorMessage(BaseModel):
+    """A message to the editors; `email` is None where no answer is wanted."""
+
+    message: Annotated[str, AfterValidator(_clean_message)] = Field(default="", validate_default=True, repr=False)
+    email: OptionalAddress = Field(default=None, repr=False)
+
+    @property
+    def reply_to(self) -> str:
+        """Where an answer goes; empty where none is wanted."""
+        return self.email.mailbox if self.email else ""
 
 
 @reader_pages.get("/contact")
@@ -52,7 +71,7 @@ def write_to_the_editors() -> Response:
     """Queue a message to the editors. It puts nobody on a list, and nothing of it is kept once it has gone out."""
     if request.form.get(HONEYPOT_FIELD):
         return _sent_page("")
-    line = read_contact_form(request.form, page_context.language)
+    line = read_form(EditorMessage, request.form)
     if isinstance(line, FormProblem):
         return _contact_page(line)
     tags = tag_networks(page_context.keys, client_address(page_context.trusted_proxies), page_context.clock())
@@ -75,33 +94,9 @@ def _queue_message(session: Session, tags: NetworkTags, line: EditorMessage) -> 
     return outcome
 
 
-def read_contact_form(form: MultiDict[str, str], language: ReaderLanguage) -> EditorMessage | FormProblem:
-    """Read the form; where it cannot be taken, give the words that say why. They repeat nothing of it."""
-    text = form.get("message", "").replace("\r\n", "\n").replace("\r", "\n")
-    message = "".join(c for c in text if c in _ALLOWED_CONTROLS or unicodedata.category(c) not in {"Cc", "Cs"}).strip()
-    if not message:
-        return FormProblem(language.gettext("Write your message here."), "message")
-    if len(message) > MAX_MESSAGE_LENGTH:
-        words = language.ngettext(
-            "It is %(num)s character too long: %(most)s is the most.",
-            "It is %(num)s characters too long: %(most)s is the most.",
-            len(message) - MAX_MESSAGE_LENGTH,
-            most=language.write_number(MAX_MESSAGE_LENGTH),
-        )
-        return FormProblem(words, "message")
-    typed = form.get("email", "").strip()
-    try:
-        return EditorMessage(message, read_address(typed).mailbox if typed else "")
-    except AddressError as exc:
-        advice = language.gettext("Please check it, or leave it empty.")
-        return FormProblem(describe_address_problem(exc, advice), "email")
-
-
 def _contact_page(problem: FormProblem | None) -> Response:
     entered = {"message": request.form.get("message", ""), "email": request.form.get("email", "")}
-    page = render_template(
-        "web/contact.html", problem=problem, said=entered, honeypot=HONEYPOT_FIELD, longest=MAX_MESSAGE_LENGTH
-    )
+    page = render_template("web/contact.html", problem=problem, said=entered, longest=MAX_MESSAGE_LENGTH)
     return private_response(page, 400) if problem else Response(page, mimetype="text/html")
 
 
@@ -116,4 +111,5 @@ def privacy() -> str:
         "web/privacy.html",
         evidence_days=page_context.evidence_retention.days,
         mail_days=page_context.delivery_retention.days,
+        choices=list_preferences(page_context.language),
     )

@@ -10,14 +10,17 @@ Opening a page changes nothing, whoever opens it: scanners follow every link of 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Annotated, TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
 from flask import Blueprint, Response, abort, current_app, render_template
+from pydantic import BaseModel, Field, PlainValidator, ValidationError
 from sqlalchemy.orm import Session
+from werkzeug.datastructures import MultiDict
 from werkzeug.local import LocalProxy
 
-from subscribers.address import AddressError
+from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, read_address
 from subscribers.consent.departure_log import DepartureLog, PendingDeparture
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.wordings import WordingText
@@ -27,7 +30,7 @@ from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.mail_requests import QueueMail
 from subscribers.phrases import sentence
-from subscribers.reader_language import ReaderLanguage
+from subscribers.reader_language import ReaderLanguage, mark_message
 from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Person, PersonState
@@ -98,12 +101,56 @@ class FormProblem:
     at: str
 
 
-def describe_address_problem(problem: AddressError, advice: str = "") -> str:
-    """Say why what was typed is no address, and what to do, in the language of the pages."""
+ReaderForm = TypeVar("ReaderForm", bound=BaseModel)
+
+
+def read_form(model: type[ReaderForm], form: MultiDict[str, str]) -> ReaderForm | FormProblem:
+    """Read a form as a model, whose validators raise a ValueError with the words for the first problem."""
+    try:
+        return model.model_validate(form.to_dict())
+    except ValidationError as exc:
+        fault = exc.errors()[0]
+        return FormProblem(str(fault["ctx"]["error"]), str(fault["loc"][0]))
+
+
+def _read_typed_address(text: str) -> Address:
     language = page_context.language
-    said = sentence(language.translate_text(str(problem)))
-    advice = advice or language.gettext("Please check it.")
-    return f"{said} {advice}"
+    if not text.strip():
+        raise ValueError(language.gettext("Write your address here."))
+    return _parse_typed_address(text, language.gettext("Please check it."))
+
+
+def _read_optional_address(text: str) -> Address | None:
+    advice = page_context.language.gettext("Please check it, or leave it empty.")
+    return _parse_typed_address(text, advice) if text.strip() else None
+
+
+def _parse_typed_address(text: str, advice: str) -> Address:
+    """Read an address; where it cannot be one, raise the words that say why. They do not repeat it."""
+    language = page_context.language
+    if len(text.strip()) > MAX_ADDRESS_LENGTH:
+        words = language.ngettext(
+            "This is longer than an address can be (%(num)s character).",
+            "This is longer than an address can be (%(num)s characters).",
+            MAX_ADDRESS_LENGTH,
+        )
+        raise ValueError(words)
+    try:
+        return read_address(text)
+    except AddressError as exc:
+        raise ValueError(f"{sentence(language.translate_text(str(exc)))} {advice}") from None
+
+
+TypedAddress = Annotated[Address, PlainValidator(_read_typed_address)]
+OptionalAddress = Annotated[Address | None, PlainValidator(_read_optional_address)]
+
+
+class AddressForm(BaseModel):
+    """A form with an address, and, to sign up, the version of the words that it shows and where it stands."""
+
+    email: TypedAddress = Field(default="", validate_default=True, repr=False)
+    wording: str = ""
+    form: str = ""
 
 
 # As Flask's own `current_app`: in a request it is the context of the application that answers.
@@ -177,3 +224,28 @@ def private_response(html: str, status: int = 200) -> Response:
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Robots-Tag"] = "noindex, nofollow"
     return response
+
+
+ERROR_TEXTS = {
+    400: (
+        mark_message("This request cannot be read"),
+        mark_message("Go back, and try it again from the page it came from."),
+    ),
+    404: (
+        mark_message("There is no such page"),
+        mark_message("The address may be cut off or mistyped, or the edition is not out yet."),
+    ),
+    405: (
+        mark_message("This page cannot do that"),
+        mark_message("It can be opened, but not in this way. Start from the list of editions."),
+    ),
+    413: (
+        mark_message("That was too much"),
+        mark_message("The form is longer than we accept. Shorten it, and send it again."),
+    ),
+    500: (
+        mark_message("Something broke on our side"),
+        mark_message("Try again in a few minutes. A note of the fault, without your name, is kept."),
+    ),
+}
+OTHER_ERROR_ADVICE = mark_message("Start again from the list of editions.")

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from subscribers.address import MAX_ADDRESS_LENGTH, AddressError, mask_address, read_address
+from subscribers.address import mask_address
 from subscribers.consent import disclosures, readable_record
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.crypto.link_tokens import make_link_token
@@ -20,10 +20,12 @@ from subscribers.lifecycle.address_change import AddressChange
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.my_data import list_consent_history, renew_links
 from subscribers.pages.context import (
-    describe_address_problem,
+    AddressForm,
+    FormProblem,
     log_return,
     page_context,
     private_response,
+    read_form,
     reader_pages,
     render_page,
     unknown_link_page,
@@ -124,18 +126,16 @@ def renew_my_links(token: str) -> ResponseReturnValue:
 @reader_pages.post("/my-data/<token>/address")
 def request_move(token: str) -> ResponseReturnValue:
     """Take a new address; it counts once its owner has confirmed it."""
-    text = request.form.get("email", "").strip()
+    form = read_form(AddressForm, request.form)
     with page_context.database.write() as session:
         person = _find_owner(session, token)
-        try:
-            address = read_address(text[: MAX_ADDRESS_LENGTH + 1])
-        except AddressError as exc:
-            return _my_data_page(session, person, token, problem=describe_address_problem(exc))
+        if isinstance(form, FormProblem):
+            return _my_data_page(session, person, token, problem=form.words)
         address_change.request_address_change(
             session,
             page_context.keys,
             person.number,
-            address,
+            form.email,
             page_context.queue,
             page_context.bounds,
             now=page_context.clock(),

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import date, time, timedelta
 from functools import lru_cache
 from importlib import resources
+from typing import Any
 from zoneinfo import available_timezones
 
 from flask import Response, request, url_for
@@ -11,7 +12,14 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
 from subscribers.address import mask_address
-from subscribers.consent.preferences import FREQUENCIES, Frequency, Preferences, describe_preferences
+from subscribers.consent.preferences import (
+    CHECKBOXES,
+    FREQUENCY_LABELS,
+    PREFERENCE_TEXTS,
+    Preferences,
+    PreferencesError,
+    describe_preferences,
+)
 from subscribers.crypto import link_tokens
 from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle import choice_changes, my_data
@@ -76,11 +84,8 @@ def zones_by_region(language: ReaderLanguage) -> dict[str, tuple[tuple[str, str]
 
 
 MAX_PAUSE = timedelta(days=366)
-FREQUENCY_LABELS: dict[Frequency, tuple[str, str]] = {
-    "weekly": (mark_message("Every edition"), ""),
-    "fortnightly": (mark_message("Every second week"), mark_message("Counted from the week in which you choose it.")),
-    "monthly": (mark_message("Once a month"), mark_message("The first edition of the month.")),
-}
+_HOURS = {str(hour): hour for hour in range(24)}
+_TYPED_FIELDS = PREFERENCE_TEXTS.keys() - {"omit", *CHECKBOXES}
 
 
 def _read_link(token: str) -> LinkOwner:
@@ -129,51 +134,34 @@ def read_preferences_form(
     The form names the sections that are wanted, and what is kept are those that are not: a section that the
     publication starts later comes to everybody, until they say no to it.
     """
-    sections = set(form.getlist("section"))
-    omit = frozenset(key for key, _ in site.sections if key not in sections)
-    if len(omit) == len(site.sections):
-        words = language.gettext("Choose at least one section. If you want none of them, unsubscribe.")
-        return FormProblem(words, "sections")
-    text = form.get("pause_until", "").strip()
+    wanted = form.getlist("section")
+    values: dict[str, Any] = {name: text for name in _TYPED_FIELDS if (text := form.get(name, "").strip())}
+    values |= {name: form.get(name) == "yes" for name in CHECKBOXES}
+    values["omit"] = [key for key, _ in site.sections if key not in wanted]
+    if "hour" in values:
+        values["hour"] = _HOURS.get(values["hour"], values["hour"])
+    else:
+        values.pop("zone", None)
+    if values.get("frequency") == "fortnightly":
+        values["start"] = today
     try:
-        until = date.fromisoformat(text) if text else None
-    except ValueError:
-        words = language.gettext("The last day of your break cannot be read. Write it as 2026-12-31.")
-        return FormProblem(words, "pause")
-    if until and not today < until <= today + MAX_PAUSE:
-        words = language.gettext("The last day of your break must lie between tomorrow and a year from now.")
-        return FormProblem(words, "pause")
-    when = _read_hour(form, language)
-    if isinstance(when, FormProblem):
-        return when
-    often = _read_frequency(form)
-    return Preferences(
-        omit=omit,
-        text_only=form.get("text_only") == "yes",
-        short=form.get("short") == "yes",
-        pause_until=until,
-        frequency=often,
-        start=today if often == "fortnightly" else None,
-        hour=when[0],
-        zone=when[1],
-    )
+        preferences = Preferences.from_json(values)
+    except PreferencesError as exc:
+        at = str(exc).partition(":")[0]
+    else:
+        at = _find_unoffered(preferences, site, today)
+    return FormProblem(language.translate_text(PREFERENCE_TEXTS[at]["problem"]), at) if at else preferences
 
 
-def _read_frequency(form: MultiDict[str, str]) -> Frequency:
-    value = form.get("frequency", "weekly")
-    return next((often for often in FREQUENCIES if often == value), "weekly")
-
-
-def _read_hour(form: MultiDict[str, str], language: ReaderLanguage) -> tuple[int | None, str] | FormProblem:
-    text, zone = form.get("hour", "").strip(), form.get("zone", "").strip()
-    if not text:
-        return None, ""
-    if not (text.isascii() and text.isdecimal() and len(text) <= 2 and int(text) <= 23):
-        return FormProblem(language.gettext("The hour must be one of those in the list."), "hour")
-    if zone not in known_zones():
-        words = language.gettext("The hour needs a time zone. Choose a place from the list.")
-        return FormProblem(words, "hour")
-    return int(text), zone
+def _find_unoffered(preferences: Preferences, site: SiteDetails, today: date) -> str:
+    """Return the field whose value is sound, but which the form doesn't offer; empty if there's none."""
+    until = preferences.pause_until
+    offered = {
+        "omit": len(preferences.omit) < len(site.sections),
+        "zone": not preferences.zone or preferences.zone in known_zones(),
+        "pause_until": until is None or today < until <= today + MAX_PAUSE,
+    }
+    return next((name for name, is_offered in offered.items() if not is_offered), "")
 
 
 @reader_pages.post("/preferences/<token>/my-data")
@@ -241,6 +229,7 @@ def _preferences_page(
         since=person.asked_at,
         chosen=chosen,
         often=FREQUENCY_LABELS,
+        checkboxes=CHECKBOXES,
         hours=[(hour, language.clock_hour(time(hour))) for hour in range(24)],
         zone=zone,
         zone_offered=any((zone == name for places in zones.values() for name, _ in places)),

@@ -15,16 +15,18 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, render_template, request
 from sqlalchemy.orm import Session
 
-from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, mask_address, read_address
+from subscribers.address import mask_address
 from subscribers.consent import wordings
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.wordings import WordingText
 from subscribers.lifecycle import silent_readers
 from subscribers.lifecycle.silent_readers import StayLink
 from subscribers.pages.context import (
-    describe_address_problem,
+    AddressForm,
+    FormProblem,
     page_context,
     private_response,
+    read_form,
     refused_form_page,
     render_page,
     unknown_link_page,
@@ -55,21 +57,21 @@ def submit_signup() -> Response:
     """Take a form, and answer it without a look at who it is."""
     if request.form.get(HONEYPOT_FIELD):
         return _request_answer("subscribe", SubmissionOutcome.ACCEPTED)
-    address = _read_address_field()
-    if isinstance(address, str):
-        return _signup_page(address, problem_field="address")
+    form = read_form(AddressForm, request.form)
+    if isinstance(form, FormProblem):
+        return _signup_page(form.words, problem_field=form.at)
     # What is agreed to stands on the page of the link, above its button: pressing that is the consent. A form that shows words
     # of its own says which.
-    wording = _find_shown_wording(request.form.get("wording", ""))
+    wording = _find_shown_wording(form.wording)
     if wording is None:
         return _signup_page(page_context.language.gettext("This form is out of date: please use the one here."))
-    return _store_request("subscribe", address, wording)
+    return _store_request("subscribe", form, wording)
 
 
 @signup_pages.get("/preferences")
 def lost_link() -> Response:
     """Show the form that asks for a lost link."""
-    return render_page("web/lost_link.html", problem="", honeypot=HONEYPOT_FIELD)
+    return render_page("web/lost_link.html", problem="")
 
 
 @signup_pages.post("/preferences")
@@ -77,10 +79,10 @@ def request_lost_link() -> Response:
     """Take the form, and answer it without a look at who it is."""
     if request.form.get(HONEYPOT_FIELD):
         return _request_answer("lost link", SubmissionOutcome.ACCEPTED)
-    address = _read_address_field()
-    if isinstance(address, str):
-        return render_page("web/lost_link.html", 400, problem=address, honeypot=HONEYPOT_FIELD)
-    return _store_request("lost link", address, None)
+    form = read_form(AddressForm, request.form)
+    if isinstance(form, FormProblem):
+        return render_page("web/lost_link.html", 400, problem=form.words)
+    return _store_request("lost link", form, None)
 
 
 @signup_pages.get("/confirm/<token>")
@@ -138,23 +140,6 @@ def _stay_page(link: StayLink) -> Response:
     return render_page("web/stay.html", 410 if link.stage is LinkStage.OVER else 200, link=link, stage=str(link.stage))
 
 
-def _read_address_field() -> Address | str:
-    """Read the address; where it cannot be one, give the words that say why. They do not repeat it."""
-    text, language = request.form.get("email", "").strip(), page_context.language
-    if not text:
-        return language.gettext("Write your address here.")
-    if len(text) > MAX_ADDRESS_LENGTH:
-        return language.ngettext(
-            "This is longer than an address can be (%(num)s character).",
-            "This is longer than an address can be (%(num)s characters).",
-            MAX_ADDRESS_LENGTH,
-        )
-    try:
-        return read_address(text)
-    except AddressError as exc:
-        return describe_address_problem(exc)
-
-
 def _find_shown_wording(version: str) -> WordingText | None:
     if not version:
         return page_context.wording
@@ -162,18 +147,18 @@ def _find_shown_wording(version: str) -> WordingText | None:
         return wordings.find_wording(session, version, page_context.wording)
 
 
-def _store_request(kind: FormKind, address: Address, wording: WordingText | None) -> Response:
+def _store_request(kind: FormKind, form: AddressForm, wording: WordingText | None) -> Response:
     # The page that the form stood on, and how a reader would call that: one of two that we know.
-    page = page_context.site.home if request.form.get("form") == "embedded" else f"{page_context.base_url}/subscribe"
+    page = page_context.site.home if form.form == "embedded" else f"{page_context.base_url}/subscribe"
     source = (urlsplit(page).hostname or page_context.site.name).removeprefix("www.")
-    submission = FormSubmission(kind, address, page_context.clock(), page, source, wording, _request_origin())
-    form = request_queue.prepare_request(page_context.keys, submission)
+    submission = FormSubmission(kind, form.email, page_context.clock(), page, source, wording, _request_origin())
+    prepared = request_queue.prepare_request(page_context.keys, submission)
     # Read first: a flood of forms that are rejected mustn't queue for the database's one writer.
     with page_context.database.read() as session:
-        outcome = request_queue.judge_request(session, form, page_context.bounds).outcome
+        outcome = request_queue.judge_request(session, prepared, page_context.bounds).outcome
     if outcome is SubmissionOutcome.ACCEPTED:
         with page_context.database.write() as session:
-            outcome = request_queue.enqueue_request(session, form, page_context.bounds)
+            outcome = request_queue.enqueue_request(session, prepared, page_context.bounds)
     return _request_answer(kind, outcome)
 
 

@@ -131,6 +131,22 @@ def add_key(key_file: Path, kind: KeyKind, passphrase: str | None = None) -> Key
     return KeyRing.load(key_file, passphrase)
 
 
+def note_sealed_rows(key_file: Path, passphrase: str | None = None) -> None:
+    """Have the key file say that the rows that let somebody in are sealed; running processes follow.
+
+    Raises:
+        KeyFileError: the file cannot be used, or cannot be written.
+    """
+    try:
+        with lock_file(key_file):
+            keys = KeyRing.load(key_file, passphrase)
+            if not keys.says_sealed:
+                text = keys.saying_sealed().file_text(passphrase if keys.under_passphrase else None)
+                replace_file(key_file, text)
+    except OSError as exc:
+        raise KeyFileError(f"{key_file}: cannot be written ({exc.strerror}); it is as it was.") from exc
+
+
 @dataclass(frozen=True, slots=True)
 class _KeyedColumn:
     """Where rows name a key: the number of a row, the key's column, and the value that the key made."""

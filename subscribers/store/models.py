@@ -84,6 +84,8 @@ Json = Annotated[dict[str, Any], mapped_column(JSON)]
 class Base(DeclarativeBase):
     """The parent of every table; constraint names are fixed so that migrations can name them."""
 
+    type_annotation_map = {datetime: UtcDateTime, str: Text}  # noqa: RUF012
+
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session
 
+from subscribers.store.row_seals import find_genuine, keep_genuine
 from subscribers.store.signup_models import OneTimeToken
 
 OneTimePurpose = Literal[
@@ -126,16 +127,27 @@ def count_tokens_since(session: Session, person: int, purpose: OneTimePurpose, s
 
 def end_tokens(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime, used: bool = False) -> None:
     """End what is open of a purpose for a person: it was done by another token, or is not wanted any more."""
-    ended = update(OneTimeToken).where(
-        OneTimeToken.person == person, OneTimeToken.purpose == purpose, OneTimeToken.ended_at.is_(None)
-    )
-    session.execute(ended.values(ended_at=now, used=used), execution_options={"synchronize_session": False})
+    _end_where(session, OneTimeToken.person == person, OneTimeToken.purpose == purpose, now=now, used=used)
 
 
 def end_all_tokens(session: Session, person: int, *, now: datetime) -> None:
     """Spend every open token of a person, whatever it is for: there is nobody left whom it could serve."""
-    mine = update(OneTimeToken).where(OneTimeToken.person == person, OneTimeToken.ended_at.is_(None))
-    session.execute(mine.values(ended_at=now, used=True), execution_options={"synchronize_session": False})
+    _end_where(session, OneTimeToken.person == person, now=now, used=True)
+
+
+def end_tokens_of_serial(
+    session: Session, purpose: OneTimePurpose, serial: str | None = None, *, now: datetime
+) -> None:
+    """End what is open of a purpose, for one serial or for all."""
+    own = (OneTimeToken.serial == serial,) if serial is not None else ()
+    _end_where(session, OneTimeToken.purpose == purpose, *own, now=now, used=False)
+
+
+def _end_where(session: Session, *conditions: ColumnElement[bool], now: datetime, used: bool) -> None:
+    open_rows = select(OneTimeToken).where(*conditions, OneTimeToken.ended_at.is_(None)).order_by(OneTimeToken.id)
+    for row in session.scalars(open_rows.with_for_update()):
+        row.ended_at, row.used = now, used
+    session.flush()
 
 
 def was_issued(session: Session, person: int, purpose: OneTimePurpose, *, serial: str) -> bool:
@@ -163,7 +175,7 @@ def list_open_tokens(
         )
         .order_by(OneTimeToken.id)
     )
-    return session.scalars(query).all()
+    return keep_genuine(session, session.scalars(query))
 
 
 def delete_old_tokens(session: Session, *, now: datetime) -> None:
@@ -177,7 +189,7 @@ def _find_row(session: Session, token: str, purpose: OneTimePurpose, *, lock: bo
     if len(token) != TOKEN_LENGTH or not token.isascii():
         return None
     query = select(OneTimeToken).where(OneTimeToken.hash == hash_token(token), OneTimeToken.purpose == purpose)
-    return session.scalar(query.with_for_update() if lock else query)
+    return find_genuine(session, session.scalar(query.with_for_update() if lock else query))
 
 
 def _describe_row(row: OneTimeToken | None, now: datetime) -> TokenLookup:

@@ -7,6 +7,7 @@ from sqlalchemy import ForeignKey, Index, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from subscribers.store.models import Base, Json, Moment, UtcDateTime
+from subscribers.store.row_seals import Sealed
 
 FormKind = Literal["subscribe", "lost link"]
 
@@ -38,7 +39,7 @@ class SignupRequest(Base):
 
 
 class SignupAllowance(Base):
-    """How many waiting forms could be answered at a time (`fair_shares.Allowance`); one row, absent until one was answered."""
+    """How many waiting forms could be answered at a time (`request_queue.Allowance`); one row, absent until one was answered."""
 
     __tablename__ = "signup_allowance"
 
@@ -87,7 +88,7 @@ class SignupAlarm(Base):
     detail: Mapped[Json]
 
 
-class OneTimeToken(Base):
+class OneTimeToken(Sealed):
     """A token that works once: only its hash is kept, with what it is for, until when, and what came of it.
 
     `serial` says what it belongs to, for `confirm` the place of the request in the person's chain. `ended_at`
@@ -95,13 +96,14 @@ class OneTimeToken(Base):
     """
 
     __tablename__ = "one_time"
+    __sealed__ = ("hash", "purpose", "person", "serial", "made_at", "expires_at", "ended_at", "used")
+    __unsealed__ = ("id",)
     __table_args__ = (
         UniqueConstraint("hash", name="uq_one_time_one_row_a_token"),
         Index("ix_one_time_person", "person", "purpose"),  # is something open for this person?
         Index("ix_one_time_expiry", "purpose", "ended_at", "expires_at"),  # what ran out?
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
     hash: Mapped[str] = mapped_column(String(64))
     purpose: Mapped[str] = mapped_column(String(20))
     person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))

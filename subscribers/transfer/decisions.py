@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from subscribers.consent import ledger
 from subscribers.consent.suppression import SuppressionReason, is_graver
@@ -28,54 +28,41 @@ class RowOutcome(StrEnum):
 
 
 class RowReason(StrEnum):
-    """Why a row comes to what it comes to. Each reason leads to one outcome; these words stand in files of outcomes."""
+    """Why a row comes to what it comes to: as files of outcomes have it, with the outcome, and as a sentence with `{detail}`.
 
-    CONFIRMED = "confirmed"
-    ATTESTED = "attested"
-    UNCONFIRMED = "unconfirmed"  # the service itself says that they never confirmed
-    NO_EVIDENCE = "no evidence"
-    NO_NETWORK = "no network"
-    ON_THE_LIST = "on the list"
-    WAITING = "waiting"
-    CONSENTED_SINCE = "consented since"
-    LEFT_HERE = "left here"
-    KEPT_AWAY = "kept away"
-    LEFT_BY_EARLIER_ROW = "left by earlier row"
-    LEFT_THERE = "left there"
-    BOUNCED_THERE = "bounced there"
-    COMPLAINED_THERE = "complained there"
-    BLOCKED_THERE = "blocked there"
-    DUPLICATE = "duplicate"
-    REJECTED = "rejected"
-    BLANK = "blank"
-    EARLIER_RUN = "earlier run"  # a run that kept no account of its rows
+    The outcome is None where nobody knows any more.
+    """
 
-    @property
-    def outcome(self) -> RowOutcome | None:
-        """What a row comes to for this reason; None where nobody knows any more."""
-        return _OUTCOMES_BY_REASON.get(self)
+    outcome: RowOutcome | None
+    words: str
 
+    def __new__(cls, value: str, outcome: RowOutcome | None = None, words: str = "") -> Self:
+        """Make a member of its value, its outcome and its words."""
+        member = str.__new__(cls, value)
+        member._value_, member.outcome, member.words = value, outcome, words
+        return member
 
-_OUTCOMES_BY_REASON = {
-    RowReason.CONFIRMED: RowOutcome.SUBSCRIBED,
-    RowReason.ATTESTED: RowOutcome.SUBSCRIBED,
-    RowReason.UNCONFIRMED: RowOutcome.UNVERIFIED,
-    RowReason.NO_EVIDENCE: RowOutcome.UNVERIFIED,
-    RowReason.NO_NETWORK: RowOutcome.UNVERIFIED,
-    RowReason.ON_THE_LIST: RowOutcome.KNOWN,
-    RowReason.WAITING: RowOutcome.KNOWN,
-    RowReason.CONSENTED_SINCE: RowOutcome.KNOWN,
-    RowReason.LEFT_HERE: RowOutcome.LEFT_OR_SUPPRESSED,
-    RowReason.KEPT_AWAY: RowOutcome.LEFT_OR_SUPPRESSED,
-    RowReason.LEFT_BY_EARLIER_ROW: RowOutcome.LEFT_OR_SUPPRESSED,
-    RowReason.LEFT_THERE: RowOutcome.DEPARTED,
-    RowReason.BOUNCED_THERE: RowOutcome.DEPARTED,
-    RowReason.COMPLAINED_THERE: RowOutcome.DEPARTED,
-    RowReason.BLOCKED_THERE: RowOutcome.DEPARTED,
-    RowReason.DUPLICATE: RowOutcome.DUPLICATE,
-    RowReason.REJECTED: RowOutcome.REJECTED,
-    RowReason.BLANK: RowOutcome.BLANK,
-}
+    CONFIRMED = "confirmed", RowOutcome.SUBSCRIBED, "the list records when they confirmed"
+    ATTESTED = "attested", RowOutcome.SUBSCRIBED, "an admin vouches for their consent"
+    UNCONFIRMED = "unconfirmed", RowOutcome.UNVERIFIED, "the list says that they never confirmed"
+    NO_EVIDENCE = "no evidence", RowOutcome.UNVERIFIED, "the list records no confirmation"
+    NO_NETWORK = "no network", RowOutcome.UNVERIFIED, "the list records no network address of their confirmation"
+    ON_THE_LIST = "on the list", RowOutcome.KNOWN, "this address is on the list"
+    WAITING = "waiting", RowOutcome.KNOWN, "this address is known, and waits for a confirmation"
+    CONSENTED_SINCE = "consented since", RowOutcome.KNOWN, "the list says that they left there; they agreed here since"
+    LEFT_HERE = "left here", RowOutcome.LEFT_OR_SUPPRESSED, "they left this list"
+    # Nobody is told why: that somebody was here and is erased would be one of the reasons.
+    KEPT_AWAY = "kept away", RowOutcome.LEFT_OR_SUPPRESSED, "this address is kept away from this list"
+    LEFT_BY_EARLIER_ROW = "left by earlier row", RowOutcome.LEFT_OR_SUPPRESSED, "row {detail} says that they left"
+    LEFT_THERE = "left there", RowOutcome.DEPARTED, "the list says that they left"
+    BOUNCED_THERE = "bounced there", RowOutcome.DEPARTED, "the list says that mail to them came back"
+    COMPLAINED_THERE = "complained there", RowOutcome.DEPARTED, "the list says that they complained"
+    BLOCKED_THERE = "blocked there", RowOutcome.DEPARTED, "the list says that they were blocked"
+    DUPLICATE = "duplicate", RowOutcome.DUPLICATE, "the address stands in row {detail} already"
+    REJECTED = "rejected", RowOutcome.REJECTED, "{detail}"
+    BLANK = "blank", RowOutcome.BLANK, "nothing stands in it"
+    # A run that kept no account of its rows.
+    EARLIER_RUN = "earlier run", None, "it was settled before the import was cut short, by a run that kept no account"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +108,22 @@ _LEFT_HERE = RowDecision(RowReason.LEFT_HERE)
 _ON_THE_LIST = RowDecision(RowReason.ON_THE_LIST)
 _WAITING = RowDecision(RowReason.WAITING)
 _CONSENTED_SINCE = RowDecision(RowReason.CONSENTED_SINCE)
-_SUPPRESSION_REASONS: dict[RowStatus, SuppressionReason] = {
-    RowStatus.LEFT: "left elsewhere",
-    RowStatus.BOUNCED: "bounced",
-    RowStatus.COMPLAINED: "complained",
-    RowStatus.BLOCKED: "by an admin",
+
+
+class Departure(NamedTuple):
+    """What follows when a list says that somebody departed; `method` is how their chain says it."""
+
+    reason: RowReason
+    suppression_reason: SuppressionReason
+    event_kind: ConsentKind
+    method: str
+
+
+DEPARTURES = {
+    RowStatus.LEFT: Departure(RowReason.LEFT_THERE, "left elsewhere", ConsentKind.WITHDRAWN, "unsubscribed at"),
+    RowStatus.BOUNCED: Departure(RowReason.BOUNCED_THERE, "bounced", ConsentKind.SUPPRESSED, "bounced at"),
+    RowStatus.COMPLAINED: Departure(RowReason.COMPLAINED_THERE, "complained", ConsentKind.COMPLAINED, "complained at"),
+    RowStatus.BLOCKED: Departure(RowReason.BLOCKED_THERE, "by an admin", ConsentKind.SUPPRESSED, "blocked at"),
 }
 
 
@@ -145,15 +143,20 @@ def decide_row(
         return _decide_departure(row, existing, suppressed=suppressed)
     reason = _consent_reason(row, options)
     kind = _CONSENT_KINDS.get(reason, ConsentKind.LISTED)
-    if existing is not None and existing.state in ledger.DEPARTED_STATES:
+    if existing is None:
+        return _KEPT_AWAY if suppressed else RowDecision(reason, kind)
+    if existing.state in ledger.DEPARTED_STATES:
         return _LEFT_HERE if existing.state is PersonState.WITHDRAWN else _KEPT_AWAY
-    if existing is not None and existing.state is PersonState.SUBSCRIBED:
+    if existing.state is PersonState.SUBSCRIBED:
         return _decide_subscribed(existing, reason, batch)
-    if suppressed:
-        return _KEPT_AWAY
-    if existing is None or kind is not ConsentKind.LISTED:
-        return RowDecision(reason, kind, adopt=existing is not None)
-    return RowDecision(reason) if existing.batch == batch and batch is not None else _WAITING
+    return _KEPT_AWAY if suppressed else _decide_undecided(existing, reason, kind, batch)
+
+
+def _decide_undecided(existing: ExistingPerson, reason: RowReason, kind: ConsentKind, batch: int | None) -> RowDecision:
+    """Decide over somebody who has not confirmed, and whom an earlier list named or who asked here."""
+    if kind is ConsentKind.LISTED:
+        return RowDecision(reason) if batch is not None and existing.batch == batch else _WAITING
+    return RowDecision(reason, kind, adopt=True)
 
 
 def _consent_reason(row: ImportRow, options: ImportOptions) -> RowReason:
@@ -182,35 +185,28 @@ def _decide_subscribed(existing: ExistingPerson, reason: RowReason, batch: int |
 
 
 def _decide_departure(row: ImportRow, existing: ExistingPerson | None, *, suppressed: str) -> RowDecision:
-    reason, why = _SUPPRESSION_REASONS[row.status], _DEPARTURE_REASONS[row.status]
-    graver = is_graver(reason, suppressed)
+    departure = DEPARTURES[row.status]
+    reason = departure.suppression_reason if is_graver(departure.suppression_reason, suppressed) else None
     if existing is None:
-        return RowDecision(why, suppression_reason=reason) if graver else _KEPT_AWAY
-    barred = row.status is not RowStatus.LEFT
-    if existing.state is PersonState.ERASED:
-        return _KEPT_AWAY
-    if existing.state is PersonState.SUPPRESSED:
-        kind = ConsentKind.COMPLAINED if row.status is RowStatus.COMPLAINED else None
-        return RowDecision(why, kind, suppression_reason=reason) if barred and graver else _KEPT_AWAY
-    if existing.state is PersonState.WITHDRAWN and not barred:
+        return RowDecision(departure.reason, suppression_reason=reason) if reason else _KEPT_AWAY
+    if existing.state in {PersonState.ERASED, PersonState.SUPPRESSED}:
+        return _decide_graver_departure(row.status, departure, existing, reason)
+    has_only_left = row.status is RowStatus.LEFT
+    if has_only_left and existing.state is PersonState.WITHDRAWN:
         return _LEFT_HERE
     if row.status is not RowStatus.COMPLAINED and _consented_here_since(existing, row.left_at):
         return _CONSENTED_SINCE
-    return RowDecision(why, _DEPARTURE_KINDS[row.status], suppression_reason=reason if barred and graver else None)
+    return RowDecision(departure.reason, departure.event_kind, suppression_reason=None if has_only_left else reason)
 
 
-_DEPARTURE_REASONS = {
-    RowStatus.LEFT: RowReason.LEFT_THERE,
-    RowStatus.BOUNCED: RowReason.BOUNCED_THERE,
-    RowStatus.COMPLAINED: RowReason.COMPLAINED_THERE,
-    RowStatus.BLOCKED: RowReason.BLOCKED_THERE,
-}
-_DEPARTURE_KINDS = {
-    RowStatus.LEFT: ConsentKind.WITHDRAWN,
-    RowStatus.BOUNCED: ConsentKind.SUPPRESSED,
-    RowStatus.COMPLAINED: ConsentKind.COMPLAINED,
-    RowStatus.BLOCKED: ConsentKind.SUPPRESSED,
-}
+def _decide_graver_departure(
+    status: RowStatus, departure: Departure, existing: ExistingPerson, reason: SuppressionReason | None
+) -> RowDecision:
+    """Decide over somebody who is kept away already: a graver reason than theirs counts, unless they are erased."""
+    if existing.state is PersonState.ERASED or status is RowStatus.LEFT or reason is None:
+        return _KEPT_AWAY
+    kind = ConsentKind.COMPLAINED if status is RowStatus.COMPLAINED else None
+    return RowDecision(departure.reason, kind, suppression_reason=reason)
 
 
 def _consented_here_since(existing: ExistingPerson, left_at: datetime | None) -> bool:

@@ -1,4 +1,4 @@
-"""Whose export a file is, told by its headings, and which column means what.
+"""Recognizing whose export a file is by its headings, and what its columns mean. `formats.toml` declares both.
 
 The columns of each service are those of its own export: Mailchimp's audience export, MailPoet's
 `ImportExportFactory`, listmonk's `export.go`, Ghost's members CSV, Substack's `email_list.csv`, Buttondown's
@@ -6,155 +6,122 @@ subscribers CSV, beehiiv's subscribers CSV, Kit's subscribers CSV.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import field, replace
 from enum import StrEnum
-from typing import Any
+from importlib import resources
+from typing import Self
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from subscribers.errors import RefusalError
 
 
-class RowStatus(StrEnum):
+class LabeledEnum(StrEnum):
+    """Values that are stored, each with the label that pages for admins show."""
+
+    label: str
+
+    def __new__(cls, value: str, label: str = "") -> Self:
+        """Make a member of its value and label."""
+        member = str.__new__(cls, value)
+        member._value_, member.label = value, label
+        return member
+
+
+class RowStatus(LabeledEnum):
     """What a row, or a whole file, says of an address; the later ones are the stronger."""
 
-    SUBSCRIBED = "person"
-    UNCONFIRMED = "unconfirmed"  # the service itself says that they never confirmed
-    LEFT = "left"
-    BOUNCED = "bounced"
-    BLOCKED = "blocked"
-    COMPLAINED = "complained"
+    SUBSCRIBED = "person", "A reader"
+    UNCONFIRMED = "unconfirmed", "Never confirmed"  # the service itself says that they never confirmed
+    LEFT = "left", "Left"
+    BOUNCED = "bounced", "Mail came back"
+    BLOCKED = "blocked", "Blocked"
+    COMPLAINED = "complained", "Complained"
 
 
 DEPARTURE_STATUSES = frozenset({RowStatus.LEFT, RowStatus.BOUNCED, RowStatus.COMPLAINED, RowStatus.BLOCKED})
 
-# A word in a status column, whatever the service. A word that stands nowhere here is no guess of ours: the
-# row is rejected. An empty status (the last word of the first line) is one of a service that keeps none.
-_WORDS_BY_STATUS = {
-    RowStatus.SUBSCRIBED: "subscribed;active;enabled;confirmed;regular;premium;gifted;free;paid;comped;trial;trialed;"
-    "churning;churned;past due;paused;inactive;true;1;",
-    RowStatus.UNCONFIRMED: "unconfirmed;unactivated;pending;nonsubscribed;non subscribed;transactional",
-    RowStatus.LEFT: "unsubscribed;removed;withdrawn;cancelled;canceled;opted out;disabled;deleted;archived;false;0",
-    RowStatus.BOUNCED: "bounced;cleaned;hard bounce;undeliverable",
-    RowStatus.COMPLAINED: "complained;spam;spam complaint;abuse",
-    RowStatus.BLOCKED: "blocklisted;blacklisted;blocked;suppressed;spammy",
-}
-STATUS_WORDS = {word: status for status, words in _WORDS_BY_STATUS.items() for word in words.split(";")}
-MASKED_ADDRESS = "•••@•••"
-_BARE_ADDRESS = re.compile(r"\s*[^\s,;@]+@[^\s,;@]+\s*")
-_EMAIL_HEADINGS = ("email address", "email", "e mail", "e mail address", "mail", "address")
-_STATUS_HEADINGS = ("status", "global status", "list status", "subscriber type", "subscription status")
-# By the fields of `ColumnLayout`: where the first of some headings that is there counts, and where all do.
-_HEADINGS_OF_ONE = {
-    "requested_at": (
-        *("optin time", "subscription time", "created at", "creation date", "subscribed at", "requested at"),
-        *("signup date", "signed up at"),
-    ),
-    "requested_ip": ("optin ip", "subscription ip", "subscribed ip", "signup ip", "ip address"),
-    "confirmed_at": ("confirm time", "confirmation time", "confirmed at", "confirmed on", "confirmation date"),
-    "confirmed_ip": ("confirm ip", "confirmation ip", "confirmed ip"),
-}
-_HEADINGS_OF_SEVERAL = {
-    "set_when_left": ("email disabled", "unsubscribed", "opted out"),
-    "unset_when_left": ("subscribed to emails", "subscribed"),
-    "left_at": ("unsub time", "unsubscribed at", "unsubscription date", "deleted at", "opt out date"),
-    "bounced_at": ("clean time", "bounced at"),
-}
+
+class ColumnMeaning(LabeledEnum):
+    """What a column says of its row's person. `formats.toml` and `ColumnLayout` use the names in lower case."""
+
+    ADDRESS = "address", "The address"
+    REQUESTED_AT = "requested at", "When they asked, UTC"
+    REQUESTED_IP = "requested from", "Where they asked from"
+    CONFIRMED_AT = "confirmed at", "When they confirmed, UTC"
+    CONFIRMED_IP = "confirmed from", "Where they confirmed from"
+    STATUS = "status", "Where they stand"
+    LEFT_WHERE_SET = "left where set", "They left, where it says yes"
+    LEFT_WHERE_UNSET = "left where unset", "They left, where it says no"
+    LEFT_AT = "left at", "When they left"
+    BOUNCED_AT = "bounced at", "When mail to them came back"
+    NOTHING = "nothing", "Nothing, leave it out"
 
 
-@dataclass(frozen=True, slots=True)
+_SINGLE_MEANINGS = (
+    ColumnMeaning.ADDRESS,
+    ColumnMeaning.REQUESTED_AT,
+    ColumnMeaning.REQUESTED_IP,
+    ColumnMeaning.CONFIRMED_AT,
+    ColumnMeaning.CONFIRMED_IP,
+)
+_COLUMN_MEANINGS: tuple[ColumnMeaning, ...] = tuple(
+    meaning for meaning in ColumnMeaning if meaning is not ColumnMeaning.NOTHING
+)
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class ExportFormat:
-    """One service's export: it has all headings of `required_headings` and one of `optional_headings` (where there are any)."""
+    """One service's export, as `formats.toml` declares it."""
 
     origin: str
-    required_headings: frozenset[str]
-    optional_headings: frozenset[str] = frozenset()
-    status_headings: tuple[str, ...] = ()
-    confirmed_headings: tuple[str, ...] = ()
-    status_words: Mapping[str, RowStatus] = field(default_factory=dict)
+    address: frozenset[str] = frozenset({"email"})
+    required: frozenset[str] = frozenset()
+    any_of: frozenset[str] = frozenset()
+    headings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    words: Mapping[str, RowStatus] = field(default_factory=dict)
+    file_names: Mapping[str, RowStatus] = field(default_factory=dict)
     backslash_quotes: bool = False
+    exports_consent: bool = True
 
-    def matches(self, headings: frozenset[str]) -> bool:
-        """Return whether a file with these headings, normalised, is such an export."""
-        return self.required_headings <= headings and (
-            not self.optional_headings or bool(self.optional_headings & headings)
+    def matches(self, headings: Collection[str]) -> bool:
+        """Return whether a file with these headings, normalized, is such an export."""
+        return (
+            self.required.issubset(headings)
+            and not self.address.isdisjoint(headings)
+            and (not self.any_of or not self.any_of.isdisjoint(headings))
+        )
+
+    def status_of_file(self, file_name: str) -> RowStatus:
+        """Return what the file's name says of every row."""
+        low = file_name.lower()
+        return next(
+            (status for start, status in self.file_names.items() if low.startswith(start)), RowStatus.SUBSCRIBED
         )
 
 
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class _Declaration:
+    formats: tuple[ExportFormat, ...]
+    headings: Mapping[str, tuple[str, ...]]
+    words: Mapping[RowStatus, tuple[str, ...]]
+
+
+_FILE = resources.files("subscribers.transfer").joinpath("formats.toml")
+_DECLARED = TypeAdapter(_Declaration).validate_python(tomllib.loads(_FILE.read_text("utf-8")))
+EXPORT_FORMATS = _DECLARED.formats
+STATUS_WORDS = {word: status for status, words in _DECLARED.words.items() for word in words}
 PLAIN_LIST = "a plain list"
-EXPORT_FORMATS = (
-    ExportFormat(
-        "Mailchimp",
-        frozenset({"email address"}),
-        frozenset({"optin time", "confirm time", "unsub time", "clean time", "member rating", "leid", "euid"}),
-    ),
-    ExportFormat(
-        "MailPoet",
-        frozenset({"email"}),
-        frozenset({"subscription ip", "subscription time", "confirmation time", "global status", "list status"}),
-        backslash_quotes=True,  # MailPoet writes \" for a quotation mark inside quotes, not ""
-    ),
-    ExportFormat("listmonk", frozenset({"uuid", "email", "attributes", "status"})),
-    ExportFormat("Ghost", frozenset({"email", "subscribed to emails"})),
-    # Who paid has asked for it by that act, and Substack names its time; of free readers it records no confirmation.
-    ExportFormat(
-        "Substack",
-        frozenset({"email", "active subscription"}),
-        confirmed_headings=("first payment at", "first paid at"),
-    ),
-    *(
-        ExportFormat(
-            "Buttondown",
-            frozenset({email, "creation date"}),
-            frozenset({"metadata", "tags", "notes", "subscriber type", "type"}),
-            status_headings=("type",),
-        )
-        for email in ("email", "email address")
-    ),
-    # beehiiv calls inactive who left, and needs attention or validating whose sign-up is not through.
-    ExportFormat(
-        "beehiiv",
-        frozenset({"email", "status"}),
-        frozenset(
-            {
-                "acquisition source",
-                "referral code",
-                "referring site",
-                "subscription id",
-                "subscription tier",
-                "utm channel",
-            }
-        ),
-        status_words={
-            "inactive": RowStatus.LEFT,
-            "validating": RowStatus.UNCONFIRMED,
-            "needs attention": RowStatus.UNCONFIRMED,
-            "invalid": RowStatus.BOUNCED,
-        },
-    ),
-    # Kit calls inactive who never confirmed.
-    *(
-        ExportFormat(
-            "Kit",
-            frozenset({email, "first name", "state"}),
-            status_headings=("state",),
-            status_words={"inactive": RowStatus.UNCONFIRMED},
-        )
-        for email in ("email", "email address")
-    ),
-)
-
-# Mailchimp puts what a file holds into its name: unsubscribed_segment_export_0123abcdef.csv
-_MAILCHIMP_FILE_PREFIXES = (
-    ("unsubscribed", RowStatus.LEFT),
-    ("cleaned", RowStatus.BOUNCED),
-    ("nonsubscribed", RowStatus.UNCONFIRMED),
-    ("non-subscribed", RowStatus.UNCONFIRMED),
-)
+MASKED_ADDRESS = "•••@•••"
+_BARE_ADDRESS = re.compile(r"\s*[^\s,;@]+@[^\s,;@]+\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnLayout:
-    """Which column (from 0) means what. `file_status` is what every row says before its own columns are read.
+    """Which columns (from 0) mean what. `file_status` is what every row says before its own columns are read.
 
     `has_heading` is False for a bare list of addresses; `width` is the number of columns; `backslash_quotes` tells that
     quotation marks inside quotes are written with a backslash. `headings` are those of the file as a page may show them,
@@ -162,17 +129,17 @@ class ColumnLayout:
     """
 
     origin: str
-    email: int
+    address: tuple[int, ...]
     width: int
     has_heading: bool = True
     file_status: RowStatus = RowStatus.SUBSCRIBED
-    requested_at: int | None = None
-    requested_ip: int | None = None
-    confirmed_at: int | None = None
-    confirmed_ip: int | None = None
-    status_columns: tuple[int, ...] = ()
-    set_when_left: tuple[int, ...] = ()
-    unset_when_left: tuple[int, ...] = ()
+    requested_at: tuple[int, ...] = ()
+    requested_ip: tuple[int, ...] = ()
+    confirmed_at: tuple[int, ...] = ()
+    confirmed_ip: tuple[int, ...] = ()
+    status: tuple[int, ...] = ()
+    left_where_set: tuple[int, ...] = ()
+    left_where_unset: tuple[int, ...] = ()
     left_at: tuple[int, ...] = ()
     bounced_at: tuple[int, ...] = ()
     backslash_quotes: bool = False
@@ -180,10 +147,20 @@ class ColumnLayout:
     status_words: Mapping[str, RowStatus] = field(default_factory=dict)
 
     @property
+    def email(self) -> int:
+        """The column of the address."""
+        return self.address[0]
+
+    @property
     def has_status_columns(self) -> bool:
         """Whether a row's own columns say where its person stands."""
-        columns = (self.status_columns, self.set_when_left, self.unset_when_left, self.left_at, self.bounced_at)
+        columns = (self.status, self.left_where_set, self.left_where_unset, self.left_at, self.bounced_at)
         return any(columns)
+
+    def columns_of(self, meaning: ColumnMeaning) -> tuple[int, ...]:
+        """Return the columns that have a meaning."""
+        columns: tuple[int, ...] = getattr(self, meaning.name.lower())
+        return columns
 
 
 def recognise_layout(
@@ -200,60 +177,39 @@ def recognise_layout(
         The layout, or None where no column holds addresses.
     """
     headings = [normalise_heading(text) for text in first_row]
-    heading_set = frozenset(headings)
-    form = next((form for form in EXPORT_FORMATS if form.matches(heading_set)), ExportFormat(PLAIN_LIST, frozenset()))
-    email = _find_column(headings, _EMAIL_HEADINGS)
-    if email is None:
-        if len(first_row) != 1 or not _BARE_ADDRESS.fullmatch(first_row[0].lstrip("\ufeff")):
-            return None
-        return ColumnLayout(PLAIN_LIST, 0, 1, has_heading=False, file_status=file_status or RowStatus.SUBSCRIBED)
-    columns: dict[str, Any] = {name: _find_column(headings, wanted) for name, wanted in _HEADINGS_OF_ONE.items()}
-    columns |= {name: _find_columns(headings, wanted) for name, wanted in _HEADINGS_OF_SEVERAL.items()}
-    if columns["confirmed_at"] is None:
-        columns["confirmed_at"] = _find_column(headings, form.confirmed_headings)
-    return ColumnLayout(
+    if not _find_columns(headings, ColumnMeaning.ADDRESS, ExportFormat(PLAIN_LIST)):
+        return _bare_list_layout(first_row, file_status)
+    form = next((form for form in EXPORT_FORMATS if form.matches(headings)), ExportFormat(PLAIN_LIST))
+    layout = ColumnLayout(
         form.origin,
-        email,
+        (),
         len(headings),
-        file_status=file_status or _status_from_file_name(form.origin, file_name),
-        status_columns=_find_columns(headings, (*_STATUS_HEADINGS, *form.status_headings)),
+        file_status=file_status or form.status_of_file(file_name),
         backslash_quotes=form.backslash_quotes,
         headings=tuple(mask_heading(text) for text in first_row),
-        status_words=form.status_words,
-        **columns,
+        status_words=form.words,
     )
+    return _with_columns(layout, {meaning: _find_columns(headings, meaning, form) for meaning in _COLUMN_MEANINGS})
 
 
-class ColumnMeaning(StrEnum):
-    """What a column says of its row's person."""
-
-    ADDRESS = "address"
-    REQUESTED_AT = "requested at"
-    REQUESTED_IP = "requested from"
-    CONFIRMED_AT = "confirmed at"
-    CONFIRMED_IP = "confirmed from"
-    STATUS = "status"
-    LEFT_WHERE_SET = "left where set"
-    LEFT_WHERE_UNSET = "left where unset"
-    LEFT_AT = "left at"
-    BOUNCED_AT = "bounced at"
-    NOTHING = "nothing"
+def _bare_list_layout(first_row: Sequence[str], file_status: RowStatus | None) -> ColumnLayout | None:
+    """Return the layout of a file with nothing but addresses, one a line; None for other files."""
+    if len(first_row) != 1 or not _BARE_ADDRESS.fullmatch(first_row[0].lstrip("\ufeff")):
+        return None
+    return ColumnLayout(PLAIN_LIST, (0,), 1, has_heading=False, file_status=file_status or RowStatus.SUBSCRIBED)
 
 
-_FIELDS_OF_ONE = {
-    ColumnMeaning.ADDRESS: "email",
-    ColumnMeaning.REQUESTED_AT: "requested_at",
-    ColumnMeaning.REQUESTED_IP: "requested_ip",
-    ColumnMeaning.CONFIRMED_AT: "confirmed_at",
-    ColumnMeaning.CONFIRMED_IP: "confirmed_ip",
-}
-_FIELDS_OF_SEVERAL = {
-    ColumnMeaning.STATUS: "status_columns",
-    ColumnMeaning.LEFT_WHERE_SET: "set_when_left",
-    ColumnMeaning.LEFT_WHERE_UNSET: "unset_when_left",
-    ColumnMeaning.LEFT_AT: "left_at",
-    ColumnMeaning.BOUNCED_AT: "bounced_at",
-}
+def _find_columns(headings: Sequence[str], meaning: ColumnMeaning, form: ExportFormat) -> tuple[int, ...]:
+    """Find the columns of a meaning by their headings: for one that a single column has, by the first heading that is there."""
+    name = meaning.name.lower()
+    wanted = (*_DECLARED.headings[name], *form.headings.get(name, ()))
+    if meaning not in _SINGLE_MEANINGS:
+        return tuple(place for place, heading in enumerate(headings) if heading in wanted)
+    return next(((headings.index(heading),) for heading in wanted if heading in headings), ())
+
+
+def _with_columns(layout: ColumnLayout, columns: Mapping[ColumnMeaning, tuple[int, ...]]) -> ColumnLayout:
+    return replace(layout, **{meaning.name.lower(): places for meaning, places in columns.items()})  # type: ignore[arg-type]  # names of fields with columns
 
 
 class ColumnMappingError(RefusalError):
@@ -263,12 +219,8 @@ class ColumnMappingError(RefusalError):
 def list_column_meanings(layout: ColumnLayout) -> tuple[ColumnMeaning, ...]:
     """Return what each column means, from the first."""
     meanings = [ColumnMeaning.NOTHING] * layout.width
-    for meaning, name in _FIELDS_OF_ONE.items():
-        place = getattr(layout, name)
-        if place is not None:
-            meanings[place] = meaning
-    for meaning, name in _FIELDS_OF_SEVERAL.items():
-        for place in getattr(layout, name):
+    for meaning in _COLUMN_MEANINGS:
+        for place in layout.columns_of(meaning):
             meanings[place] = meaning
     return tuple(meanings)
 
@@ -281,7 +233,7 @@ def check_column_meanings(meanings: Sequence[ColumnMeaning]) -> None:
     """
     if ColumnMeaning.ADDRESS not in meanings:
         raise ColumnMappingError("No column is the address: choose one.")
-    if twice := next((meaning for meaning in _FIELDS_OF_ONE if list(meanings).count(meaning) > 1), None):
+    if twice := next((meaning for meaning in _SINGLE_MEANINGS if list(meanings).count(meaning) > 1), None):
         raise ColumnMappingError(f"Two columns are “{twice}”: choose one of them, and nothing for the other.")
 
 
@@ -294,10 +246,10 @@ def assign_column_meanings(layout: ColumnLayout, meanings: Sequence[ColumnMeanin
     if len(meanings) != layout.width:
         raise ColumnMappingError("The file has other columns than those that were mapped: map them again.")
     check_column_meanings(meanings)
-    places = {meaning: tuple(n for n, each in enumerate(meanings) if each is meaning) for meaning in ColumnMeaning}
-    columns: dict[str, Any] = {name: next(iter(places[each]), None) for each, name in _FIELDS_OF_ONE.items()}
-    columns |= {name: places[each] for each, name in _FIELDS_OF_SEVERAL.items()}
-    return replace(layout, **columns)
+    columns = {
+        meaning: tuple(place for place, each in enumerate(meanings) if each is meaning) for meaning in _COLUMN_MEANINGS
+    }
+    return _with_columns(layout, columns)
 
 
 def mask_heading(text: str) -> str:
@@ -308,18 +260,3 @@ def mask_heading(text: str) -> str:
 def normalise_heading(text: str) -> str:
     """Bring a heading to one spelling: `OPTIN_TIME`, `Optin-Time` and ` optin time` are the same."""
     return re.sub(r"[\s_-]+", " ", text.lstrip("\ufeff").strip().lower())
-
-
-def _find_column(headings: list[str], wanted: Sequence[str]) -> int | None:
-    return next((headings.index(name) for name in wanted if name in headings), None)
-
-
-def _find_columns(headings: list[str], wanted: Sequence[str]) -> tuple[int, ...]:
-    return tuple(place for place, name in enumerate(headings) if name in wanted)
-
-
-def _status_from_file_name(origin: str, file_name: str) -> RowStatus:
-    if origin != "Mailchimp":
-        return RowStatus.SUBSCRIBED
-    low = file_name.lower()
-    return next((claim for start, claim in _MAILCHIMP_FILE_PREFIXES if low.startswith(start)), RowStatus.SUBSCRIBED)

@@ -21,9 +21,8 @@ from subscribers.consent import ledger
 from subscribers.crypto.stored_addresses import hash_addresses
 from subscribers.store.models import ImportBatch
 from subscribers.transfer.decisions import RowOutcome, RowReason
-from subscribers.transfer.domain_slips import find_likely_domain
 from subscribers.transfer.formats import DEPARTURE_STATUSES
-from subscribers.transfer.import_report import ImportProgress, ImportReport, RejectCallback
+from subscribers.transfer.import_report import ImportProgress, ImportReport, RejectCallback, find_likely_domain
 from subscribers.transfer.import_run import MAX_STEP_ROWS, HashedRow, ImportContext, ImportRun, decide_rows
 from subscribers.transfer.import_store import lock_unfinished_batch
 from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows

@@ -110,28 +110,4 @@ def write_outcomes(
 
 def describe_reason(account: RowAccount) -> str:
     """Say why a row comes to what it comes to."""
-    return _REASON_WORDS[account.reason].format(detail=account.detail)
-
-
-# Of an address that is kept away nobody is told why: that somebody was here and is erased would be one of the reasons.
-_REASON_WORDS = {
-    RowReason.CONFIRMED: "the list records when they confirmed",
-    RowReason.ATTESTED: "an admin vouches for their consent",
-    RowReason.UNCONFIRMED: "the list says that they never confirmed",
-    RowReason.NO_EVIDENCE: "the list records no confirmation",
-    RowReason.NO_NETWORK: "the list records no network address of their confirmation",
-    RowReason.ON_THE_LIST: "this address is on the list",
-    RowReason.WAITING: "this address is known, and waits for a confirmation",
-    RowReason.CONSENTED_SINCE: "the list says that they left there; they agreed here since",
-    RowReason.LEFT_HERE: "they left this list",
-    RowReason.KEPT_AWAY: "this address is kept away from this list",
-    RowReason.LEFT_BY_EARLIER_ROW: "row {detail} says that they left",
-    RowReason.LEFT_THERE: "the list says that they left",
-    RowReason.BOUNCED_THERE: "the list says that mail to them came back",
-    RowReason.COMPLAINED_THERE: "the list says that they complained",
-    RowReason.BLOCKED_THERE: "the list says that they were blocked",
-    RowReason.DUPLICATE: "the address stands in row {detail} already",
-    RowReason.REJECTED: "{detail}",
-    RowReason.BLANK: "nothing stands in it",
-    RowReason.EARLIER_RUN: "it was settled before the import was cut short, by a run that kept no account",
-}
+    return account.reason.words.format(detail=account.detail)

@@ -20,8 +20,7 @@ from subscribers.crypto.stored_addresses import (
 )
 from subscribers.store.compiled_statements import Columns, columns_of
 from subscribers.store.models import ConsentKind, PersonState
-from subscribers.transfer.decisions import ExistingPerson, RowDecision
-from subscribers.transfer.formats import RowStatus
+from subscribers.transfer.decisions import DEPARTURES, ExistingPerson, RowDecision
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.rows import ImportRow
 
@@ -147,7 +146,7 @@ class ImportRowBuilder:
             {
                 "actor": self._batch.actor,
                 "batch": self._batch.id,
-                "method": f"import: {_DEPARTURE_METHODS[row.status]} {self._batch.origin}",
+                "method": f"import: {DEPARTURES[row.status].method} {self._batch.origin}",
                 "page": self._batch.origin,
                 "reason": str(row.status),
                 "row": row.number,
@@ -157,27 +156,23 @@ class ImportRowBuilder:
 
     def _listed_body(self, number: int, kind: ConsentKind, row: ImportRow) -> str:
         """Write the canonical JSON of somebody whom a list names; what all rows share is written once."""
-        requested_from = self._network_digest(number, row.requested_ip) if row.requested_ip else ""
-        confirmed_from = requested_from
-        if row.confirmed_ip != row.requested_ip:
-            confirmed_from = self._network_digest(number, row.confirmed_ip) if row.confirmed_ip else ""
-        agreed_at, granted = row.confirmed_at or row.requested_at, kind is not ConsentKind.LISTED
         members = [self._actor_json]
-        if agreed_at and granted:
-            members.append(f'"agreed_at":"{ledger.format_moment(agreed_at)}"')
-        if not granted:  # a person's row keeps it, so the link must say it: what else it says needn't give it
-            members.append(f'"asked_at":"{ledger.format_moment(self._asked_at(row))}"')
-        members.append(self._batch_json)
-        if confirmed_from and granted:
-            members.append(f'"confirmed_from":"{confirmed_from}"')
-        members.append(self._methods_json[kind])
-        if row.requested_at:
-            members.append(f'"requested_at":"{ledger.format_moment(row.requested_at)}"')
-        if requested_from:
-            members.append(f'"requested_from":"{requested_from}"')
-        members.append(f'"row":{row.number}')
-        members.append(self._wording_json)
-        return f"{{{','.join(members)}}}"
+        if (
+            kind is ConsentKind.LISTED
+        ):  # a person's row keeps it, so the link must say it: what else it says needn't give it
+            members += [_moment_member("asked_at", self._asked_at(row)), self._batch_json]
+        else:
+            agreed_at = row.confirmed_at or row.requested_at
+            members += [_moment_member("agreed_at", agreed_at), self._batch_json]
+            members.append(self._network_member("confirmed_from", number, row.confirmed_ip))
+        members += [
+            self._methods_json[kind],
+            _moment_member("requested_at", row.requested_at),
+            self._network_member("requested_from", number, row.requested_ip),
+            f'"row":{row.number}',
+            self._wording_json,
+        ]
+        return f"{{{','.join(filter(None, members))}}}"
 
     def _prepare_shared_json(self) -> None:
         """Write the pieces of canonical JSON that all rows share, without their braces."""
@@ -193,23 +188,18 @@ class ImportRowBuilder:
             for kind, how in _LISTED_METHODS.items()
         }
 
-    def _network_digest(self, number: int, address: str) -> str:
+    def _network_member(self, name: str, number: int, address: str) -> str:
         """Digest a network address with the batch's salt and our key: with neither can it be guessed back."""
-        return keyed_hash(self._salt, b"", b"%d\0" % number + address.lower().encode())[:32]
+        if not address:
+            return ""
+        digest = keyed_hash(self._salt, b"", b"%d\0" % number + address.lower().encode())[:32]
+        return f'"{name}":"{digest}"'
 
     def _asked_at(self, row: ImportRow) -> datetime:
         return row.confirmed_at or row.requested_at or self._batch.now
 
 
 _NO_PREFERENCES: dict[str, Any] = {}
-_DEPARTURE_METHODS = {
-    RowStatus.LEFT: "unsubscribed at",
-    RowStatus.BOUNCED: "bounced at",
-    RowStatus.COMPLAINED: "complained at",
-    RowStatus.BLOCKED: "blocked at",
-}
-
-
 _LISTED_METHODS = {
     ConsentKind.IMPORTED: "import: confirmed, by the record of {origin}",
     ConsentKind.ATTESTED: "attested by {actor}: {reason}",
@@ -219,3 +209,7 @@ _LISTED_METHODS = {
 
 def _json_members(**members: str | int) -> str:
     return ledger.canonical_json(members)[1:-1]
+
+
+def _moment_member(name: str, moment: datetime | None) -> str:
+    return f'"{name}":"{ledger.format_moment(moment)}"' if moment else ""

@@ -102,24 +102,21 @@ def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: 
     width = layout.width
     if len(fields) != width:
         fields = _fit_to_width(fields, layout)
-    claim = _strongest_status(layout, fields)
+    status = _strongest_status(layout, fields)
     try:
         address = read_address_fast(unescape_address(fields[layout.email]))
     except AddressError as exc:
         raise RowError(str(exc)) from None
+    is_staying = status is RowStatus.SUBSCRIBED
     return ImportRow(
         number,
         address,
-        claim,
-        _optional_time(fields, layout.requested_at, now),
+        status,
+        _first_known_time(fields, layout.requested_at, now),
         _ip_address(fields, layout.requested_ip),
-        _confirmation_time(fields[layout.confirmed_at], now)
-        if layout.confirmed_at is not None and claim is RowStatus.SUBSCRIBED
-        else None,
+        _confirmation_time(fields, layout.confirmed_at, now) if is_staying else None,
         _ip_address(fields, layout.confirmed_ip),
-        _first_known_time(fields, (*layout.left_at, *layout.bounced_at), now)
-        if layout.left_at or layout.bounced_at
-        else None,
+        _first_known_time(fields, (*layout.left_at, *layout.bounced_at), now),
     )
 
 
@@ -165,31 +162,40 @@ def _strongest_status(layout: ColumnLayout, fields: Sequence[str]) -> RowStatus:
     """Return the strongest of all that the row's columns say; leaving beats staying."""
     if not layout.has_status_columns:
         return layout.file_status
-    claims = [layout.file_status]
-    for place in layout.status_columns:
-        word = fields[place].strip().lower()
-        claim = layout.status_words.get(word) or STATUS_WORDS.get(word)
-        if claim is None:
-            spaced = word.replace("_", " ").replace("-", " ")
-            claim = layout.status_words.get(spaced) or STATUS_WORDS.get(spaced)
-        if claim is None:
-            heading = layout.headings[place] if place < len(layout.headings) else str(place + 1)
-            raise UnknownWordError(heading, word)
-        claims.append(claim)
-    if any(fields[place].strip().lower() not in _EMPTY_WORDS | _FALSE_WORDS for place in layout.set_when_left):
+    claims = [layout.file_status, *(_read_status(layout, fields, place) for place in layout.status)]
+    if _says_they_left(layout, fields):
         claims.append(RowStatus.LEFT)
-    if any(fields[place].strip().lower() in _FALSE_WORDS for place in layout.unset_when_left):
-        claims.append(RowStatus.LEFT)
-    if any(fields[place].strip().lower() not in _EMPTY_WORDS for place in layout.left_at):
-        claims.append(RowStatus.LEFT)
-    if any(fields[place].strip().lower() not in _EMPTY_WORDS for place in layout.bounced_at):
+    if any(not _says(fields[place], _EMPTY_WORDS) for place in layout.bounced_at):
         claims.append(RowStatus.BOUNCED)
-    return max(claims, key=_STATUS_RANK.__getitem__) if len(claims) > 1 else claims[0]
+    return max(claims, key=_STATUS_RANK.__getitem__)
 
 
-def _confirmation_time(text: str, now: datetime) -> datetime | None:
+def _says_they_left(layout: ColumnLayout, fields: Sequence[str]) -> bool:
+    return (
+        any(not _says(fields[place], _EMPTY_WORDS | _FALSE_WORDS) for place in layout.left_where_set)
+        or any(_says(fields[place], _FALSE_WORDS) for place in layout.left_where_unset)
+        or any(not _says(fields[place], _EMPTY_WORDS) for place in layout.left_at)
+    )
+
+
+def _says(field: str, words: frozenset[str]) -> bool:
+    return field.strip().lower() in words
+
+
+def _read_status(layout: ColumnLayout, fields: Sequence[str], place: int) -> RowStatus:
+    word = fields[place].strip().lower()
+    for spelling in (word, word.replace("_", " ").replace("-", " ")):
+        if status := layout.status_words.get(spelling) or STATUS_WORDS.get(spelling):
+            return status
+    heading = layout.headings[place] if place < len(layout.headings) else str(place + 1)
+    raise UnknownWordError(heading, word)
+
+
+def _confirmation_time(fields: Sequence[str], columns: tuple[int, ...], now: datetime) -> datetime | None:
+    if not columns:
+        return None
     try:
-        confirmed_at = parse_row_time(text)
+        confirmed_at = parse_row_time(fields[columns[0]])
     except (ValueError, OverflowError):
         raise RowError(
             "its confirmation time cannot be read; write it like 2026-03-04 10:20:30 or 2026-03-04T10:20:30Z"
@@ -199,23 +205,21 @@ def _confirmation_time(text: str, now: datetime) -> datetime | None:
     return confirmed_at
 
 
-def _optional_time(fields: Sequence[str], column: int | None, now: datetime) -> datetime | None:
+def _first_known_time(fields: Sequence[str], columns: tuple[int, ...], now: datetime) -> datetime | None:
+    return next((moment for place in columns if (moment := _optional_time(fields[place], now))), None)
+
+
+def _optional_time(field: str, now: datetime) -> datetime | None:
     """Read a time that proves nothing by itself: one that cannot be read, or of the future, is left out."""
-    if column is None or not fields[column]:
+    if not field:
         return None
     try:
-        moment = parse_row_time(fields[column])
+        moment = parse_row_time(field)
     except (ValueError, OverflowError):
         return None
     return moment if moment is not None and moment <= now else None
 
 
-def _first_known_time(fields: Sequence[str], columns: tuple[int, ...], now: datetime) -> datetime | None:
-    return next((moment for place in columns if (moment := _optional_time(fields, place, now))), None)
-
-
-def _ip_address(fields: Sequence[str], column: int | None) -> str:
-    if column is None:
-        return ""
-    text = fields[column].strip()
+def _ip_address(fields: Sequence[str], columns: tuple[int, ...]) -> str:
+    text = fields[columns[0]].strip() if columns else ""
     return text if _IP_PATTERN.fullmatch(text) else ""

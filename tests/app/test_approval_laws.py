@@ -47,7 +47,7 @@ from digest.edition.editing.edits import EditionField, EditKind, edits_in_force
 from digest.installation.acts import Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.settings import ApprovalSettings
-from digest.settings.edition import DeadlineRule
+from digest.settings.publication import DeadlineRule
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database, open_database

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from digest.app.editions import drafting as editions
+from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import edition_status
 from digest.app.sending import control as sending
 from digest.app.sending import uncertain_acts
@@ -87,9 +88,9 @@ def test_before_approval_it_is_said_when_the_warm_up_spreads_it_over_days(both: 
         both.install.settings.model_copy(update={"file": file.model_copy(update={"limits": limits})}), both.database
     )
     name = both.edition()
-    found = {finding.rule: finding.message for finding in editions.check_edition(slow, name, now=NOW)}
+    found = {finding.rule: finding.message for finding in edition_checks.check_edition(slow, name, now=NOW)}
     assert "over about 3 days, to 3 readers" in found["sending-days"]
-    assert "sending-days" not in {finding.rule for finding in editions.check_edition(both.install, name, now=NOW)}
+    assert "sending-days" not in {finding.rule for finding in edition_checks.check_edition(both.install, name, now=NOW)}
 
 
 @pytest.mark.parametrize("act", ADMINS_ACTS)
@@ -122,7 +123,7 @@ def test_an_editor_drafts_checks_approves_voids_pauses_resumes_and_sends_tests(b
         )
     install = both.install
     content_hash = edition_status(install, name, now=NOW).content_hash
-    assert editions.check_edition(install, name, now=NOW) == ()
+    assert edition_checks.check_edition(install, name, now=NOW) == ()
     editions.approve_edition(install, "current", content_hash, actor=EDITOR, now=NOW)
     assert sending.pause_edition(install, name, reason="a doubt", actor=EDITOR, now=NOW).changed
     assert not sending.pause_edition(install, name, reason="another", actor=EDITOR, now=NOW).changed

@@ -20,6 +20,7 @@ from digest.app.sources import configured as sources
 from digest.deliver.send.run.edition_run import SendError
 from digest.edition.approval import approval_proof
 from digest.edition.approval import versions as approval
+from digest.edition.approval.authors import list_edition_parts
 from digest.edition.approval.versions import ApprovalError, content_hash_of
 from digest.edition.content.edition_content import EditionContent, LabelledBlock
 from digest.edition.editing.edit_log import append_edit, load_proposal
@@ -49,6 +50,7 @@ from tests.app.approval.test_approvals import (
 from tests.app.editing.test_changes import TITLES, form, url_of
 from tests.app.test_approval_laws import with_deadline_rule
 from tests.edition.drafting.test_drafts import NOW, add, drafted
+from tests.row_keys import change_rows
 
 __all__ = ["install", "install_on_both"]
 
@@ -62,7 +64,7 @@ def pin(install: Installation, actor: Actor) -> None:
 def only_dana(install: Installation) -> None:
     """Leave Dana the only one who can sign in."""
     with install.database.write() as session:
-        session.execute(update(StaffMember).where(StaffMember.id > 1).values(proven_at=None))
+        change_rows(session, StaffMember, StaffMember.id > 1, proven_at=None)
 
 
 def sentences(install: Installation, viewer: str = "") -> list[str]:
@@ -245,7 +247,7 @@ def test_a_correction_that_runs_on_keeps_its_author(install_on_both: Installatio
     editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
     with install_on_both.database.read() as session:
         drafted_next = session.scalars(select(Edition).where(Edition.name == "2026-W48")).one()
-        parts = approval.list_edition_parts(session, drafted_next)
+        parts = list_edition_parts(session, drafted_next)
     assert {part.actor for part in parts if part.part == "block"} == {DANA.name, PRIYA.name}
 
 
@@ -287,14 +289,12 @@ def test_removing_the_other_editor_does_not_make_one_the_only_editor_of_the_edit
     write_intro(install_on_both, DANA, "Good morning.")
     only_dana(install_on_both)
     with install_on_both.database.write() as session:
-        session.execute(update(StaffMember).where(StaffMember.id > 1).values(removed_at=LATER))
+        change_rows(session, StaffMember, StaffMember.id > 1, removed_at=LATER)
     with pytest.raises(ApprovalError, match="You wrote"):
         approve(install_on_both, DANA)
     with install_on_both.database.write() as session:
         opens_at = session.scalars(select(Edition.opens_at)).one()
-        session.execute(
-            update(StaffMember).where(StaffMember.id > 1).values(removed_at=opens_at - timedelta(minutes=1))
-        )
+        change_rows(session, StaffMember, StaffMember.id > 1, removed_at=opens_at - timedelta(minutes=1))
     approve(install_on_both, DANA)
 
 
@@ -305,8 +305,7 @@ def prove_and_lose_sign_ins(install: Installation) -> None:
 
 def remove_colleagues(install: Installation, at: datetime) -> None:
     with install.database.write() as session:
-        removed = {"removed_at": at, "proven_at": None}
-        session.execute(update(StaffMember).where(StaffMember.id > 1).values(removed))
+        change_rows(session, StaffMember, StaffMember.id > 1, removed_at=at, proven_at=None)
 
 
 def change_settings_only(install: Installation) -> None:

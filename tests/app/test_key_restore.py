@@ -69,9 +69,9 @@ def test_without_the_key_file_the_advice_is_the_recovery_copy_and_no_new_keys(
 
 
 def test_beside_staff_no_new_keys_are_made_either(one_database: Database, tmp_path: Path) -> None:
-    installation = _installation(one_database, tmp_path)
     with one_database.write() as session:
         session.add(StaffMember(email="eve@newsroom.example", name="Eve", role="admin", added_by="test", added_at=NOW))
+    installation = _installation(one_database, tmp_path)
     with pytest.raises(InstallationError, match="holds editions or staff"):
         create_key_file(installation)
     assert not installation.settings.key_file.exists()

@@ -13,6 +13,7 @@ from digest.app.doctor.attention import attention_sentences
 from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
+from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import edition_status
 from digest.app.jobs import JobContext
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
@@ -71,7 +72,9 @@ class Desk:
 
     def errors(self, now: datetime) -> list[str]:
         """Give what preflight finds without a visit to the site, of what a visitor can read."""
-        return [f.message for f in editions.check_edition(self.install, "current", now=now) if f.rule == "withdrawn"]
+        return [
+            f.message for f in edition_checks.check_edition(self.install, "current", now=now) if f.rule == "withdrawn"
+        ]
 
 
 @pytest.fixture

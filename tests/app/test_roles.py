@@ -45,7 +45,7 @@ NOBODY = cast("Role", "reader")  # a role that is none of ours, and may do nothi
 TAKES_ADMIN = {
     "accounts.sign_in": "email_sign_in_link make_sign_in_link",
     "subscribers.address_searches": "AddressSearches.begin",
-    "alerts.webhook": "send_test_post",
+    "alerts.alert_posts": "send_test",
     "upkeep.audit_log": "check_audit_log export_audit_log find_actor iterate_audit_log view_audit_log",
     "sending.background": "process_inbound_mail",
     "upkeep.background_backups": "BackgroundBackups.begin BackgroundBackups.view",
@@ -73,7 +73,7 @@ TAKES_ADMIN = {
     "subscribers.silent_readers": "ask_silent_readers count_silent_readers",
     "sources.configured": "add_described_source add_source change_source import_opml import_opml_bytes remove_source use_new_address",
     "accounts.staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members mail_proof_link remove_staff_member reset_staff_sign_in view_staff",
-    "sending.uncertain_acts": "resolve_by_log resolve_uncertain resolve_uncertain_notices",
+    "sending.uncertain_acts": "resolve_by_log resolve_uncertain",
     "subscribers.uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop write_row_outcomes",
 }
 TAKES_EDITOR = {

@@ -14,8 +14,7 @@ from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editing.story_fetch import fetch_story
 from digest.app.jobs import JobContext, run_job
-from digest.collect.fetch.bundled_fetcher import BundledFetcher
-from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
+from digest.collect.fetch.fetcher import BundledFetcher, HttpFetcher, build_user_agent
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings
 from digest.store.engine import Database

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from digest.cli import digest
 from digest.installation.opened import open_installation
 from digest.settings import load_settings
 from digest.store.delivery_models import StaffMember
 from digest.store.models import Edition
+from tests.row_keys import change_rows
 from tests.web.conftest import NOW, store_edition
 
 NAME = "2026-W47"
@@ -78,7 +79,7 @@ def test_the_first_of_two_authors_is_told_who_still_has_to_approve_and_for_what(
 @pytest.mark.usefixtures("home")
 def test_an_only_editor_is_told_that_no_second_approval_is_needed() -> None:
     with open_installation(load_settings()) as install, install.database.write() as session:
-        session.execute(update(StaffMember).where(StaffMember.id == 2).values(removed_at=NOW, proven_at=None))
+        change_rows(session, StaffMember, StaffMember.id == 2, removed_at=NOW, proven_at=None)
     assert "There's only one editor, so what editors wrote needs no second approval." in run("approve", NAME).output
     approved = run(*DANA, "approve", NAME, mark())
     assert (approved.exit_code, f"{NAME} is approved." in approved.output) == (0, True)

@@ -13,8 +13,8 @@ from sqlalchemy import func, select
 
 from digest.app.demo.sample_week import SAMPLE_NOW
 from digest.app.editing import editing_state
-from digest.app.editions import drafting as editions
-from digest.app.editions.drafting import gather_preflight_facts
+from digest.app.editions import edition_checks
+from digest.app.editions.edition_checks import gather_preflight_facts
 from digest.app.subscribers.growth import view_growth
 from digest.cli import digest
 from digest.edition.preflight.rule_registry import FindingLevel, run_preflight_rules
@@ -107,7 +107,7 @@ def test_the_week_after_is_left_as_a_draft_that_an_editor_may_take_up(made: Path
     after = SAMPLE_NOW + timedelta(days=7)
     with open_installation(settings) as install:
         state = editing_state.read_editing_state(install, "current")
-        findings = editions.check_edition(install, "current", now=after)
+        findings = edition_checks.check_edition(install, "current", now=after)
     assert (state.name, state.edits) == ("2026-W48", ())
     assert [key for key, stories in state.arrangement.sections.items() if len(stories) < 2] == []
     assert {finding.rule for finding in findings} == {"intro"}, "nobody has written its intro yet"

@@ -12,6 +12,7 @@ from digest.cli.editions.group import explain_proposal
 from digest.edition.content.edition_content import EarlierAppearance, EditionContent, EditionSection, SectionEntry
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.kinds import SECTION_KINDS
+from digest.edition.kinds.story_entry import EntryPage
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.select.values import CandidateArticle, Continuation, EarlierStory, PlacedStory, Proposal, ScoredStory, Story
 from digest.settings import Settings
@@ -84,7 +85,7 @@ POWER = article("Times", "Power is back for most of Port Ellery.")
 def entry(*also: CandidateArticle) -> SectionEntry:
     story = Story(LEAD, also)
     placed = PlacedStory(ScoredStory(story, 50.0, (), continues=Continuation(OLD, story.members)))
-    (written,) = SECTION_KINDS["featured"].write_entries((placed,), ZoneInfo("America/New_York"), ENGLISH, {})
+    (written,) = SECTION_KINDS["featured"].write_entries((placed,), EntryPage(ZoneInfo("America/New_York"), ENGLISH))
     return written
 
 
@@ -103,7 +104,7 @@ def test_another_new_headline_says_what_is_new(also: tuple[CandidateArticle, ...
 def test_a_story_that_gave_its_new_articles_away_goes_on_no_more() -> None:
     scored = ScoredStory(Story(LEAD), 50.0, (), continues=Continuation(OLD, (POWER,)))
     (written,) = SECTION_KINDS["featured"].write_entries(
-        (PlacedStory(scored),), ZoneInfo("America/New_York"), ENGLISH, {}
+        (PlacedStory(scored),), EntryPage(ZoneInfo("America/New_York"), ENGLISH)
     )
     assert written.since is None
 

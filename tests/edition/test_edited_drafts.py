@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy import delete, select
 
 from digest.app.editions import drafting as weekly
-from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import BundledFetcher
 from digest.edition.approval.versions import take_back_approval
 from digest.edition.editing.edit_log import append_edit, load_edits, load_proposal
 from digest.edition.editing.edits import Edit, EditDraft, EditionField, EditKind

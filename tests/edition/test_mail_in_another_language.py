@@ -20,14 +20,14 @@ from digest.catalogues import load_language
 from digest.collect.documents.deadlines import Deadline
 from digest.edition.content.edition_content import EarlierAppearance, EditionContent, LabelledBlock, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.section_kind import BUILT_IN_TOPICS, displayed_topic, write_deadline
-from digest.edition.kinds.story_entry import explain_lead
+from digest.edition.kinds.opportunities import write_deadline
+from digest.edition.kinds.story_entry import BUILT_IN_TOPICS, EntryPage, displayed_topic, explain_lead
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
-from digest.select.ranking import MOST_READ_NOTE
-from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, ScoreTerm, Story, TermName
+from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
+from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, ScoreTerm, Story
 from digest.settings import SectionSettings, Settings
-from digest.settings.edition import PublicationSettings
 from digest.settings.model import SettingsFile
+from digest.settings.publication import PublicationSettings
 from subscribers.consent.preferences import Preferences, describe_preferences
 from tests.conftest import ROOT
 from tests.pseudo_language import find_untranslated, read_visible_texts, texts_of, write_pseudo_catalogue
@@ -113,7 +113,7 @@ def _in_language(entry: SectionEntry, language: object) -> SectionEntry:
     return replace(entry, when=replace(entry.when, label="\u27e6when\u27e7") if entry.when else None)
 
 
-def scored(lead: CandidateArticle, others: int = 0, note: str = "", term: TermName = TermName.EDITORIAL) -> ScoredStory:
+def scored(lead: CandidateArticle, others: int = 0, note: str = "", term: str = "editorial") -> ScoredStory:
     also = tuple(replace(lead, url=f"{lead.url}{n}", publisher=f"Presse{n}", primary=False) for n in range(others))
     terms = (ScoreTerm(term, 9.0, note),) if note else ()
     return ScoredStory(Story(lead, also), 50.0, terms)
@@ -125,9 +125,9 @@ ARTICLE = CandidateArticle("https://a.example.org/", "https://a.example.org/", "
 @pytest.mark.parametrize(
     "story",
     [
-        scored(ARTICLE, 3, "pinned by ruth"),
-        scored(ARTICLE, 1, "featured"),
-        scored(ARTICLE, 14, MOST_READ_NOTE, TermName.READERSHIP),
+        scored(ARTICLE, 3, PINNED_NOTE),
+        scored(ARTICLE, 1, FEATURED_NOTE),
+        scored(ARTICLE, 14, MOST_READ_NOTE, "readership"),
         scored(replace(ARTICLE, primary=True), 0),
         scored(replace(ARTICLE, primary=True), 1),
         scored(replace(ARTICLE, primary=True), 5),
@@ -159,7 +159,7 @@ def test_no_entry_is_left_in_english(settings: Settings, kind: str) -> None:
         deadline=Deadline(date(2026, 12, 4)),
     )
     language, section_kind = settings.reader_language, SECTION_KINDS[kind]
-    (entry,) = section_kind.write_entries((PlacedStory(scored(article, 2)),), ZONE, language, {})
+    (entry,) = section_kind.write_entries((PlacedStory(scored(article, 2)),), EntryPage(ZONE, language))
     section = SectionSettings(key="some", title="Most read", kind=kind)  # type: ignore[arg-type]  # a name of the registry
     texts = (
         *texts_of(replace(entry, summary_origin=None)),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digest.edition.kinds import SECTION_KINDS
-from digest.select.continuations import find_continuations, is_news_since
+from digest.select.earlier_stories import find_continuations, is_news_since
 from digest.select.proposals import propose_edition
 from digest.select.story_similarity import StorySimilarity
 from digest.select.text_similarity import TextReader

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from digest.select.lead_choice import order_leads
+from digest.select.stories import order_leads
 from digest.select.values import CandidateArticle
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)

@@ -1,5 +1,6 @@
 """A score is the sum of its terms, each of which says what it stands for."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,16 +9,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from digest.scoring_terms import MOST_READ_NOTE, SCORING_TERMS
 from digest.select.places import compile_place_rules
-from digest.select.ranking import MOST_READ_NOTE, StoryRanking, WeekStatistics, count_independent_publishers
+from digest.select.ranking import PENALTY_TERM, SOURCE_TERM, StoryRanking, WeekStatistics, count_independent_publishers
 from digest.select.topics import compile_topic_rules
-from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story, TermName
-from digest.settings import RankingWeights, SelectionSettings
+from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story
+from digest.settings import SelectionSettings
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 RULES = compile_topic_rules()
 SELECT = SelectionSettings()
 PLACES = compile_place_rules(SELECT.home_country, tuple(SELECT.home_agencies))
+
+
+def weights_of(**weights: float) -> dict[str, float]:
+    """Give every other term no weight."""
+    return dict.fromkeys(SCORING_TERMS, 0.0) | weights
+
+
+WEIGHTS = weights_of(coverage=0.40, readership=0.25, editorial=0.20, topic=0.15, freshness=0.10, proximity=0.15)
 
 
 def article(
@@ -28,14 +38,16 @@ def article(
     return replace(plain, **more)  # type: ignore[arg-type]  # by name, as the test says
 
 
-def ranking(*stories: Story, weights: RankingWeights | None = None, pins: frozenset[str] = frozenset()) -> StoryRanking:
+def ranking(
+    *stories: Story, weights: Mapping[str, float] | None = None, pins: frozenset[str] = frozenset()
+) -> StoryRanking:
     week = WeekStatistics.from_stories(stories, NOW)
     borderless, local = frozenset(SELECT.borderless_topics), frozenset(SELECT.local_topics)
-    return StoryRanking(week, RULES, PLACES, weights or RankingWeights(), pins, {}, borderless, local)
+    return StoryRanking(week, RULES, PLACES, weights or WEIGHTS, pins, {}, borderless, local)
 
 
-def term(scored: ScoredStory, name: TermName) -> ScoreTerm:
-    return next(t for t in scored.terms if t.name is name)
+def term(scored: ScoredStory, name: str) -> ScoreTerm:
+    return next(t for t in scored.terms if t.name == name)
 
 
 def of_three() -> Story:
@@ -47,21 +59,21 @@ def test_coverage_counts_publishers_against_those_of_the_week() -> None:
     alone = Story(article("Delta", "Data breach at a bank"))
     rank = ranking(of_three(), alone)
     full, one = rank.score_story(of_three()), rank.score_story(alone)
-    assert term(full, TermName.COVERAGE).points > term(one, TermName.COVERAGE).points == 0
-    assert term(full, TermName.COVERAGE).note == "3 publishers of 4 this week"
+    assert term(full, "coverage").points > term(one, "coverage").points == 0
+    assert term(full, "coverage").note == "3 publishers of 4 this week"
 
 
 def test_a_copied_text_counts_once_and_the_note_says_so() -> None:
     wire = "Hackers shut the port of Harlow for two days, officials said on Monday"
     copied = Story(article("Alpha", "Port shut", summary=wire), (article("Beta", "Port shut", summary=wire),))
     assert count_independent_publishers(copied) == 1
-    assert "1 of them with another's text" in term(ranking(copied).score_story(copied), TermName.COVERAGE).note
+    assert "1 of them with another's text" in term(ranking(copied).score_story(copied), "coverage").note
 
 
 def test_without_readership_its_weight_goes_to_the_others() -> None:
     unread = ranking(of_three()).score_story(of_three())
-    assert TermName.READERSHIP not in {t.name for t in unread.terms}
-    assert term(unread, TermName.COVERAGE).points == 40.0  # 40 of 100, all publishers
+    assert "readership" not in {t.name for t in unread.terms}
+    assert term(unread, "coverage").points == 40.0  # 40 of 100, all publishers
 
 
 def test_reads_are_shrunk_so_that_a_fresh_story_is_not_punished_nor_a_spike_overrated() -> None:
@@ -77,15 +89,15 @@ def test_the_most_read_story_has_all_of_that_term() -> None:
     most = Story(article("Ours", "Ransomware one", own=True, views=900))
     least = Story(article("Ours", "Ransomware two", own=True, views=10))
     rank = ranking(most, least, of_three())
-    assert term(rank.score_story(most), TermName.READERSHIP) == ScoreTerm(TermName.READERSHIP, 20.0, MOST_READ_NOTE)
-    assert 0 < term(rank.score_story(least), TermName.READERSHIP).points < 19
-    assert term(rank.score_story(of_three()), TermName.READERSHIP).points == 0
+    assert term(rank.score_story(most), "readership") == ScoreTerm("readership", 20.0, MOST_READ_NOTE)
+    assert 0 < term(rank.score_story(least), "readership").points < 19
+    assert term(rank.score_story(of_three()), "readership").points == 0
 
 
 def test_an_editors_word_counts_all_and_an_official_source_half() -> None:
     official = Story(article(primary=True))
     featured = Story(article(own=True, featured=True))
-    weights = RankingWeights(coverage=0, readership=0, editorial=1, topic=0, freshness=0, proximity=0)
+    weights = weights_of(editorial=1)
     assert ranking(official, weights=weights).score_story(official).score == 50.0
     assert ranking(featured, weights=weights).score_story(featured).score == 100.0
     pinned = ranking(official, weights=weights, pins=frozenset({official.lead.url}))
@@ -93,7 +105,7 @@ def test_an_editors_word_counts_all_and_an_official_source_half() -> None:
 
 
 def test_freshness_halves_in_four_days() -> None:
-    weights = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=1, proximity=0)
+    weights = weights_of(freshness=1)
     for days, points in ((0, 100.0), (4, 50.0), (8, 25.0)):
         story = Story(article(days=days))
         assert ranking(story, weights=weights).score_story(story).score == points
@@ -102,16 +114,16 @@ def test_freshness_halves_in_four_days() -> None:
 def test_a_story_without_a_topic_loses_half_unless_it_is_our_own() -> None:
     off, own = Story(article(title="Singer dies at 76")), Story(article(title="Singer dies at 76", own=True))
     assert (
-        term(ranking(off).score_story(off), TermName.PENALTY).note
+        term(ranking(off).score_story(off), PENALTY_TERM).note
         == "no topic of ours (-50%); next to nothing in it names the home country (-25%)"
     )
-    assert term(ranking(own).score_story(own), TermName.PENALTY).note == "none"
+    assert term(ranking(own).score_story(own), PENALTY_TERM).note == "none"
 
 
 def test_each_fault_is_named_and_takes_its_part_of_what_is_left() -> None:
     story = Story(article(title="Sponsored: ransomware defense", has_date=False))
     scored = ranking(story).score_story(story)
-    penalty = term(scored, TermName.PENALTY)
+    penalty = term(scored, PENALTY_TERM)
     assert penalty.note == "sponsored or a deal (-50%); no date (-30%)"
     before = sum(t.points for t in scored.terms if t is not penalty)
     assert penalty.points == pytest.approx(-before * 0.65, abs=0.01)
@@ -119,19 +131,19 @@ def test_each_fault_is_named_and_takes_its_part_of_what_is_left() -> None:
 
 def test_a_sources_weight_is_a_term_of_its_own_and_stays_within_the_bounds() -> None:
     plain, heavy = Story(article()), Story(article(weight=3.0))
-    assert term(ranking(plain).score_story(plain), TermName.SOURCE).points == 0
-    assert term(ranking(heavy).score_story(heavy), TermName.SOURCE).points == 20.0
+    assert term(ranking(plain).score_story(plain), SOURCE_TERM).points == 0
+    assert term(ranking(heavy).score_story(heavy), SOURCE_TERM).points == 20.0
     title = "US ransomware malware botnet phishing"
     top = Story(article(title=title, own=True, featured=True, days=0, weight=3.0), (article("Beta", title, days=0),))
-    weights = RankingWeights(coverage=0)
+    weights = WEIGHTS | {"coverage": 0.0}
     assert ranking(top, weights=weights).score_story(top).score == 100.0
     low = Story(article(weight=0.0, title="Singer dies", days=60))
-    none = RankingWeights(coverage=0, readership=0, editorial=0, topic=1, freshness=0, proximity=0)
+    none = weights_of(topic=1)
     assert ranking(low, weights=none).score_story(low).score == 0.0
 
 
 def test_what_names_the_country_or_its_agencies_is_nearer_than_a_place_there_and_that_than_nothing() -> None:
-    weights = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=0, proximity=1)
+    weights = weights_of(proximity=1)
     titles = (
         "FEMA pays for flood repairs",
         "U.S. flood repairs begin",
@@ -139,14 +151,14 @@ def test_what_names_the_country_or_its_agencies_is_nearer_than_a_place_there_and
         "Flood repairs in Libya",
     )
     stories = [Story(article(title=title)) for title in titles]
-    points = [term(ranking(*stories, weights=weights).score_story(s), TermName.PROXIMITY).points for s in stories]
+    points = [term(ranking(*stories, weights=weights).score_story(s), "proximity").points for s in stories]
     assert points == [100.0, 100.0, 50.0, 0.0]
 
 
 def test_proximity_is_the_share_of_a_storys_articles() -> None:
-    weights = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=0, proximity=1)
+    weights = weights_of(proximity=1)
     story = Story(article(title="Flooding spreads"), (article("Beta", "Flooding spreads in Texas, FEMA says"),))
-    assert term(ranking(story, weights=weights).score_story(story), TermName.PROXIMITY).points == 50.0
+    assert term(ranking(story, weights=weights).score_story(story), "proximity").points == 50.0
 
 
 def test_news_from_abroad_loses_a_part_but_cyber_does_not() -> None:
@@ -155,31 +167,31 @@ def test_news_from_abroad_loses_a_part_but_cyber_does_not() -> None:
         Story(article(title="Ransomware hits a bank in Norway")),
     )
     assert (
-        term(ranking(abroad).score_story(abroad), TermName.PENALTY).note
+        term(ranking(abroad).score_story(abroad), PENALTY_TERM).note
         == "next to nothing in it names the home country (-25%)"
     )
     scored = ranking(cyber).score_story(cyber)
-    assert term(scored, TermName.PENALTY).note == "none"
-    assert term(scored, TermName.PROXIMITY).points > 0
+    assert term(scored, PENALTY_TERM).note == "none"
+    assert term(scored, "proximity").points > 0
 
 
 def test_an_aside_on_the_home_country_makes_no_news_of_it() -> None:
     others = tuple(article(f"Press{n}", "Typhoon hits Taiwan") for n in range(9))
     aside = Story(others[0], (*others[1:], article("Delta", "Typhoon hits Taiwan, U.S. ships leave")))
-    assert term(ranking(aside).score_story(aside), TermName.PENALTY).note.startswith("next to nothing in it names")
+    assert term(ranking(aside).score_story(aside), PENALTY_TERM).note.startswith("next to nothing in it names")
 
 
 def test_a_local_police_case_loses_a_part_and_a_federal_one_does_not() -> None:
     local = Story(article(title="Police officer shot at traffic stop in Ohio"))
     federal = Story(article(title="FBI agents arrest police officer in Ohio"))
-    assert term(ranking(local).score_story(local), TermName.PENALTY).note.startswith("a local case")
-    assert term(ranking(federal).score_story(federal), TermName.PENALTY).note == "none"
+    assert term(ranking(local).score_story(local), PENALTY_TERM).note.startswith("a local case")
+    assert term(ranking(federal).score_story(federal), PENALTY_TERM).note == "none"
 
 
 def test_what_was_told_before_it_happened_loses_a_part_once_it_is_over() -> None:
     fresh, stale = (Story(article(title="Hurricane Nadia nears Florida", days=d)) for d in (0.5, 2))
-    assert term(ranking(fresh).score_story(fresh), TermName.PENALTY).note == "none"
-    assert term(ranking(stale).score_story(stale), TermName.PENALTY).note == "told before it happened (-20%)"
+    assert term(ranking(fresh).score_story(fresh), PENALTY_TERM).note == "none"
+    assert term(ranking(stale).score_story(stale), PENALTY_TERM).note == "told before it happened (-20%)"
 
 
 def test_country_and_state_stand_with_the_story() -> None:
@@ -192,12 +204,12 @@ def test_an_unrelated_article_changes_no_other_storys_terms_but_those_held_again
     story, other = of_three(), Story(article("Delta", "Wildfire burns near Redding, California"))
     alone, beside = ranking(story).score_story(story), ranking(story, other).score_story(story)
     for before, after in zip(alone.terms, beside.terms, strict=True):
-        if before.name not in {TermName.COVERAGE, TermName.READERSHIP}:
+        if before.name not in {"coverage", "readership"}:
             assert before == after
 
 
 def test_ties_go_to_the_earliest_and_then_to_the_url() -> None:
-    none = RankingWeights(coverage=0, readership=0, editorial=0, topic=0, freshness=0, proximity=0)
+    none = weights_of()
     later, b, a = (Story(article(p, days=d)) for p, d in (("Alpha", 1), ("Beta", 2), ("Alef", 2)))
     ranked = ranking(later, b, a, weights=none).rank_stories([later, b, a])
     assert [s.story.lead.publisher for s in ranked] == ["Alef", "Beta", "Alpha"]
@@ -218,13 +230,13 @@ candidates = st.builds(
     weight=st.floats(0, 3),
     views=st.none() | st.integers(0, 10**7),
 )
-weights_ = st.builds(RankingWeights, coverage=part, readership=part, editorial=part, topic=part, freshness=part)
+weights_ = st.fixed_dictionaries(dict.fromkeys(SCORING_TERMS, part))
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(candidates, min_size=1, max_size=5), weights_)
 def test_the_score_is_exactly_the_sum_of_its_terms_and_within_0_and_100(
-    found: list[CandidateArticle], weights: RankingWeights
+    found: list[CandidateArticle], weights: dict[str, float]
 ) -> None:
     story = Story(found[0], tuple(found[1:]))
     scored = ranking(story, weights=weights).score_story(story)

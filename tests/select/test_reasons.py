@@ -30,7 +30,7 @@ def said(lead: CandidateArticle, others: int = 0, pin: str = "") -> str:
             WeekStatistics.from_stories([story], NOW),
             compile_topic_rules(),
             compile_place_rules("US", ()),
-            RankingWeights(),
+            dict(RankingWeights()),
             pins,
         ).score_story(story),
         ENGLISH,

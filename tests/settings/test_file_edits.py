@@ -57,12 +57,12 @@ def test_a_value_takes_the_place_of_the_commented_default_and_keeps_the_words_be
     assert (after.file.schedule.release, after.file.schedule.deadline_hours) == ("thu 06:00", 12)
     assert changed_lines(SHIPPED, file.read_text("utf-8")) == [
         (
-            '# release = "fri 06:00"    # only what an editor has approved is released',
-            'release = "thu 06:00"    # only what an editor has approved is released',
+            '# release = "fri 06:00"               # Send time. Only approved editions are sent.',
+            'release = "thu 06:00"               # Send time. Only approved editions are sent.',
         ),
         (
-            "# deadline_hours = 10.0    # before the usual hour of release: until when to approve",
-            "deadline_hours = 12.0    # before the usual hour of release: until when to approve",
+            "# deadline_hours = 10                 # Approve by. Hours before the usual send time.",
+            "deadline_hours = 12.0                 # Approve by. Hours before the usual send time.",
         ),
     ]
 

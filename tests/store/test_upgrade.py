@@ -34,6 +34,7 @@ migration moves no row, and the first start with the keys (here `bind_addresses`
 0036 moves no row: which variant a reader got of an edition of before is not known.
 0037 moves no row: fragments of before have no slots, and what was approved of a coming edition is to be approved again.
 0043 takes corrections whose emails were queued for approved; the email of one that was only requested needs an approval.
+0060 moves no row: those that let somebody in are sealed when the installation is opened with its keys.
 0012 adds the tables of staff accounts and moves no row: who was on the staff before signs in by a link first.
 """
 

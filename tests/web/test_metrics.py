@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr, ValidationError
 
-from digest.app.accounts.refused_sign_ins import SCOPE
+from digest.app.accounts.sign_in_log import SCOPE
 from digest.deliver.control import installation_hold
 from digest.installation.opened import Installation
 from digest.settings import Settings

@@ -28,7 +28,7 @@ from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
 from digest.app.sending import background
 from digest.app.sending import control as sending
-from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import BundledFetcher
 from digest.collect.visits import collection_run
 from digest.deliver.plan.delivery_plan import edition_purpose, plan_deliveries
 from digest.edition.queries import find_edition

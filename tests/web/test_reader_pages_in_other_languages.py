@@ -13,8 +13,8 @@ from lxml import etree
 from playwright.sync_api import Browser, Route
 
 from digest.catalogues import load_language
+from digest.settings.mail_frequency import MailFrequency
 from digest.store.engine import open_database
-from digest.web.archive.site_parts import describe_signup
 from digest.web.server import open_page_server
 from subscribers.pages.preferences import zones_by_region
 from tests.pseudo_language import OPENING, find_untranslated, read_visible_texts, texts_of, write_pseudo_catalogue
@@ -183,7 +183,7 @@ def test_pages_run_from_right_to_left_and_none_scrolls_sideways(
     ],
 )
 def test_the_days_of_release_are_said_as_french_says_them(days: tuple[int, ...], each: str, promise: str) -> None:
-    words = describe_signup(days, load_language("fr"))
+    words = MailFrequency(days, load_language("fr"))
     assert (words.each, words.promise) == (each, promise)
 
 

@@ -20,6 +20,7 @@ from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.models import AuditEntry
 from subscribers.address import read_address
 from subscribers.store.models import ConsentEvent, Seal
+from tests.row_keys import change_rows
 
 NIGHT = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -114,7 +115,7 @@ def test_without_a_proven_admin_the_first_who_proves_gets_the_next_seal(world: A
     _staff(world, "root@news.example.org", "admin", proven=False)
     _nights(world, 0, 1)
     with world.database.write() as session:
-        session.execute(update(StaffMember).values(proven_at=NIGHT))
+        change_rows(session, StaffMember, proven_at=NIGHT)
     assert "mailed to admins: 1" in _nights(world, 2)[0]
 
 

@@ -10,12 +10,14 @@ import re
 import secrets
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session
 
 from digest.store.account_models import CodeApp, RecoveryCode
+from digest.store.staff_revocations import read_revocations
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
+from subscribers.store.row_seals import find_genuine, keep_genuine
 
 STEP_SECONDS = 30
 STEPS_BESIDE = 1  # a clock may be off by one step either way
@@ -37,8 +39,10 @@ def make_code_app(session: Session, keys: KeyRing, staff: int, *, now: datetime)
 def find_code_app(session: Session, staff: int, *, waiting: bool = False, lock: bool = False) -> CodeApp | None:
     """Find the app of a member that counts, or the one that waits for its first code."""
     state = CodeApp.confirmed_at.is_(None) if waiting else CodeApp.confirmed_at.is_not(None)
-    query = select(CodeApp).where(CodeApp.staff == staff, state).limit(1)
-    return session.scalar(query.with_for_update() if lock else query)
+    query = select(CodeApp).where(CodeApp.staff == staff, state).order_by(CodeApp.id)
+    apps = session.scalars(query.with_for_update() if lock else query)
+    revoked = read_revocations(session, [staff])[staff]
+    return next((app for app in keep_genuine(session, apps) if revoked.allow_method(app)), None)
 
 
 def delete_code_apps(session: Session, staff: int) -> None:
@@ -145,13 +149,16 @@ def _hash_recovery_code(code: str) -> str:
 def use_recovery_code(session: Session, staff: int, code: str, *, now: datetime) -> bool:
     """Use a recovery code up; of two that use it at once, one succeeds."""
     own = (RecoveryCode.staff == staff, RecoveryCode.hash == _hash_recovery_code(code), RecoveryCode.used_at.is_(None))
-    return session.connection().execute(update(RecoveryCode).where(*own).values(used_at=now)).rowcount == 1
+    row = find_genuine(session, session.scalar(select(RecoveryCode).where(*own).with_for_update()))
+    if row is not None:
+        row.used_at = now
+    return row is not None
 
 
 def count_recovery_codes(session: Session, staff: int) -> int:
     """Return how many of a member's recovery codes are left."""
     own = (RecoveryCode.staff == staff, RecoveryCode.used_at.is_(None))
-    return session.scalar(select(func.count()).select_from(RecoveryCode).where(*own)) or 0
+    return len(keep_genuine(session, session.scalars(select(RecoveryCode).where(*own))))
 
 
 def delete_recovery_codes(session: Session, staff: int) -> None:

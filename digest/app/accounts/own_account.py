@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from digest.app.accounts import code_apps, passkeys, passwords
-from digest.app.accounts.sign_in import SessionEndedError, SignedInStaff, list_sign_ins, require_current_password
+from digest.app.accounts.sign_in import SessionEndedError, SignedInStaff, require_current_password
+from digest.app.accounts.sign_in_log import list_sign_ins
 from digest.app.accounts.visitor import Visitor
 from digest.installation.acts import Act, Role
 from digest.installation.opened import Installation
@@ -20,17 +21,16 @@ from digest.settings.concerns import Concern
 from digest.store import staff_sessions
 from digest.store.account_models import CodeApp, Passkey, SignIn, StaffSession
 from digest.store.delivery_models import StaffMember
+from digest.store.staff_revocations import PASSWORD_SET
 from subscribers.errors import RefusalError
 
-SET_PASSWORD = Act("password or app set", Role.EDITOR, Concern.ACCOUNTS, "set their own password or authenticator app")
+SET_PASSWORD = Act(PASSWORD_SET, Role.EDITOR, Concern.ACCOUNTS)
 ADD_PASSKEY, RENAME_PASSKEY = (
-    Act("passkey added", Role.EDITOR, Concern.ACCOUNTS, "added a passkey to their own account"),
+    Act("passkey added", Role.EDITOR, Concern.ACCOUNTS),
     Act("passkey renamed", Role.EDITOR, Concern.NONE),
 )
-REMOVE_PASSKEY = Act("passkey removed", Role.EDITOR, Concern.ACCOUNTS, "removed a passkey from their own account")
-MAKE_RECOVERY_CODES = Act(
-    "recovery codes made", Role.EDITOR, Concern.ACCOUNTS, "made new recovery codes for their own account"
-)
+REMOVE_PASSKEY = Act("passkey removed", Role.EDITOR, Concern.ACCOUNTS)
+MAKE_RECOVERY_CODES = Act("recovery codes made", Role.EDITOR, Concern.ACCOUNTS)
 END_SESSIONS = Act("sessions ended", Role.EDITOR, Concern.NONE)
 CHANGE_NAME = Act("name changed", Role.EDITOR, Concern.NONE)
 MAX_NAME_LENGTH = 60  # characters, of a member's or a passkey's name
@@ -275,7 +275,7 @@ def offer_passkey(installation: Installation, signed_in: SignedInStaff, *, now: 
     with installation.database.read() as session:
         known = passkeys.list_passkeys(session, signed_in.member_id)
     return PasskeyOffer(
-        challenge=passkeys.make_challenge(keys, "add", f"session {signed_in.session_id}", now=now),
+        challenge=passkeys.make_challenge(keys, "add", signed_in.challenge_subject, now=now),
         party=passkeys.RelyingParty.from_base_url(installation.settings.link_base),
         user_handle=passkeys.encode_base64url(passkeys.make_user_handle(keys, signed_in.member_id)),
         known_credentials=tuple(passkeys.encode_base64url(passkey.credential) for passkey in known),
@@ -301,7 +301,7 @@ def add_own_passkey(
             signed_in.member_id,
             answer,
             name,
-            subject=f"session {signed_in.session_id}",
+            subject=signed_in.challenge_subject,
             now=now,
         )
 
@@ -330,7 +330,7 @@ def remove_own_passkey(installation: Installation, signed_in: SignedInStaff, pas
     with REMOVE_PASSKEY.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
         passkey = _require_passkey(session, signed_in, passkey_id)
         member = session.get_one(StaffMember, signed_in.member_id)
-        count = session.scalar(select(func.count()).select_from(Passkey).where(Passkey.staff == member.id)) or 0
+        count = len(passkeys.list_passkeys(session, member.id))
         app = code_apps.find_code_app(session, member.id)
         if count == 1 and (member.password_hash is None or app is None):
             raise OwnAccountError(
@@ -342,7 +342,7 @@ def remove_own_passkey(installation: Installation, signed_in: SignedInStaff, pas
 def _require_passkey(session: Session, signed_in: SignedInStaff, passkey_id: int) -> Passkey:
     own = (Passkey.id == passkey_id, Passkey.staff == signed_in.member_id)
     passkey = session.scalar(select(Passkey).where(*own).with_for_update())
-    if passkey is None:
+    if passkey is None:  # one without a valid seal may go too
         raise OwnAccountError("This passkey is not there any more.")
     return passkey
 

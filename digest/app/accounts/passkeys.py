@@ -19,9 +19,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from digest.store.account_models import Passkey, UsedChallenge
+from digest.store.staff_revocations import read_revocations
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
 from subscribers.store.database import upsert
+from subscribers.store.row_seals import find_genuine, keep_genuine
 
 if TYPE_CHECKING:
     from webauthn.authentication.verify_authentication_response import VerifiedAuthentication
@@ -103,14 +105,17 @@ def make_user_handle(keys: KeyRing, staff: int) -> bytes:
 
 def list_passkeys(session: Session, staff: int) -> Sequence[Passkey]:
     """Return a member's passkeys, the oldest first."""
-    return session.scalars(select(Passkey).where(Passkey.staff == staff).order_by(Passkey.id)).all()
+    rows = session.scalars(select(Passkey).where(Passkey.staff == staff).order_by(Passkey.id))
+    revoked = read_revocations(session, [staff])[staff]
+    return [row for row in keep_genuine(session, rows) if revoked.allow_method(row)]
 
 
 def find_passkey(session: Session, answer: str, *, lock: bool = False) -> Passkey | None:
     """Find the passkey that an answer says it was made with; nothing is verified yet."""
     credential = _from_base64url(str(_read_answer(answer).get("id", "")))
     query = select(Passkey).where(Passkey.credential == credential)
-    return session.scalar(query.with_for_update() if lock else query)
+    row = find_genuine(session, session.scalar(query.with_for_update() if lock else query))
+    return row if row is not None and read_revocations(session, [row.staff])[row.staff].allow_method(row) else None
 
 
 def verify_sign_in(

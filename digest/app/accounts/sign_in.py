@@ -1,54 +1,32 @@
 """Signing in and out: by a link that works once, by password and code, by passkey. What came of it is in the member's log."""
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Literal
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.accounts import code_apps, passkeys, passwords, try_limits
-from digest.app.accounts.refused_sign_ins import record_refusal
+from digest.app.accounts.sign_in_log import SignInMethod, describe_try, record_refusal
+from digest.app.accounts.try_limits import SignInRefusedError
 from digest.app.accounts.visitor import Visitor, make_device_mark
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.acts import Act, Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store import staff, staff_sessions
-from digest.store.account_models import SignIn, StaffSession
+from digest.store.account_models import StaffSession
 from digest.store.audit import record_audit
 from digest.store.delivery_models import StaffMember
-from subscribers.address import AddressError, mask_address, read_address
+from subscribers.address import mask_address
 from subscribers.errors import RefusalError
 from subscribers.mail_requests import MailRequest
 from subscribers.store import one_time_tokens
 
 TOUCH_INTERVAL = timedelta(minutes=5)  # between two notes that a session is in use
 LINK_LIFETIME = timedelta(hours=1)  # of a sign-in link
-LOG_RETENTION = timedelta(days=90)  # of a member's sign-ins
 _UNKNOWN_PASSKEY = "This passkey is not known here. It may have been removed: use another, or your password."
-MAKE_LINK = Act("sign-in link made", Role.ADMIN, Concern.ACCOUNTS, "made a sign-in link for {subject}")
-
-
-class SignInMethod(StrEnum):
-    """How somebody proves who they are, as their log says it."""
-
-    LINK = "link"
-    INVITATION = "invitation"
-    PASSWORD = "password"  # noqa: S105 - the name of a way, not a secret
-    RECOVERY_CODE = "recovery code"
-    PASSKEY = "passkey"
-
-
-class SignInRefusedError(RefusalError):
-    """A sign-in is refused. `field` names the one at fault, empty where it must not be told which."""
-
-    def __init__(self, message: str, field: Literal["", "code"] = "") -> None:
-        super().__init__(message)
-        self.field = field
+MAKE_LINK = Act("sign-in link made", Role.ADMIN, Concern.ACCOUNTS)
 
 
 class SessionEndedError(RefusalError):
@@ -80,6 +58,11 @@ class SignedInStaff:
         """The member's name, else the part of the address before the @."""
         return staff.display_name_of(self.name, self.email)
 
+    @property
+    def challenge_subject(self) -> str:
+        """Whom a passkey's challenge is for."""
+        return f"session {self.session_id}"
+
     def is_fresh(self, now: datetime) -> bool:
         """Say whether the member proved who they are within the last 15 minutes."""
         return self.actor.is_confirmed(now)
@@ -105,24 +88,19 @@ class SignInLink:
     until: datetime | None = None
 
 
-def find_signed_in(installation: Installation, token: str, *, now: datetime) -> SignedInStaff | None:
+def find_signed_in(
+    installation: Installation, token: str, *, now: datetime, note_use: bool = True
+) -> SignedInStaff | None:
     """Find who is signed in by a cookie's token; None where nobody is. The use is noted, once in five minutes."""
     with installation.database.read() as session:
         found = staff_sessions.find_session(session, token, now=now)
     if found is None:
         return None
     row, member = found
-    if now - row.used_at >= TOUCH_INTERVAL:
+    if note_use and now - row.used_at >= TOUCH_INTERVAL:
         with installation.database.write() as session:
             staff_sessions.touch_session(session, row.id, now=now)
     return _describe_signed_in(row, member)
-
-
-def read_signed_in(installation: Installation, token: str, *, now: datetime) -> SignedInStaff | None:
-    """Find who is signed in by a cookie's token as `find_signed_in` does; nothing is written."""
-    with installation.database.read() as session:
-        found = staff_sessions.find_session(session, token, now=now)
-    return None if found is None else _describe_signed_in(*found)
 
 
 def _describe_signed_in(row: StaffSession, member: StaffMember) -> SignedInStaff:
@@ -196,8 +174,7 @@ def sign_in_by_link(installation: Installation, token: str, visitor: Visitor, *,
 def _member_of_link(session: Session, found: one_time_tokens.TokenLookup) -> StaffMember | None:
     if found.state is not one_time_tokens.TokenState.FRESH:
         return None
-    member = session.get(StaffMember, int(found.serial))
-    return member if member is not None and member.removed_at is None else None
+    return staff.get_staff_member(session, int(found.serial))
 
 
 def accept_invitation(
@@ -226,13 +203,12 @@ def sign_in_by_password(
     """
     with installation.database.read() as session:
         member = staff.find_staff_member(session, email)
-    method, counted = _check_password(installation, member, email, password, code, visitor, now)
-    assert member is not None, "a password was right"
+    member, method, counted = _judge_password_and_code(installation, member, email, password, code, visitor, now)
     assert member.password_hash is not None, "a password was right"
     renewed_hash = passwords.renew_hash(password, member.password_hash)
     with installation.database.write() as session:
         try_limits.forget_tries(session, counted)
-        current = session.get_one(StaffMember, member.id)
+        current = _get_member(session, member.id)
         if renewed_hash and current.password_hash == member.password_hash:
             current.password_hash = renewed_hash
         return begin_session(session, installation, current, method, visitor, now=now)
@@ -249,14 +225,21 @@ def confirm_by_password(
         SessionEndedError: the session ended meanwhile.
     """
     with installation.database.read() as session:
-        member = session.get_one(StaffMember, signed_in.member_id)
-    method, counted = _check_password(installation, member, member.email, password, code, visitor, now)
+        member = _get_member(session, signed_in.member_id)
+    _, method, counted = _judge_password_and_code(installation, member, member.email, password, code, visitor, now)
     with installation.database.write() as session:
         try_limits.forget_tries(session, counted)
         return _renew_session(session, signed_in, method, visitor, now=now)
 
 
-def _check_password(
+def _get_member(session: Session, number: int) -> StaffMember:
+    member = staff.get_staff_member(session, number)
+    if member is None:
+        raise SessionEndedError
+    return member
+
+
+def _judge_password_and_code(
     installation: Installation,
     member: StaffMember | None,
     email: str,
@@ -264,26 +247,20 @@ def _check_password(
     code: str,
     visitor: Visitor,
     now: datetime,
-) -> tuple[SignInMethod, try_limits.TryCount]:
-    """Count the try, then judge password and code. An unknown address takes as long, and gets the same answer.
-
-    Which of the two was wrong is told only to who knew the password.
-    """
-    database = installation.database
-    counted = _count_try(installation, member, email, visitor, now)
-    right = passwords.matches_password(password, member.password_hash if member else None)
-    if member is None or not right:
-        _record_wrong_password(installation, member, visitor, now)
-        raise SignInRefusedError(f"Address, password and code do not belong together. {_tell_tries_left(counted)}")
-    with database.write() as session:
+) -> tuple[StaffMember, SignInMethod, try_limits.TryCount]:
+    """Judge password and code. Which of the two was wrong is told only to who knew the password."""
+    refusal = "Address, password and code do not belong together."
+    counted = try_limits.judge_password(installation, member, email, password, visitor, refusal, now=now)
+    assert member is not None, "a password was right"
+    with installation.database.write() as session:
         if code_apps.use_app_code(session, installation.keys, member.id, code, now=now):
-            return SignInMethod.PASSWORD, counted
+            return member, SignInMethod.PASSWORD, counted
         if code_apps.use_recovery_code(session, member.id, code, now=now):
-            return SignInMethod.RECOVERY_CODE, counted
-        record_sign_in(session, member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now)
-    record_refusal(database, "wrong code", member=staff.staff_actor(member), now=now)
+            return member, SignInMethod.RECOVERY_CODE, counted
+        session.add(describe_try(member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now))
+    record_refusal(installation.database, "wrong code", member=staff.staff_actor(member), now=now)
     raise SignInRefusedError(
-        f"That code is not right, or was used. Wait for the next one. {_tell_tries_left(counted)}", "code"
+        f"That code is not right, or was used. Wait for the next one. {counted.words_left}", "code"
     )
 
 
@@ -295,64 +272,24 @@ def require_current_password(
     Raises:
         SignInRefusedError: it isn't right; the member's log says so.
         TooManyTriesError: there were too many tries.
+        SessionEndedError: the session ended meanwhile.
     """
     with installation.database.read() as session:
-        member = session.get_one(StaffMember, signed_in.member_id)
+        member = _get_member(session, signed_in.member_id)
     if member.password_hash is None:
         return
-    counted = _count_try(installation, member, member.email, visitor, now)
-    if not passwords.matches_password(password, member.password_hash):
-        _record_wrong_password(installation, member, visitor, now)
-        raise SignInRefusedError(f"Your current password isn't right. {_tell_tries_left(counted)}")
+    refusal = "Your current password isn't right."
+    counted = try_limits.judge_password(installation, member, member.email, password, visitor, refusal, now=now)
     with installation.database.write() as session:
         try_limits.forget_tries(session, counted)
-
-
-def _count_try(
-    installation: Installation, member: StaffMember | None, email: str, visitor: Visitor, now: datetime
-) -> try_limits.TryCount:
-    try:
-        with installation.database.write() as session:
-            account, number = _name_account(email), member.id if member else None
-            return try_limits.count_try(session, installation.keys, account, number, visitor, now=now)
-    except try_limits.TooManyTriesError:
-        name = staff.staff_actor(member) if member else ""
-        record_refusal(installation.database, "too many tries", member=name, now=now)
-        raise
-
-
-def _record_wrong_password(
-    installation: Installation, member: StaffMember | None, visitor: Visitor, now: datetime
-) -> None:
-    if member is None:
-        record_refusal(installation.database, "unknown address", now=now)
-        return
-    tried = _describe_try(member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now)
-    name = staff.staff_actor(member)
-    record_refusal(installation.database, "wrong password", member=name, tried=tried, now=now)
-
-
-def _tell_tries_left(counted: try_limits.TryCount) -> str:
-    return f"You have {counted.left} more {'try' if counted.left == 1 else 'tries'} in the next ten minutes."
-
-
-def _name_account(email: str) -> str:
-    """Return what tries on an address are counted under: the same for each of its spellings, whether it's on the staff or not."""
-    try:
-        return read_address(email).canonical
-    except AddressError:
-        return email.strip().casefold()[:320]
 
 
 def offer_challenge(
     installation: Installation, purpose: passkeys.ChallengePurpose, signed_in: SignedInStaff | None, *, now: datetime
 ) -> str:
     """Return a challenge for the browser's passkey; nothing is stored."""
-    return passkeys.make_challenge(installation.keys, purpose, _challenge_subject(signed_in), now=now)
-
-
-def _challenge_subject(signed_in: SignedInStaff | None) -> str:
-    return f"session {signed_in.session_id}" if signed_in else ""
+    subject = signed_in.challenge_subject if signed_in else ""
+    return passkeys.make_challenge(installation.keys, purpose, subject, now=now)
 
 
 def sign_in_by_passkey(installation: Installation, answer: str, visitor: Visitor, *, now: datetime) -> BegunSession:
@@ -363,7 +300,7 @@ def sign_in_by_passkey(installation: Installation, answer: str, visitor: Visitor
     """
     member_id, name = _verify_passkey(installation, answer, visitor, None, now)
     with installation.database.write() as session:
-        member = session.get_one(StaffMember, member_id)
+        member = _get_member(session, member_id)
         return begin_session(session, installation, member, SignInMethod.PASSKEY, visitor, passkey=name, now=now)
 
 
@@ -419,9 +356,9 @@ def _try_passkey(
     The member is None where the passkey belongs to nobody, or to somebody else than who is signed in.
     """
     passkey = passkeys.find_passkey(session, answer, lock=True)
-    member = session.get(StaffMember, passkey.staff) if passkey else None
+    member = staff.get_staff_member(session, passkey.staff) if passkey else None
     foreign = signed_in is not None and (member is None or member.id != signed_in.member_id)
-    if passkey is None or member is None or member.removed_at is not None or foreign:
+    if passkey is None or member is None or foreign:
         return None, "", None
     try:
         passkeys.verify_sign_in(
@@ -431,13 +368,12 @@ def _try_passkey(
             passkey,
             answer,
             purpose="confirm" if signed_in else "sign in",
-            subject=_challenge_subject(signed_in),
+            subject=signed_in.challenge_subject if signed_in else "",
             now=now,
         )
     except passkeys.PasskeyError as exc:
-        record_sign_in(
-            session, member.id, SignInMethod.PASSKEY, visitor, passkey=passkey.name, succeeded=False, now=now
-        )
+        tried = describe_try(member.id, SignInMethod.PASSKEY, visitor, passkey=passkey.name, succeeded=False, now=now)
+        session.add(tried)
         return member, passkey.name, exc
     return member, passkey.name, None
 
@@ -459,7 +395,7 @@ def begin_session(
     passkey: str = "",
 ) -> BegunSession:
     """Begin the session of a member who has proved who they are; their log and the audit log say how."""
-    record_sign_in(session, member.id, method, visitor, passkey=passkey, succeeded=True, now=now)
+    session.add(describe_try(member.id, method, visitor, passkey=passkey, succeeded=True, now=now))
     actor = staff.staff_actor(member)
     record_audit(session, "signed in", actor, {"by": str(method)}, actor=actor, now=now)
     token = staff_sessions.begin_session(session, member, network=visitor.network, browser=visitor.browser, now=now)
@@ -480,40 +416,5 @@ def _renew_session(
     token = staff_sessions.renew_session(session, signed_in.session_id, now=now)
     if token is None:
         raise SessionEndedError
-    record_sign_in(session, signed_in.member_id, method, visitor, passkey=passkey, succeeded=True, now=now)
+    session.add(describe_try(signed_in.member_id, method, visitor, passkey=passkey, succeeded=True, now=now))
     return token
-
-
-def record_sign_in(
-    session: Session,
-    member: int,
-    method: SignInMethod,
-    visitor: Visitor,
-    *,
-    succeeded: bool,
-    now: datetime,
-    passkey: str = "",
-) -> None:
-    """Write a try into a member's log."""
-    session.add(_describe_try(member, method, visitor, succeeded=succeeded, now=now, passkey=passkey))
-    session.flush()
-
-
-def _describe_try(
-    member: int, method: SignInMethod, visitor: Visitor, *, succeeded: bool, now: datetime, passkey: str = ""
-) -> SignIn:
-    return SignIn(
-        staff=member,
-        at=now,
-        method=str(method),
-        passkey=passkey,
-        succeeded=succeeded,
-        network=visitor.network,
-        browser=visitor.browser,
-    )
-
-
-def list_sign_ins(session: Session, member: int, *, now: datetime, limit: int) -> Sequence[SignIn]:
-    """Return the newest of a member's sign-ins of the last 90 days."""
-    query = select(SignIn).where(SignIn.staff == member, SignIn.at > now - LOG_RETENTION)
-    return session.scalars(query.order_by(SignIn.at.desc(), SignIn.id.desc()).limit(limit)).all()

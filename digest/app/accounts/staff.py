@@ -1,12 +1,13 @@
 """What an admin does to the staff. Their addresses stand in the staff table, and nowhere in the audit log."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select
 
 from digest.app.accounts.own_account import forget_sign_in_methods, tidy_name
-from digest.app.accounts.refused_sign_ins import Refusals, count_refusals
+from digest.app.accounts.sign_in_log import Refusals, count_refusals
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
@@ -14,17 +15,20 @@ from digest.settings.concerns import Concern
 from digest.store import staff
 from digest.store.account_models import CodeApp, Passkey, SignIn
 from digest.store.delivery_models import StaffMember
+from digest.store.staff_revocations import ADDED, REMOVED, ROLE_CHANGED, SIGNED_OUT
+from digest.store.staff_revocations import RESET as RESET_ACT
 from digest.store.staff_sessions import end_sessions
 from subscribers.address import Address, read_address
 from subscribers.mail_requests import QueueMail
+from subscribers.store.row_seals import keep_genuine
 
-ADD = Act("staff added", Role.ADMIN, Concern.ACCOUNTS, "added {subject} to the staff")
-REMOVE = Act("staff removed", Role.ADMIN, Concern.ACCOUNTS, "removed {subject}")
-MAIL_LINK = Act("staff link mailed", Role.ADMIN, Concern.ACCOUNTS, "emailed {subject} a new invitation link")
+ADD = Act(ADDED, Role.ADMIN, Concern.ACCOUNTS)
+REMOVE = Act(REMOVED, Role.ADMIN, Concern.ACCOUNTS)
+MAIL_LINK = Act("staff link mailed", Role.ADMIN, Concern.ACCOUNTS)
 LIST = Act("staff listed", Role.ADMIN, Concern.NONE)
-CHANGE_ROLE = Act("staff role changed", Role.ADMIN, Concern.ACCOUNTS, "changed the role of {subject}")
-SIGN_OUT = Act("staff signed out", Role.ADMIN, Concern.NONE)
-RESET = Act("sign-in reset", Role.ADMIN, Concern.ACCOUNTS, "reset how {subject} signs in")
+CHANGE_ROLE = Act(ROLE_CHANGED, Role.ADMIN, Concern.ACCOUNTS)
+SIGN_OUT = Act(SIGNED_OUT, Role.ADMIN, Concern.NONE)
+RESET = Act(RESET_ACT, Role.ADMIN, Concern.ACCOUNTS)
 AUDIT_SUBJECT = "staff"
 STAFF_ROLES: dict[str, staff.StaffRole] = {"editor": "editor", "admin": "admin"}
 
@@ -53,7 +57,7 @@ def add_staff_member(
         queue = _notice_queue(installation, now)
         member = staff.add_staff_member(session, address, role, queue, actor=actor.name, now=now, name=name)
         draft.recorded = True  # by the store
-        draft.subject, draft.words = staff.staff_actor(member), f"added {{subject}} as an {role}"
+        draft.subject, draft.words = staff.staff_actor(member), f"added {{}} as an {role}"
         return member
 
 
@@ -99,7 +103,7 @@ def change_staff_role(
         draft.subject, draft.changed = staff.staff_actor(member), member.role != role
         draft.detail = {"role": role, "before": member.role}
         if draft.changed:
-            member.role, draft.words = role, f"made {{subject}} an {role}"
+            member.role, draft.words = role, f"made {{}} an {role}"
             draft.detail["sessions"] = end_sessions(session, member.id)
         return member
 
@@ -176,15 +180,15 @@ def view_staff(installation: Installation, actor: Actor, *, now: datetime) -> li
     """
     LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
     with installation.database.read() as session:
-        counted = select(Passkey.staff, func.count()).group_by(Passkey.staff)
-        passkeys = {row[0]: row[1] for row in session.execute(counted)}
-        apps = set(session.scalars(select(CodeApp.staff).where(CodeApp.confirmed_at.is_not(None))))
+        passkeys = Counter(passkey.staff for passkey in keep_genuine(session, session.scalars(select(Passkey))))
+        confirmed = session.scalars(select(CodeApp).where(CodeApp.confirmed_at.is_not(None)))
+        apps = {app.staff for app in keep_genuine(session, confirmed)}
         newest = select(SignIn.staff, func.max(SignIn.at)).where(SignIn.succeeded).group_by(SignIn.staff)
         last_sign_ins = {row[0]: row[1] for row in session.execute(newest)}
         return [
             StaffOverview(
                 member,
-                _name_ways(passkeys.get(member.id, 0), by_password=bool(member.password_hash) and member.id in apps),
+                _name_ways(passkeys[member.id], by_password=bool(member.password_hash) and member.id in apps),
                 last_sign_ins.get(member.id),
             )
             for member in staff.list_staff_members(session)

@@ -10,11 +10,18 @@ See https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Devic
 import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
+from digest.app.accounts import passwords
+from digest.app.accounts.sign_in_log import SignInMethod, describe_try, record_refusal
 from digest.app.accounts.visitor import Visitor, read_device_mark
+from digest.installation.opened import Installation
+from digest.store.delivery_models import StaffMember
+from digest.store.staff import staff_actor
+from subscribers.address import AddressError, read_address
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
 from subscribers.signup.rate_limits import TEN_MINUTES, increment_count, sum_counts, window_start
@@ -30,12 +37,68 @@ class TooManyTriesError(RefusalError):
     """Too many tries to sign in; the message says until when to wait, and what works meanwhile."""
 
 
+class SignInRefusedError(RefusalError):
+    """A sign-in is refused. `field` names the one at fault, empty where it must not be told which."""
+
+    def __init__(self, message: str, field: Literal["", "code"] = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
 @dataclass(frozen=True, slots=True)
 class TryCount:
     """The counts that a try adds to. `left` is how many more the browser has in this window."""
 
     browser_tag: str
     left: int
+
+    @property
+    def words_left(self) -> str:
+        """How many tries are left, as a sentence."""
+        return f"You have {self.left} more {'try' if self.left == 1 else 'tries'} in the next ten minutes."
+
+
+def judge_password(
+    installation: Installation,
+    member: StaffMember | None,
+    email: str,
+    password: str,
+    visitor: Visitor,
+    refusal: str,
+    *,
+    now: datetime,
+) -> TryCount:
+    """Count a try, then judge the password. An unknown address takes as long, and gets the same answer.
+
+    Raises:
+        SignInRefusedError: it isn't right, in the words of `refusal`; the member's log says so.
+        TooManyTriesError: there were too many tries.
+    """
+    name = staff_actor(member) if member else ""
+    database = installation.database
+    try:
+        with database.write() as session:
+            number = member.id if member else None
+            counted = count_try(session, installation.keys, _name_account(email), number, visitor, now=now)
+    except TooManyTriesError:
+        record_refusal(database, "too many tries", member=name, now=now)
+        raise
+    if passwords.matches_password(password, member.password_hash if member else None):
+        return counted
+    if member is None:
+        record_refusal(database, "unknown address", now=now)
+    else:
+        tried = describe_try(member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now)
+        record_refusal(database, "wrong password", member=name, tried=tried, now=now)
+    raise SignInRefusedError(f"{refusal} {counted.words_left}")
+
+
+def _name_account(email: str) -> str:
+    """Return what tries on an address are counted under: the same for each of its spellings, whether it's on the staff or not."""
+    try:
+        return read_address(email).canonical
+    except AddressError:
+        return email.strip().casefold()[:320]
 
 
 def count_try(

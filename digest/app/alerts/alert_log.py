@@ -8,11 +8,10 @@ import structlog
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from digest.app.alerts.alert_mail import queue_alert_mail
+from digest.app.alerts.alert_posts import queue_alert_posts
 from digest.app.alerts.conditions import AlertCondition, find_alert_conditions
 from digest.installation.opened import Installation
-from digest.store.alert_models import OPEN_ALERT, Alert, AlertPost
-from subscribers.errors import ApplicationError
+from digest.store.alert_models import OPEN_ALERT, Alert
 from subscribers.store.database import upsert
 
 # What comes and goes, such as a disk at its bound, is one alert: it is over once it was not there for so long.
@@ -60,7 +59,7 @@ def decide_changes(known: Iterable[Alert], found: Iterable[AlertCondition], now:
 
 
 def look_for_alerts(installation: Installation, *, now: datetime) -> str:
-    """Compare what needs somebody with what is open, and queue mails and posts of what opened and of what is over.
+    """Compare what needs somebody with what is open, and queue what each channel tells of it.
 
     Whatever the number of processes that look, each alert is told once.
     """
@@ -68,29 +67,15 @@ def look_for_alerts(installation: Installation, *, now: datetime) -> str:
     with installation.database.read() as session:
         if not decide_changes(_read_known(session), found, now):
             return ""
-    can_mail = _can_mail(installation)
     with installation.database.write() as session:
         opened, over = _store_changes(session, decide_changes(_read_known(session), found, now), now)
-        if installation.settings.file.alerts.webhook:
-            session.add_all(AlertPost(alert_id=alert.id, event="opened", next_try_at=now) for alert in opened)
-            session.add_all(AlertPost(alert_id=alert.id, event="over", next_try_at=now) for alert in over)
-        if can_mail:
-            queue_alert_mail(session, installation, opened, over, now=now)
+        queue_alert_posts(session, installation.settings, opened, "opened", now=now)
+        queue_alert_posts(session, installation.settings, over, "over", now=now)
     for alert in opened:
         log.warning("alert", kind=alert.kind, subject=alert.subject, what=alert.sentence)
     for alert in over:
         log.info("alert is over", kind=alert.kind, subject=alert.subject)
     return f"{len(opened)} alerts, {len(over)} over" if opened or over else ""
-
-
-def _can_mail(installation: Installation) -> bool:
-    """Whether mails can be queued: they are encrypted until they have left. Where the keys are the trouble the webhook tells it."""
-    try:
-        _ = installation.keys
-    except ApplicationError as exc:
-        log.warning("no mail of an alert can be queued", why=str(exc))
-        return False
-    return True
 
 
 def _read_known(session: Session) -> list[Alert]:

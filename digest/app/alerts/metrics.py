@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest import __version__
-from digest.app.accounts.refused_sign_ins import count_refusals
+from digest.app.accounts.sign_in_log import count_refusals
 from digest.app.alerts.alert_log import list_open_alerts
 from digest.app.alerts.conditions import ALERT_KINDS
 from digest.backups.last_backup import find_last_proof

@@ -17,6 +17,7 @@ from digest.app.editions.mail_gallery import fill_invented_reader
 from digest.edition.approval import approval_proof, sent_back_notes
 from digest.edition.approval import versions as approval
 from digest.edition.approval.approvers import ApproverRule
+from digest.edition.approval.authors import list_edition_parts
 from digest.edition.archive.text_hosts import TextHost, list_text_hosts
 from digest.edition.content.content_changes import ContentComparison, compare_contents
 from digest.edition.content.edition_content import EditionContent
@@ -204,7 +205,7 @@ def read_approval_overview(installation: Installation, name: str) -> ApprovalOve
             compared=compared,
             compared_content=EditionContent.from_json(compared.content) if compared else None,
             names=staff.read_display_names(installation),
-            parts=approval.list_edition_parts(session, edition),
+            parts=list_edition_parts(session, edition),
         )
 
 

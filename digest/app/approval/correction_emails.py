@@ -20,10 +20,10 @@ from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipie
 from digest.deliver.send.notices import notice_queue
 from digest.edition.approval.approval_proof import is_signature
 from digest.edition.approval.approvers import ApproverRule
+from digest.edition.approval.authors import read_author_rule
 from digest.edition.approval.versions import (
     content_hash_of,
     count_missing_signatures,
-    read_author_rule,
     sign_payload,
     signature_payload,
     utc_text,

@@ -20,10 +20,10 @@ from sqlalchemy import select
 
 from digest.app.demo.demo_year import add_year
 from digest.app.editions import drafting as editions
+from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import edition_status
 from digest.app.sending import control as sending
-from digest.collect.fetch.bundled_fetcher import BundledFetcher
-from digest.collect.fetch.fetcher import open_fetcher
+from digest.collect.fetch.fetcher import BundledFetcher, open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.edition.preflight.rule_registry import FindingLevel
 from digest.installation.acts import Actor, Face, Role
@@ -157,7 +157,7 @@ def _draft_next_week(installation: Installation, report: Callable[[str], None]) 
 
 
 def _check_edition(installation: Installation, name: str, report: Callable[[str], None], now: datetime) -> None:
-    findings = editions.check_edition(installation, name, now=now)
+    findings = edition_checks.check_edition(installation, name, now=now)
     for finding in findings:
         report(f"  {finding.level} {finding.rule}: {finding.message}")
     errors = sum(finding.level == FindingLevel.ERROR for finding in findings)

@@ -8,7 +8,7 @@ from functools import cache
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from digest.app.accounts.refused_sign_ins import SURGE, count_refusals
+from digest.app.accounts.sign_in_log import SURGE, count_refusals
 from digest.app.calendar.coming_steps import explain_missed_run, find_missed_runs
 from digest.app.subscribers.running_imports import list_idle_imports
 from digest.backups.last_backup import explain_missing_backup
@@ -16,9 +16,9 @@ from digest.collect.articles.storage import find_withdrawn
 from digest.collect.sources.source_rows import describe_source_health, list_source_problems
 from digest.deliver.control import article_looks, edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import edition_purpose
-from digest.deliver.providers.registry import provider_kinds
+from digest.deliver.providers.registry import provider_kinds, provider_remedy
 from digest.deliver.retention import provider_erasures
-from digest.deliver.send.claims.progress import read_progress
+from digest.deliver.send.claims.progress import SendProgress, read_progress
 from digest.deliver.send.notices.notice_sending import count_held_warnings
 from digest.deliver.send.run.send_gate import send_blocked_reason
 from digest.edition.calendar.calendar_store import find_deadline
@@ -29,31 +29,121 @@ from digest.edition.queries import FINISHED_STATES, UNAPPROVED_STATES, explain_m
 from digest.settings import SettingsFile
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
-from digest.store.staff import display_name_of, list_staff_members, staff_actor
+from digest.store.staff import name_staff
 from subscribers.phrases import clock_hour, end_sentence, hour_in_zone, join_words, sentence, weekday_month_day
 from subscribers.signup import rate_limits
 
 MAX_SOURCES_NAMED = 3  # sources
 MAX_STANDSTILL = timedelta(hours=1)  # of an edition that goes out
-# What can need a person, by a name that never changes: what is asked. `digest doctor` checks each by this name.
-ATTENTION_KINDS = {
-    "held": "Whether the installation is held, so that nothing leaves",
-    "paused": "Whether an edition rests half sent",
-    "gone-articles": "Whether visitors can read every article of a coming edition",
-    "signup-surge": "Whether sign-up forms come in numbers that nobody expects",
-    "refused-sign-ins": "Whether unusually many sign-ins are refused",
-    "undelivered-warnings": "Whether emails about guarded actions reach the admins",
-    "unfinished-import": "Whether the import of a list was begun and not finished",
-    "missed-release": "Whether an approved edition missed its release",
-    "dead-source": "Whether sources give nothing any more",
-    "suppression-lists": "Whether the provider's suppression lists were read whole",
-    "stuck-erasures": "Whether the provider erases those who asked for it",
-    "missed-deadline": "Whether an edition is past its deadline and not approved",
-    "unfed-section": "Whether every section has sources",
-    "missed-run": "Whether sources were visited, editions drafted and nights worked at their times",
-    "stuck-send": "Whether an edition that goes out moves",
-    "missing-backup": "Whether the last backup by the clock was made and proved",
-}
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionKind:
+    """What can need a person, by a name that never changes: what is asked, and what to do. `digest doctor` checks each by its name.
+
+    The sentences of one that `tells_remedy` say themselves what to do: the remedy is in the docs alone.
+    """
+
+    name: str
+    meaning: str
+    remedy: str
+    tells_remedy: bool = False
+
+
+_KINDS = (
+    AttentionKind(
+        "held",
+        "Whether the installation is held, so that nothing leaves",
+        "Ask who held it whether the reason is put right; 'digest release' lets mail leave again.",
+        tells_remedy=True,
+    ),
+    AttentionKind(
+        "paused",
+        "Whether an edition rests half sent",
+        "'digest resume EDITION' goes on, 'digest cancel EDITION' calls the rest off.",
+        tells_remedy=True,
+    ),
+    AttentionKind(
+        "gone-articles",
+        "Whether visitors can read every article of a coming edition",
+        "Drop or replace them at the desk, and approve the edition again.",
+        tells_remedy=True,
+    ),
+    AttentionKind(
+        "signup-surge",
+        "Whether sign-up forms come in numbers that nobody expects",
+        "It ends by itself; where the readers are real, raise the limits that it names.",
+        tells_remedy=True,
+    ),
+    AttentionKind(
+        "refused-sign-ins",
+        "Whether unusually many sign-ins are refused",
+        "Ask your colleagues whether those were theirs; the log (journalctl -u digest) names the accounts.",
+        tells_remedy=True,
+    ),
+    AttentionKind(
+        "undelivered-warnings",
+        "Whether emails about guarded actions reach the admins",
+        "Check the audit log for what was done, then whether the mail server takes email from the sender's address.",
+        tells_remedy=True,
+    ),
+    AttentionKind(
+        "unfinished-import",
+        "Whether the import of a list was begun and not finished",
+        "Import the same file again: it goes on where it stopped.",
+        tells_remedy=True,
+    ),
+    AttentionKind(
+        "missed-release",
+        "Whether an approved edition missed its release",
+        "A person decides: late mail may be wrong mail.",
+        tells_remedy=True,
+    ),
+    AttentionKind(
+        "dead-source",
+        "Whether sources give nothing any more",
+        "Try it with 'digest sources test URL', correct its address, or remove it.",
+    ),
+    AttentionKind(
+        "suppression-lists",
+        "Whether the provider's suppression lists were read whole",
+        provider_remedy("suppression-lists"),
+    ),
+    AttentionKind(
+        "stuck-erasures",
+        "Whether the provider erases those who asked for it",
+        provider_remedy("stuck-erasures"),
+        tells_remedy=True,
+    ),
+    AttentionKind(
+        "missed-deadline",
+        "Whether an edition is past its deadline and not approved",
+        "Approve it at the desk, or with 'digest approve EDITION'.",
+    ),
+    AttentionKind(
+        "unfed-section",
+        "Whether every section has sources",
+        "Add a source for it, or take it out of [[sections]].",
+        tells_remedy=True,
+    ),
+    AttentionKind(
+        "missed-run",
+        "Whether sources were visited, editions drafted and nights worked at their times",
+        "Start 'digest serve' or hls-scheduler; what is owed is then done once.",
+    ),
+    AttentionKind(
+        "stuck-send",
+        "Whether an edition that goes out moves",
+        "Look into the log of 'digest serve' (journalctl -u digest); 'digest send EDITION' goes on with it.",
+    ),
+    AttentionKind(
+        "missing-backup",
+        "Whether the last backup by the clock was made and proved",
+        "'digest backup' makes one now.",
+        tells_remedy=True,
+    ),
+)
+ATTENTION_KINDS = {kind.name: kind for kind in _KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +277,7 @@ def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zo
     release = "an admin lets mail leave again under Admin, Deliveries."
     if hold.may_be_copy:
         return f"{began}: {end_sentence(hold.reason)} {release[0].upper()}{release[1:]}"
-    members = list_staff_members(session, include_removed=True)
-    names = {staff_actor(member): display_name_of(member.name, member.email) for member in members}
-    who = names.get(hold.actor, hold.actor)
+    who = name_staff(session).get(hold.actor, hold.actor)
     if not hold.reason:
         return f"{began}: {who} holds it, and gave no reason. Ask them whether it is over; then {release}"
     return f"{began}: {who} holds it, with the words “{hold.reason.rstrip('.')}”. Ask them whether that is put right; then {release}"
@@ -209,8 +297,7 @@ def _find_stuck_sends(
             continue
         progress = read_progress(session, edition.name)
         moved_at = max(edition.release_at, progress.reported_at) if progress else edition.release_at
-        is_waiting = progress is not None and progress.resumes_at is not None and progress.resumes_at > now
-        if is_waiting or now - moved_at < MAX_STANDSTILL:
+        if now - moved_at < MAX_STANDSTILL or _waits_on_purpose(progress, now):
             continue
         due = (Delivery.state == DeliveryState.WAITING, Delivery.next_try_at < now - MAX_STANDSTILL)
         purpose = Delivery.purpose == edition_purpose(edition.name)
@@ -221,6 +308,11 @@ def _find_stuck_sends(
                 for since in (f"{moved_at:%Y-%m-%d %H:%M} UTC", _write_moment(moved_at, zone))
             )
             yield AttentionFinding("stuck-send", said, edition.name, on_page)
+
+
+def _waits_on_purpose(progress: SendProgress | None, now: datetime) -> bool:
+    """Return whether a run has said until when it waits, and that is still to come."""
+    return progress is not None and progress.resumes_at is not None and progress.resumes_at > now
 
 
 def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source: bool) -> Iterator[AttentionFinding]:
@@ -285,15 +377,18 @@ def _find_dead_sources(session: Session, now: datetime, *, each_source: bool) ->
 def _find_gone_articles(session: Session, editions: Sequence[Edition]) -> Iterator[AttentionFinding]:
     """Find what a coming edition links and visitors can't read: by the last look where it's to be approved again, else by what sources said."""
     for edition in editions:
-        if edition.state == EditionState.APPROVED and edition.paused_at is None:
-            linked = link_articles(read_sections(edition.content))
-            withdrawn = find_withdrawn(session, linked)
-            gone = tuple(article_looks.LookFinding(url, linked[url], reason) for url, reason in withdrawn.items())
-        else:
-            look = article_looks.read_look(session, edition.name) if edition.state in UNAPPROVED_STATES else None
-            linked = link_articles(read_sections(edition.content)) if look and look.gone else {}
-            gone = tuple(finding for finding in (look.gone if look else ()) if finding.url in linked)
-        if gone:
-            yield AttentionFinding(
-                "gone-articles", f"No. {edition.number}: {article_looks.describe_gone(gone)}", edition.name
-            )
+        if gone := _list_gone_articles(session, edition):
+            said = f"No. {edition.number}: {article_looks.describe_gone(gone)}"
+            yield AttentionFinding("gone-articles", said, edition.name)
+
+
+def _list_gone_articles(session: Session, edition: Edition) -> tuple[article_looks.LookFinding, ...]:
+    if edition.state == EditionState.APPROVED and edition.paused_at is None:
+        linked = link_articles(read_sections(edition.content))
+        withdrawn = find_withdrawn(session, linked)
+        return tuple(article_looks.LookFinding(url, linked[url], reason) for url, reason in withdrawn.items())
+    look = article_looks.read_look(session, edition.name) if edition.state in UNAPPROVED_STATES else None
+    if look is None or not look.gone:
+        return ()
+    linked = link_articles(read_sections(edition.content))
+    return tuple(finding for finding in look.gone if finding.url in linked)

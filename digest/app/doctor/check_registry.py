@@ -1,13 +1,17 @@
 """What a check of the doctor is, and how all are run."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy.orm import Session
 
 from digest.app.doctor.outside_world import OutsideWorld
 from digest.deliver.providers.kind import DoctorFinding, FindingSeverity
 from digest.installation.opened import Installation
+from digest.settings import Settings
 from subscribers.errors import ApplicationError
 from subscribers.phrases import end_sentence
 
@@ -22,12 +26,22 @@ class ExaminedInstallation:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     outside: OutsideWorld = field(default_factory=OutsideWorld)
 
+    @property
+    def settings(self) -> Settings:
+        """The installation's settings."""
+        return self.installation.settings
 
+    def read(self) -> AbstractContextManager[Session]:
+        """Lend a session that only reads the installation's database."""
+        return self.installation.database.read()
+
+
+Examined = TypeVar("Examined")
 CheckFunction = Callable[[ExaminedInstallation], Iterator[DoctorFinding]]
 
 
 @dataclass(frozen=True, slots=True)
-class DoctorCheck:
+class DoctorCheck(Generic[Examined]):
     """A named check. `meaning` says what it looks at, `remedy` what to do where a finding does not say it itself.
 
     One that `is_online` asks outside the machine. The messages of one that `tells_remedy` say what to do, so nothing is added.
@@ -36,60 +50,47 @@ class DoctorCheck:
     name: str
     meaning: str
     remedy: str
-    examine: CheckFunction
+    examine: Callable[[Examined], Iterator[DoctorFinding]]
     is_online: bool = False
     tells_remedy: bool = False
 
 
-class NamedCheck(Protocol):
-    """What every check has, whatever it looks at."""
+class CheckRegistry(dict[str, DoctorCheck[Examined]]):
+    """Checks of one kind of thing, by their names, in the order in which they're carried out."""
 
-    @property
-    def name(self) -> str:
-        """The name that its findings carry; it never changes."""
+    def add(self, check: DoctorCheck[Examined]) -> None:
+        """Register a check.
 
-    @property
-    def remedy(self) -> str:
-        """What to do where a finding does not say it itself."""
+        Raises:
+            ValueError: there is one of that name.
+        """
+        if check.name in self:
+            raise ValueError(f"two checks are called {check.name}")
+        self[check.name] = check
 
-    @property
-    def tells_remedy(self) -> bool:
-        """Whether the messages of its findings say what to do."""
+    def check(
+        self, name: str, remedy: str, *, is_online: bool = False, tells_remedy: bool = False
+    ) -> Callable[[Callable[[Examined], Iterator[DoctorFinding]]], Callable[[Examined], Iterator[DoctorFinding]]]:
+        """Register a function as the check `name`; its docstring's first line says what it looks at.
 
+        The check wants a section in `docs/doctor.md` and a planted fault in its tests.
+        """
 
-DOCTOR_CHECKS: dict[str, DoctorCheck] = {}
+        def register(
+            examine: Callable[[Examined], Iterator[DoctorFinding]],
+        ) -> Callable[[Examined], Iterator[DoctorFinding]]:
+            meaning = (examine.__doc__ or "").partition("\n")[0].rstrip(".")
+            self.add(DoctorCheck(name, meaning, remedy, examine, is_online, tells_remedy))
+            return examine
 
-
-def doctor_check(
-    name: str, remedy: str, *, is_online: bool = False, tells_remedy: bool = False
-) -> Callable[[CheckFunction], CheckFunction]:
-    """Register a function as the check `name`; its docstring's first line says what it looks at.
-
-    The check wants a section in `docs/doctor.md` and a planted fault in its tests.
-    """
-
-    def register(examine: CheckFunction) -> CheckFunction:
-        meaning = (examine.__doc__ or "").partition("\n")[0]
-        add_check(name, meaning, remedy, examine, is_online=is_online, tells_remedy=tells_remedy)
-        return examine
-
-    return register
+        return register
 
 
-def add_check(
-    name: str, meaning: str, remedy: str, examine: CheckFunction, *, is_online: bool = False, tells_remedy: bool = False
-) -> None:
-    """Register a check.
-
-    Raises:
-        ValueError: there is one of that name.
-    """
-    if name in DOCTOR_CHECKS:
-        raise ValueError(f"two checks are called {name}")
-    DOCTOR_CHECKS[name] = DoctorCheck(name, meaning.rstrip("."), remedy, examine, is_online, tells_remedy)
+DOCTOR_CHECKS: CheckRegistry[ExaminedInstallation] = CheckRegistry()
+doctor_check = DOCTOR_CHECKS.check
 
 
-def run_check(check: DoctorCheck, examined: ExaminedInstallation) -> list[DoctorFinding]:
+def run_check(check: DoctorCheck[ExaminedInstallation], examined: ExaminedInstallation) -> list[DoctorFinding]:
     """Run one check. What keeps it from looking is an error of its own; without any finding all is well."""
     try:
         findings = list(check.examine(examined))
@@ -100,7 +101,7 @@ def run_check(check: DoctorCheck, examined: ExaminedInstallation) -> list[Doctor
     return [complete_finding(check, finding) for finding in findings or [report_fine("nothing to mend")]]
 
 
-def complete_finding(check: NamedCheck, finding: DoctorFinding) -> DoctorFinding:
+def complete_finding(check: DoctorCheck[Any], finding: DoctorFinding) -> DoctorFinding:
     """Name the check in a finding, end its message as a sentence, and give it the check's remedy where it has none of its own."""
     if finding.level == "ok":
         return replace(finding, check=check.name, remedy="")

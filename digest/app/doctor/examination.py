@@ -52,7 +52,7 @@ def examine_outside(
     return findings
 
 
-def list_checks() -> dict[str, DoctorCheck]:
+def list_checks() -> dict[str, DoctorCheck[ExaminedInstallation]]:
     """List every check by its name."""
     return dict(DOCTOR_CHECKS)
 

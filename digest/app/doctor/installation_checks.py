@@ -50,7 +50,7 @@ def check_import_names(_examined: ExaminedInstallation) -> Iterator[DoctorFindin
 @doctor_check("home-folder", "Give the folder to the user that digest runs as, and close it: chmod 700 FOLDER.")
 def check_home_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the installation's folder and those in it can be written by us, and by nobody else."""
-    settings = examined.installation.settings
+    settings = examined.settings
     folders = (settings.home, settings.outbox_folder, settings.uploads_folder, settings.runs_folder)
     problems = [problem for folder in folders if folder.exists() for problem in _find_folder_problems(folder)]
     yield from problems
@@ -113,7 +113,7 @@ def check_database(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 )
 def check_audit_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether every row of the audit log is the one that was written."""
-    with examined.installation.database.read() as session:
+    with examined.read() as session:
         proof = prove_audit_log(session)
     if proof.fault:
         yield report_error(f"{proof.fault}.")
@@ -169,7 +169,7 @@ def check_parsing_sandbox(_examined: ExaminedInstallation) -> Iterator[DoctorFin
 @doctor_check("disk-space", "Make room, or move DIGEST_HOME to a larger disk: a full one stops sending and leaving.")
 def check_disk_space(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether there is room where the installation's files are."""
-    home = examined.installation.settings.home
+    home = examined.settings.home
     free = shutil.disk_usage(home).free
     said = f"{home}: {free // 1_000_000} MB free"
     yield report_warning(f"{said}.") if free < LOW_DISK_BYTES else report_fine(said)
@@ -195,7 +195,7 @@ def check_disk_growth(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
 @doctor_check("clock", "Set the clock, and have it follow a time server: timedatectl set-ntp true")
 def check_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the machine's clock is not behind what was written by it."""
-    with examined.installation.database.read() as session:
+    with examined.read() as session:
         latest = session.scalar(select(func.max(AuditEntry.at)))
     if latest is not None and (latest - examined.now).total_seconds() > MAX_CLOCK_STEP:
         yield report_error(

@@ -39,12 +39,12 @@ def _bounce_domain(settings: Settings) -> str:
 
 
 def _examine_server(examined: ExaminedInstallation, server: MailServer) -> MailServerFacts:
-    return server.examine(examined.installation.settings, examined.outside.tls, examined.outside.timeout)
+    return server.examine(examined.settings, examined.outside.tls, examined.outside.timeout)
 
 
 def _find_sending_host(examined: ExaminedInstallation, server: MailServer) -> str:
     """Find the name of the host that hands our mail to the world: a server on this machine says its own."""
-    host = server.host(examined.installation.settings)
+    host = server.host(examined.settings)
     return _examine_server(examined, server).name if is_loopback(host) else host.lower()
 
 
@@ -55,7 +55,7 @@ def _find_sending_host(examined: ExaminedInstallation, server: MailServer) -> st
 )
 def check_mail_server(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the mail server answers, over TLS that can be trusted, and lets us sign in."""
-    settings = examined.installation.settings
+    settings = examined.settings
     kind = provider_in_use(settings)
     if kind.mail_server is None:
         yield report_fine("no mail server of ours is used")
@@ -67,7 +67,7 @@ def check_mail_server(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
 @doctor_check("inbound-server", "Look at [inbound] and DIGEST_INBOUND_PASSWORD.", is_online=True)
 def check_inbound_server(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the bounce mailbox can be opened, over TLS that can be trusted; nothing in it is touched."""
-    settings = examined.installation.settings
+    settings = examined.settings
     inbound, password = settings.file.inbound, settings.inbound_password
     if not inbound.host or password is None:
         return
@@ -78,7 +78,7 @@ def check_inbound_server(examined: ExaminedInstallation) -> Iterator[DoctorFindi
 @doctor_check("provider-account", provider_remedy("provider-account"), is_online=True, tells_remedy=True)
 def check_provider_account(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the provider's account takes our key, signs in our name, and counts neither opens nor clicks."""
-    settings = examined.installation.settings
+    settings = examined.settings
     account = provider_in_use(settings).account
     if account is not None:
         yield from account.findings(settings, examined.outside.timeout)
@@ -91,7 +91,7 @@ def check_provider_account(examined: ExaminedInstallation) -> Iterator[DoctorFin
 )
 def check_spf(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether SPF (RFC 7208) of the return path's domain lets our mail through, and nobody else's."""
-    settings = examined.installation.settings
+    settings = examined.settings
     kind = provider_in_use(settings)
     if kind.mail_server is not None:
         host = _find_sending_host(examined, kind.mail_server)
@@ -182,8 +182,8 @@ def _record_line(name: str, text: str) -> str:
 @doctor_check("dkim-record", "Publish the TXT record that 'digest doctor --online' prints here.", is_online=True)
 def check_dkim_records(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the DNS has the public half of every key that we sign with (RFC 6376)."""
-    signer = load_signer(examined.installation.settings)
-    if signer is None or provider_in_use(examined.installation.settings).account is not None:
+    signer = load_signer(examined.settings)
+    if signer is None or provider_in_use(examined.settings).account is not None:
         yield report_fine("mail is not signed here")
         return
     for key in signer.keys:
@@ -208,7 +208,7 @@ def _judge_dkim_record(examined: ExaminedInstallation, key: SigningKey, name: st
     if not tags.get("p"):
         yield report_error(f"{name} revokes the key (p= is empty): no signature verifies.", publish)
         return
-    file = examined.installation.settings.dkim_key_file
+    file = examined.settings.dkim_key_file
     advice = f"Where {file} is a key of 2,048 bits, enter its record into the DNS in place of the one there: {_record_line(name, expected)}"
     yield from _judge_key_size(name, tags, advice)
     yield from _judge_published_key(name, tags, expected, publish)
@@ -260,8 +260,8 @@ def _count_bits(tags: dict[str, str]) -> int | None:
 )
 def check_dmarc(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether a DMARC policy (RFC 9989) counts for the domain of From, and somebody gets reports."""
-    sender = examined.installation.settings.file.sender
-    domain, reports = _sender_domain(examined.installation.settings), sender.reply_to or sender.address
+    sender = examined.settings.file.sender
+    domain, reports = _sender_domain(examined.settings), sender.reply_to or sender.address
     found = dmarc.discover_policy(examined.outside.names, domain)
     if found.record is None:
         problems = found.problems or (
@@ -307,7 +307,7 @@ def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcR
 )
 def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether signature and return path speak for the domain of From, as DMARC demands of one of them."""
-    settings, names = examined.installation.settings, examined.outside.names
+    settings, names = examined.settings, examined.outside.names
     if provider_in_use(settings).mail_server is None:
         return
     author, signer = _sender_domain(settings), load_signer(settings)
@@ -344,7 +344,7 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check("exchangers", "Publish an MX record that names the server which takes the domain's mail.", is_online=True)
 def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether mail to the sender's address and to the return path finds a server."""
-    settings, names = examined.installation.settings, examined.outside.names
+    settings, names = examined.settings, examined.outside.names
     domains = dict.fromkeys(
         (_sender_domain(settings), settings.file.sender.reply_to.rpartition("@")[2].lower(), _bounce_domain(settings))
     )
@@ -385,7 +385,7 @@ def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 )
 def check_reverse_name(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether a mail server on this machine has a public address whose name leads back to it."""
-    settings, names = examined.installation.settings, examined.outside.names
+    settings, names = examined.settings, examined.outside.names
     server = provider_in_use(settings).mail_server
     if server is None or not is_loopback(server.host(settings)):
         return

@@ -12,8 +12,9 @@ from sqlalchemy import func, select
 from digest.app.calendar.coming_steps import LOOK_AHEAD, list_coming_steps
 from digest.app.doctor.attention import ATTENTION_KINDS, find_attention
 from digest.app.doctor.check_registry import (
+    DOCTOR_CHECKS,
+    DoctorCheck,
     ExaminedInstallation,
-    add_check,
     doctor_check,
     report_error,
     report_fine,
@@ -23,17 +24,18 @@ from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
-from digest.deliver.providers.registry import provider_remedy
 from digest.deliver.send.claims.run_file import list_abandoned_files
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES
 from digest.edition.calendar.calendar_store import load_calendar
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
-from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload
+from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, StaffMember
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
 from digest.store.staff import display_name_of, list_staff_members
+from digest.store.staff_revocations import keep_current, list_missing_members
 from subscribers.consent.preferences import list_unreadable_choices
 from subscribers.phrases import join_words
+from subscribers.store import row_seals
 from subscribers.store.models import Person, Seal
 
 NIGHTLY_JOB = "nightly"
@@ -51,7 +53,7 @@ MAX_NAMED = 5  # of what is found in one check
 )
 def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether there is an admin whose address is proven, for alarms, seals and answers to readers."""
-    with examined.installation.database.read() as session:
+    with examined.read() as session:
         admins = [member for member in list_staff_members(session) if member.role == "admin"]
         hold = installation_hold.current_hold(session)
     unproven = [display_name_of(member.name, member.email) for member in admins if not member.proven_at]
@@ -68,12 +70,36 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_warning("there is no admin: nobody is told when something needs a person.")
 
 
+@doctor_check(
+    "access-rows",
+    "Somebody or something wrote to the database past the program: find out who can. The rows let nobody in; 'digest staff list' "
+    "shows who is on the staff. Add whoever is missing again: digest staff add EMAIL",
+)
+def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether every row that lets somebody in (staff, sessions, passkeys, codes, links) has a valid seal, and none is missing."""
+    installation = examined.installation
+    with installation.database.read() as session:
+        forged = row_seals.find_forged_rows(session, installation.keys)
+        members = row_seals.keep_genuine(session, session.scalars(select(StaffMember)))
+        outdated = len(members) - len(keep_current(session, members))
+        missing = list_missing_members(session)
+    if forged:
+        counts = join_words([f"{count:,} of {table}" for table, count in forged.items()])
+        yield report_error(f"rows that let somebody in have no valid seal: {counts}.")
+    if outdated:
+        yield report_error(f"rows of the staff are older than the audit log says: {outdated:,}.")
+    if missing:
+        yield report_error(f"rows of the staff are gone: {join_words(missing[:MAX_NAMED])}.")
+    if not (forged or outdated or missing):
+        yield report_fine("every row that lets somebody in has its seal")
+
+
 @doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and have systemd start it with the machine.")
 def check_timetable(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether a process follows the timetable: collecting, drafting, sending and the work of the night."""
     newest = select(func.max(TimetableSlot.done_at)).where(TimetableSlot.job == NIGHTLY_JOB)
     first = select(func.min(TimetableSlot.at)).where(TimetableSlot.job == FIRST_LOOK_JOB)
-    with examined.installation.database.read() as session:
+    with examined.read() as session:
         since, last = session.scalar(first), session.scalar(newest)
         set_up_at = session.scalar(select(func.min(AuditEntry.at)))
     if since is None and set_up_at is not None and examined.now - set_up_at > MAX_SILENCE:
@@ -92,8 +118,8 @@ def check_timetable(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check("coming-steps", "Look at the calendar at the desk, or at 'digest calendar list'.")
 def check_coming_steps(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether an edition goes out in the coming fortnight; and what happens next."""
-    file = examined.installation.settings.file
-    with examined.installation.database.read() as session:
+    file = examined.settings.file
+    with examined.read() as session:
         steps = list_coming_steps(session, file, examined.now)
         release = load_calendar(session, file).next_release(examined.now)
     if release.release_at > examined.now + LOOK_AHEAD:
@@ -113,7 +139,7 @@ def check_slots(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         TimetableSlot.at < examined.now - MAX_WAIT,
         TimetableSlot.lease_until < examined.now - MAX_WAIT,
     )
-    with examined.installation.database.read() as session:
+    with examined.read() as session:
         for slot in session.scalars(undone.order_by(TimetableSlot.at.desc()).limit(MAX_NAMED)):
             why = f": {slot.outcome}" if slot.outcome else ""
             yield report_error(f"{slot.job} of {slot.at:%Y-%m-%d %H:%M} UTC was begun and is not done{why}.")
@@ -125,7 +151,7 @@ def check_slots(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether every step of the last night was done."""
     done = select(TimetableSlot).where(TimetableSlot.job == NIGHTLY_JOB, TimetableSlot.done_at.is_not(None))
-    with examined.installation.database.read() as session:
+    with examined.read() as session:
         last = session.scalars(done.order_by(TimetableSlot.at.desc()).limit(1)).first()
         outcome = last.outcome if last else ""
     yield from (report_error(f"{step}.") for step in outcome.split("; ") if " failed: " in step)
@@ -137,7 +163,7 @@ def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFindin
 )
 def check_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the consent ledger was sealed of late."""
-    with examined.installation.database.read() as session:
+    with examined.read() as session:
         last, first_person = (
             session.scalar(select(func.max(Seal.at))),
             session.scalar(select(func.min(Person.asked_at))),
@@ -154,8 +180,8 @@ def check_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check("backup", "Run, with a file on another disk or machine for FILE: digest backup FILE")
 def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether there is a backup of the last week, once there are people; where the clock makes them, `missing-backup` says so."""
-    with examined.installation.database.read() as session:
-        if explain_missing_backup(session, examined.installation.settings.file, examined.now):
+    with examined.read() as session:
+        if explain_missing_backup(session, examined.settings.file, examined.now):
             return
         last = session.scalar(select(func.max(AuditEntry.at)).where(AuditEntry.act == BACK_UP.name))
         holds_anybody = session.scalar(select(Person.number).limit(1)) is not None
@@ -172,7 +198,7 @@ def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 )
 def check_backup_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether backups by the clock can be made: there is a passphrase, and the folder can be written."""
-    settings = examined.installation.settings
+    settings = examined.settings
     if not settings.file.backup.folder:
         return
     yield _find_backup_obstacle(settings) or report_fine(
@@ -208,7 +234,7 @@ def check_waiting_mail(examined: ExaminedInstallation) -> Iterator[DoctorFinding
         Delivery.purpose.not_like("edition:%"),
         Delivery.next_try_at < examined.now - MAX_WAIT,
     )
-    with examined.installation.database.read() as session:
+    with examined.read() as session:
         count, oldest = session.execute(select(func.count(), func.min(Delivery.due_at)).where(*late)).one()
     if count:
         yield report_error(
@@ -223,7 +249,7 @@ def check_waiting_mail(examined: ExaminedInstallation) -> Iterator[DoctorFinding
 def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether what providers and bounces said was applied within the hour."""
     waiting = (InboundPayload.applied_at.is_(None), InboundPayload.at < examined.now - MAX_WAIT)
-    with examined.installation.database.read() as session:
+    with examined.read() as session:
         count = session.scalar(select(func.count()).where(*waiting))
     if count:
         yield report_error(f"posts of bounces and events wait to be applied ({count:,}).")
@@ -237,7 +263,7 @@ def check_uncertain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether it is known of every message whether it left."""
     # Of an edition that rests or is cancelled no run marks what a process left that fell silent.
     silent = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < examined.now)
-    with examined.installation.database.read() as session:
+    with examined.read() as session:
         condition = (Delivery.state == DeliveryState.UNCERTAIN) | silent
         counted = session.execute(select(Delivery.purpose, func.count()).where(condition).group_by(Delivery.purpose))
         counts: Counter[str] = Counter()
@@ -252,7 +278,7 @@ def check_uncertain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check("dead-run", "The next 'digest send EDITION', or 'digest serve', reads what they tell and removes them.")
 def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether a run that was killed left its file behind."""
-    settings = examined.installation.settings
+    settings = examined.settings
     for file in list_abandoned_files(settings.runs_folder)[:MAX_NAMED]:
         yield report_warning(f"{file}: a run ended without a word and left this file.")
 
@@ -262,7 +288,7 @@ def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 )
 def check_choices(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether what every reader chose can be read; who cannot be understood is mailed nothing."""
-    with examined.installation.database.read() as session:
+    with examined.read() as session:
         numbers = list_unreadable_choices(session)
     if numbers:
         named = ", ".join(str(number) for number in numbers[:MAX_NAMED])
@@ -283,43 +309,13 @@ def examine_attention(kind: str, examined: ExaminedInstallation) -> Iterator[Doc
             yield report_warning(finding.sentence)
 
 
-ATTENTION_REMEDIES = {
-    "held": "Ask who held it whether the reason is put right; 'digest release' lets mail leave again.",
-    "paused": "'digest resume EDITION' goes on, 'digest cancel EDITION' calls the rest off.",
-    "gone-articles": "Drop or replace them at the desk, and approve the edition again.",
-    "signup-surge": "It ends by itself; where the readers are real, raise the limits that it names.",
-    "refused-sign-ins": "Ask your colleagues whether those were theirs; the log (journalctl -u digest) names the accounts.",
-    "undelivered-warnings": "Check the audit log for what was done, then whether the mail server takes email from the sender's address.",
-    "unfinished-import": "Import the same file again: it goes on where it stopped.",
-    "missed-release": "A person decides: late mail may be wrong mail.",
-    "dead-source": "Try it with 'digest sources test URL', correct its address, or remove it.",
-    "suppression-lists": provider_remedy("suppression-lists"),
-    "stuck-erasures": provider_remedy("stuck-erasures"),
-    "missed-deadline": "Approve it at the desk, or with 'digest approve EDITION'.",
-    "unfed-section": "Add a source for it, or take it out of [[sections]].",
-    "missed-run": "Start 'digest serve' or hls-scheduler; what is owed is then done once.",
-    "stuck-send": "Look into the log of 'digest serve' (journalctl -u digest); 'digest send EDITION' goes on with it.",
-    "missing-backup": "'digest backup' makes one now.",
-}
-# Whose sentences say what to do to their end: the remedy stands in the documents alone.
-TELLING_KINDS = {
-    "held",
-    "paused",
-    "gone-articles",
-    "signup-surge",
-    "refused-sign-ins",
-    "undelivered-warnings",
-    "unfinished-import",
-    "missed-release",
-    "stuck-erasures",
-    "unfed-section",
-    "missing-backup",
-}
-for attention_kind, meaning in ATTENTION_KINDS.items():
-    add_check(
-        attention_kind,
-        meaning,
-        ATTENTION_REMEDIES[attention_kind],
-        partial(examine_attention, attention_kind),
-        tells_remedy=attention_kind in TELLING_KINDS,
+for attention_kind in ATTENTION_KINDS.values():
+    DOCTOR_CHECKS.add(
+        DoctorCheck(
+            attention_kind.name,
+            attention_kind.meaning,
+            attention_kind.remedy,
+            partial(examine_attention, attention_kind.name),
+            tells_remedy=attention_kind.tells_remedy,
+        )
     )

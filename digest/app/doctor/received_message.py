@@ -5,14 +5,21 @@ Nothing of it is printed but domains, results and header names: it was sent to s
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import dkim
 
 from digest.app.doctor import dmarc
-from digest.app.doctor.check_registry import complete_finding, report_error, report_fine, report_warning
+from digest.app.doctor.check_registry import (
+    CheckRegistry,
+    DoctorCheck,
+    complete_finding,
+    report_error,
+    report_fine,
+    report_warning,
+)
 from digest.app.doctor.outside_world import LookupFailedError, OutsideWorld
 from digest.deliver.compose.dkim import load_signer
 from digest.deliver.events.mailbox.mime import MimePart, parse_mime, read_mailbox
@@ -27,7 +34,7 @@ _MAX_SIGNATURES = 10
 _MAX_DEPTH = 3  # of parts within parts: mixed, related, alternative
 ONE_CLICK_FIELDS = ("list-unsubscribe", "list-unsubscribe-post")
 METHODS = ("spf", "dkim", "dmarc")
-_HARMLESS_RESULTS = frozenset({"pass", "none", "neutral"})
+_GOOD_RESULTS = frozenset({"pass", "none", "neutral"})
 _RESULT = re.compile(r"\b(spf|dkim|dmarc)\s*=\s*([a-z]+)", re.IGNORECASE)
 # How others write a link anew: a provider's counting of clicks, and what gateways of receivers put in front.
 _COUNTED_LINK = re.compile(rb"https?://[^\s\"'<>]*(?:/ls/click\?|/wf/open\?)", re.IGNORECASE)
@@ -137,32 +144,8 @@ def _find_html_part(part: MimePart, depth: int = 0) -> MimePart | None:
     return next((found for one in inner if (found := _find_html_part(one, depth + 1))), None)
 
 
-MessageCheckFunction = Callable[[ReceivedMessage], Iterator[DoctorFinding]]
-
-
-@dataclass(frozen=True, slots=True)
-class MessageCheck:
-    """A named check of a message; `meaning`, `remedy` and `tells_remedy` are those of `DoctorCheck`."""
-
-    name: str
-    meaning: str
-    remedy: str
-    examine: MessageCheckFunction
-    tells_remedy: bool = False
-
-
-MESSAGE_CHECKS: dict[str, MessageCheck] = {}
-
-
-def message_check(name: str, remedy: str) -> Callable[[MessageCheckFunction], MessageCheckFunction]:
-    """Register a function as the check `name` of a message; its docstring's first line says what it looks at."""
-
-    def register(examine: MessageCheckFunction) -> MessageCheckFunction:
-        meaning = (examine.__doc__ or "").partition("\n")[0].rstrip(".")
-        MESSAGE_CHECKS[name] = MessageCheck(name, meaning, remedy, examine)
-        return examine
-
-    return register
+MESSAGE_CHECKS: CheckRegistry[ReceivedMessage] = CheckRegistry()
+message_check = MESSAGE_CHECKS.check
 
 
 def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
@@ -183,7 +166,7 @@ def restore_line_ends(raw: bytes) -> bytes:
     return re.sub(rb"\r?\n", b"\r\n", raw)
 
 
-def _run(check: MessageCheck, received: ReceivedMessage) -> Sequence[DoctorFinding]:
+def _run(check: DoctorCheck[ReceivedMessage], received: ReceivedMessage) -> Sequence[DoctorFinding]:
     try:
         return list(check.examine(received))
     except ApplicationError as exc:
@@ -194,32 +177,34 @@ def _run(check: MessageCheck, received: ReceivedMessage) -> Sequence[DoctorFindi
 def check_results(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """Whether the receiver found SPF, DKIM and DMARC to pass, and whose word that is."""
     trusted = received.trusted_server
-    told = [(_read_server_name(value), value) for value in received.list_values("Authentication-Results")]
+    told = [(_name_server(value), value) for value in received.list_values("Authentication-Results")]
     if trusted:
         told = [(server, value) for server, value in told if server.lower() == trusted.lower()]
     if not told:
-        whom = trusted or "anybody"
         yield report_warning(
-            f"no results (Authentication-Results) of {whom} are in it.",
+            f"no results (Authentication-Results) of {trusted or 'anybody'} are in it.",
             "Save the message as it arrived at a large provider.",
         )
         return
     server, value = told[0]
     word = server if trusted else f"{server} (or whoever wrote so: name your receiver with --trust to be sure)"
-    yield _judge_results(value, word, report_error if trusted else report_warning)
-
-
-def _judge_results(value: str, word: str, report_bad: Callable[[str], DoctorFinding]) -> DoctorFinding:
     found = {method.lower(): result.lower() for method, result in reversed(_RESULT.findall(value))}
     results = {method: found[method] for method in METHODS if method in found}
-    bad = {method: result for method, result in results.items() if result not in _HARMLESS_RESULTS}
-    said = ", ".join(f"{method}={result}" for method, result in (bad or results).items())
-    return report_bad(f"{word} says {said}.") if bad else report_fine(f"{word} says {said or 'nothing of ours'}")
+    if bad := {method: result for method, result in results.items() if result not in _GOOD_RESULTS}:
+        make = report_error if trusted else report_warning
+        yield make(f"{word} says {_write_results(bad)}.")
+    else:
+        yield report_fine(f"{word} says {_write_results(results) or 'nothing of ours'}")
 
 
-def _read_server_name(value: str) -> str:
-    """Return the server that wrote a field of results (RFC 8601, 2.2); empty where it names none."""
-    return next(iter(value.partition(";")[0].split()), "")
+def _name_server(value: str) -> str:
+    """Return the name under which a receiver gives its results (authserv-id, RFC 8601, section 2.5); empty without one."""
+    words = value.partition(";")[0].split()
+    return words[0] if words else ""
+
+
+def _write_results(results: Mapping[str, str]) -> str:
+    return ", ".join(f"{method}={result}" for method, result in results.items())
 
 
 @message_check(

@@ -7,8 +7,9 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from digest.app.doctor.check_registry import (
+    DOCTOR_CHECKS,
+    DoctorCheck,
     ExaminedInstallation,
-    add_check,
     doctor_check,
     report_error,
     report_fine,
@@ -29,7 +30,7 @@ from subscribers.phrases import join_words
 @doctor_check("settings", "Mend the keys that are named.")
 def check_settings(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the settings file can be used as it stands now, and only its owner may change it."""
-    settings = examined.installation.settings
+    settings = examined.settings
     file = settings.origin
     if file is None:
         yield report_warning(
@@ -51,7 +52,7 @@ def check_settings(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check("sources", "Add one with 'digest sources add URL', or under Sources at the desk.")
 def check_sources(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the settings name a source."""
-    count = len(examined.installation.settings.file.sources)
+    count = len(examined.settings.file.sources)
     yield report_fine(f"the settings name {count}") if count else report_error("the settings name no source.")
 
 
@@ -62,7 +63,7 @@ def check_sources(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 )
 def check_templates(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the operator's own templates can be read, and every mail can be made with them."""
-    settings = examined.installation.settings
+    settings = examined.settings
     folder = settings.templates
     if folder is None:
         return
@@ -76,7 +77,7 @@ def check_templates(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check("logo", "Add them with 'digest media add FILE', or under Settings, Look.")
 def check_logo(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the logo that the settings name is kept."""
-    settings = examined.installation.settings
+    settings = examined.settings
     look = settings.file.look
     if look.logo and settings.logo is None:
         yield report_error(
@@ -90,7 +91,7 @@ def check_logo(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check("own-texts", "Write your own into digest.toml, or under Settings.")
 def check_own_texts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether a publication of another name still says what HLS.Today or its sample says, or has the sample's addresses or sources."""
-    file, place = examined.installation.settings.file, examined.installation.settings.settings_place
+    file, place = examined.settings.file, examined.settings.settings_place
     if texts := list_foreign_texts(file):
         yield report_error(
             f"the publication is {file.publication.name}, and {join_words(texts)} still say what HLS.Today or its sample says.",
@@ -111,7 +112,7 @@ def check_own_texts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check("consent-wording", "Write {name} into wordings.consent where the publication's name belongs.")
 def check_consent_wording(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether what readers agree to names the publication: a consent is given to somebody."""
-    settings = examined.installation.settings
+    settings = examined.settings
     name, wording = settings.file.publication.name, current_wording(settings)
     if name.casefold() in wording.text.casefold():
         yield report_fine(f"what readers agree to names {name}; its SHA-256 begins with {wording.hash[:12]}")
@@ -125,7 +126,7 @@ def check_consent_wording(examined: ExaminedInstallation) -> Iterator[DoctorFind
 @doctor_check("postal-address", "Set sender.postal_address to a street, a registered box or a commercial mail address.")
 def check_postal_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether there is a postal address, which every message needs (CAN-SPAM, 15 USC 7704)."""
-    settings = examined.installation.settings
+    settings = examined.settings
     if not settings.file.sender.postal_address.strip():
         yield report_error(
             "sender.postal_address is empty: no edition can be approved without it.",
@@ -137,7 +138,7 @@ def check_postal_address(examined: ExaminedInstallation) -> Iterator[DoctorFindi
 @doctor_check("base-url", "Set DIGEST_BASE_URL to the https address at which readers reach these pages.")
 def check_base_url(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether links are https, as one-click unsubscribing demands (RFC 8058)."""
-    settings = examined.installation.settings
+    settings = examined.settings
     base = settings.link_base
     if urlsplit(base).scheme != "https":
         wanted = "https://news.example.org" if leads_to_this_machine(base) else base.replace("http://", "https://", 1)
@@ -156,7 +157,7 @@ def check_base_url(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 )
 def check_proxies(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the pages can tell where a form comes from."""
-    settings = examined.installation.settings
+    settings = examined.settings
     if settings.file.limits.proxies or urlsplit(settings.link_base).scheme != "https":
         return
     yield report_warning(
@@ -170,7 +171,7 @@ def check_proxies(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check("provider", "Set DIGEST_MAIL_URL right, such as smtp://user:password@host:587.")
 def check_provider(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the way that mail takes out can be opened with these settings; nothing is sent."""
-    settings = examined.installation.settings
+    settings = examined.settings
     kind = provider_in_use(settings)
     with closing(kind.open(settings)):
         yield report_fine(f"mail goes out by {kind.title}")
@@ -178,29 +179,21 @@ def check_provider(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 def examine_provider(name: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Yield the findings of one name that the provider in use has of itself."""
-    settings = examined.installation.settings
+    settings = examined.settings
     yield from (f for f in provider_in_use(settings).doctor_findings(settings) if f.check == name)
 
 
 # What providers look at themselves, by the names that they give their findings.
-add_check(
-    "signing",
-    "Whether mail is signed (DKIM) with a key that can be used",
-    "Set DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR and DIGEST_DKIM_KEY_FILE, or let your mail server sign.",
-    partial(examine_provider, "signing"),
-)
-add_check(
-    "bounces",
-    "Whether bounces come back to where they are read",
-    "Set [inbound] and sender.bounce_domain.",
-    partial(examine_provider, "bounces"),
-)
-add_check(
-    "provider-events",
-    "Whether the provider's events are heard",
-    provider_remedy("provider-events"),
-    partial(examine_provider, "provider-events"),
-)
+for name, meaning, remedy in (
+    (
+        "signing",
+        "Whether mail is signed (DKIM) with a key that can be used",
+        "Set DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR and DIGEST_DKIM_KEY_FILE, or let your mail server sign.",
+    ),
+    ("bounces", "Whether bounces come back to where they are read", "Set [inbound] and sender.bounce_domain."),
+    ("provider-events", "Whether the provider's events are heard", provider_remedy("provider-events")),
+):
+    DOCTOR_CHECKS.add(DoctorCheck(name, meaning, remedy, partial(examine_provider, name)))
 
 
 @doctor_check(

@@ -54,7 +54,7 @@ def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, 
         SiteError: there is no answer.
         LookupFailedError: the DNS gives none.
     """
-    url = urlsplit(f"{base or examined.installation.settings.link_base}{path}")
+    url = urlsplit(f"{base or examined.settings.link_base}{path}")
     host = url.hostname or ""
     addresses = (
         [host] if host.replace(".", "").isdigit() or ":" in host else examined.outside.names.find_addresses(host)
@@ -100,7 +100,7 @@ def _explain(error: Exception) -> str:
 
 
 def _stays_here(examined: ExaminedInstallation) -> bool:
-    return leads_to_this_machine(examined.installation.settings.link_base)
+    return leads_to_this_machine(examined.settings.link_base)
 
 
 def _where_it_answers(examine: CheckFunction) -> CheckFunction:
@@ -131,7 +131,7 @@ def check_site_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding
     if _stays_here(examined):
         yield report_fine("links lead to this machine alone")
         return
-    base, name = examined.installation.settings.link_base, examined.installation.settings.file.publication.name
+    base, name = examined.settings.link_base, examined.settings.file.publication.name
     remedy = f"Point {urlsplit(base).hostname} (in the DNS) at this machine or its proxy, and let the proxy pass all below it on."
     try:
         alive, home = _visit(examined, "/healthz"), _visit(examined, "/")
@@ -153,7 +153,7 @@ def check_site_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding
 )
 def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether the certificate of the base URL can be trusted, and for how long."""
-    link_base = examined.installation.settings.link_base
+    link_base = examined.settings.link_base
     if _stays_here(examined):
         return
     yield judge_certificate(
@@ -187,7 +187,7 @@ def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding
 @_where_it_answers
 def check_site_https(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether browsers are told to use https alone (HSTS), and http leads there."""
-    base = urlsplit(examined.installation.settings.link_base)
+    base = urlsplit(examined.settings.link_base)
     if base.scheme != "https":
         yield report_warning("it could not be looked at, for base-url stands in the way.", "Mend base-url first.")
         return

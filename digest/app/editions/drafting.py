@@ -8,52 +8,40 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
+from digest.app.editions.edition_checks import check_edition
 from digest.app.editions.edition_status import edition_name
 from digest.app.editions.editor_changes import count_draft_changes
 from digest.app.editions.mail_gallery import fill_invented_reader
 from digest.app.editions.web_editions import store_card
-from digest.app.subscribers.readers import count_readers
 from digest.collect.articles.storage import find_withdrawn
-from digest.collect.documents.item_identity import is_front_page
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sources.readership import ReadershipImport, import_readership
-from digest.collect.texts.urls import is_example_site, site_name, usable_canonical_url
 from digest.collect.visits import collection_run
-from digest.collect.visits.page_check import look_at_pages
 from digest.deliver.compose.variant_limit import VariantKey, choose_variants, find_nearest_variant
 from digest.deliver.compose.variants import compose_specimen, count_wanted_variants, create_variants
-from digest.deliver.providers import registry
-from digest.deliver.send.limits.rate_limiter import read_first_handover
-from digest.deliver.send.limits.rate_limits import count_sending_days
 from digest.edition.approval import versions as approval
-from digest.edition.content.edition_content import EditionContent, read_sections
+from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.fragment_names import list_omitted_fragments
-from digest.edition.content.mailable_edition import MAIL_KINDS, FragmentKind, MailableEdition, has_old_placeholders
+from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.drafting import drafts as drafting
-from digest.edition.drafting.past_editions import load_past_editions
 from digest.edition.editing.edit_log import load_edits
-from digest.edition.editing.edits import find_chosen_urls
-from digest.edition.kinds import lead_sections
-from digest.edition.preflight import rule_registry
-from digest.edition.queries import COMING_STATES, UNAPPROVED_STATES, find_edition, select_editions_before
+from digest.edition.preflight.rule_registry import FindingLevel
+from digest.edition.queries import UNAPPROVED_STATES, find_edition
 from digest.installation.acts import Act, Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.select.summary_choice import choose_summary
-from digest.select.values import Story, call_edition
+from digest.select.values import Story
 from digest.settings.concerns import Concern
 from digest.store.audit import APPROVAL_VOIDED
-from digest.store.models import Article, Edition, EditionStory, MediaFile, Source
-from digest.templating import find_template_mistakes
-from subscribers.store.models import PersonState
+from digest.store.models import Edition
 
 COLLECT = Act("collected", Role.EDITOR, Concern.NONE)
 DRAFT = Act("draft", Role.EDITOR, Concern.NONE)
@@ -206,139 +194,6 @@ def explain_summary(story: Story) -> str:
     return origin.words if origin else "none of its articles has one"
 
 
-def gather_preflight_facts(
-    installation: Installation,
-    session: Session,
-    edition: Edition,
-    *,
-    mailable: MailableEdition | None = None,
-    now: datetime,
-) -> rule_registry.PreflightInput:
-    """Gather what preflight looks at: the final bytes of a message, the pictures, the editions before.
-
-    `mailable` is the edition as `versions.read_mailable` gives it, where it is at hand.
-    """
-    mailable = mailable or approval.read_mailable(session, edition, installation.settings)
-    content, zone = EditionContent.from_json(edition.content), installation.settings.file.publication.zone
-    departs_at = max(edition.release_at, now).astimezone(zone)
-    templates = installation.settings.templates
-    media = session.execute(select(MediaFile.hash, MediaFile.content_type, MediaFile.size))
-    sending_days, readers = _count_sending_days(installation, session, edition, now)
-    return rule_registry.PreflightInput(
-        message=compose_specimen(mailable, edition, installation.settings),
-        parts={kind: mailable.join(kind) for kind in MAIL_KINDS if any(p.kind == kind for p in mailable.pieces)},
-        content=content,
-        file=installation.settings.file,
-        base=installation.settings.link_base,
-        pictures={m.hash: rule_registry.PictureFacts(m.content_type, m.size) for m in media},
-        sent_stories=_recently_sent_stories(session, edition, installation.settings.file.select.repeat_editions),
-        previous_edition=_read_previous_edition(session, edition),
-        chosen_urls=find_chosen_urls(load_edits(session, edition)),
-        incomplete_reason=edition.held_because,
-        template_mistakes=tuple(find_template_mistakes(templates)) if templates else (),
-        departure_day=installation.settings.reader_language.weekday_date(departs_at)
-        if edition.state in COMING_STATES
-        else "",
-        goes_into_files=registry.writes_files(installation.settings),
-        withdrawn=find_withdrawn(session, content.linked_articles),
-        sending_days=sending_days,
-        readers=readers,
-        has_old_placeholders=has_old_placeholders(mailable.pieces),
-    )
-
-
-def _count_sending_days(
-    installation: Installation, session: Session, edition: Edition, now: datetime
-) -> tuple[int, int]:
-    """Return over how many days an edition that is still to come goes out, and to how many; 1 and 0 where no limit could spread it."""
-    limits = installation.settings.file.limits
-    if not (limits.warm_up or limits.send_per_hour) or edition.state not in COMING_STATES:
-        return 1, 0
-    readers = count_readers(installation.database, now=now)[PersonState.SUBSCRIBED]
-    departs_at = max(edition.release_at, now)
-    return count_sending_days(limits, readers, read_first_handover(session, now), departs_at), readers
-
-
-def _read_previous_edition(session: Session, edition: Edition) -> rule_registry.PreviousEdition | None:
-    query = select_editions_before(edition.release_at).order_by(Edition.release_at.desc()).limit(1)
-    before = session.scalars(query).one_or_none()
-    if before is None:
-        return None
-    # Of another time's content these are enough: it need not be whole by today's rules.
-    leading = next(iter(lead_sections(read_sections(before.content))), None)
-    first = leading.entries[0].headline if leading and leading.entries else ""
-    return rule_registry.PreviousEdition(before.number, str(before.content.get("intro", "")), first)
-
-
-def _recently_sent_stories(
-    session: Session, edition: Edition, edition_count: int
-) -> tuple[rule_registry.SentStory, ...]:
-    recent = select_editions_before(edition.release_at).order_by(Edition.release_at.desc()).limit(edition_count)
-    columns = recent.with_only_columns(Edition.id, Edition.name, Edition.number)
-    called = {before.id: call_edition(before.name, before.number) for before in session.execute(columns)}
-    placed = select(EditionStory.edition_id, EditionStory.url).where(EditionStory.section.is_not(None))
-    stories = session.execute(placed.where(EditionStory.edition_id.in_(called)).order_by(EditionStory.id))
-    order = list(called)
-    sent = [
-        rule_registry.SentStory(called[story.edition_id], story.url)
-        for story in sorted(stories, key=lambda story: order.index(story.edition_id))
-    ]
-    past = load_past_editions(session, edition.release_at, max(0, edition_count - len(called)))
-    sent += [
-        rule_registry.SentStory(call_edition(before.name, before.number), story.url)
-        for before in past
-        for story in before.stories
-    ]
-    return tuple(sent)
-
-
-def check_edition(
-    installation: Installation,
-    name: str,
-    *,
-    online: bool = False,
-    own_site: bool = False,
-    fetcher: ContentFetcher | None = None,
-    now: datetime,
-) -> tuple[rule_registry.PreflightFinding, ...]:
-    """Run preflight on the final bytes of an edition.
-
-    `own_site` visits the links to the own site, `online` tries every link. `fetcher` replaces the network.
-
-    Raises:
-        UnknownEditionError: there is none of that name.
-    """
-    with installation.database.read() as session:
-        facts = gather_preflight_facts(installation, session, find_edition(session, name), now=now)
-        own_links = _list_own_links(installation, session, facts) if own_site else []
-    if not online and not own_links:
-        return rule_registry.run_preflight_rules(facts)
-    workers = installation.settings.file.limits.fetch_workers
-    with open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher) as active_fetcher:
-        own_pages = look_at_pages(active_fetcher, own_links, workers=workers, seconds=OWN_SITE_SECONDS)
-        facts = replace(facts, own_pages=own_pages, fetcher=active_fetcher if online else None)
-        return rule_registry.run_preflight_rules(facts)
-
-
-OWN_SITE_SECONDS = 20.0  # an approver waits for it; a page that wasn't asked by then is a warning
-
-
-def _list_own_links(installation: Installation, session: Session, facts: rule_registry.PreflightInput) -> list[str]:
-    """List the links that lead to the own site or to an article of an own source; its front page and our pages are no articles."""
-    file = installation.settings.file
-    sites = {site_name(url) for url in (file.publication.site, *(source.url for source in file.sources if source.own))}
-    web_links = [link for link in facts.links if link.startswith(("https://", "http://")) and not is_example_site(link)]
-    urls = {link: usable_canonical_url(link) for link in web_links}
-    # A site may be under the host of our own pages.
-    own = set(session.scalars(select(Article.url).join(Source).where(Source.own, Article.url.in_(urls.values()))))
-    return [
-        link
-        for link, url in urls.items()
-        if url in own
-        or (site_name(link) in sites and not is_front_page(link) and not link.startswith(f"{facts.base}/"))
-    ]
-
-
 @dataclass(frozen=True, slots=True)
 class ApprovalResult:
     """A version that somebody approved: of which edition, its number, and how many approvals it still lacks at least.
@@ -376,7 +231,7 @@ def approve_edition(
         unchecked = next(
             (f.message for f in findings if f.rule == "own-links"), ""
         )  # an error of the rule ends it here
-        if errors := [f for f in findings if f.level == rule_registry.FindingLevel.ERROR]:
+        if errors := [f for f in findings if f.level == FindingLevel.ERROR]:
             listed = "; ".join(f"{f.rule}: {f.message}" for f in errors[:3])
             raise approval.ApprovalError(f"{name} has {len(errors)} thing(s) to fix first. {listed}")
         settings, keys = installation.settings, installation.keys

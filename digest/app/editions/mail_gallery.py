@@ -1,26 +1,23 @@
 """Every mail that the installation can send, with invented facts: for staff to look at, and to try templates with."""
 
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
+
+from pydantic import TypeAdapter
 
 from digest.app.subscribers.consent_wordings import current_wording
 from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.notice_mail import NoticeComposer
 from digest.deliver.compose.variants import signup_text
-from digest.edition.content.edition_content import (
-    EditionContent,
-    EditionLink,
-    EditionSection,
-    EntryDate,
-    LabelledBlock,
-    SectionEntry,
-)
+from digest.edition.content.edition_content import EditionContent, EditionSection, LabelledBlock, SectionEntry
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.section_kind import join_date_parts
+from digest.edition.kinds.story_entry import join_date_parts
 from digest.edition.rendering.fragments import (
     create_mail_environment,
     publication_frame,
@@ -33,7 +30,7 @@ from digest.edition.rendering.slot_places import find_misplaced_slots
 from digest.settings import Settings
 from digest.templating import TemplateMistakeError
 from subscribers.consent.preferences import Preferences, describe_preferences
-from subscribers.reader_language import ENGLISH, ReaderLanguage
+from subscribers.reader_language import ReaderLanguage
 
 EDITION_KEY = "edition"
 _SAMPLE_DAY = date(2026, 11, 20)
@@ -52,38 +49,8 @@ class GalleryMail:
     occasion: str
 
 
-READER_MAILS = (
-    GalleryMail(EDITION_KEY, "The edition", "To every reader, when it is released."),
-    GalleryMail("confirm", "Confirm", "To whoever asked for the newsletter."),
-    GalleryMail("remind", "Confirm, once more", "To whoever asked again before confirming."),
-    GalleryMail("welcome", "Welcome", "To whoever confirmed."),
-    GalleryMail("known", "On the list already", "To a reader who asked again."),
-    GalleryMail("link", "New links", "To a reader who lost the links."),
-    GalleryMail("ask", "Permission", "Once, to somebody on a list from elsewhere whose consent nothing shows."),
-    GalleryMail(
-        "stay", "Still wanted?", "Once, to a reader from whom nothing was heard for long, where an admin asks."
-    ),
-    GalleryMail("choices", "Choices changed", "To a reader, at most once a day, when choices were changed."),
-    GalleryMail("data", "My data", "To a reader who asked for the link to their data."),
-    GalleryMail("move", "New address", "To the new address of a reader who moves."),
-    GalleryMail("moving", "Moving away", "To the old address of a reader who moves."),
-    GalleryMail("leave", "Unsubscribe by mail", "To a reader who wrote to the list address in order to leave."),
-    GalleryMail("undo", "Take it back", "To somebody who left and asked to undo it."),
-    GalleryMail("correction", "Correction", "To those who got an error, where an editor says so."),
-)
-STAFF_MAILS = (
-    GalleryMail("staff", "Invitation", "To a new member of the staff."),
-    GalleryMail("deadline", "Deadline", "To the staff before and at the deadline of an edition."),
-    GalleryMail("gone", "An article is gone", "To the staff, when the last look misses an article."),
-    GalleryMail("alarm", "Alarm", "To the staff, when an alarm pauses an edition."),
-    GalleryMail("alert", "Alert", "To the admins, when something needs somebody, and when it is over."),
-    GalleryMail("guard", "Guarded action", "To all other admins, at once, when somebody weakens a control."),
-    GalleryMail(
-        "summary", "Actions on addresses", "To all admins, at most once a day, when subscriber addresses were touched."
-    ),
-    GalleryMail("seal", "Seal", "To admins, as often as seal_mail_days says."),
-    GalleryMail("contact", "Contact form", "To the editors, when somebody writes by the form."),
-)
+_GALLERY = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+READER_MAILS, STAFF_MAILS = (tuple(GalleryMail(**mail) for mail in _GALLERY[group]) for group in ("readers", "staff"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,136 +141,43 @@ def _compose_edition(settings: Settings) -> MessageTemplate:
 
 def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
     """Return the invented facts of every notice by its kind, as `digest.deliver.send.notices.notice_sending` would write them."""
-    base, language = settings.link_base, settings.reader_language
-    wording = current_wording(settings)
-    until, asked_at = language.weekday_date(date(2026, 11, 27)), language.moment(_SAMPLE_MOMENT)
-    staff_until = ENGLISH.weekday_date(date(2026, 11, 27))
-    desk_page = f"{base}/desk/editions/2026-W47"
-    admin_pages = {"log_url": f"{base}/admin/audit", "staff_url": f"{base}/admin/staff"}
-    asked = {
-        "wording": wording.text,
-        "where": language.gettext("your sign-up page"),
-        "asked_at": asked_at,
-        "until": until,
-        "confirm_url": f"{base}/confirm/SAMPLE",
+    values = name_values(settings)
+    facts: dict[str, dict[str, str]] = {
+        mail.key: {} for mail in (*READER_MAILS, *STAFF_MAILS) if mail.key != EDITION_KEY
     }
+    for key in ("confirm", "remind", "ask", "welcome", "stay"):
+        facts[key] |= _GALLERY["asked"]
+    facts["welcome"] |= dict.fromkeys(BEST_FACTS, "")
+    for key, own in _GALLERY["facts"].items():
+        facts[key] |= own
+    return {key: {name: text.format_map(values) for name, text in own.items()} for key, own in facts.items()}
+
+
+def name_values(settings: Settings) -> Mapping[str, str]:
+    """Return what the names in braces of the gallery's facts stand for."""
+    base, language, moment = settings.link_base, settings.reader_language, _SAMPLE_MOMENT
     sections = [(section.key, section.title_in(language)) for section in settings.file.sections]
-    gone = "New bridge inspections from March (the page is not there any more)"
     return {
-        "confirm": asked,
-        "remind": asked,
-        "ask": {**asked, "where": language.gettext("a list from another service")},
-        "welcome": {
-            **asked,
-            "confirmed_at": language.moment(_SAMPLE_MOMENT.replace(minute=16)),
-            "next_number": "148",
-            "next_day": language.weekday_date(date(2026, 11, 27)),
-            "next_hour": language.hour_in_zone(_SAMPLE_MOMENT.replace(hour=6, minute=0)),
-            "sender": settings.file.sender.address,
-            "newest_number": "147",
-            **dict.fromkeys(BEST_FACTS, ""),
-            "best_first": _SAMPLE_HEADLINE,
-            "best_first_url": f"{base}/editions/2026-W47",
-            "best_first_note": f"Infrastructure · {language.short_month_day(date(2026, 11, 18))}",
-            "best_second": "New flood maps move 41,000 homes",
-            "best_second_url": f"{base}/editions/2026-W47",
-            "best_second_note": f"Disaster response · {language.short_month_day(date(2026, 11, 17))}",
-            "deadline": "Comments on rules for drones above public events",
-            "deadline_when": language.weekday_month_day(date(2026, 12, 2)),
-            "deadline_url": f"{base}/editions/2026-W47",
-            "newest_url": f"{base}/editions/2026-W47",
-        },
-        "stay": {
-            **asked,
-            "asked_day": language.full_date(_SAMPLE_SIGNUP.date()),
-            "url": f"{base}/stay/SAMPLE",
-            "takes_off": "yes",
-        },
-        "known": {},
-        "link": {},
-        "leave": {},
-        "choices": {
-            "after": describe_preferences(Preferences(frozenset({sections[-1][0]})), sections, language),
-            "before": describe_preferences(Preferences(), sections, language),
-            "url": f"{base}/restore/SAMPLE",
-            "until": until,
-        },
-        "data": {"url": f"{base}/my-data/SAMPLE", "until": language.moment(_SAMPLE_MOMENT.replace(day=21))},
-        "move": {"url": f"{base}/address/SAMPLE", "until": until, "masked": "d•••@county.example"},
-        "moving": {"masked": "d•••@city.example"},
-        "undo": {"url": f"{base}/undo/SAMPLE", "until": until},
-        "correction": {
-            "number": "147",
-            "headline": _SAMPLE_HEADLINE,
-            "was": "Inspections begin in May.",
-            "becomes": "Inspections begin in March.",
-            "why": "We misread the schedule.",
-            "signature": f"{language.full_date(date(2026, 11, 21))}, Dana Reyes",
-            "address": f"{base}/editions/2026-W47",
-        },
-        "staff": {"role": "editor", "signs_in": "", "url": f"{base}/staff/SAMPLE", "until": staff_until},
-        "deadline": {
-            "title": "No. 147 waits for approval",
-            "heading": "No. 147 waits for approval",
-            "say": "No. 147 is not approved. It is to go out on Friday, November 20, 6 a.m., and can be approved until then.",
-            "state": "",
-            "button": "Open the edition",
-            "address": desk_page,
-            "subject": _SAMPLE_HEADLINE,
-            "preheader": "Also: a flood drill by night; a call for radio repairs",
-            "preview": "Inspectors look at every bridge by May.\n\nFEATURED STORIES\n1. " + _SAMPLE_HEADLINE,
-        },
-        "gone": {
-            "edition": "2026-W47",
-            "number": "147",
-            "release": "Friday, November 20, 6 a.m.",
-            "stories": gone,
-            "stopped": "yes",
-            "address": desk_page,
-        },
-        "alarm": {
-            "number": "147",
-            "reason": "6 of 1,000 readers complained",
-            "handed_over": "1,000",
-            "waiting": "11,408",
-            "address": f"{desk_page}/sending",
-        },
-        "alert": {
-            "heading": "Something needs you",
-            "opened": "Nothing comes in from Harbor Safety: refusing since 2026-11-13: it answers 403.",
-            "over": "Over since Nov 20 05:10 EST: The backup of Nov 20 02:30 EST failed: /backups: no room.",
-            "address": f"{settings.link_base}/desk/",
-        },
-        "guard": {
-            "who": "Dana Reyes (staff 3)",
-            "did": "changed settings: sender.reply_to",
-            "face": "at the desk",
-            "done_at": "November 20, 2026, 09:14 EST",
-            "concern": "who email comes from, and where replies and links lead",
-            "about_you": "",
-            **admin_pages,
-        },
-        "summary": {
-            "since": "November 19, 2026, 10:02 EST",
-            "done_at": "November 20, 2026, 03:00 EST",
-            "lines": "Dana Reyes (staff 3) viewed a subscriber's address (4 times)\nterminal:digest exported the subscriber list",
-            **admin_pages,
-        },
-        "seal": {
-            "sealed_at": "November 20, 2026, 03:00 EST",
-            "counts": "12,408 people, 31,022 events, 214 suppressions",
-            "seal": "3fa9c21e" * 8,
-            "seal_start": "3fa9c21e3fa9c21e",
-            "fault": "",
-        },
-        "contact": {
-            "message": "Your calendar lists the drill a day early.\nIt is on the 24th.",
-            "reply": "reader@example.org",
-        },
+        "base": base,
+        "desk": f"{base}/desk/editions/2026-W47",
+        "edition": f"{base}/editions/2026-W47",
+        "sender": settings.file.sender.address,
+        "wording": current_wording(settings).text,
+        "sign_up_page": language.gettext("your sign-up page"),
+        "other_list": language.gettext("a list from another service"),
+        "every_section": describe_preferences(Preferences(), sections, language),
+        "one_section": describe_preferences(Preferences(frozenset({sections[-1][0]})), sections, language),
+        "asked_day": language.full_date(_SAMPLE_SIGNUP.date()),
+        "asked_at": language.moment(moment),
+        "confirmed_at": language.moment(moment.replace(minute=16)),
+        "next_morning": language.moment(moment.replace(day=21)),
+        "next_hour": language.hour_in_zone(moment.replace(hour=6, minute=0)),
+        "nov_17": language.short_month_day(date(2026, 11, 17)),
+        "nov_18": language.short_month_day(date(2026, 11, 18)),
+        "corrected_day": language.full_date(date(2026, 11, 21)),
+        "until": language.weekday_date(date(2026, 11, 27)),
+        "deadline_day": language.weekday_month_day(date(2026, 12, 2)),
     }
-
-
-_SAMPLE_HEADLINE = "New bridge inspections from March"
 
 
 def sample_content(settings: Settings) -> EditionContent:
@@ -315,7 +189,10 @@ def sample_content(settings: Settings) -> EditionContent:
             section.kind,
             section.title_in(language),
             SECTION_KINDS[section.kind].section_note(section, _SAMPLE_MOMENT, language),
-            tuple(_write_dates(entry, language) for entry in _SAMPLE_ENTRIES[section.kind]),
+            tuple(
+                _write_dates(entry, language)
+                for entry in _SAMPLE_ENTRIES.get(section.kind, _SAMPLE_ENTRIES["featured"])
+            ),
         )
         for section in settings.file.sections
     ]
@@ -323,7 +200,7 @@ def sample_content(settings: Settings) -> EditionContent:
     return EditionContent(
         name="2026-W47",
         number=147,
-        subject=_SAMPLE_HEADLINE,
+        subject=_SAMPLE_ENTRIES["featured"][0].headline,
         preheader="Also: a flood drill by night; a call for radio repairs",
         date=language.weekday_date(_SAMPLE_DAY),
         minutes=5,
@@ -352,72 +229,6 @@ _SAMPLE_HOURS = {
 }
 
 
-def _sample_story(headline: str, slug: str, **values: str | tuple[EditionLink, ...]) -> SectionEntry:
-    return SectionEntry(
-        headline,
-        f"https://press.example.org/{slug}",
-        kicker="Bridges",
-        source="Example Press",
-        date="Nov 18",
-        **values,  # type: ignore[arg-type]  # names of SectionEntry's own fields
-    )
-
-
-_SAMPLE_ROWS = (
-    _sample_story(
-        _SAMPLE_HEADLINE,
-        "bridges",
-        summary="Every bridge of the county is looked at twice, by two crews that do not compare notes before they are done.",
-        why="four sources carried it",
-        also=tuple(
-            EditionLink(f"Example {name}", f"https://{name.lower()}.example.org/bridges")
-            for name in ("Post", "Sun", "Radio", "Mail")
-        ),
-        related=(EditionLink("The list of 2025", "https://press.example.org/list", "Nov 2, 2025"),),
-    ),
-    _sample_story(
-        "A flood drill by night",
-        "drill",
-        summary="Crews walked the levee in the dark, with lamps and one map.",
-        note="An editor was there.",
-    ),
-    _sample_story(
-        "Four towns share one radio channel", "radio", summary="The channel is to be ready before the winter."
-    ),
-)
-_SAMPLE_ENTRIES: Mapping[str, tuple[SectionEntry, ...]] = {
-    "featured": _SAMPLE_ROWS,
-    "stories": _SAMPLE_ROWS[1:],
-    "most-read": _SAMPLE_ROWS,
-    "topics": _SAMPLE_ROWS,
-    "products": (
-        SectionEntry(
-            "A lamp for wet hands", "https://shop.example.com/lamp", summary="It floats.", details=("Example Lamps",)
-        ),
-        SectionEntry(
-            "A map that folds itself", "https://shop.example.com/map", summary="Nearly.", details=("Example Maps",)
-        ),
-    ),
-    "events": (
-        SectionEntry(
-            "Levee walk",
-            "https://events.example.org/levee",
-            when=EntryDate("event", date(2026, 11, 24), "Tuesday, November 24, 9 a.m. ET", "Event"),
-            details=("Riverside", "Free"),
-        ),
-        SectionEntry(
-            "Spring conference",
-            "https://events.example.org/spring",
-            when=EntryDate("event", date(2027, 3, 4), "Thursday, March 4", "Event"),
-            details=("Denver", "$120"),
-        ),
-    ),
-    "opportunities": (
-        SectionEntry(
-            "Call for radio repairs",
-            "https://bids.example.org/radio",
-            when=EntryDate("deadline", date(2026, 11, 30), "Monday, November 30, 5 p.m. ET", "Deadline"),
-            details=("For small firms",),
-        ),
-    ),
-}
+_SAMPLE_ENTRIES = TypeAdapter(dict[str, tuple[SectionEntry, ...]]).validate_python(_GALLERY["entries"])
+_SAMPLE_ENTRIES |= dict.fromkeys(("featured", "most-read", "topics"), _SAMPLE_ENTRIES["stories"])
+_SAMPLE_ENTRIES["stories"] = _SAMPLE_ENTRIES["featured"][1:]

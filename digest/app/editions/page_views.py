@@ -3,20 +3,18 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from digest.app.editions.drafting import gather_preflight_facts
 from digest.app.editions.editor_changes import CountedEdition, find_editor_counts, list_counted_editions
-from digest.app.editions.mail_gallery import fill_invented_reader
 from digest.app.editions.recent_counts import RecentCounts, count_edition
-from digest.app.editions.release_starts import ReleaseStart, find_release_start
 from digest.app.subscribers.readers import count_readers
 from digest.collect.articles.images import load_picture
-from digest.deliver.compose.variants import ComposeError
+from digest.deliver.control.installation_hold import current_hold
 from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.deliver.providers import registry
 from digest.deliver.retention.kept_counts import load_kept_counts
@@ -24,14 +22,13 @@ from digest.deliver.send.claims.progress import describe_progress, read_progress
 from digest.edition.approval import versions as approval
 from digest.edition.archive import corrections
 from digest.edition.content.editor_changes import EditorCounts
-from digest.edition.content.mailable_edition import MailableEdition
-from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding, run_preflight_rules
 from digest.edition.queries import PUBLIC_STATES, explain_missed_release, find_edition
 from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections
 from digest.installation.opened import BRING_SCHEMA_UP, Installation
 from digest.store.correction_models import Correction
 from digest.store.engine import newest_schema_revision
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
+from digest.store.timetable_slots import find_timetable_start
 from subscribers.errors import ApplicationError
 from subscribers.store.models import PersonState
 
@@ -48,9 +45,17 @@ class DepartedEdition:
     progress_sentence: str
 
 
+class ReleaseStart(StrEnum):
+    """What an approved edition that is due waits for."""
+
+    TIMETABLE = "timetable"  # a process follows it, and sends within a minute
+    COMMAND = "command"  # nobody follows the timetable: somebody runs 'digest send'
+    END_OF_HOLD = "end of hold"
+
+
 @dataclass(frozen=True, slots=True)
 class EditionView:
-    """An edition with all that the desk shows of it. `stories` are those that have a section.
+    """An edition with what the desk shows of it but for its message. `stories` are those that have a section.
 
     `editor_counts` is what editors changed of the version that stands, None where nobody counted. `goes_into_files`
     where nobody is mailed: all that leaves is written into files. `release_start` is what it waits for once it is due.
@@ -58,11 +63,7 @@ class EditionView:
 
     edition: Edition
     stories: tuple[EditionStory, ...]
-    findings: tuple[PreflightFinding, ...]
     audience_size: int
-    content_hash: str
-    html: str
-    text: str
     departed: DepartedEdition
     missed_sentence: str
     editor_counts: EditorCounts | None
@@ -88,7 +89,7 @@ def read_edition(installation: Installation, name: str) -> Edition:
 def view_edition(
     installation: Installation, name: str, *, recent: RecentCounts | None = None, now: datetime
 ) -> EditionView:
-    """Read an edition as the desk shows it.
+    """Read an edition as the desk shows it. No message is composed for it: see `edition_checks.read_edition_mail`.
 
     Raises:
         UnknownEditionError: there is none of that name.
@@ -98,15 +99,10 @@ def view_edition(
     with installation.database.read() as session:
         edition = find_edition(session, name)
         placed = select(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.section.is_not(None))
-        mailable, content_hash = approval.read_hashed(session, edition, settings)
         return EditionView(
             edition=edition,
             stories=tuple(session.scalars(placed)),
-            findings=_find_faults(installation, session, edition, mailable, now),
             audience_size=readers[PersonState.SUBSCRIBED],
-            content_hash=content_hash,
-            html=fill_invented_reader(mailable.join("html"), settings),
-            text=fill_invented_reader(mailable.join("text"), settings),
             departed=_departed_edition(
                 session,
                 edition,
@@ -121,13 +117,11 @@ def view_edition(
         )
 
 
-def _find_faults(
-    installation: Installation, session: Session, edition: Edition, mailable: MailableEdition, now: datetime
-) -> tuple[PreflightFinding, ...]:
-    try:
-        return run_preflight_rules(gather_preflight_facts(installation, session, edition, mailable=mailable, now=now))
-    except ComposeError as exc:  # too little is there to make a message of, so no rule could look
-        return (PreflightFinding("message", FindingLevel.ERROR, str(exc)),)
+def find_release_start(session: Session) -> ReleaseStart:
+    """Find what makes an edition that is due go out. Whether the timetable's process runs at this moment is not known."""
+    if current_hold(session):
+        return ReleaseStart.END_OF_HOLD
+    return ReleaseStart.TIMETABLE if find_timetable_start(session) else ReleaseStart.COMMAND
 
 
 def _departed_edition(

@@ -1,19 +1,32 @@
 """How well articles are grouped into stories, against a grouping by hand."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from digest.app.evaluation.grouping_scores import PrecisionRecall, measure_bcubed, measure_pairs
 from digest.app.evaluation.labelled_files import EvaluationError, labelled_url, read_feed_articles, read_labels
 from digest.select.stories import count_earlier_words, fit_reader, group_into_stories, merge_same_url
 from digest.select.values import Story
 from digest.settings import Settings
 
 LARGE_STORY = 10  # labelled articles from which a story's pieces are shown
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionRecall:
+    """Precision and recall, 0 to 1."""
+
+    precision: float
+    recall: float
+
+    @property
+    def f1(self) -> float:
+        """Their harmonic mean."""
+        total = self.precision + self.recall
+        return 2 * self.precision * self.recall / total if total else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,3 +172,26 @@ def _parse_label_set(gold: Path, name: str, values: Mapping[str, Any]) -> Labell
 
 def _is_url_list(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(url, str) for url in value)
+
+
+# --- how well two groupings agree ------------------------------------------------------------------------------
+
+
+def measure_bcubed(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> PrecisionRecall:
+    """Measure B-cubed of items that stand in the same places of both: the class by hand, and the group found."""
+    by_label, by_group, both = Counter(labels), Counter(groups), Counter(zip(labels, groups, strict=True))
+    number = len(labels) or 1
+    precision = sum(n * n / by_group[group] for (_, group), n in both.items()) / number
+    recall = sum(n * n / by_label[label] for (label, _), n in both.items()) / number
+    return PrecisionRecall(precision, recall)
+
+
+def measure_pairs(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> PrecisionRecall:
+    """Measure which pairs of items stand in one group; without any such pair nothing is wrong and nothing missed."""
+    together = _count_pairs(Counter(zip(labels, groups, strict=True)))
+    found, labelled = _count_pairs(Counter(groups)), _count_pairs(Counter(labels))
+    return PrecisionRecall(together / found if found else 1.0, together / labelled if labelled else 1.0)
+
+
+def _count_pairs(counts: Counter[Hashable]) -> int:
+    return sum(n * (n - 1) // 2 for n in counts.values())

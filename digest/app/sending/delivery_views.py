@@ -20,11 +20,7 @@ from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
 from digest.deliver.retention.kept_counts import load_kept_counts
 from digest.deliver.send.refusals.refusal_counts import RefusalGroup, group_refusals, name_known_domains
 from digest.deliver.send.staff_test import TEST_PURPOSE_PREFIX
-from digest.deliver.send.uncertain.uncertain_deliveries import (
-    UncertainDelivery,
-    read_uncertain_deliveries,
-    read_uncertain_notices,
-)
+from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, read_uncertain_deliveries
 from digest.edition.queries import find_edition
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
@@ -153,7 +149,7 @@ def view_deliveries(
             older_than=rows[PAGE_SIZE - 1].number if len(rows) > PAGE_SIZE else None,
             chosen=chosen,
             notices=tuple(filter(None, (_count_notices(session, kind) for kind in NOTICE_KINDS))),
-            notice_doubts=tuple(read_uncertain_notices(session, limit=MAX_DOUBTS)),
+            notice_doubts=tuple(read_uncertain_deliveries(session, NOTICES, limit=MAX_DOUBTS, now=now)),
             tests=_list_tests(session),
             hold=installation_hold.current_hold(session),
         )

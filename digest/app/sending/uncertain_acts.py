@@ -5,8 +5,6 @@ from datetime import datetime, timedelta, tzinfo
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy.orm import Session
-
 from digest.app.editions.edition_status import edition_name
 from digest.deliver.events.processor import MAX_EVENTS_PER_TRANSACTION, process_events
 from digest.deliver.providers.registry import provider_in_use
@@ -21,27 +19,24 @@ from digest.settings.concerns import Concern
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
-RESOLVE_BY_LOG = Act(
-    "uncertain settled by a log", Role.ADMIN, Concern.ADDRESSES, "resolved deliveries by an uploaded mail log"
-)
+RESOLVE_BY_LOG = Act("uncertain settled by a log", Role.ADMIN, Concern.ADDRESSES)
 RESOLVE = {resolution: Act(f"uncertain {resolution}", Role.ADMIN, Concern.NONE) for resolution in UncertainResolution}
 
 
+def _find_name(installation: Installation, name: str) -> str:
+    """Return an edition's own name, or `NOTICES` as it is."""
+    return name if name == NOTICES else edition_name(installation, name)
+
+
 def list_uncertain(installation: Installation, name: str, *, now: datetime) -> list[UncertainDelivery]:
-    """List the uncertain deliveries of an edition, earliest first; what a dead process was handing over is, too.
+    """List the uncertain deliveries of an edition, or of `NOTICES`, earliest first, with those that a dead process left.
 
     Raises:
         UnknownEditionError: there is none of that name.
     """
-    name = edition_name(installation, name)
+    name = _find_name(installation, name)
     recover_dead_runs(installation.database, installation.settings, installation.keys, now=now)
     return uncertain_deliveries.list_uncertain_deliveries(installation.database, name, now=now)
-
-
-def list_uncertain_notices(installation: Installation, *, now: datetime) -> list[UncertainDelivery]:
-    """List the uncertain deliveries of notices, earliest first; what a dead process was handing over is, too."""
-    recover_dead_runs(installation.database, installation.settings, installation.keys, now=now)
-    return uncertain_deliveries.list_uncertain_notices(installation.database, now=now)
 
 
 def resend_risk(installation: Installation) -> str:
@@ -59,66 +54,27 @@ def resolve_uncertain(
     actor: Actor,
     clock: Callable[[], datetime],
 ) -> int:
-    """Resolve uncertain deliveries by an admin's word; return how many. Those not uncertain any more stay as they are.
+    """Resolve uncertain deliveries of an edition, or of `NOTICES`, by an admin's word; return how many.
+
+    Those not uncertain any more stay as they are. Each transaction takes 1,000, and has its audit row.
 
     Raises:
         UnknownEditionError: there is none of that name.
         EditionControlError: it is cancelled and nothing of it may be sent again.
-        UnfitResolutionError: it would count as lost.
+        UnfitResolutionError: an edition's would count as lost, or notices would be sent again.
     """
-    name = edition_name(installation, name)
-
-    def resolve_page(session: Session, page: Sequence[str]) -> list[str]:
-        ids = uncertain_deliveries.resolve_uncertain(session, name, page, resolution, now=clock())
-        if ids:
-            kept_counts.recount_kept(session, name, now=clock())
-        return ids
-
-    return _resolve_pages(installation, name, delivery_ids, resolution, resolve_page, reason, actor, clock)
-
-
-def resolve_uncertain_notices(
-    installation: Installation,
-    delivery_ids: Sequence[str],
-    resolution: UncertainResolution,
-    *,
-    reason: str,
-    actor: Actor,
-    clock: Callable[[], datetime],
-) -> int:
-    """Resolve uncertain notices by an admin's word; return how many. Those not uncertain any more stay as they are.
-
-    Raises:
-        UnfitResolutionError: they would be sent again.
-    """
-
-    def resolve_page(session: Session, page: Sequence[str]) -> list[str]:
-        return uncertain_deliveries.resolve_uncertain_notices(session, page, resolution, now=clock())
-
-    return _resolve_pages(installation, NOTICES, delivery_ids, resolution, resolve_page, reason, actor, clock)
-
-
-def _resolve_pages(
-    installation: Installation,
-    subject: str,
-    delivery_ids: Sequence[str],
-    resolution: UncertainResolution,
-    resolve_page: Callable[[Session, Sequence[str]], list[str]],
-    reason: str,
-    actor: Actor,
-    clock: Callable[[], datetime],
-) -> int:
-    """Resolve deliveries by a word, 1,000 a transaction, each with its audit row; return how many."""
-    database, resolved = installation.database, 0
-    with RESOLVE[resolution].steps(installation, actor, subject, now=clock()) as audit:
+    name, resolved = _find_name(installation, name), 0
+    with RESOLVE[resolution].steps(installation, actor, name, now=clock()) as audit:
         audit.changed = False
         remaining = iter(delivery_ids)
         while page := list(islice(remaining, MAX_TRANSACTION_ROWS)):
-            with database.write() as session:
-                ids = resolve_page(session, page)
+            with installation.database.write() as session:
+                ids = uncertain_deliveries.resolve_uncertain(session, name, page, resolution, now=clock())
                 audit.detail = {"because": reason, "deliveries": ids}
                 if ids:
                     audit.record(session)
+                    if name != NOTICES:
+                        kept_counts.recount_kept(session, name, now=clock())
             resolved += len(ids)
     return resolved
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 from sqlalchemy import select
 
-from digest.app.alerts.webhook import explain_webhook_refusal
+from digest.app.alerts.channels import explain_refusals
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import run_checks
 from digest.app.upkeep import audit_log
@@ -204,9 +204,8 @@ def _check_against_installation(installation: Installation, table: str, values: 
         _check_language(installation, values["language"])
     if table == "schedule":
         _check_visits(values.get("collect", ()))
-    webhook = values.get("webhook", "")
-    if table == "alerts" and webhook and (problem := explain_webhook_refusal(settings, webhook)):
-        raise SettingsValueError({"webhook": problem})
+    if table == "alerts" and (problems := explain_refusals(settings, values)):
+        raise SettingsValueError(problems)
     folder = values.get("folder", "")
     if table == "backup" and folder and not Path(folder).is_absolute():
         raise SettingsValueError({"folder": f"{folder!r} is no path from the root, such as /backups/digest."})

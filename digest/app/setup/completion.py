@@ -13,7 +13,7 @@ from digest.settings.concerns import Concern
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 
-SET_UP = Act("set up", Role.ADMIN, Concern.SENDER, "changed the installation's files with digest setup")
+SET_UP = Act("set up", Role.ADMIN, Concern.SENDER)
 AUDIT_SUBJECT = "installation"
 
 

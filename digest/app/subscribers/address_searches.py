@@ -6,13 +6,14 @@ What was searched for is a part of somebody's address, so it is written down now
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 import structlog
+from sqlalchemy import bindparam, select
 
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.subscribers.child_work import Report, WorkStoppedError, run_in_child
@@ -24,10 +25,13 @@ from digest.settings.concerns import Concern
 from digest.store.engine import open_database
 from subscribers.consent import reader_list
 from subscribers.consent.reader_list import ListedReader
+from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.crypto.stored_addresses import decrypt_address
 from subscribers.errors import RefusalError
-from subscribers.store.address_search import read_search_part, search_addresses
+from subscribers.store.database import PeopleDatabase
+from subscribers.store.models import Person, table_of
 
-SEARCH = Act("addresses searched", Role.ADMIN, Concern.ADDRESSES, "searched subscriber addresses")
+SEARCH = Act("addresses searched", Role.ADMIN, Concern.ADDRESSES)
 MAX_FOUND = 100  # people: beyond that a longer part is asked for
 MAX_RUNNING = 2  # searches at a time
 RESULT_LIFETIME = timedelta(minutes=15)
@@ -173,3 +177,69 @@ def list_found_readers(installation: Installation, search: AddressSearch) -> tup
     """Return the readers whom a search has found so far, without their addresses."""
     with installation.database.read() as session:
         return reader_list.load_readers(session, search.found[:MAX_FOUND])
+
+
+MIN_PART_LENGTH, MAX_PART_LENGTH = 4, 100  # characters
+PAGE_SIZE = 2000  # addresses of one query, and of one step
+
+_TABLE = table_of(Person)
+_NEXT_ADDRESSES = (
+    select(_TABLE.c.number, _TABLE.c.ciphertext, _TABLE.c.key_id)
+    .where(_TABLE.c.number > bindparam("after"), _TABLE.c.ciphertext.is_not(None))
+    .order_by(_TABLE.c.number)
+    .limit(PAGE_SIZE)
+)
+
+
+class SearchPartError(RefusalError):
+    """The text cannot be searched for; the message says why, without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchStep:
+    """How many addresses one step looked at, and the numbers of those that hold the part."""
+
+    looked_at: int
+    found: tuple[int, ...]
+
+
+def read_search_part(text: str) -> str:
+    """Return a part of an address as it is searched for.
+
+    Raises:
+        SearchPartError: it is too short, too long, or none.
+    """
+    part = text.strip().lower()
+    if not MIN_PART_LENGTH <= len(part) <= MAX_PART_LENGTH or not part.isascii() or not part.isprintable():
+        raise SearchPartError(
+            f"Give {MIN_PART_LENGTH} to {MAX_PART_LENGTH} letters, digits or signs as they stand in an address; "
+            "a domain in other letters stands there as xn--…"
+        )
+    return part
+
+
+def search_addresses(database: PeopleDatabase, keys: KeyRing, part: str) -> Iterator[SearchStep]:
+    """Open every address, by number, and yield step by step who has `part` in theirs, in whatever case.
+
+    A damaged address is passed over and named in the log by its number.
+
+    Raises:
+        KeyFileError: an address was encrypted with a key that is not in the key file.
+    """
+    after = 0
+    while True:
+        with database.read() as session:
+            rows = session.connection().execute(_NEXT_ADDRESSES, {"after": after}).all()
+        if not rows:
+            return
+        found = [row.number for row in rows if _holds_part(keys, row.number, (row.ciphertext, row.key_id), part)]
+        yield SearchStep(len(rows), tuple(found))
+        after = rows[-1].number
+
+
+def _holds_part(keys: KeyRing, number: int, encrypted: tuple[bytes, str], part: str) -> bool:
+    try:
+        return part in decrypt_address(keys, encrypted, number).lower()
+    except DecryptionError:
+        log.error("address does not open", person=number)  # noqa: TRY400 - no trace needed
+        return False

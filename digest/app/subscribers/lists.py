@@ -21,19 +21,19 @@ from digest.store.engine import open_database
 from subscribers.errors import RefusalError
 from subscribers.signup import permission_pass
 from subscribers.transfer import exports, imports
-from subscribers.transfer.abandonment import AbandonmentResult, abandon_batch, count_batch_people
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.import_report import ImportReport, RejectCallback
 from subscribers.transfer.import_run import ImportContext
+from subscribers.transfer.import_store import AbandonmentResult, abandon_batch, count_batch_people
 from subscribers.transfer.list_file import FileSurvey, read_headings, survey_file
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes, write_outcomes
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
-IMPORT = Act("list imported", Role.ADMIN, Concern.ADDRESSES, "imported a list")
-ABANDON = Act("import abandoned", Role.ADMIN, Concern.ADDRESSES, "abandoned an import")
-EXPORT = Act("list exported", Role.ADMIN, Concern.ADDRESSES, "exported the subscriber list")
-ASK = Act("people re-asked", Role.ADMIN, Concern.ADDRESSES, "asked unverified subscribers for permission")
+IMPORT = Act("list imported", Role.ADMIN, Concern.ADDRESSES)
+ABANDON = Act("import abandoned", Role.ADMIN, Concern.ADDRESSES)
+EXPORT = Act("list exported", Role.ADMIN, Concern.ADDRESSES)
+ASK = Act("people re-asked", Role.ADMIN, Concern.ADDRESSES)
 PULL = Act("suppressions pulled", Role.ADMIN, Concern.NONE)
 
 MAX_SHOWN_IMPORTS = 20

@@ -27,16 +27,16 @@ from subscribers.store import people
 from subscribers.store.models import Person, PersonState
 from subscribers.transfer.exports import DataController, build_person_record, disclosure_as_json
 
-ADD = Act("subscriber added", Role.ADMIN, Concern.ADDRESSES, "added a subscriber")
-FIND = Act("subscriber looked up", Role.ADMIN, Concern.ADDRESSES, "looked up a subscriber by address")
-WITHDRAW = Act("subscriber withdrawn", Role.ADMIN, Concern.ADDRESSES, "unsubscribed a subscriber")
-SHOW = Act("subscriber shown", Role.ADMIN, Concern.ADDRESSES, "viewed a subscriber's full record")
-ERASE = Act("subscriber erased", Role.ADMIN, Concern.ADDRESSES, "erased a subscriber")
-SUPPRESS = Act("address suppressed", Role.ADMIN, Concern.ADDRESSES, "suppressed an address")
-ALLOW = Act("sign-up allowed", Role.ADMIN, Concern.CONSENT, "took an address off the suppression list")
+ADD = Act("subscriber added", Role.ADMIN, Concern.ADDRESSES)
+FIND = Act("subscriber looked up", Role.ADMIN, Concern.ADDRESSES)
+WITHDRAW = Act("subscriber withdrawn", Role.ADMIN, Concern.ADDRESSES)
+SHOW = Act("subscriber shown", Role.ADMIN, Concern.ADDRESSES)
+ERASE = Act("subscriber erased", Role.ADMIN, Concern.ADDRESSES)
+SUPPRESS = Act("address suppressed", Role.ADMIN, Concern.ADDRESSES)
+ALLOW = Act("sign-up allowed", Role.ADMIN, Concern.CONSENT)
 COUNT = Act("people counted", Role.ADMIN, Concern.NONE)
-MAIL_DATA_LINK = Act("data link mailed", Role.ADMIN, Concern.ADDRESSES, "emailed a subscriber a link to their data")
-RENEW_LINKS = Act("links renewed", Role.ADMIN, Concern.ADDRESSES, "renewed a subscriber's links")
+MAIL_DATA_LINK = Act("data link mailed", Role.ADMIN, Concern.ADDRESSES)
+RENEW_LINKS = Act("links renewed", Role.ADMIN, Concern.ADDRESSES)
 VERIFY = Act("ledger verified", Role.ADMIN, Concern.NONE)
 
 STAFF_RECIPIENT = mark_message("our staff")  # as readers are told who saw their address

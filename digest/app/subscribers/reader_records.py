@@ -31,7 +31,7 @@ from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, ImportBatch, Person, PersonState
 
 SHOW_RECORD = Act("subscriber record opened", Role.ADMIN, Concern.NONE)
-SHOW_ADDRESS = Act("subscriber address shown", Role.ADMIN, Concern.ADDRESSES, "viewed a subscriber's address")
+SHOW_ADDRESS = Act("subscriber address shown", Role.ADMIN, Concern.ADDRESSES)
 MAX_MAILS = 20  # of what was sent to one person, unless all are wanted
 MAX_ALL_MAILS = 500
 MAX_ADDRESSES = 100  # shown by one act

@@ -10,7 +10,7 @@ from digest.settings.concerns import Concern
 from subscribers.lifecycle import silent_readers
 from subscribers.lifecycle.silent_readers import SilenceQuestion
 
-ASK = Act("silent readers asked", Role.ADMIN, Concern.ADDRESSES, "asked silent subscribers whether to stay")
+ASK = Act("silent readers asked", Role.ADMIN, Concern.ADDRESSES)
 SUBJECT = "silent readers"
 ANSWER_DAYS = silent_readers.ANSWER_PERIOD.days
 USUAL_YEARS = 2

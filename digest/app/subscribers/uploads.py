@@ -40,11 +40,11 @@ from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OUTCOME_COLUMNS, RowAccount, read_outcomes, write_outcomes
 
-UPLOAD = Act("list uploaded", Role.ADMIN, Concern.ADDRESSES, "uploaded a list")
-TRY = Act("import tried", Role.ADMIN, Concern.ADDRESSES, "tried an import")
+UPLOAD = Act("list uploaded", Role.ADMIN, Concern.ADDRESSES)
+TRY = Act("import tried", Role.ADMIN, Concern.ADDRESSES)
 REMOVE = Act("upload removed", Role.ADMIN, Concern.NONE)
-TAKE_REJECTS = Act("rejected rows taken", Role.ADMIN, Concern.ADDRESSES, "downloaded an import's skipped rows")
-TAKE_OUTCOMES = Act("row outcomes taken", Role.ADMIN, Concern.ADDRESSES, "downloaded an import's row outcomes")
+TAKE_REJECTS = Act("rejected rows taken", Role.ADMIN, Concern.ADDRESSES)
+TAKE_OUTCOMES = Act("row outcomes taken", Role.ADMIN, Concern.ADDRESSES)
 SHOW = Act("uploads listed", Role.ADMIN, Concern.NONE)
 
 _ROWS_A_PIECE = 2000  # of a file of outcomes

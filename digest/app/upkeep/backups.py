@@ -23,8 +23,8 @@ from subscribers.consent.seals import LedgerProof
 from subscribers.crypto.key_file import replace_file
 from subscribers.crypto.keys import KeyRing
 
-BACK_UP = Act("backed up", Role.ADMIN, Concern.ADDRESSES, "made a backup")
-RESTORE = Act("restored", Role.ADMIN, Concern.BACKUPS, "restored a backup")
+BACK_UP = Act("backed up", Role.ADMIN, Concern.ADDRESSES)
+RESTORE = Act("restored", Role.ADMIN, Concern.BACKUPS)
 AUDIT_SUBJECT = "installation"
 LEFTOVER_SECONDS = 24 * 3600
 MIN_PASSPHRASE = 12  # characters

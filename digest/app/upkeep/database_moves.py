@@ -14,7 +14,7 @@ from digest.settings.concerns import Concern
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, change_variables
 from digest.settings.file_edits import replace_text_file
 
-MOVE = Act("moved to another database", Role.ADMIN, Concern.BACKUPS, "began moving everything to another database")
+MOVE = Act("moved to another database", Role.ADMIN, Concern.BACKUPS)
 _VARIABLE = "DIGEST_DATABASE_URL"
 
 

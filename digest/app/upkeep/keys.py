@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,17 +15,18 @@ from digest.installation.opened import Installation, InstallationError
 from digest.settings.concerns import Concern
 from digest.store.models import AuditEntry
 from subscribers.crypto import key_file
-from subscribers.crypto.keys import KeyFileError, KeyKind, KeyRing
+from subscribers.crypto.keys import MARKING_KIND, KeyFileError, KeyKind, KeyRing
 from subscribers.crypto.passphrase import is_protected
 from subscribers.store import key_rotation
 from subscribers.store.key_check import check_keys
+from subscribers.store.row_seals import reseal_rows
 
 LIST = Act("keys listed", Role.ADMIN, Concern.NONE)
-ROTATE = Act("key rotated", Role.ADMIN, Concern.KEYS, "rotated a key ({subject})")
-RESTORE = Act("keys restored", Role.ADMIN, Concern.KEYS, "restored the key file from a recovery copy")
+ROTATE = Act("key rotated", Role.ADMIN, Concern.KEYS)
+RESTORE = Act("keys restored", Role.ADMIN, Concern.KEYS)
 PROTECT, UNPROTECT = (
-    Act("keys protected", Role.ADMIN, Concern.KEYS, "protected the key file with a passphrase"),
-    Act("keys unprotected", Role.ADMIN, Concern.KEYS, "removed the passphrase from the key file"),
+    Act("keys protected", Role.ADMIN, Concern.KEYS),
+    Act("keys unprotected", Role.ADMIN, Concern.KEYS),
 )
 
 
@@ -62,9 +63,13 @@ def rotate_key(
         result = key_rotation.rotate_key(
             installation.database, file, kind, passphrase=passphrase, force_new_key=force_new_key, progress=progress
         )
+        keys = KeyRing.load(file, passphrase)
+        if kind == MARKING_KIND:
+            with installation.database.write() as session:
+                result = replace(result, rows_moved=reseal_rows(session, keys))
         draft.subject = f"{kind} {result.key_id}"
         draft.detail = {"made": result.key_added, "moved": result.rows_moved, "stuck": len(result.unmoved_rows)}
-        return result, KeyRing.load(file, passphrase).to_json().strip()
+        return result, keys.to_json().strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.accounts.passkeys import delete_old_challenges
-from digest.app.accounts.sign_in import LOG_RETENTION
+from digest.app.accounts.sign_in_log import LOG_RETENTION
 from digest.app.subscribers.lists import pull_suppression_lists
 from digest.app.subscribers.upload_files import prune_uploads
 from digest.app.upkeep.audit_log import remember_check

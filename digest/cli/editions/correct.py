@@ -6,7 +6,7 @@ from digest.app.approval import correction_emails
 from digest.app.approval.correction_emails import CorrectionEmail
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionError, CorrectionForm
-from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.context import CommandContext, flag, pass_command_context, print_lines, yes_option
 from digest.cli.editions.group import EXIT_ANSWER_NO
 from digest.cli.lazy_group import CorrectableError
 from digest.deliver.plan.correction_plan import CorrectionAudience
@@ -30,16 +30,14 @@ and --mail the corrections made so far are listed. Exit codes: 0 done, 1 not con
 @click.option("--headline", metavar="TEXT", help="How its headline should read.")
 @click.option("--summary", metavar="TEXT", help="How its summary should read.")
 @click.option("--note", metavar="TEXT", default="", help="What was wrong, for readers.")
-@click.option(
-    "--carry", is_flag=True, help="Say it in the next edition too. One that is approved becomes a draft again by it."
-)
+@flag("--carry", help="Say it in the next edition too. One that is approved becomes a draft again by it.")
 @click.option(
     "--mail",
     type=int,
     metavar="NUMBER",
     help="Request or approve the email of a correction to those who got the error.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option()
 @pass_command_context
 def correct(
     context: CommandContext,
@@ -99,8 +97,7 @@ def _mail_correction(context: CommandContext, edition: str, number: int, *, yes:
         raise CorrectionError(refusal)
     audience = correction_emails.count_recipients(installation, edition, number)
     click.echo(f"was: {email.sent}\nis:  {email.correction.becomes}\n{email.correction.note}")
-    for sentence in (describe_recipients(audience), *email.describe(actor.name)):
-        click.echo(sentence)
+    print_lines((describe_recipients(audience), *email.describe(actor.name)))
     if not yes:
         click.confirm(_ask(email, actor.name, audience, is_request=bool(refusal)), abort=True)
     if refusal:
@@ -112,8 +109,7 @@ def _mail_correction(context: CommandContext, edition: str, number: int, *, yes:
     )
     if not email.is_approved:
         click.echo("Your approval is recorded, but the correction isn't emailed yet.")
-        for sentence in email.describe(actor.name):
-            click.echo(sentence)
+        print_lines(email.describe(actor.name))
         raise SystemExit(EXIT_ANSWER_NO)
     planned = correction_emails.plan_correction_emails(installation, clock=context.now)
     click.echo(f"{planned.queued:,} emails are queued; 'digest serve' sends them.")

@@ -10,9 +10,22 @@ import click
 
 from digest.app.approval import approvals
 from digest.app.editions import drafting as editions
+from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import edition_status
-from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
+from digest.cli.context import (
+    FILE_PATH,
+    MOMENT,
+    CommandContext,
+    edition_argument,
+    flag,
+    json_option,
+    pass_command_context,
+    pick_fields,
+    print_answer,
+    print_lines,
+)
 from digest.edition.approval.versions import ApprovalError
+from digest.edition.drafting.drafts import DraftResult
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
 from digest.installation.opened import Installation
 from digest.select.values import Proposal, ScoredStory
@@ -71,44 +84,40 @@ Examples:
 Exit codes: 0 drafted, 1 drafted but held (too few stories), 2 wrong use."""
 )
 @click.option("--now", type=MOMENT, help="Draft as if it were this moment.")
-@click.option("--explain", is_flag=True, help="Print every story's terms and sum, and why twenty were left out.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was drafted as JSON.")
+@flag("--explain", help="Print every story's terms and sum, and why twenty were left out.")
+@json_option("Print what was drafted as JSON.")
 @pass_command_context
 def draft(context: CommandContext, now: datetime | None, explain: bool, as_json: bool) -> None:
     """Group, rank and arrange an edition from the articles of its window."""
-    installation = context.installation
-    drafted = editions.draft_next_edition(installation, actor=context.actor, now=context.moment_or_now(now))
-    if as_json:
-        print_json(
-            {
-                "edition": drafted.name,
-                "number": drafted.number,
-                "state": drafted.state,
-                "held_because": drafted.incomplete_reason,
-                "release_at": drafted.release_at,
-                "articles": drafted.article_count,
-                "sections": {key: len(placed) for key, placed in drafted.proposal.sections.items()},
-                "warnings": drafted.warnings,
-            }
-        )
-    else:
-        if explain:
-            click.echo("\n".join(explain_proposal(drafted.proposal)))
-        zone = installation.settings.file.publication.zone
-        opens, closes = (m.astimezone(zone) for m in (drafted.window.opens_at, drafted.window.cut_off))
-        stories = sum(map(len, drafted.proposal.sections.values()))
-        click.echo(
-            f"{drafted.name} (No. {drafted.number}): {stories} stories from {drafted.article_count} articles, "
-            f"{opens:%b %d %H:%M} to {closes:%b %d %H:%M %Z}."
-        )
-        for note in (*drafted.proposal.notes, *drafted.warnings):
-            click.echo(f"  note: {note}")
-        if drafted.incomplete_reason:
-            click.echo(f"Held: {drafted.incomplete_reason}")
-        else:
-            click.echo(f"Next: digest check {drafted.name}, then look at it at the desk ('digest serve').")
+    drafted = editions.draft_next_edition(context.installation, actor=context.actor, now=context.moment_or_now(now))
+    found = pick_fields(
+        drafted,
+        *("number", "state", "release_at", "warnings"),
+        edition="name",
+        held_because="incomplete_reason",
+        articles="article_count",
+    )
+    sections = {key: len(placed) for key, placed in drafted.proposal.sections.items()}
+    print_answer(found | {"sections": sections}, _describe_draft(context, drafted, explain=explain), as_json=as_json)
     if drafted.incomplete_reason:
         raise SystemExit(EXIT_ANSWER_NO)
+
+
+def _describe_draft(context: CommandContext, drafted: DraftResult, *, explain: bool) -> Iterator[str]:
+    if explain:
+        yield from explain_proposal(drafted.proposal)
+    zone = context.settings.file.publication.zone
+    opens, closes = (m.astimezone(zone) for m in (drafted.window.opens_at, drafted.window.cut_off))
+    stories = sum(map(len, drafted.proposal.sections.values()))
+    yield (
+        f"{drafted.name} (No. {drafted.number}): {stories} stories from {drafted.article_count} articles, "
+        f"{opens:%b %d %H:%M} to {closes:%b %d %H:%M %Z}."
+    )
+    yield from (f"  note: {note}" for note in (*drafted.proposal.notes, *drafted.warnings))
+    if drafted.incomplete_reason:
+        yield f"Held: {drafted.incomplete_reason}"
+    else:
+        yield f"Next: digest check {drafted.name}, then look at it at the desk ('digest serve')."
 
 
 @click.command(
@@ -121,7 +130,7 @@ Exit codes: 0 shown, 2 there is no such edition, or wrong use."""
 )
 @click.argument("edition")
 @click.option("--as", "form", type=click.Choice(["html", "text", "eml", "json"]), default="text", show_default=True)
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
+@click.option("-o", "--output", type=FILE_PATH, help="Write to a file.")
 @pass_command_context
 def show(context: CommandContext, edition: str, form: editions.EditionFormat, output: Path | None) -> None:
     """Print an EDITION (a name such as 2026-W47, or 'current'): the bytes that readers get."""
@@ -150,26 +159,22 @@ Examples:
 
 Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use."""
 )
-@click.argument("edition", default="current")
-@click.option("--online", is_flag=True, help="Try every link.")
-@click.option(
-    "--rules", is_flag=True, is_eager=True, expose_value=False, callback=print_rules, help="List the rules and end."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@edition_argument
+@flag("--online", help="Try every link.")
+@flag("--rules", is_eager=True, expose_value=False, callback=print_rules, help="List the rules and end.")
+@json_option("Print the findings as JSON.")
 @pass_command_context
 def check(context: CommandContext, edition: str, online: bool, as_json: bool) -> None:
     """Run preflight on the final bytes of an EDITION, and visit its links to your own site."""
-    findings = editions.check_edition(context.installation, edition, own_site=True, online=online, now=context.now())
+    findings = edition_checks.check_edition(
+        context.installation, edition, own_site=True, online=online, now=context.now()
+    )
     errors = [f for f in findings if f.level == FindingLevel.ERROR]
-    if as_json:
-        print_json([asdict(f) for f in findings])
-    else:
-        for f in findings:
-            click.echo(f"{f.level:7} {f.rule}: {f.message}{f' ({f.where})' if f.where else ''}")
-        passed = len(PREFLIGHT_RULES) - len({f.rule for f in findings})
-        click.echo(
-            f"{passed} of {len(PREFLIGHT_RULES)} rules pass; {len(errors)} error(s), {len(findings) - len(errors)} warning(s)."
-        )
+    lines = [f"{f.level:7} {f.rule}: {f.message}{f' ({f.where})' if f.where else ''}" for f in findings]
+    passed = len(PREFLIGHT_RULES) - len({f.rule for f in findings})
+    warnings = len(findings) - len(errors)
+    counts = f"{passed} of {len(PREFLIGHT_RULES)} rules pass; {len(errors)} error(s), {warnings} warning(s)."
+    print_answer([asdict(f) for f in findings], [*lines, counts], as_json=as_json)
     if errors:
         raise SystemExit(EXIT_ANSWER_NO)
 
@@ -189,9 +194,9 @@ says why), or wrong use."""
 )
 @click.argument("edition")
 @click.argument("mark", default="")
-@click.option("--void", is_flag=True, help="Take the approval back, so that the edition can change.")
+@flag("--void", help="Take the approval back, so that the edition can change.")
 @click.option("--send-back", "note", metavar="NOTE", help="Send it back with a note; an approval is taken back.")
-@click.option("--done", is_flag=True, help="Mark as done what it was sent back for.")
+@flag("--done", help="Mark as done what it was sent back for.")
 @pass_command_context
 def approve(context: CommandContext, edition: str, mark: str, void: bool, note: str | None, done: bool) -> None:
     """Approve an EDITION by its MARK, which the command shows without one."""
@@ -225,8 +230,7 @@ def _approve_mark(context: CommandContext, edition: str, mark: str) -> None:
         click.echo(f"{result.edition} is approved. Any change after this voids the approval.")
         return
     click.echo(f"Your approval of {result.edition} is recorded, but the edition isn't approved yet.")
-    for sentence in approvals.approver_sentences(approvals.read_approval_overview(installation, edition)):
-        click.echo(sentence)
+    print_lines(approvals.approver_sentences(approvals.read_approval_overview(installation, edition)))
     raise SystemExit(EXIT_ANSWER_NO)
 
 
@@ -243,8 +247,7 @@ def _show_what_to_approve(installation: Installation, edition: str, now: datetim
     standing = approvals.read_approval_overview(installation, edition)
     if standing.ended and not standing.ended.ended_by and standing.ended.ended_because:
         click.echo(f"The approval no longer counts: {standing.ended.ended_because}.")
-    for sentence in approvals.approval_sentences(standing):
-        click.echo(sentence)
+    print_lines(approvals.approval_sentences(standing))
     for host in approvals.read_text_hosts(installation, edition):
         click.echo(
             f"{'New site' if host.is_new else 'Site'} linked in the text: {host.host} ({', '.join(host.places)})"

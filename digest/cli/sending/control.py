@@ -4,7 +4,7 @@ import click
 
 from digest.app.editions.edition_status import edition_status
 from digest.app.sending import control as sending
-from digest.cli.context import CommandContext, because_option, pass_command_context
+from digest.cli.context import CommandContext, because_option, edition_argument, pass_command_context, yes_option
 
 
 @click.command(
@@ -16,7 +16,7 @@ Examples:
 What is being handed over at this moment still arrives; everybody else waits. Confirmations and other notices go on:
 'digest hold' stops those too. Exit codes: 0 paused, also if it was before; 2 it can't be."""
 )
-@click.argument("edition", default="current")
+@edition_argument
 @because_option
 @pass_command_context
 def pause(context: CommandContext, edition: str, because: str | None) -> None:
@@ -36,7 +36,7 @@ Example:
 Where an alarm had paused it, what was said until now no longer counts against it.
 Exit codes: 0 it goes on, also if it did not rest; 2 it can't."""
 )
-@click.argument("edition", default="current")
+@edition_argument
 @pass_command_context
 def resume(context: CommandContext, edition: str) -> None:
     """Let a paused EDITION go on: by itself where 'digest serve' runs, else with 'digest send'."""
@@ -53,7 +53,7 @@ Examples:
 Exit codes: 0 cancelled, 1 not confirmed, 2 it can't be: it is sent."""
 )
 @click.argument("edition")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option()
 @pass_command_context
 def cancel(context: CommandContext, edition: str, yes: bool) -> None:
     """Cancel an EDITION for good: who has it keeps it, nobody else gets it."""

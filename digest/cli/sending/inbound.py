@@ -1,12 +1,12 @@
 """`digest inbound`: what came back of the messages that left, read and applied at once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
-from digest.app.sending.background import process_inbound_mail
-from digest.cli.context import CommandContext, pass_command_context, print_json
+from digest.app.sending.background import InboundResult, process_inbound_mail
+from digest.cli.context import CommandContext, json_option, pass_command_context, pick_fields, print_answer
 
 EXIT_MAILBOX_TROUBLE = 1
 
@@ -23,7 +23,7 @@ Exit codes:
   1  the mailbox gave trouble, which is said; what was stored is applied
   2  wrong use, or the settings cannot be used"""
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@json_option("Print the counts as JSON.")
 @pass_command_context
 def inbound(context: CommandContext, as_json: bool) -> None:
     """Read the bounce mailbox now, and apply what it and providers say. 'digest serve' does so by itself.
@@ -31,30 +31,25 @@ def inbound(context: CommandContext, as_json: bool) -> None:
     Bounces and complaints of our messages are stored encrypted, then put away. A reader who writes that they want to
     leave is mailed their link, for one click. All other mail stays where it is.
     """
-    result = process_inbound_mail(context.installation, context.actor, clock=context.now)
-    poll = result.poll
-    if as_json:
-        mailbox = poll and {
-            "stored": poll.stored,
-            "known": poll.already_stored,
-            "answered": poll.answered,
-            "left": poll.ignored,
-            "more": poll.more,
-        }
-        print_json({"mailbox": mailbox, "applied": result.applied, "trouble": result.trouble})
-    else:
-        if poll is not None:
-            ignored = _describe_counts(poll.ignored)
-            click.echo(
-                f"The mailbox: {poll.stored:,} stored, {poll.already_stored:,} known, {poll.answered:,} answered, "
-                f"{ignored} left alone."
-            )
-        elif not result.trouble:
-            click.echo("No mailbox is set: see [inbound] in digest.toml.")
-        click.echo(f"Applied: {_describe_counts(result.applied)}.")
+    result = context.act(process_inbound_mail, clock=context.now)
+    names = {"known": "already_stored", "left": "ignored"}
+    mailbox = result.poll and pick_fields(result.poll, "stored", "answered", "more", **names)
+    found = {"mailbox": mailbox, "applied": result.applied, "trouble": result.trouble}
+    print_answer(found, _describe_result(result), as_json=as_json)
     if result.trouble:
         click.echo(f"The mailbox: {result.trouble}", err=True)
         raise SystemExit(EXIT_MAILBOX_TROUBLE)
+
+
+def _describe_result(result: InboundResult) -> Iterator[str]:
+    if poll := result.poll:
+        yield (
+            f"The mailbox: {poll.stored:,} stored, {poll.already_stored:,} known, {poll.answered:,} answered, "
+            f"{_describe_counts(poll.ignored)} left alone."
+        )
+    elif not result.trouble:
+        yield "No mailbox is set: see [inbound] in digest.toml."
+    yield f"Applied: {_describe_counts(result.applied)}."
 
 
 def _describe_counts(counts: Mapping[Any, int]) -> str:

@@ -7,7 +7,7 @@ import click
 from digest.app.approval import last_look
 from digest.app.editions.edition_status import describe_delivery_counts, edition_status
 from digest.app.sending import control as sending
-from digest.cli.context import CommandContext, pass_command_context
+from digest.cli.context import CommandContext, flag, pass_command_context, yes_option
 from digest.cli.terminal import show_progress
 from digest.deliver.send.run.edition_run import SendReport
 from digest.stop_signals import stop_on_signal
@@ -34,14 +34,13 @@ the delivery counts do not balance, 2 wrong use or it may not be sent, 3 nothing
 nobody knows whether they arrived ('digest uncertain')."""
 )
 @click.argument("edition")
-@click.option(
+@flag(
     "--wait",
-    is_flag=True,
     help="Stay until nobody waits: through a pause or a hold, the first readers' quarter of an hour, bounds, later hours and second tries.",
 )
-@click.option("--test", is_flag=True, help="Send it as it stands to the staff alone; no reader is counted.")
+@flag("--test", help="Send it as it stands to the staff alone; no reader is counted.")
 @click.option("--to", multiple=True, metavar="EMAIL", help="With --test: to this member of the staff. Repeatable.")
-@click.option("--yes", is_flag=True, help="Do not ask before mail leaves for the world.")
+@yes_option("Do not ask before mail leaves for the world.")
 @pass_command_context
 def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tuple[str, ...], yes: bool) -> None:
     """Send an approved EDITION now, one message per person; with --test, to the staff."""

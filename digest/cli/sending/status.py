@@ -1,15 +1,23 @@
 """`digest status`: where an edition stands."""
 
+from collections.abc import Iterator
 from datetime import datetime
 
 import click
-from rich.console import Console
+from rich.console import RenderableType
 from rich.table import Table
 
 from digest.app.calendar.coming_steps import list_coming_steps
 from digest.app.doctor.attention import attention_sentences
 from digest.app.editions.edition_status import EditionStatus, describe_delivery_counts, find_edition_status
-from digest.cli.context import CommandContext, pass_command_context, print_json
+from digest.cli.context import (
+    CommandContext,
+    edition_argument,
+    json_option,
+    pass_command_context,
+    pick_fields,
+    print_answer,
+)
 from digest.deliver.send.claims.progress import SendProgress
 from digest.store.delivery_models import DeliveryState
 
@@ -22,8 +30,8 @@ Examples:
 
 Exit codes: 0 shown (there may be no edition yet), 2 there is none of the name that was given."""
 )
-@click.argument("edition", default="current")
-@click.option("--json", "as_json", is_flag=True, help="Print the books as JSON.")
+@edition_argument
+@json_option("Print the books as JSON.")
 @pass_command_context
 def status(context: CommandContext, edition: str, as_json: bool) -> None:
     """Show where an EDITION stands, what needs somebody, and what happens in the coming fortnight."""
@@ -33,49 +41,40 @@ def status(context: CommandContext, edition: str, as_json: bool) -> None:
         file = installation.settings.file
         attention = attention_sentences(session, now, file)
         coming = list_coming_steps(session, file, now)
-    if as_json:
-        steps = [{"at": step.at, "what": step.what} for step in coming]
-        print_json(_describe_as_json(overview, now) | {"attention": attention, "next": steps})
-        return
+    steps = [{"at": step.at, "what": step.what} for step in coming]
+    found = _describe_as_json(overview, now) | {"attention": attention, "next": steps}
+    told = ["What happens next:", *(f"  {step.describe(file)}" for step in coming)]
+    print_answer(found, [*_describe_edition(overview), *attention, *told], as_json=as_json)
+
+
+def _describe_edition(overview: EditionStatus | None) -> Iterator[RenderableType]:
     if overview is None:
-        click.echo("There is no edition yet: the timetable drafts the first, or 'digest draft' does now.")
-    else:
-        _show_edition(overview)
-    for sentence in attention:
-        click.echo(sentence)
-    click.echo("What happens next:")
-    for step in coming:
-        click.echo(f"  {step.describe(file)}")
-
-
-def _show_edition(overview: EditionStatus) -> None:
+        yield "There is no edition yet: the timetable drafts the first, or 'digest draft' does now."
+        return
     table = Table(show_header=False, box=None)
-    table.add_row("edition", f"{overview.name} (No. {overview.number})")
-    table.add_row("state", overview.state)
-    table.add_row("content hash", overview.content_hash[:7])
-    table.add_row("release", overview.release_text)
-    table.add_row("deliveries", describe_delivery_counts(overview.delivery_counts))
-    if overview.progress_sentence:
-        table.add_row("sending", overview.progress_sentence)
-    Console().print(table)
+    rows = {
+        "edition": f"{overview.name} (No. {overview.number})",
+        "state": overview.state,
+        "content hash": overview.content_hash[:7],
+        "release": overview.release_text,
+        "deliveries": describe_delivery_counts(overview.delivery_counts),
+        "sending": overview.progress_sentence,
+    }
+    for title, value in rows.items():
+        if value or title != "sending":
+            table.add_row(title, value)
+    yield table
     if doubts := overview.delivery_counts[DeliveryState.UNCERTAIN]:
-        click.echo(
-            f"{doubts:,} uncertain: 'digest uncertain {overview.name}' lists them, and settles them by a log or by your word."
-        )
+        yield f"{doubts:,} uncertain: 'digest uncertain {overview.name}' lists them, and settles them by a log or by your word."
 
 
 def _describe_as_json(overview: EditionStatus | None, now: datetime) -> dict[str, object]:
     if overview is None:
         return {"edition": None}
-    return {
-        "edition": overview.name,
-        "state": overview.state,
-        "mark": overview.content_hash,
-        "planned": overview.delivery_counts.planned,
-        "hindrance": overview.blocked_reason,
-        "sending": _progress_as_json(overview.progress, now),
-        **{str(state): count for state, count in overview.delivery_counts.by_state.items()},
-    }
+    counts = {str(state): count for state, count in overview.delivery_counts.by_state.items()}
+    paths = {"mark": "content_hash", "planned": "delivery_counts.planned", "hindrance": "blocked_reason"}
+    found = pick_fields(overview, "state", edition="name", **paths)
+    return found | {"sending": _progress_as_json(overview.progress, now)} | counts
 
 
 def _progress_as_json(progress: SendProgress | None, now: datetime) -> dict[str, object] | None:

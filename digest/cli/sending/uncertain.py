@@ -1,19 +1,27 @@
 """`digest uncertain`: messages of which nobody knows whether they arrived; a log or an admin's word settles them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
+from rich.console import RenderableType
 from rich.table import Column, Table
 
 from digest.app.editions.edition_status import edition_name
 from digest.app.sending import uncertain_acts
-from digest.cli.context import CommandContext, check_reason, pass_command_context, print_json
+from digest.cli.context import (
+    EXISTING_FILE,
+    CommandContext,
+    check_reason,
+    json_option,
+    pass_command_context,
+    print_answer,
+    print_lines,
+    yes_option,
+)
 from digest.cli.lazy_group import CommandRefusedError
-from digest.cli.sources.collect import table_console
 from digest.deliver.send.uncertain.log_evidence import LogEvidence, LogVerdict
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, UncertainResolution
 from subscribers.phrases import sentence
@@ -59,7 +67,7 @@ Exit codes:
     "--from-log",
     "log_files",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=EXISTING_FILE,
     metavar="FILE",
     help="Settle by a Postfix log, plain or gzip. Repeatable.",
 )
@@ -73,8 +81,8 @@ Exit codes:
     help="So long the log may be silent without a gap.",
 )
 @click.option("--because", callback=check_reason, help="Why, for the audit log; needed to settle.")
-@click.option("--yes", is_flag=True, help="Do not ask before settling.")
-@click.option("--json", "as_json", is_flag=True, help="Print what is uncertain, or what was settled, as JSON.")
+@yes_option("Do not ask before settling.")
+@json_option("Print what is uncertain, or what was settled, as JSON.")
 @pass_command_context
 def uncertain(
     context: CommandContext,
@@ -90,28 +98,19 @@ def uncertain(
     as_json: bool,
 ) -> None:
     """List the uncertain messages of an EDITION, or of notices, and settle them by a log or by your word. No address is shown."""
-    of_notices = edition == NOTICES
-    if bool(accept) + bool(again) + bool(lost) + bool(log_files) > 1:
-        raise click.UsageError("Give --accept, --again, --lost or --from-log: one word at a time.")
-    if of_notices and (again or log_files):
-        raise click.UsageError("Notices are settled by --accept or --lost: what they were written from is gone.")
-    if lost and not of_notices:
-        raise click.UsageError("--lost is for notices alone: an edition's mail is sent again, by --again.")
-    if (accept or again or lost) and not because:
-        raise click.UsageError("Say why with --because: it stands in the audit log.")
-    name = NOTICES if of_notices else edition_name(context.installation, edition)
-    candidates = _list_candidates(context, name)
-    if accept or again or lost:
-        resolution = (
-            UncertainResolution.ACCEPTED
-            if accept
-            else UncertainResolution.SEND_AGAIN
-            if again
-            else UncertainResolution.LOST
-        )
-        chosen = _select_deliveries(name, candidates, accept or again or lost)
+    words = {
+        UncertainResolution.ACCEPTED: accept,
+        UncertainResolution.SEND_AGAIN: again,
+        UncertainResolution.LOST: lost,
+    }
+    given = {resolution: ids for resolution, ids in words.items() if ids}
+    _check_words(given, of_notices=edition == NOTICES, log_files=log_files, because=because)
+    name = edition if edition == NOTICES else edition_name(context.installation, edition)
+    candidates = uncertain_acts.list_uncertain(context.installation, name, now=context.now())
+    for resolution, ids in given.items():
+        chosen = _select_deliveries(name, candidates, ids)
         _resolve_deliveries(context, name, chosen, resolution, because=because or "", yes=yes, as_json=as_json)
-    elif log_files:
+    if log_files:
         evidence = uncertain_acts.examine_mail_log(
             context.installation,
             name,
@@ -121,29 +120,39 @@ def uncertain(
             now=context.now(),
         )
         _resolve_by_log(context, name, evidence, because=because or "the mail server's log", yes=yes, as_json=as_json)
-    elif as_json:
-        print_json([_delivery_as_json(delivery) for delivery in candidates], indent=2)
-    else:
-        _print_deliveries(name, candidates)
+    elif not given:
+        found = [_delivery_as_json(delivery) for delivery in candidates]
+        print_answer(found, _describe_deliveries(name, candidates), as_json=as_json, indent=2)
 
 
-def _list_candidates(context: CommandContext, name: str) -> list[UncertainDelivery]:
-    if name == NOTICES:
-        return uncertain_acts.list_uncertain_notices(context.installation, now=context.now())
-    return uncertain_acts.list_uncertain(context.installation, name, now=context.now())
+def _check_words(
+    given: Mapping[UncertainResolution, Sequence[str]],
+    *,
+    of_notices: bool,
+    log_files: Sequence[Path],
+    because: str | None,
+) -> None:
+    """Check that one word is given, that it fits what it is said of, and that a reason goes with it."""
+    if len(given) + bool(log_files) > 1:
+        raise click.UsageError("Give --accept, --again, --lost or --from-log: one word at a time.")
+    if of_notices and (UncertainResolution.SEND_AGAIN in given or log_files):
+        raise click.UsageError("Notices are settled by --accept or --lost: what they were written from is gone.")
+    if not of_notices and UncertainResolution.LOST in given:
+        raise click.UsageError("--lost is for notices alone: an edition's mail is sent again, by --again.")
+    if given and not because:
+        raise click.UsageError("Say why with --because: it stands in the audit log.")
 
 
 def _select_deliveries(
     name: str, candidates: Sequence[UncertainDelivery], chosen_ids: Sequence[str]
 ) -> list[UncertainDelivery]:
+    by_id = {delivery.delivery_id: delivery for delivery in candidates}
     if ALL in chosen_ids:
         return list(candidates)
     if SILENT in chosen_ids:
         return [delivery for delivery in candidates if delivery.is_silent]
-    by_id = {delivery.delivery_id: delivery for delivery in candidates}
-    for delivery_id in chosen_ids:
-        if delivery_id not in by_id:
-            raise CommandRefusedError(f"Nothing was settled: {delivery_id} is not among what is uncertain of {name}.")
+    if unknown := [delivery_id for delivery_id in chosen_ids if delivery_id not in by_id]:
+        raise CommandRefusedError(f"Nothing was settled: {unknown[0]} is not among what is uncertain of {name}.")
     return [by_id[delivery_id] for delivery_id in dict.fromkeys(chosen_ids)]
 
 
@@ -161,30 +170,24 @@ def _resolve_deliveries(
         risk = _describe_risk(len(deliveries), resolution, uncertain_acts.resend_risk(context.installation))
         click.confirm(f"{risk} Go on?", abort=True, err=True)
     ids = [delivery.delivery_id for delivery in deliveries]
-    resolve_all = (
-        uncertain_acts.resolve_uncertain_notices
-        if name == NOTICES
-        else partial(uncertain_acts.resolve_uncertain, name=name)
-    )
-    resolved = resolve_all(
-        context.installation,
-        delivery_ids=ids,
-        resolution=resolution,
-        reason=because,
-        actor=context.actor,
-        clock=context.now,
+    resolved = uncertain_acts.resolve_uncertain(
+        context.installation, name, ids, resolution, reason=because, actor=context.actor, clock=context.now
     )
     resolved_meanwhile = len(deliveries) - resolved
-    if as_json:
-        print_json({"edition": name, "word": resolution, "settled": resolved, "settled_meanwhile": resolved_meanwhile})
-    else:
-        click.echo(f"{resolved:,} of {name} {resolution}.")
-        if resolved and resolution is UncertainResolution.SEND_AGAIN:
-            click.echo(f"'digest serve' or hls-scheduler sends them with its next look, 'digest send {name}' now.")
-        if resolved_meanwhile:
-            click.echo(f"{resolved_meanwhile:,} were settled by somebody else meanwhile, and were left as they are.")
+    found = {"edition": name, "word": resolution, "settled": resolved, "settled_meanwhile": resolved_meanwhile}
+    print_answer(found, _describe_resolution(name, resolution, resolved, resolved_meanwhile), as_json=as_json)
     if resolved_meanwhile:
         raise SystemExit(1)
+
+
+def _describe_resolution(
+    name: str, resolution: UncertainResolution, resolved: int, resolved_meanwhile: int
+) -> Iterator[str]:
+    yield f"{resolved:,} of {name} {resolution}."
+    if resolved and resolution is UncertainResolution.SEND_AGAIN:
+        yield f"'digest serve' or hls-scheduler sends them with its next look, 'digest send {name}' now."
+    if resolved_meanwhile:
+        yield f"{resolved_meanwhile:,} were settled by somebody else meanwhile, and were left as they are."
 
 
 def _resolve_by_log(
@@ -193,23 +196,19 @@ def _resolve_by_log(
     """Show what a log says, and settle it after one word. Without a terminal to answer at, `--yes` is the word."""
     settleable = len(evidence.events) + len(evidence.not_accepted)
     if not as_json:
-        for line in _describe_evidence(name, evidence):
-            click.echo(line)
+        print_lines(_describe_evidence(name, evidence))
+    is_wanted = yes
     if settleable and not yes and not as_json:
-        click.confirm(f"Settle these {settleable:,} so?", abort=True, err=True)
-    settled = (
-        uncertain_acts.resolve_by_log(
+        is_wanted = click.confirm(f"Settle these {settleable:,} so?", abort=True, err=True)
+    settled = 0
+    if settleable and is_wanted:
+        settled = uncertain_acts.resolve_by_log(
             context.installation, name, evidence, reason=because, actor=context.actor, clock=context.now
         )
-        if settleable and (yes or not as_json)
-        else 0
-    )
-    if as_json:
-        counts = {verdict.name.lower(): evidence.verdicts[verdict] for verdict in LogVerdict}
-        facts = {"edition": name, "covered": evidence.spans, "incomplete": evidence.incomplete_reason}
-        print_json(facts | counts | {"settled": settled})
-    elif settled:
-        click.echo(f"{settled:,} of {name} settled.")
+    counts = {verdict.name.lower(): evidence.verdicts[verdict] for verdict in LogVerdict}
+    facts = {"edition": name, "covered": evidence.spans, "incomplete": evidence.incomplete_reason}
+    lines = [f"{settled:,} of {name} settled."] if settled else []
+    print_answer(facts | counts | {"settled": settled}, lines, as_json=as_json)
 
 
 def _describe_evidence(name: str, evidence: LogEvidence) -> Iterator[str]:
@@ -225,18 +224,17 @@ def _describe_evidence(name: str, evidence: LogEvidence) -> Iterator[str]:
 
 def _describe_risk(count: int, resolution: UncertainResolution, resend_risk: str) -> str:
     """Say in plain words what may come of it."""
-    these = f"{count:,} message{'s' if count > 1 else ''}"
-    if resolution is UncertainResolution.ACCEPTED:
-        return f"{these} will count as accepted: whoever did not get it, will not get it any more."
-    if resolution is UncertainResolution.LOST:
-        return f"{these} will count as lost: nothing is sent again."
-    twice = f"{these} will be sent again: whoever got it already, gets it twice"
-    return f"{twice}{resend_risk}"
+    outcomes = {
+        UncertainResolution.ACCEPTED: "count as accepted: whoever did not get it, will not get it any more.",
+        UncertainResolution.LOST: "count as lost: nothing is sent again.",
+        UncertainResolution.SEND_AGAIN: f"be sent again: whoever got it already, gets it twice{resend_risk}",
+    }
+    return f"{count:,} message{'s' if count > 1 else ''} will {outcomes[resolution]}"
 
 
-def _print_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> None:
+def _describe_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> Iterator[RenderableType]:
     if not candidates:
-        click.echo(f"Nothing is uncertain of {name}.")
+        yield f"Nothing is uncertain of {name}."
         return
     kind_column = ["Kind"] if name == NOTICES else []
     table = Table(Column("Delivery", no_wrap=True), *kind_column, "Handed over (UTC)", "Over", "What was said")
@@ -244,18 +242,16 @@ def _print_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> Non
         at = f"{delivery.handed_at:%Y-%m-%d %H:%M:%S}" if delivery.handed_at else ""
         kind = [delivery.kind] if kind_column else []
         table.add_row(delivery.delivery_id, *kind, at, delivery.provider_name, delivery.reply)
-    table_console().print(table)
+    yield table
     if len(candidates) > MAX_ROWS_SHOWN:
-        click.echo(f"… and {len(candidates) - MAX_ROWS_SHOWN:,} more: --json lists them all.")
+        yield f"… and {len(candidates) - MAX_ROWS_SHOWN:,} more: --json lists them all."
     if silent := sum(delivery.is_silent for delivery in candidates):
-        click.echo(
+        yield (
             f"Of {silent:,} nothing was heard for 24 hours, though others that were sent beside them were reported: most "
             f"likely they were never taken. 'digest uncertain {name} --again silent --because …' sends them again."
         )
     other_word = "--lost" if name == NOTICES else "--again"
-    click.echo(
-        f"{len(candidates):,} uncertain. Settle them with --accept or {other_word}: see 'digest uncertain --help'."
-    )
+    yield f"{len(candidates):,} uncertain. Settle them with --accept or {other_word}: see 'digest uncertain --help'."
 
 
 def _delivery_as_json(candidate: UncertainDelivery) -> dict[str, object]:

@@ -32,5 +32,5 @@ docs/templates.md; 'digest doctor' renders every mail with yours. Exit codes: 0 
 @pass_command_context
 def copy(context: CommandContext, name: str) -> None:
     """Copy a shipped template, or a folder of them, into DIGEST_TEMPLATES, for you to change."""
-    for path in copy_templates(context.installation, context.actor, name, now=context.now()):
+    for path in context.act(copy_templates, name, now=context.now()):
         click.echo(f"{path}: copied")

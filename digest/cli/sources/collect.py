@@ -7,21 +7,23 @@ from datetime import datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from digest.app.editions import drafting as editions
-from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
+from digest.cli.context import MOMENT, CommandContext, flag, json_option, pass_command_context, print_answer
 from digest.cli.terminal import show_progress
+from digest.collect.documents.parsed_document import DocumentKind
 from digest.collect.visits.collection_run import SourceReport
 
 EXIT_NOTHING_READ = 1  # something was tried, and nothing could be read
-_PIPE_WIDTH = 160  # columns, where the output is no terminal and so has no width
 
 
 @click.command(
-    epilog="""\b
+    epilog=f"""Reads {", ".join(kind.label for kind in DocumentKind)}. What a source gives is told by looking at it.
+
+\b
 Examples:
   digest collect                          every source that is due
   digest collect "CISA news" --force      this one, due or not
@@ -36,8 +38,8 @@ Exit codes:
 )
 @click.argument("names", nargs=-1, metavar="[SOURCE|FILE]...")
 @click.option("--now", type=MOMENT, help="Collect as if it were this moment.")
-@click.option("--force", is_flag=True, help="Visit also sources that are not due, or gone, and fetch all anew.")
-@click.option("--json", "as_json", is_flag=True, help="Print what became of each source as JSON.")
+@flag("--force", help="Visit also sources that are not due, or gone, and fetch all anew.")
+@json_option("Print what became of each source as JSON.")
 @pass_command_context
 def collect(context: CommandContext, names: tuple[str, ...], now: datetime | None, force: bool, as_json: bool) -> None:
     """Gather articles from the sources of the settings, or only from the SOURCES and FILES that are named.
@@ -59,22 +61,11 @@ def collect(context: CommandContext, names: tuple[str, ...], now: datetime | Non
             force=force,
             progress=lambda done, total, last: progress(done, total, last.name[:40] if last else ""),
         )
-    if as_json:
-        print_json(_collection_as_json(collection), indent=2)
-    else:
-        console = table_console()
-        console.print(_report_table(collection.sources))
-        for line in _remark_lines(collection):
-            console.print(line, soft_wrap=True)
+    lines: list[RenderableType] = [_report_table(collection.sources), *_remark_lines(collection)]
+    print_answer(_collection_as_json(collection), lines, as_json=as_json, indent=2)
     visited = [report for report in collection.sources if report.skipped is None]
     if visited and not any(report.succeeded for report in visited):
         raise SystemExit(EXIT_NOTHING_READ)
-
-
-def table_console() -> Console:
-    """Give a console for tables: as wide as the terminal, and wide enough to read where there is none."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
 def _split_files_and_names(names: Sequence[str]) -> tuple[list[Path], list[str] | None]:
@@ -121,16 +112,16 @@ def _report_state(report: SourceReport) -> Text:
     return Text(f"{state}; {report.note}" if report.note else state)
 
 
-def _remark_lines(collection: editions.CollectionResult) -> Iterator[Text]:
+def _remark_lines(collection: editions.CollectionResult) -> Iterator[str]:
     """Say why items were rejected, each reason once a source, and what the readership brought."""
     for report in collection.sources:
         for reason, count in Counter(rejected.reason for rejected in report.rejected).items():
             places = [str(rejected.place) for rejected in report.rejected if rejected.reason == reason][:5]
             which = f"item{'s' if count > 1 else ''} {', '.join(places)}{', …' if count > len(places) else ''}"
-            yield Text(f"{report.name}: {which} rejected: {reason}")
+            yield f"{report.name}: {which} rejected: {reason}"
     for readership in collection.readership:
         matched, unmatched, rejected = readership.matched, readership.unmatched, len(readership.rejected)
         outcome = f"{matched} pages counted, {unmatched} are no articles of ours, {rejected} rows rejected"
-        yield Text(f"Readership from {readership.origin}: {readership.error or outcome}")
+        yield f"Readership from {readership.origin}: {readership.error or outcome}"
         for row in readership.rejected[:5]:
-            yield Text(f"  row {row.place}: {row.reason}")
+            yield f"  row {row.place}: {row.reason}"

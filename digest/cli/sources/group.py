@@ -1,6 +1,7 @@
 """`digest sources`: list the sources with their health, add some, try one, import a reader's list."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,10 +10,18 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from digest.app.sources import configured as source_acts
-from digest.cli.context import CommandContext, pass_command_context, print_json
-from digest.cli.sources.collect import table_console
+from digest.cli.context import (
+    EXISTING_FILE,
+    CommandContext,
+    flag,
+    json_option,
+    pass_command_context,
+    pick_fields,
+    print_answer,
+    yes_option,
+)
+from digest.settings import SOURCE_SECTIONS
 
-SECTIONS = ("news", "products", "events", "opportunities")
 _MAX_ITEMS_SHOWN = 10  # items of a source under test
 
 
@@ -30,19 +39,19 @@ Examples:
 
 Exit codes: 0 shown, 2 wrong use.""",
 )
-@click.option("--all", "everything", is_flag=True, help="Also those that the settings no longer name.")
-@click.option("--json", "as_json", is_flag=True, help="Print the sources as JSON.")
+@flag("--all", "everything", help="Also those that the settings no longer name.")
+@json_option("Print the sources as JSON.")
 @pass_command_context
 def list_sources(context: CommandContext, everything: bool, as_json: bool) -> None:
     """Show every source with its health: last good visit, next try, and what to do where it is not well."""
     now = context.now()
-    listed = source_acts.list_sources(context.installation, context.actor, include_inactive=everything, now=now)
-    if as_json:
-        print_json([_source_as_json(source) for source in listed], indent=2)
-        return
-    if not listed:
-        click.echo("No source yet. Add one: digest sources add URL")
-        return
+    listed = context.act(source_acts.list_sources, include_inactive=everything, now=now)
+    found = [_source_as_json(source) for source in listed]
+    lines = [_make_source_table(context, listed)] if listed else ["No source yet. Add one: digest sources add URL"]
+    print_answer(found, lines, as_json=as_json, indent=2)
+
+
+def _make_source_table(context: CommandContext, listed: Sequence[source_acts.ListedSource]) -> Table:
     zone = context.settings.file.publication.zone
     headings = ("Name", "Publisher", "Section", "Kind", "Last good", "Next try")
     table = Table(
@@ -53,7 +62,7 @@ def list_sources(context: CommandContext, everything: bool, as_json: bool) -> No
         moments = [f"{at.astimezone(zone):%Y-%m-%d %H:%M}" if at else "-" for at in (row.good_at, row.next_try_at)]
         cells = (row.name, row.publisher, row.section, row.kind or "-", *moments, source.health)
         table.add_row(*map(Text, cells))
-    table_console().print(table)
+    return table
 
 
 @sources.command(
@@ -70,16 +79,15 @@ Exit codes: 0 added, 1 it could not be read (nothing was added), 2 wrong use."""
 @click.argument("url")
 @click.option("--name", help="What the desk calls it; by default the feed's own title.")
 @click.option("--publisher", help="Who publishes it; by default as the name.")
-@click.option("--section", type=click.Choice(SECTIONS), default="news", show_default=True)
-@click.option("--untried", is_flag=True, help="Add it although it cannot be read now.")
+@click.option("--section", type=click.Choice(SOURCE_SECTIONS), default="news", show_default=True)
+@flag("--untried", help="Add it although it cannot be read now.")
 @pass_command_context
 def add_source(
     context: CommandContext, url: str, name: str | None, publisher: str | None, section: str, untried: bool
 ) -> None:
     """Try a source and add it to the settings file. Of a site's page the best feed that it names is taken."""
-    source, document = source_acts.add_source(
-        context.installation,
-        context.actor,
+    source, document = context.act(
+        source_acts.add_source,
         _parse_web_address(url),
         name=name,
         publisher=publisher,
@@ -101,7 +109,7 @@ Examples:
 Exit codes: 0 it could be read, 1 it could not."""
 )
 @click.argument("url")
-@click.option("--json", "as_json", is_flag=True, help="Print all that would come in as JSON.")
+@json_option("Print all that would come in as JSON.")
 @pass_command_context
 def test(context: CommandContext, url: str, as_json: bool) -> None:
     """Visit a source and show what would come in; nothing is stored."""
@@ -134,12 +142,12 @@ Example:
 \b
 Exit codes: 0 done, 1 the file is no list of feeds, 2 wrong use.""",
 )
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--section", type=click.Choice(SECTIONS), default="news", show_default=True)
+@click.argument("file", type=EXISTING_FILE)
+@click.option("--section", type=click.Choice(SOURCE_SECTIONS), default="news", show_default=True)
 @pass_command_context
 def import_opml(context: CommandContext, file: Path, section: str) -> None:
     """Add the feeds of an OPML file, as feed readers export it. They are first visited by 'digest collect'."""
-    result = source_acts.import_opml(context.installation, context.actor, file, section, now=context.now())
+    result = context.act(source_acts.import_opml, file, section, now=context.now())
     for refusal in result.refusals:
         click.echo(f"left out: {refusal}", err=True)
     click.echo(
@@ -158,14 +166,14 @@ Examples:
 Exit codes: 0 removed, 1 it was not confirmed or is no source of the settings, 2 wrong use."""
 )
 @click.argument("url")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option()
 @pass_command_context
 def remove(context: CommandContext, url: str, yes: bool) -> None:
     """Take a source out of the settings file. Its articles stay, also those that stand in editions."""
     configured = source_acts.find_configured_source(context.installation, url)
     if configured and not yes:
         click.confirm(f"Remove {configured.name} <{url}> from the settings?", abort=True)
-    removed = source_acts.remove_source(context.installation, context.actor, url, now=context.now())
+    removed = context.act(source_acts.remove_source, url, now=context.now())
     click.echo(f"Removed {removed.name} <{removed.url}>. Add it again with 'digest sources add'.")
 
 
@@ -186,10 +194,9 @@ def export_opml(context: CommandContext) -> None:
 
 
 def _source_as_json(source: source_acts.ListedSource) -> dict[str, object]:
-    row = source.row
     fields = ("url", "name", "publisher", "section", "kind", "active", "health", "message", "failures", "moved_to")
     moments = ("good_at", "tried_at", "next_try_at", "failing_since")
-    return {field: getattr(row, field) for field in (*fields, *moments)} | {"state": source.health}
+    return pick_fields(source.row, *fields, *moments) | {"state": source.health}
 
 
 def _parse_web_address(url: str) -> str:

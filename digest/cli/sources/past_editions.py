@@ -1,5 +1,6 @@
 """`digest editions import`: editions that went out before this installation, so that nothing of them comes again unasked."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -7,7 +8,16 @@ import click
 
 from digest.app.sources import past_editions
 from digest.app.sources.past_editions import PastEditionReport
-from digest.cli.context import MOMENT, CommandContext, pass_command_context, print_json
+from digest.cli.context import (
+    EXISTING_FILE,
+    MOMENT,
+    CommandContext,
+    flag,
+    json_option,
+    pass_command_context,
+    pick_fields,
+    print_answer,
+)
 from digest.cli.terminal import show_progress
 
 
@@ -30,15 +40,10 @@ are not shown in the archive. What was imported from an address before is replac
 Exit codes: 0 all imported, 1 some could not be read, 2 wrong use.""",
 )
 @click.argument("places", metavar="FILE|URL...", nargs=-1)
-@click.option(
-    "--list",
-    "list_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file with an address a line, imported too.",
-)
+@click.option("--list", "list_file", type=EXISTING_FILE, help="A file with an address a line, imported too.")
 @click.option("--released", type=MOMENT, metavar="MOMENT", help="When those were released that say no date.")
-@click.option("--dry-run", is_flag=True, help="Say what would be imported, and import nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was recognised as JSON.")
+@flag("--dry-run", help="Say what would be imported, and import nothing.")
+@json_option("Print what was recognised as JSON.")
 @pass_command_context
 def import_editions(
     context: CommandContext,
@@ -49,8 +54,7 @@ def import_editions(
     as_json: bool,
 ) -> None:
     """Import past editions from their pages, saved HTML files or mails (.eml): their stories count as told; numbers go on from theirs."""
-    listed = [line.strip() for line in list_file.read_text("utf-8").splitlines()] if list_file else []
-    named = [*places, *(line for line in listed if line and not line.startswith("#"))]
+    named = _read_places(places, list_file)
     if not named:
         raise click.UsageError("Name a file, an address, or a list of addresses (--list).")
     with show_progress("Reading") as progress:
@@ -63,16 +67,23 @@ def import_editions(
             released_on=context.moment_or_now(released) if released else None,
             progress=progress,
         )
-    if as_json:
-        print_json([_report_as_json(report) for report in reports], indent=2)
-    else:
-        for report in reports:
-            click.echo(_describe_report(context, report))
-        done = [report.page for report in reports if report.page]
-        verb = "would be imported" if dry_run else "imported"
-        click.echo(f"{len(done)} of {len(reports)} {verb}, with {sum(len(page.stories) for page in done):,} stories.")
+    found = [_report_as_json(report) for report in reports]
+    lines = [_describe_report(context, report) for report in reports]
+    print_answer(found, [*lines, _describe_outcome(reports, dry_run=dry_run)], as_json=as_json, indent=2)
     if any(report.refusal for report in reports):
-        click.get_current_context().exit(1)
+        raise SystemExit(1)
+
+
+def _read_places(places: Sequence[str], list_file: Path | None) -> list[str]:
+    """Return the places that are named, and those of the file, which may have comments."""
+    lines = [line.strip() for line in list_file.read_text("utf-8").splitlines()] if list_file else []
+    return [*places, *(line for line in lines if line and not line.startswith("#"))]
+
+
+def _describe_outcome(reports: Sequence[PastEditionReport], *, dry_run: bool) -> str:
+    done = [report.page for report in reports if report.page]
+    verb = "would be imported" if dry_run else "imported"
+    return f"{len(done)} of {len(reports)} {verb}, with {sum(len(page.stories) for page in done):,} stories."
 
 
 def _describe_report(context: CommandContext, report: PastEditionReport) -> str:
@@ -91,15 +102,11 @@ def _describe_report(context: CommandContext, report: PastEditionReport) -> str:
 
 
 def _report_as_json(report: PastEditionReport) -> dict[str, object]:
+    found = {"place": report.place, "refusal": report.refusal}
     page = report.page
-    stories = [{"url": s.url, "headline": s.headline} for s in page.stories] if page else []
-    return {
-        "place": report.place,
-        "refusal": report.refusal,
-        "title": page.title if page else None,
-        "number": page.number if page else None,
-        "released_at": page.released_at if page else None,
-        "address": page.address if page else None,
-        "counted_links": page.counted_links if page else 0,
-        "stories": stories,
-    }
+    if page is None:
+        nothing = dict.fromkeys(("title", "number", "released_at", "address"))
+        return found | nothing | {"counted_links": 0, "stories": []}
+    stories = [pick_fields(story, "url", "headline") for story in page.stories]
+    names = ("title", "number", "released_at", "address", "counted_links")
+    return found | pick_fields(page, *names) | {"stories": stories}

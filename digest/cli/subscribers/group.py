@@ -13,6 +13,8 @@ from digest.cli.context import (
     CommandContext,
     check_reason,
     email_argument,
+    flag,
+    json_option,
     label_refusals,
     pass_command_context,
     person_argument,
@@ -64,7 +66,7 @@ Exit codes:
 @click.option("--where", "page", required=True, help="Where they stood: a site or an occasion. Readers see it.")
 @click.option("--method", "--evidence", required=True, help="What proves it: 'signed paper list', 'double opt-in'.")
 @click.option("--on", "agreed", type=MOMENT, required=True, help="When the person agreed.")
-@click.option("--confirmed", is_flag=True, help="The person confirmed by mail; otherwise you attest it.")
+@flag("--confirmed", help="The person confirmed by mail; otherwise you attest it.")
 @pass_command_context
 def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetime, **evidence_fields: str) -> None:
     """Add one person, with the evidence that they asked for it. Nobody is mailed by this."""
@@ -76,18 +78,18 @@ def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetim
     )
     address = sys.stdin.readline().strip() if email == "-" else email
     with label_refusals("Not added"):
-        signup = people.add_person(context.installation, context.actor, address, evidence, now=context.now())
+        signup = context.act(people.add_person, address, evidence, now=context.now())
     click.echo(f"{'Subscribed already' if signup.already_subscribed else 'Added'}: person {signup.number}.")
 
 
 @subscribers.command(
     "list", epilog="\b\nExample:\n  digest subscribers list --json\n\nExit codes: 0 shown, 2 wrong use."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@json_option("Print the counts as JSON.")
 @pass_command_context
 def list_person_states(context: CommandContext, as_json: bool) -> None:
     """Count people by where they stand; addresses are never shown."""
-    counts = people.count_people(context.installation, context.actor, now=context.now())
+    counts = context.act(people.count_people, now=context.now())
     if as_json:
         click.echo(json.dumps(counts))
         return
@@ -111,7 +113,7 @@ Exit codes:
 @pass_command_context
 def withdraw(context: CommandContext, address: Address, reason: str) -> None:
     """Take one person off the list, as if they had left by themselves."""
-    number, was_listed = people.withdraw_person(context.installation, context.actor, address, reason, now=context.now())
+    number, was_listed = context.act(people.withdraw_person, address, reason, now=context.now())
     click.echo(f"Withdrawn: person {number}." if was_listed else f"Person {number} had left before.")
 
 
@@ -137,7 +139,7 @@ Exit codes:
 @click.option(
     "--seal", "kept", multiple=True, metavar="HASH", help="A seal that was kept: it must be there. Repeatable."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the finding as JSON.")
+@json_option("Print the finding as JSON.")
 @pass_command_context
 def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> None:
     """Prove the consent ledger and the audit log.
@@ -149,16 +151,15 @@ def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> Non
     """
     if short := [seal for seal in kept if len(seal) < 12]:
         raise click.BadParameter(f"{short[0]!r}: give at least the first 12 digits of a seal.")
-    installation, actor = context.installation, context.actor
     with show_progress("Verifying", shown=not as_json) as progress:
-        proof, log = people.verify_ledger(installation, actor, kept_hashes=kept, now=context.now(), progress=progress)
+        proof, log = context.act(people.verify_ledger, kept_hashes=kept, now=context.now(), progress=progress)
     if as_json:
         found = {key: value for key, value in asdict(proof).items() if key != "survey"}
         click.echo(json.dumps(found | {"audit_log": asdict(log)}))
     else:
         click.echo(_describe_proof(proof, log))
     if not proof.sound or log.fault:
-        click.get_current_context().exit(1)
+        raise SystemExit(1)
 
 
 def _describe_proof(proof: LedgerProof, log: AuditProof) -> str:
@@ -188,11 +189,11 @@ Exit codes:
   0  listed
   2  wrong use""",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@json_option("Print them as JSON.")
 @pass_command_context
 def list_wordings(context: CommandContext, as_json: bool) -> None:
     """List the words that readers agree to now, and all that they agreed to before, with their versions and hashes."""
-    register = consent_wordings.view_wordings(context.installation, context.actor, now=context.now())
+    register = context.act(consent_wordings.view_wordings, now=context.now())
     if as_json:
         kept = [
             wording.as_json()
@@ -262,7 +263,7 @@ Exit codes:
 @pass_command_context
 def erase(context: CommandContext, whom: Address | int, reason: str) -> None:
     """Erase one person: the address goes for good, and a keyed hash of it keeps later imports away."""
-    number, was_there = people.erase_subscriber(context.installation, context.actor, whom, reason, now=context.now())
+    number, was_there = context.act(people.erase_subscriber, whom, reason, now=context.now())
     click.echo(f"Erased: person {number}." if was_there else f"Person {number} had been erased before.")
 
 
@@ -282,7 +283,7 @@ Exit codes:
 @pass_command_context
 def suppress(context: CommandContext, address: Address, reason: str) -> None:
     """Bar one address, whether or not it is on the list: no import and no form brings it back."""
-    changed = people.suppress_address(context.installation, context.actor, address, reason, now=context.now())
+    changed = context.act(people.suppress_address, address, reason, now=context.now())
     click.echo("Suppressed." if changed else "It had been suppressed before.")
 
 
@@ -302,7 +303,7 @@ Exit codes:
 @pass_command_context
 def allow(context: CommandContext, address: Address, reason: str) -> None:
     """Let somebody who complained, or was barred, sign up again. Nobody is on the list before they confirm."""
-    people.allow_signup(context.installation, context.actor, address, reason, now=context.now())
+    context.act(people.allow_signup, address, reason, now=context.now())
     click.echo("Allowed: their own form and confirmation bring them back, and nothing else does.")
 
 
@@ -323,5 +324,5 @@ Exit codes:
 @pass_command_context
 def renew_links(context: CommandContext, address: Address, reason: str) -> None:
     """Renew one person's links: those in mails that they forwarded can then unsubscribe them, and change nothing."""
-    number, _ = people.renew_person_links(context.installation, context.actor, address, reason, now=context.now())
+    number, _ = context.act(people.renew_person_links, address, reason, now=context.now())
     click.echo(f"Renewed: person {number}. The next mail to them holds the new link.")

@@ -9,7 +9,17 @@ import click
 
 from digest.app.subscribers import lists, silent_readers
 from digest.app.subscribers.silent_readers import MOST_YEARS
-from digest.cli.context import CommandContext, check_reason, pass_command_context
+from digest.cli.context import (
+    EXISTING_FILE,
+    FILE_PATH,
+    CommandContext,
+    check_reason,
+    flag,
+    json_option,
+    pass_command_context,
+    print_lines,
+    yes_option,
+)
 from digest.cli.lazy_group import CommandRefusedError
 from digest.cli.terminal import show_progress
 from digest.deliver.providers.kind import ProviderSettingsError
@@ -24,7 +34,7 @@ from subscribers.transfer.options import ImportOptions
 
 def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
     """Print which imports were not finished, with how many people each."""
-    unfinished = lists.list_unfinished_imports(context.installation, context.actor, now=context.now())
+    unfinished = context.act(lists.list_unfinished_imports, now=context.now())
     if as_json:
         rows = [
             {
@@ -50,13 +60,13 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
     Raises:
         UnknownImportError: there is no such import, or it was finished.
     """
-    installation, actor, now = context.installation, context.actor, context.now()
-    people = lists.count_unfinished_import(installation, actor, batch, now=now)
+    now = context.now()
+    people = context.act(lists.count_unfinished_import, batch, now=now)
     if not confirmed:
         click.confirm(
             f"Import {batch} brought {people:,} people so far; nobody of them is mailed. Drop it?", abort=True
         )
-    result = lists.abandon_import(installation, actor, batch, now=now)
+    result = context.act(lists.abandon_import, batch, now=now)
     click.echo(f"Dropped: import {batch}, {result.removed:,} people.")
     if result.kept:
         click.echo(f"{result.kept:,} were there before, or have acted since, and stand as if it had never been.")
@@ -80,8 +90,8 @@ Exit codes:
   1  the file cannot be read as a list, or there is no such import; nothing of it counts
   2  wrong use""",
 )
-@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--commit", is_flag=True, help="Do it. Without this, the file is only looked at.")
+@click.argument("file", required=False, type=EXISTING_FILE)
+@flag("--commit", help="Do it. Without this, the file is only looked at.")
 @click.option(
     "--attest",
     metavar="REASON",
@@ -94,23 +104,17 @@ Exit codes:
     type=click.Choice([str(claim) for claim in RowStatus if claim in DEPARTURE_STATUSES]),
     help="Every row of the file is a departure of this kind, whatever its columns say.",
 )
-@click.option(
-    "--need-network",
-    is_flag=True,
-    help="Believe a confirmation only where the network address that it came from is recorded.",
-)
-@click.option(
-    "--leave-out-slips", is_flag=True, help="Reject rows whose domain is most likely mistyped, such as gmial.com."
-)
+@flag("--need-network", help="Believe a confirmation only where the network address that it came from is recorded.")
+@flag("--leave-out-slips", help="Reject rows whose domain is most likely mistyped, such as gmial.com.")
 @click.option(
     "--outcomes",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE_PATH,
     help="Write what every row comes to, and why, to a new FILE as CSV: by its number, without the address.",
 )
-@click.option("--list", "list_", is_flag=True, help="Say which imports were not finished.")
+@flag("--list", "list_", help="Say which imports were not finished.")
 @click.option("--abandon", type=int, metavar="IMPORT", help="Drop an import that was not finished.")
-@click.option("--yes", is_flag=True, help="Do not ask before an import is dropped.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts, or the list, as JSON.")
+@yes_option("Do not ask before an import is dropped.")
+@json_option("Print the counts, or the list, as JSON.")
 @pass_command_context
 def import_list(
     context: CommandContext,
@@ -145,17 +149,16 @@ def import_list(
     if as_json:
         click.echo(json.dumps(_import_as_json(report, rejected_file)))
         return
-    unfinished = lists.list_unfinished_imports(context.installation, context.actor, now=context.now())
+    unfinished = context.act(lists.list_unfinished_imports, now=context.now())
     others = [other for other, _people in unfinished if other.batch != report.batch]
-    for line in describe_import(report, committed=commit, rejected_file=rejected_file, other_unfinished=others):
-        click.echo(line)
+    print_lines(describe_import(report, committed=commit, rejected_file=rejected_file, other_unfinished=others))
 
 
 def _run_import(
     context: CommandContext, file: Path, options: ImportOptions, *, commit: bool, outcomes: Path | None
 ) -> tuple[ImportReport, Path | None]:
     """Import a file, or only count what that would do; name the file of its rejected rows."""
-    installation, actor, now = context.installation, context.actor, context.now()
+    now = context.now()
     if outcomes is not None and outcomes.exists():
         raise CommandRefusedError(f"{outcomes}: is there already. Name a file that does not exist yet.")
     # An import that is interrupted leaves it: the next run goes on with it.
@@ -164,13 +167,11 @@ def _run_import(
     try:
         with show_progress("Importing" if commit else "Looking") as progress:
             if commit:
-                report, rejected_file = lists.import_list(
-                    installation, actor, file, options, now=now, progress=progress, outcomes=account
+                report, rejected_file = context.act(
+                    lists.import_list, file, options, now=now, progress=progress, outcomes=account
                 )
             else:
-                report = lists.rehearse_import(
-                    installation, actor, file, options, now=now, progress=progress, outcomes=account
-                )
+                report = context.act(lists.rehearse_import, file, options, now=now, progress=progress, outcomes=account)
     except ListFileError as exc:
         raise CommandRefusedError(f"{file.name}: {exc}") from exc
     except KeyboardInterrupt:
@@ -216,7 +217,7 @@ Exit codes:
   1  the file exists already, or cannot be written
   2  wrong use"""
 )
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=FILE_PATH)
 @click.option(
     "--reason", required=True, callback=check_reason, help="Why; every reader in the file sees it. No addresses."
 )
@@ -231,10 +232,9 @@ Exit codes:
 @pass_command_context
 def export(context: CommandContext, file: Path, reason: str, to_whom: str) -> None:
     """Write everyone who may be mailed to a CSV file that only you can read. Each of them sees that it happened."""
-    installation, actor = context.installation, context.actor
     with show_progress("Exporting") as progress:
-        exported = lists.export_list(
-            installation, actor, file, ExportRecipient(to_whom, reason), now=context.now(), progress=progress
+        exported = context.act(
+            lists.export_list, file, ExportRecipient(to_whom, reason), now=context.now(), progress=progress
         )
     click.echo(
         f"{exported.people:,} people written to {file}. It holds addresses in clear: delete it when it has served."
@@ -275,9 +275,9 @@ Exit codes:
     type=click.IntRange(1, MOST_YEARS),
     help="Ask readers instead who have done nothing for so many years: no consent, no choice, no move.",
 )
-@click.option("--take-off", is_flag=True, help="With --silent: who does not answer in 30 days is taken off the list.")
-@click.option("--yes", is_flag=True, help="Do not ask before anybody is mailed.")
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+@flag("--take-off", help="With --silent: who does not answer in 30 days is taken off the list.")
+@yes_option("Do not ask before anybody is mailed.")
+@json_option("Print the counts as JSON.")
 @pass_command_context
 def ask(context: CommandContext, most: int, years: int | None, take_off: bool, yes: bool, as_json: bool) -> None:
     """Ask those whom a list named without evidence whether they want the mail: each of them once, for ever.
@@ -290,11 +290,11 @@ def ask(context: CommandContext, most: int, years: int | None, take_off: bool, y
     """
     if take_off and years is None:
         raise click.UsageError("--take-off belongs to --silent.")
-    installation, actor, now = context.installation, context.actor, context.now()
+    now = context.now()
     if years is None:
-        candidates = lists.count_unverified_people(installation, actor, now=now)
+        candidates = context.act(lists.count_unverified_people, now=now)
     else:
-        candidates = silent_readers.count_silent_readers(installation, actor, years, now=now)
+        candidates = context.act(silent_readers.count_silent_readers, years, now=now)
     asked = 0
     if candidates:
         if not yes:
@@ -302,9 +302,9 @@ def ask(context: CommandContext, most: int, years: int | None, take_off: bool, y
             question = f"{candidates:,} people could be asked. Mail up to {most:,} of them?{fate}"
             click.confirm(question, abort=True, err=True)
         asked = (
-            lists.ask_unverified_people(installation, actor, limit=most, now=now)
+            context.act(lists.ask_unverified_people, limit=most, now=now)
             if years is None
-            else silent_readers.ask_silent_readers(installation, actor, years, takes_off=take_off, limit=most, now=now)
+            else context.act(silent_readers.ask_silent_readers, years, takes_off=take_off, limit=most, now=now)
         )
     if as_json:
         click.echo(json.dumps({"could": candidates, "asked": asked}))
@@ -327,8 +327,8 @@ Exit codes:
   1  a list could not be read, or not whole; the line says why, and the next run goes on
   2  wrong use"""
 )
-@click.option("--all", "whole", is_flag=True, help="Read the lists from their beginning, not since last time.")
-@click.option("--json", "as_json", is_flag=True, help="Print what it came to as JSON.")
+@flag("--all", "whole", help="Read the lists from their beginning, not since last time.")
+@json_option("Print what it came to as JSON.")
 @pass_command_context
 def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
     """Take over whom the provider will not deliver to any more. The timetable does it every night.
@@ -337,7 +337,7 @@ def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
     comes back by it. Addresses that are not on our list are counted and dropped.
     """
     try:
-        result = lists.pull_suppressions(context.installation, context.actor, from_beginning=whole, now=context.now())
+        result = context.act(lists.pull_suppressions, from_beginning=whole, now=context.now())
     except ProviderSettingsError as exc:
         raise CommandRefusedError(f"Not read: {exc}") from exc
     if as_json:
@@ -346,7 +346,7 @@ def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
     else:
         click.echo(f"{result}.")
     if result.troubles:
-        click.get_current_context().exit(1)
+        raise SystemExit(1)
 
 
 _OUTCOME_TEXTS = {

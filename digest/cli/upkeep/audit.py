@@ -10,8 +10,8 @@ from rich.table import Table
 
 from digest.app.subscribers.lists import create_export_file
 from digest.app.upkeep import audit_log, audit_topics
-from digest.cli.context import MOMENT, CommandContext, check_reason, pass_command_context
-from digest.cli.sources.collect import table_console
+from digest.cli.context import MOMENT, CommandContext, check_reason, json_option, pass_command_context
+from digest.cli.terminal import table_console
 
 
 @click.command(
@@ -40,7 +40,7 @@ Exit codes:
 @click.option(
     "--count", type=click.IntRange(min=1), default=50, show_default=True, help="How many of the newest to show."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON, one a line.")
+@json_option("Print them as JSON, one a line.")
 @click.option(
     "--csv", "csv_file", type=click.Path(path_type=Path), help="Write all of them to a new FILE as CSV instead."
 )
@@ -61,9 +61,9 @@ def audit(
     """Show who did what, when: the newest first. 'digest subscribers verify' proves that no row was changed."""
     if (csv_file is None) != (reason is None):
         raise click.UsageError("--csv and --reason go together: an export has a reason.")
-    installation, actor, now = context.installation, context.actor, context.now()
+    now = context.now()
     wanted = audit_log.AuditFilter(
-        actor=audit_log.find_actor(installation, actor, who, now=now) if "@" in who else who,
+        actor=context.act(audit_log.find_actor, who, now=now) if "@" in who else who,
         topic=what if what in audit_topics.TOPICS else "",
         act="" if what in audit_topics.TOPICS else what,
         subject=audit_topics.read_subject(about),
@@ -72,10 +72,10 @@ def audit(
     )
     if csv_file is not None and reason is not None:
         with create_export_file(csv_file) as file:
-            written = audit_log.export_audit_log(installation, actor, wanted, reason, file, now=now)
+            written = context.act(audit_log.export_audit_log, wanted, reason, file, now=now)
         click.echo(f"{written:,} rows written to {csv_file}.")
         return
-    rows = islice(audit_log.iterate_audit_log(installation, actor, wanted, now=now), count)
+    rows = islice(context.act(audit_log.iterate_audit_log, wanted, now=now), count)
     if as_json:
         for row in rows:
             fields = {"row": row.seq, "at": row.at.isoformat(), "actor": row.actor, "act": row.act}

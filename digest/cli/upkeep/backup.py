@@ -11,14 +11,22 @@ from pydantic import SecretStr
 from digest.app.upkeep import backups
 from digest.backups.archive import ArchiveManifest, BackupError
 from digest.backups.restore import RestoreResult
-from digest.cli.context import CommandContext, label_refusals, pass_command_context, print_json
+from digest.cli.context import (
+    FILE_PATH,
+    CommandContext,
+    flag,
+    json_option,
+    label_refusals,
+    pass_command_context,
+    print_json,
+    print_lines,
+    yes_option,
+)
 from digest.cli.terminal import show_progress
 from digest.installation.acts import Actor
 from digest.installation.opened import open_installation
 from subscribers.consent.seals import LedgerProof
 from subscribers.errors import ApplicationError
-
-FILE_PATH = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(
@@ -39,7 +47,7 @@ Exit codes:
   2  wrong use"""
 )
 @click.argument("file", type=FILE_PATH, required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print what it holds as JSON.")
+@json_option("Print what it holds as JSON.")
 @pass_command_context
 def backup(context: CommandContext, file: Path | None, as_json: bool) -> None:
     """Write every row of the database to one FILE that only you can read. Work goes on meanwhile.
@@ -53,14 +61,10 @@ def backup(context: CommandContext, file: Path | None, as_json: bool) -> None:
     passphrase = "" if context.settings.backup_passphrase else _ask_new_passphrase()
     with show_progress("Backing up", shown=not as_json) as bar:
         if file is None:
-            done = backups.back_up_into_folder(
-                context.installation, context.actor, passphrase=passphrase, now=context.now(), progress=bar
-            )
+            done = context.act(backups.back_up_into_folder, passphrase=passphrase, now=context.now(), progress=bar)
             file, manifest = done.file, done.manifest
         else:
-            manifest = backups.create_backup(
-                context.installation, context.actor, file, passphrase=passphrase, now=context.now(), progress=bar
-            )
+            manifest = context.act(backups.create_backup, file, passphrase=passphrase, now=context.now(), progress=bar)
     _show_backup(context, file, manifest, as_json=as_json)
     if done is None:
         return
@@ -69,7 +73,7 @@ def backup(context: CommandContext, file: Path | None, as_json: bool) -> None:
         for name in done.deleted:
             click.echo(f"deleted: {name}")
     if not done.proof.sound:
-        click.get_current_context().exit(1)
+        raise SystemExit(1)
 
 
 def _is_terminal() -> bool:
@@ -138,10 +142,10 @@ Exit codes:
   2  wrong use"""
 )
 @click.argument("file", type=FILE_PATH)
-@click.option("--check", is_flag=True, help="Load it into a database that is thrown away; change nothing.")
-@click.option("--replace", is_flag=True, help="Do it though the database holds something, which is set aside.")
-@click.option("--yes", is_flag=True, help="Do not ask before something is replaced.")
-@click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
+@flag("--check", help="Load it into a database that is thrown away; change nothing.")
+@flag("--replace", help="Do it though the database holds something, which is set aside.")
+@yes_option("Do not ask before something is replaced.")
+@json_option("Print what came of it as JSON.")
 @pass_command_context
 def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes: bool, as_json: bool) -> None:
     """Put a backup in the place of the database, tell it of all who left since, and hold it.
@@ -167,10 +171,9 @@ def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes
     if as_json:
         print_json(_restore_as_json(proof, result))
     else:
-        for line in (_describe_proof(proof), *(_describe_restore(result, settings.left_log) if result else ())):
-            click.echo(line)
+        print_lines((_describe_proof(proof), *(_describe_restore(result, settings.left_log) if result else ())))
     if not proof.sound:
-        click.get_current_context().exit(1)
+        raise SystemExit(1)
 
 
 def _permitted_actor(context: CommandContext, now: datetime) -> Actor:

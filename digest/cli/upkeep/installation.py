@@ -24,7 +24,7 @@ from digest.app.doctor.examination import (
 from digest.app.doctor.outside_world import OutsideWorld
 from digest.app.doctor.received_message import MAX_MESSAGE_BYTES, ReceivedMessage, examine_message, restore_line_ends
 from digest.app.jobs import JobContext
-from digest.cli.context import CommandContext, pass_command_context, print_json
+from digest.cli.context import FILE_PATH, CommandContext, flag, json_option, pass_command_context, print_json
 from digest.cli.terminal import show_progress
 from digest.cli.upkeep.keys import show_new_keys
 from digest.deliver.providers.kind import DoctorFinding
@@ -49,7 +49,7 @@ Exit codes: 0 all is there, 2 something stands in the way (it says what)."""
 @click.option(
     "--file",
     "target",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE_PATH,
     help=f"The settings file to write; by default what --settings or DIGEST_SETTINGS names, else {SETTINGS_FILE_NAME}.",
 )
 @pass_command_context
@@ -93,15 +93,13 @@ could not look."""
     default="",
     help="With MESSAGE: your receiver's name in Authentication-Results; others' results are left out.",
 )
-@click.option(
-    "--online", "is_online", is_flag=True, help="Ask outside too: the DNS, mail servers, the provider, your own pages."
-)
+@flag("--online", "is_online", help="Ask outside too: the DNS, mail servers, the provider, your own pages.")
 @click.option(
     "--name-server",
     metavar="ADDRESS[:PORT]",
     help="Ask this name server in place of the system's: one that knows of a change before others do.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@json_option("Print the findings as JSON.")
 @pass_command_context
 def doctor(
     context: CommandContext,

@@ -8,8 +8,7 @@ import click
 from rich.table import Column, Table
 
 from digest.app.upkeep import keys as key_acts
-from digest.cli.context import CommandContext, pass_command_context, print_json
-from digest.cli.sources.collect import table_console
+from digest.cli.context import CommandContext, flag, json_option, pass_command_context, print_answer
 from digest.cli.terminal import show_progress
 from digest.installation.opened import open_installation
 from subscribers.crypto.keys import KeyKind
@@ -27,19 +26,16 @@ def keys() -> None:
     "list",
     epilog="\b\nExamples:\n  digest keys list\n  digest keys list --json\n\nExit codes: 0 shown, 2 there is no key file.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@json_option("Print the list as JSON.")
 @pass_command_context
 def list_keys(context: CommandContext, as_json: bool) -> None:
     """List the keys by kind, with the number of rows that name each. No secret is shown."""
-    usages = key_acts.list_keys(context.installation, context.actor, now=context.now())
-    if as_json:
-        print_json([asdict(usage) for usage in usages], indent=2)
-        return
+    usages = context.act(key_acts.list_keys, now=context.now())
     table = Table("Kind", "Id", Column("Rows", justify="right"), "")
     for usage in usages:
         rows = "-" if usage.rows is None else f"{usage.rows:,}"
         table.add_row(usage.kind, usage.id, rows, _key_status(usage))
-    table_console().print(table)
+    print_answer([asdict(usage) for usage in usages], [table], as_json=as_json, indent=2)
 
 
 def _key_status(usage: KeyUsage) -> str:
@@ -69,7 +65,7 @@ Exit codes:
   2  wrong use, or the key file cannot be used"""
 )
 @click.argument("kind", type=click.Choice(get_args(KeyKind)))
-@click.option("--fresh", is_flag=True, help="Make a new key even though an earlier rotation is not finished.")
+@flag("--fresh", help="Make a new key even though an earlier rotation is not finished.")
 @pass_command_context
 def rotate(context: CommandContext, kind: KeyKind, fresh: bool) -> None:
     """Make a fresh key of a KIND. Older keys are kept: they open and verify what was made with them.
@@ -77,10 +73,9 @@ def rotate(context: CommandContext, kind: KeyKind, fresh: bool) -> None:
     For `vault` every address is encrypted anew, for `lookup` every hash is computed anew. For the others
     nothing is rewritten; after `session`, staff sign in again once the pages are restarted.
     """
-    installation, actor = context.installation, context.actor
     with show_progress(f"Rotating {kind}") as progress:
-        result, recovery_copy = key_acts.rotate_key(
-            installation, actor, kind, force_new_key=fresh, now=context.now(), progress=progress
+        result, recovery_copy = context.act(
+            key_acts.rotate_key, kind, force_new_key=fresh, now=context.now(), progress=progress
         )
     _print_rotation(result)
     click.echo(
@@ -104,7 +99,7 @@ Exit codes:
   2  wrong use; the copy is damaged, or belongs to another database""",
 )
 @click.argument("file", type=click.File("r", encoding="utf-8"))
-@click.option("--replace", is_flag=True, help="Set a key file that is there aside.")
+@flag("--replace", help="Set a key file that is there aside.")
 @pass_command_context
 def restore_key_file(context: CommandContext, file: IO[str], replace: bool) -> None:
     """Put a recovery copy (FILE, or - for standard input) back as the key file, if the database was written with it."""
@@ -142,7 +137,7 @@ Exit codes:
 @pass_command_context
 def protect(context: CommandContext) -> None:
     """Put the key file under the passphrase of DIGEST_KEY_PASSPHRASE: without it, a copy of the file opens nothing."""
-    key_acts.protect_keys(context.installation, context.actor, now=context.now())
+    context.act(key_acts.protect_keys, now=context.now())
     click.echo(
         f"{context.settings.key_file}: it opens with the passphrase alone from now on. Its recovery copy, which\n"
         "needs no passphrase, stays good: keep it, because a forgotten passphrase cannot be found again."
@@ -162,7 +157,7 @@ Exit codes:
 @pass_command_context
 def unprotect(context: CommandContext) -> None:
     """Write the key file without a passphrase."""
-    key_acts.unprotect_keys(context.installation, context.actor, now=context.now())
+    context.act(key_acts.unprotect_keys, now=context.now())
     click.echo(f"{context.settings.key_file}: it needs no passphrase any more.")
 
 

@@ -7,7 +7,7 @@ import click
 
 from digest.app.upkeep import database_moves
 from digest.app.upkeep.upgrade import upgrade_installation
-from digest.cli.context import CommandContext, label_refusals, pass_command_context, print_json
+from digest.cli.context import CommandContext, json_option, label_refusals, pass_command_context, print_json, yes_option
 from digest.cli.terminal import show_progress
 
 
@@ -34,8 +34,8 @@ Exit codes:
     metavar="URL",
     help="The other database, which is empty; - reads the URL from standard input.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was moved as JSON.")
+@yes_option()
+@json_option("Print what was moved as JSON.")
 @pass_command_context
 def migrate(context: CommandContext, url: str, yes: bool, as_json: bool) -> None:
     """Move everything into another database, and prove that every row and every chain is there as it was.

@@ -4,11 +4,10 @@ A document is a JSON head, and one line for each item: reading a long one never 
 """
 
 import io
-import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, Field, TypeAdapter
 
@@ -20,19 +19,46 @@ WebAddress = Annotated[str, Field(pattern=r"(?i)^(?:https?://|$)")]
 
 
 class DocumentKind(StrEnum):
-    """What came back from a source, told by looking at it."""
+    """What came back from a source, told by looking at it.
 
-    RSS = "rss"
-    RDF = "rdf"
-    ATOM = "atom"
-    JSON_FEED = "json-feed"
-    WORDPRESS = "wordpress"
-    ICALENDAR = "icalendar"
-    PAGE = "page"
-    OPML = "opml"
-    SITEMAP = "sitemap"
-    EXPLOITED_CATALOG = "exploited-catalog"
-    FEDERAL_REGISTER = "federal-register"
+    This is the one declaration of a kind: its value, how people call it, the module of `digest.collect.parsers` that reads it, and what
+    tells it: the names of its root elements, or how its text opens. A kind without either is JSON: the first whose module
+    accepts the value.
+    """
+
+    label: str
+    parser: str
+    roots: tuple[str, ...]
+    opening: str
+
+    RSS = (
+        "rss",
+        "RSS",
+        "feed",
+        "rss channel",
+    )  # channel: of the Channel Definition Format, or RSS that lost its outer element
+    RDF = "rdf", "RDF", "feed", "rdf"
+    ATOM = "atom", "Atom", "feed", "feed"
+    JSON_FEED = "json-feed", "JSON Feed", "json_feed"
+    EXPLOITED_CATALOG = "exploited-catalog", "CISA's catalog of known exploited vulnerabilities", "exploited_catalog"
+    FEDERAL_REGISTER = "federal-register", "the Federal Register's API", "federal_register"
+    WORDPRESS = "wordpress", "WordPress REST", "wordpress"
+    ICALENDAR = "icalendar", "iCalendar", "ical", "", "BEGIN:VCALENDAR"
+    SITEMAP = "sitemap", "news sitemaps", "sitemap", "urlset sitemapindex"
+    OPML = "opml", "lists of feeds (OPML)", "opml", "opml"
+    PAGE = "page", "article pages", "page", "html"
+
+    def __new__(cls, value: str, label: str, parser: str, roots: str = "", opening: str = "") -> Self:
+        """Make a member of its declaration."""
+        kind = str.__new__(cls, value)
+        kind._value_ = value
+        kind.label, kind.parser, kind.roots, kind.opening = label, parser, tuple(roots.split()), opening
+        return kind
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the kind is told by its value, not by its text."""
+        return not self.roots and not self.opening
 
 
 class DateBasis(StrEnum):
@@ -155,32 +181,14 @@ class FeedLink:
     title: str = ""
 
 
-_ITEM, _DOCUMENT, _DEADLINE = TypeAdapter(ParsedItem), TypeAdapter(ParsedDocument), TypeAdapter(Deadline)
-_ITEM_FIELDS = tuple(field.name for field in fields(ParsedItem))
+_ITEM, _DOCUMENT = TypeAdapter(ParsedItem), TypeAdapter(ParsedDocument)
 
 
 def encode_document(document: ParsedDocument) -> tuple[dict[str, Any], bytes]:
     """Give a document's head, and the lines of its items."""
-    head = {
-        "kind": document.kind.value,
-        "title": document.title,
-        "site": document.site,
-        "language": document.language,
-        "refresh_seconds": document.refresh_seconds,
-        "next_url": document.next_url,
-        "rejected": [(entry.place, entry.reason, entry.withheld_url) for entry in document.rejected],
-        "feeds": [(feed.url, feed.title) for feed in document.feeds],
-    }
-    items = ([getattr(item, name) for name in _ITEM_FIELDS] for item in document.items)
-    lines = (json.dumps(item, default=_encode_value) for item in items)
-    return head, "\n".join(lines).encode("ascii")
-
-
-def _encode_value(value: datetime | Deadline) -> str | list[str | None]:
-    if isinstance(value, Deadline):
-        clock = value.clock.isoformat() if value.clock else None
-        return [value.day.isoformat(), clock, value.zone, value.label]
-    return value.isoformat()
+    head = _DOCUMENT.dump_python(document, mode="json", exclude={"items"})
+    lines = (_ITEM.dump_json(item, exclude_defaults=True) for item in document.items)
+    return head, b"\n".join(lines)
 
 
 def decode_document(head: dict[str, Any], body: bytes) -> ParsedDocument:
@@ -189,36 +197,5 @@ def decode_document(head: dict[str, Any], body: bytes) -> ParsedDocument:
     Raises:
         ValueError: the JSON is none of a document.
     """
-    try:
-        values = {name: head[name] for name in ("kind", "title", "site", "language", "refresh_seconds", "next_url")}
-        return _DOCUMENT.validate_python(
-            {
-                **values,
-                "items": tuple(map(_decode_item, io.BytesIO(body))),
-                "rejected": [
-                    {"place": place, "reason": reason, "withheld_url": url} for place, reason, url in head["rejected"]
-                ],
-                "feeds": [{"url": url, "title": title} for url, title in head["feeds"]],
-            }
-        )
-    except (KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"no document: {type(error).__name__}: {error}") from error
-
-
-def _decode_item(line: bytes) -> ParsedItem:
-    values = dict(zip(_ITEM_FIELDS, json.loads(line), strict=True))
-    for name in ("published", "updated", "starts_at", "ends_at", "announced_at", "announced_until"):
-        values[name] = datetime.fromisoformat(values[name]) if values[name] else None
-    values["deadline"] = _decode_deadline(*values["deadline"]) if values["deadline"] else None
-    return _ITEM.validate_python(values)
-
-
-def _decode_deadline(day: str, clock: str | None, zone: str, label: str) -> Deadline:
-    return _DEADLINE.validate_python(
-        {
-            "day": date.fromisoformat(day),
-            "clock": time.fromisoformat(clock) if clock else None,
-            "zone": zone,
-            "label": label,
-        }
-    )
+    items = tuple(_ITEM.validate_json(line, strict=True) for line in io.BytesIO(body))
+    return replace(_DOCUMENT.validate_python({**head, "items": ()}), items=items)

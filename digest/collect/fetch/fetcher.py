@@ -1,13 +1,16 @@
-"""The only socket for content: one polite, bounded, guarded GET.
+"""The only socket for content: one polite, bounded, guarded GET; and a bundled web in its place, for the sample.
 
-Every hop of every redirect is checked by `guard`, made by `wire` and judged by `verdicts`; here the hops are
+Every hop of every redirect is checked by `address_guard`, made by `http_connection` and judged by `policy`; here the hops are
 put in order, and everything that can go wrong becomes one `FetchError`.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Self, Unpack
 
 import httpcore
 import httpx
@@ -15,8 +18,9 @@ import structlog
 
 from digest import __version__
 from digest.collect.fetch import http_connection, http_response, policy
-from digest.collect.fetch.address_guard import AddressGuard, HostResolver, UnreachableHostError
-from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
+from digest.collect.fetch.address_guard import AddressGuard, HostResolver, UnknownHostError, UnreachableHostError
+from digest.collect.fetch.http_response import usable_validator
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.collect.fetch.robots_txt import MAX_ROBOTS_BYTES as ROBOTS_BYTES
 from digest.collect.fetch.robots_txt import KeyedLocks, RobotsRules
 from digest.settings import LimitSettings, Settings
@@ -95,33 +99,17 @@ class HttpFetcher:
     def __exit__(self, *_: object) -> None:
         self._robots = RobotsRules(self._fetch_robots_text, self._user_agent.partition("/")[0])
 
-    def get(
-        self,
-        url: str,
-        *,
-        etag: str | None = None,
-        last_modified: str | None = None,
-        accept: str | None = None,
-        max_bytes: int | None = None,
-    ) -> FetchResult:
-        """Get `url`, following redirects, within the limits.
-
-        Args:
-            url: http or https, without credentials.
-            etag: what the last answer gave; with it, or with `last_modified`, the answer may be "not modified".
-            last_modified: as above.
-            accept: the Accept header; anything by default.
-            max_bytes: a bound on the unpacked body other than `limits.fetch_bytes`.
+    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
+        """Get `url` (http or https, without credentials), following redirects, within the limits.
 
         Raises:
             FetchError: for whatever reason there is no body (nor a "not modified").
         """
-        headers = {"Accept": accept or "*/*"}
-        if validator := http_response.usable_validator(etag):
-            headers["If-None-Match"] = validator
-        if validator := http_response.usable_validator(last_modified):
-            headers["If-Modified-Since"] = validator
-        return self._follow_redirects(_FetchRequest(url, headers, max_bytes or self._limits.fetch_bytes))
+        validators = {"If-None-Match": options.get("etag"), "If-Modified-Since": options.get("last_modified")}
+        headers = {name: usable for name, value in validators.items() if (usable := usable_validator(value))}
+        headers["Accept"] = options.get("accept") or "*/*"
+        max_bytes = options.get("max_bytes") or self._limits.fetch_bytes
+        return self._follow_redirects(_FetchRequest(url, headers, max_bytes))
 
     def may_read(self, url: str) -> bool:
         """Return whether robots.txt lets us read `url`; kept for an hour. An address we cannot fetch: no."""
@@ -202,7 +190,7 @@ def _read_body(response: httpcore.Response, headers: httpx.Headers, request: _Fe
     return http_response.decode_body(response.iter_stream(), packing, request.max_bytes, truncate=request.truncate)
 
 
-def _fetch_result(url: httpx.URL, response: _HopResponse, moved_to: str | None) -> FetchResult:
+def _fetch_result(url: httpx.URL, response: _HopResponse, moved_to: str | None = None) -> FetchResult:
     content_type, charset = http_response.parse_content_type(response.headers.get("content-type", ""))
     return FetchResult(
         url=str(url),
@@ -210,9 +198,60 @@ def _fetch_result(url: httpx.URL, response: _HopResponse, moved_to: str | None) 
         body=response.body,
         content_type=content_type,
         charset=charset,
-        etag=http_response.usable_validator(response.headers.get("etag")),
-        last_modified=http_response.usable_validator(response.headers.get("last-modified")),
+        etag=usable_validator(response.headers.get("etag")),
+        last_modified=usable_validator(response.headers.get("last-modified")),
         not_modified=response.status == 304,
         max_age=http_response.freshness_seconds(response.headers),
         moved_to=moved_to,
     )
+
+
+INDEX_FILE = "index.json"
+
+
+class BundledFetcher:
+    """A small web in a folder: answers with what `index.json` lists, as `HttpFetcher` would, without a socket.
+
+        {"https://agency.example.org/feed.xml": {"file": "agency.xml", "content_type": "application/rss+xml"}}
+
+    An entry may have `headers` too, such as `{"Last-Modified": "…", "Cache-Control": "max-age=3600"}`. What isn't listed is a
+    dead host. Any thread may use it.
+    """
+
+    def __init__(self, folder: Path | Traversable) -> None:
+        """Read the index of `folder`.
+
+        Raises:
+            FileNotFoundError, ValueError: there is no index, or it is no JSON.
+        """
+        self._folder = folder
+        index: dict[str, dict[str, Any]] = json.loads((folder / INDEX_FILE).read_text("utf-8"))
+        self._index = {str(policy.parse_web_address(url)): entry for url, entry in index.items()}
+
+    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
+        """Return what the index lists for `url`.
+
+        Raises:
+            FetchError: `Reason.DNS` where the index lists nothing, as for a host that is not there.
+        """
+        address = policy.parse_web_address(url)
+        entry = self._index.get(str(address))
+        if entry is None:
+            raise FetchError(url, FetchErrorReason.DNS, str(UnknownHostError(address.host, "is not in the index")))
+        body = (self._folder / entry["file"]).read_bytes()
+        max_bytes = options.get("max_bytes")
+        if max_bytes is not None and len(body) > max_bytes:
+            raise FetchError(url, FetchErrorReason.TOO_BIG, f"more than {max_bytes:,} bytes", status=200)
+        headers = httpx.Headers({"Content-Type": entry["content_type"], **entry.get("headers", {})})
+        name = "etag" if options.get("etag") else "last_modified"
+        known = options.get(name)
+        is_known = bool(known) and known == headers.get(name.replace("_", "-"))
+        answer = _HopResponse(304, headers) if is_known else _HopResponse(200, headers, body)
+        return _fetch_result(address, answer)
+
+    def may_read(self, url: str) -> bool:
+        """Return whether the index lists `url`: a dead host allows nothing, and the folder forbids nothing."""
+        try:
+            return str(policy.parse_web_address(url)) in self._index
+        except FetchError:
+            return False

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypedDict, Unpack
 
 from subscribers.errors import ApplicationError
 
@@ -83,18 +83,23 @@ class FetchResult:
     moved_to: str | None = None
 
 
-class ContentFetcher(Protocol):
-    """What collecting needs of the world; `Fetcher` and `bundled_fetcher.BundledFetcher` are two."""
+class FetchOptions(TypedDict, total=False):
+    """What may be said with a request; all of it can be left out.
 
-    def get(
-        self,
-        url: str,
-        *,
-        etag: str | None = None,
-        last_modified: str | None = None,
-        accept: str | None = None,
-        max_bytes: int | None = None,
-    ) -> FetchResult:
+    `etag` and `last_modified` are what the last answer gave: with them the answer may be "not modified". `accept` is the
+    Accept header, anything by default. `max_bytes` bounds the unpacked body instead of `limits.fetch_bytes`.
+    """
+
+    etag: str | None
+    last_modified: str | None
+    accept: str | None
+    max_bytes: int | None
+
+
+class ContentFetcher(Protocol):
+    """What collecting needs of the world; `fetcher.HttpFetcher` and `fetcher.BundledFetcher` are two."""
+
+    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
         """Return what is at `url`, or raise `FetchError`."""
 
     def may_read(self, url: str) -> bool:

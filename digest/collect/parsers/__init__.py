@@ -1,28 +1,25 @@
 """Reading what came back from a source: the kind is told by looking, the items come out clean."""
 
+import json
+import re
 from datetime import datetime
+from importlib import import_module
+from typing import Any
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError
-from digest.collect.parsers.feed import parse_feed
-from digest.collect.parsers.ical import parse_calendar
-from digest.collect.parsers.json_document import parse_json
 from digest.collect.parsers.markup.charset import decode_document
 from digest.collect.parsers.markup.kind_detection import detect_kind
-from digest.collect.parsers.opml import parse_opml
-from digest.collect.parsers.page import parse_page
 from digest.collect.parsers.raw_item import ParseContext
-from digest.collect.parsers.sitemap import parse_sitemap
+from digest.collect.parsers.wordpress import is_post
 from digest.collect.texts.text_cleanup import shorten_references
 
 MAX_DOCUMENT_BYTES = 40_000_000  # the fetcher's own limit is lower; this one holds for files too
 
-_PARSERS = {
-    DocumentKind.ICALENDAR: parse_calendar,
-    DocumentKind.OPML: parse_opml,
-    DocumentKind.SITEMAP: parse_sitemap,
-    DocumentKind.PAGE: parse_page,
-    None: parse_json,
-}
+# Each has a function `parse(document, kind, context)`; those of JSON get the value, and say by `accepts(value)` that it's theirs.
+_PARSERS = {kind: import_module(f"{__name__}.{kind.parser}") for kind in DocumentKind}
+_VALUE_START = re.compile(r"[=(]\s*(?=[\[{])")
+_MAX_VALUES = 500
+_MAX_DIGITS = 100  # of a number: no id is longer, and Python refuses a document with one of 4,300
 
 
 def parse_document(
@@ -30,9 +27,8 @@ def parse_document(
 ) -> ParsedDocument:
     """Read one document.
 
-    It is RSS, RDF, Atom, JSON Feed, WordPress posts, iCalendar, OPML, a news sitemap, a page, or the catalog of known
-    exploited vulnerabilities. The kind is told by the bytes, never by the address or the declared type. An item that can't be taken in
-    is in `rejected` with its place and reason, and the others go on.
+    The kind is told by the bytes, never by the address or the declared type. An item that can't be taken in is in `rejected` with its
+    place and reason, and the others go on.
 
     Args:
         body: the document, decompressed.
@@ -49,6 +45,73 @@ def parse_document(
     text = shorten_references(decode_document(body, charset, content_type))
     kind = detect_kind(text)
     context = ParseContext(url, now)
-    if kind in {DocumentKind.RSS, DocumentKind.RDF, DocumentKind.ATOM}:
-        return parse_feed(text, kind, context)
-    return _PARSERS[kind](text, context)
+    document: ParsedDocument = _PARSERS[kind].parse(text, kind, context) if kind else _parse_json(text, context)
+    return document
+
+
+def _parse_json(document: str, context: ParseContext) -> ParsedDocument:
+    """Read JSON of a kind that a parser accepts.
+
+    A script is looked through for WordPress posts: JSONP (`?_jsonp=`), and `name = [...]`.
+
+    Raises:
+        ParseError: the answer is no JSON, an error message, or JSON of another kind.
+    """
+    document = document.strip("\ufeff \t\r\n\0")
+    value: Any = _load_json(document) if document[:1] in {"[", "{"} else _find_script_posts(document)
+    for kind in DocumentKind:
+        if kind.is_json and _PARSERS[kind].accepts(value):
+            parsed: ParsedDocument = _PARSERS[kind].parse(value, kind, context)
+            return parsed
+    if isinstance(value, dict) and "code" in value and "message" in value:
+        error_text = f"{value['code']}: {value['message']}"[:200]
+        raise ParseError(f"The WordPress site answers with an error ({error_text}). Check the address in a browser.")
+    raise ParseError("The answer is JSON, but neither a JSON Feed nor WordPress posts. Look for the feed's address.")
+
+
+def _load_json(document: str) -> Any:
+    try:
+        return json.loads(document, parse_int=_read_integer)
+    except (ValueError, RecursionError) as exc:
+        return _complete_posts(document, exc)
+
+
+def _read_integer(digits: str) -> int:
+    return int(digits) if len(digits) < _MAX_DIGITS else 0
+
+
+def _complete_posts(document: str, cause: Exception) -> Any:
+    """Take the whole posts of an array that breaks off, as a truncated feed's whole items are taken."""
+    posts: list[Any] = []
+    decoder, at = json.JSONDecoder(parse_int=_read_integer), 1
+    try:
+        while document.startswith("[") and (start := _next_object_offset(document, at)) >= 0:
+            value, at = decoder.raw_decode(document, start)
+            posts.append(value)
+    except (ValueError, RecursionError):
+        if posts:
+            return [*posts, "the document breaks off within this item"]
+    raise ParseError(f"The answer is no valid JSON: {str(cause)[:200]}. Tell the publisher.") from cause
+
+
+def _next_object_offset(document: str, offset: int) -> int:
+    match = re.compile(r"[\s,]*(?=\{)").match(document, offset)
+    return match.end() if match else -1
+
+
+def _find_script_posts(document: str) -> list[Any]:
+    posts: list[Any] = []
+    decoder, at = json.JSONDecoder(parse_int=_read_integer), 0
+    for _ in range(_MAX_VALUES):
+        match = _VALUE_START.search(document, at)
+        if not match:
+            break
+        at = match.end()
+        try:
+            value, at = decoder.raw_decode(document, at)
+        except (ValueError, RecursionError):
+            continue
+        posts += [post for post in (value if isinstance(value, list) else [value]) if is_post(post)]
+    if not posts:
+        raise ParseError("The answer is a script without WordPress posts. Look for the address of the site's feed.")
+    return posts

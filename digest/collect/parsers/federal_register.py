@@ -4,19 +4,17 @@ https://www.federalregister.gov/developers/documentation/api/v1. Its RSS lacks w
 meeting's day and a call's closing day stand, and the day on which comments close.
 """
 
-from collections.abc import Iterator
-from datetime import date
 from html import escape
-from typing import Any, TypeGuard
+from typing import Any
 
-from digest.collect.documents.deadlines import Deadline
-from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, RejectedEntry, SummaryBasis
+from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, SummaryBasis
+from digest.collect.parsers.json_values import read_deadline, read_entries, read_objects, read_text
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
 
 DEADLINE_LABEL = "comments"
 
 
-def is_federal_register(value: object) -> TypeGuard[dict[str, Any]]:
+def accepts(value: object) -> bool:
     """Return whether a JSON value is an answer of the API: a count, and documents with their numbers."""
     if not isinstance(value, dict) or "count" not in value:
         return False
@@ -24,49 +22,22 @@ def is_federal_register(value: object) -> TypeGuard[dict[str, Any]]:
     return isinstance(results, list) and all(isinstance(r, dict) and "document_number" in r for r in results[:1])
 
 
-def parse_federal_register(value: dict[str, Any], context: ParseContext) -> ParsedDocument:
+def parse(value: dict[str, Any], kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     """Read the documents of one answer; those of further pages are older, and left alone."""
-    items, rejected = clean_items(_raw_items(value.get("results", [])), context)
-    return ParsedDocument(kind=DocumentKind.FEDERAL_REGISTER, items=items, rejected=rejected, language="en")
+    items, rejected = clean_items(read_entries(value.get("results"), "document", _read_result), context)
+    return ParsedDocument(kind=kind, items=items, rejected=rejected, language="en")
 
 
-def _raw_items(results: list[Any]) -> Iterator[RawItem | RejectedEntry]:
-    for result in results:
-        if isinstance(result, dict):
-            yield _raw_item(result)
-        else:
-            yield RejectedEntry(0, "the document is no JSON object")
-
-
-def _raw_item(result: dict[str, Any]) -> RawItem:
-    abstract, dates = _text(result, "abstract"), _text(result, "dates")
-    closes = _read_day(result.get("comments_close_on"))
+def _read_result(result: dict[str, Any]) -> RawItem:
+    abstract, dates = read_text(result.get("abstract")), read_text(result.get("dates"))
     return RawItem(
-        guid=_text(result, "document_number"),
-        link=_text(result, "html_url"),
-        title=escape(_text(result, "title"), quote=False),
+        guid=read_text(result.get("document_number")),
+        link=read_text(result.get("html_url")),
+        title=escape(read_text(result.get("title")), quote=False),
         summary=escape(abstract or dates, quote=False),
         summary_basis=SummaryBasis.DESCRIPTION,
         content=escape(f"{dates} {abstract}", quote=False),
-        categories=_agency_names(result),
-        published=_text(result, "publication_date"),
-        deadline=Deadline(closes, label=DEADLINE_LABEL) if closes else None,
+        categories=[read_text(agency.get("name")) for agency in read_objects(result.get("agencies"))],
+        published=read_text(result.get("publication_date")),
+        deadline=read_deadline(result.get("comments_close_on"), DEADLINE_LABEL),
     )
-
-
-def _agency_names(result: dict[str, Any]) -> list[str]:
-    agencies = result.get("agencies")
-    found = agencies if isinstance(agencies, list) else []
-    return [name for agency in found if isinstance(agency, dict) and (name := _text(agency, "name"))]
-
-
-def _text(result: dict[str, Any], key: str) -> str:
-    value = result.get(key)
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _read_day(value: object) -> date | None:
-    try:
-        return date.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None

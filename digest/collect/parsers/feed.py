@@ -22,7 +22,7 @@ _NON_URL_GUID = re.compile(
 _PERIODS = {"hourly": 3600, "daily": _DAY, "weekly": 7 * _DAY, "monthly": 30 * _DAY, "yearly": 365 * _DAY}
 
 
-def parse_feed(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
+def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     """Read a feed's items.
 
     Raises:

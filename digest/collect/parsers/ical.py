@@ -59,7 +59,7 @@ class _EventTime:
         return _utc_text(self.start), _utc_text(end) if isinstance(end, datetime) else ""
 
 
-def parse_calendar(document: str, context: ParseContext) -> ParsedDocument:
+def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     """Read a calendar's events.
 
     A time without zone is taken in the calendar's zone (X-WR-TIMEZONE), else for UTC, which the item's basis
@@ -79,7 +79,7 @@ def parse_calendar(document: str, context: ParseContext) -> ParsedDocument:
     zone = _load_zone(_calendar_property(document, "X-WR-TIMEZONE"))
     items, rejected = clean_items(_raw_items(events, context, zone), context)
     return ParsedDocument(
-        kind=DocumentKind.ICALENDAR,
+        kind=kind,
         items=items,
         rejected=rejected,
         title=text_cleanup.clean_title(_calendar_property(document, "X-WR-CALNAME")),

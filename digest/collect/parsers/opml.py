@@ -10,7 +10,7 @@ from digest.collect.texts.urls import usable_url
 _FEED_TYPES = {"rss", "atom"}  # of an outline without an address it says that a feed was meant
 
 
-def parse_opml(document: str, context: ParseContext) -> ParsedDocument:
+def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     """Read the feeds that a list names, each once, in its order; `rejected` are those of which no address can be read over http.
 
     Raises:
@@ -29,7 +29,7 @@ def parse_opml(document: str, context: ParseContext) -> ParsedDocument:
             named = f"“{title}”: " if title else ""
             rejected.append(RejectedEntry(place, f"{named}it has no address that begins with http:// or https://."))
     return ParsedDocument(
-        kind=DocumentKind.OPML,
+        kind=kind,
         items=(),
         title=text_cleanup.clean_title(root.findtext("head/title") or ""),
         rejected=tuple(rejected),

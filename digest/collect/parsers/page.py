@@ -45,28 +45,28 @@ _MAX_SCRIPT_STEPS = 50_000_000  # a second's
 _MAX_CREDIT_CHARACTERS = 140  # of a line that is only a credit
 
 
-def parse_page(document: str, context: ParseContext) -> ParsedDocument:
+def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     """Read a page with an article, as HTML or as plain text; a site's front page only names its feeds.
 
     Raises:
         ParseError: there is neither an article nor a feed.
     """
     if not _HTML_TAG.search(document[:20_000]):
-        return _parse_plain_text(document, context)
+        return _parse_plain_text(document, kind, context)
     root = read_html_tree(document[:_MAX_CHARACTERS])
     base = usable_url(page_head.first_xpath_text(root, "//base/@href"), context.url) or context.url
     feeds = tuple(_feed_links(root, base))
     if barrier := _find_barrier(root):
         # The canonical link of a sign-in or not-found page is its own, not the article's.
         withheld = RejectedEntry(1, f"{NOT_PUBLIC}{barrier}", usable_canonical_url(context.url))
-        return ParsedDocument(DocumentKind.PAGE, (), (withheld,), feeds=feeds)
+        return ParsedDocument(kind, (), (withheld,), feeds=feeds)
     item = _page_item(root, base, context, names_feeds=bool(feeds))
     if not item and not feeds:
         raise ParseError("The page holds no article that can be made out, and names no feed. Give the feed's address.")
     items, rejected = clean_items([item] if item else [], context)
     items = tuple(_with_page_date_basis(plain_item) for plain_item in items)
     return ParsedDocument(
-        kind=DocumentKind.PAGE,
+        kind=kind,
         items=items,
         rejected=rejected,
         title=text_cleanup.clean_title(page_head.first_xpath_text(root, "//title/text()")),
@@ -96,7 +96,7 @@ def _declares_article(meta: dict[str, str], linked: LinkedData) -> bool:
     return linked.is_article or linked.is_event or meta.get("og:type", "").lower() in {"article", "event"}
 
 
-def _parse_plain_text(document: str, context: ParseContext) -> ParsedDocument:
+def _parse_plain_text(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     article = extract_article(document)
     if article is None:
         raise ParseError("The answer is plain text without an article. Give the address of a feed or a page.")
@@ -111,9 +111,7 @@ def _parse_plain_text(document: str, context: ParseContext) -> ParsedDocument:
         credit=article.credit,
     )
     items, rejected = clean_items([item], context)
-    return ParsedDocument(
-        DocumentKind.PAGE, tuple(_with_page_date_basis(item) for item in items), rejected, title=article.title
-    )
+    return ParsedDocument(kind, tuple(_with_page_date_basis(item) for item in items), rejected, title=article.title)
 
 
 def _with_page_date_basis(item: ParsedItem) -> ParsedItem:

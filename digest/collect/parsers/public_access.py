@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from digest.collect.documents.parsed_document import SIGN_IN
@@ -30,7 +31,24 @@ _CHROME = frozenset(
 )  # around an article
 _UNCOUNTED = _CHROME | {"form"}
 _HIDDEN = "(modal|popup|offcanvas|drawer|sidebar|widget)"  # in the class of what isn't the page's own matter
-_MAX_SIGN_IN_WORDS, _MAX_DECLARED_SIGN_IN_WORDS = 100, 30  # words beside the form; the second of a declared article
+# The most words beside a sign-in form: of a page that says nothing else of itself, and of one that calls itself a sign-in page.
+_SIGN_IN_WORDS, _DECLARED_SIGN_IN_WORDS = (100, 300), (30, 100)  # the second of a declared article
+_SIGN_IN_NAME = re.compile(
+    r"(?:please )?(?:log|sign)[ -]?(?:in|on)(?: (?:page|required|or (?:register|join|sign up|subscribe|create an account)"
+    r"|to (?:continue|proceed|(?:your|our) [\w ]{1,30}|(?:read|view|see|access)(?: on| more| (?:this|the|our) [\w ]{1,30})?)))?"
+    r"|(?:member|subscriber|user|customer|staff|account)s?(?:'s?)? (?:log|sign)[ -]?in|members only|single sign[ -]?on|sso"
+    r"|(?:authentication|login|sign-in) required|anmelden|anmeldung|einloggen|bitte melden sie sich an"
+    r"|connexion|se connecter|connectez-vous|identifiez-vous|inici(?:ar|a) sesión|acceder|accedi|iniciar sessão|inloggen"
+    r"|logga in|log ind|logg inn|zaloguj się|ログイン|登录|войти|вход"
+)
+_ACCOUNT_FIELD = re.compile(
+    r"mail|user|login|account|ident", re.IGNORECASE
+)  # in the name of a field for an address or a name
+_PROVIDER = re.compile(
+    r"(?:continue|(?:log|sign) ?in|weiter|anmelden|continuer|se connecter|continuar|iniciar sesión|accedi|continua)"
+    r" (?:with|using|via|mit|über|avec|con|com) .{1,40}|.{0,20}single sign[ -]?on.{0,20}"
+)
+_MAX_WAYS_IN = 20  # that are looked at
 _NOT_FOUND = re.compile(
     r"(?:error )?404(?: error)?(?:[ :!-]*(?:page |file )?not found)?|(?:(?:oops|sorry)[!,.]? )?(?:(?:the |that )?page |file )?"
     r"(?:not found|can(?:'|no)t be found|was not found|could not be found|does(?:n't| not) exist)|nothing found"
@@ -63,17 +81,43 @@ def explain_page_barrier(root: Any, *, is_article: bool) -> str:
     """
     if root.xpath(_PROTECTION_XPATH):
         return PROTECTED
-    if _is_sign_in_page(root, _MAX_DECLARED_SIGN_IN_WORDS if is_article else _MAX_SIGN_IN_WORDS):
+    if _is_sign_in_page(root, *(_DECLARED_SIGN_IN_WORDS if is_article else _SIGN_IN_WORDS)):
         return SIGN_IN
     return MISSING if not is_article and _is_missing_page(root) else ""
 
 
-def _is_sign_in_page(root: Any, max_words: int) -> bool:
-    """Return whether a page has a password field in its main part, and little beside the form."""
-    passwords = root.xpath("//input[translate(@type, 'PASWORD', 'pasword') = 'password']")
-    if not any(not _is_chrome(field) for field in passwords[:20]):
+def _is_sign_in_page(root: Any, max_words: int, max_named_words: int) -> bool:
+    """Return whether a page has a way to sign in in its main part, and little beside it.
+
+    That is a password field. On a page that calls itself a sign-in page, it's also a field for an address, or another site's single
+    sign-on, and more words may be beside it.
+    """
+    is_named = _names_sign_in(root)
+    ways = (element for element in root.iter("input", "a", "button") if _is_way_in(element, is_named=is_named))
+    if all(map(_is_chrome, islice(ways, _MAX_WAYS_IN))):
         return False
-    return _count_words(root.find("body"), max_words) <= max_words
+    most = max_named_words if is_named else max_words
+    return _count_words(root.find("body"), most) <= most
+
+
+def _names_sign_in(root: Any) -> bool:
+    """Return whether a page calls itself a sign-in page and nothing else, in its title or in all of its headings."""
+    headings = [_plain(heading.text_content()) for heading in root.iter("h1") if not _is_chrome(heading)]
+    titled = _title_parts(root)
+    named = {text.removesuffix(f" to {site}") for text in titled for site in ("", *titled)}
+    is_headed = bool(headings) and all(_SIGN_IN_NAME.fullmatch(heading.rstrip(".!: ")) for heading in headings)
+    return is_headed or any(map(_SIGN_IN_NAME.fullmatch, named))
+
+
+def _is_way_in(element: Any, *, is_named: bool) -> bool:
+    kind = (element.get("type") or "text").lower()
+    if element.tag == "input" and kind == "password":
+        return True
+    if not is_named:
+        return False
+    if element.tag == "input":
+        return kind == "email" or (kind == "text" and bool(_ACCOUNT_FIELD.search(element.get("name") or "")))
+    return bool(_PROVIDER.fullmatch(_plain(element.text_content())))
 
 
 def _count_words(body: Any, most: int) -> int:
@@ -109,12 +153,17 @@ def _is_missing_page(root: Any) -> bool:
     if body is not None and "error404" in (body.get("class") or "").split():
         return True
     headings = [_plain(heading.text_content()) for heading in root.iter("h1")]
-    title = _plain(next((element.text_content() for element in root.iter("title")), ""))
-    titled = _TITLE_SEPARATOR.split(title)[:2]
+    titled = _title_parts(root)
     if _names_nothing(headings or titled):
         return True
     # Where the first heading is the site's name, a lesser one tells, if the title says the same.
     return _names_nothing(titled) and _names_nothing(_plain(heading.text_content()) for heading in root.iter("h2"))
+
+
+def _title_parts(root: Any) -> list[str]:
+    """Return the title in its parts, before and after a bar or a dash; the site's name is most often one of them."""
+    title = _plain(next((element.text_content() for element in root.iter("title")), ""))
+    return _TITLE_SEPARATOR.split(title)[:2]
 
 
 def _names_nothing(texts: Iterable[str]) -> bool:

@@ -14,7 +14,7 @@ from digest.collect.texts.urls import usable_url
 _MAX_CHILDREN = 1_000
 
 
-def parse_sitemap(document: str, context: ParseContext) -> ParsedDocument:
+def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     """Read the articles of a news sitemap. A sitemap of sitemaps names them as feeds.
 
     An entry without a title (plain sitemaps have none) is rejected: its page must be read instead.
@@ -24,10 +24,10 @@ def parse_sitemap(document: str, context: ParseContext) -> ParsedDocument:
     """
     root = parse_xml_tree(strip_feed_preamble(document), item_pattern="url")
     if etree.QName(root).localname == "sitemapindex":
-        return ParsedDocument(kind=DocumentKind.SITEMAP, items=(), feeds=tuple(_child_sitemaps(root, context.url)))
+        return ParsedDocument(kind=kind, items=(), feeds=tuple(_child_sitemaps(root, context.url)))
     items, rejected = clean_items(map(_raw_item, root.iterfind("{*}url")), context)
     name = text_cleanup.clean_title(root.findtext(".//{*}publication/{*}name") or "")
-    return ParsedDocument(kind=DocumentKind.SITEMAP, items=items, rejected=rejected, title=name)
+    return ParsedDocument(kind=kind, items=items, rejected=rejected, title=name)
 
 
 def _raw_item(entry: etree._Element) -> RawItem | RejectedEntry:

@@ -4,45 +4,52 @@ from collections.abc import Iterator
 from typing import Any
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
+from digest.collect.parsers.json_values import read_objects, read_text
 from digest.collect.parsers.public_access import PROTECTED
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
 
 
-def is_wordpress_post(value: object) -> bool:
+def accepts(value: object) -> bool:
+    """Return whether a JSON value is a post, or a list that is empty or has some."""
+    return not value or any(map(is_post, value)) if isinstance(value, list) else is_post(value)
+
+
+def is_post(value: object) -> bool:
     """Return whether a JSON value is a post: it has a link and a title, which WordPress gives as rendered."""
     return isinstance(value, dict) and isinstance(value.get("title"), dict) and "link" in value and "date" in value
 
 
-def parse_wordpress_posts(posts: list[Any], context: ParseContext) -> ParsedDocument:
+def parse(value: Any, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     """Read posts; what isn't one, or isn't public, is rejected by its place."""
+    posts = value if isinstance(value, list) else [value]
     items, rejected = clean_items(_raw_items(posts), context)
-    return ParsedDocument(kind=DocumentKind.WORDPRESS, items=items, rejected=rejected, language=context.language)
+    return ParsedDocument(kind=kind, items=items, rejected=rejected, language=context.language)
 
 
 def _raw_items(posts: list[Any]) -> Iterator[RawItem | RejectedEntry]:
     for post in posts:
         if isinstance(post, str):  # the reason, where the document broke off
             yield RejectedEntry(0, post)
-        elif not is_wordpress_post(post):
+        elif not is_post(post):
             yield RejectedEntry(0, "not a WordPress post: no title or no link")
         else:
             yield _raw_item(post)
 
 
 def _raw_item(post: dict[str, Any]) -> RawItem:
-    embedded = post["_embedded"] if isinstance(post.get("_embedded"), dict) else {}
+    (embedded,) = read_objects([post.get("_embedded")]) or [{}]
+    terms = embedded.get("wp:term")
+    term_lists = terms if isinstance(terms, list) else []
     image, alt = _featured_image(post, embedded)
     return RawItem(
         guid=_rendered_text(post, "guid"),
-        link=_text_value(post.get("link")),
+        link=read_text(post.get("link")),
         title=_rendered_text(post, "title"),
         summary=_rendered_text(post, "excerpt"),
         content=_rendered_text(post, "content"),
-        authors=[_text_value(author.get("name")) for author in _as_objects(embedded.get("author"))],
-        categories=[
-            _text_value(term.get("name")) for terms in _as_list(embedded.get("wp:term")) for term in _as_objects(terms)
-        ],
-        language=_text_value(post.get("lang")),
+        authors=[read_text(author.get("name")) for author in read_objects(embedded.get("author"))],
+        categories=[read_text(term.get("name")) for terms in term_lists for term in read_objects(terms)],
+        language=read_text(post.get("lang")),
         image=image,
         image_alt=alt,
         published=_date_with_zone(post, "date"),
@@ -62,29 +69,17 @@ def _explain_withheld(post: dict[str, Any]) -> str:
 
 def _date_with_zone(post: dict[str, Any], name: str) -> str:
     """Return a date with its zone: `date_gmt` is UTC by definition and says so nowhere; `date` is the site's own time."""
-    gmt = _text_value(post.get(f"{name}_gmt"))
-    return f"{gmt}Z" if gmt and not gmt.endswith("Z") else gmt or _text_value(post.get(name))
+    gmt = read_text(post.get(f"{name}_gmt"))
+    return f"{gmt.removesuffix('Z')}Z" if gmt else read_text(post.get(name))
 
 
 def _featured_image(post: dict[str, Any], embedded: dict[str, Any]) -> tuple[str | None, str]:
-    for media in _as_objects(embedded.get("wp:featuredmedia")):
-        if address := _text_value(media.get("source_url")):
-            return address, _text_value(media.get("alt_text"))
-    return _text_value(post.get("jetpack_featured_media_url")) or None, ""
+    for media in read_objects(embedded.get("wp:featuredmedia")):
+        if address := read_text(media.get("source_url")):
+            return address, read_text(media.get("alt_text"))
+    return read_text(post.get("jetpack_featured_media_url")) or None, ""
 
 
 def _rendered_text(post: dict[str, Any], name: str) -> str:
     value = post.get(name)
-    return _text_value(value.get("rendered")) if isinstance(value, dict) else _text_value(value)
-
-
-def _text_value(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _as_list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _as_objects(value: object) -> list[dict[str, Any]]:
-    return [entry for entry in _as_list(value) if isinstance(entry, dict)]
+    return read_text(value.get("rendered") if isinstance(value, dict) else value)

@@ -41,10 +41,14 @@ _Row = TypeVar("_Row")
 
 @dataclass(frozen=True, slots=True)
 class ReadershipReport:
-    """What a report of readership said: views by canonical URL, and the rows that say nothing usable."""
+    """What a report of readership said: views by canonical URL, and the rows that say nothing usable.
+
+    `error` says why it could not be read at all.
+    """
 
     views: Mapping[str, int] = field(default_factory=dict)
     rejected: tuple[RejectedEntry, ...] = ()
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,36 +72,33 @@ class ReadershipError(ApplicationError):
 def import_readership(
     database: Database, fetcher: ContentFetcher, settings: Settings, *, now: datetime
 ) -> list[ReadershipImport]:
-    """Bring in what the settings name (`readership.csv`, `readership.wordpress`); both together are one week."""
-    configured, site = settings.file.readership, settings.file.publication.site
-    loaders: dict[str, Callable[[], ReadershipReport]] = {}
-    if configured.csv:
-        file = _settings_file_path(settings, configured.csv)
-        loaders[configured.csv] = lambda: parse_readership_csv(_read_file(file), site)
-    if configured.wordpress:
-        loaders[configured.wordpress] = lambda: fetch_wordpress_views(fetcher, configured.wordpress)
-    reports: dict[str, ReadershipReport] = {}
-    errors: dict[str, str] = {}
-    for origin, load_report in loaders.items():
-        try:
-            reports[origin] = load_report()
-        except ReadershipError as exc:
-            errors[origin] = str(exc)
+    """Bring in what the settings name under `[readership]`; all of it together is one week."""
+    configured = settings.file.readership
+    named = {name: origin for name in READERSHIP_SOURCES if (origin := getattr(configured, name))}
+    reports = {origin: _load_report(name, origin, settings, fetcher) for name, origin in named.items()}
     total: Counter[str] = Counter()
     for report in reports.values():
         total.update(report.views)
-    article_urls = apply_views(database, total, complete=not errors) if loaders else frozenset()
-    imported = [
-        ReadershipImport(origin, error=errors[origin])
-        if origin in errors
-        else _import_result(origin, reports[origin], article_urls)
-        for origin in loaders
-    ]
+    is_complete = not any(report.error for report in reports.values())
+    article_urls = apply_views(database, total, complete=is_complete) if reports else frozenset()
+    imported = [_import_result(origin, report, article_urls) for origin, report in reports.items()]
     for result in imported:
         log.info(
             "readership.imported", origin=result.origin, matched=result.matched, error=result.error, at=now.isoformat()
         )
     return imported
+
+
+def _load_report(name: str, origin: str, settings: Settings, fetcher: ContentFetcher) -> ReadershipReport:
+    try:
+        return READERSHIP_SOURCES[name](origin, settings, fetcher)
+    except ReadershipError as exc:
+        return ReadershipReport(error=str(exc))
+
+
+def _import_result(origin: str, report: ReadershipReport, article_urls: frozenset[str]) -> ReadershipImport:
+    matched = len(article_urls & report.views.keys())
+    return ReadershipImport(origin, matched, len(report.views) - matched, report.rejected, report.error)
 
 
 def apply_views(database: Database, views: Mapping[str, int], *, complete: bool = True) -> frozenset[str]:
@@ -173,22 +174,22 @@ def _count_views(rows: Iterable[tuple[int, _Row]], parse: Callable[[_Row], tuple
     return ReadershipReport(views, tuple(rejected))
 
 
-def _import_result(origin: str, report: ReadershipReport, article_urls: frozenset[str]) -> ReadershipImport:
-    matched = len(article_urls & report.views.keys())
-    return ReadershipImport(origin, matched, len(report.views) - matched, report.rejected)
-
-
-def _settings_file_path(settings: Settings, name: str) -> Path:
-    """Find a file that the settings name: from the settings' own folder, as they were written there."""
+def _load_csv(name: str, settings: Settings, _: ContentFetcher) -> ReadershipReport:
+    """Read a file that the settings name: from the settings' own folder, as they were written there."""
     folder = settings.origin.parent if settings.origin else Path()
-    return folder / Path(name).expanduser()
-
-
-def _read_file(file: Path) -> bytes:
+    file = folder / Path(name).expanduser()
     try:
-        return file.read_bytes()
+        content = file.read_bytes()
     except OSError as exc:
         raise ReadershipError(f"{file}: {exc.strerror}. Correct readership.csv in digest.toml.") from exc
+    return parse_readership_csv(content, settings.file.publication.site)
+
+
+# The one declaration of each source: a setting of `[readership]`, and what reads what that names.
+READERSHIP_SOURCES: dict[str, Callable[[str, Settings, ContentFetcher], ReadershipReport]] = {
+    "csv": _load_csv,
+    "wordpress": lambda site, _, fetcher: fetch_wordpress_views(fetcher, site),
+}
 
 
 def _set_views(session: Session, values: Mapping[int, int | None]) -> None:
@@ -201,15 +202,13 @@ def _set_views(session: Session, values: Mapping[int, int | None]) -> None:
 def _decode_csv(content: bytes) -> str:
     """Decode what a spreadsheet wrote: UTF-8 with or without byte-order mark, UTF-16 with one, else Windows-1252."""
     marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-    encodings = ["utf-16"] if marked else ["utf-8-sig", "cp1252"]
-    for encoding in encodings:
-        try:
-            text = content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if text.strip() and "\0" not in text:
-            return text
-    raise ReadershipError("It is empty or no text. Write a CSV file with the columns url and views.")
+    try:
+        text = content.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", "replace")
+    if not text.strip() or "\0" in text:
+        raise ReadershipError("It is empty or no text. Write a CSV file with the columns url and views.")
+    return text
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:

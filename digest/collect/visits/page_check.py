@@ -43,24 +43,13 @@ class PageState:
     supersession: str = ""
 
 
-# Parts of a sign-in page's path, and whole paths of one, of a front page, and of a not-found page; all without ".html" and the like.
-_SIGN_IN_SEGMENTS = frozenset(
-    [
-        "wp-login",
-        "login",
-        "log-in",
-        "signin",
-        "sign-in",
-        "sign_in",
-        "signon",
-        "sso",
-        "anmelden",
-        "connexion",
-        "iniciar-sesion",
-    ]
+# Paths of a sign-in page, a front page, and a not-found page, without ".html" and the like.
+_SIGN_IN_PATH = re.compile(
+    r"(?:.*/)?(?:wp-login|log-?in|sign[-_]?in|signon|sso|saml2|openid-connect|anmelden|connexion|iniciar-sesion)(?:/.*)?|my-account"
 )
-_SIGN_IN_HOSTS = ("login.", "signin.", "sso.", "auth.", "accounts.")
-_ACCOUNT_PATHS = frozenset(["my-account"])
+_SIGN_IN_HOST = re.compile(
+    r"(?:login|signin|sso|auth|accounts|idp)\..*|.*\.(?:okta|oktapreview|auth0|onelogin|b2clogin|ciamlogin)\.com"
+)
 _FRONT_PATH = re.compile(r"home|index|(?:ar|da|de|en|es|fi|fr|it|ja|ko|nl|no|pl|pt|ru|sv|tr|uk|zh)(?:[-_][a-z]{2})?")
 _MISSING_PATHS = frozenset(["404", "not-found", "page-not-found"])
 _PAGE_SUFFIX = re.compile(r"\.(?:html?|php|aspx?)(?=/|$)")
@@ -81,9 +70,7 @@ def explain_redirect(asked: str, found: str) -> str:
 
 
 def _is_sign_in(parts: SplitResult) -> bool:
-    segments = _read_path(parts).split("/")
-    is_page = bool(_SIGN_IN_SEGMENTS.intersection(segments)) or _read_path(parts) in _ACCOUNT_PATHS
-    return is_page or (parts.hostname or "").startswith(_SIGN_IN_HOSTS)
+    return bool(_SIGN_IN_PATH.fullmatch(_read_path(parts)) or _SIGN_IN_HOST.fullmatch(parts.hostname or ""))
 
 
 def _is_front(url: str) -> bool:

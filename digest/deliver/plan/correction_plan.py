@@ -30,8 +30,7 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition
 from subscribers.consent import audience
-from subscribers.consent.choice_history import find_choices_at
-from subscribers.consent.preferences import Preferences
+from subscribers.consent.preferences import Preferences, find_choices_at
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 _TAG = re.compile(r"<[^>]*>")

@@ -4,10 +4,13 @@ import hmac
 from collections.abc import Sequence
 from datetime import datetime
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.edition.approval.approvers import ApproverRule
+from digest.edition.approval.authors import read_detail
 from digest.edition.approval.versions import (
+    TAKEN_BACK_DETAIL,
     ApprovalError,
     approval_statement,
     check_window,
@@ -22,12 +25,12 @@ from digest.edition.approval.versions import (
     sign_payload,
     signature_payload,
     supersede_approval,
-    was_taken_back,
 )
 from digest.edition.content.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState, SignatureColumns
-from digest.store.models import Edition, EditionState
+from digest.store.audit import APPROVAL_VOIDED, SENT_BACK
+from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.crypto.keys import KeyRing, SecretKey
 
 
@@ -52,7 +55,7 @@ def verify_version(
         ApprovalError: something is different now, or it was approved with the placeholders of an older version.
     """
     mailable = read_version(session, approval)
-    if was_taken_back(session, approval):
+    if _was_taken_back(session, approval):
         raise ApprovalError(
             f"{edition.name} can't be sent: by the audit log, this approval was taken back. Take it back again and approve anew."
         )
@@ -68,6 +71,14 @@ def verify_version(
             )
         )
     return mailable
+
+
+def _was_taken_back(session: Session, approval: Approval) -> bool:
+    """Return whether the audit log says that a version was taken back, whatever its row says."""
+    rows = select(AuditEntry.detail).where(
+        AuditEntry.subject == approval.statement["edition"], AuditEntry.act.in_((APPROVAL_VOIDED, SENT_BACK))
+    )
+    return any(approval.version in read_detail(detail).get(TAKEN_BACK_DETAIL, ()) for detail in session.scalars(rows))
 
 
 def _find_fault(
@@ -150,17 +161,9 @@ def reinstate_approval(
     if edition.state not in {EditionState.DRAFT, EditionState.INCOMPLETE} or approval is None:
         raise ApprovalError(f"{edition.name} is {edition.state}, and no version of it can stand again.")
     supersede_approval(session, edition, actor=None, now=now, because="the deadline passed before it was approved")
-    approval.state, approval.ended_at, approval.ended_by, approval.ended_by_edit = (
-        ApprovalState.STANDING,
-        None,
-        None,
-        None,
-    )
-    approval.ended_because = ""
-    edition.state, edition.approved_by, edition.approved_at = (
-        EditionState.APPROVED,
-        approval.signatures[-1].actor,
-        now,
-    )
+    approval.state, approval.ended_because = ApprovalState.STANDING, ""
+    approval.ended_at = approval.ended_by = approval.ended_by_edit = None
+    edition.state, edition.approved_at = EditionState.APPROVED, now
+    edition.approved_by = approval.signatures[-1].actor
     session.flush()
     return approval

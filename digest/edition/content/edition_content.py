@@ -107,6 +107,11 @@ class SectionEntry:
         return bool(self.credit) and self.credit.casefold() != self.source.casefold()
 
     @property
+    def source_and_date(self) -> str:
+        """Where and when it was published, as far as is known: "CISA, Nov 18"."""
+        return ", ".join(filter(None, (self.source, self.date)))
+
+    @property
     def summary_lender(self) -> str:
         """Whose words the summary is, where that is another publisher than the one that the entry links to; else empty."""
         origin = self.summary_origin if self.summary else None

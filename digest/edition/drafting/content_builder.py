@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from digest.collect.documents.parsed_document import SummaryBasis
 from digest.collect.texts.urls import strip_tracking
@@ -12,6 +11,7 @@ from digest.edition.content.edition_content import EntryDate
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
+from digest.edition.kinds.story_entry import EntryPage
 from digest.edition.rendering.mail_layout import find_next_deadline
 from digest.select.story_similarity import MAX_RELATED
 from digest.select.values import SummaryOrigin
@@ -45,13 +45,14 @@ def build_content(
         language: what readers are written to in.
     """
     zone = file.publication.zone
+    page = EntryPage(zone, language, arrangement.pictures)
     release_at = identity.release_at.astimezone(zone)
     sections = tuple(
         content.EditionSection(
             s.key, s.kind, s.title_in(language), SECTION_KINDS[s.kind].section_note(s, release_at, language), entries
         )
         for s in file.sections
-        if (entries := tuple(_write_entries(arrangement, s, zone, language)))
+        if (entries := tuple(_write_entries(arrangement, s, page)))
     )
     leading_first = sorted(sections, key=lambda s: not SECTION_KINDS[s.kind].leads_edition)
     headlines = [e.headline for s in leading_first for e in s.entries]
@@ -76,11 +77,11 @@ def build_content(
 
 
 def _write_entries(
-    arrangement: Arrangement, section: SectionSettings, zone: ZoneInfo, language: ReaderLanguage
+    arrangement: Arrangement, section: SectionSettings, page: EntryPage
 ) -> Iterator[content.SectionEntry]:
     stories = arrangement.sections.get(section.key, ())
     placed = tuple(story.placed for story in stories)
-    entries = SECTION_KINDS[section.kind].write_entries(placed, zone, language, arrangement.pictures)
+    entries = SECTION_KINDS[section.kind].write_entries(placed, page)
     return (_write_over(_list_supporting(entry, story), story) for entry, story in zip(entries, stories, strict=True))
 
 

@@ -5,9 +5,10 @@ editor has touched it; from then on it keeps its proposal and its cut-off, and w
 is approved or further is left alone.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Select, delete, select
@@ -18,30 +19,32 @@ from digest.collect.texts.urls import strip_tracking
 from digest.collect.visits.page_check import check_pages
 from digest.edition import queries
 from digest.edition.approval.versions import hash_fragment, supersede_outdated_approval
-from digest.edition.archive.corrections import load_carried_blocks
+from digest.edition.archive.corrections import CORRECTION_BLOCK_PREFIX, load_carried_blocks
 from digest.edition.calendar.calendar_store import load_calendar, name_release
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.edition.calendar.windows import EditionWindow, next_window
-from digest.edition.content.edition_content import AuthoredBlock, RenderedFragment
+from digest.edition.content.edition_content import SPONSOR_BLOCK_ID, AuthoredBlock, RenderedFragment
 from digest.edition.content.placeholders import pack_slots
 from digest.edition.drafting import candidates as gathering
 from digest.edition.drafting.composition import ComposedEdition, compose_edition, record_content, replace_story_rows
 from digest.edition.drafting.content_builder import EditionIdentity
 from digest.edition.drafting.pictures import list_pictured_articles, prepare_pictures
-from digest.edition.drafting.running_blocks import load_running_blocks
 from digest.edition.drafting.word_tables import freeze_word_table, load_word_table
 from digest.edition.editing.arrangement import arrange_edition
+from digest.edition.editing.authorship import find_block_authors
 from digest.edition.editing.edit_log import load_edits, load_proposal, store_proposal
-from digest.edition.editing.edits import Edit, find_topic_overrides
+from digest.edition.editing.edits import BLOCK_PREFIX, Edit, EditKind, find_topic_overrides, find_undone
 from digest.edition.editing.grown_proposal import GrownProposal, PackedProposal, grow_proposal, pack_proposal
+from digest.edition.editing.story_board import StoryBoard
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.advisories import find_advisory
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal
 from digest.select.word_rarity import WordTable
 from digest.settings import Settings
+from digest.store.correction_models import Correction
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionState, Fragment
+from digest.store.models import Edition, EditionEdit, EditionState, Fragment
 from subscribers.errors import ApplicationError
 
 MAX_RECHECK_ROUNDS = 3  # at the pages of leads, in one draft: of the first proposal, and of those that took the places
@@ -325,3 +328,46 @@ def replace_fragments(session: Session, edition: Edition, fragments: Iterable[Re
                 hash=hash_fragment(fragment.body, fragment.slots),
             )
         )
+
+
+# --- blocks of earlier editions --------------------------------------------------------------------------------
+
+MAX_EARLIER_EDITIONS = 60  # with edits of blocks, the latest: more than a year of a weekly
+
+# The settings say when it runs; what an editor changes of it is of one edition.
+_SETTINGS_BLOCK = f"{BLOCK_PREFIX}{SPONSOR_BLOCK_ID}"
+
+
+def load_running_blocks(session: Session, release_at: datetime, day: date) -> tuple[AuthoredBlock, ...]:
+    """Return the blocks of earlier editions that run in the one of a release, or later; `day` is its day in the publication's zone."""
+    with_blocks = select(EditionEdit.edition_id).where(EditionEdit.kind == EditKind.BLOCK)
+    query = (
+        select(Edition)
+        .where(Edition.id.in_(with_blocks), Edition.release_at < release_at)
+        .order_by(Edition.release_at.desc())
+        .limit(MAX_EARLIER_EDITIONS)
+    )
+    board = StoryBoard(GrownProposal(Proposal()), (), ())
+    written: dict[str, list[tuple[Edit, bool]]] = defaultdict(list)
+    for edition in reversed(session.scalars(query).all()):
+        edits = load_edits(session, edition)
+        undone = find_undone(edits)
+        for edit in edits:
+            if edit.kind == EditKind.BLOCK and edit.target != _SETTINGS_BLOCK:
+                written[edit.target].append((edit, edit.seq not in undone))
+                if edit.seq not in undone:
+                    board.apply_edit(edit)
+    correctors = _read_correctors(session, board.blocks)
+    return tuple(
+        AuthoredBlock(block, (*correctors.get(block.id, ()), *find_block_authors(written[f"{BLOCK_PREFIX}{block.id}"])))
+        for block in board.blocks.values()
+        if not block.is_over(day)
+    )
+
+
+def _read_correctors(session: Session, ids: Iterable[str]) -> dict[str, tuple[str]]:
+    """Return who wrote the corrections among blocks, by id: those were there before the first edit of them."""
+    texts = (name.removeprefix(CORRECTION_BLOCK_PREFIX) for name in ids if name.startswith(CORRECTION_BLOCK_PREFIX))
+    numbers = [int(text) for text in texts if text.isdecimal()]
+    rows = session.execute(select(Correction.id, Correction.actor).where(Correction.id.in_(numbers)))
+    return {f"{CORRECTION_BLOCK_PREFIX}{row.id}": (row.actor,) for row in rows}

@@ -123,6 +123,12 @@ class Arrangement:
         """Find a labelled block, also one that does not run in this edition."""
         return next((block for block in (*self.blocks, *self.resting_blocks) if block.id == block_id), None)
 
+    @property
+    def edits_in_force(self) -> list[Edit]:
+        """The edits that are at work: not undone, not idle, and not themselves an undo."""
+        at_work = (each.edit for each in self.outcomes if each.undone_by is None and not each.idle_reason)
+        return [edit for edit in at_work if not edit.is_undo]
+
     def find_story(self, url: str) -> ArrangedStory | None:
         """Find the story of the edition that holds an article, also under another; None where it is not in the edition."""
         name = self.name_target(url)

@@ -8,11 +8,18 @@ from dataclasses import replace
 from functools import partial
 
 from digest.edition.content.edition_content import LabelledBlock
-from digest.edition.editing.board_story import BoardStory, Removal, StoryState
+from digest.edition.editing.board_story import (
+    WRITTEN_CHANGES,
+    BoardStory,
+    Removal,
+    StoryState,
+    change_block,
+    write_edition_text,
+    write_story_text,
+)
 from digest.edition.editing.edit_values import read_added_article
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
 from digest.edition.editing.grown_proposal import GrownProposal
-from digest.edition.editing.written_edits import WRITTEN_CHANGES, change_block, write_edition_text, write_story_text
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.stories import build_story_led_by
 from digest.select.story_links import StoryLink

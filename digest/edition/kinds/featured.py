@@ -1,21 +1,22 @@
 """Featured: the week's best stories, with variety; the first one leads the edition."""
 
-from collections.abc import Mapping, Sequence
-from zoneinfo import ZoneInfo
+from collections.abc import Iterable, Sequence
 
-from digest.edition.content.edition_content import PictureCuts, SectionEntry
-from digest.edition.kinds.section_kind import SectionKind
-from digest.edition.kinds.story_entry import write_lead, write_row
+from digest.edition.content.edition_content import SectionEntry
+from digest.edition.kinds.section_kind import SectionKind, section_kind
+from digest.edition.kinds.story_entry import EntryPage, write_lead, write_row
 from digest.select.section_filler import SectionFiller
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
-from subscribers.reader_language import ReaderLanguage
 
 
+@section_kind
 class FeaturedSection(SectionKind):
     """The pins, then one after the other what adds most: score less similarity (maximal marginal relevance)."""
 
     name = "featured"
+    pick_order = 1
+    look = "lead"
     order_rule = "variety, because the other is more like what stands above"
     capped = limits_topics = leads_edition = shows_pictures = True
 
@@ -33,17 +34,10 @@ class FeaturedSection(SectionKind):
         """Say that a story gave way to less similar ones."""
         return f"it gave way to others, for variety, in {section.title}"
 
-    def write_entries(
-        self,
-        placed: tuple[PlacedStory, ...],
-        zone: ZoneInfo,
-        language: ReaderLanguage,
-        pictures: Mapping[str, PictureCuts],
-    ) -> tuple[SectionEntry, ...]:
+    def write_entries(self, placed: Sequence[PlacedStory], page: EntryPage) -> Iterable[SectionEntry]:
         """Write the lead, then rows."""
-        return tuple(
-            (write_row if i else write_lead)(story, zone, language, pictures) for i, story in enumerate(placed)
-        )
+        yield from (write_lead(story, page) for story in placed[:1])
+        yield from (write_row(story, page) for story in placed[1:])
 
 
 def _narrow_pool(filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
@@ -52,9 +46,14 @@ def _narrow_pool(filler: SectionFiller, section: SectionSettings, pool: Sequence
     A story of our own site, or one that an editor featured, needs no topic.
     """
     free = [s for s in pool if not filler.is_publisher_full(s)]
-    ours = [s for s in free if s.topic or s.story.lead.own or s.story.lead.featured]
+    ours = [s for s in free if _is_ours(s)]
     with_room = [s for s in ours if not (s.topic and filler.is_topic_full(section, s))]
     return with_room or ours or free
+
+
+def _is_ours(scored: ScoredStory) -> bool:
+    lead = scored.story.lead
+    return bool(scored.topic or lead.own or lead.featured)
 
 
 def _best_addition(filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> ScoredStory | None:

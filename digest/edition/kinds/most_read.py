@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from digest.edition.kinds.section_kind import SectionKind
+from digest.edition.kinds.section_kind import SectionKind, section_kind
 from digest.select.section_filler import SectionFiller
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
 from subscribers.reader_language import ReaderLanguage
 
 
+@section_kind
 class MostReadSection(SectionKind):
     """Stories of the own site by reads a day alone: no cap for a publisher, no pins, and nothing that an editor puts there.
 
@@ -17,23 +18,27 @@ class MostReadSection(SectionKind):
     """
 
     name = "most-read"
+    pick_order = 2
+    look = "ranking"
     order_rule = "reads alone decide here"
     is_placed_by_hand = False
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take the most read; ties go to the earliest, then by URL."""
-        for scored in self.order_reserve(filler, [s for s in pool if self.may_take(section, s)])[: section.most]:
+        fit = [s for s in pool if self.may_take(section, s)]
+        for scored in self.order_reserve(filler, fit)[: section.most]:
             filler.take_story(section, scored)
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
         """Take what the own site published."""
-        return SectionKind.may_take(self, section, scored) and scored.story.lead.own
+        return super().may_take(section, scored) and scored.story.lead.own
 
     def order_reserve(self, filler: SectionFiller, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
         """Order by reads a day; what nobody is known to have read does not come."""
-        read = [(reads, s) for s in pool if (reads := _daily_reads(filler, s)) > 0]
-        ordered = sorted(read, key=lambda pair: (-pair[0], pair[1].story.lead.dated_at, pair[1].story.lead.url))
-        return [scored for _, scored in ordered]
+        read = [
+            (-reads, s.story.lead.dated_at, s.story.lead.url, s) for s in pool if (reads := _daily_reads(filler, s))
+        ]
+        return [scored for *_, scored in sorted(read, key=lambda found: found[:3])]
 
     def section_note(self, section: SectionSettings, release_at: datetime, language: ReaderLanguage) -> str:
         """Say which week was counted, where the operator wrote nothing else."""
@@ -41,5 +46,5 @@ class MostReadSection(SectionKind):
 
 
 def _daily_reads(filler: SectionFiller, scored: ScoredStory) -> float:
-    own = [a for a in scored.story.members if a.own and a.views]
+    own = (a for a in scored.story.members if a.own and a.views)
     return max((filler.ranking.week.daily_reads(a) or 0.0 for a in own), default=0.0)

@@ -1,60 +1,59 @@
 """Opportunities: grants, calls and tenders that are open, the soonest deadline first."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, and_
+from sqlalchemy import ColumnElement
 
+from digest.collect.documents.deadlines import Deadline, load_deadline_zone
 from digest.edition.calendar.windows import EditionWindow
-from digest.edition.content.edition_content import SectionEntry
-from digest.edition.kinds.section_kind import (
-    SectionKind,
-    displayed_date,
-    plain_entry,
-    summary_note,
-    with_summary,
-    write_deadline,
-)
-from digest.select.section_filler import NEWS_SECTION, SectionFiller
+from digest.edition.content.edition_content import EntryDate, SectionEntry
+from digest.edition.kinds.section_kind import SectionKind, section_kind
+from digest.edition.kinds.story_entry import EntryPage, join_date_parts, summary_note, write_summary
+from digest.select.section_filler import NEWS_SECTION
 from digest.select.values import PlacedStory, ScoredStory
-from digest.settings import SectionSettings
 from digest.store.models import Article
 from subscribers.phrases import month_day
-from subscribers.reader_language import ReaderLanguage
+from subscribers.reader_language import ReaderLanguage, mark_message
 
 LOOKBACK = timedelta(days=60)  # an older announcement is not offered any more
 SUMMARY_WORDS = 22
-# What readers may hand in; news of a fix that is due, or of a payment, calls nobody.
-CALL_LABELS = frozenset(
-    (
-        "applications",
-        "proposals",
-        "nominations",
-        "bids",
-        "quotes",
-        "offers",
-        "comments",
-        "entries",
-        "abstracts",
-        "papers",
-    )
+_DEADLINE_LABELS = (
+    mark_message("Applications due"),
+    mark_message("Registration due"),
+    mark_message("Proposals due"),
+    mark_message("Nominations due"),
+    mark_message("Bids due"),
+    mark_message("Quotes due"),
+    mark_message("Offers due"),
+    mark_message("Comments due"),
+    mark_message("Entries due"),
+    mark_message("Abstracts due"),
+    mark_message("Papers due"),
+    mark_message("Submissions due"),
+    mark_message("Responses due"),
+    mark_message("Fixes due"),
 )
+_NO_CALLS = frozenset({"registration", "submissions", "responses", "fixes"})  # news of them calls nobody
+_LABELS_BY_WORD = {label.split()[0].lower(): label for label in _DEADLINE_LABELS}
+CALL_LABELS = _LABELS_BY_WORD.keys() - _NO_CALLS  # what readers may hand in
 
 
+@section_kind
 class OpportunitySection(SectionKind):
     """What was announced of late and is not closed; without a deadline it comes last."""
 
     name = source_section = "opportunities"
+    pick_order = 7
+    look = "dates"
     has_own_date = True
     order_rule = "the soonest deadline stands first"
 
     def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
         """Take what was announced in the last weeks, whether an edition had it before or not."""
         del release_at
-        return and_(Article.dated_at <= window.cut_off, Article.dated_at > window.cut_off - LOOKBACK)
+        return (Article.dated_at <= window.cut_off) & (Article.dated_at > window.cut_off - LOOKBACK)
 
     def is_offered(self, scored: ScoredStory) -> bool:
         """Look also at official and own news that calls for something by a day and stands in no other section."""
@@ -62,35 +61,39 @@ class OpportunitySection(SectionKind):
         is_call = call.deadline is not None and call.deadline.label in CALL_LABELS
         return super().is_offered(scored) or (call.section == NEWS_SECTION and (call.primary or call.own) and is_call)
 
-    def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take the pins and the soonest to close, in order of deadline."""
-        filler.take_in_order(section, sorted(pool, key=self.order_key))
-        filler.sections[section.key].sort(key=self.order_key)
-
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
         """Order by deadline."""
-        return _deadline_order(scored)
+        call = scored.story.lead
+        return (call.deadline.order if call.deadline else (date.max, time.max), call.dated_at, call.url)
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
         """Explain why an opportunity is none to announce; empty when it may be."""
         deadline = scored.story.lead.deadline
         return f"it closed on {month_day(deadline.day)}" if deadline and deadline.is_past(now) else ""
 
-    def write_entry(self, placed: PlacedStory, zone: ZoneInfo, language: ReaderLanguage) -> SectionEntry:
+    def write_entry(self, placed: PlacedStory, page: EntryPage) -> SectionEntry:
         """Write an opportunity with its deadline."""
         call = placed.scored.story.lead
-        return replace(
-            with_summary(plain_entry(call), placed.scored.story, SUMMARY_WORDS),
-            date=displayed_date(call, zone, language),
-            when=write_deadline(call.deadline, language) if call.deadline else None,
-        )
+        when = write_deadline(call.deadline, page.language) if call.deadline else None
+        return replace(write_summary(placed, SUMMARY_WORDS), date=page.write_day(call), when=when)
 
     def secondary_lines(self, entry: SectionEntry, language: ReaderLanguage) -> tuple[str, ...]:
         """Return the summary and whose it is; the source where there is neither."""
-        lines = tuple(line for line in (entry.summary, summary_note(entry, language)) if line)
+        lines = tuple(filter(None, (entry.summary, summary_note(entry, language))))
         return lines or super().secondary_lines(entry, language)
 
 
-def _deadline_order(scored: ScoredStory) -> tuple[tuple[date, time], datetime, str]:
-    call = scored.story.lead
-    return (call.deadline.order if call.deadline else (date.max, time.max), call.dated_at, call.url)
+def write_deadline(deadline: Deadline, language: ReaderLanguage) -> EntryDate:
+    """Write a deadline in full: "Applications due", "Friday, December 4, 5 p.m. ET"."""
+    label = language.translate_text(_LABELS_BY_WORD.get(deadline.label, mark_message("Deadline")))
+    parts = [language.weekday_month_day(deadline.day)]
+    if deadline.clock is not None:
+        parts.append(_write_hour(deadline, deadline.clock, language))
+    return EntryDate("deadline", deadline.day, join_date_parts(parts, language), label, deadline.moment)
+
+
+def _write_hour(deadline: Deadline, clock: time, language: ReaderLanguage) -> str:
+    zone = load_deadline_zone(deadline.zone)
+    if zone is not None:
+        return language.hour_in_zone(datetime.combine(deadline.day, clock, zone))
+    return language.gettext("%(hour)s (zone not stated)", hour=language.clock_hour(clock))

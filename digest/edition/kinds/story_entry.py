@@ -1,22 +1,152 @@
-"""A story written out, with summary, picture and who else reported it: for Featured and the operator's own sections."""
+"""How entries are written: what every kind shows, a story with its reasons, summary and picture, and what is new of one that goes on."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
+from digest.collect.texts.text_cleanup import shorten_text
 from digest.collect.texts.urls import strip_tracking
-from digest.edition.content.edition_content import EditionLink, PictureCuts, SectionEntry
-from digest.edition.kinds.continued_story import write_earlier_appearance
-from digest.edition.kinds.section_kind import (
-    displayed_credit,
-    displayed_date,
-    displayed_topic,
-    plain_entry,
-    with_summary,
-)
-from digest.select.ranking import MOST_READ_NOTE
-from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, TermName
+from digest.edition.content.edition_content import EarlierAppearance, EditionLink, PictureCuts, SectionEntry
+from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
+from digest.select.summary_choice import choose_summary
+from digest.select.text_similarity import jaccard_overlap, title_words
+from digest.select.values import CandidateArticle, EarlierStory, PlacedStory, ScoredStory
 from subscribers.reader_language import ReaderLanguage, mark_message
+
+LEAD_WORDS, ROW_WORDS = 40, 30  # of the summary
+MAX_NEWS_WORDS = 14  # of the headline that says what is new
+SAME_HEADLINE_OVERLAP = 0.5  # of the words of two headlines, for them to say much the same
+NOTHING_MORE = mark_message("this report is new.")
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPage:
+    """What entries are written for: the publication's time zone, its readers' language, and the pictures by a candidate's `image`."""
+
+    zone: ZoneInfo
+    language: ReaderLanguage
+    pictures: Mapping[str, PictureCuts] = field(default_factory=dict)
+
+    def write_day(self, article: CandidateArticle) -> str:
+        """Return an article's day; empty where its date is only the moment of finding."""
+        return self.language.short_month_day(article.dated_at.astimezone(self.zone)) if article.has_date else ""
+
+    def link_report(self, article: CandidateArticle) -> EditionLink:
+        """Link an article by its publisher's name."""
+        url, day = strip_tracking(article.link), self.write_day(article)
+        return EditionLink(article.publisher, url, day, article.title, article.primary)
+
+    def link_related(self, article: CandidateArticle) -> EditionLink:
+        """Link an article by its headline."""
+        return EditionLink(article.title, strip_tracking(article.link), self.write_day(article))
+
+    def find_picture(self, article: CandidateArticle) -> PictureCuts | None:
+        """Return the cuts of an article's picture; None where it has none."""
+        return self.pictures.get(article.image or "")
+
+
+def plain_entry(article: CandidateArticle) -> SectionEntry:
+    """Return an entry with what every kind shows: headline, link and source."""
+    return SectionEntry(headline=article.title, url=strip_tracking(article.link), source=article.publisher)
+
+
+def write_summary(placed: PlacedStory, max_words: int) -> SectionEntry:
+    """Write a story's headline with its summary in so many words, and say whose words it is."""
+    story = placed.scored.story
+    chosen = choose_summary(story)
+    summary = shorten_text(chosen.text, max_words)
+    return replace(plain_entry(story.lead), summary=summary, summary_origin=chosen.origin)
+
+
+def write_headline(placed: PlacedStory, page: EntryPage) -> SectionEntry:
+    """Write a story's headline with its topic, source and date."""
+    lead = placed.scored.story.lead
+    return replace(
+        plain_entry(lead),
+        kicker=displayed_topic(placed.scored.topic, page.language),
+        credit=displayed_credit(lead),
+        date=page.write_day(lead),
+        since=write_earlier_appearance(placed, page),
+    )
+
+
+def write_row(placed: PlacedStory, page: EntryPage, max_words: int = ROW_WORDS) -> SectionEntry:
+    """Write a story as a row with a small picture."""
+    story = placed.scored.story
+    told, cuts = write_summary(placed, max_words), page.find_picture(story.lead)
+    return replace(
+        write_headline(placed, page),
+        summary=told.summary,
+        summary_origin=told.summary_origin,
+        also=tuple(page.link_report(article) for article in story.also_reported),
+        picture=cuts.thumb if cuts else None,
+    )
+
+
+def write_lead(placed: PlacedStory, page: EntryPage) -> SectionEntry:
+    """Write the story that leads the edition: a large picture, why it leads, and earlier articles on its matter."""
+    cuts, why = page.find_picture(placed.scored.story.lead), explain_lead(placed.scored, page.language)
+    return replace(
+        write_row(placed, page, LEAD_WORDS),
+        why=page.language.pgettext("a clause as a sentence", "%(clause)s.", clause=why),
+        related=tuple(page.link_related(article) for article in placed.related),
+        picture=cuts.lead if cuts else None,
+    )
+
+
+def source_lines(entry: SectionEntry, source: str, language: ReaderLanguage) -> tuple[str, ...]:
+    """Write where an entry was read, and whose news it is where it is another's; no line where nothing is known."""
+    credit = language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else ""
+    line = " · ".join(part for part in (source, credit) if part)
+    return (line,) if line else ()
+
+
+def summary_note(entry: SectionEntry, language: ReaderLanguage) -> str:
+    """Write a word on the summary where it is another publisher's than the one that the entry links to."""
+    lender = entry.summary_lender
+    return language.gettext("Summary from %(publisher)s", publisher=lender) if lender else ""
+
+
+def displayed_credit(article: CandidateArticle) -> str:
+    """Return whose news an article is; empty where it is the publisher's own."""
+    credit = article.credit or ""
+    return "" if credit.casefold() == article.publisher.casefold() else credit
+
+
+# Those of digest/topics.toml; a topic of the operator's own stands as they wrote it.
+BUILT_IN_TOPICS = (
+    mark_message("Cybersecurity"),
+    mark_message("Border security"),
+    mark_message("Immigration"),
+    mark_message("Counterterrorism"),
+    mark_message("Emergency management"),
+    mark_message("Disaster response"),
+    mark_message("Aviation security"),
+    mark_message("Maritime security"),
+    mark_message("Critical infrastructure"),
+    mark_message("Law enforcement"),
+    mark_message("Human trafficking"),
+    mark_message("Public health"),
+    mark_message("Fire service"),
+    mark_message("Intelligence"),
+    mark_message("Counter-drone"),
+    mark_message("Emergency communications"),
+    mark_message("Chemical, biological, radiological and nuclear"),
+    mark_message("Homeland security policy"),
+)
+
+
+def displayed_topic(topic: str | None, language: ReaderLanguage) -> str:
+    """Return a story's topic as readers see it; empty where it has none."""
+    return language.translate_text(topic or "")
+
+
+def join_date_parts(parts: Sequence[str], language: ReaderLanguage) -> str:
+    """Join a day, an hour and a last day: "Thursday, December 3, 1 p.m. ET, to December 5"."""
+    return language.pgettext("between a day, an hour and a last day", ", ").join(part for part in parts if part)
+
+
+# --- why a story leads ---------------------------------------------------------------------------------------
 
 _NUMBER_WORDS = (
     mark_message("one"),
@@ -46,10 +176,11 @@ def explain_lead(scored: ScoredStory, language: ReaderLanguage) -> str:
 
     It names only what the score's terms hold: an editor's word, who reported it, how it was read, what it is about.
     """
+    notes = {term.note for term in scored.terms if term.points > 0}
     clauses = (
-        _editorial_clause(scored, language),
+        _editorial_clause(notes, language),
         _coverage_clause(scored, language),
-        _readership_clause(scored, language),
+        _readership_clause(notes, language),
     )
     parts = [clause for clause in clauses if clause]
     if len(parts) > 1 or len(scored.story.publishers) > 1:
@@ -65,15 +196,10 @@ def _join_clauses(parts: list[str], language: ReaderLanguage) -> str:
     return language.pgettext("the end of a list of clauses", "%(clauses)s, and %(last)s", clauses=clauses, last=last)
 
 
-def _term_note(scored: ScoredStory, name: TermName) -> str:
-    return next((t.note for t in scored.terms if t.name is name and t.points > 0), "")
-
-
-def _editorial_clause(scored: ScoredStory, language: ReaderLanguage) -> str:
-    note = _term_note(scored, TermName.EDITORIAL)
-    if note.startswith("pinned"):
+def _editorial_clause(notes: Collection[str], language: ReaderLanguage) -> str:
+    if PINNED_NOTE in notes:
         return language.gettext("our editors chose it")
-    return language.gettext("our editors featured it") if note.startswith("featured") else ""
+    return language.gettext("our editors featured it") if FEATURED_NOTE in notes else ""
 
 
 def _coverage_clause(scored: ScoredStory, language: ReaderLanguage) -> str:
@@ -94,10 +220,8 @@ def _coverage_clause(scored: ScoredStory, language: ReaderLanguage) -> str:
     return language.gettext("%(number)s publishers carried it", number=spell_number(others + 1, language))
 
 
-def _readership_clause(scored: ScoredStory, language: ReaderLanguage) -> str:
-    if _term_note(scored, TermName.READERSHIP) != MOST_READ_NOTE:
-        return ""
-    return language.gettext("readers opened it more than any other")
+def _readership_clause(notes: Collection[str], language: ReaderLanguage) -> str:
+    return language.gettext("readers opened it more than any other") if MOST_READ_NOTE in notes else ""
 
 
 def _topic_clause(scored: ScoredStory, language: ReaderLanguage) -> list[str]:
@@ -105,47 +229,49 @@ def _topic_clause(scored: ScoredStory, language: ReaderLanguage) -> list[str]:
     return [language.gettext("it is about %(topic)s", topic=f"{topic[0].lower()}{topic[1:]}")] if topic else []
 
 
-LEAD_WORDS, ROW_WORDS = 40, 30  # of the summary
+# --- what is new of a story that goes on -----------------------------------------------------------------------
 
 
-def write_row(
-    placed: PlacedStory, zone: ZoneInfo, language: ReaderLanguage, pictures: Mapping[str, PictureCuts]
-) -> SectionEntry:
-    """Write a story as a row with a small picture."""
-    article, also = placed.scored.story.lead, placed.scored.story.also_reported
-    cuts = pictures.get(article.image or "")
-    return replace(
-        with_summary(plain_entry(article), placed.scored.story, ROW_WORDS),
-        kicker=displayed_topic(placed.scored.topic, language),
-        credit=displayed_credit(article),
-        date=displayed_date(article, zone, language),
-        since=write_earlier_appearance(placed, zone, language),
-        also=tuple(_link_report(a, zone, language) for a in also),
-        picture=cuts.thumb if cuts else None,
-    )
+def write_earlier_appearance(placed: PlacedStory, page: EntryPage) -> EarlierAppearance | None:
+    """Write what is new of a story that an earlier edition had; None for a story that goes on from none.
+
+    The entry's own headline and summary come from new articles. Where another new article says something else, its
+    headline is named too, with its publisher.
+    """
+    story, continues = placed.scored.story, placed.scored.continues
+    if continues is None:
+        return None
+    # An editor may have given some of its articles to another story since.
+    urls = {a.url for a in story.members}
+    news = [a for a in continues.news if a.url in urls]
+    if not news:
+        return None
+    earlier = continues.earlier
+    told = _write_news(_find_newest_matter(news, story.lead, earlier), page)
+    return EarlierAppearance(earlier.edition, earlier.number, earlier.headline, told)
 
 
-def _link_report(article: CandidateArticle, zone: ZoneInfo, language: ReaderLanguage) -> EditionLink:
-    return EditionLink(
-        article.publisher,
-        strip_tracking(article.link),
-        displayed_date(article, zone, language),
-        article.title,
-        article.primary,
-    )
+def _write_news(article: CandidateArticle | None, page: EntryPage) -> str:
+    language = page.language
+    if article is None:
+        return language.translate_text(NOTHING_MORE)
+    headline, publisher = shorten_text(article.title, MAX_NEWS_WORDS).rstrip("."), article.publisher
+    if day := page.write_day(article):
+        return language.gettext(
+            "%(headline)s (%(publisher)s, %(day)s).", headline=headline, publisher=publisher, day=day
+        )
+    return language.gettext("%(headline)s (%(publisher)s).", headline=headline, publisher=publisher)
 
 
-def write_lead(
-    placed: PlacedStory, zone: ZoneInfo, language: ReaderLanguage, pictures: Mapping[str, PictureCuts]
-) -> SectionEntry:
-    """Write the story that leads the edition: a large picture, why it leads, and earlier articles on its matter."""
-    article = placed.scored.story.lead
-    cuts = pictures.get(article.image or "")
-    return replace(
-        with_summary(write_row(placed, zone, language, pictures), placed.scored.story, LEAD_WORDS),
-        why=language.pgettext("a clause as a sentence", "%(clause)s.", clause=explain_lead(placed.scored, language)),
-        related=tuple(
-            EditionLink(a.title, strip_tracking(a.link), displayed_date(a, zone, language)) for a in placed.related
-        ),
-        picture=cuts.lead if cuts else None,
-    )
+def _find_newest_matter(
+    news: Sequence[CandidateArticle], lead: CandidateArticle, earlier: EarlierStory
+) -> CandidateArticle | None:
+    """Find the new article whose headline has most words that neither the lead's nor the earlier headlines have."""
+    lead_words = title_words(lead.title)
+    old_words = lead_words.union(*(title_words(a.title) for a in earlier.articles))
+    others = [
+        article
+        for article in news
+        if article.url != lead.url and jaccard_overlap(title_words(article.title), lead_words) < SAME_HEADLINE_OVERLAP
+    ]
+    return max(others, key=lambda a: (len(title_words(a.title) - old_words), a.dated_at, a.url), default=None)

@@ -5,27 +5,26 @@ both in it; the two are then told apart, and cut into pieces, at comments that t
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import quote
 
 from jinja2 import Environment
 from markupsafe import Markup
 
-from digest.edition.content.edition_content import EditionContent, LabelledBlock, RenderedFragment
+from digest.edition.content.edition_content import EditionContent, LabelledBlock, RenderedFragment, SectionEntry
 from digest.edition.content.fragment_names import continues_block
 from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
 from digest.edition.kinds import lead_sections
 from digest.edition.rendering.css_inlining import inline_css
-from digest.edition.rendering.mail_layout import arrange_mail
+from digest.edition.rendering.mail_layout import MailLayout, SectionPart, arrange_mail
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text
 from digest.edition.rendering.slot_marks import SlotMarks
 from digest.edition.rendering.template_filters import join_address_lines, template_filters, write_issue
-from digest.edition.rendering.web_edition import render_page_fragments
 from digest.settings import LogoPair, LookSettings, Settings
 from digest.settings.mail_frequency import MailFrequency
 from digest.templating import create_jinja_environment
@@ -237,3 +236,35 @@ def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
     body = re.sub(r"\n{4,}", "\n\n\n", lines) + "\n" if lines else ""
     blank = "" if fragment.name == "head" or not body else "\n" if continues_block(fragment.name) else "\n\n"
     return RenderedFragment(kind=fragment.kind, name=fragment.name, body=f"{blank}{body}")
+
+
+# --- the web edition -------------------------------------------------------------------------------------------
+
+PagePiece = Literal["top", "contents", "body"]
+_DATES_AFTER = 3  # headlines, in the list of contents
+
+
+@dataclass(frozen=True, slots=True)
+class PageContents:
+    """The list of contents: the headlines of what leads, among them the dates, then the other sections."""
+
+    headlines: tuple[SectionEntry, ...]
+    dates_after: int  # of the headlines
+    sections: tuple[SectionPart, ...]
+
+
+def list_page_contents(layout: MailLayout) -> PageContents:
+    """List what an edition's page holds, in its order."""
+    lead = layout.lead
+    rows = next((part for part in layout.sections if lead and part.fragment == f"{lead.fragment}.rows"), None)
+    headlines = (*((lead.entry,) if lead else ()), *(rows.section.entries if rows else ()))
+    sections = tuple(part for part in layout.sections if part is not rows and part.section.entries)
+    return PageContents(headlines, min(_DATES_AFTER, len(headlines)), sections)
+
+
+def render_page_fragments(environment: Environment, context: Mapping[str, Any]) -> Iterator[RenderedFragment]:
+    """Render the pieces of an edition's page from the context of its mail."""
+    page = list_page_contents(context["layout"])
+    for piece in get_args(PagePiece):
+        body = environment.get_template(f"web/edition/{piece}.html").render(**context, page=page)
+        yield RenderedFragment("page", piece, "\n".join(line for line in body.splitlines() if line.strip()) + "\n")

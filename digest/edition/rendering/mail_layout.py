@@ -10,12 +10,12 @@ from datetime import date, timedelta
 
 from digest.edition.content.edition_content import EditionContent, EditionSection, EntryDate, SectionEntry
 from digest.edition.content.fragment_names import section_fragment_name, sections_of_fragment
-from digest.edition.kinds import lead_sections
+from digest.edition.kinds import SECTION_KINDS, lead_sections
+from digest.select.section_filler import NEWS_SECTION
 from subscribers.reader_language import mark_message
 
 SOON = timedelta(days=14)  # after the release; what lies further ahead stays in its section
 MAX_SHORT_LINES = 10  # of the five-minute edition
-_FULL_EDITION_KINDS = frozenset({"products", "events", "opportunities"})
 MAX_EARLY_DATES = 5
 CONTENTS_HEADLINES = 3
 _BEST_NAMES = ("best_first", "best_second", "best_third")
@@ -32,6 +32,7 @@ class DatedEntry:
     """An entry with a date, and the fragment that it is among the early dates."""
 
     fragment: str
+    section_kind: str
     entry: SectionEntry
     when: EntryDate
 
@@ -106,6 +107,11 @@ class MailLayout:
     sections: tuple[SectionPart, ...]
     short: ShortRest | None
 
+    @property
+    def lists(self) -> tuple[SectionPart, ...]:
+        """The sections that list their entries, rather than tell them as rows."""
+        return tuple(p for p in self.sections if SECTION_KINDS[p.section.kind].look not in {"lead", "rows"})
+
 
 def arrange_mail(content: EditionContent) -> MailLayout:
     """Arrange an edition for the mail: every entry stands once, but for its line on the first screen."""
@@ -124,11 +130,11 @@ def arrange_mail(content: EditionContent) -> MailLayout:
 
 
 def _choose_short_rest(sections: Iterable[SectionPart]) -> ShortRest | None:
-    """Take the next stories in their order, at most ten lines; products and what lies further ahead stay in the full edition."""
+    """Take the next stories in their order, at most ten lines; what is no news and what lies further ahead stay in the full edition."""
     parts: list[SectionPart] = []
     room = MAX_SHORT_LINES
     for part in sections:
-        if part.section.kind in _FULL_EDITION_KINDS:
+        if SECTION_KINDS[part.section.kind].source_section != NEWS_SECTION:
             continue
         if entries := part.section.entries[:room]:
             name = section_fragment_name([part.section.key], "lines")
@@ -150,8 +156,7 @@ def describe_best(content: EditionContent, page: str, today: date) -> dict[str, 
     for name, entry in zip(_BEST_NAMES, entries, strict=False):
         facts[name] = entry.headline
         facts[f"{name}_url"] = entry.url or page
-        published = ", ".join(part for part in (entry.source, entry.date) if part)
-        facts[f"{name}_note"] = " · ".join(part for part in (entry.kicker, published) if part)
+        facts[f"{name}_note"] = " · ".join(filter(None, (entry.kicker, entry.source_and_date)))
     deadline = next((d for d in sorted(_list_dated(content.sections), key=_date_order) if _is_due(d, today)), None)
     if deadline:
         facts |= {"deadline": deadline.entry.headline, "deadline_when": deadline.when.text}
@@ -173,7 +178,8 @@ def _list_dated(sections: Iterable[EditionSection]) -> Iterator[DatedEntry]:
     for section in sections:
         for place, entry in enumerate(section.entries, 1):
             if entry.when:
-                yield DatedEntry(section_fragment_name([section.key], f"date-{place}"), entry, entry.when)
+                fragment = section_fragment_name([section.key], f"date-{place}")
+                yield DatedEntry(fragment, section.kind, entry, entry.when)
 
 
 def _date_order(dated: DatedEntry) -> tuple[date, bool, float, str]:

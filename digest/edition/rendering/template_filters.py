@@ -13,7 +13,7 @@ from markupsafe import Markup
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import EditionLink, EditionPicture, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.section_kind import summary_note
+from digest.edition.kinds.story_entry import summary_note
 from digest.edition.rendering.anchors import sources_anchor, story_anchor
 from digest.edition.rendering.inline_markup import render_inline_markup, strip_inline_markup
 from digest.edition.rendering.mail_layout import EarlyDates
@@ -78,7 +78,7 @@ def story_facts_line(entry: SectionEntry, language: ReaderLanguage) -> str:
     """Put the topic, source and date of a story into one line of the text part."""
     parts = [
         entry.kicker,
-        ", ".join(part for part in (entry.source, entry.date) if part),
+        entry.source_and_date,
         language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else "",
         summary_note(entry, language),
     ]
@@ -138,6 +138,7 @@ def template_filters(language: ReaderLanguage) -> dict[str, Callable[..., Any]]:
         "inline_markup": render_inline_markup,
         "issue": partial(write_issue, language=language),
         "lean": minify_css,
+        "look": lambda kind: SECTION_KINDS[kind].look,
         "month_day": language.month_day,
         "named_sources": named_sources,
         "nb": bind_last_words,

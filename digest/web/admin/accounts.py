@@ -1,8 +1,9 @@
-"""The staff, for admins: who they are, invitations, roles, sign-in links, resets. No reader's address is among it."""
+"""The staff, for admins: who they are, invitations, roles, sign-in links, resets. It shows no subscriber's address."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Literal
 
-from flask import abort, redirect, render_template, request, url_for
+from flask import abort, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import sign_in
@@ -10,34 +11,34 @@ from digest.app.accounts import staff as staff_acts
 from digest.app.accounts.own_account import OwnAccountError
 from digest.app.accounts.staff import StaffOverview
 from digest.store.staff import StaffError
-from digest.web.admin.blueprint import admin_pages
-from digest.web.auth.access import current_actor, current_staff
-from digest.web.context import web_context
+from digest.web.admin.blueprint import acting_admin, admin_pages, confirm_number
+from digest.web.auth.access import current_staff
+from digest.web.forms import Count, FormError, PageFields, read_form, read_query
+from subscribers.address import Address
 from subscribers.errors import RefusalError
 
-
-@dataclass(frozen=True, slots=True)
-class GraveAct:
-    """An act on a member that cannot be taken back, as its own page says it; it wants the member's number typed."""
-
-    title: str
-    consequence: str
-    button: str
+OTHERS_ONLY = frozenset({"role", "sessions", "reset", "removal"})  # what members can't do to themselves
+GRAVE_ACTS = frozenset({"reset", "removal"})  # they can't be taken back, so they have a page of their own
 
 
-GRAVE_ACTS = {
-    "reset": GraveAct(
-        "Take all ways to sign in from {who}",
-        "Their passkeys, password, app and recovery codes go, and every session ends. A link that signs them in once is emailed to them.",
-        "Take all ways to sign in",
-    ),
-    "removal": GraveAct(
-        "Remove {who} from the staff",
-        "Nothing of theirs signs in any more, and their address is forgotten. The number and the name stay on record, for the audit "
-        "log speaks of them. This cannot be undone: to come back they are invited anew.",
-        "Remove from the staff",
-    ),
-}
+class RoleForm(PageFields):
+    """The role of a member."""
+
+    role: Literal["editor", "admin"]
+
+
+class InvitationForm(RoleForm):
+    """Who is invited. The address is checked by the action."""
+
+    email: str = ""
+    name: str = ""
+
+
+class StaffQuery(PageFields):
+    """The numbers of who was just invited or removed; 0 for nobody."""
+
+    invited: Count = 0
+    removed: Count = 0
 
 
 @admin_pages.get("/staff")
@@ -48,37 +49,27 @@ def list_staff() -> ResponseReturnValue:
 
 @admin_pages.post("/staff")
 def invite() -> ResponseReturnValue:
-    """Take somebody on to the staff, and mail them an invitation."""
-    context, form = web_context(), request.form
-    role = form.get("role", "")
-    if role not in staff_acts.STAFF_ROLES:
-        abort(400)
+    """Add somebody to the staff, and email them an invitation."""
+    installation, actor, now = acting_admin()
     try:
-        member = staff_acts.add_staff_member(
-            context.installation,
-            current_actor(),
-            staff_acts.read_member_address(form.get("email", "")),
-            staff_acts.STAFF_ROLES[role],
-            name=form.get("name", ""),
-            now=context.clock(),
-        )
+        form = read_form(InvitationForm)
+        address, role = staff_acts.read_member_address(form.email), staff_acts.STAFF_ROLES[form.role]
+        member = staff_acts.add_staff_member(installation, actor, address, role, name=form.name, now=now)
     except RefusalError as exc:
         return _staff_page(refusal=exc), 400
     return redirect(url_for("admin.list_staff", invited=member.id), 303)
 
 
 def _staff_page(*, refusal: RefusalError | None = None) -> str:
-    context = web_context()
-    staff_rows = staff_acts.view_staff(context.installation, current_actor(), now=context.clock())
-    invited, removed = (request.args.get(done, "") for done in ("invited", "removed"))
+    installation, actor, now = acting_admin()
+    rows, query = staff_acts.view_staff(installation, actor, now=now), read_query(StaffQuery)
     return render_template(
         "web/admin/accounts/staff.html",
-        rows=staff_rows,
-        refused=staff_acts.count_refused_sign_ins(context.installation, current_actor(), now=context.clock()),
+        rows=rows,
+        refused=staff_acts.count_refused_sign_ins(installation, actor, now=now),
         refusal=refusal,
-        form=request.form,
-        invited=next((row.member for row in staff_rows if str(row.member.id) == invited), None),
-        removed=removed if removed.isascii() and removed.isdigit() and len(removed) < 10 else "",
+        invited=next((row.member for row in rows if row.member.id == query.invited), None),
+        removed=query.removed,
     )
 
 
@@ -95,63 +86,87 @@ def ask_before_grave_act(number: int, act: str) -> ResponseReturnValue:
 
 
 def _grave_act_page(row: StaffOverview, act: str, *, refusal: RefusalError | None = None) -> str:
-    return render_template(
-        "web/admin/accounts/member_act.html", row=row, act=act, words=GRAVE_ACTS[act], refusal=refusal
-    )
+    return render_template("web/admin/accounts/member_act.html", row=row, act=act, refusal=refusal)
 
 
 @admin_pages.post("/staff/<int:number>/<any(role, invitation, link, sessions, reset, removal):act>")
 def change_member(number: int, act: str) -> ResponseReturnValue:
     """Do one of the acts of an admin on a member."""
-    context, actor = web_context(), current_actor()
-    row, now = _find_row(number), context.clock()
-    address, ended = staff_acts.read_member_address(row.member.email), 0
-    own = number == current_staff().member_id
-    if own and act in {"role", "sessions", "reset", "removal"}:
+    row = _find_row(number)
+    if number == current_staff().member_id and act in OTHERS_ONLY:
         return _member_page(row, refusal=StaffError("Ask another admin: nobody changes their own place here.")), 409
-    if act in GRAVE_ACTS and request.form.get("number", "").strip() != str(number):
-        slip = StaffError(f"Type the number {number}, so that nobody loses their place by a slip.")
-        return _grave_act_page(row, act, refusal=slip), 400
     try:
-        if act == "role":
-            role = request.form.get("role", "")
-            if role not in staff_acts.STAFF_ROLES:
-                abort(400)
-            staff_acts.change_staff_role(context.installation, actor, address, staff_acts.STAFF_ROLES[role], now=now)
-        elif act == "invitation":
-            staff_acts.mail_proof_link(context.installation, actor, address, now=now)
-        elif act == "sessions":
-            ended = staff_acts.end_staff_sessions(context.installation, actor, address, now=now)
-        elif act == "removal":
-            staff_acts.remove_staff_member(context.installation, actor, address, now=now)
-            return redirect(url_for("admin.list_staff", removed=number), 303)
-        else:
-            if act == "reset":
-                staff_acts.reset_staff_sign_in(context.installation, actor, address, now=now)
-            act = _email_way_in(row)
+        if act in GRAVE_ACTS:
+            confirm_number(number)
+        done, ended = _MEMBER_ACTS[act](row)
+    except FormError as exc:
+        return (_grave_act_page(row, act, refusal=exc) if act in GRAVE_ACTS else _member_page(row, refusal=exc)), 400
     except (StaffError, OwnAccountError) as exc:
         return _member_page(_find_row(number), refusal=exc), 409
-    return _member_page(_find_row(number), done=act, ended=ended)
+    if done == "removal":
+        return redirect(url_for("admin.list_staff", removed=number), 303)
+    return _member_page(_find_row(number), done=done, ended=ended)
 
 
-def _email_way_in(row: StaffOverview) -> str:
-    """Email a member a sign-in link, or the invitation where the address isn't proven; return which act it was."""
-    context, actor, now = web_context(), current_actor(), web_context().clock()
+def _change_role(row: StaffOverview) -> tuple[str, int]:
+    installation, actor, now = acting_admin()
+    role = staff_acts.STAFF_ROLES[read_form(RoleForm).role]
+    staff_acts.change_staff_role(installation, actor, _read_address(row), role, now=now)
+    return "role", 0
+
+
+def _end_sessions(row: StaffOverview) -> tuple[str, int]:
+    installation, actor, now = acting_admin()
+    return "sessions", staff_acts.end_staff_sessions(installation, actor, _read_address(row), now=now)
+
+
+def _remove_member(row: StaffOverview) -> tuple[str, int]:
+    installation, actor, now = acting_admin()
+    staff_acts.remove_staff_member(installation, actor, _read_address(row), now=now)
+    return "removal", 0
+
+
+def _reset_sign_in(row: StaffOverview) -> tuple[str, int]:
+    installation, actor, now = acting_admin()
+    staff_acts.reset_staff_sign_in(installation, actor, _read_address(row), now=now)
+    return _email_way_in(row)
+
+
+def _email_invitation(row: StaffOverview) -> tuple[str, int]:
+    installation, actor, now = acting_admin()
+    staff_acts.mail_proof_link(installation, actor, _read_address(row), now=now)
+    return "invitation", 0
+
+
+def _email_way_in(row: StaffOverview) -> tuple[str, int]:
+    """Email a member a sign-in link, or the invitation if the address isn't proven."""
     if row.member.proven_at is None:
-        address = staff_acts.read_member_address(row.member.email)
-        staff_acts.mail_proof_link(context.installation, actor, address, now=now)
-        return "invitation"
-    sign_in.email_sign_in_link(context.installation, actor, row.member.email, now=now)
-    return "link"
+        return _email_invitation(row)
+    installation, actor, now = acting_admin()
+    sign_in.email_sign_in_link(installation, actor, row.member.email, now=now)
+    return "link", 0
+
+
+# Each returns what was done in the end, and how many sessions it ended.
+_MEMBER_ACTS: Mapping[str, Callable[[StaffOverview], tuple[str, int]]] = {
+    "role": _change_role,
+    "invitation": _email_invitation,
+    "link": _email_way_in,
+    "sessions": _end_sessions,
+    "reset": _reset_sign_in,
+    "removal": _remove_member,
+}
+
+
+def _read_address(row: StaffOverview) -> Address:
+    return staff_acts.read_member_address(row.member.email)
 
 
 def _find_row(number: int) -> StaffOverview:
-    context = web_context()
-    rows = staff_acts.view_staff(context.installation, current_actor(), now=context.clock())
+    installation, actor, now = acting_admin()
+    rows = staff_acts.view_staff(installation, actor, now=now)
     row = next((row for row in rows if row.member.id == number), None)
-    if row is None:
-        abort(404, "Nobody on the staff has this number.")
-    return row
+    return row or abort(404, "Nobody on the staff has this number.")
 
 
 def _member_page(row: StaffOverview, *, refusal: RefusalError | None = None, done: str = "", ended: int = 0) -> str:

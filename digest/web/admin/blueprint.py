@@ -1,5 +1,40 @@
-"""The blueprint of the pages for admins. Each module of pages hangs its routes on it; `digest.web.admin.pages` gathers them."""
+"""The blueprint of the pages for admins, and what their modules share. `digest.web.admin.pages` gathers the routes."""
 
-from flask import Blueprint
+from collections.abc import Iterable
+from datetime import datetime
+
+from flask import Blueprint, Response, request
+
+from digest.installation.acts import Actor
+from digest.installation.opened import Installation
+from digest.web.auth.access import current_actor
+from digest.web.context import web_context
+from digest.web.forms import FormError
 
 admin_pages = Blueprint("admin", __name__, url_prefix="/admin")
+
+
+def acting_admin() -> tuple[Installation, Actor, datetime]:
+    """Return what every action takes: the installation, who acts, and the time."""
+    context = web_context()
+    return context.installation, current_actor(), context.clock()
+
+
+def confirm_number(number: int) -> None:
+    """Check that a form has the typed number of what it changes for good.
+
+    Raises:
+        FormError: it has another number, or none.
+    """
+    if request.form.get("number", "").strip().replace(",", "") != str(number):
+        raise FormError({"number": f"Type {number} to confirm."})
+
+
+def renew_page(page: str, *, every_seconds: int) -> Response:
+    """Return a page that the browser loads again after some seconds, also without scripts; after 0, it stays as it is."""
+    return Response(page, headers={"Refresh": str(every_seconds)} if every_seconds else {})
+
+
+def file_answer(body: str | Iterable[str], mimetype: str, name: str) -> Response:
+    """Return a file to save under a name."""
+    return Response(body, mimetype=mimetype, headers={"Content-Disposition": f'attachment; filename="{name}"'})

@@ -1,8 +1,8 @@
-"""What left, for admins: editions and notices with their counts, doubts that wait for a word, the hold."""
+"""What was sent, for admins: editions and notices with their counts, deliveries with status unknown, the pause."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC
-from typing import Any
+from functools import partial
 
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -12,14 +12,13 @@ from digest.app.sending import delivery_views, uncertain_acts
 from digest.app.sending.examined_logs import LogUploadError
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.send.uncertain.log_evidence import LogVerdict
-from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
+from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainResolution
 from digest.edition.queries import UnknownEditionError
 from digest.installation import hold
-from digest.installation.reasons import ReasonError, read_reason
-from digest.web.admin.blueprint import admin_pages
-from digest.web.admin.subscribers import reader_words
+from digest.web.admin.blueprint import acting_admin, admin_pages
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
+from digest.web.forms import Count, FormError, PageFields, ReasonForm, read_form, read_query
 from subscribers.errors import ApplicationError
 
 _WORDS = {"arrived": UncertainResolution.ACCEPTED, "again": UncertainResolution.SEND_AGAIN}
@@ -28,64 +27,68 @@ _FIELD_PREFIX = "word-"
 MAX_FILE_NAME = 100  # characters of an upload's name that an answer shows
 
 
+class DeliveriesQuery(PageFields):
+    """Which edition is shown, below which one the list goes on, and how many deliveries were just settled."""
+
+    edition: str = ""
+    below: Count | None = None
+    settled: Count | None = None
+
+
 @admin_pages.get("/deliveries")
 def list_deliveries() -> ResponseReturnValue:
     """Show what left: a page of editions, and what came of one of them."""
-    return _deliveries_page(request.args.get("edition", ""))
+    return _deliveries_page(read_query(DeliveriesQuery).edition)
 
 
 @admin_pages.post("/deliveries/<name>/doubts")
 def settle_doubts(name: str) -> ResponseReturnValue:
     """Settle uncertain deliveries of an edition by the member's word; the rest stays uncertain."""
-    context, actor = web_context(), current_actor()
+    context = web_context()
+    resolve = partial(
+        uncertain_acts.resolve_uncertain, context.installation, name, actor=current_actor(), clock=context.clock
+    )
     try:
-        reason = read_reason(request.form.get("reason", ""))
-        settled = 0
-        for word, resolution in _WORDS.items():
-            if ids := _read_ids(word):
-                settled += uncertain_acts.resolve_uncertain(
-                    context.installation, name, ids, resolution, reason=reason, actor=actor, clock=context.clock
-                )
-    except (ReasonError, EditionControlError) as exc:
-        return _deliveries_page(name, typed=request.form, refusal=exc), 409 if isinstance(
-            exc, EditionControlError
-        ) else 400
+        reason = read_form(ReasonForm).reason
+        settled = sum(resolve(ids, resolution, reason=reason) for ids, resolution in _read_words(_WORDS))
+    except (FormError, EditionControlError) as exc:
+        return _refuse(name, exc)
     return redirect(url_for("admin.list_deliveries", edition=name, settled=settled), 303)
 
 
 @admin_pages.post("/deliveries/notices/doubts")
 def settle_notice_doubts() -> ResponseReturnValue:
     """Settle uncertain notices by the member's word; the rest stays uncertain."""
-    context, actor = web_context(), current_actor()
+    context = web_context()
+    resolve = partial(
+        uncertain_acts.resolve_uncertain, context.installation, NOTICES, actor=current_actor(), clock=context.clock
+    )
     try:
-        reason = read_reason(request.form.get("reason", ""))
-    except ReasonError as exc:
-        return _deliveries_page("", typed=request.form, refusal=exc), 400
-    settled = 0
-    for word, resolution in _NOTICE_WORDS.items():
-        if ids := _read_ids(word):
-            settled += uncertain_acts.resolve_uncertain_notices(
-                context.installation, ids, resolution, reason=reason, actor=actor, clock=context.clock
-            )
+        reason = read_form(ReasonForm).reason
+    except FormError as exc:
+        return _refuse("", exc)
+    settled = sum(resolve(ids, resolution, reason=reason) for ids, resolution in _read_words(_NOTICE_WORDS))
     return redirect(url_for("admin.list_deliveries", settled=settled), 303)
 
 
 @admin_pages.post("/deliveries/<name>/silence")
 def send_silent_again(name: str) -> ResponseReturnValue:
     """Send again all of which nothing was heard for a day, though others that were sent beside them were reported."""
-    context, actor = web_context(), current_actor()
+    installation, actor, now = acting_admin()
     try:
-        reason = read_reason(request.form.get("reason", ""))
-        silent = delivery_views.list_silent_doubts(context.installation, actor, name, now=context.clock())
-        again = UncertainResolution.SEND_AGAIN
+        reason = read_form(ReasonForm).reason
+        silent = delivery_views.list_silent_doubts(installation, actor, name, now=now)
+        again, clock = UncertainResolution.SEND_AGAIN, web_context().clock
         settled = uncertain_acts.resolve_uncertain(
-            context.installation, name, silent, again, reason=reason, actor=actor, clock=context.clock
+            installation, name, silent, again, reason=reason, actor=actor, clock=clock
         )
-    except (ReasonError, EditionControlError) as exc:
-        return _deliveries_page(name, typed=request.form, refusal=exc), 409 if isinstance(
-            exc, EditionControlError
-        ) else 400
+    except (FormError, EditionControlError) as exc:
+        return _refuse(name, exc)
     return redirect(url_for("admin.list_deliveries", edition=name, settled=settled), 303)
+
+
+def _refuse(name: str, refusal: ApplicationError) -> tuple[str, int]:
+    return _deliveries_page(name, refusal=refusal), 409 if isinstance(refusal, EditionControlError) else 400
 
 
 @admin_pages.post("/deliveries/<name>/log")
@@ -96,8 +99,10 @@ def examine_log(name: str) -> ResponseReturnValue:
     files = [(file.filename[:MAX_FILE_NAME], file.stream) for file in request.files.getlist("file") if file.filename]
     try:
         log = context.logs.examine(context.installation, current_staff(), name, files, zone=zone, now=context.clock())
-    except (LogUploadError, UnknownEditionError) as exc:
-        return _deliveries_page("" if isinstance(exc, UnknownEditionError) else name, refusal=exc), 400
+    except UnknownEditionError as exc:
+        return _refuse("", exc)
+    except LogUploadError as exc:
+        return _refuse(name, exc)
     return redirect(url_for("admin.show_log_evidence", name=log), 303)
 
 
@@ -112,10 +117,12 @@ def settle_by_log(name: str) -> ResponseReturnValue:
     """Settle an edition's doubts by what a log says."""
     context = web_context()
     try:
-        reason = read_reason(request.form.get("reason", ""))
+        reason = read_form(ReasonForm).reason
         edition, settled = context.logs.settle(context.installation, current_staff(), name, reason, clock=context.clock)
-    except (ReasonError, LogUploadError, EditionControlError) as exc:
-        return _log_page(name, refusal=exc), 409 if isinstance(exc, EditionControlError) else 400
+    except EditionControlError as exc:
+        return _log_page(name, refusal=exc), 409
+    except (FormError, LogUploadError) as exc:
+        return _log_page(name, refusal=exc), 400
     return redirect(url_for("admin.list_deliveries", edition=edition, settled=settled), 303)
 
 
@@ -129,51 +136,45 @@ def _log_page(name: str, *, refusal: ApplicationError | None = None) -> str:
     )
 
 
-def _read_ids(word: str) -> list[str]:
-    """Return the deliveries of the form of which the member said this word."""
-    chosen = [field for field, value in request.form.items() if field.startswith(_FIELD_PREFIX) and value == word]
-    return [field.removeprefix(_FIELD_PREFIX) for field in chosen]
+def _read_words(words: Mapping[str, UncertainResolution]) -> Iterator[tuple[list[str], UncertainResolution]]:
+    """Return the deliveries of the form for each word that the member said of any, with what the word means."""
+    said = [
+        (field.removeprefix(_FIELD_PREFIX), word)
+        for field, word in request.form.items()
+        if field.startswith(_FIELD_PREFIX)
+    ]
+    for word, resolution in words.items():
+        if ids := [delivery for delivery, said_word in said if said_word == word]:
+            yield ids, resolution
 
 
 @admin_pages.post("/deliveries/<any(hold, release):act>")
 def hold_or_release(act: str) -> ResponseReturnValue:
-    """Let nothing leave the installation, or let mail leave again."""
-    context, actor = web_context(), current_actor()
-    if act == "hold":
-        try:
-            reason = read_reason(request.form.get("reason", ""))
-        except ReasonError as exc:
-            return _deliveries_page("", typed=request.form, refusal=exc), 400
-        hold.hold_installation(context.installation, reason=reason, actor=actor, now=context.clock())
+    """Pause all sending from the installation, or resume it."""
+    installation, actor, now = acting_admin()
+    if act == "release":
+        hold.release_installation(installation, actor=actor, now=now)
     else:
-        hold.release_installation(context.installation, actor=actor, now=context.clock())
+        try:
+            reason = read_form(ReasonForm).reason
+        except FormError as exc:
+            return _refuse("", exc)
+        hold.hold_installation(installation, reason=reason, actor=actor, now=now)
     return redirect(url_for("admin.list_deliveries", _anchor="hold"), 303)
 
 
-def _deliveries_page(
-    name: str, *, typed: Mapping[str, str] | None = None, refusal: ApplicationError | None = None
-) -> str:
-    context, below, settled = web_context(), request.args.get("below", ""), request.args.get("settled", "")
-    digits: dict[str, Any] = {
-        field: int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
-        for field, text in (("below", below), ("settled", settled))
-    }
+def _deliveries_page(name: str, *, refusal: ApplicationError | None = None) -> str:
+    context, query = web_context(), read_query(DeliveriesQuery)
+    installation, actor, now = acting_admin()
     view = delivery_views.view_deliveries(
-        context.installation,
-        current_actor(),
-        name,
-        below=digits["below"],
-        recent=context.recent_counts,
-        now=context.clock(),
+        installation, actor, name, below=query.below, recent=context.recent_counts, now=now
     )
     return render_template(
         "web/admin/sending/deliveries.html",
         view=view,
-        words=reader_words,
-        names=staff.read_display_names(context.installation) if view.hold else {},
-        typed=typed or {},
+        names=staff.read_display_names(installation) if view.hold else {},
         refusal=refusal,
         max_doubts=delivery_views.MAX_DOUBTS,
-        settled=digits["settled"],
-        fresh=current_staff().is_fresh(context.clock()),
+        settled=query.settled,
+        fresh=current_staff().is_fresh(now),
     )

@@ -11,7 +11,7 @@ from digest.app.sources import configured as sources
 from digest.app.sources import source_overview
 from digest.app.sources.configured import SourceRefusedError, TriedSource
 from digest.app.sources.source_overview import SourceView, UnknownSourceNumberError
-from digest.settings import SettingsError
+from digest.settings import SOURCE_SECTIONS, SettingsError
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.table_values import SettingsValueError
 from digest.web.admin.blueprint import admin_pages
@@ -20,7 +20,6 @@ from digest.web.context import web_context
 from digest.web.status_rows import build_source_rows
 from subscribers.errors import ApplicationError
 
-_SECTIONS = ("news", "products", "events", "opportunities")
 _TEXTS = ("name", "publisher", "section", "weight", "images", "default_topic")
 _MARKS = ("primary", "own")
 _MAX_LENGTHS = {"name": 200, "publisher": 200, "default_topic": 100}
@@ -188,7 +187,7 @@ def _require_file() -> None:
 
 
 def _require_upload(body: bytes, section: str) -> None:
-    if not body or section not in _SECTIONS:
+    if not body or section not in SOURCE_SECTIONS:
         raise SourceRefusedError("Choose a file in OPML first: feed readers export it.")
 
 
@@ -240,7 +239,7 @@ def _source_page(
         view=view,
         row=row,
         values=values | (_read_values(form) if form is not None else {}),
-        sections=_SECTIONS,
+        sections=SOURCE_SECTIONS,
         problems=problems or {},
         refusal=refusal,
         tried=tried,
@@ -269,7 +268,7 @@ def _adding_page(
         "web/admin/sources/add_source.html",
         address=address,
         values=values,
-        sections=_SECTIONS,
+        sections=SOURCE_SECTIONS,
         topics=source_overview.list_topic_names(context.installation),
         can_write=context.settings.origin is not None,
         problems=problems or {},

@@ -1,36 +1,103 @@
-"""The audit log, for admins: pages by person, act, subject and date, its check, and its export with a reason."""
+"""How the installation is kept, for admins: the audit log, the record of processing, and what the doctor finds."""
 
 import io
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from itertools import groupby
+from typing import Annotated
 
-from flask import Response, redirect, render_template, request, url_for
+from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from pydantic import AfterValidator, AwareDatetime, Field
 
+from digest.app.doctor.examination import list_checks
+from digest.app.doctor.health_reports import ExaminationRunsError, ExaminationStage
+from digest.app.site.processing_record import view_processing_record
 from digest.app.upkeep import audit_log, audit_topics
 from digest.app.upkeep.audit_log import AuditFilter, AuditPlace
-from digest.installation.reasons import ReasonError, may_hold_address, read_reason
-from digest.web.admin.blueprint import admin_pages
-from digest.web.auth.access import current_actor
+from digest.installation.reasons import may_hold_address
+from digest.web.admin.blueprint import acting_admin, admin_pages, file_answer, renew_page
 from digest.web.context import web_context
+from digest.web.forms import Day, FormError, PageFields, ReasonForm, read_form, read_query
 from subscribers.errors import RefusalError
 
-_FIELDS = ("who", "what", "about", "from", "to")
+REFRESH_SECONDS = 1  # between two looks of the page at an examination that runs; it works without scripts
 _MAX_FIELD_LENGTH = 200  # characters
+_MAX_ROW = 10**18 - 1
 _KNOWN_ACTORS = (("scheduler", "The timetable"), (audit_log.TERMINAL_ACTORS, "A terminal"))
+
+
+def _check_text(text: str) -> str:
+    if may_hold_address(text):
+        raise ValueError("No address belongs into a URL, and no subject has one.")
+    return " ".join(text.replace("\0", "").split())[:_MAX_FIELD_LENGTH]
+
+
+def _check_what(text: str) -> str:
+    if text and text not in audit_topics.TOPICS and not audit_topics.is_known_act(text):
+        raise ValueError("There's no such topic or action.")
+    return text
+
+
+QueryText = Annotated[str, AfterValidator(_check_text)]
+
+
+class AuditQuery(PageFields):
+    """Which rows of the audit log are shown. What makes no sense counts as not asked for."""
+
+    who: QueryText = ""
+    what: Annotated[QueryText, AfterValidator(_check_what)] = ""
+    about: QueryText = ""
+    first: Day | None = Field(default=None, alias="from")
+    last: Day | None = Field(default=None, alias="to")
+
+    def as_url(self) -> dict[str, str]:
+        """Return it as a URL has it."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+    def as_filter(self) -> AuditFilter:
+        """Return it as the log is searched: days begin at midnight in the publication's zone."""
+        is_topic = self.what in audit_topics.TOPICS
+        return AuditFilter(
+            actor=self.who,
+            topic=self.what if is_topic else "",
+            act="" if is_topic else self.what,
+            subject=audit_topics.read_subject(self.about),
+            since=_find_midnight(self.first) if self.first else None,
+            until=_find_midnight(self.last + timedelta(days=1)) if self.last else None,
+        )
+
+
+class PlaceQuery(PageFields):
+    """Where the page goes on: a row's moment and number, as its link has them."""
+
+    at: AwareDatetime
+    row: Annotated[int, Field(ge=-_MAX_ROW, le=_MAX_ROW)]
 
 
 @admin_pages.get("/audit")
 def show_audit_log() -> ResponseReturnValue:
     """Show a page of the audit log, newest first."""
-    return _audit_page()
+    installation, actor, now = acting_admin()
+    query = read_query(AuditQuery)
+    view = audit_log.view_audit_log(installation, actor, query.as_filter(), below=_read_place(), now=now)
+    zone = web_context().zone
+    return render_template(
+        "web/admin/upkeep/audit.html",
+        view=view,
+        query=query.as_url(),
+        topics=audit_topics,
+        read_detail=audit_log.read_detail,
+        actors=[*sorted(view.names.items(), key=lambda item: item[1]), *_KNOWN_ACTORS],
+        days=[list(rows) for _, rows in groupby(view.rows, lambda row: row.at.astimezone(zone).date())],
+    )
 
 
 @admin_pages.post("/audit/check")
 def check_audit_log() -> ResponseReturnValue:
     """Check the chain of the log from its first row."""
-    context = web_context()
-    audit_log.check_audit_log(context.installation, current_actor(), now=context.clock())
+    installation, actor, now = acting_admin()
+    audit_log.check_audit_log(installation, actor, now=now)
     return redirect(url_for("admin.show_audit_log"), 303)
 
 
@@ -43,93 +110,60 @@ def ask_before_audit_export() -> ResponseReturnValue:
 @admin_pages.post("/audit/export")
 def export_audit_log() -> ResponseReturnValue:
     """Give the rows that are wanted as a CSV file that no spreadsheet executes."""
-    context, file = web_context(), io.StringIO()
+    installation, actor, now = acting_admin()
     try:
-        reason = read_reason(request.form.get("reason", ""))
-    except ReasonError as exc:
+        reason = read_form(ReasonForm).reason
+    except FormError as exc:
         return _export_page(refusal=exc), 400
-    wanted = _read_filter(_read_query(request.form))
-    now = context.clock()
-    audit_log.export_audit_log(context.installation, current_actor(), wanted, reason, file, now=now)
-    answer = Response(file.getvalue(), mimetype="text/csv")
-    day = now.astimezone(context.zone).date()
-    answer.headers["Content-Disposition"] = f'attachment; filename="audit-log-{day}.csv"'
-    return answer
-
-
-def _audit_page() -> str:
-    context, query = web_context(), _read_query(request.args)
-    view = audit_log.view_audit_log(
-        context.installation, current_actor(), _read_filter(query), below=_read_place(), now=context.clock()
-    )
-    return render_template(
-        "web/admin/upkeep/audit.html",
-        view=view,
-        query=query,
-        topics=audit_topics,
-        read_detail=audit_log.read_detail,
-        actors=[*sorted(view.names.items(), key=lambda item: item[1]), *_KNOWN_ACTORS],
-        days=_split_by_day(view.rows),
-        zone=context.zone,
-    )
+    file, wanted = io.StringIO(), read_query(AuditQuery, request.form).as_filter()
+    audit_log.export_audit_log(installation, actor, wanted, reason, file, now=now)
+    day = now.astimezone(web_context().zone).date()
+    return file_answer(file.getvalue(), "text/csv", f"audit-log-{day}.csv")
 
 
 def _export_page(*, refusal: RefusalError | None = None) -> str:
-    query = _read_query(request.values)
-    return render_template("web/admin/upkeep/audit_export.html", refusal=refusal, query=query)
+    query = read_query(AuditQuery, request.values)
+    return render_template("web/admin/upkeep/audit_export.html", refusal=refusal, query=query.as_url())
 
 
-def _split_by_day(rows: Any) -> list[tuple[datetime, list[Any]]]:
-    zone, days = web_context().zone, list[tuple[datetime, list[Any]]]()
-    for row in rows:
-        if not days or days[-1][0].astimezone(zone).date() != row.at.astimezone(zone).date():
-            days.append((row.at, []))
-        days[-1][1].append(row)
-    return days
-
-
-def _read_query(values: Any) -> dict[str, str]:
-    """Return what is asked for, without what makes no sense."""
-    query = {name: " ".join(values.get(name, "").replace("\0", "").split())[:_MAX_FIELD_LENGTH] for name in _FIELDS}
-    for name in ("from", "to"):
-        if _parse_day(query[name]) is None:
-            query[name] = ""
-    if query["what"] not in audit_topics.TOPICS and not audit_topics.is_known_act(query["what"]):
-        query["what"] = ""
-    # No address belongs into a URL, and no subject holds one.
-    return {name: text for name, text in query.items() if text and not may_hold_address(text)}
-
-
-def _read_filter(query: dict[str, str]) -> AuditFilter:
-    first, last = _parse_day(query.get("from", "")), _parse_day(query.get("to", ""))
-    what = query.get("what", "")
-    return AuditFilter(
-        actor=query.get("who", ""),
-        topic=what if what in audit_topics.TOPICS else "",
-        act="" if what in audit_topics.TOPICS else what,
-        subject=audit_topics.read_subject(query.get("about", "")),
-        since=_midnight(first) if first else None,
-        until=_midnight(last + timedelta(days=1)) if last else None,
-    )
-
-
-def _midnight(day: date) -> datetime:
+def _find_midnight(day: date) -> datetime:
     return datetime.combine(day, time(), web_context().zone).astimezone(UTC)
 
 
-def _parse_day(text: str) -> date | None:
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        return None
-    return day if 1970 < day.year < 9000 else None
-
-
 def _read_place() -> AuditPlace | None:
-    """Read where the page goes on: a moment and a row's number, as its link has them."""
     try:
-        seq = int(request.args.get("row", "")[:18])
-        at = datetime.fromisoformat(request.args.get("at", ""))
-        return AuditPlace(at.astimezone(UTC), seq) if at.tzinfo and 1970 < at.year < 9000 else None
-    except ValueError:
+        place = read_form(PlaceQuery, request.args)
+        return AuditPlace(place.at.astimezone(UTC), place.row)
+    except (FormError, OverflowError):
         return None
+
+
+@admin_pages.get("/processing")
+def show_processing_record() -> ResponseReturnValue:
+    """Show the record of processing, made from the settings as they are now."""
+    installation, actor, now = acting_admin()
+    record = view_processing_record(installation, actor, now=now)
+    return render_template("web/admin/site/processing.html", record=record, now=now)
+
+
+@admin_pages.get("/health")
+def show_health() -> ResponseReturnValue:
+    """Show what the last examination found, and how far one is that runs."""
+    report = web_context().health.latest
+    stage = report.stage if report else None  # before what it found is read: one that ends meanwhile is shown anew
+    findings = report.sorted_findings() if report else []
+    groups = [(level, [f for f in findings if f.level == level]) for level in ("error", "warning", "ok")]
+    page = render_template(
+        "web/admin/doctor/health.html", report=report, stage=stage, groups=groups, checks=list_checks()
+    )
+    return renew_page(page, every_seconds=REFRESH_SECONDS if stage is ExaminationStage.RUNNING else 0)
+
+
+@admin_pages.post("/health")
+def begin_examination() -> ResponseReturnValue:
+    """Begin an examination, which asks outside where that was chosen; lead to the page that shows it."""
+    installation, actor, now = acting_admin()
+    is_online = request.form.get("online") == "yes"
+    with suppress(ExaminationRunsError):  # the page shows the one that runs
+        web_context().health.begin(installation, actor, is_online=is_online, now=now)
+    return redirect(url_for("admin.show_health"), 303)

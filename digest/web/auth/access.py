@@ -1,6 +1,8 @@
 """Who is signed in, and the check of every request against the rule of its route."""
 
 import re
+from datetime import datetime
+from typing import TypedDict
 from urllib.parse import urlsplit
 
 from flask import Response, current_app, g, redirect, render_template, request, url_for
@@ -49,6 +51,18 @@ def current_staff() -> SignedInStaff:
 def current_actor() -> Actor:
     """Return who acts on a page of the staff."""
     return current_staff().actor
+
+
+class Acting(TypedDict):
+    """Who acts, and when: what every action takes."""
+
+    actor: Actor
+    now: datetime
+
+
+def acting() -> Acting:
+    """Return who acts on a page of the staff, and the time now."""
+    return {"actor": current_actor(), "now": web_context().clock()}
 
 
 def is_admin() -> bool:

@@ -8,8 +8,7 @@ from digest.app.accounts.code_apps import draw_qr_code
 from digest.app.accounts.own_account import OwnAccountError
 from digest.app.accounts.passkeys import PasskeyError
 from digest.app.accounts.passwords import PasswordRefusedError
-from digest.app.accounts.sign_in import SignInRefusedError
-from digest.app.accounts.try_limits import TooManyTriesError
+from digest.app.accounts.try_limits import SignInRefusedError, TooManyTriesError
 from digest.web.auth.access import current_staff, current_visitor
 from digest.web.auth.pages import auth_pages
 from digest.web.context import web_context

@@ -5,8 +5,8 @@ from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import own_account, sign_in, staff
 from digest.app.accounts.passkeys import ChallengePurpose, PasskeyError, RelyingParty
-from digest.app.accounts.sign_in import SessionEndedError, SignInRefusedError
-from digest.app.accounts.try_limits import TooManyTriesError
+from digest.app.accounts.sign_in import SessionEndedError
+from digest.app.accounts.try_limits import SignInRefusedError, TooManyTriesError
 from digest.store.staff import ProofLink, ProofLinkStage
 from digest.web.auth.access import current_staff, current_visitor, find_current_staff, next_url, safe_next
 from digest.web.auth.cookies import delete_session_cookie, set_session_cookie, set_sign_in_cookies

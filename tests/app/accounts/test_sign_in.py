@@ -14,14 +14,14 @@ from sqlalchemy import Engine, event, func, select
 from structlog.testing import capture_logs
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from digest.app.accounts import code_apps, own_account, passwords, refused_sign_ins, sign_in, try_limits
+from digest.app.accounts import code_apps, own_account, passwords, sign_in, sign_in_log, try_limits
 from digest.app.accounts import staff as staff_acts
 from digest.app.accounts.own_account import OwnAccountError
 from digest.app.accounts.passkeys import PasskeyError
 from digest.app.accounts.passwords import PasswordRefusedError
-from digest.app.accounts.refused_sign_ins import Refusals
-from digest.app.accounts.sign_in import SignedInStaff, SignInRefusedError
-from digest.app.accounts.try_limits import TooManyTriesError
+from digest.app.accounts.sign_in import SignedInStaff
+from digest.app.accounts.sign_in_log import Refusals
+from digest.app.accounts.try_limits import SignInRefusedError, TooManyTriesError
 from digest.app.accounts.visitor import Visitor, make_device_mark, read_device_mark
 from digest.app.upkeep.maintenance import delete_old_sign_ins
 from digest.installation.acts import Face, NotPermittedError
@@ -286,23 +286,19 @@ def test_each_refused_try_is_counted_and_logged_without_an_address(desk_on_both:
     assert "newsroom" not in repr(lines)
     assert HOME.address not in repr(lines)
     with install.database.read() as session:
-        assert refused_sign_ins.count_refusals(session, now=now) == Refusals(
-            last_hour=29, last_day=29, unknown_address=5
-        )
+        assert sign_in_log.count_refusals(session, now=now) == Refusals(last_hour=29, last_day=29, unknown_address=5)
         later = now + timedelta(hours=2)
-        assert refused_sign_ins.count_refusals(session, now=later) == Refusals(
-            last_hour=0, last_day=29, unknown_address=5
-        )
+        assert sign_in_log.count_refusals(session, now=later) == Refusals(last_hour=0, last_day=29, unknown_address=5)
 
 
 def test_a_flood_of_refused_tries_is_counted_up_to_a_bound(desk: Desk) -> None:
     with desk.install.database.write() as session:
-        row = {"scope": refused_sign_ins.SCOPE, "tag": "unknown passkey", "began": window_start(desk.now, TEN_MINUTES)}
-        session.add(RateLimitCount(**row, count=refused_sign_ins.MOST_COUNTED))
+        row = {"scope": sign_in_log.SCOPE, "tag": "unknown passkey", "began": window_start(desk.now, TEN_MINUTES)}
+        session.add(RateLimitCount(**row, count=sign_in_log.MOST_COUNTED))
     with pytest.raises(PasskeyError):
         sign_in.sign_in_by_passkey(desk.install, json.dumps({"id": "AAAA", "response": {}}), HOME, now=desk.now)
     with desk.install.database.read() as session:
-        assert refused_sign_ins.count_refusals(session, now=desk.now).last_hour == refused_sign_ins.MOST_COUNTED
+        assert sign_in_log.count_refusals(session, now=desk.now).last_hour == sign_in_log.MOST_COUNTED
 
 
 def test_one_network_tries_fifty_times_whatever_the_accounts(desk: Desk) -> None:

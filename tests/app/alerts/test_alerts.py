@@ -19,9 +19,9 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import func, select, text
 from werkzeug import Request, Response
 
-from digest.app.alerts import alert_log, webhook
+from digest.app.alerts import alert_log, alert_posts
 from digest.app.alerts.alert_log import OVER_AFTER, decide_changes, look_for_alerts
-from digest.app.alerts.alert_mail import OWN_MAIL_KINDS, UNMAILED_KINDS
+from digest.app.alerts.channels.email import OWN_MAIL_KINDS, UNMAILED_KINDS
 from digest.app.alerts.conditions import ALERT_KINDS, RECOVERY_TIME, AlertCondition
 from digest.app.sending import background
 from digest.app.upkeep.maintenance import delete_old_alerts
@@ -113,7 +113,7 @@ def use_real_keys(world: FaultyInstallation, vault_key: str) -> None:
 def look(world: FaultyInstallation, later: timedelta = timedelta(0)) -> str:
     install = world.open()
     said = look_for_alerts(install, now=NOW + later)
-    webhook.send_alert_posts(install, now=NOW + later)
+    alert_posts.send_alert_posts(install, now=NOW + later)
     return said
 
 
@@ -155,10 +155,11 @@ def test_every_alert_arrives_once_and_ends(
         background.send_due_notices(world.open(), clock=lambda: NOW + 60 * MINUTE)
     mails = [message_from_bytes(body, policy=policy.default) for _, _, body in handler.messages]
     subjects = Counter(mail["Subject"] for mail in mails)
-    unmailed = UNMAILED_KINDS | OWN_MAIL_KINDS | {"key-file"}  # without the keys nothing can be queued
+    unmailed = UNMAILED_KINDS | OWN_MAIL_KINDS
+    # Without the keys no email can be queued: it's tried again, and by then it tells of the end as well.
     assert subjects == {
         "Something needs you": len(ALERT_KINDS) - len(unmailed),
-        "It is over": len(ALERT_KINDS) - len(UNMAILED_KINDS),
+        "It is over": len(ALERT_KINDS) - len(UNMAILED_KINDS | {"key-file"}),
     }
     assert {mail["To"] for mail in mails} == {"eve@hls.test"}
     bodies = "".join(mail.get_body(("plain",)).get_content() for mail in mails if mail["Subject"] != "It is over")  # type: ignore[union-attr]
@@ -203,7 +204,7 @@ def test_a_post_that_fails_is_tried_six_times_and_then_given_up(
     for minutes in range(60 * 48):
         before = len(tries)
         if minutes < 200 or minutes % 60 == 0:
-            webhook.send_alert_posts(world.open(), now=NOW + minutes * MINUTE)
+            alert_posts.send_alert_posts(world.open(), now=NOW + minutes * MINUTE)
         if len(tries) > before:
             tried_at.append(minutes)
     assert tried_at == [0, 1, 6, 36, 156, 900]
@@ -211,6 +212,22 @@ def test_a_post_that_fails_is_tried_six_times_and_then_given_up(
     with world.database.read() as session:
         (post,) = session.scalars(select(AlertPost))
     assert (post.attempts, post.trouble, post.done_at) == (6, "it answered 302", None)
+
+
+def test_what_one_channel_took_is_tried_again_over_the_other_alone(
+    world: FaultyInstallation, httpserver: HTTPServer
+) -> None:
+    httpserver.expect_ordered_request("/hook").respond_with_data(status=503)
+    httpserver.expect_ordered_request("/hook").respond_with_data(status=204)
+    FAULTS["missing-backup"](world)
+    for minutes in (0, 1, 2):
+        look(world, minutes * MINUTE)
+    with world.database.read() as session:
+        posts = session.scalars(select(AlertPost).order_by(AlertPost.channel))
+        told = {post.channel: (post.attempts, post.trouble, post.done_at) for post in posts}
+        emails = session.scalar(select(func.count()).select_from(Delivery).where(Delivery.purpose.like("alert:%")))
+    assert told == {"email": (1, "", NOW), "webhook": (2, "", NOW + MINUTE)}
+    assert (emails, len(httpserver.log)) == (1, 2)
 
 
 def test_a_webhook_in_a_network_that_is_not_allowed_is_not_reached(
@@ -288,7 +305,7 @@ def test_mail_goes_to_admins_or_all_of_the_staff_or_nobody(world: FaultyInstalla
                 missing_since=NOW - OVER_AFTER,
             )
         )
-        look_for_alerts(world.open(), now=NOW)
+        look(world)
         with world.database.read() as session:
             mails.append(session.scalar(select(func.count()).select_from(Delivery)))
     assert mails == [1, 3, 3]

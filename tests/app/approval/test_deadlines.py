@@ -26,7 +26,7 @@ from digest.app.editions import drafting as editions
 from digest.app.jobs import JobContext
 from digest.app.sending import control as sending
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
-from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import BundledFetcher
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.edition.approval.versions import current_content_hash
 from digest.edition.calendar.release_calendar import DeadlineDecision, decide_at_deadline
@@ -42,7 +42,7 @@ from digest.settings import (
     Settings,
     SettingsFile,
 )
-from digest.settings.edition import DeadlineRule
+from digest.settings.publication import DeadlineRule
 from digest.store import timetable_slots
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database

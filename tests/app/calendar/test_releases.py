@@ -11,7 +11,7 @@ from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
-from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import BundledFetcher
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.edits import EditionField
 from digest.installation.opened import Installation

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from sqlalchemy import text
 
-from digest.app.accounts.refused_sign_ins import SCOPE, SURGE
+from digest.app.accounts.sign_in_log import SCOPE, SURGE
 from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import BACKUP_STATE_KEY
 from digest.deliver.control import article_looks, installation_hold
@@ -47,6 +47,7 @@ from subscribers.signup.rate_limits import SURGE_ALARM_KIND
 from subscribers.store.models import ImportBatch, Person, PersonState, Seal
 from subscribers.store.signup_models import RateLimitCount, SignupAlarm
 from tests.conftest import ROOT
+from tests.row_keys import change_rows
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -86,6 +87,14 @@ section = "opportunities"
 [limits]
 proxies = 1
 """
+
+
+def forge_admin(world: "FaultyInstallation") -> None:
+    columns = "email, role, added_at, added_by, proven_at"
+    with world.database.engine.begin() as connection:
+        connection.execute(
+            text(f"INSERT INTO staff ({columns}) SELECT 'x@hls.test', role, added_at, added_by, proven_at FROM staff")
+        )
 
 
 @dataclass
@@ -292,12 +301,12 @@ def hold(world: FaultyInstallation) -> None:
 
 def remove_admin(world: FaultyInstallation) -> None:
     with world.database.write() as session:
-        session.execute(text("UPDATE staff SET role = 'editor'"))
+        change_rows(session, StaffMember, role="editor")
 
 
 def forget_proof(world: FaultyInstallation) -> None:
     with world.database.write() as session:
-        session.execute(text("UPDATE staff SET proven_at = NULL"))
+        change_rows(session, StaffMember, proven_at=None)
 
 
 def hold_the_link_back(world: FaultyInstallation) -> None:
@@ -419,6 +428,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "signed for another domain": (sign_for_a_stranger, "signing", "digest.env: DIGEST_DKIM_DOMAIN=hls.test"),
     "bounces are not read": (set_mail("smtp://mx.hls.test"), "bounces", "[inbound]"),
     "the bounce mailbox gives trouble": (remember_poll(trouble="no folder", troubles=3), "bounce-mailbox", "[inbound]"),
+    "somebody made himself an admin in the database": (forge_admin, "access-rows", "who can"),
     "no admin": (remove_admin, "staff", "digest staff add"),
     "an admin who has not proven the address": (forget_proof, "staff", "it mails to eve ("),
     "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest release' (all is held"),

@@ -50,10 +50,8 @@ def test_a_story_and_a_text_are_kept_by_their_owner_alone(install: Installation)
     assert clipboard.list_clippings(install, EDITOR) == (
         KeptClipping(kept[1].id, "2026-W47", 1, NOW, URL, "", kept[1].text),
     )
-    (row,) = list_clipped_rows(
-        clipboard.list_clippings(install, EDITOR), EditOutline((), (), 0, (), (), (), {}, ()), "2026-W48"
-    )
-    assert (row.note, row.anchor) == ("From No. 1", "")
+    (row,) = list_clipped_rows(clipboard.list_clippings(install, EDITOR), EditOutline((), (), {}, ()), "2026-W48")
+    assert (row.clipping.number, row.anchor, row.place) == (1, "", "")
 
 
 def test_what_is_no_story_or_no_text_is_refused(install: Installation) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from digest.app.evaluation.grouping_scores import measure_bcubed, measure_pairs
+from digest.app.evaluation.stories import measure_bcubed, measure_pairs
 from digest.cli import digest
 
 FEED = """<?xml version="1.0"?>

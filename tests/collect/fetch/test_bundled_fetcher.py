@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from digest.collect.fetch.bundled_fetcher import BundledFetcher
-from digest.collect.fetch.fetcher import HttpFetcher
+from digest.collect.fetch.fetcher import BundledFetcher, HttpFetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason
 from digest.settings import LimitSettings
 

@@ -133,6 +133,11 @@ LOGIN_FORM = '<form action="/login" method="post"><input name="user"><input type
 TEASER = "<p>The port opened again on Monday. Read on with a subscription.</p>" * 8
 
 
+SIGN_ON = '<a href="https://id.example.net/start?to=port">Continue with Harborline</a>'
+EMAIL_FORM = '<form action="/next"><input type="email" name="email"><button>Next</button></form>'
+TERMS = "<p>Members of the port association read every notice on the day it is written.</p>" * 9  # 126 words
+
+
 def page(body: str, head: str = "<title>Port reopens</title>", attributes: str = "") -> bytes:
     return f"<!doctype html><html><head>{head}</head><body {attributes}>{body}</body></html>".encode()
 
@@ -143,6 +148,23 @@ WITHHELD_PAGES = {
     "a form of another language": (page(f"<article><h1>Beschermd: Oefening</h1>{FORM}</article>"), PROTECTED),
     "a sign-in page": (page(f"<h1>Members</h1><p>Please sign in.</p>{LOGIN_FORM}"), SIGN_IN),
     "a declared article that is only a sign-in form": (page(f"<h1>Drill</h1>{LOGIN_FORM}", DECLARED), SIGN_IN),
+    "single sign-on": (page(f"<main><h1>Welcome</h1>{SIGN_ON}</main>", "<title>Sign in | Port News</title>"), SIGN_IN),
+    "an address first": (
+        page(f"<h1>Welcome back</h1>{EMAIL_FORM}", "<title>Log in to Port News - Port News</title>"),
+        SIGN_IN,
+    ),
+    "a heading that asks to sign in": (page(f"<h1>Please sign in to read this article.</h1>{EMAIL_FORM}"), SIGN_IN),
+    "a password beside a text on membership": (
+        page(f"<h1>Members</h1>{TERMS}{LOGIN_FORM}", "<title>Log in \u2013 Port News</title>"),
+        SIGN_IN,
+    ),
+    "a password below a heading and a text": (page(f"<h1>Member login</h1>{TERMS}{LOGIN_FORM}"), SIGN_IN),
+    "a French sign-in page": (page(f"<h1>Connectez-vous</h1>{EMAIL_FORM}", "<title>Le Port</title>"), SIGN_IN),
+    "a German sign-in page": (page(SIGN_ON, "<title>Anmelden | Der Hafen</title>"), SIGN_IN),
+    "a sign-in page that a plugin declares an article": (
+        page(f"<h1>Log In</h1>{EMAIL_FORM}", f"<title>Log In - Port News</title>{DECLARED}"),
+        SIGN_IN,
+    ),
     "WordPress's own not-found page": (page(f"<h1>Oops!</h1>{LONG_TEXT}", attributes='class="blog error404"'), MISSING),
     "a heading": (page("<h1>Page not found</h1><p>Try the search.</p>"), MISSING),
     "a title": (page("<p>Try the search.</p>", "<title>Page not found \u2013 Port News</title>"), MISSING),
@@ -162,6 +184,21 @@ WITHHELD_PAGES = {
     ),
 }
 PUBLIC_PAGES = {
+    "an article on signing in": page(
+        f"<h1>Sign in with a smile</h1>{TERMS}{EMAIL_FORM}", "<title>Sign in with a smile</title>"
+    ),
+    "a short article with a letter to order": page(f"<h1>Port reopens</h1><p>News.</p>{EMAIL_FORM}"),
+    "an article before a form for comments": page(f"<h1>Port reopens</h1><p>News.</p><h2>Log in</h2>{SIGN_ON}"),
+    "an article below the heading of a dialog": page(
+        f'<div class="modal"><h1>Log In</h1>{LOGIN_FORM}</div><h1>Port reopens</h1>{LONG_TEXT}',
+        "<title>Port reopens</title>",
+    ),
+    "an article below the heading of a sign-in box": page(f"<h1>Log In</h1>{EMAIL_FORM}<h1>Port reopens</h1>{TERMS}"),
+    "a help page on signing in": page(f"<h1>Sign in</h1>{LONG_TEXT}", "<title>Sign in | Help</title>"),
+    "a long help page on signing in": page(
+        f"<h1>Sign in</h1>{LONG_TEXT * 2}{SIGN_ON}", "<title>Sign in | Help</title>"
+    ),
+    "a declared article called Log in": page(f"<h1>Log in</h1>{TERMS}{EMAIL_FORM}", f"<title>Log in</title>{DECLARED}"),
     "an article on apologies": page("<h1>Sorry, page not found: how links rot</h1>", "<title>Links rot - News</title>"),
     "an article on a search": page("<h1>We can't find the page you're looking for, says the archive</h1>"),
     "an article on a removal": page("<h1>This article has been removed from the collection of the museum</h1>"),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from digest.collect.codec.encoded_image import decode_image
-from digest.collect.documents.parsed_document import _ITEM_FIELDS, ParseError, encode_document
+from digest.collect.documents.parsed_document import ParseError, encode_document
 from digest.collect.parsers import parse_document
 from digest.collect.sandbox import client
 from digest.collect.sandbox.child import MAX_REPLY_BYTES
@@ -108,8 +108,7 @@ def broken_lines(body: bytes) -> bytes:
 
 def document_with_item(**changes: object) -> bytes:
     head, body = encode_document(parse_document(SEEDS[0], url=URL, now=NOW))
-    values = dict(zip(_ITEM_FIELDS, json.loads(body.splitlines()[0]), strict=True))
-    return message(head, json.dumps(list({**values, **changes}.values())).encode())
+    return message(head, json.dumps({**json.loads(body.splitlines()[0]), **changes}).encode())
 
 
 HOSTILE_REPLIES = {
@@ -137,7 +136,7 @@ HOSTILE_REPLIES = {
     "an item of no time zone": document_with_item(published="2026-11-19T12:00:00"),
     "an item with a number for its time": document_with_item(published=17),
     "an item with a word for its deadline": document_with_item(deadline="soon"),
-    "an item with a list in its deadline": document_with_item(deadline=["2026-11-19", None, ["a"], "b"]),
+    "an item with a list in its deadline": document_with_item(deadline={"day": "2026-11-19", "zone": ["a"]}),
     "a broker's word": message({"again": True}),
 }
 

@@ -9,6 +9,7 @@ from digest.collect.documents.parsed_document import RejectedEntry
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.collect.sources.readership import (
     POPULAR_POSTS_PATH,
+    READERSHIP_SOURCES,
     ReadershipError,
     ReadershipImport,
     apply_views,
@@ -74,6 +75,12 @@ def settings(folder: Path, *, csv: str = "", wordpress: str = "") -> Settings:
         publication=PublicationSettings(site=SITE), readership=ReadershipSettings(csv=csv, wordpress=wordpress)
     )
     return Settings(file=file, origin=folder / "digest.toml")
+
+
+def test_each_setting_of_readership_has_its_reader() -> None:
+    named, read = set(ReadershipSettings.model_fields), set(READERSHIP_SOURCES)
+    assert named - read == set(), "settings of [readership] without a reader in READERSHIP_SOURCES"
+    assert read - named == set(), "readers in READERSHIP_SOURCES without a setting in ReadershipSettings"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select, update
 
 from digest.app.editions import drafting as weekly
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
-from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import BundledFetcher
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_item
 from digest.collect.sources.readership import import_readership

@@ -8,6 +8,7 @@ import pytest
 from digest.collect.documents.deadlines import Deadline
 from digest.edition.content.edition_content import EntryDate, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
+from digest.edition.kinds.story_entry import EntryPage
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, Story
 from subscribers.reader_language import ENGLISH
 
@@ -17,7 +18,9 @@ URL = "https://calls.example.org/1"
 
 def written(kind: str, **more: object) -> SectionEntry:
     article = CandidateArticle(URL, URL, "Port grant", "", "Calls", "Calls", datetime(2026, 11, 18, tzinfo=UTC), **more)  # type: ignore[arg-type]
-    return SECTION_KINDS[kind].write_entry(PlacedStory(ScoredStory(Story(article), 50.0, ())), NEW_YORK, ENGLISH)
+    return SECTION_KINDS[kind].write_entry(
+        PlacedStory(ScoredStory(Story(article), 50.0, ())), EntryPage(NEW_YORK, ENGLISH)
+    )
 
 
 @pytest.mark.parametrize(

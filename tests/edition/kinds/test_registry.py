@@ -1,9 +1,16 @@
 """The registry of section kinds, and what the settings and the sources know of them."""
 
+import re
 from typing import get_args
 
+import pytest
+
 from digest.edition.kinds import SECTION_KINDS
-from digest.settings import SectionKindName, SourceSettings
+from digest.edition.kinds.section_kind import SectionLook
+from digest.settings import SOURCE_SECTIONS, SectionKindName
+from tests.conftest import ROOT
+
+TEMPLATES = ("mail/edition/parts.html", "mail/edition/parts.txt", "web/edition/body.html")
 
 
 def test_the_settings_know_every_kind_and_no_other() -> None:
@@ -11,9 +18,29 @@ def test_the_settings_know_every_kind_and_no_other() -> None:
 
 
 def test_every_section_of_a_source_is_taken_by_a_kind() -> None:
-    source_sections = get_args(SourceSettings.model_fields["section"].annotation)
-    assert {kind.source_section for kind in SECTION_KINDS.values()} == set(source_sections)
+    assert {kind.source_section for kind in SECTION_KINDS.values()} == set(SOURCE_SECTIONS)
 
 
 def test_one_kind_at_least_leads_an_edition() -> None:
     assert any(kind.leads_edition for kind in SECTION_KINDS.values())
+
+
+def test_each_kind_has_its_own_turn() -> None:
+    turns = [kind.pick_order for kind in SECTION_KINDS.values()]
+    assert turns == sorted(set(turns)), "two kinds have one pick_order"
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_every_template_sets_each_look(template: str) -> None:
+    """Lead and rows are what a template does without a look of another name."""
+    named = set(re.findall(r'look == "(\w+)"', (ROOT / "templates" / template).read_text("utf-8")))
+    assert named - {"lead"} == set(get_args(SectionLook)) - {"lead", "rows"}
+
+
+def test_no_template_compares_a_kinds_name() -> None:
+    found = [
+        f.name
+        for f in (ROOT / "templates").rglob("*.*")
+        if re.search(r"section\.kind (?:==|!=|in)", f.read_text("utf-8"))
+    ]
+    assert found == []

@@ -9,7 +9,7 @@ from sqlalchemy import select, text, update
 
 from digest.store.engine import Database
 from subscribers.address import read_address
-from subscribers.consent import chain_verification, ledger, origins, seals
+from subscribers.consent import chain_verification, ledger, seals
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
@@ -129,6 +129,6 @@ def test_a_request_of_somebody_who_is_there_changes_nothing_until_it_is_confirme
 
 def test_a_listing_from_before_says_nothing_of_the_time() -> None:
     listed = (1, "listed", "2026-11-20 12:00:00.123000", '{"batch":1,"page":"mailchimp","row":2}')
-    assert origins.find_origin([listed]) == origins.Origin(None, "mailchimp (imported)")
-    assert origins.find_origin([(1, "requested", "2026-11-20 12:00:00.123000", '{"page":"hls.today"}')]) is None
-    assert origins.find_origin([(1, "confirmed", "2026-11-20 12:00:00.123000", "[1]")]) is None
+    assert ledger.find_origin([listed]) == ledger.ConsentOrigin(None, "mailchimp (imported)")
+    assert ledger.find_origin([(1, "requested", "2026-11-20 12:00:00.123000", '{"page":"hls.today"}')]) is None
+    assert ledger.find_origin([(1, "confirmed", "2026-11-20 12:00:00.123000", "[1]")]) is None

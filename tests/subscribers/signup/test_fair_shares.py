@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subscribers.signup.fair_shares import Allowance, WaitingForm, WaitingGroup, choose_dropped, choose_next
 from subscribers.signup.rate_limits import NetworkQuota, NetworkTags
+from subscribers.signup.request_queue import Allowance, WaitingForm, WaitingGroup, choose_dropped, choose_next
 
 PLENTY = NetworkQuota(per_network=1000, first=1000, further=1000)
 USUAL = NetworkQuota(per_network=30, first=500, further=200)

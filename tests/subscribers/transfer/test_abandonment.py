@@ -22,8 +22,8 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentKind, ImportBatch, Person, PersonState
-from subscribers.transfer.abandonment import PAGE_SIZE, abandon_batch
 from subscribers.transfer.import_run import MAX_STEP_ROWS, ImportContext
+from subscribers.transfer.import_store import PAGE_SIZE, abandon_batch
 from subscribers.transfer.imports import list_unfinished_imports, run_import
 from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions

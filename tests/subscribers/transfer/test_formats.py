@@ -1,22 +1,28 @@
 import contextlib
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subscribers.transfer.domain_slips import find_likely_domain
+from digest.cli.subscribers.import_export import import_list
 from subscribers.transfer.formats import (
+    EXPORT_FORMATS,
     PLAIN_LIST,
     ColumnLayout,
     ColumnMappingError,
     ColumnMeaning,
+    ExportFormat,
     RowStatus,
     assign_column_meanings,
     list_column_meanings,
+    normalise_heading,
     recognise_layout,
 )
+from subscribers.transfer.import_report import find_likely_domain
 from subscribers.transfer.rows import ImportRow, RowError, is_blank_row, parse_row, parse_row_time
+from tests.conftest import ROOT
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MAILCHIMP = (
@@ -69,8 +75,19 @@ def test_each_service_is_known_by_its_columns(headings: str, origin: str, email:
     assert (layout.origin, headings.split(",")[layout.email]) == (origin, email)
 
 
+@pytest.mark.parametrize("form", EXPORT_FORMATS, ids=lambda form: form.origin)
+def test_the_docs_and_the_help_name_each_format_and_its_headings(form: ExportFormat) -> None:
+    """A format is declared in `formats.toml`; what is left out elsewhere is named here."""
+    assert form.origin in (import_list.help or ""), f"digest subscribers import --help doesn't name {form.origin}"
+    rows = (ROOT / "docs/importing.md").read_text("utf-8").splitlines()
+    described = [row.split("|") for row in rows if row.startswith(f"| {form.origin} |")]
+    assert len(described) == 1, f"docs/importing.md has no row for {form.origin}"
+    named = {normalise_heading(heading) for heading in re.findall("`([^`]+)`", described[0][2])}
+    assert named == form.address | form.required | form.any_of, f"the headings of {form.origin} in docs/importing.md"
+
+
 def test_a_bare_list_needs_no_heading_and_other_files_are_not_guessed_at() -> None:
-    assert recognise_layout(["ada@example.org"]) == ColumnLayout(PLAIN_LIST, 0, 1, has_heading=False)
+    assert recognise_layout(["ada@example.org"]) == ColumnLayout(PLAIN_LIST, (0,), 1, has_heading=False)
     assert recognise_layout(["ada@example.org", "Ada"]) is None
     assert recognise_layout(["name", "city"]) is None
     assert recognise_layout([]) is None

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from digest.app.accounts.sign_in import SignInRefusedError, sign_in_by_password
+from digest.app.accounts.sign_in import sign_in_by_password
+from digest.app.accounts.try_limits import SignInRefusedError
 from digest.app.accounts.visitor import Visitor
 from digest.app.sending import background
 from digest.installation.acts import CONFIRMATION_LIFETIME
@@ -219,7 +220,7 @@ def test_a_grave_act_on_a_member_has_its_page_and_wants_their_number(world: Any,
     assert f"<h1>{title} " in admin.get(path).text
     for typed in ("", f"{number}0"):
         answer = admin.post(path, data=token_of(admin) | {"number": typed})
-        assert (answer.status_code, f"Type the number {number}" in answer.text) == (400, True)
+        assert (answer.status_code, f"Type {number} to confirm." in answer.text) == (400, True)
     assert (editor.get("/desk/").status_code, member(world, "eve@newsroom.example").role) == (200, "editor")
     assert admin.get(f"/admin/staff/99/{act}").status_code == 404
 

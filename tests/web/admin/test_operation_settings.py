@@ -45,11 +45,11 @@ def test_a_webhook_is_saved_and_a_signed_test_is_posted_to_it(filed: Any, httpse
     httpserver.expect_ordered_request("/hook", method="POST").respond_with_data(status=204)
     httpserver.expect_ordered_request("/hook", method="POST").respond_with_data(status=410)
     assert "Send a test" not in client.get("/admin/settings/alerts").text
-    assert press(client, "alerts", "alerts/test").status_code == 409
+    assert press(client, "alerts", "alerts/test", channel="webhook").status_code == 409
     saved = submit(client, "alerts", mail="staff", webhook=httpserver.url_for("/hook"))
     assert saved.status_code == 303
     assert filed.install.settings.file.alerts.mail == "staff"
-    taken = press(client, "alerts", "alerts/test")
+    taken = press(client, "alerts", "alerts/test", channel="webhook")
     page = client.get(taken.location).text
     assert "The webhook accepted the test." in page
     for shown in (page[page.index("Try the webhook") :], client.get("/admin/audit").text):
@@ -60,7 +60,7 @@ def test_a_webhook_is_saved_and_a_signed_test_is_posted_to_it(filed: Any, httpse
     assert (posted["type"], posted["data"]["kind"]) == ("alert.test", "test")
     assert b"@" not in request.data
     assert request.headers["webhook-signature"].startswith("v1,")
-    refused = press(client, "alerts", "alerts/test")
+    refused = press(client, "alerts", "alerts/test", channel="webhook")
     assert (refused.status_code, "The test was not taken: it answered 410." in unescape(refused.text)) == (409, True)
     assert [act for act, _ in acts(filed, "alert tested")] == [
         "failed: alert tested",

@@ -10,12 +10,10 @@ from sqlalchemy import select
 
 from digest.app.sending.uncertain_acts import resolve_uncertain
 from digest.app.upkeep.maintenance import keep_edition_counts
-from digest.deliver.compose.notice_mail import TO_STAFF
 from digest.deliver.control import installation_hold
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
-from digest.web.admin.subscribers.reader_words import STAFF_NOTICES, describe_notice
 from subscribers.address import read_address
 from subscribers.crypto.stored_addresses import domain_tag
 from subscribers.signup.manual_signup import add_subscriber
@@ -202,11 +200,6 @@ def test_doubts_of_notices_are_settled_as_arrived_or_lost_and_none_is_sent_again
         ("uncertain taken as lost", "notices", 2),
     ]
     assert audit[0].detail["because"] == "asked them"
-
-
-def test_each_mail_to_staff_alone_has_its_words() -> None:
-    assert TO_STAFF | {"test"} == STAFF_NOTICES
-    assert not [kind for kind in STAFF_NOTICES if describe_notice(kind).startswith("A mail (")]
 
 
 def test_silent_doubts_are_sent_again_together(world: Any) -> None:

@@ -90,7 +90,7 @@ def test_the_log_is_read_in_sentences_by_person_act_subject_and_date(both: Any) 
     assert rows_of(page) == [
         "5:30 p.m. ET ann (staff 1) tried “list exported”: list Refused. 4",
         "5:30 p.m. ET eve at a terminal approved 2026-W47 3",
-        "5:30 p.m. ET ann (staff 1) looked at the address of reader 1 “A reader asked” 2",
+        "5:30 p.m. ET ann (staff 1) viewed reader 1 &#39;s address “A reader asked” 2",
         "5:30 p.m. ET The timetable sealed the ledger and this log 1",
     ]
     assert re.findall(r"<h2>(.*?)</h2>", page) == ["Thursday, November 19, 2026", "Monday, November 16, 2026"]

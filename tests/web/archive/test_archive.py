@@ -18,7 +18,7 @@ from digest.edition.archive.story_archive import MAX_RANKED, archive_edition, sp
 from digest.installation.acts import Actor, Face, Role
 from digest.store.archive_models import ArchivedStory
 from digest.store.models import Edition, EditionState
-from digest.web.archive.search_words import mark_words
+from digest.web.archive.pages import mark_words
 from tests.web.conftest import BASE_URL, NOW, RELEASE
 
 NAME = "2026-W47"

@@ -13,7 +13,7 @@ from sqlalchemy import delete, update
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionForm
 from digest.app.editions import web_editions
-from digest.app.editions.drafting import gather_preflight_facts
+from digest.app.editions.edition_checks import gather_preflight_facts
 from digest.edition.approval import versions as approval
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.content.edition_content import EditionContent

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 from werkzeug.routing import Rule
 
 from digest.app.accounts import staff as staff_acts
@@ -21,6 +21,7 @@ from digest.web.auth.access import next_url
 from digest.web.auth.route_rules import ROUTE_RULES, AccessRule, check_route_rules
 from subscribers.address import read_address
 from tests.actors import ADMIN
+from tests.row_keys import change_rows
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 TEMPLATES = Path(__file__).parents[3] / "templates" / "web"
@@ -120,10 +121,10 @@ def test_a_session_ends_by_time_by_its_member_going_and_by_another_role(both: An
     client = both.desk
     assert client.get("/desk/").status_code == 200
     with both.database.write() as session:
-        session.execute(update(StaffSession).values(used_at=NOW - staff_sessions.IDLE_LIMIT))
+        change_rows(session, StaffSession, used_at=NOW - staff_sessions.IDLE_LIMIT)
     assert client.get("/desk/").status_code == 303
     with both.database.write() as session:
-        session.execute(update(StaffSession).values(used_at=NOW, began_at=NOW - staff_sessions.SESSION_LIFETIME))
+        change_rows(session, StaffSession, used_at=NOW, began_at=NOW - staff_sessions.SESSION_LIFETIME)
     assert client.get("/desk/").status_code == 303
     eve = read_address("eve@newsroom.example")
     client = both.desk

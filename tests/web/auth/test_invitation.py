@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.sending import background
@@ -26,6 +26,7 @@ from digest.web.app import create_app
 from subscribers.address import read_address
 from subscribers.store.models import Base
 from tests.actors import ADMIN
+from tests.row_keys import change_rows
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 SAM = "sam.okafor@newsroom.example"
@@ -196,7 +197,7 @@ def test_a_members_address_stands_in_the_staff_table_and_in_no_other(both: Any) 
     assert {name for name, rows in both.dump().items() if "okafor" in repr(rows).lower()} == set()
     # An older version kept the address of who was removed.
     with both.database.write() as session:
-        session.execute(update(StaffMember).values(email=SAM))
+        change_rows(session, StaffMember, email=SAM)
     maintenance.delete_old_sign_ins(both.install, NOW)
     assert {name for name, rows in both.dump().items() if "okafor" in repr(rows).lower()} == set()
     with both.database.read() as session:

@@ -16,7 +16,7 @@ from digest.app.demo.sample_week import DEMO_ACTOR, SAMPLE_NOW
 from digest.app.editing import editing_state
 from digest.app.editing.editing_state import EditingState
 from digest.app.editions import drafting as editions
-from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import BundledFetcher
 from digest.installation.opened import Installation
 from digest.settings import load_settings
 from digest.store import staff, staff_sessions

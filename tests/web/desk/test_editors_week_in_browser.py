@@ -23,7 +23,6 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
-from sqlalchemy import update
 
 import scheduler
 from digest.app.accounts.sign_in import make_sign_in_link
@@ -51,6 +50,7 @@ from tests.browser import (
 )
 from tests.conftest import reserve_port
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.row_keys import change_rows
 from tests.run_database import HomeDatabases
 from tests.web.conftest import sample_evidence
 from tests.web.desk.conftest import SetClock
@@ -148,7 +148,7 @@ def newsroom(
         settings = old.model_copy(update={"home": home, "file": file, "base_url": base})
         installation = Installation(settings, database)
         with database.write() as session:
-            session.execute(update(StaffMember).where(StaffMember.email == EDITORS["sam"]).values(role="admin"))
+            change_rows(session, StaffMember, StaffMember.email == EDITORS["sam"], role="admin")
             add_subscriber(session, installation.keys, READER, evidence=sample_evidence(), now=SAMPLE_NOW)
         with ExitStack() as server:
             newsroom = Newsroom(replace(drafted, installation=installation), base, clock, mail, server)
@@ -675,7 +675,7 @@ def test_on_postgresql_an_editor_is_invited_signs_in_writes_merges_and_tests_and
         week.app.config["WTF_CSRF_ENABLED"] = True
         outbox = week.installation.settings.outbox_folder
         with postgresql.write() as session:
-            session.execute(update(StaffMember).where(StaffMember.email == EDITORS["sam"]).values(role="admin"))
+            change_rows(session, StaffMember, StaffMember.email == EDITORS["sam"], role="admin")
         with open_page_server(week.app, "127.0.0.1", port):
             sam, kim = (browser.new_context(viewport={"width": 1440, "height": 900}).new_page() for _ in range(2))
             sam.goto(make_sign_in_link(week.installation, ADMIN, EDITORS["sam"], now=later()))

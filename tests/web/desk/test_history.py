@@ -9,12 +9,12 @@ from digest.app.editing import changes as editing
 from digest.app.editing import edit_reversal
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
-from digest.app.editions import page_views
+from digest.app.editions import edition_checks
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.installation.acts import Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.store import staff
-from digest.web.desk.outline.edit_history import ChangedPassage, compare_texts
+from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
 from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import EDITORS, SampleWeek
 
@@ -228,7 +228,7 @@ def test_an_approval_stands_in_the_history(week: SampleWeek) -> None:
     editing.pin_story(installation, EditForm(week.name, as_editor(week), SAMPLE_NOW), first_url(week), pinned=True)
     page = week.client().get(f"{week.path}/history").text
     assert set(re.findall(r'name="unapproved" value="(.*?)"', page)) == {"1"}
-    mark = page_views.view_edition(installation, week.name, now=SAMPLE_NOW).content_hash
+    mark = edition_checks.read_edition_mail(installation, week.name, now=SAMPLE_NOW).content_hash
     editions.approve_edition(installation, week.name, mark, actor=as_editor(week, "sam"), now=SAMPLE_NOW)
     assert any("Sam approved it." in told for told in acts(week))
     # Who opened the history before is asked first; who opens it now reads it there.

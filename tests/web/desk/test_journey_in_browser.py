@@ -32,6 +32,7 @@ from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import add_subscriber
 from tests.browser import faulty_pages, follow, page_faults, press_by_keyboard, sign_in, write_by_keyboard
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.row_keys import change_rows
 from tests.run_database import HomeDatabases
 from tests.web.conftest import sample_evidence
 from tests.web.desk.conftest import SetClock
@@ -148,7 +149,7 @@ def served(
         installation = Installation(old.model_copy(update={"home": home, "file": file, "mail_url": url}), database)
         numbers = {}
         with database.write() as session:
-            session.execute(update(StaffMember).where(StaffMember.email == EDITORS["sam"]).values(role="admin"))
+            change_rows(session, StaffMember, StaffMember.email == EDITORS["sam"], role="admin")
             priya = StaffMember(email=COLLEAGUES["priya"], name="Priya", role="editor", added_by="test")
             priya.added_at = priya.proven_at = SAMPLE_NOW
             session.add(priya)

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from werkzeug import Request, Response
 
 from digest.app.editions import drafting as editions
+from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import edition_status
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.texts.urls import canonical_url
@@ -146,7 +147,7 @@ def test_our_own_pages_are_not_opened_but_an_article_under_the_same_host_is(both
         session.flush()
         article = ParsedItem(guid="1", url=canonical_url(links[LEAD]), link=links[LEAD], title="Ports")
         store_document(session, own, ParsedDocument(DocumentKind.RSS, (article,)), NOW)
-    findings = editions.check_edition(world.install, NAME, own_site=True, now=NOW)
+    findings = edition_checks.check_edition(world.install, NAME, own_site=True, now=NOW)
     assert [f for f in findings if f.rule == "own-links"] == []
     assert [path for path in site.asked if path != "/robots.txt"] == [LEAD]
 

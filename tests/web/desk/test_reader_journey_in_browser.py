@@ -22,7 +22,7 @@ from digest.app.editions.drafting import approve_edition, draft_next_edition
 from digest.app.editions.edition_status import edition_status
 from digest.app.jobs import JobContext
 from digest.app.sending.background import process_signup_requests, send_due_notices
-from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import BundledFetcher
 from digest.installation.opened import Installation
 from digest.store.engine import open_database
 from digest.web.app import create_app

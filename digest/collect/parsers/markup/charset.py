@@ -2,16 +2,19 @@
 
 import codecs
 import re
+from contextlib import suppress
 
 from charset_normalizer import from_bytes
 
-_BOMS = (  # the longer ones first: UTF-32's begins with UTF-16's
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
+# Byte-order marks, the longer ones first: UTF-32's begins with UTF-16's. UTF-16 without one has zero bytes beside its first
+# characters, which are ASCII in all our kinds.
+_MARKS = {
+    "utf-8": re.compile(rb"\xef\xbb\xbf"),
+    "utf-32-le": re.compile(rb"\xff\xfe\0\0"),
+    "utf-32-be": re.compile(rb"\0\0\xfe\xff"),
+    "utf-16-le": re.compile(rb"\xff\xfe|(?=[^\0]\0[^\0]\0)"),
+    "utf-16-be": re.compile(rb"\xfe\xff|(?=\0[^\0]\0[^\0])"),
+}
 _DECLARED_CHARSET = re.compile(
     rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{1,40})|<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})",
     re.IGNORECASE,
@@ -25,7 +28,7 @@ _SAMPLE_BYTES = 20_000
 _FEWEST_HIGH_BYTES = 12
 _HEADER_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 # Codecs that are no document's, or that another program reads differently from us.
-_REFUSED_CODEC = re.compile("utf-?7|idna|punycode|(?:raw_)?unicode_escape|undefined|mbcs|oem")
+_REFUSED_CODEC = re.compile("utf-?7|utf-(?:16|32).*|idna|punycode|(?:raw_)?unicode_escape|undefined|mbcs|oem")
 
 
 def decode_document(body: bytes, charset: str | None = None, content_type: str | None = None) -> str:
@@ -41,75 +44,58 @@ def decode_document(body: bytes, charset: str | None = None, content_type: str |
         charset: the charset of the HTTP header, if it names one.
         content_type: the whole Content-Type header, looked at where `charset` is not given.
     """
-    for bom, name in _BOMS:
-        if body.startswith(bom):
-            return body[len(bom) :].decode(name, "replace")
-    if wide := _detect_utf16(body):
-        return body.decode(wide, "replace")
-    declared = _declared_codec(body) or ("iso2022_jp" if _JAPANESE_ESCAPE.search(body) else None)
-    if not (declared and declared.startswith("iso2022")):  # 7-bit, so it would pass for UTF-8
-        try:
+    for name, mark in _MARKS.items():
+        if marked := mark.match(body):
+            return body[marked.end() :].decode(name, "replace")
+    declared = _declared_codec(body)
+    if not declared.startswith("iso2022"):  # 7-bit, so it would pass for UTF-8
+        with suppress(UnicodeDecodeError):
             # Strictly, but for a character that the end of a truncated document cuts through.
             return codecs.getincrementaldecoder("utf-8")("strict").decode(body, final=False)
-        except UnicodeDecodeError:
-            pass
-    header = _HEADER_CHARSET.search(content_type or "")
-    for codec in (declared, _codec_name(charset or ""), _codec_name(header[1] if header else "")):
-        if codec and codec not in {"utf-8", "ascii"}:
-            return _decode_as(body, codec)
-    if guessed := _guess_codec(body):
-        return _decode_as(body, guessed)
+    codec = _choose_codec(declared, charset or "", content_type or "") or _guess_codec(body)
+    with suppress(UnicodeError, ValueError):
+        return body.decode(codec or "utf-8", "replace" if codec else _FALLBACK_HANDLER)
     return body.decode("utf-8", _FALLBACK_HANDLER)
 
 
-def _guess_codec(body: bytes) -> str | None:
-    """Tell the encoding of a text whose letters are not Latin; None: it is, or is UTF-8 with a few bad bytes.
+def _choose_codec(declared: str, charset: str, content_type: str) -> str:
+    header = _HEADER_CHARSET.search(content_type)
+    named = (declared, _codec_name(charset), _codec_name(header[1]) if header else "")
+    return next((name for name in named if name not in {"", "utf-8", "ascii"}), "")
+
+
+def _guess_codec(body: bytes) -> str:
+    """Tell the encoding of a text whose letters are not Latin; "": it is, or is UTF-8 with a few bad bytes.
 
     Accents and quotation marks of Latin scripts stand alone among ASCII, so where most high bytes do, nobody is asked.
     """
     pieces = _MARKUP.split(body[:_LOOKED_AT_BYTES])
     sample = b"\n".join(piece for piece in pieces if not piece.isascii())[:_SAMPLE_BYTES]
-    high = sum(map(len, _HIGH_BYTES.findall(sample)))
-    together = sum(len(run) for run in _HIGH_BYTES.findall(sample) if len(run) > 1)
+    runs = [len(run) for run in _HIGH_BYTES.findall(sample)]
+    high, alone = sum(runs), runs.count(1)
     bad = sum("\udc80" <= character <= "\udcff" for character in sample.decode("utf-8", "surrogateescape"))
-    if high < _FEWEST_HIGH_BYTES or 2 * together < high or 2 * bad < high:
-        return None
+    if high < max(_FEWEST_HIGH_BYTES, 2 * alone) or 2 * bad < high:
+        return ""
     best = from_bytes(sample, cp_isolation=_GUESSED_CODECS, enable_fallback=False).best()
-    return None if best is None or best.encoding == "cp1252" else best.encoding
+    return "" if best is None or best.encoding == "cp1252" else best.encoding
 
 
-def _detect_utf16(body: bytes) -> str | None:
-    """Tell UTF-16 without a byte-order mark by the zero bytes beside its first character, which is ASCII in all our kinds."""
-    head = body[:4]
-    if len(head) == 4 and head[0] and not head[1] and head[2] and not head[3]:
-        return "utf-16-le"
-    if len(head) == 4 and not head[0] and head[1] and not head[2] and head[3]:
-        return "utf-16-be"
-    return None
-
-
-def _declared_codec(body: bytes) -> str | None:
+def _declared_codec(body: bytes) -> str:
     match = _DECLARED_CHARSET.search(body[:4096])
-    return _codec_name((match[1] or match[2]).decode("ascii")) if match else None
+    codec = _codec_name((match[1] or match[2]).decode("ascii")) if match else ""
+    return codec or ("iso2022_jp" if _JAPANESE_ESCAPE.search(body) else "")
 
 
-def _codec_name(name: str) -> str | None:
-    """Return the codec's normalised name; Latin-1 is read as windows-1252, as browsers do (WHATWG Encoding)."""
+def _codec_name(name: str) -> str:
+    """Return the codec's normalised name; Latin-1 is read as windows-1252, as browsers do (WHATWG Encoding section 4.2)."""
     try:
         codec = codecs.lookup(name)
     except (LookupError, ValueError):
-        return None
-    if not codec._is_text_encoding or _REFUSED_CODEC.fullmatch(codec.name):  # noqa: SLF001  the only way to tell "zlib" from text
-        return None
-    wide = codec.name.startswith(("utf-16", "utf-32"))  # without zero bytes it is declared, but not true
-    return None if wide else "cp1252" if codec.name == "iso8859-1" else codec.name
-
-
-def _decode_as(body: bytes, name: str) -> str:
-    try:
-        return body.decode(name, "replace")
-    except (UnicodeError, ValueError):
-        return body.decode("utf-8", _FALLBACK_HANDLER)
+        return ""
+    # UTF-16 and UTF-32 without zero bytes are declared, but not true. `_is_text_encoding` is the only way to tell "zlib" from text.
+    if not codec._is_text_encoding or _REFUSED_CODEC.fullmatch(codec.name):  # noqa: SLF001
+        return ""
+    return "cp1252" if codec.name == "iso8859-1" else codec.name
 
 
 _FALLBACK_HANDLER = "digest.windows-1252"

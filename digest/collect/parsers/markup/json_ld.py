@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from digest.collect.parsers.json_values import read_text
+
 _MAX_NODES = 2_000
 _ARTICLE_TYPES = ("Article", "BlogPosting", "Report", "Posting", "Advisory")
 
@@ -29,24 +31,27 @@ class LinkedData:
 def parse_linked_data(scripts: list[str]) -> LinkedData:
     """Read the JSON-LD blocks of a page: the first article counts, else the first event. Broken ones are passed over."""
     nodes = [node for script in scripts[:30] for node in _json_ld_nodes(script)]
-    article = next((node for node in nodes if _has_type(node, *_ARTICLE_TYPES)), None)
-    event = next((node for node in nodes if _has_type(node, "Event")), None)
-    node = article or event
-    if node is None:
-        return LinkedData()
+    articles = [node for node in nodes if _has_type(node, *_ARTICLE_TYPES)]
+    events = [node for node in nodes if _has_type(node, "Event")]
+    node = next(iter(articles + events), {})
+    texts = {key: read_text(value) for key, value in node.items()}
     return LinkedData(
-        is_article=article is not None,
-        is_event=article is None,
-        title=_text_value(node.get("headline")) or _text_value(node.get("name")),
-        description=_text_value(node.get("description")),
+        is_article=bool(articles),
+        is_event=bool(events) and not articles,
+        title=_first_text(texts, "headline", "name"),
+        description=texts.get("description", ""),
         authors=tuple(_entity_names(node.get("author"))),
-        published=_text_value(node.get("datePublished")) or _text_value(node.get("dateCreated")),
-        updated=_text_value(node.get("dateModified")),
+        published=_first_text(texts, "datePublished", "dateCreated"),
+        updated=texts.get("dateModified", ""),
         image=_image_url(node.get("image")),
-        starts=_text_value(node.get("startDate")),
-        ends=_text_value(node.get("endDate")),
+        starts=texts.get("startDate", ""),
+        ends=texts.get("endDate", ""),
         place=", ".join(_entity_names(node.get("location"))),
     )
+
+
+def _first_text(texts: dict[str, str], *keys: str) -> str:
+    return next((texts[key] for key in keys if texts.get(key)), "")
 
 
 def _json_ld_nodes(script: str) -> Iterator[dict[str, Any]]:
@@ -74,19 +79,13 @@ def _has_type(node: dict[str, Any], *type_names: str) -> bool:
     return any(str(kind).endswith(type_names) for kind in (kinds if isinstance(kinds, list) else [kinds]))
 
 
-def _text_value(value: object) -> str:
-    if isinstance(value, list) and value:
-        value = value[0]
-    return value.strip() if isinstance(value, str) else ""
-
-
 def _entity_names(value: object) -> Iterator[str]:
     for entity in (value if isinstance(value, list) else [value])[:20]:
-        name = _text_value(entity.get("name")) if isinstance(entity, dict) else _text_value(entity)
+        name = read_text(entity.get("name") if isinstance(entity, dict) else entity)
         if name and "://" not in name:
             yield name
 
 
 def _image_url(value: object) -> str:
     image = value[0] if isinstance(value, list) and value else value
-    return _text_value(image.get("url") or image.get("contentUrl")) if isinstance(image, dict) else _text_value(image)
+    return read_text(image.get("url") or image.get("contentUrl") if isinstance(image, dict) else image)

@@ -6,18 +6,10 @@ from digest.collect.documents.parsed_document import DocumentKind, ParseError
 from digest.collect.parsers.markup.xml_repair import root_offset
 
 _ROOT_ELEMENT = re.compile(r"<(?:[A-Za-z_][\w.-]{0,40}:)?([A-Za-z_][\w.-]{0,40})(?=[\s/>])")
-_ROOT_KINDS = {
-    "rss": DocumentKind.RSS,
-    "rdf": DocumentKind.RDF,
-    "channel": DocumentKind.RSS,  # of the Channel Definition Format, or RSS that lost its outer element
-    "feed": DocumentKind.ATOM,
-    "opml": DocumentKind.OPML,
-    "urlset": DocumentKind.SITEMAP,
-    "sitemapindex": DocumentKind.SITEMAP,
-    "html": DocumentKind.PAGE,
-}
+_ROOT_KINDS = {root: kind for kind in DocumentKind for root in kind.roots}
 _LATE_ROOT = re.compile(
-    r"<(rss|(?:\w+:)?RDF|feed|opml|urlset|sitemapindex)\s[^<>]*(?:version|xmlns)[^<>]*>", re.IGNORECASE
+    rf"<((?:\w+:)?(?:{'|'.join(sorted(_ROOT_KINDS.keys() - {'html', 'channel'}))}))\s[^<>]*(?:version|xmlns)[^<>]*>",
+    re.IGNORECASE,
 )
 # Not RDF: pages carry licences and trackbacks in it.
 _WRAPPED_FEED = re.compile(
@@ -32,7 +24,7 @@ _HEAD_CHARACTERS = 8_000  # characters; a root element comes earlier, a feed aft
 
 
 def detect_kind(text: str) -> DocumentKind | None:
-    """Tell a document's kind; None means JSON or a script around it, which `jsonfeed` and `wordpress` look into.
+    """Tell a document's kind; None means JSON or a script around it, which is told by its value.
 
     Raises:
         ParseError: the document is empty, binary, or XML that is no feed.
@@ -40,8 +32,9 @@ def detect_kind(text: str) -> DocumentKind | None:
     start = text.lstrip("\ufeff \t\r\n\0")
     if not start:
         raise ParseError("The answer is empty. Open the address in a browser, and check that it is the feed's.")
-    if start[:15].upper() == "BEGIN:VCALENDAR":
-        return DocumentKind.ICALENDAR
+    for kind in DocumentKind:
+        if kind.opening and start[: len(kind.opening)].upper() == kind.opening:
+            return kind
     if start[0] in "{[" or _is_script(start):
         return None
     if start.startswith("<"):

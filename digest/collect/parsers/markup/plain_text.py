@@ -1,7 +1,7 @@
 """An article as plain text, with its site's frame around it: the article, the frame, the first sentences."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from digest.collect.texts import text_cleanup
@@ -48,24 +48,29 @@ def extract_article(document: str) -> PlainTextArticle | None:
     2. It ends before the first line of a site's foot ("Share", "Related articles", "About …"), or at a credit.
     3. The title is the line before the body that shares most words with it, near the date line.
     """
-    lines = [line for raw in document.splitlines() if (line := text_cleanup.normalise_text(raw).lstrip("# ").strip())]
-    begins = next((at for at, line in enumerate(lines) if _is_paragraph(line)), None)
-    if begins is None:
-        return None
+    normal = (text_cleanup.normalise_text(raw).lstrip("# ").strip() for raw in document.splitlines())
+    lines = [line for line in normal if line]
+    begins = next((at for at, line in enumerate(lines) if _is_paragraph(line)), len(lines))
     ends, credit = _body_end(lines, begins)
     head, body = lines[:begins], lines[begins:ends]
-    title = _choose_title(head, body)
+    title = _choose_title(head, body) if body else ""
     if not title:
         return None
-    dates = (match["date"] for line in head if (match := _DATE_LINE.match(line)))
-    names = (text_cleanup.clean_author(match["name"]) for line in head if (match := _BYLINE.match(line)))
     return PlainTextArticle(
         title=text_cleanup.clean_title(title.replace("<", "&lt;")),
         paragraphs=tuple(body),
-        date=next((date for date in dates if parse_event_time(date)[0]), None),
-        author=next((name for name in names if name), None),
+        date=next(filter(_is_date, _capture(_DATE_LINE, head)), None),
+        author=next(filter(None, map(text_cleanup.clean_author, _capture(_BYLINE, head))), None),
         credit=credit,
     )
+
+
+def _capture(pattern: re.Pattern[str], lines: list[str]) -> Iterator[str]:
+    return (match[1] for match in map(pattern.match, lines) if match)
+
+
+def _is_date(text: str) -> bool:
+    return parse_event_time(text)[0] is not None
 
 
 def _is_paragraph(line: str) -> bool:
@@ -84,13 +89,12 @@ def _body_end(lines: list[str], body_start: int) -> tuple[int, str | None]:
 
 def _choose_title(head: list[str], body: list[str]) -> str:
     body_words = set(re.findall(r"\w{4,}", " ".join(body).lower()))
-    dated = next((at for at, line in enumerate(head) if _DATE_LINE.match(line)), None)
+    dated = next((at for at, line in enumerate(head) if _DATE_LINE.match(line)), len(head) + 1)
 
     def worth(at: int) -> float:
-        words = re.findall(r"\w{4,}", head[at].lower())
-        shared = len(set(words) & body_words)
-        near = 1.5 if dated is not None and at in {dated - 1, dated + 1} else 0.0
-        return shared + near + 0.5 * at / len(head)
+        shared = body_words.intersection(re.findall(r"\w{4,}", head[at].lower()))
+        is_near = at in {dated - 1, dated + 1}
+        return len(shared) + 1.5 * is_near + 0.5 * at / len(head)
 
     possible = [at for at, line in enumerate(head) if _may_be_title(line)]
     return head[max(possible, key=worth)] if possible else ""

@@ -3,6 +3,7 @@
 import re
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Iterator
 from html.entities import html5
 
 from lxml import etree
@@ -148,24 +149,31 @@ def _prune_excess(root: etree._Element, item_pattern: str) -> bool:
     """
     names = _LONG_NAMES(root)
     for element in names:
-        text = "".join(element.itertext())[:_MAX_NAME_CHARACTERS]
-        del element[:]
-        element.text = text
+        _shorten_name(element)
     surplus = [(element, name) for element in _MANY_ATTRIBUTES(root) for name in element.attrib.keys()[_MAX_SIMILAR:]]
     for element, name in surplus:
         del element.attrib[name]
-    extra: list[etree._Element] = []
-    for parent in _MANY_CHILDREN(root):
-        seen: Counter[object] = Counter()
-        for child in parent:
-            seen[child.tag] += 1
-            if seen[child.tag] > _MAX_SIMILAR and not re.search(
-                rf"(?:^|\}})(?:{item_pattern})$", str(child.tag), re.IGNORECASE
-            ):
-                extra.append(child)
+    is_item = re.compile(rf"(?:.*\}})?(?:{item_pattern})", re.IGNORECASE | re.DOTALL).fullmatch
+    extra = [
+        child for parent in _MANY_CHILDREN(root) for child in _surplus_children(parent) if not is_item(str(child.tag))
+    ]
     for child in extra:
         child.getparent().remove(child)
     return bool(names or surplus or extra)
+
+
+def _shorten_name(element: etree._Element) -> None:
+    text = "".join(element.itertext())[:_MAX_NAME_CHARACTERS]
+    del element[:]
+    element.text = text
+
+
+def _surplus_children(parent: etree._Element) -> Iterator[etree._Element]:
+    seen: Counter[object] = Counter()
+    for child in parent:
+        seen[child.tag] += 1
+        if seen[child.tag] > _MAX_SIMILAR:
+            yield child
 
 
 def _item_bounds(text: str, item_pattern: str) -> tuple[list[int], list[int]]:

@@ -62,51 +62,39 @@ class UncertainDelivery:
     kind: str = ""
 
 
-def list_uncertain_deliveries(database: Database, edition: str, *, now: datetime) -> list[UncertainDelivery]:
-    """List the uncertain deliveries of an edition, the earliest first; those of dead processes become uncertain first."""
+def list_uncertain_deliveries(database: Database, name: str, *, now: datetime) -> list[UncertainDelivery]:
+    """List the uncertain deliveries of an edition, or of `NOTICES`, the earliest first; those of dead processes become uncertain first."""
     with database.write() as session:
-        claims.mark_orphans_uncertain(session, is_of_edition(edition), now=now)
-        return read_uncertain_deliveries(session, edition, now=now)
+        claims.mark_orphans_uncertain(session, _belongs_to(name), now=now)
+        return read_uncertain_deliveries(session, name, now=now)
 
 
 def read_uncertain_deliveries(
-    session: Session, edition: str, *, limit: int | None = None, now: datetime
+    session: Session, name: str, *, limit: int | None = None, now: datetime
 ) -> list[UncertainDelivery]:
-    """Read the uncertain deliveries of an edition, the earliest first; what a dead process left may not be among them yet."""
-    purpose = edition_purpose(edition)
-    query = (
-        select(Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply, Delivery.person)
-        .where(Delivery.purpose == purpose, IS_UNCERTAIN)
-        .order_by(Delivery.handed_at, Delivery.id)
-        .limit(limit)
-    )
-    uncertain = [UncertainDelivery(*row) for row in session.execute(query)]
-    silent = _find_silent_times(session, purpose, uncertain, now)
-    return [replace(d, is_silent=(d.provider_name, d.handed_at) in silent) for d in uncertain] if silent else uncertain
+    """Read the uncertain deliveries of an edition, or of `NOTICES`, the earliest first.
 
-
-def list_uncertain_notices(database: Database, *, now: datetime) -> list[UncertainDelivery]:
-    """List the uncertain deliveries of notices, the earliest first; those of dead processes become uncertain first."""
-    with database.write() as session:
-        claims.mark_orphans_uncertain(session, _is_no_edition(), now=now)
-        return read_uncertain_notices(session)
-
-
-def read_uncertain_notices(session: Session, *, limit: int | None = None) -> list[UncertainDelivery]:
-    """Read the uncertain deliveries of notices, the earliest first; what a dead process left may not be among them yet."""
+    Those that a dead process left may not be among them yet.
+    """
     columns = (Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply, Delivery.person)
     query = (
         select(*columns, Delivery.purpose)
-        .where(_is_no_edition(), IS_UNCERTAIN)
+        .where(_belongs_to(name), IS_UNCERTAIN)
         .order_by(Delivery.handed_at, Delivery.id)
         .limit(limit)
     )
-    rows = session.execute(query)
-    return [UncertainDelivery(*row[:5], kind=row.purpose.partition(":")[0]) for row in rows]
+    rows = session.execute(query).all()
+    if name == NOTICES:
+        return [UncertainDelivery(*row[:5], kind=row.purpose.partition(":")[0]) for row in rows]
+    uncertain = [UncertainDelivery(*row[:5]) for row in rows]
+    silent = _find_silent_times(session, edition_purpose(name), uncertain, now)
+    return [replace(d, is_silent=(d.provider_name, d.handed_at) in silent) for d in uncertain] if silent else uncertain
 
 
-def _is_no_edition() -> ColumnElement[bool]:
-    """Tell the deliveries that are of no edition, by ranges of the index of states and purposes."""
+def _belongs_to(name: str) -> ColumnElement[bool]:
+    """Tell the deliveries of an edition, or those of none: the latter by ranges of the index of states and purposes."""
+    if name != NOTICES:
+        return is_of_edition(name)
     return or_(Delivery.purpose < edition_purpose(""), Delivery.purpose >= "edition;")  # the sign after the colon
 
 
@@ -159,55 +147,40 @@ def resolution_values(resolution: UncertainResolution, due_at: datetime, now: da
 
 
 def resolve_uncertain(
-    session: Session, edition: str, delivery_ids: Sequence[str], resolution: UncertainResolution, *, now: datetime
+    session: Session, name: str, delivery_ids: Sequence[str], resolution: UncertainResolution, *, now: datetime
 ) -> list[str]:
-    """Resolve deliveries of an edition, 1,000 at most; return the ids of those that were still uncertain.
+    """Resolve deliveries of an edition, or of `NOTICES`, 1,000 at most; return the ids of those that were still uncertain.
 
     An edition that was sent is being sent again until those are out; consent is asked as with every message.
 
     Raises:
         UnknownEditionError: there is no such edition.
         EditionControlError: it is cancelled and nothing of it may be sent again.
-        UnfitResolutionError: it would count as lost, though it can be sent again.
+        UnfitResolutionError: an edition's would count as lost, or notices would be sent again.
     """
-    if resolution is UncertainResolution.LOST:
-        raise UnfitResolutionError(
-            "An edition's mail is sent again where it never arrived; only notices count as lost."
-        )
-    row = _lock_edition(session, edition, resolution)
-    resolved = _resolve_locked(session, is_of_edition(edition), delivery_ids, resolution, now)
-    if resolved and resolution is UncertainResolution.SEND_AGAIN:
-        reopen_sent_edition(row)
-    return resolved
-
-
-def resolve_uncertain_notices(
-    session: Session, delivery_ids: Sequence[str], resolution: UncertainResolution, *, now: datetime
-) -> list[str]:
-    """Resolve deliveries of notices, 1,000 at most; return the ids of those that were still uncertain.
-
-    Raises:
-        UnfitResolutionError: they would be sent again.
-    """
-    if resolution is UncertainResolution.SEND_AGAIN:
-        raise UnfitResolutionError(
-            "What a notice was written from is gone: it cannot be sent again, only asked for anew."
-        )
-    return _resolve_locked(session, _is_no_edition(), delivery_ids, resolution, now)
-
-
-def _resolve_locked(
-    session: Session,
-    condition: ColumnElement[bool],
-    delivery_ids: Sequence[str],
-    resolution: UncertainResolution,
-    now: datetime,
-) -> list[str]:
-    due_times = _lock_uncertain(session, condition, delivery_ids)
+    if refusal := _UNFIT.get((name == NOTICES, resolution)):
+        raise UnfitResolutionError(refusal)
+    edition = None if name == NOTICES else _lock_edition(session, name, resolution)
+    due_times = _lock_uncertain(session, _belongs_to(name), delivery_ids)
     if due_times:
         changes = [{"id": id_, **resolution_values(resolution, due_at, now)} for id_, due_at in due_times.items()]
         session.execute(update(Delivery), changes)
+        if edition and resolution is UncertainResolution.SEND_AGAIN:
+            reopen_sent_edition(edition)
     return list(due_times)
+
+
+# By whether they are notices.
+_UNFIT = {
+    (
+        False,
+        UncertainResolution.LOST,
+    ): "An edition's mail is sent again where it never arrived; only notices count as lost.",
+    (
+        True,
+        UncertainResolution.SEND_AGAIN,
+    ): "What a notice was written from is gone: it cannot be sent again, only asked for anew.",
+}
 
 
 def _lock_edition(session: Session, name: str, resolution: UncertainResolution) -> Edition:

@@ -1,245 +1,138 @@
-"""The fields of the settings pages: how a value is shown in a form, and read from it. What is wrong the settings themselves say."""
+"""The forms of the settings pages: how a value is shown and read. The settings declare everything else about a field."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
-from digest.settings import SectionKindName
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from werkzeug.datastructures import MultiDict
+
+from digest.settings import SectionKindName, SectionSettings
+from digest.settings.values import FormShape, RuleText
 from digest.timetable import ScheduleRule, parse_schedule_rule
+from digest.web.forms import PageFields, read_query
 
-FieldKind = Literal["text", "lines", "number", "numbers", "choice", "rule", "rules", "amounts", "colour"]
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 EVERY_DAY = "daily"
 MAX_SECTIONS = 30
 SECTION_KINDS: tuple[str, ...] = get_args(SectionKindName)
-
-
-@dataclass(frozen=True, slots=True)
-class SettingField:
-    """A field of a form: the key that it sets, how it is asked for, and a hint. `choices` are values with their words."""
-
-    name: str
-    label: str
-    kind: FieldKind = "text"
-    hint: str = ""
-    choices: tuple[tuple[str, str], ...] = ()
-
-
-FORM_FIELDS: Mapping[str, tuple[SettingField, ...]] = {
-    "publication": (
-        SettingField("name", "Name"),
-        SettingField("tagline", "One line about it", hint="For the archive and its feed."),
-        SettingField("site", "Web site", hint="Linked from mail and pages."),
-        SettingField("about", "One sentence in the foot of the mail", "lines"),
-        SettingField("editor", "Signs the intro", hint="Leave it empty for no signature."),
-        SettingField("intro", "Intro that a new draft starts with", "lines", "At most 60 words."),
-        SettingField(
-            "language", "Language", hint="What readers are written to in: en, fr, or one that you have a catalogue for."
-        ),
-        SettingField(
-            "timezone", "Time zone", hint="Every day and hour of the desk and of these settings is meant in it."
-        ),
-        SettingField("first_number", "Number of the first edition made here", "number"),
-    ),
-    "look": (
-        SettingField("accent", "Links and buttons", "colour"),
-        SettingField("accent_dark", "Links and buttons on dark screens", "colour"),
-        SettingField("label", "Topics, ranks and deadlines", "colour", "Another hue than that of links."),
-        SettingField("label_dark", "Topics, ranks and deadlines on dark screens", "colour"),
-        SettingField("tint", "Ground of panels and dates", "colour"),
-        SettingField("headings", "Headlines", "choice", choices=(("serif", "With serifs"), ("sans", "Without serifs"))),
-        SettingField("bar", "Line on top", "number", "Pixels, at most 12; 0: none."),
-        SettingField(
-            "bar_colour",
-            "Colour of that line",
-            "choice",
-            choices=(("ink", "That of the text"), ("accent", "That of links")),
-        ),
-        SettingField(
-            "logo", "Logo", hint="Upload it on this page, or name one that is kept. Empty: the publication's name."
-        ),
-        SettingField("logo_dark", "Logo on dark screens", hint="Set both logos, or neither."),
-    ),
-    "wordings": (
-        SettingField(
-            "consent",
-            "What readers agree to",
-            "lines",
-            "{name} stands for the name of the publication. Empty: the shipped sentence.",
-        ),
-    ),
-    "schedule": (
-        SettingField("release", "Goes out", "rule"),
-        SettingField("draft", "Draft is made", "rule"),
-        SettingField("deadline_hours", "Approve by", "number", "Hours before the usual time of release."),
-        SettingField(
-            "reminder_hours",
-            "Remind editors",
-            "numbers",
-            "Hours before that, if it is not approved yet; separate several with commas. Leave it empty for none.",
-        ),
-        SettingField(
-            "at_deadline",
-            "If it is not approved by then",
-            "choice",
-            choices=(
-                ("wait", "Wait until somebody approves"),
-                ("skip", "Skip the week; stories wait for the next"),
-                ("send-last-approved", "Send the last approved version, if there is one; else wait"),
-            ),
-        ),
-        SettingField(
-            "last_look_minutes", "Look at every article again", "number", "Minutes before the release; 0: never."
-        ),
-        SettingField(
-            "at_gone_article",
-            "If visitors can't read an article then",
-            "choice",
-            choices=(("stop", "Stop until somebody decides"), ("send", "Send all the same, and tell the editors")),
-        ),
-        SettingField(
-            "collect", "Sources are visited", "rules", "One time a line: daily 05:00, mon,thu 17:30, or every 30m."
-        ),
-    ),
-    "sender": (
-        SettingField("name", "Name", hint="As it stands in From."),
-        SettingField("address", "Address", hint="As it stands in From."),
-        SettingField("reply_to", "Answers go to"),
-        SettingField("postal_address", "Postal address", "lines", "It stands in every mail."),
-        SettingField("list_id", "List-Id", hint="Never change it: the filters of readers go by it."),
-        SettingField("bounce_domain", "Bounces come back to", hint="A domain; empty: to the address above."),
-    ),
-    "limits": (
-        SettingField("send_per_second", "Mails a second", "number", "0: as fast as the server takes them."),
-        SettingField("send_per_hour", "Mails in any 60 minutes", "number", "0: as fast as the server takes them."),
-        SettingField(
-            "warm_up", "A new sender's first days", "numbers", "Most mails on the first day, the second …: 500, 1000."
-        ),
-        SettingField("domains_per_hour", "Mails an hour to one domain", "amounts", "One a line: gmail.com = 6000"),
-        SettingField("signups_per_network", "Sign-ups an hour from one network", "number"),
-        SettingField("signups_per_domain", "Sign-ups in 7 days for one small domain", "number"),
-        SettingField(
-            "signups_first", "First sign-ups from wide networks, per hour", "number", "More wait for up to 24 hours."
-        ),
-        SettingField("signups_further", "All other sign-ups, per hour", "number", "More wait for up to 24 hours."),
-        SettingField("signups_alarm", "Sign-ups an hour that raise the alarm", "number"),
-        SettingField(
-            "signups_waiting", "Sign-ups in the queue", "number", "When it's full, the largest network loses one."
-        ),
-        SettingField("contact_per_network", "Messages to the editors an hour from one network", "number"),
-        SettingField(
-            "proxies", "Proxies before the pages", "number", "How many entries of X-Forwarded-For can be trusted."
-        ),
-    ),
-    "alerts": (
-        SettingField(
-            "mail",
-            "Who is told by mail",
-            "choice",
-            "Only those who have proven their address.",
-            choices=(("admins", "Admins"), ("staff", "All of the staff"), ("off", "Nobody")),
-        ),
-        SettingField("webhook", "Posted to", hint="An https address; leave it empty for none."),
-    ),
-    "backup": (
-        SettingField(
-            "folder",
-            "Folder",
-            hint="On this server, a path from the root; best another disk. Leave it empty to make none.",
-        ),
-        SettingField("at", "A backup is made", "rules", "One time a line: daily 02:30, or mon,thu 17:30."),
-        SettingField("daily", "Daily backups to keep", "number"),
-        SettingField("weekly", "Weekly backups to keep", "number"),
-        SettingField(
-            "monthly",
-            "Monthly backups to keep",
-            "number",
-            "They hold addresses longer than 30 days after their owners left.",
-        ),
-    ),
-    "approval": (
-        SettingField(
-            "approvers",
-            "Approvers needed",
-            "choice",
-            "That many people other than its author approve each text, link, and image. An only editor can approve alone.",
-            choices=(("1", "One"), ("2", "Two")),
-        ),
-    ),
+_SHAPES: Mapping[Any, FormShape] = {
+    Literal: FormShape.CHOICE,
+    list[RuleText]: FormShape.RULES,
+    list: FormShape.NUMBERS,
+    dict: FormShape.AMOUNTS,
+    int: FormShape.NUMBER,
+    float: FormShape.NUMBER,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ShownField:
-    """A field with what stands in it: `day` and `clock` where it is a time of the week, and what is wrong with it."""
+    """A field of a form: `text` is what's in it, and `day` and `clock` are that of a weekly time. `problem` is what's wrong with it."""
 
-    field: SettingField
+    name: str
+    field: FieldInfo
+    shape: FormShape
     text: str
     day: str = ""
     clock: str = ""
     problem: str = ""
 
 
-def show_fields(
-    table: str, values: Any, form: Mapping[str, str] | None, problems: Mapping[str, str]
-) -> list[ShownField]:
-    """Return the fields of a table's form, filled from what was typed, or else from the values."""
-    shown = []
-    for field in FORM_FIELDS[table]:
-        text = write_value(field, getattr(values, field.name))
-        day, clock = split_rule(text) if field.kind == "rule" else ("", "")
-        if form is not None and day:
-            day, clock = form.get(f"{field.name}-day", day), form.get(f"{field.name}-clock", clock)
-        elif form is not None:
-            text = form.get(field.name, text)
-        shown.append(ShownField(field, text, day, clock, problems.get(field.name, "")))
-    return shown
+def list_fields(table: BaseModel) -> dict[str, FieldInfo]:
+    """Return the settings of a table that its page shows."""
+    return {name: field for name, field in type(table).model_fields.items() if field.title}
 
 
-def describe_saved(table: str, values: Any, form: Mapping[str, str]) -> dict[str, str]:
-    """Say of each field what is saved, where something else was typed: for a form that came after another one."""
+def find_shape(field: FieldInfo) -> FormShape:
+    """Return how a form shows a setting: as the mark of its type says, or as its type does."""
+    marked = [mark for mark in field.metadata if isinstance(mark, FormShape)]
+    known = (marked[0] if marked else None, _SHAPES.get(field.annotation), _SHAPES.get(get_origin(field.annotation)))
+    return next((shape for shape in known if shape), FormShape.TEXT)
+
+
+def show_fields(table: BaseModel, form: Mapping[str, str] | None, problems: Mapping[str, str]) -> list[ShownField]:
+    """Return the fields of a table's form, with what was typed, or else with its values."""
+    return [
+        _show_field(name, field, getattr(table, name), form or {}, problems.get(name, ""))
+        for name, field in list_fields(table).items()
+    ]
+
+
+def _show_field(name: str, field: FieldInfo, value: Any, form: Mapping[str, str], problem: str) -> ShownField:
+    text, shape = write_value(field, value), find_shape(field)
+    day, clock = split_rule(text) if shape is FormShape.RULE else ("", "")
+    if not day:
+        return ShownField(name, field, shape, form.get(name, text), problem=problem)
+    day, clock = form.get(f"{name}-day", day), form.get(f"{name}-clock", clock)
+    return ShownField(name, field, shape, text, day, clock, problem)
+
+
+def describe_saved(table: BaseModel, form: Mapping[str, str]) -> dict[str, str]:
+    """Say what is saved in each field where something else was typed: for a form that was overtaken by another."""
     typed = read_values(table, form)
-    saved = {field.name: write_value(field, getattr(values, field.name)) for field in FORM_FIELDS[table]}
+    fields = {name: field for name, field in list_fields(table).items() if name in typed}
+    saved = {name: write_value(field, getattr(table, name)) for name, field in fields.items()}
     return {
-        field.name: f"Saved meanwhile: {saved[field.name] or 'nothing'}"
-        for field in FORM_FIELDS[table]
-        if field.name in typed and typed[field.name] != _read_value(field, saved[field.name])
+        name: f"Saved meanwhile: {saved[name] or 'nothing'}"
+        for name, field in fields.items()
+        if typed[name] != read_value(field, saved[name])
     }
 
 
-def write_value(field: SettingField, value: Any) -> str:
-    """Write a value as its field shows it."""
-    if field.kind == "rules":
-        return "\n".join(value)
-    if field.kind == "numbers":
-        return ", ".join(f"{number:g}" for number in value)
-    if field.kind == "amounts":
-        return "\n".join(f"{name} = {amount}" for name, amount in value.items())
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _write_amounts(amounts: Mapping[str, int]) -> str:
+    return "\n".join(f"{name} = {amount}" for name, amount in amounts.items())
 
 
-def read_values(table: str, form: Mapping[str, str]) -> dict[str, Any]:
+def _read_amounts(text: str) -> dict[str, str]:
+    pairs = [line.partition("=") for line in _split_text(text, "\n")]
+    return {name.strip().strip('"'): amount.strip() for name, _, amount in pairs}
+
+
+def _split_text(text: str, separator: str) -> list[str]:
+    return [part.strip() for part in text.split(separator) if part.strip()]
+
+
+def _write_number(number: Any) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)
+
+
+_WRITERS: Mapping[FormShape, Callable[[Any], str]] = {
+    FormShape.RULES: "\n".join,
+    FormShape.NUMBER: _write_number,
+    FormShape.NUMBERS: lambda numbers: ", ".join(map(_write_number, numbers)),
+    FormShape.AMOUNTS: _write_amounts,
+}
+_READERS: Mapping[FormShape, Callable[[str], Any]] = {
+    FormShape.RULES: lambda text: _split_text(text, "\n"),
+    FormShape.NUMBERS: lambda text: _split_text(text, ","),
+    FormShape.AMOUNTS: _read_amounts,
+}
+
+
+def write_value(field: FieldInfo, value: Any) -> str:
+    """Return a value as its field shows it."""
+    return _WRITERS.get(find_shape(field), str)(value)
+
+
+def read_value(field: FieldInfo, text: str) -> Any:
+    """Return what the text of a field says, unchecked."""
+    shape = find_shape(field)
+    if shape is FormShape.CHOICE:
+        return next((value for value in get_args(field.annotation) if str(value) == text), text)
+    return _READERS.get(shape, str)(text)
+
+
+def read_values(table: BaseModel, form: Mapping[str, str]) -> dict[str, Any]:
     """Read the values of a table's form; a field that the form lacks is left out."""
     values: dict[str, Any] = {}
-    for field in FORM_FIELDS[table]:
-        if f"{field.name}-day" in form:
-            values[field.name] = f"{form[f'{field.name}-day']} {form.get(f'{field.name}-clock', '')}"
-        elif field.name in form:
-            values[field.name] = _read_value(field, form[field.name].replace("\r\n", "\n").strip())
+    for name, field in list_fields(table).items():
+        if f"{name}-day" in form:
+            values[name] = f"{form[f'{name}-day']} {form.get(f'{name}-clock', '')}"
+        elif name in form:
+            values[name] = read_value(field, form[name].replace("\r\n", "\n").strip())
     return values
-
-
-def _read_value(field: SettingField, text: str) -> Any:
-    if field.kind == "rules":
-        return [line.strip() for line in text.split("\n") if line.strip()]
-    if field.kind == "numbers":
-        return [part.strip() for part in text.split(",") if part.strip()]
-    if field.kind == "amounts":
-        pairs = (line.partition("=") for line in text.split("\n") if line.strip())
-        return {name.strip().strip('"'): amount.strip() for name, _, amount in pairs}
-    if field.name == "approvers" and text.isdecimal():
-        return int(text)
-    return text
 
 
 def split_rule(text: str) -> tuple[str, str]:
@@ -251,22 +144,51 @@ def split_rule(text: str) -> tuple[str, str]:
     return day, f"{rule.at:%H:%M}"
 
 
+class SectionRow(PageFields):
+    """One section as its form has it. `topics` are separated by commas, and `out` leaves the section out."""
+
+    key: str = ""
+    title: str = ""
+    kind: str = ""
+    note: str = ""
+    most: str = ""
+    topics: str = ""
+    refill: str = ""
+    place: str = ""
+    out: bool = False
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it's a section: anything typed into a new one is meant, and is told what it lacks."""
+        return bool(self.key or self.title or self.note or self.topics) and not self.out
+
+    @property
+    def order(self) -> int:
+        """Its place among the others; the last if it has none."""
+        has_place = self.place.isascii() and self.place.isdecimal() and len(self.place) < 4
+        return int(self.place) if has_place else MAX_SECTIONS
+
+    def values(self) -> dict[str, Any]:
+        """Return the section's values, unchecked."""
+        return self.model_dump(exclude={"place", "out"}) | {"topics": _split_text(self.topics, ",")}
+
+
+NEW_SECTION = SectionRow(kind="stories", most="5", refill="next")
+
+
+def write_section_row(section: SectionSettings, place: int) -> SectionRow:
+    """Return a section as its form shows it, at its place, counted from 1."""
+    topics = ", ".join(section.topics)
+    return SectionRow(**section.model_dump() | {"most": str(section.most), "topics": topics, "place": str(place)})
+
+
+def read_section_row(form: Mapping[str, str], number: int, shown: SectionRow) -> SectionRow:
+    """Return one section of the form; what it doesn't say is as shown."""
+    typed = {name: form[key] for name in SectionRow.model_fields if (key := f"{number}.{name}") in form}
+    return read_query(SectionRow, MultiDict(shown.model_dump() | typed))
+
+
 def read_section_rows(form: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Read the sections of their form in the wished order, without those that are left out and an empty new one."""
-    rows: list[tuple[float, int, dict[str, Any]]] = []
-    for number in range(MAX_SECTIONS):
-        key = form.get(f"{number}.key", "").strip()
-        values: dict[str, Any] = {
-            name: form.get(f"{number}.{name}", "").strip() for name in ("title", "kind", "note", "most", "refill")
-        }
-        topics = [topic.strip() for topic in form.get(f"{number}.topics", "").split(",") if topic.strip()]
-        # A new one with anything written into it is meant, and told that it lacks a key.
-        is_meant = key or values["title"] or values["note"] or topics
-        if not is_meant or form.get(f"{number}.out"):
-            continue
-        rows.append((_read_place(form.get(f"{number}.place", "")), number, {"key": key, "topics": topics} | values))
-    return [values for _, _, values in sorted(rows, key=lambda row: row[:2])]
-
-
-def _read_place(text: str) -> float:
-    return float(text) if text.isascii() and text.isdecimal() and len(text) < 4 else float(MAX_SECTIONS)
+    """Read the sections of their form in the wanted order, without those that are left out and an empty new one."""
+    rows = [read_section_row(form, number, SectionRow()) for number in range(MAX_SECTIONS)]
+    return [row.values() for row in sorted(rows, key=lambda row: row.order) if row.is_wanted]

@@ -1,24 +1,83 @@
-"""What admins do with the list as a whole: export it, ask those without evidence, let a barred address sign up again."""
+"""What admins do with the list as a whole: export it, ask people, let a suppressed address sign up again, see it grow."""
 
 import tempfile
 from collections.abc import Iterator
-from typing import IO
+from datetime import date
+from typing import IO, Annotated, Literal
 
-from flask import Response, redirect, render_template, request, url_for
+from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
+from pydantic import AfterValidator
 
-from digest.app.subscribers import lists, people, reader_records
-from digest.installation.reasons import ReasonError, read_reason
-from digest.web.admin.blueprint import admin_pages
-from digest.web.auth.access import current_actor, current_staff
+from digest.app.subscribers import lists, people, reader_records, silent_readers
+from digest.app.subscribers.growth import EditionStanding, GrowthView, view_growth
+from digest.app.subscribers.silent_readers import MOST_YEARS, USUAL_YEARS
+from digest.web.admin.blueprint import acting_admin, admin_pages, file_answer
+from digest.web.auth.access import current_staff
+from digest.web.charts import Chart, LimitLine, draw_bars, draw_line
 from digest.web.context import web_context
+from digest.web.forms import Count, FormError, PageFields, Reason, ReasonForm, read_form, read_query
 from subscribers.errors import RefusalError
+from subscribers.phrases import short_month_day
 from subscribers.transfer.exports import ExportRecipient
 
 FIRST_QUESTIONS = 50  # that the form offers: a new sender does well to begin with few
 MAX_QUESTIONS = 5000  # of one press
+OFFERED_YEARS = (1, 2, 3, 5)
 OWN_PEOPLE = "the people who run this list"
 _PIECE_LENGTH = 1 << 16  # characters of a file that are sent at once
+# Sender guidelines of the receivers: Gmail, support.google.com/a/answer/81126; Yahoo, senders.yahooinc.com; as of November 2026.
+RECEIVER_COMPLAINT_LIMIT = 0.003
+GMAIL_COMPLAINT_AIM = 0.001
+WIDE_CHART = (900, 250)
+
+
+def _check_most(most: int) -> int:
+    if not 0 < most <= MAX_QUESTIONS:
+        raise ValueError(f"Enter a number from 1 to {MAX_QUESTIONS:,}.")
+    return most
+
+
+def _check_years(years: int) -> int:
+    if not 0 < years <= MOST_YEARS:
+        raise ValueError(f"Enter a number of years from 1 to {MOST_YEARS}.")
+    return years
+
+
+class ExportForm(ReasonForm):
+    """Why the list is exported, and to whom it goes."""
+
+    to: Reason = OWN_PEOPLE
+
+
+class QuestionForm(PageFields):
+    """How many people are asked at most."""
+
+    most: Annotated[Count, AfterValidator(_check_most)]
+
+
+class SilenceForm(PageFields):
+    """For how many years people have been silent."""
+
+    years: Annotated[Count, AfterValidator(_check_years)]
+
+
+class SilenceQuestionForm(SilenceForm, QuestionForm):
+    """Which silent people are asked, and what becomes of those who don't answer."""
+
+    unanswered: Literal["stays", "taken off"] = "stays"
+
+
+class SuppressedForm(ReasonForm):
+    """The address that may sign up again, which the action checks."""
+
+    address: str = ""
+
+
+class AskedQuery(PageFields):
+    """How many people were just asked; None if nobody was meant to be."""
+
+    asked: Count | None = None
 
 
 @admin_pages.get("/readers/export")
@@ -30,22 +89,17 @@ def ask_before_export() -> ResponseReturnValue:
 @admin_pages.post("/readers/export")
 def export_list() -> ResponseReturnValue:
     """Give everyone who may be mailed as a CSV file that no spreadsheet executes; each of them sees that it happened."""
-    context, now = web_context(), web_context().clock()
+    installation, actor, now = acting_admin()
     try:
-        recipient = ExportRecipient(
-            read_reason(request.form.get("to", "") or OWN_PEOPLE),
-            read_reason(request.form.get("reason", "")),
-            reader_records.look_reference(current_staff()),
-        )
-    except ReasonError as exc:
+        form = read_form(ExportForm)
+    except FormError as exc:
         return _export_page(refusal=exc), 400
+    recipient = ExportRecipient(form.to, form.reason, reader_records.look_reference(current_staff()))
     # It has no name, and nothing of it stays once it is sent.
-    file = tempfile.TemporaryFile("w+", newline="", encoding="utf-8", dir=context.settings.home)  # noqa: SIM115 - sent below
-    lists.write_list(context.installation, current_actor(), file, recipient, now=now)
-    answer = Response(_read_pieces(file), mimetype="text/csv")
-    day = now.astimezone(context.zone).date()
-    answer.headers["Content-Disposition"] = f'attachment; filename="readers-{day}.csv"'
-    return answer
+    file = tempfile.TemporaryFile("w+", newline="", encoding="utf-8", dir=installation.settings.home)  # noqa: SIM115 - sent below
+    lists.write_list(installation, actor, file, recipient, now=now)
+    day = now.astimezone(web_context().zone).date()
+    return file_answer(_read_pieces(file), "text/csv", f"readers-{day}.csv")
 
 
 def _read_pieces(file: IO[str]) -> Iterator[str]:
@@ -56,9 +110,7 @@ def _read_pieces(file: IO[str]) -> Iterator[str]:
 
 
 def _export_page(*, refusal: RefusalError | None = None) -> str:
-    return render_template(
-        "web/admin/subscribers/export.html", refusal=refusal, form=request.form, own_people=OWN_PEOPLE
-    )
+    return render_template("web/admin/subscribers/export.html", refusal=refusal, own_people=OWN_PEOPLE)
 
 
 @admin_pages.get("/readers/ask")
@@ -70,36 +122,81 @@ def ask_before_asking() -> ResponseReturnValue:
 @admin_pages.post("/readers/ask")
 def ask_unverified() -> ResponseReturnValue:
     """Queue the one question whether they want the mail, for some of those whom a list named without evidence."""
-    context = web_context()
+    installation, actor, now = acting_admin()
     try:
-        most = read_most(request.form.get("most", ""))
-    except ReasonError as exc:
+        most = read_form(QuestionForm).most
+    except FormError as exc:
         return _asking_page(refusal=exc), 400
-    asked = lists.ask_unverified_people(context.installation, current_actor(), limit=most, now=context.clock())
+    asked = lists.ask_unverified_people(installation, actor, limit=most, now=now)
     return redirect(url_for("admin.ask_before_asking", asked=asked), 303)
 
 
-def read_most(text: str) -> int:
-    """Read how many are to be asked at most.
-
-    Raises:
-        ReasonError: it is no number that one press may have.
-    """
-    digits = text.replace(",", "").strip()
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 6 and 0 < int(digits) <= MAX_QUESTIONS):
-        raise ReasonError(f"Say how many: a number from 1 to {MAX_QUESTIONS:,}.")
-    return int(digits)
-
-
 def _asking_page(*, refusal: RefusalError | None = None) -> str:
-    context, asked = web_context(), request.args.get("asked", "")
-    candidates = lists.count_unverified_people(context.installation, current_actor(), now=context.clock())
+    installation, actor, now = acting_admin()
+    candidates = lists.count_unverified_people(installation, actor, now=now)
     return render_template(
         "web/admin/subscribers/ask.html",
         candidates=candidates,
-        asked=int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 8 else None,
+        asked=read_query(AskedQuery).asked,
         first=min(FIRST_QUESTIONS, candidates),
         refusal=refusal,
+    )
+
+
+@admin_pages.get("/readers/silent")
+def ask_before_counting() -> ResponseReturnValue:
+    """Say what the question is, and since when nobody may have been heard of whom it goes to."""
+    return _silence_page(asked=read_query(AskedQuery).asked)
+
+
+@admin_pages.post("/readers/silent/count")
+def count_silent_readers() -> ResponseReturnValue:
+    """Count whom the question would go to: it goes through the whole list."""
+    try:
+        return _counted_page(read_form(SilenceForm).years)
+    except FormError as exc:
+        return _silence_page(refusal=exc), 400
+
+
+@admin_pages.post("/readers/silent")
+def ask_silent_readers() -> ResponseReturnValue:
+    """Queue the question for some of those who were counted."""
+    installation, actor, now = acting_admin()
+    try:
+        form = read_form(SilenceQuestionForm)
+    except FormError as exc:
+        years = USUAL_YEARS if "years" in exc.problems else read_form(SilenceForm).years
+        return _counted_page(years, refusal=exc), 400
+    takes_off = form.unanswered == "taken off"
+    asked = silent_readers.ask_silent_readers(
+        installation, actor, form.years, takes_off=takes_off, limit=form.most, now=now
+    )
+    return redirect(url_for("admin.ask_before_counting", asked=asked), 303)
+
+
+def _counted_page(years: int, *, refusal: RefusalError | None = None) -> str:
+    installation, actor, now = acting_admin()
+    silent = silent_readers.count_silent_readers(installation, actor, years, now=now)
+    return _silence_page(years=years, silent=silent, refusal=refusal)
+
+
+def _silence_page(
+    *,
+    years: int = USUAL_YEARS,
+    silent: int | None = None,
+    asked: int | None = None,
+    refusal: RefusalError | None = None,
+) -> str:
+    return render_template(
+        "web/admin/subscribers/silent.html",
+        offered=OFFERED_YEARS,
+        years=years,
+        silent=silent,
+        asked=asked,
+        refusal=refusal,
+        first=min(FIRST_QUESTIONS, silent or 0),
+        most=MAX_QUESTIONS,
+        days=silent_readers.ANSWER_DAYS,
     )
 
 
@@ -112,16 +209,92 @@ def ask_before_allowing() -> ResponseReturnValue:
 @admin_pages.post("/readers/allow")
 def allow_address() -> ResponseReturnValue:
     """Let the owner of a barred address sign up again; nobody is on the list by it."""
-    context, form = web_context(), request.form
+    installation, actor, now = acting_admin()
     try:
-        reason = read_reason(form.get("reason", ""))
-        people.allow_signup(context.installation, current_actor(), form.get("address", ""), reason, now=context.clock())
+        form = read_form(SuppressedForm)
+        people.allow_signup(installation, actor, form.address, form.reason, now=now)
     except RefusalError as exc:
         return _allowing_page(refusal=exc), 400
     return redirect(url_for("admin.ask_before_allowing", done="yes"), 303)
 
 
 def _allowing_page(*, refusal: RefusalError | None = None) -> str:
+    return render_template("web/admin/subscribers/allow.html", refusal=refusal)
+
+
+@admin_pages.get("/growth")
+def show_growth() -> str:
+    """Show who came and left, what receivers said, when the last edition went and what was read."""
+    installation, actor, now = acting_admin()
+    view = view_growth(installation, actor, now=now)
+    shares = {"refused": ("our alarm", view.alarm_refused), "complained": ("Gmail and Yahoo", RECEIVER_COMPLAINT_LIMIT)}
     return render_template(
-        "web/admin/subscribers/allow.html", refusal=refusal, form=request.form, done=request.args.get("done") == "yes"
+        "web/admin/subscribers/growth.html",
+        view=view,
+        before=view.readers_before(7),
+        year=view.readers_before(365),
+        today=now.astimezone(web_context().zone).date(),
+        charts={name: _draw_share(view, name, limit, whose) for name, (whose, limit) in shares.items()}
+        | {"readers": _draw_readers(view), "left": _draw_left(view.standings), "hours": _draw_hours(view)},
+        gmail_aim=GMAIL_COMPLAINT_AIM,
+        limit=RECEIVER_COMPLAINT_LIMIT,
     )
+
+
+def write_percent(share: float) -> str:
+    """Write a share of 0 to 1 as a percentage with what digits it needs: "0.02 %"."""
+    text = f"{share * 100:.3f}".rstrip("0").rstrip(".")
+    return f"{text} %"
+
+
+def _write_count(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def _draw_readers(view: GrowthView) -> Chart | None:
+    weeks = view.weekly_readers
+    if len(weeks) < 2:
+        return None
+    labels = [_label_week(day) for day, _ in weeks]
+    begin, end = (f"{count:,} on {short_month_day(day)}, {day.year}" for day, count in (weeks[0], weeks[-1]))
+    sentence = f"Readers, a week apart: from {begin} to {end}"
+    counts = [count for _, count in weeks]
+    return draw_line(sentence, labels, counts, write=_write_count, min_step=1, size=WIDE_CHART)
+
+
+def _label_week(day: date) -> str:
+    """Label the first week of a month alone, in January by the year instead of the day: there's no room for more."""
+    if day.day > 7:
+        return ""
+    return f"{day:%b %Y}" if day.month == 1 else short_month_day(day)
+
+
+def _draw_left(standings: tuple[EditionStanding, ...]) -> Chart | None:
+    if not standings:
+        return None
+    rates = [standing.share(standing.left) * 1000 for standing in standings]
+    sentence = f"Readers who left after each edition, of 1,000: between {min(rates):.1f} and {max(rates):.1f}"
+    return draw_bars(sentence, _list_numbers(standings), rates, write=lambda rate: f"{rate:g}")
+
+
+def _list_numbers(standings: tuple[EditionStanding, ...]) -> list[str]:
+    return [str(standing.number) for standing in standings]
+
+
+def _draw_share(view: GrowthView, name: str, limit: float, whose: str) -> Chart | None:
+    if not view.standings:
+        return None
+    shares = [standing.share(getattr(standing, name)) for standing in view.standings]
+    line = LimitLine(limit, f"{whose}, {write_percent(limit)}")
+    between = f"{write_percent(min(shares))} and {write_percent(max(shares))}"
+    sentence = f"Share of each edition: between {between}; the dashed line is {line.words}"
+    return draw_line(sentence, _list_numbers(view.standings), shares, write=write_percent, limit=line)
+
+
+def _draw_hours(view: GrowthView) -> Chart | None:
+    if not view.hours:
+        return None
+    busiest, most = max(view.hours, key=lambda hour: hour[1])
+    sentence = f"Mails by the hour: most, {most:,}, from {busiest:%H}:00 on"
+    labels, counts = [f"{at:%H}" for at, _ in view.hours], [count for _, count in view.hours]
+    return draw_bars(sentence, labels, counts, write=_write_count, min_step=1)

@@ -1,17 +1,17 @@
-"""Why somebody has to see an address: what the forms offer, and what they say."""
+"""Why an admin has to see an address: one of the reasons that the form offers, or other words."""
 
 from flask import request
+from werkzeug.datastructures import MultiDict
 
-from digest.installation.reasons import read_reason
-
-LOOK_REASONS = ("A reader asked", "A mail came back or was complained about")
+from digest.web.forms import ReasonForm, read_form
 
 
 def read_look_reason() -> str:
-    """Read the reason of a look from a form: one of those that are offered, or words of one's own.
+    """Read the reason from the form.
 
     Raises:
-        ReasonError: it is none.
+        FormError: it's none.
     """
-    why = request.form.get("why", "")
-    return why if why in LOOK_REASONS else read_reason(request.form.get("other", ""))
+    why = request.form.get("why", "other")
+    reason = request.form.get("other", "") if why == "other" else why
+    return read_form(ReasonForm, MultiDict({"reason": reason})).reason

@@ -1,27 +1,69 @@
-"""Readers, for admins: the list in pages, and finding one of them. No part of an address stands in a list or a URL."""
+"""Readers, for admins: the list in pages, and finding one of them. No part of an address stands in a list or a URL.
 
-from collections.abc import Mapping
+A search for a part of an address is begun, watched, and stopped; it shows addresses only on a further click.
+"""
+
 from datetime import UTC, date, datetime, time
-from typing import Any
-from zoneinfo import ZoneInfo
+from typing import Annotated, Any
 
-from flask import redirect, render_template, request, url_for
+from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from pydantic import AfterValidator, Field
 
-from digest.app.subscribers import people, readers
+from digest.app.subscribers import address_searches, people, reader_records, readers
+from digest.app.subscribers.address_searches import AddressSearch, SearchStage
+from digest.app.subscribers.people import UnknownPersonError
 from digest.installation.reasons import may_hold_address
-from digest.web.admin.blueprint import admin_pages
-from digest.web.admin.subscribers import reader_words
-from digest.web.admin.subscribers.look_reasons import LOOK_REASONS
-from digest.web.auth.access import current_actor, current_staff
+from digest.web.admin.blueprint import acting_admin, admin_pages, renew_page
+from digest.web.admin.subscribers.look_reasons import read_look_reason
+from digest.web.auth.access import current_staff
 from digest.web.context import web_context
-from digest.web.routes import MAX_ROW_NUMBER
+from digest.web.forms import Count, Day, FormError, PageFields, read_form, read_query
 from subscribers.consent.reader_list import ReaderFilter
 from subscribers.errors import RefusalError
 from subscribers.store.models import PersonState
 
 MAX_ORIGIN_LENGTH = 200
-_TAG_LENGTH = 32  # hex digits of a domain's keyed hash
+REFRESH_SECONDS = 1  # between two looks of the page at a search that runs; it works without scripts
+
+
+def _check_origin(text: str) -> str:
+    if may_hold_address(text):
+        raise ValueError("No address belongs into a URL.")
+    return text.replace("\0", "")[:MAX_ORIGIN_LENGTH]
+
+
+DomainTag = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]  # a keyed hash: the domain itself is a part of an address
+
+
+class ReaderQuery(PageFields):
+    """Which readers are listed. What makes no sense, or may hold a subscriber's address, counts as not asked for."""
+
+    state: PersonState | None = None
+    came: Annotated[str, AfterValidator(_check_origin)] = ""
+    batch: Count | None = Field(default=None, ge=1, alias="import")
+    domain: DomainTag | None = None
+    since: Day | None = None
+    below: Count | None = Field(default=None, ge=1)
+
+    def as_url(self) -> dict[str, Any]:
+        """Return it as a URL has it, without the place in the list."""
+        values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"below"})
+        return {name: str(value) for name, value in values.items()}
+
+
+class FilterForm(ReaderQuery):
+    """The form that asks for readers; its domain is the name itself, and `tag` is that of the last one."""
+
+    domain: str = ""
+    tag: DomainTag | None = None
+
+
+class AddressFields(PageFields):
+    """A whole address, or a part of one, which the action checks."""
+
+    address: str = ""
+    part: str = ""
 
 
 @admin_pages.get("/readers")
@@ -33,100 +75,118 @@ def list_readers() -> ResponseReturnValue:
 @admin_pages.post("/readers/filter")
 def filter_readers() -> ResponseReturnValue:
     """Lead to the list of those who match. A domain is part of an address: the URL holds a keyed hash of it."""
-    form, query = request.form, {}
-    for name in ("state", "came", "import", "since"):
-        if form.get(name):
-            query[name] = form[name]
-    if query.get("came") not in readers.list_origins(web_context().installation):
-        query.pop("came", None)  # typed by nobody: the form offers a list, and an address in it would get into the URL
-    if domain := form.get("domain", "").strip():
+    installation, form = web_context().installation, read_query(FilterForm, request.form)
+    wanted = form.as_url()
+    tag = wanted.pop("tag", None)
+    if form.came not in readers.list_origins(installation):
+        wanted.pop("came", None)  # typed by nobody: the form offers a list, and an address in it would get into the URL
+    if form.domain:
         try:
-            query["domain"] = readers.tag_domain(web_context().installation.keys, domain)
+            tag = readers.tag_domain(installation.keys, form.domain)
         except RefusalError as exc:
-            return render_reader_list(refusal=exc, at_fault="domain"), 400
-    elif _is_tag(form.get("tag", "")):
-        query["domain"] = form["tag"]
-    return redirect(url_for("admin.list_readers", **_readable_query(query)), 303)
+            return render_reader_list(refusal=FormError({"domain": str(exc)})), 400
+    domain = {"domain": tag} if tag else {}
+    return redirect(url_for("admin.list_readers", **wanted | domain), 303)
 
 
 @admin_pages.post("/readers/find")
 def find_reader() -> ResponseReturnValue:
     """Find one reader by their whole address, and lead to their record."""
-    context = web_context()
+    installation, actor, now = acting_admin()
     try:
-        number = people.find_person(
-            context.installation, current_actor(), request.form.get("address", ""), now=context.clock()
-        )
+        number = people.find_person(installation, actor, read_form(AddressFields).address, now=now)
     except RefusalError as exc:
-        return render_reader_list(refusal=exc, at_fault="address"), 404
+        return render_reader_list(refusal=FormError({"address": str(exc)})), 404
     return redirect(url_for("admin.show_reader", number=number), 303)
 
 
-def render_reader_list(*, refusal: RefusalError | None = None, at_fault: str = "") -> str:
-    """Write the page of the list, with what was refused and in which field."""
-    context, now = web_context(), web_context().clock()
-    query = _readable_query(request.args)
-    view = readers.view_reader_list(
-        context.installation,
-        current_actor(),
-        _parse_filter(query, context.zone),
-        below=_parse_number(request.args.get("below", "")),
-        now=now,
-    )
+def render_reader_list(*, refusal: RefusalError | None = None) -> str:
+    """Write the page of the list, with what was refused."""
+    installation, actor, now = acting_admin()
+    query = read_query(ReaderQuery)
+    view = readers.view_reader_list(installation, actor, _read_filter(query), below=query.below, now=now)
     return render_template(
         "web/admin/subscribers/readers.html",
         view=view,
-        query=query,
-        words=reader_words,
+        query=query.as_url(),
         states=list(PersonState),
         now=now,
-        zone=context.zone,
+        zone=web_context().zone,
         fresh=current_staff().is_fresh(now),
-        reasons=LOOK_REASONS,
-        # Never a whole address: a page that shows one is a look at it.
-        typed=request.form if at_fault in {"part", "domain"} else {},
         refusal=refusal,
-        at_fault=at_fault,
     )
 
 
-def _readable_query(values: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a URL asks for, without what makes no sense or may hold a subscriber's address."""
-    came = values.get("came", "")
-    kept = {
-        "state": values.get("state", "") if values.get("state") in set(PersonState) else "",
-        "came": "" if may_hold_address(came) else came.replace("\0", "")[:MAX_ORIGIN_LENGTH],
-        "import": str(_parse_number(values.get("import", "")) or ""),
-        "domain": values.get("domain", "") if _is_tag(values.get("domain", "")) else "",
-        "since": values.get("since", "") if _parse_day(values.get("since", "")) else "",
-    }
-    return {name: value for name, value in kept.items() if value}
+def _read_filter(query: ReaderQuery) -> ReaderFilter:
+    return ReaderFilter(
+        state=query.state,
+        asked_where=query.came,
+        batch=query.batch,
+        domain_tag=query.domain or "",
+        since=_find_midnight(query.since) if query.since else None,
+    )
 
 
-def _parse_filter(query: Mapping[str, str], zone: ZoneInfo) -> ReaderFilter:
-    since = _parse_day(query.get("since", ""))
-    fields: dict[str, Any] = {
-        "state": PersonState(query["state"]) if "state" in query else None,
-        "asked_where": query.get("came", ""),
-        "batch": _parse_number(query.get("import", "")),
-        "domain_tag": query.get("domain", ""),
-        "since": datetime.combine(since, time(), zone).astimezone(UTC) if since else None,
-    }
-    return ReaderFilter(**fields)
+def _find_midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), web_context().zone).astimezone(UTC)
 
 
-def _parse_day(text: str) -> date | None:
+@admin_pages.post("/readers/search")
+def begin_search() -> ResponseReturnValue:
+    """Begin a search for a part of an address, and lead to its page."""
+    context, form = web_context(), read_form(AddressFields)
     try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        return None
-    return day if 1970 <= day.year <= 9000 else None
+        reason = read_look_reason()
+        name = context.searches.begin(context.installation, current_staff(), form.part, reason, now=context.clock())
+    except FormError as exc:
+        return render_reader_list(refusal=exc), 400
+    except RefusalError as exc:
+        return render_reader_list(refusal=FormError({"part": str(exc)})), 400
+    return redirect(url_for("admin.show_search", name=name), 303)
 
 
-def _parse_number(text: str) -> int | None:
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 11 else 0
-    return number if 0 < number <= MAX_ROW_NUMBER else None
+@admin_pages.get("/readers/search/<name>")
+def show_search(name: str) -> ResponseReturnValue:
+    """Show how far a search is and whom it found, by number; addresses only while a look at them holds."""
+    context, search = web_context(), _find_search(name)
+    stage = search.stage  # before what it found is read: a search that ends meanwhile is looked at once more
+    now = context.clock()
+    page = render_template(
+        "web/admin/subscribers/search.html",
+        name=name,
+        search=search,
+        stage=stage,
+        readers=address_searches.list_found_readers(context.installation, search),
+        shown=reader_records.find_shown_addresses(context.installation, current_staff(), search.found, now=now),
+        now=now,
+        zone=context.zone,
+    )
+    return renew_page(page, every_seconds=REFRESH_SECONDS if stage is SearchStage.RUNNING else 0)
 
 
-def _is_tag(text: str) -> bool:
-    return len(text) == _TAG_LENGTH and all(letter in "0123456789abcdef" for letter in text)
+@admin_pages.post("/readers/search/<name>/stop")
+def stop_search(name: str) -> ResponseReturnValue:
+    """Stop a search; what it found so far stays."""
+    _find_search(name).stop_asked.set()
+    return redirect(url_for("admin.show_search", name=name), 303)
+
+
+@admin_pages.post("/readers/search/<name>/addresses")
+def show_found_addresses(name: str) -> ResponseReturnValue:
+    """Let the member see the addresses that a search found: each owner sees that they did, and why."""
+    context, search = web_context(), _find_search(name)
+    try:
+        reader_records.show_addresses(
+            context.installation, current_staff(), search.found, search.reason, now=context.clock()
+        )
+    except UnknownPersonError:
+        abort(404, "Nobody whom the search found is there any more.")
+    return redirect(url_for("admin.show_search", name=name), 303)
+
+
+def _find_search(name: str) -> AddressSearch:
+    context = web_context()
+    search = context.searches.find(name, current_staff(), now=context.clock())
+    return search or abort(
+        404, "This search is over: its result is kept for 15 minutes, for the browser that began it. Search again."
+    )

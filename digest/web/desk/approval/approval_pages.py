@@ -7,12 +7,11 @@ from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
 from digest.app.approval import approvals
-from digest.app.approval.approvals import ApprovalOverview
 from digest.app.editing import editing_state
 from digest.app.editing.editing_state import EditingState
 from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.content.edition_content import EditionContent
-from digest.web.auth.access import current_actor
+from digest.web.auth.access import acting, current_actor
 from digest.web.colleagues import name_actor
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_outline import ApprovalStanding, describe_approval_standing
@@ -56,25 +55,18 @@ def read_approval_standing(name: str, state: EditingState | None = None) -> Appr
     Raises:
         UnknownEditionError: there is none of that name.
     """
-    context = web_context()
-    overview = approvals.read_approval_overview(context.installation, name)
-    return describe_standing(overview, state)
-
-
-def describe_standing(overview: ApprovalOverview, state: EditingState | None = None) -> ApprovalStanding:
-    """Describe how an edition's approval stands for who is signed in."""
     context, viewer = web_context(), current_actor().name
+    overview = approvals.read_approval_overview(context.installation, name)
     state = state or editing_state.find_editing_state(context.installation, overview.edition)
     sections = context.settings.file.sections
     return describe_approval_standing(
         overview,
         state,
         EditionContent.from_json(overview.edition.content),
-        writer=create_edit_writer(state.arrangement, sections) if state else None,
-        sentences=approvals.approval_sentences(overview, viewer),
+        writer=create_edit_writer(state.arrangement, state.edits, sections) if state else None,
+        sentences=tuple(approvals.approval_sentences(overview, viewer)),
         approvers="".join(approvals.approver_sentences(overview, viewer)[-1:]),  # who can; the review page has the rest
         actor=viewer,
-        zone=context.zone,
     )
 
 
@@ -83,7 +75,7 @@ def send_back(name: str) -> ResponseReturnValue:
     """Send an edition back with a note."""
     context = web_context()
     text = request.form.get("note", "")
-    approvals.send_back_edition(context.installation, name, text, actor=current_actor(), now=context.clock())
+    approvals.send_back_edition(context.installation, name, text, **acting())
     return redirect(url_for("desk.edition", name=name), 303)
 
 
@@ -91,7 +83,7 @@ def send_back(name: str) -> ResponseReturnValue:
 def mark_note_done(name: str, note: int) -> ResponseReturnValue:
     """Mark a note as done, from whatever page of the edition it stood on."""
     context = web_context()
-    approvals.finish_note(context.installation, name, note, actor=current_actor(), now=context.clock())
+    approvals.finish_note(context.installation, name, note, **acting())
     return redirect(url_for("desk.edition", name=name), 303)
 
 

@@ -14,8 +14,6 @@ from digest.app.calendar.release_drafts import CalendarError
 from digest.app.site.page_context import describe_release_days
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
-from digest.web.desk.calendar.calendar_rows import build_calendar_rows, calendar_sentence, describe_steps
-from digest.web.desk.calendar.countdown import Countdown, count_down
 from subscribers.phrases import clock_time
 
 MIN_YEAR, MAX_YEAR = 1990, 9000  # of moments that can be reckoned with in every zone
@@ -34,13 +32,13 @@ class CalendarQuery:
 
 
 @calendar_pages.app_context_processor
-def provide_countdown() -> dict[str, Callable[[str], Countdown | None]]:
-    """Lend the edition's pages the time that is left until its deadline."""
+def provide_countdown() -> dict[str, Callable[[str], tuple[datetime, datetime] | None]]:
+    """Lend the edition's pages its deadline, if it has one, beside the time now."""
 
-    def deadline_of(name: str) -> Countdown | None:
+    def deadline_of(name: str) -> tuple[datetime, datetime] | None:
         context = web_context()
         deadline = deadlines.read_deadline(context.installation, name)
-        return count_down(deadline, context.clock(), context.zone) if deadline else None
+        return (deadline, context.clock()) if deadline else None
 
     return {"deadline_of": deadline_of}
 
@@ -49,13 +47,12 @@ def provide_countdown() -> dict[str, Callable[[str], Countdown | None]]:
 def show_calendar() -> ResponseReturnValue:
     """Show the next releases; a row that is asked about shows what would follow, and changes nothing."""
     query = _read_query(request.args.to_dict())
-    follows, refusal = "", ""
-    if query.ask == "move" and query.day:
-        try:
-            follows = _describe_move(query)
-        except CalendarError as exc:
-            refusal = str(exc)
-    return _render_page(query, follows=follows, refusal=refusal)
+    if query.ask != "move" or not query.day:
+        return _render_page(query)
+    try:
+        return _render_page(query, moved=_preview_move(query))
+    except CalendarError as exc:
+        return _render_page(query, refusal=str(exc))
 
 
 @calendar_pages.post("/move/preview")
@@ -98,11 +95,9 @@ def _do_act(act: str, query: CalendarQuery) -> datetime:
     return calendar.move_release(installation, release_at, day, clock, actor=actor, now=now).release_at
 
 
-def _describe_move(query: CalendarQuery) -> str:
-    context = web_context()
-    day, clock = _read_day_and_clock(query)
-    moved = calendar.preview_move(context.installation, _read_release(query), day, clock, now=context.clock())
-    return describe_steps(moved.steps, moved.release.release_at, context.zone, drafted=False)
+def _preview_move(query: CalendarQuery) -> calendar.MovePreview:
+    context, (day, clock) = web_context(), _read_day_and_clock(query)
+    return calendar.preview_move(context.installation, _read_release(query), day, clock, now=context.clock())
 
 
 def _read_query(values: dict[str, str]) -> CalendarQuery:
@@ -132,18 +127,17 @@ def _read_day_and_clock(query: CalendarQuery) -> tuple[date, time]:
         raise CalendarError("Give a day and a time, such as 2026-12-31 and 06:00.") from None
 
 
-def _render_page(query: CalendarQuery, *, follows: str = "", refusal: str = "") -> str:
+def _render_page(query: CalendarQuery, *, moved: calendar.MovePreview | None = None, refusal: str = "") -> str:
     context = web_context()
-    entries = calendar.read_calendar(context.installation, now=context.clock())
     rule = context.settings.file.schedule.release_rule
-    usual = describe_release_days(rule)
     return render_template(
         "web/desk/calendar/calendar.html",
-        rows=build_calendar_rows(entries, context.zone, staff.read_display_names(context.installation)),
-        sentence=calendar_sentence(entries, context.zone),
-        usual=usual if rule.period else f"{usual}, {clock_time(datetime.combine(date.min, rule.at))}",
+        entries=calendar.read_calendar(context.installation, now=context.clock()),
+        names=staff.read_display_names(context.installation),
+        usual=describe_release_days(rule),
+        usual_clock="" if rule.period else clock_time(datetime.combine(date.min, rule.at)),
         can_change=rule.period is None,
         asked=query,
-        follows=follows,
+        moved=moved,
         refusal=refusal,
     )

@@ -16,8 +16,8 @@ from digest.edition.editing.edits import Edit
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.editing.edit_conflicts import RefusedWrite, VersionPair, outline_conflicts
-from digest.web.desk.editing.page_query import read_page_query
-from digest.web.desk.outline.edit_sentences import create_edit_writer, name_written
+from digest.web.desk.editing.page_query import read_number, read_page_query
+from digest.web.desk.outline.edit_sentences import create_edit_writer
 
 # What of a form is about its page, and goes along with each choice.
 _PAGE_FIELDS = ("close", "unapproved")
@@ -47,14 +47,18 @@ class VersionChoice:
 
 @dataclass(frozen=True, slots=True)
 class WrittenFields:
-    """What came of a form's acts: the form on the state that they left, the names of what was saved, and what was not."""
+    """What came of a form's acts: the form on the state that they left, what was saved, and what was not."""
 
     form: EditForm
-    saved: tuple[str, ...]
+    saved: tuple[Edit, ...]
     refused: tuple[RefusedWrite, ...]
 
+    def add(self, later: "WrittenFields") -> "WrittenFields":
+        """Return what came of these acts and of later ones."""
+        return WrittenFields(later.form, (*self.saved, *later.saved), (*self.refused, *later.refused))
 
-def write_fields(form: EditForm, fields: MultiDict[str, str], writes: Iterable[FieldWrite]) -> WrittenFields:
+
+def write_fields(form: EditForm, writes: Iterable[FieldWrite]) -> WrittenFields:
     """Do a form's acts one by one: a conflict of one keeps none of the others from being saved.
 
     A field that was written on an older state than its page has now says so: `seq-headline` is the number of the last edit that
@@ -62,37 +66,34 @@ def write_fields(form: EditForm, fields: MultiDict[str, str], writes: Iterable[F
     """
     saved, refused = [], []
     for each in writes:
-        own = find_known(fields, each.names[0])
+        own = find_known(request.form, each.names[0])
         known = form.based_on if own is None else own
         result = each.write(replace(form, based_on=known))
         form = replace(form, state=result.state)
         if result.conflict:
             refused.append(RefusedWrite(each.names, result.state.last_seq if known is None else known, result))
         elif result.edit:
-            saved.append(name_written(result.edit.kind, result.edit.value))
-            if each.names[0] in fields.getlist("chosen"):
+            saved.append(result.edit)
+            if each.names[0] in request.form.getlist("chosen"):
                 take_off_clipboard(form.edition, result.edit)
     return WrittenFields(form, tuple(saved), tuple(refused))
 
 
 def find_known(fields: MultiDict[str, str], name: str) -> int | None:
     """Return the number of the last edit that a field was written on, None where that is its page's."""
-    text = fields.get(f"seq-{name}", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+    return read_number(fields.get(f"seq-{name}", ""))
 
 
-def show_conflicts(name: str, refused: Sequence[RefusedWrite], *, saved: Sequence[str] = (), back: str) -> str:
+def show_conflicts(name: str, refused: Sequence[RefusedWrite], saved: Sequence[Edit], *, back: str) -> str:
     """Show what stands and what was wanted side by side; neither is chosen beforehand, and what was wanted is kept."""
-    context, state = web_context(), refused[-1].result.state
-    names = staff.read_display_names(context.installation)
+    context, state, actor = web_context(), refused[-1].result.state, current_actor().name
+    writer = create_edit_writer(state.arrangement, state.edits, context.settings.file.sections)
     outline = outline_conflicts(
         refused,
-        saved,
         EditionContent.from_json(page_views.read_edition(context.installation, name).content),
-        create_edit_writer(state.arrangement, context.settings.file.sections),
-        names,
-        actor=current_actor().name,
-        was={key.removeprefix("was-"): text for key, text in request.form.items() if key.startswith("was-")},
+        writer,
+        actor=actor,
+        was=_list_former_texts(),
     )
     choices = [
         VersionChoice(
@@ -109,6 +110,10 @@ def show_conflicts(name: str, refused: Sequence[RefusedWrite], *, saved: Sequenc
         name=name,
         state=state,
         outline=outline,
+        writer=writer,
+        actor=actor,
+        names=staff.read_display_names(context.installation),
+        saved=saved,
         choices=choices,
         now=context.clock(),
         again=request.path,
@@ -117,25 +122,34 @@ def show_conflicts(name: str, refused: Sequence[RefusedWrite], *, saved: Sequenc
     )
 
 
+def _list_former_texts() -> dict[str, str]:
+    """List what the form's fields held when its page was made, by name."""
+    former = ((key, text) for key, text in request.form.items() if key.startswith("was-"))
+    return {key.removeprefix("was-"): text for key, text in former}
+
+
+def _pick_fields(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return those of the form's fields that have these names."""
+    return [(name, request.form[name]) for name in names if name in request.form]
+
+
 def _list_own_fields(pair: VersionPair) -> list[tuple[str, str]]:
     """List the fields by which what was wanted is sent again, on the state that the page shows."""
     if not pair.write.names:
         left = {"csrf_token", "seq", "chosen"}
-        fields = request.form.items(multi=True)
-        return [*((k, text) for k, text in fields if k not in left and not k.startswith("seq-")), ("chosen", "all")]
-    own = [(key, request.form[key]) for key in pair.write.names if key in request.form]
-    return [*own, ("chosen", pair.write.names[0])]
+        fields = [(key, text) for key, text in request.form.items(multi=True) if key not in left]
+        return [*(field for field in fields if not field[0].startswith("seq-")), ("chosen", "all")]
+    return [*_pick_fields(pair.write.names), ("chosen", pair.write.names[0])]
 
 
 def _list_other_fields(pair: VersionPair, pairs: Sequence[VersionPair]) -> list[tuple[str, str]]:
     """List the fields that go along with each choice: of the page, and what is still to be decided after it."""
     if not pair.write.names:
         return []
-    fields = [*read_page_query(request.form).but().items()]
-    fields += [(key, request.form[key]) for key in _PAGE_FIELDS if key in request.form]
+    fields = [*read_page_query(request.form).but().items(), *_pick_fields(_PAGE_FIELDS)]
     for other in pairs:
         if other is not pair:
-            fields += [(key, request.form[key]) for key in other.write.names if key in request.form]
+            fields += _pick_fields(other.write.names)
             fields.append((f"seq-{other.write.names[0]}", str(other.write.known)))
     return fields
 
@@ -144,7 +158,8 @@ def _keep_on_clipboard(name: str, pair: VersionPair) -> bool:
     """Put what an editor wrote on their clipboard; False where there is no text, or no room."""
     context, wanted = web_context(), pair.write.conflict.wanted
     field = clipboard.find_field(wanted.kind, wanted.value)
-    if not field or not pair.wanted_text or wanted.value.get("text", "") is None or wanted.value.get("removed"):
+    is_taken_back = wanted.value.get("text", "") is None or wanted.value.get("removed")
+    if not field or not pair.wanted_text or is_taken_back:
         return False
     form = EditForm(name, current_actor(), context.clock())
     try:

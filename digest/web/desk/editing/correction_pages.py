@@ -7,8 +7,9 @@ from digest.app.approval import correction_emails
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionError, CorrectionForm
 from digest.edition.archive.corrections import CorrectedField
-from digest.web.auth.access import current_actor
+from digest.web.auth.access import acting, current_actor
 from digest.web.context import web_context
+from digest.web.desk.editing.editing_pages import edition_in_url
 
 REFRESH_SECONDS = 1  # between two looks of the page at a count that runs; it works without scripts
 
@@ -33,7 +34,7 @@ def _corrections_page(name: str, *, refusal: str = "") -> str:
 @correction_pages.post("")
 def submit_correction(name: str) -> ResponseReturnValue:
     """Correct a text, and go on to who got the error."""
-    context, fields = web_context(), request.form
+    installation, fields = web_context().installation, request.form
     field: CorrectedField = "summary" if fields.get("field") == "summary" else "headline"
     form = CorrectionForm(
         url=fields.get("story", ""),
@@ -43,7 +44,7 @@ def submit_correction(name: str) -> ResponseReturnValue:
         is_carried=fields.get("carry") == "on",
     )
     try:
-        made = corrections.correct_story(context.installation, name, form, actor=current_actor(), now=context.clock())
+        made = corrections.correct_story(installation, name, form, **acting())
     except CorrectionError as exc:
         return _corrections_page(name, refusal=str(exc)), 422
     return redirect(url_for("corrections.show_recipients", name=name, number=made.seq), 303)
@@ -75,13 +76,12 @@ def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
 @correction_pages.post("/<int:number>")
 def mail_to_recipients(name: str, number: int) -> ResponseReturnValue:
     """Approve the email of exactly the correction that was looked at; without its mark, ask for that."""
-    context, mark = web_context(), request.form.get("mark", "")
-    install, actor, now = context.installation, current_actor(), context.clock()
+    installation, mark = web_context().installation, request.form.get("mark", "")
     try:
         if mark:
-            correction_emails.approve_email(install, name, number, mark, actor=actor, now=now)
+            correction_emails.approve_email(installation, name, number, mark, **acting())
         else:
-            correction_emails.request_email(install, name, number, actor=actor, now=now)
+            correction_emails.request_email(installation, name, number, **acting())
     except CorrectionError as exc:
         return _recipients_page(name, number, refusal=str(exc)), 409
     return redirect(url_for("corrections.show_recipients", name=name, number=number), 303)
@@ -90,6 +90,6 @@ def mail_to_recipients(name: str, number: int) -> ResponseReturnValue:
 @correction_pages.errorhandler(CorrectionError)
 def answer_unknown_correction(error: CorrectionError) -> ResponseReturnValue:
     """Say that there is no such correction, and lead back."""
-    name = (request.view_args or {})["name"]
+    name = edition_in_url()
     back = url_for("corrections.show_corrections", name=name)
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 404

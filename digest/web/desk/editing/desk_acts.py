@@ -12,6 +12,7 @@ from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.installation.opened import Installation
+from digest.web.desk.editing.page_query import read_number
 from digest.web.desk.outline.story_pool import (
     find_fitting_sections,
     find_lead_section,
@@ -29,6 +30,11 @@ class DeskAct:
     state: EditingState
     url: str
     fields: MultiDict[str, str]
+
+    @property
+    def about(self) -> tuple[Installation, EditForm, str]:
+        """What every act on a story takes first."""
+        return self.installation, self.form, self.url
 
     def story_url(self, field: str) -> str:
         """Return the story that a field of the form names by its anchor.
@@ -55,25 +61,17 @@ def find_anchored_story(state: EditingState, anchor: str) -> str:
     return url
 
 
-def _move_up(act: DeskAct) -> EditResult:
-    return editing.move_story(act.installation, act.form, act.url, steps=-1)
-
-
-def _move_down(act: DeskAct) -> EditResult:
-    return editing.move_story(act.installation, act.form, act.url, steps=1)
-
-
 def _move_to(act: DeskAct) -> EditResult:
     """Move a story to a section and a place of it, counted from 1; without one to its end."""
-    position = act.fields.get("position", "")
-    at = max(0, int(position) - 1) if position.isascii() and position.isdigit() and len(position) < 4 else None
-    return editing.place_story(act.installation, act.form, act.url, section=act.fields.get("section", ""), position=at)
+    position, section = read_number(act.fields.get("position", ""), 3), act.fields.get("section", "")
+    at = None if position is None else max(0, position - 1)
+    return editing.place_story(*act.about, section=section, position=at)
 
 
 def _make_lead(act: DeskAct) -> EditResult:
     """Put a story first in the section that leads the edition."""
     section = find_lead_section(act.installation.settings.file.sections)
-    return editing.place_story(act.installation, act.form, act.url, section=section, after="")
+    return editing.place_story(*act.about, section=section, after="")
 
 
 def _add(act: DeskAct) -> EditResult:
@@ -84,48 +82,17 @@ def _add(act: DeskAct) -> EditResult:
     if not scored or not fits:
         raise EditRefusedError("Nothing was changed: no section of this edition takes that story.")
     placed = act.state.arrangement.sections.get(fits[0].key, ())
-    position = SECTION_KINDS[fits[0].kind].find_ordered_position(scored, [story.original for story in placed])
+    originals = [story.original for story in placed]
+    position = SECTION_KINDS[fits[0].kind].find_ordered_position(scored, originals)
     after = None if position == len(placed) else placed[position - 1].url if position else ""
-    return editing.place_story(act.installation, act.form, act.url, section=fits[0].key, after=after)
-
-
-def _drop(act: DeskAct) -> EditResult:
-    return editing.drop_stories(act.installation, act.form, act.url)
-
-
-def _restore(act: DeskAct) -> EditResult:
-    return editing.restore_story(act.installation, act.form, act.url)
-
-
-def _pin(act: DeskAct) -> EditResult:
-    return editing.pin_story(act.installation, act.form, act.url, pinned=True)
-
-
-def _unpin(act: DeskAct) -> EditResult:
-    return editing.pin_story(act.installation, act.form, act.url, pinned=False)
-
-
-def _put_under(act: DeskAct) -> EditResult:
-    return editing.put_under(act.installation, act.form, act.url, main=act.story_url("main"))
-
-
-def _merge(act: DeskAct) -> EditResult:
-    return editing.merge_stories(act.installation, act.form, act.url, act.story_url("other"))
+    return editing.place_story(*act.about, section=fits[0].key, after=after)
 
 
 def _split(act: DeskAct) -> EditResult:
     articles = act.fields.getlist("article")
     if not articles:
         raise EditRefusedError("Nothing was changed: tick the articles that are to be a story of their own first.")
-    return editing.split_story(act.installation, act.form, act.url, *articles)
-
-
-def _original_headline(act: DeskAct) -> EditResult:
-    return editing.write_text(act.installation, act.form, act.url, StoryField.HEADLINE, None)
-
-
-def _original_summary(act: DeskAct) -> EditResult:
-    return editing.write_text(act.installation, act.form, act.url, StoryField.SUMMARY, None)
+    return editing.split_story(*act.about, *articles)
 
 
 def _leave_tray_out(installation: Installation, form: EditForm) -> EditResult:
@@ -137,29 +104,27 @@ def _leave_tray_out(installation: Installation, form: EditForm) -> EditResult:
     return editing.drop_stories(installation, replace(form, state=state), *waiting)
 
 
-def _original_intro(installation: Installation, form: EditForm) -> EditResult:
-    return editing.write_edition_text(installation, form, EditionField.INTRO, None)
-
-
 STORY_ACTS: Mapping[str, Callable[[DeskAct], EditResult]] = {
     "add": _add,
-    "up": _move_up,
-    "down": _move_down,
+    "up": lambda act: editing.move_story(*act.about, steps=-1),
+    "down": lambda act: editing.move_story(*act.about, steps=1),
     "move": _move_to,
     "lead": _make_lead,
-    "drop": _drop,
-    "restore": _restore,
-    "pin": _pin,
-    "unpin": _unpin,
-    "under": _put_under,
-    "merge": _merge,
+    "drop": lambda act: editing.drop_stories(*act.about),
+    "restore": lambda act: editing.restore_story(*act.about),
+    "pin": lambda act: editing.pin_story(*act.about, pinned=True),
+    "unpin": lambda act: editing.pin_story(*act.about, pinned=False),
+    "under": lambda act: editing.put_under(*act.about, main=act.story_url("main")),
+    "merge": lambda act: editing.merge_stories(*act.about, act.story_url("other")),
     "split": _split,
-    "original-headline": _original_headline,
-    "original-summary": _original_summary,
+    "original-headline": lambda act: editing.write_text(*act.about, StoryField.HEADLINE, None),
+    "original-summary": lambda act: editing.write_text(*act.about, StoryField.SUMMARY, None),
 }
 EDITION_ACTS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
     "undo": edit_reversal.undo_last,
     "redo": edit_reversal.redo_last,
     "leave-out": _leave_tray_out,
-    "original-intro": _original_intro,
+    "original-intro": lambda installation, form: editing.write_edition_text(
+        installation, form, EditionField.INTRO, None
+    ),
 }

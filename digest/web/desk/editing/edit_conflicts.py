@@ -1,19 +1,15 @@
 """Two versions of one thing, side by side: what a form wanted, and what somebody else made of the same meanwhile. Pure."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from digest.app.editing.edit_application import EditResult
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditConflict, EditDraft, EditKind
-from digest.web.colleagues import sign_edit
-from digest.web.desk.outline.edit_sentences import EditWriter, name_written
-from subscribers.phrases import join_words
+from digest.web.desk.outline.changed_texts import mark_new_words
+from digest.web.desk.outline.edit_sentences import EditWriter
 
-_WRITTEN_KINDS = frozenset({EditKind.TEXT, EditKind.NOTE, EditKind.TOPIC, EditKind.PICTURE, EditKind.BLOCK})
 _BLOCK_LINES = {
     "kind": "Label",
     "name": "Who pays, or offers",
@@ -59,18 +55,10 @@ class VersionLine:
 
 @dataclass(frozen=True, slots=True)
 class VersionPair:
-    """Two versions of one thing. `by` is the colleague whose version stands, empty where the editor wrote it in another window.
-
-    Versions of what is no text, a place or the articles of a story, have no lines, and say themselves in `…_words`.
-    """
+    """Two versions of one thing, as lines. Versions of what is no text, a place or the articles of a story, have none."""
 
     write: RefusedWrite
-    name: str
     where: str
-    by: str
-    at: datetime
-    standing_words: str
-    wanted_words: str
     standing: tuple[VersionLine, ...]
     wanted: tuple[VersionLine, ...]
     before: tuple[VersionLine, ...]
@@ -83,7 +71,8 @@ class VersionPair:
     @property
     def marks_new(self) -> bool:
         """Whether some words of either are marked as new."""
-        return any(is_new for line in (*self.standing, *self.wanted) for _, is_new in line.words)
+        lines = (*self.standing, *self.wanted)
+        return any(is_new for line in lines for _, is_new in line.words)
 
     @property
     def wanted_text(self) -> str:
@@ -93,83 +82,49 @@ class VersionPair:
 
 @dataclass(frozen=True, slots=True)
 class ConflictOutline:
-    """All that a form wanted and others had changed, what it saved, and what others changed beside that."""
+    """All that a form wanted and others had changed, and what others changed of the same beside that."""
 
     pairs: tuple[VersionPair, ...]
-    saved: tuple[str, ...]  # names of fields
-    others_changes: tuple[str, ...]  # sentences
-
-    @property
-    def title(self) -> str:
-        """Say what there are two versions of."""
-        named = [pair.name for pair in self.pairs]
-        if not all(pair.write.conflict.wanted.kind in _WRITTEN_KINDS for pair in self.pairs):
-            by = self.pairs[0].by
-            return f"You and {by} changed the same" if by else "You changed the same in two windows"
-        if len(named) == 1:
-            return f"Two versions of one {named[0]}"
-        return f"Two versions of {join_words([f'the {name}' for name in named])}"
+    others: tuple[Edit, ...]
 
 
 def outline_conflicts(
-    refused: Sequence[RefusedWrite],
-    saved: Sequence[str],
-    content: EditionContent,
-    writer: EditWriter,
-    names: Mapping[str, str],
-    *,
-    actor: str,
-    was: Mapping[str, str],
+    refused: Sequence[RefusedWrite], content: EditionContent, writer: EditWriter, *, actor: str, was: Mapping[str, str]
 ) -> ConflictOutline:
     """Describe what a form wanted beside what stands.
 
     Args:
         refused: at least one.
-        saved: the names of the fields that it saved.
         content: the edition as it stands.
         writer: of the edition's edits.
-        names: of the staff, by how edits are signed.
         actor: whose form it is.
         was: what the fields of the form held when its page was made, by name, as far as that is known.
     """
-    pairs = tuple(_pair_versions(each, content, writer, names, actor, was) for each in refused)
-    state = refused[-1].result.state
+    pairs = tuple(_pair_versions(each, content, writer, was) for each in refused)
+    known = min(each.known for each in refused)
     shown = {each.conflict.standing.seq for each in refused}
-    targets = {writer.arrangement.name_target(each.conflict.wanted.target) for each in refused}
     others = [
-        sign_edit(edit, names)
-        for edit in _list_in_force(state.arrangement)
-        if edit.seq > min(each.known for each in refused)
-        and edit.actor != actor
-        and edit.seq not in shown
-        and writer.arrangement.name_target(edit.target) in targets
+        edit
+        for edit in refused[-1].result.state.arrangement.edits_in_force
+        if edit.actor != actor and edit.seq not in shown
     ]
-    sentences = tuple(f"{edit.actor} {writer.describe(edit, state.edits)}" for edit in others)
-    return ConflictOutline(pairs, tuple(saved), sentences)
+    name_target = writer.arrangement.name_target
+    targets = {name_target(each.conflict.wanted.target) for each in refused}
+    touching = (edit for edit in others if name_target(edit.target) in targets)
+    return ConflictOutline(pairs, tuple(edit for edit in touching if edit.seq > known))
 
 
 def _pair_versions(
-    each: RefusedWrite,
-    content: EditionContent,
-    writer: EditWriter,
-    names: Mapping[str, str],
-    actor: str,
-    was: Mapping[str, str],
+    each: RefusedWrite, content: EditionContent, writer: EditWriter, was: Mapping[str, str]
 ) -> VersionPair:
-    standing, wanted, state = each.conflict.standing, each.conflict.wanted, each.result.state
+    wanted, state = each.conflict.wanted, each.result.state
     stood = _read_version(wanted, each.result.before or state.arrangement, None)
     if wanted.kind == EditKind.TEXT and each.names and each.names[0] in was:
         stood = {"": was[each.names[0]]}
-    lines = _read_version(wanted, state.arrangement, content)
     return VersionPair(
         write=each,
-        name=name_written(wanted.kind, wanted.value),
         where=find_place_name(writer, wanted.target),
-        by="" if standing.actor == actor else sign_edit(standing, names).actor,
-        at=standing.at,
-        standing_words=writer.describe(standing, state.edits),
-        wanted_words=writer.describe(wanted, state.edits),
-        standing=_mark_lines(stood, lines),
+        standing=_mark_lines(stood, _read_version(wanted, state.arrangement, content)),
         wanted=_mark_lines(stood, _read_wanted(wanted, state.arrangement)),
         before=_mark_lines(stood, stood),
     )
@@ -183,7 +138,7 @@ def find_place_name(writer: EditWriter, target: str) -> str:
     for key, stories in writer.arrangement.sections.items():
         for number, story in enumerate(stories, 1):
             if story.url == url:
-                return f"{writer.section_titles.get(key, key)} {number}"
+                return f"{writer.title_section(key)} {number}"
     return writer.quote(target)
 
 
@@ -194,16 +149,18 @@ def _read_version(wanted: EditDraft, arrangement: Arrangement, content: EditionC
     """
     field = str(wanted.value.get("field", ""))
     if wanted.target == EDITION_TARGET and wanted.kind == EditKind.TEXT:
-        return {"": str(getattr(content, field, "")) if content else arrangement.texts.get(field, "")}
+        written = getattr(content, field, "") if content else arrangement.texts.get(field, "")
+        return {"": str(written)}
     if wanted.kind == EditKind.BLOCK:
         return _read_block(wanted.target, arrangement)
     story = arrangement.find_story(wanted.target)
-    return _read_story(wanted.kind, field, story, arrangement) if story else {}
+    return _read_story(wanted, story, arrangement) if story else {}
 
 
-def _read_story(kind: EditKind, field: str, story: ArrangedStory, arrangement: Arrangement) -> dict[str, str]:
-    match kind:
+def _read_story(wanted: EditDraft, story: ArrangedStory, arrangement: Arrangement) -> dict[str, str]:
+    match wanted.kind:
         case EditKind.TEXT:
+            field = str(wanted.value.get("field", ""))
             return {"": story.texts.get(field, _find_original(story, field))}
         case EditKind.NOTE:
             return {"": story.note}
@@ -211,22 +168,22 @@ def _read_story(kind: EditKind, field: str, story: ArrangedStory, arrangement: A
             return {"": story.placed.scored.topic or ""}
         case EditKind.PICTURE:
             cuts = arrangement.pictures.get(story.placed.scored.story.lead.image or "")
-            return {"Description": cuts.lead.alt, "Credit": cuts.lead.credit} if cuts else {"Picture": "none"}
+            if cuts is None:
+                return {"Picture": "none"}
+            return {"Description": cuts.lead.alt, "Credit": cuts.lead.credit}
     return {}
 
 
 def _find_original(story: ArrangedStory, field: str) -> str:
-    return {"headline": story.original.story.lead.title, "summary": story.original_summary.text}.get(field, "")
-
-
-def _list_in_force(arrangement: Arrangement) -> list[Edit]:
-    return [o.edit for o in arrangement.outcomes if o.undone_by is None and not o.edit.is_undo and not o.idle_reason]
+    originals = {"headline": story.original.story.lead.title, "summary": story.original_summary.text}
+    return originals.get(field, "")
 
 
 def _read_block(target: str, arrangement: Arrangement) -> dict[str, str]:
-    written = [e for e in _list_in_force(arrangement) if e.kind == EditKind.BLOCK and e.target == target]
+    in_force = arrangement.edits_in_force
+    written = [edit.value for edit in in_force if edit.kind == EditKind.BLOCK and edit.target == target]
     if written:
-        return _list_block_lines(written[-1].value)
+        return _list_block_lines(written[-1])
     known = (*arrangement.blocks, *arrangement.resting_blocks)
     block = next((b for b in known if f"{BLOCK_PREFIX}{b.id}" == target), None)
     return _list_block_lines({name: getattr(block, name) for name in _BLOCK_LINES}) if block else {}
@@ -235,8 +192,9 @@ def _read_block(target: str, arrangement: Arrangement) -> dict[str, str]:
 def _list_block_lines(value: Mapping[str, object]) -> dict[str, str]:
     if value.get("removed"):
         return {"Block": "taken out"}
-    lines = {title: str(value.get(name) or "") for name, title in _BLOCK_LINES.items()}
-    return {title: text.capitalize() if title == "Label" else text for title, text in lines.items() if text}
+    texts = {name: str(value.get(name) or "") for name in _BLOCK_LINES}
+    texts["kind"] = texts["kind"].capitalize()
+    return {_BLOCK_LINES[name]: text for name, text in texts.items() if text}
 
 
 def _read_wanted(wanted: EditDraft, arrangement: Arrangement) -> dict[str, str]:
@@ -244,9 +202,7 @@ def _read_wanted(wanted: EditDraft, arrangement: Arrangement) -> dict[str, str]:
     value = wanted.value
     match wanted.kind:
         case EditKind.TEXT:
-            story = arrangement.find_story(wanted.target)
-            original = _find_original(story, str(value.get("field"))) if story else ""
-            return {"": str(value["text"]) if value.get("text") is not None else original or "as it was proposed"}
+            return {"": _read_wanted_text(wanted, arrangement)}
         case EditKind.NOTE:
             return {"": str(value.get("text") or "")}
         case EditKind.TOPIC:
@@ -258,24 +214,23 @@ def _read_wanted(wanted: EditDraft, arrangement: Arrangement) -> dict[str, str]:
     return {}
 
 
+def _read_wanted_text(wanted: EditDraft, arrangement: Arrangement) -> str:
+    if (text := wanted.value.get("text")) is not None:
+        return str(text)
+    story = arrangement.find_story(wanted.target)
+    original = _find_original(story, str(wanted.value.get("field"))) if story else ""
+    return original or "as it was proposed"
+
+
 def _read_wanted_picture(value: Mapping[str, object]) -> dict[str, str]:
     if value.get("shown") is False:
         return {"Picture": "none"}
     if "alt" in value or "credit" in value:
-        return {"Description": str(value.get("alt") or ""), "Credit": str(value.get("credit") or "")}
+        alt, credit = value.get("alt"), value.get("credit")
+        return {"Description": str(alt or ""), "Credit": str(credit or "")}
     return {"Picture": "another" if value.get("cuts") else "its own"}
 
 
 def _mark_lines(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[VersionLine, ...]:
-    return tuple(VersionLine(title, mark_new_words(before.get(title, ""), text)) for title, text in after.items())
-
-
-def mark_new_words(before: str, after: str) -> tuple[tuple[str, bool], ...]:
-    """Return a text as passages, each with whether its words are new; what replaces all that stood is not marked."""
-    old, new = before.split(), after.split()
-    blocks = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    passages = [
-        (" ".join(new[start:end]), tag != "equal" and bool(old)) for tag, _, _, start, end in blocks if end > start
-    ]
-    is_rewritten = len(passages) == 1 and passages[0][1]
-    return ((passages[0][0], False),) if is_rewritten else tuple(passages)
+    marked = {title: mark_new_words(before.get(title, ""), text) for title, text in after.items()}
+    return tuple(VersionLine(title, words) for title, words in marked.items())

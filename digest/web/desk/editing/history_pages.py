@@ -1,15 +1,34 @@
 """The history of an edition at the desk: looking at any moment of it, taking back one act, bringing a moment back."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter, itemgetter
+
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.editing import edit_history, edit_reversal
+from digest.app.editing.edit_history import ApprovalAct, EditionHistory, NoteAct
 from digest.app.editing.editing_state import EditRefusedError
+from digest.edition.editing.arrangement import Arrangement, EditOutcome
+from digest.edition.editing.edits import EDITION_TARGET, Edit, EditionField, EditKind, RevertEffect
 from digest.web.auth.access import current_actor
+from digest.web.colleagues import name_actor
 from digest.web.context import web_context
-from digest.web.desk.editing.editing_pages import UnseenApprovalError, approved_meanwhile_page, read_edit_form
+from digest.web.desk.editing.editing_pages import (
+    UnseenApprovalError,
+    approved_meanwhile_page,
+    edition_in_url,
+    read_edit_form,
+)
+from digest.web.desk.editing.page_query import read_number
 from digest.web.desk.edition.previews import preview_response
-from digest.web.desk.outline.edit_history import HistoryQuery, tell_history
+from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
+from digest.web.desk.outline.edit_sentences import create_edit_writer
+
+MAX_SHOWN_ROWS = 40
 
 history_pages = Blueprint("history", __name__, url_prefix="/desk/editions/<name>/history")
 
@@ -17,7 +36,7 @@ history_pages = Blueprint("history", __name__, url_prefix="/desk/editions/<name>
 @history_pages.errorhandler(EditRefusedError)
 def answer_refused_act(error: EditRefusedError) -> ResponseReturnValue:
     """Say why an act could not be done, and lead back."""
-    name = (request.view_args or {})["name"]
+    name = edition_in_url()
     # Where the history itself cannot be shown, the edition is the way on.
     back = url_for("desk.edition" if request.method == "GET" else "history.show_history", name=name)
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
@@ -26,7 +45,49 @@ def answer_refused_act(error: EditRefusedError) -> ResponseReturnValue:
 @history_pages.errorhandler(UnseenApprovalError)
 def ask_before_voiding(_: UnseenApprovalError) -> ResponseReturnValue:
     """Ask whether an approval that the page did not show is to be taken back by the act."""
-    return approved_meanwhile_page(url_for("history.show_history", name=(request.view_args or {})["name"])), 409
+    return approved_meanwhile_page(url_for("history.show_history", name=edition_in_url())), 409
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """What of a history is asked for. `moment` is the number of an edit, None for none; `who` an actor; `section` a key.
+
+    `from_review` where the reader came from the page on which the edition is approved, and goes back there.
+    """
+
+    moment: int | None = None
+    who: str = ""
+    section: str = ""
+    whole: bool = False
+    from_review: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One act; without any it is the draft. `seq` is the moment that it can be looked at by."""
+
+    seq: int
+    at: datetime
+    actor: str = ""
+    outcome: EditOutcome | None = None
+    approval: ApprovalAct | None = None
+    note: NoteAct | None = None
+    passages: tuple[ChangedPassage, ...] = ()
+
+    @property
+    def edit(self) -> int:
+        """The number of its edit; 0 where it is none."""
+        return self.outcome.edit.seq if self.outcome else 0
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMoment:
+    """A moment that is looked at, and what bringing it back changes. `edit` is None for the first draft."""
+
+    seq: int
+    edit: Edit | None
+    effect: RevertEffect
+    is_undone: bool
 
 
 @history_pages.get("")
@@ -34,14 +95,25 @@ def show_history(name: str) -> ResponseReturnValue:
     """Show what was done to an edition, and one moment of it beside."""
     context, query = web_context(), read_history_query(request.args.to_dict())
     history = edit_history.read_edition_history(context.installation, name)
-    sections = context.settings.file.sections
-    page = tell_history(history, query, sections, context.zone, current_actor().name)
+    sections, state, zone = context.settings.file.sections, history.state, context.zone
+    rows = sorted(list_history_rows(history, query), key=attrgetter("at", "seq", "edit"), reverse=True)
+    listed = rows if query.whole else rows[:MAX_SHOWN_ROWS]
+    shown = [replace(row, passages=compare_edit(history, row)) for row in listed]
+    people = {edit.actor: name_actor(edit.actor, history.names) for edit in state.edits}
+    days = groupby(shown, key=lambda row: row.at.astimezone(zone).date())
     return render_template(
         "web/desk/editing/history.html",
+        history=history,
         edition=history.edition,
-        state=history.state,
-        can_change=history.can_change,
-        page=page,
+        state=state,
+        names=history.names,
+        people=sorted(people.items(), key=itemgetter(1)),
+        reader=current_actor().name,
+        last_own=state.find_last_own(current_actor().name),
+        writer=create_edit_writer(state.arrangement, state.edits, sections),
+        days=[tuple(acts) for _, acts in days],
+        hidden=len(rows) - len(shown),
+        shown=find_shown_moment(history, query.moment),
         asked=query,
         sections=sections,
     )
@@ -50,7 +122,7 @@ def show_history(name: str) -> ResponseReturnValue:
 def read_history_query(values: dict[str, str]) -> HistoryQuery:
     """Read what is asked for; anything unknown is the default."""
     return HistoryQuery(
-        moment=_read_number(values.get("moment", "")),
+        moment=read_number(values.get("moment", "")),
         who=values.get("who", "")[:100],
         section=values.get("section", "")[:100],
         whole=values.get("whole") == "1",
@@ -58,8 +130,67 @@ def read_history_query(values: dict[str, str]) -> HistoryQuery:
     )
 
 
-def _read_number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+def list_history_rows(history: EditionHistory, query: HistoryQuery) -> Iterator[HistoryRow]:
+    """List the acts that fit a query, in no order."""
+    places = _find_story_places(history.state.arrangement)
+    for row in _list_rows(history):
+        edit = row.outcome.edit if row.outcome else None
+        target = history.state.arrangement.name_target(edit.target) if edit else ""
+        section = (edit.text("section") if edit else "") or places.get(target, "")
+        if query.who in {"", row.actor} and query.section in {"", section}:
+            yield row
+
+
+def _list_rows(history: EditionHistory) -> Iterator[HistoryRow]:
+    for outcome in history.state.arrangement.outcomes:
+        yield HistoryRow(outcome.edit.seq, outcome.edit.at, outcome.edit.actor, outcome)
+    # A later draft only fills the tray: what was proposed stood at the first edit at the latest.
+    first = [edit.at for edit in history.state.edits[:1]]
+    yield HistoryRow(0, min([history.edition.drafted_at, *first]))
+    for act in history.approvals:
+        yield HistoryRow(act.seq, act.at, act.actor, approval=act)
+    for note in history.notes:
+        yield HistoryRow(note.seq, note.at, note.actor, note=note)
+
+
+def _find_story_places(arrangement: Arrangement) -> Mapping[str, str]:
+    """Return the section in which each story stands, or from which it was removed."""
+    places = {removed.scored.story.lead.url: removed.section for removed in arrangement.removed}
+    for section, stories in arrangement.sections.items():
+        for story in stories:
+            places |= {story.url: section} | {under.url: section for under in story.supporting}
+    return places
+
+
+def compare_edit(history: EditionHistory, row: HistoryRow) -> tuple[ChangedPassage, ...]:
+    """Compare what a text was and is; any other act has no passages."""
+    if row.outcome is None or row.outcome.edit.kind != EditKind.TEXT:
+        return ()
+    edit = row.outcome.edit
+    was, now = history.find_text_before(edit), edit.text("text")
+    original = "" if was and now else _read_original(history, edit)
+    return compare_texts(was or original, now or original)
+
+
+def _read_original(history: EditionHistory, edit: Edit) -> str:
+    """Return the text that stood there without its editors when an edit was made; empty where it has none."""
+    field = edit.text("field")
+    if edit.target == EDITION_TARGET:
+        head = history.write_head_before(edit.seq)
+        return str(getattr(head, field)) if field in {*EditionField} else ""
+    story = history.state.arrangement.find_story(edit.target)
+    lead = story.original.story.lead if story else None
+    return {"headline": lead.title, "summary": lead.summary}.get(field, "") if lead else ""
+
+
+def find_shown_moment(history: EditionHistory, seq: int | None) -> ShownMoment | None:
+    """Find a moment by the number of its edit, 0 for the first draft; None where there is none."""
+    outcomes = history.state.arrangement.outcomes
+    outcome = next((each for each in outcomes if each.edit.seq == seq), None)
+    if seq is None or (outcome is None and seq != 0):
+        return None
+    effect, edit = history.state.find_revert_effect(seq), outcome.edit if outcome else None
+    return ShownMoment(seq, edit, effect, is_undone=outcome is not None and bool(outcome.undone_by))
 
 
 @history_pages.get("/<int:seq>/mail")
@@ -72,7 +203,7 @@ def show_moment(name: str, seq: int) -> Response:
 def undo_edit(name: str) -> ResponseReturnValue:
     """Take back one act of the history, whoever did it."""
     installation, form = web_context().installation, read_edit_form(name)
-    seq = _read_number(request.form.get("edit", ""))
+    seq = read_number(request.form.get("edit", ""))
     if seq is None:
         raise EditRefusedError("Nothing was undone: choose the change first.")
     result = edit_reversal.undo_edit(installation, form, seq)
@@ -88,7 +219,7 @@ def undo_edit(name: str) -> ResponseReturnValue:
 def bring_back(name: str) -> ResponseReturnValue:
     """Bring back the edition as it stood at a moment; what came since is taken out, and stays in the history."""
     installation, form = web_context().installation, read_edit_form(name)
-    seq = _read_number(request.form.get("moment", ""))
+    seq = read_number(request.form.get("moment", ""))
     if seq is None:
         raise EditRefusedError("Nothing was brought back: choose the moment first.")
     edit_reversal.bring_back(installation, form, seq)

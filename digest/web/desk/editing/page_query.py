@@ -54,7 +54,8 @@ class EditionPageQuery:
     @property
     def pool(self) -> PoolQuery:
         """What the list of stories is asked for."""
-        return PoolQuery(self.filter, self.order, self.topic_filter, self.q, int(self.start or 0), int(self.rows or 0))
+        start, rows = int(self.start or 0), int(self.rows or 0)
+        return PoolQuery(self.filter, self.order, self.topic_filter, self.q, start, rows)
 
 
 _DEFAULTS: dict[str, str] = asdict(EditionPageQuery())
@@ -84,13 +85,20 @@ def _known_or_default(value: str | None, allowed: Collection[str], default: str)
     return value if value is not None and value in allowed else default
 
 
+def read_number(text: str, max_digits: int = 9) -> int | None:
+    """Read a whole number; None where a text is none, or is too long."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= max_digits else None
+
+
 def _known_number(value: str) -> str:
-    return value if value.isascii() and value.isdigit() and len(value) < 6 else ""
+    return value if read_number(value, 5) is not None else ""
 
 
 def _read_omitted(values: Mapping[str, str]) -> str:
     """Read the sections left out: from boxes, each of its own, or from a link, with commas between."""
-    given = values.getlist("omit") if isinstance(values, MultiDict) else [values.get("omit", "")]
+    given = [values.get("omit", "")]
+    if isinstance(values, MultiDict):
+        given = values.getlist("omit")
     keys = [key for each in given for key in each.split(",") if _SECTION_KEY.fullmatch(key)]
     return ",".join(dict.fromkeys(keys[:MAX_OMITTED]))
 

@@ -10,7 +10,7 @@ from digest.app.approval import approvals
 from digest.app.doctor.attention import page_sentences
 from digest.app.editing import editing_state
 from digest.app.editions import drafting as editions
-from digest.app.editions import page_views
+from digest.app.editions import edition_checks, page_views
 from digest.app.editions.edition_status import edition_status
 from digest.app.sending import control as sending
 from digest.app.sources import source_overview
@@ -22,16 +22,15 @@ from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.approval.versions import ApprovalError
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.preflight.rule_registry import PreflightFinding
-from digest.edition.queries import UnknownEditionError
+from digest.edition.queries import COMING_STATES, UnknownEditionError
 from digest.store.models import EditionState
-from digest.web.auth.access import current_actor, current_staff, is_admin
+from digest.web.auth.access import acting, current_actor, current_staff, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_pages import read_approval_standing
-from digest.web.desk.editing.editing_pages import render_edit_page
+from digest.web.desk.editing.editing_pages import edition_in_url, render_edit_page
 from digest.web.desk.editing.page_query import read_page_query
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, find_preview_view, preview_response
-from digest.web.desk.edition.release_words import describe_due_release, describe_release
-from digest.web.desk.outline.edition_outline import build_edition_outline, build_listed_story, summarise_checks
+from digest.web.desk.outline.edition_outline import build_edition_outline, summarise_checks
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
 from digest.web.security import STRICT_POLICY
 from digest.web.status_rows import SentRow, build_source_rows, editor_counts_sentence, sources_sentence
@@ -54,7 +53,7 @@ def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
 @desk_pages.errorhandler(EditionControlError)
 def answer_conflict(error: ApplicationError) -> ResponseReturnValue:
     """Answer a form that the edition has moved on from, with what it is now: it changed, went out, or was cancelled."""
-    context, name, mark = web_context(), (request.view_args or {})["name"], request.form.get("mark", "")
+    context, name, mark = web_context(), edition_in_url(), request.form.get("mark", "")
     row = page_views.read_edition(context.installation, name)
     stands = edition_status(context.installation, name, now=context.clock()).content_hash if mark else ""
     page = render_template("web/desk/editing/conflict.html", edition=row, why=str(error), mark=mark, stands=stands)
@@ -105,36 +104,39 @@ def _edition_page(view: page_views.EditionView) -> str:
     state = editing_state.find_editing_state(context.installation, view.edition)
     if state:
         return render_edit_page(view, state, query)
-    outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
-    page = page_views.find_stories(
-        context.installation,
-        view.edition,
-        placed=_PLACED.get(query.filter),
-        words=query.q,
-        start=query.pool.start,
-        limit=MAX_POOL_STORIES,
-    )
-    titles = {block.section.key: block.section.title for block in outline.blocks}
+    installation, edition, now = context.installation, view.edition, context.clock()
+    outline = build_edition_outline(edition, view.stories, context.settings.file.sections)
     return render_template(
         "web/desk/edition/edition.html",
-        edition=view.edition,
+        edition=edition,
+        view=view,
+        now=now,
+        is_admin=is_admin(),
         outline=outline,
-        checks=summarise_checks(view.findings, outline),
-        readers=view.audience_size,
-        stories=[build_listed_story(story, titles) for story in page.stories],
-        stories_count=page.count,
-        next_start=page.next_start,
+        checks=summarise_checks(_find_faults(view), outline),
+        page=page_views.find_stories(
+            installation,
+            edition,
+            placed=_PLACED.get(query.filter),
+            words=query.q,
+            start=query.pool.start,
+            limit=MAX_POOL_STORIES,
+        ),
         asked=query,
         filters=STORY_FILTERS,
         views=PREVIEW_VIEWS,
-        view=find_preview_view(query.view),
-        octets=len(view.html.encode()),
-        sent=SentRow(view.edition, view.departed.counts),
-        missed=view.missed_sentence,
-        due_words=describe_due_release(view, context.clock(), is_admin=is_admin()),
-        sending=view.departed.progress_sentence,
+        preview=find_preview_view(query.view),
+        octets=len(editions.edition_bytes(installation, edition.name, "html")),
         changed=editor_counts_sentence(view.editor_counts) if view.editor_counts else "",
     )
+
+
+def _find_faults(view: page_views.EditionView) -> Sequence[PreflightFinding]:
+    """Run preflight on an edition's message, where its page shows what that finds: before it goes out."""
+    if view.edition.state not in COMING_STATES:
+        return ()
+    context = web_context()
+    return edition_checks.read_edition_mail(context.installation, view.edition.name, now=context.clock()).findings
 
 
 @desk_pages.get("/preview/<name>/<view>")
@@ -174,27 +176,28 @@ def review(name: str) -> ResponseReturnValue:
 def check_links(name: str) -> ResponseReturnValue:
     """Show the same with what a visitor finds at the links to the own site; nothing changes."""
     context = web_context()
-    findings = editions.check_edition(context.installation, name, own_site=True, now=context.clock())
+    findings = edition_checks.check_edition(context.installation, name, own_site=True, now=context.clock())
     return _review_page(name, findings)
 
 
 def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -> str:
     """Render the review page; `visited` is what preflight found with a visit to the own site, if somebody asked for that."""
     context = web_context()
-    view = page_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
+    installation, now = context.installation, context.clock()
+    view = page_views.view_edition(installation, name, recent=context.recent_counts, now=now)
+    mail = edition_checks.read_edition_mail(installation, view.edition.name, now=now)
     outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
     return render_template(
         "web/desk/approval/approve.html",
         edition=view.edition,
-        checks=summarise_checks(view.findings if visited is None else visited, outline),
+        view=view,
+        mail=mail,
+        now=now,
+        is_admin=is_admin(),
+        checks=summarise_checks(mail.findings if visited is None else visited, outline),
         visited=visited is not None,
-        mark=view.content_hash,
-        octets=len(view.html.encode()),
-        release=describe_release(view, context.clock(), context.zone, is_admin=is_admin()),
-        goes_into_files=view.goes_into_files,
-        text_lines=view.text.count("\n"),
         standing=read_approval_standing(view.edition.name),
-        hosts=approvals.read_text_hosts(context.installation, view.edition.name),
+        hosts=approvals.read_text_hosts(installation, view.edition.name),
     )
 
 
@@ -202,7 +205,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
 def submit_approval(name: str) -> ResponseReturnValue:
     """Approve what was looked at; where it has changed since, say what happened and approve nothing."""
     context, mark = web_context(), request.form.get("mark", "")
-    result = editions.approve_edition(context.installation, name, mark, actor=current_actor(), now=context.clock())
+    result = editions.approve_edition(context.installation, name, mark, **acting())
     if result.unchecked:
         return redirect(url_for("desk.review", name=name, unchecked="yes"), 303)
     return _edition_redirect(name)
@@ -212,7 +215,7 @@ def submit_approval(name: str) -> ResponseReturnValue:
 def void(name: str) -> ResponseReturnValue:
     """Take an approval back, so that the edition is a draft again."""
     context = web_context()
-    editions.void_approval(context.installation, name, actor=current_actor(), now=context.clock())
+    editions.void_approval(context.installation, name, **acting())
     return _edition_redirect(name)
 
 
@@ -221,9 +224,9 @@ def pause_or_resume(name: str, act: str) -> ResponseReturnValue:
     """Pause or resume the sending of an edition."""
     context = web_context()
     if act == "pause":
-        sending.pause_edition(context.installation, name, reason="", actor=current_actor(), now=context.clock())
+        sending.pause_edition(context.installation, name, reason="", **acting())
     else:
-        sending.resume_edition(context.installation, name, actor=current_actor(), now=context.clock())
+        sending.resume_edition(context.installation, name, **acting())
     return redirect(url_for("sending.show_sending", name=name), 303)
 
 
@@ -238,7 +241,8 @@ def sources() -> ResponseReturnValue:
     rows = build_source_rows(page_views.list_known_sources(context.installation), context.clock(), context.zone)
     table = source_overview.read_source_table(context.installation, now=context.clock())
     removed = request.args.get("removed", "")
-    names = [row.source.name for row in rows if str(row.source.id) == removed and not row.source.active]
+    inactive = (row.source for row in rows if not row.source.active)
+    names = [source.name for source in inactive if str(source.id) == removed]
     return render_template(
         "web/desk/sources.html", rows=rows, sentence=sources_sentence(rows), table=table, removed="".join(names)
     )
@@ -252,9 +256,10 @@ def sent() -> ResponseReturnValue:
     departed = page_views.list_departed_editions(
         context.installation, before=before, recent=context.recent_counts, now=context.clock()
     )
+    rows = ((SentRow(row.edition, row.counts), row.progress_sentence) for row in departed.editions)
     return render_template(
         "web/desk/sending/sent.html",
-        rows=[(SentRow(row.edition, row.counts), row.progress_sentence) for row in departed.editions],
+        rows=list(rows),
         counted=() if before else page_views.read_counted_editions(context.installation),
         before=before,
         older_than=departed.older_than,
@@ -278,7 +283,8 @@ def submit_test_mail(name: str) -> ResponseReturnValue:
     if members and not to:
         return _test_mail_page(name, error="Nobody was chosen. Tick to whom the test goes."), 409
     try:
-        report = sending.send_test(context.installation, name, to=to, actor=current_actor(), clock=context.clock)
+        actor = current_actor()
+        report = sending.send_test(context.installation, name, to=to, actor=actor, clock=context.clock)
     except (ApprovalError, ComposeError, SendError, ProviderSettingsError) as exc:
         return _test_mail_page(name, error=str(exc)), 409
     if report.stopped:
@@ -287,17 +293,12 @@ def submit_test_mail(name: str) -> ResponseReturnValue:
     return redirect(url_for("desk.before_test", name=name, sent=report.serial), 303)
 
 
-def _test_mail_page(name: str, *, report: StaffTestReport | None = None, error: str = "") -> str:
+def _test_mail_page(name: str, report: StaffTestReport | None = None, error: str = "") -> str:
     installation, own = web_context().installation, current_staff().member_id
     row = page_views.read_edition(installation, name)
     tested = {result.email for result in report.tested} if report else set()
     members = sorted(sending.list_test_recipients(installation), key=lambda member: member.id != own)
+    chosen = [member.id for member in members if (member.email in tested if tested else member.id == own)]
     return render_template(
-        "web/desk/sending/test.html",
-        edition=row,
-        members=members,
-        chosen={str(m.id) for m in members if (m.email in tested if tested else m.id == own)},
-        own=own,
-        report=report,
-        why=error,
+        "web/desk/sending/test.html", edition=row, members=members, chosen=chosen, own=own, report=report, why=error
     )

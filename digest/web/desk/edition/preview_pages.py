@@ -1,14 +1,21 @@
-"""The mail at full size: in every view, as a reader of some of its sections gets it, and as a screen reader walks through it."""
+"""Emails at full size: an edition in every view and as a screen reader walks through it, and the gallery of all others.
 
-from flask import Blueprint, render_template, request
+The gallery's emails are made of invented facts.
+"""
+
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Final
+
+from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from digest.app.editions import drafting as editions
-from digest.app.editions import page_views
+from digest.app.editions import mail_gallery, page_views
+from digest.app.editions.mail_gallery import GalleryMail
 from digest.edition.content.edition_content import EditionContent
 from digest.web.context import web_context
-from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize, PreviewView, find_preview_view
-from digest.web.desk.edition.read_aloud import list_spoken_passages
+from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize, PreviewView, find_preview_view, preview_response
 
 preview_pages = Blueprint("previews", __name__, url_prefix="/desk/editions/<name>")
 
@@ -26,6 +33,8 @@ def show_preview(name: str) -> ResponseReturnValue:
     is_short = request.args.get("short") == "yes"
     is_spoken = request.args.get("view") == READ_ALOUD_VIEW.key
     html = editions.edition_bytes(installation, edition.name, "html", omit=omitted, short=is_short)
+    # A count over the whole list, so only for who asks.
+    counts_variants = request.args.get("variants") == "yes"
     return render_template(
         "web/desk/edition/preview.html",
         edition=edition,
@@ -37,6 +46,157 @@ def show_preview(name: str) -> ResponseReturnValue:
         view=READ_ALOUD_VIEW if is_spoken else find_preview_view(request.args.get("view")),
         passages=list_spoken_passages(html.decode()) if is_spoken else (),
         size=MailSize(len(html)),
-        # A count over the whole list, so only for who asks.
-        variants=editions.count_variants(installation, edition.name) if request.args.get("variants") == "yes" else None,
+        variants=editions.count_variants(installation, edition.name) if counts_variants else None,
     )
+
+
+gallery_pages = Blueprint("gallery", __name__, url_prefix="/desk/mails")
+
+GALLERY_VIEWS = tuple(view for view in PREVIEW_VIEWS if view.key != "inbox")
+
+
+@gallery_pages.get("/")
+def show_first_mail() -> ResponseReturnValue:
+    """Show the first mail of the gallery beside the list of all."""
+    return show_mail(mail_gallery.READER_MAILS[0].key)
+
+
+@gallery_pages.get("/<key>")
+def show_mail(key: str) -> ResponseReturnValue:
+    """Show one mail in one view beside the list of all."""
+    mail = _find_mail(key)
+    return render_template(
+        "web/desk/edition/mails.html",
+        mail=mail,
+        subject=mail_gallery.compose_subject(web_context().settings, mail.key),
+        groups=(("Readers", mail_gallery.READER_MAILS), ("Staff", mail_gallery.STAFF_MAILS)),
+        views=GALLERY_VIEWS,
+        view=find_preview_view(request.args.get("view")),
+    )
+
+
+@gallery_pages.get("/<key>/frame")
+def show_frame(key: str) -> Response:
+    """Give one mail in one view, to be framed."""
+    made = mail_gallery.compose_gallery_mail(web_context().settings, _find_mail(key).key)
+    view = find_preview_view(request.args.get("view"))
+    return preview_response(made.text if view.key == "text" else made.html, view.key)
+
+
+def _find_mail(key: str) -> GalleryMail:
+    return mail_gallery.find_gallery_mail(key) or abort(404, "There is no such mail in the gallery.")
+
+
+NO_DESCRIPTION = "no description"
+_VOID: Final = frozenset(["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"])
+_SILENT: Final = frozenset(["head", "script", "style", "template", "title"])
+_BLOCKS: Final = frozenset(["blockquote", "body", "div", "li", "ol", "p", "section", "table", "td", "th", "tr", "ul"])
+_HEADINGS: Final = {f"h{level}": f"heading level {level}" for level in range(1, 7)}
+_INVISIBLE: Final = str.maketrans("", "", "\u034f\u200b\u200c\u200d\ufeff\u00ad")  # spacers that no voice speaks
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenPassage:
+    """What is spoken in one breath. `roles` are announced before it: "heading level 2", "link", "image", "list item"."""
+
+    roles: tuple[str, ...]
+    text: str
+
+
+def list_spoken_passages(html: str) -> tuple[SpokenPassage, ...]:
+    """Return what a screen reader speaks of a mail, from its first word to its last.
+
+    Tables of the layout are no tables for it, hidden parts are silent, an image without a description says so, and one whose
+    description is empty is skipped.
+    """
+    listener = _MailListener()
+    listener.feed(html)
+    listener.close()
+    listener.end_passage()
+    return tuple(listener.passages)
+
+
+@dataclass(slots=True)
+class _OpenTag:
+    name: str
+    role: str
+    silent: bool
+
+
+@dataclass(slots=True)
+class _Breath:
+    roles: tuple[str, ...] = ()
+    text: list[str] = field(default_factory=list)
+
+
+class _MailListener(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.passages: list[SpokenPassage] = []
+        self._open: list[_OpenTag] = []
+        self._breath = _Breath()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag in _VOID:
+            self._hear_void(tag, values)
+            return
+        silent = self._is_silent() or tag in _SILENT or _is_hidden(values)
+        self._open.append(_OpenTag(tag, _role_of(tag, values), silent))
+        if self._open[-1].role or tag in _BLOCKS:
+            self.end_passage()
+
+    def _hear_void(self, tag: str, values: dict[str, str]) -> None:
+        if tag == "br":
+            self._breath.text.append(" ")
+        elif tag == "img" and not self._is_silent() and not _is_hidden(values):
+            description = " ".join(values.get("alt", "").split())
+            if description or "alt" not in values:
+                self.end_passage()
+                self.passages.append(SpokenPassage((*self._roles(), "image"), description or NO_DESCRIPTION))
+
+    def handle_endtag(self, tag: str) -> None:
+        begins = [at for at, opened in enumerate(self._open) if opened.name == tag]
+        if not begins:
+            return
+        closing = self._open[begins[-1] :]
+        if any(opened.role or opened.name in _BLOCKS for opened in closing):
+            self.end_passage()
+        del self._open[begins[-1] :]
+
+    def handle_data(self, data: str) -> None:
+        if self._is_silent():
+            return
+        if not self._breath.text:
+            self._breath.roles = self._roles()
+        self._breath.text.append(data)
+
+    def end_passage(self) -> None:
+        heard = "".join(self._breath.text).translate(_INVISIBLE)
+        text = " ".join(heard.split())
+        # A comma between two links is a pause, not a word.
+        if any(character.isalnum() for character in text):
+            self.passages.append(SpokenPassage(self._breath.roles, text))
+        self._breath = _Breath()
+
+    def _is_silent(self) -> bool:
+        return bool(self._open) and self._open[-1].silent
+
+    def _roles(self) -> tuple[str, ...]:
+        return tuple(opened.role for opened in self._open if opened.role)
+
+
+def _role_of(tag: str, values: dict[str, str]) -> str:
+    if tag in _HEADINGS:
+        return _HEADINGS[tag]
+    if tag == "a" and values.get("href"):
+        return "link"
+    if tag == "li":
+        return "list item"
+    # A table that is not marked as layout is announced as one.
+    return "table" if tag == "table" and values.get("role") not in {"presentation", "none"} else ""
+
+
+def _is_hidden(values: dict[str, str]) -> bool:
+    style = values.get("style", "").replace(" ", "").lower()
+    return values.get("aria-hidden") == "true" or "hidden" in values or "display:none" in style

@@ -1,22 +1,20 @@
 """An edition that is being arranged, as the desk shows it: pure, from the arrangement to values that a template only prints."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from itertools import islice
 from zoneinfo import ZoneInfo
 
 from digest.app.editing.clipboard import KeptClipping
-from digest.app.editing.presence import PresentColleague
 from digest.app.editions.edition_dates import find_early_days
-from digest.edition.content.edition_content import EditionContent, LabelledBlock, SectionEntry
-from digest.edition.editing.arrangement import ArrangedStory, Arrangement, RemovedStory
+from digest.edition.content.edition_content import EditionContent, SectionEntry
+from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import Edit, EditKind
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.preflight.rule_registry import HEAD_PLACES, FindingLevel, PreflightFinding
 from digest.settings import SectionSettings
-from digest.web.desk.outline.edit_sentences import EditWriter, create_edit_writer
-from digest.web.desk.outline.edition_outline import concerns_entry, entry_meta
+from digest.web.desk.outline.edition_outline import concerns_entry
 from digest.web.desk.outline.preview_places import name_preview_places
 from digest.web.desk.outline.story_pool import (
     MAX_POOL_STORIES,
@@ -26,134 +24,56 @@ from digest.web.desk.outline.story_pool import (
     list_tray,
     story_anchor,
 )
-from digest.web.filters import count_with_noun, short_moment
-from subscribers.phrases import join_words, month_day
 
 _REGROUPING_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT})
-REFILL_SENTENCES = {
-    "next": "If you drop one, the next by score comes up.",
-    "none": "If you drop one, its place stays empty.",
-}
-OVERFULL_SENTENCE = "It has more than its maximum: if you drop one, none comes up."
-READ_REFILL_SENTENCES = REFILL_SENTENCES | {"next": "If you drop one, the next by reads comes up."}
 
 
 @dataclass(frozen=True, slots=True)
 class ArrangedRow:
-    """One story of a section. `number` counts from 1; `also_in` says where else one of its articles stands."""
+    """One story of a section. `number` counts from 1; `also_in` says where else one of its articles is.
+
+    `text_edits` wrote its texts, by the text's field. `preview_place` is the ID of its place in the preview. `is_regrouped` tells that
+    an editor merged or split it since its score was counted.
+    """
 
     story: ArrangedStory
     entry: SectionEntry
-    anchor: str
     number: int
-    is_last: bool
-    findings: tuple[PreflightFinding, ...] = ()
-    also_in: str = ""
-    text_signatures: Mapping[str, str] = field(default_factory=dict)  # "Dana, Nov 18, 3:10 p.m.", by the text's field
-    preview_place: str = ""  # the id of its place in the preview
-    is_regrouped: bool = False  # an editor merged it or split it since its score was counted
+    findings: tuple[PreflightFinding, ...]
+    also_in: str
+    text_edits: Mapping[str, Edit]
+    preview_place: str
+    is_regrouped: bool
 
     @property
-    def summary_words(self) -> str:
-        """Whose words the summary is; empty where it has none."""
-        if signature := self.text_signatures.get("summary"):
-            return f"Written by {signature}"
-        origin = self.entry.summary_origin
-        return f"{_capitalise_first(origin.words)}." if origin and self.entry.summary else ""
+    def anchor(self) -> str:
+        """The story's place on the page."""
+        return story_anchor(self.story.url)
 
     @property
-    def original_summary_words(self) -> str:
-        """Whose words the summary is that an editor's stands in place of."""
-        origin = self.story.original_summary.origin
-        return f"{_capitalise_first(origin.words)}:" if origin else ""
-
-    @property
-    def why_words(self) -> str:
-        """Who says why it leads: an editor, or the score."""
-        signature = self.text_signatures.get("why")
-        return f"Written by {signature}" if signature else "Made of its score."
-
-    @property
-    def regrouped_words(self) -> str:
-        """Of what the score was counted, where an editor has merged or split the story since; else empty."""
-        if not self.is_regrouped:
-            return ""
-        publishers = count_with_noun(len(self.story.original.story.publishers), "publisher")
-        return f"Counted for the draft, before an editor merged or split the story. It has {publishers} now."
-
-    @property
-    def meta(self) -> str:
-        """The quiet line: topic, deadline, who reported it, when."""
-        elsewhere = f"Also stands in {self.also_in}" if self.also_in else ""
-        summary = f"Summary from {self.entry.summary_lender}" if self.entry.summary_lender else ""
-        return ". ".join(part for part in (entry_meta(self.entry), summary, elsewhere) if part)
-
-    @property
-    def lead_words(self) -> str:
-        """What the mail shows with it where it leads: ", with its picture and 2 related links"; empty for nothing more."""
-        related = len(self.entry.related) - len(self.story.supporting)
-        parts = ["its picture"] if self.entry.picture else []
-        parts += [count_with_noun(related, "related link")] if related > 0 else []
-        return f", with {join_words(parts)}" if parts else ""
+    def anchors(self) -> set[str]:
+        """The anchors of the story and of those under it."""
+        return {self.anchor, *(story_anchor(under.url) for under in self.story.supporting)}
 
     @property
     def has_picture_finding(self) -> bool:
         """Whether preflight found something about its picture."""
         return any(finding.rule.startswith("images-") for finding in self.findings)
 
-    @property
-    def supporting_anchors(self) -> tuple[tuple[str, str], ...]:
-        """The stories under this one: anchor and headline."""
-        return tuple((story_anchor(s.url), s.placed.scored.story.lead.title) for s in self.story.supporting)
-
-
-def _capitalise_first(words: str) -> str:
-    return f"{words[0].upper()}{words[1:]}"
-
-
-@dataclass(frozen=True, slots=True)
-class ShelvedRow:
-    """A story that was removed: by whom and when, in words, and what came up in its place."""
-
-    anchor: str
-    title: str
-    sentence: str
-    refill: str
-
 
 @dataclass(frozen=True, slots=True)
 class ArrangedSection:
-    """A section with its rows; `removed` are the stories that were dropped from it, the latest first.
+    """A section with its rows.
 
-    `early_until` is the day until which its entries stand before the sections in the mail, None where none does.
+    `early_until` is the day until which its entries come before the sections in the mail, None where none does. `findings` are
+    about the section as a whole.
     """
 
     settings: SectionSettings
     note: str
     rows: tuple[ArrangedRow, ...]
-    removed: tuple[ShelvedRow, ...]
     early_until: date | None
-    findings: tuple[PreflightFinding, ...] = ()  # about the section as a whole
-
-    @property
-    def count(self) -> str:
-        """How full it is: "5 of at most 6"."""
-        return f"{len(self.rows)} of at most {self.settings.most}"
-
-    @property
-    def refill_sentence(self) -> str:
-        """What takes the place of a dropped story, and that nothing is put here by hand, where that is so."""
-        if self.is_placed_by_hand:
-            is_overfull = len(self.rows) > self.settings.most
-            return OVERFULL_SENTENCE if is_overfull else REFILL_SENTENCES[self.settings.refill]
-        return f"By reads alone: nothing is put or moved here by hand. {READ_REFILL_SENTENCES[self.settings.refill]}"
-
-    @property
-    def dates_sentence(self) -> str:
-        """Which of its stories the mail sorts by date; empty where it keeps all in this order."""
-        if self.early_until is None:
-            return ""
-        return f"The mail sets what comes by {month_day(self.early_until)} before its sections, by date."
+    findings: tuple[PreflightFinding, ...]
 
     @property
     def is_placed_by_hand(self) -> bool:
@@ -163,15 +83,11 @@ class ArrangedSection:
 
 @dataclass(frozen=True, slots=True)
 class EditOutline:
-    """The edition's sections, its shelf, its tray and its blocks, also those that do not run in it. Of the tray there is one page: `tray_count` is how many wait in it."""
+    """The edition's sections, the first page of its tray, and what preflight found; `head_findings` by `HEAD_PLACES`."""
 
     sections: tuple[ArrangedSection, ...]
     tray: tuple[PoolRow, ...]
-    tray_count: int
-    removed: tuple[ShelvedRow, ...]
-    blocks: tuple[LabelledBlock, ...]
-    resting_blocks: tuple[LabelledBlock, ...]
-    head_findings: Mapping[str, tuple[PreflightFinding, ...]]  # by `HEAD_PLACES`
+    head_findings: Mapping[str, tuple[PreflightFinding, ...]]
     general_findings: tuple[PreflightFinding, ...]
 
     @property
@@ -183,11 +99,33 @@ class EditOutline:
             for row in section.rows
         )
 
+    def name_place(self, anchor: str) -> str:
+        """Name the place of the story of an anchor, "Featured 2"; empty where it has none."""
+        return dict(self.placed_choices).get(anchor, "").partition(":")[0]
+
     def find_preview_place(self, anchor: str) -> str:
-        """Find the place of the preview to which a story's anchor leads, also of one under another; empty where it stands nowhere."""
+        """Find the place of the preview to which a story's anchor leads, also of one under another; empty where it has none."""
         rows = (row for section in self.sections for row in section.rows)
-        held = (row for row in rows if anchor in (row.anchor, *(under for under, _ in row.supporting_anchors)))
-        return next((row.preview_place for row in held), "")
+        return next((row.preview_place for row in rows if anchor in row.anchors), "")
+
+    def list_findings(self) -> list[tuple[FindingLevel, str, str]]:
+        """List what preflight found, each with its level, the anchor that it is about, and its words."""
+        return [
+            (finding.level, anchor, f"{where}: {finding.message}")
+            for anchor, where, findings in self._group_findings()
+            for finding in findings
+        ]
+
+    def _group_findings(self) -> Iterator[tuple[str, str, Iterable[PreflightFinding]]]:
+        yield from (("head", place, findings) for place, findings in self.head_findings.items())
+        for section in self.sections:
+            title = section.settings.title
+            yield from ((row.anchor, f"{title} {row.number}", row.findings) for row in section.rows)
+        for section in self.sections:
+            yield f"section-{section.settings.key}", section.settings.title, section.findings
+        for finding in self.general_findings:
+            anchor = "faults" if finding.level == FindingLevel.ERROR else "looks"
+            yield anchor, finding.where or "The edition", [finding]
 
 
 def build_edit_outline(
@@ -198,55 +136,75 @@ def build_edit_outline(
     zone: ZoneInfo,
 ) -> EditOutline:
     """Put the arrangement beside what the edition says, with every finding at the place it concerns."""
-    entries = {section.key: section for section in content.sections}
-    places = _list_places(arrangement, sections)
-    edits = {outcome.edit.seq: outcome.edit for outcome in arrangement.outcomes}
-    found = list(findings)
-    heads = {place: tuple(f for f in found if f.where == place) for place in HEAD_PLACES}
-    left = [f for f in found if f.where not in heads]
-    preview_places = name_preview_places(content)
-    writer, early_days = create_edit_writer(arrangement, sections), find_early_days(content)
-    outline_sections = []
-    for settings in sections:
-        written = entries.get(settings.key)
-        stories = arrangement.sections.get(settings.key, ())
-        shown = written.entries if written and len(written.entries) == len(stories) else ()
-        rows = []
-        for number, (story, entry) in enumerate(zip(stories, shown, strict=False), 1):
-            own = tuple(f for f in left if concerns_entry(f, entry))
-            left = [f for f in left if f not in own]
-            also = next((p for p in places.get(entry.url, ()) if p != f"{settings.title} {number}"), "")
-            signatures = {name: _sign_text(edits[seq], zone) for name, seq in story.text_edits.items()}
-            anchor, is_last = story_anchor(story.url), number == len(stories)
-            is_regrouped = any(edits[seq].kind in _REGROUPING_KINDS for seq in story.edits)
-            place = preview_places[settings.key, number]
-            rows.append(ArrangedRow(story, entry, anchor, number, is_last, own, also, signatures, place, is_regrouped))
-        about_it = tuple(f for f in left if f.where == settings.title)
-        left = [f for f in left if f not in about_it]
-        outline_sections.append(
-            ArrangedSection(
-                settings,
-                written.note if written else settings.note,
-                tuple(rows),
-                tuple(_shelve(r, writer, zone) for r in arrangement.removed if r.section == settings.key),
-                early_days.get(settings.key),
-                about_it,
-            )
-        )
-    return EditOutline(
-        tuple(outline_sections),
-        tuple(complete_row(row, sections, zone) for row in islice(list_tray(arrangement), MAX_POOL_STORIES)),
-        len(arrangement.tray),
-        tuple(_shelve(removed, writer, zone) for removed in arrangement.removed),
-        arrangement.blocks,
-        arrangement.resting_blocks,
-        heads,
-        tuple(left),
+    left = list(findings)
+    heads = {place: _take_at(place, left) for place in HEAD_PLACES}
+    arranged = tuple(_arrange_section(settings, arrangement, content, sections, left) for settings in sections)
+    waiting = islice(list_tray(arrangement), MAX_POOL_STORIES)
+    tray = tuple(complete_row(row, sections, zone) for row in waiting)
+    return EditOutline(arranged, tray, heads, tuple(left))
+
+
+def _arrange_section(
+    settings: SectionSettings,
+    arrangement: Arrangement,
+    content: EditionContent,
+    sections: Sequence[SectionSettings],
+    left: list[PreflightFinding],
+) -> ArrangedSection:
+    written = next((section for section in content.sections if section.key == settings.key), None)
+    return ArrangedSection(
+        settings=settings,
+        note=written.note if written else settings.note,
+        rows=_arrange_rows(settings, arrangement, content, sections, left),
+        early_until=find_early_days(content).get(settings.key),
+        findings=_take_at(settings.title, left),
     )
 
 
-def _sign_text(edit: Edit, zone: ZoneInfo) -> str:
-    return f"{edit.actor}, {short_moment(edit.at, zone)}"
+Findings = tuple[PreflightFinding, ...]
+
+
+def _take_at(place: str, left: list[PreflightFinding]) -> Findings:
+    """Take the findings about a place out of those that are left."""
+    return _take([finding for finding in left if finding.where == place], left)
+
+
+def _take(taken: Sequence[PreflightFinding], left: list[PreflightFinding]) -> Findings:
+    left[:] = [finding for finding in left if finding not in taken]
+    return tuple(taken)
+
+
+def _arrange_rows(
+    settings: SectionSettings,
+    arrangement: Arrangement,
+    content: EditionContent,
+    sections: Sequence[SectionSettings],
+    left: list[PreflightFinding],
+) -> tuple[ArrangedRow, ...]:
+    """Put the stories of a section beside their entries; none where the edition was written of another arrangement."""
+    stories = arrangement.sections.get(settings.key, ())
+    written = (section.entries for section in content.sections if section.key == settings.key)
+    entries = next(written, ())
+    if len(entries) != len(stories):
+        return ()
+    edits = {outcome.edit.seq: outcome.edit for outcome in arrangement.outcomes}
+    places, preview_places = _list_places(arrangement, sections), name_preview_places(content)
+    rows = []
+    for number, (story, entry) in enumerate(zip(stories, entries, strict=True), 1):
+        own_place = f"{settings.title} {number}"
+        elsewhere = (place for place in places.get(entry.url, ()) if place != own_place)
+        row = ArrangedRow(
+            story=story,
+            entry=entry,
+            number=number,
+            findings=_take([finding for finding in left if concerns_entry(finding, entry)], left),
+            also_in=next(elsewhere, ""),
+            text_edits={name: edits[seq] for name, seq in story.text_edits.items()},
+            preview_place=preview_places[settings.key, number],
+            is_regrouped=any(edits[seq].kind in _REGROUPING_KINDS for seq in story.edits),
+        )
+        rows.append(row)
+    return tuple(rows)
 
 
 def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> dict[str, list[str]]:
@@ -258,104 +216,25 @@ def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) 
     return places
 
 
-def _shelve(removed: RemovedStory, writer: EditWriter, zone: ZoneInfo) -> ShelvedRow:
-    lead, at = removed.scored.story.lead, short_moment(removed.edit.at, zone)
-    came_up = [removed.came_up] if removed.came_up else []
-    refill = f"{_capitalise_first(writer.describe_refill(came_up, removed.unfilled))}." if removed.section else ""
-    return ShelvedRow(story_anchor(lead.url), lead.title, f"{removed.edit.actor}, {at}", refill)
-
-
 @dataclass(frozen=True, slots=True)
 class ClippedRow:
-    """One thing on an editor's clipboard: a story of this edition has an anchor, and a place where it stands in a section.
+    """One thing on an editor's clipboard: a story of this edition has an anchor, and a place if it is in a section."""
 
-    `is_text` is whether it is a text that its editor wrote, to be read and copied whole.
-    """
-
-    id: int
-    text: str
-    note: str
+    clipping: KeptClipping
     anchor: str = ""
     place: str = ""
-    is_text: bool = False
 
 
-def list_clipped_rows(clippings: Iterable[KeptClipping], outline: EditOutline, edition: str) -> tuple[ClippedRow, ...]:
+def list_clipped_rows(clippings: Iterable[KeptClipping], outline: EditOutline, edition: str) -> list[ClippedRow]:
     """Describe an editor's clipboard beside an edition; what came from another edition can be read, and taken off."""
     rows = []
     for clipping in clippings:
         anchor = story_anchor(clipping.target) if clipping.edition == edition else ""
-        place = next((label.partition(":")[0] for a, label in outline.placed_choices if a == anchor), "")
-        if clipping.field:
-            of = f" of {place}" if place else "" if anchor else f", from No. {clipping.number}"
-            rows.append(ClippedRow(clipping.id, clipping.text, f"Your {clipping.field}{of}", is_text=True))
-            continue
-        note = f"Stands in {place}" if place else "" if anchor else f"From No. {clipping.number}"
-        rows.append(ClippedRow(clipping.id, clipping.text, note, anchor, place))
-    return tuple(rows)
+        rows.append(ClippedRow(clipping, anchor, outline.name_place(anchor)))
+    return rows
 
 
 def list_merge_choices(outline: EditOutline, pool: PoolPage) -> tuple[tuple[str, str], ...]:
     """List the stories that one may be merged with: those of the edition, then those of the list: anchor and headline."""
     listed = tuple((row.anchor, row.headline) for row in pool.rows if not row.place)
     return (*outline.placed_choices, *listed)
-
-
-def present_sentence(colleagues: Sequence[PresentColleague], outline: EditOutline) -> str:
-    """Say who else has the edition open, and where, as the script says it; empty where nobody has."""
-    places = {anchor: f"in {label.partition(':')[0]}" for anchor, label in outline.placed_choices}
-    places |= {"head": "in the subject and intro", "block": "in a labelled block"}
-    named = [", ".join(filter(None, (one.name, places.get(one.place)))) for one in colleagues]
-    return f"Also here: {'; '.join(named)}." if named else ""
-
-
-@dataclass(frozen=True, slots=True)
-class FindingSummary:
-    """What stands in the state line: the findings of one level, each with the place that it leads to."""
-
-    errors: tuple[tuple[str, str], ...]  # anchor, words
-    warnings: tuple[tuple[str, str], ...]
-
-    @property
-    def error_count(self) -> str:
-        """Say "2 to fix"."""
-        return f"{len(self.errors)} to fix"
-
-    @property
-    def warning_count(self) -> str:
-        """Say "1 to look at"."""
-        return f"{len(self.warnings)} to look at"
-
-
-def summarise_findings(outline: EditOutline) -> FindingSummary:
-    """Sort the findings by level, with the place on the page that each speaks of."""
-    placed = [
-        (row.anchor, f"{section.settings.title} {row.number}", finding)
-        for section in outline.sections
-        for row in section.rows
-        for finding in row.findings
-    ]
-    heads = [("head", place, finding) for place, found in outline.head_findings.items() for finding in found]
-    sections = [
-        (f"section-{section.settings.key}", section.settings.title, finding)
-        for section in outline.sections
-        for finding in section.findings
-    ]
-    general = [
-        ("faults" if f.level == FindingLevel.ERROR else "looks", f.where or "The edition", f)
-        for f in outline.general_findings
-    ]
-    everything = (*heads, *placed, *sections, *general)
-    listed = [(f.level, (anchor, f"{where}: {f.message}")) for anchor, where, f in everything]
-    return FindingSummary(
-        tuple(pair for level, pair in listed if level == FindingLevel.ERROR),
-        tuple(pair for level, pair in listed if level != FindingLevel.ERROR),
-    )
-
-
-def tray_sentence(arrangement: Arrangement, zone: ZoneInfo) -> str:
-    """Say how many stories wait, and since when; empty where none does."""
-    if not arrangement.tray:
-        return ""
-    since = min(new.arrived_at for new in arrangement.tray)
-    return f"{count_with_noun(len(arrangement.tray), 'story', 'stories')} new since {short_moment(since, zone)}"

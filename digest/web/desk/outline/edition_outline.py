@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import (
     MAX_PREHEADER_LENGTH,
     MAX_SUBJECT_LENGTH,
@@ -16,28 +15,8 @@ from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
 from digest.settings import SectionSettings
 from digest.store.models import Edition, EditionStory
 from digest.web.filters import count_with_noun
-from subscribers.phrases import join_words
 
 MAX_INTRO_WORDS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreBarPart:
-    """One term of a score: its words, and its place and width in a bar of 100."""
-
-    name: str
-    points: float
-    note: str
-    start: float
-    width: float
-
-
-def entry_meta(entry: SectionEntry) -> str:
-    """Write an entry's quiet line: topic, its date, who reported it, when."""
-    others = f"Also {join_words([link.text for link in entry.also])}" if entry.also else ""
-    origin = ", ".join(x for x in (entry.source, entry.date) if x)
-    when = f"{entry.when.label}: {entry.when.text}" if entry.when else ""
-    return ". ".join(x for x in (entry.kicker, when, origin, others) if x)
 
 
 def concerns_entry(finding: PreflightFinding, entry: SectionEntry) -> bool:
@@ -48,38 +27,20 @@ def concerns_entry(finding: PreflightFinding, entry: SectionEntry) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class OutlineRow:
-    """One entry of a section with the score that put it there (None where no story row is left)."""
+    """One entry of a section with the story that it was written of (None where no row of it is left)."""
 
     anchor: str
     entry: SectionEntry
-    score: float | None
-    parts: tuple[ScoreBarPart, ...]
-
-    @property
-    def meta(self) -> str:
-        """The quiet line: topic, who reported it, when."""
-        return entry_meta(self.entry)
+    story: EditionStory | None
 
 
 @dataclass(frozen=True, slots=True)
 class OutlineSection:
-    """One section of the outline; `count` is "5 of at most 6"."""
+    """One section of the outline, with how many entries it may have at most; 0 where the settings don't name it any more."""
 
     section: EditionSection
-    count: str
+    most: int
     rows: tuple[OutlineRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ListedStory:
-    """One story of the week: where it stands, or why it was left out. `share` is its score in per cent."""
-
-    story: EditionStory
-    site: str
-    share: float
-    parts: tuple[ScoreBarPart, ...]
-    place: str
-    anchor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +120,11 @@ class EditionOutline:
     lengths: HeadLengths
     blocks: tuple[OutlineSection, ...]
 
+    @property
+    def section_titles(self) -> dict[str, str]:
+        """The titles of its sections by key."""
+        return {block.section.key: block.section.title for block in self.blocks}
+
 
 def build_edition_outline(
     edition: Edition, stories: Iterable[EditionStory], sections: Iterable[SectionSettings]
@@ -177,49 +143,11 @@ def build_edition_outline(
 def _build_outline_section(
     section: EditionSection, placed: Mapping[tuple[str, int], EditionStory], limits: Mapping[str, int]
 ) -> OutlineSection:
-    rows = []
-    for position, entry in enumerate(section.entries):
-        story = placed.get((section.key, position))
-        rows.append(
-            OutlineRow(
-                anchor=entry_anchor(section.key, position),
-                entry=entry,
-                score=story.score if story else None,
-                parts=score_bar_parts(story) if story else (),
-            )
-        )
-    limit = f" of at most {limits[section.key]}" if section.key in limits else ""
-    return OutlineSection(section, f"{len(rows)}{limit}", tuple(rows))
-
-
-def entry_anchor(section: str, position: int) -> str:
-    """Name an entry's place on the page."""
-    return f"{section}-{position + 1}"
-
-
-def score_bar_parts(story: EditionStory) -> tuple[ScoreBarPart, ...]:
-    """Lay the terms of a score out as a bar; terms that take away are only said."""
-    added = sum(max(0.0, t["points"]) for t in story.terms) or 1.0
-    start = 0.0
-    parts = []
-    for term in story.terms:
-        width = 100 * max(0.0, term["points"]) / added
-        parts.append(ScoreBarPart(str(term["name"]), term["points"], term["note"], round(start, 2), round(width, 2)))
-        start += width
-    return tuple(parts)
-
-
-def build_listed_story(story: EditionStory, section_titles: Mapping[str, str]) -> ListedStory:
-    """Show one story of the week; `section_titles` are the sections' names by key."""
-    place = f"{section_titles.get(story.section, story.section)} {story.position + 1}" if story.section else ""
-    return ListedStory(
-        story=story,
-        site=site_name(story.url),
-        share=max(0.0, min(100.0, story.score)),
-        parts=score_bar_parts(story),
-        place=place,
-        anchor=entry_anchor(story.section, story.position) if story.section else "",
+    rows = (
+        OutlineRow(f"{section.key}-{position + 1}", entry, placed.get((section.key, position)))
+        for position, entry in enumerate(section.entries)
     )
+    return OutlineSection(section, limits.get(section.key, 0), tuple(rows))
 
 
 def summarise_checks(findings: Iterable[PreflightFinding], outline: EditionOutline) -> ChecksSummary:

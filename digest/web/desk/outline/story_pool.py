@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.kinds import SECTION_KINDS
+from digest.edition.kinds.story_entry import EntryPage
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
 from subscribers.phrases import join_words
@@ -146,7 +147,7 @@ def describe_own_date(scored: ScoredStory, sections: Iterable[SectionSettings], 
     kind = next((kind for kind in kinds if kind.has_own_date and kind.source_section == lead.section), None)
     if kind is None or not (lead.starts_at or lead.deadline):
         return ""
-    when = kind.write_entry(PlacedStory(scored), zone, ENGLISH).when
+    when = kind.write_entry(PlacedStory(scored), EntryPage(zone, ENGLISH)).when
     return ", ".join(part for part in (f"{when.label}: {when.text}" if when else "", lead.place or "") if part)
 
 

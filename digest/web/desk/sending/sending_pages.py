@@ -1,4 +1,14 @@
-"""The page of an edition that goes out, while it does and afterwards; cancelling it, and stopping everything."""
+"""The page of an edition that goes out, while it does and afterwards; cancelling it, and stopping everything.
+
+`sending_words.html` says where the edition is and what happened to it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -7,16 +17,159 @@ from digest.app.accounts import staff
 from digest.app.editions import page_views
 from digest.app.sending import control as sending
 from digest.app.sending import sending_view
+from digest.app.sending.sending_view import SendingView
+from digest.app.upkeep.audit_log import read_detail
+from digest.deliver.control.edition_control import ALARM_ACTOR
+from digest.deliver.send.claims.progress import MinuteCount
 from digest.installation import hold
 from digest.installation.acts import Role
 from digest.installation.reasons import ReasonError, read_optional_reason
-from digest.web.auth.access import current_actor
+from digest.settings import LimitSettings
+from digest.store.delivery_models import DeliveryState
+from digest.store.models import EditionState
+from digest.web.auth.access import acting, current_actor
+from digest.web.charts import Chart, LimitLine, draw_bars
 from digest.web.context import web_context
-from digest.web.desk.sending.sending_outline import SendingPhase, build_sending_outline
+from digest.web.filters import clock_of, thousands
 
 sending_pages = Blueprint("sending", __name__, url_prefix="/desk")
 
+
+CHART_MINUTES = 30
+_MAX_LIMIT_SHARE = 4  # times the highest bar, up to which the chart shows the limit
+_SHOWN_STATES = (
+    DeliveryState.ACCEPTED,
+    DeliveryState.REFUSED,
+    DeliveryState.UNCERTAIN,
+    DeliveryState.HANDING_OVER,
+    DeliveryState.WAITING,
+)
+_MIN_SHARE = 4.0  # thousandths of the bar, so that one refused mail in a million is seen
+
+
+class SendingPhase(StrEnum):
+    """Where an edition is on its way out."""
+
+    COMING = "coming"  # approved, and not yet due
+    GOING = "going"
+    PAUSED = "paused"
+    HELD = "held"  # the whole installation is
+    SENT = "sent"
+    CANCELLED = "cancelled"
+    NONE = "none"  # a draft: nothing goes
+
+
 RENEWED_PHASES = frozenset({SendingPhase.COMING, SendingPhase.GOING, SendingPhase.PAUSED, SendingPhase.HELD})
+
+
+@dataclass(frozen=True, slots=True)
+class SharePart:
+    """A part of the bar: how many deliveries are in a state, and where they begin and how wide they are, in thousandths."""
+
+    state: DeliveryState
+    count: int
+    x: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One thing that happened to an edition: an act of the audit log, or what its row says (`planned`, `let go`, `over`)."""
+
+    at: datetime
+    act: str
+    actor: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteChart:
+    """The messages of each of the last minutes: as a chart, and as (time, messages)."""
+
+    chart: Chart
+    minutes: tuple[tuple[str, int], ...]
+
+
+def find_sending_phase(view: SendingView) -> SendingPhase:
+    """Decide where an edition is: what stops everything comes before what stops it alone."""
+    over = {EditionState.SENT: SendingPhase.SENT, EditionState.CANCELLED: SendingPhase.CANCELLED}
+    on_its_way = {EditionState.APPROVED: SendingPhase.COMING, EditionState.SENDING: SendingPhase.GOING}
+    state = view.edition.state
+    if state not in on_its_way:
+        return over.get(state, SendingPhase.NONE)
+    if view.hold is not None:
+        return SendingPhase.HELD
+    return SendingPhase.PAUSED if view.edition.paused_at is not None else on_its_way[state]
+
+
+def is_paused_by_alarm(view: SendingView) -> bool:
+    """Return whether an edition is paused, and the newest pause was an alarm's."""
+    newest_pause = next((act for act in view.acts if act.act == "paused"), None)
+    is_alarm = newest_pause is not None and newest_pause.actor == ALARM_ACTOR
+    return is_alarm and find_sending_phase(view) is SendingPhase.PAUSED
+
+
+def list_happenings(view: SendingView) -> list[Happening]:
+    """List what happened to an edition, the newest first."""
+    return sorted(_iterate_happenings(view), key=lambda each: each.at, reverse=True)
+
+
+def _iterate_happenings(view: SendingView) -> Iterator[Happening]:
+    for row in view.acts:
+        is_alarm = (row.act, row.actor) == ("paused", ALARM_ACTOR)
+        yield Happening(row.at, "alarm" if is_alarm else row.act, row.actor, read_detail(row) or {})
+    edition = view.edition
+    if edition.planned_at is not None:
+        yield Happening(edition.planned_at, "planned")
+    if edition.canary_until is not None and edition.canary_until <= view.counted_at:
+        yield Happening(edition.canary_until, "let go")
+    if edition.sent_at is not None:
+        yield Happening(edition.sent_at, "over")
+
+
+def list_share_parts(view: SendingView) -> list[SharePart]:
+    """Lay the deliveries out as a bar, by their states."""
+    total = sum(view.counts[state] for state in _SHOWN_STATES)
+    shares = {state: 1000 * view.counts[state] / total if total else 0.0 for state in _SHOWN_STATES}
+    widths = {state: max(_MIN_SHARE, share) if share else 0.0 for state, share in shares.items()}
+    scale = 1000 / (sum(widths.values()) or 1000)
+    parts, x = [], 0.0
+    for state, width in widths.items():
+        parts.append(SharePart(state, view.counts[state], round(x, 1), round(width * scale, 1)))
+        x += width * scale
+    return parts
+
+
+def messages_a_minute(limits: LimitSettings) -> float:
+    """Return how many messages a minute the settings allow, or 0 if they set no limit."""
+    return limits.send_per_second * 60 or limits.send_per_hour / 60
+
+
+def draw_minutes(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: LimitSettings) -> MinuteChart:
+    """Draw the messages of each of the last minutes, and the limit of the settings across them."""
+    last = minutes[-1].at
+    counts = {minute.at: minute.messages for minute in minutes}
+    length = min(CHART_MINUTES, int((last - minutes[0].at).total_seconds() // 60) + 1)
+    shown = [last - timedelta(minutes=back) for back in reversed(range(length))]
+    messages = [counts.get(at, 0) for at in shown]
+    times = [clock_of(at, zone) for at in shown]
+    labeled = max(1, -(-length // 5))
+    limit = messages_a_minute(limits)
+    # A limit far above every bar would make the bars too low to see; the words beside the chart give it anyway.
+    is_limit_shown = 0 < limit <= _MAX_LIMIT_SHARE * max(messages)
+    most = messages.index(max(messages))
+    chart = draw_bars(
+        f"Mails a minute from {times[0]} to {times[-1]}: "
+        f"at most {messages[most]:,}, at {times[most]}; {messages[-1]:,} in the last",
+        [time.partition(" ")[0] if place % labeled == 0 else "" for place, time in enumerate(times)],
+        messages,
+        write=lambda number: thousands(round(number)),
+        limit=LimitLine(limit, f"your limit, {limit:,.0f}") if is_limit_shown else None,
+        min_step=1,
+        columns=10,
+        size=(560, 164),
+    )
+    return MinuteChart(chart, tuple(zip(times, messages, strict=True)))
 
 
 @sending_pages.get("/editions/<name>/sending")
@@ -29,23 +182,23 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
     context, actor = web_context(), current_actor()
     installation = context.installation
     view = sending_view.view_sending(installation, name, recent=context.recent_counts, now=context.clock())
-    outline = build_sending_outline(
-        view,
-        names=staff.read_display_names(installation),
-        limits=context.settings.file.limits,
-        now=view.counted_at,
-        zone=context.zone,
-    )
+    phase, limits = find_sending_phase(view), context.settings.file.limits
+    minutes = view.progress.minutes if view.progress else ()
     return render_template(
         "web/desk/sending/sending.html",
+        view=view,
         edition=view.edition,
         counts=view.counts,
-        outline=outline,
+        names=staff.read_display_names(installation),
         now=view.counted_at,
+        phase=phase,
+        by_alarm=is_paused_by_alarm(view),
+        parts=list_share_parts(view),
+        happenings=list_happenings(view),
+        chart=draw_minutes(minutes, context.zone, limits) if minutes else None,
+        limit=messages_a_minute(limits),
         is_admin=actor.holds(Role.ADMIN),
-        is_held=view.hold is not None,
-        renews=outline.phase in RENEWED_PHASES and request.args.get("renew") != "no",
-        failures_count_from=view.failures_count_from,
+        renews=phase in RENEWED_PHASES and request.args.get("renew") != "no",
         refusal=refusal,
     )
 
@@ -58,7 +211,7 @@ def cancel(name: str) -> ResponseReturnValue:
     if request.form.get("number", "").strip().removeprefix("No.").strip() != str(edition.number):
         refusal = f"Nothing was cancelled: type {edition.number}, the number of the edition, to cancel it."
         return _sending_page(name, refusal=refusal), 422
-    sending.cancel_edition(context.installation, edition.name, actor=current_actor(), now=context.clock())
+    sending.cancel_edition(context.installation, edition.name, **acting())
     return redirect(url_for("sending.show_sending", name=edition.name), 303)
 
 

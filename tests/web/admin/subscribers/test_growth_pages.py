@@ -13,7 +13,7 @@ from digest.app.subscribers.growth import view_growth
 from digest.app.upkeep.maintenance import count_growth
 from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, Event
 from digest.store.models import Edition, EditionState
-from digest.web.admin.subscribers.growth_pages import describe_growth, write_percent
+from digest.web.admin.subscribers.list_pages import write_percent
 from digest.web.charts import LimitLine, draw_bars, draw_line, list_ticks
 from subscribers.consent import consent_days, ledger
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
@@ -240,5 +240,7 @@ def test_an_axis_begins_at_nothing_and_has_round_steps(top: float, ticks: list[f
         (1, None, "1 reader"),
     ],
 )
-def test_the_heading_says_the_fact(readers: int, before: int | None, said: str) -> None:
-    assert describe_growth(readers, before) == said
+def test_the_heading_says_the_fact(world: Any, readers: int, before: int | None, said: str) -> None:
+    with world.app.test_request_context():
+        words = world.app.jinja_env.get_template("web/admin/subscribers/reader_words.html").module
+    assert str(words.growth(readers, before)) == said

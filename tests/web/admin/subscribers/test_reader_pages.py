@@ -4,9 +4,9 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
+from flask import get_template_attribute
 from sqlalchemy import func, select
 
 from digest import templating
@@ -17,7 +17,6 @@ from digest.installation.acts import CONFIRMATION_LIFETIME, Actor, Face, Role
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, EditionState
 from digest.store.staff import require_staff_member, staff_actor
-from digest.web.admin.subscribers import reader_words
 from digest.web.filters import refusal_sentence
 from subscribers.address import read_address
 from subscribers.consent import disclosures, suppression
@@ -246,10 +245,11 @@ def _admin(world: Any) -> Actor:
         return Actor(staff_actor(require_staff_member(session, MEMBERS["admin"])), Role.ADMIN, Face.DESK, NOW)
 
 
-def test_the_words_of_a_question_are_no_agreed_words() -> None:
+def test_the_words_of_a_question_are_no_agreed_words(world: Any) -> None:
     link = ConsentLink(NOW, ConsentKind.REQUESTED, {"wording_version": "3"}, words="Yes.")
-    known = reader_words.describe_link(link, {}, ZoneInfo("America/New_York"))[2]
-    assert known == "The words shown: “Yes.” Wording 3."
+    with world.app.test_request_context():
+        evidence = get_template_attribute("web/admin/subscribers/reader_words.html", "evidence")(link, {})
+    assert evidence.strip() == "The words shown: “Yes.” Wording 3."
 
 
 def test_a_record_that_was_tampered_with_says_so(both: Any) -> None:
@@ -396,11 +396,11 @@ def test_a_reader_is_added_with_evidence(both: Any) -> None:
     ("changed", "why"),
     [
         ({"address": "nobody"}, "There is no @"),
-        ({"on": "soon"}, "Give the day"),
+        ({"on": "soon"}, "Enter the day when they agreed"),
         ({"on": "2027-01-01"}, "lies in the future"),
         ({"on": "0001-01-01"}, "lies before there was mail"),
-        ({"wording": " "}, "in which words"),
-        ({"where": "bo@x.example"}, "no address among them"),
+        ({"wording": " "}, "Describe it in words"),
+        ({"where": "bo@x.example"}, "without an address"),
     ],
 )
 def test_a_reader_without_evidence_is_not_added(world: Any, changed: dict[str, str], why: str) -> None:

@@ -13,8 +13,10 @@ from digest.app.subscribers.address_searches import (
     MAX_FOUND,
     AddressSearches,
     SearchBusyError,
+    SearchPartError,
     SearchStage,
     look_through_addresses,
+    read_search_part,
 )
 from digest.app.subscribers.child_work import Report
 from digest.installation.acts import Role
@@ -22,7 +24,6 @@ from digest.settings import Settings
 from digest.store.models import AuditEntry
 from subscribers.consent import disclosures
 from subscribers.signup.manual_signup import add_subscriber
-from subscribers.store.address_search import SearchPartError, read_search_part
 from tests.web.conftest import ADA_ADDRESS, sample_evidence
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
@@ -91,7 +92,7 @@ def test_a_part_finds_numbers_and_a_click_shows_addresses_that_their_owners_know
         ("subscriber address shown", f"person {night}"),
     ]
     assert "hospital" not in repr([row.detail for row in audit]).lower()
-    assert f'looked at the address of <a href="/admin/readers/{night}' in re.sub(
+    assert f'viewed <a href="/admin/readers/{night}' in re.sub(
         r"</b> ", "", admin.get(f"/admin/audit?what=addresses&about=reader+{night}").text
     ).replace("<b>", "")
 

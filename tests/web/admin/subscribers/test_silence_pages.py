@@ -34,12 +34,12 @@ def test_silent_readers_are_counted_and_asked_as_the_admin_says(world: Any) -> N
     for wrong in ({"years": "0"}, {"years": "two"}, {}):
         assert post_form(client, "/count", **wrong).status_code == 400
     refused = post_form(client, "", years="3", most="lots")
-    assert (refused.status_code, "Say how many" in refused.text) == (400, True)
+    assert (refused.status_code, "Write a whole number." in refused.text) == (400, True)
     answer = post_form(client, "", years="3", most="50", unanswered="taken off")
     assert "1 question is queued. An answer counts for 30 days." in client.get(answer.headers["Location"]).text
     with world.database.read() as session:
         assert session.scalars(select(Delivery.purpose).where(Delivery.purpose.startswith("stay:"))).all()
         row = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
     assert (row.act, row.detail) == ("silent readers asked", {"asked": 1, "years": 3, "takes off": True})
-    assert "asked silent readers whether they still want the mail" in client.get("/admin/audit").text
+    assert "asked silent subscribers whether to stay" in client.get("/admin/audit").text
     assert world.signed_in_client("editor").get(PATH).status_code == 403

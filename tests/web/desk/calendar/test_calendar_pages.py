@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from flask import get_template_attribute
 from sqlalchemy import select
 
 from digest.store.models import Edition, EditionState
-from digest.web.desk.calendar.countdown import describe_time_left
 from tests.conftest import ROOT
 from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import SampleWeek, later
@@ -150,8 +150,9 @@ def test_the_edition_counts_down_to_its_deadline_and_says_when_that_is_over(
         (-timedelta(hours=1), "0 min left"),
     ],
 )
-def test_the_time_that_is_left_is_said_in_hours_and_minutes(left: timedelta, words: str) -> None:
-    assert describe_time_left(left) == words
+def test_the_time_that_is_left_is_said_in_hours_and_minutes(week: SampleWeek, left: timedelta, words: str) -> None:
+    with week.app.app_context():
+        assert get_template_attribute("web/desk/calendar/countdown.html", "time_left")(left) == words
 
 
 def test_no_form_puts_its_token_into_an_address() -> None:

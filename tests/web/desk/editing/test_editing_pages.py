@@ -16,7 +16,7 @@ from sqlalchemy import event, select
 from digest.app.demo.sample_week import DEMO_ACTOR
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
-from digest.collect.fetch.bundled_fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import BundledFetcher
 from digest.edition.content.edition_content import LabelledBlock
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.values import ScoredStory

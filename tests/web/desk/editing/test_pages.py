@@ -1,8 +1,11 @@
 import copy
 import html
 import re
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
 from digest.app.doctor.attention import attention_sentences
+from digest.app.editions import page_views
 from digest.app.editions.edition_status import edition_status
 from digest.app.editions.mail_gallery import fill_invented_reader
 from digest.app.editions.page_views import DEPARTED_PAGE_SIZE
@@ -486,3 +490,28 @@ def test_what_editors_changed_is_said_in_words() -> None:
         "Of 12 proposed stories editors kept 8 (67%) as proposed, dropped 2, moved 1 and rewrote 2; they added 3."
     )
     assert "%" not in editor_counts_sentence(EditorCounts(0, 0, dropped=0, moved=0, added=1, rewritten=0))
+
+
+def calls_while(act: Callable[[], object]) -> set[str]:
+    """Return the names of the functions that are called while something is done in this thread."""
+    called = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            called.add(frame.f_code.co_name)
+
+    sys.setprofile(note)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return called
+
+
+def test_a_page_that_lists_stories_composes_no_message(world: Any) -> None:
+    name = world.edition(state=EditionState.SENT)
+    desk, composing = world.desk, {"compose_specimen", "splice_message", "run_preflight_rules"}
+    assert not composing & calls_while(lambda: desk.get(f"/desk/editions/{name}"))
+    assert not composing & calls_while(lambda: page_views.view_edition(world.install, name, now=NOW))
+    reviewed = calls_while(lambda: desk.get(f"/desk/editions/{name}/approve"))
+    assert composing <= reviewed, "the review shows what preflight finds in the message"

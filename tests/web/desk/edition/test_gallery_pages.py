@@ -3,7 +3,7 @@
 import re
 
 from digest.app.editions.mail_gallery import READER_MAILS, STAFF_MAILS
-from digest.web.desk.edition.gallery_pages import GALLERY_VIEWS
+from digest.web.desk.edition.preview_pages import GALLERY_VIEWS
 from tests.web.desk.sample_week import SampleWeek
 
 

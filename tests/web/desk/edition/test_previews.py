@@ -16,8 +16,8 @@ from digest.edition.content.edition_content import EditionContent, EditionSectio
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
 from digest.edition.queries import find_edition
 from digest.web.desk.editing.page_query import read_page_query
+from digest.web.desk.edition.preview_pages import NO_DESCRIPTION, SpokenPassage, list_spoken_passages
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize
-from digest.web.desk.edition.read_aloud import NO_DESCRIPTION, SpokenPassage, list_spoken_passages
 from digest.web.desk.outline.preview_places import mark_preview_places, name_preview_places
 from subscribers.consent.preferences import Preferences
 from tests.web.desk.sample_week import SampleWeek, unmarked

@@ -22,7 +22,7 @@ from digest.settings import LimitSettings
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
-from digest.web.desk.sending.sending_outline import draw_minutes
+from digest.web.desk.sending.sending_pages import draw_minutes
 from subscribers.address import Address
 from subscribers.crypto.stored_addresses import domain_tag
 from tests.web.conftest import ADA_ADDRESS

@@ -1,0 +1,108 @@
+"""What came of sign-ins: each member's log, and for refused attempts a log line and counts that admins see, without an address."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from digest.app.accounts.visitor import Visitor
+from digest.store.account_models import SignIn
+from digest.store.engine import Database
+from subscribers.signup.rate_limits import DAY, TEN_MINUTES, increment_count, sum_counts, window_start
+from subscribers.store.signup_models import RateLimitCount
+
+LOG_RETENTION = timedelta(days=90)  # of a member's sign-ins
+SCOPE = "sign-in refused"
+MOST_COUNTED = 1000  # refusals of one kind in ten minutes: a flood beyond that takes no turn of the database's writer
+SURGE = 30  # refusals within an hour: more than a newsroom's slips
+
+RefusalReason = Literal[
+    "unknown address",
+    "wrong password",
+    "wrong code",
+    "too many tries",
+    "unknown passkey",
+    "passkey that failed verification",
+    "link that doesn't work",
+]
+
+log = structlog.get_logger("sign-in")
+
+
+class SignInMethod(StrEnum):
+    """How somebody proves who they are, as their log says it."""
+
+    LINK = "link"
+    INVITATION = "invitation"
+    PASSWORD = "password"  # noqa: S105 - the name of a way, not a secret
+    RECOVERY_CODE = "recovery code"
+    PASSKEY = "passkey"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Refused attempts of the last hour and of the last 24 hours, and those of the latter that named an unknown address."""
+
+    last_hour: int
+    last_day: int
+    unknown_address: int
+
+    @property
+    def sentence(self) -> str:
+        """The counts for admins."""
+        unknown = f" ({self.unknown_address:,} for addresses not on the staff)" if self.unknown_address else ""
+        return f"Refused sign-ins in the last 24 hours: {self.last_day:,}{unknown}."
+
+
+def record_refusal(
+    database: Database, reason: RefusalReason, *, member: str = "", tried: SignIn | None = None, now: datetime
+) -> None:
+    """Log and count a refused attempt. `member` is a name such as `staff 3`, or empty where it isn't known.
+
+    `tried` goes into the member's log in the same transaction: one more would tell by its time who is on the staff.
+    """
+    log.warning("sign-in refused", reason=reason, member=member)
+    with database.read() as session:
+        is_flood = sum_counts(session, SCOPE, reason, window_start(now, TEN_MINUTES)) >= MOST_COUNTED
+    if is_flood and tried is None:
+        return
+    with database.write() as session:
+        if tried is not None:
+            session.add(tried)
+        if not is_flood:
+            increment_count(session, SCOPE, reason, now=now, window=TEN_MINUTES)
+
+
+def count_refusals(session: Session, *, now: datetime) -> Refusals:
+    """Count the attempts refused of late, in windows of ten minutes."""
+    counted = select(func.coalesce(func.sum(RateLimitCount.count), 0)).where(RateLimitCount.scope == SCOPE)
+    hour, day = (RateLimitCount.began > now - period for period in (timedelta(hours=1), DAY))
+    unknown: RefusalReason = "unknown address"
+    queries = (counted.where(hour), counted.where(day), counted.where(day, RateLimitCount.tag == unknown))
+    return Refusals(*(session.scalar(query) or 0 for query in queries))
+
+
+def describe_try(
+    member: int, method: SignInMethod, visitor: Visitor, *, succeeded: bool, now: datetime, passkey: str = ""
+) -> SignIn:
+    """Describe a try for a member's log."""
+    return SignIn(
+        staff=member,
+        at=now,
+        method=str(method),
+        passkey=passkey,
+        succeeded=succeeded,
+        network=visitor.network,
+        browser=visitor.browser,
+    )
+
+
+def list_sign_ins(session: Session, member: int, *, now: datetime, limit: int) -> Sequence[SignIn]:
+    """Return the newest of a member's sign-ins of the last 90 days."""
+    query = select(SignIn).where(SignIn.staff == member, SignIn.at > now - LOG_RETENTION)
+    return session.scalars(query.order_by(SignIn.at.desc(), SignIn.id.desc()).limit(limit)).all()

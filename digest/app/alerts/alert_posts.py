@@ -1,0 +1,120 @@
+"""Telling alerts over each channel: what a channel doesn't take is tried again over that channel alone, with bounds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import cast
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from digest.app.alerts.channel import AlertChannel, AlertEvent
+from digest.app.alerts.channels import alert_channels, list_open_channels
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings import Settings
+from digest.settings.concerns import Concern
+from digest.store.alert_models import Alert, AlertPost
+from subscribers.errors import RefusalError
+
+RETRY_DELAYS = tuple(
+    timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 720)
+)  # after each try, until it's given up
+MAX_MESSAGES = 50  # over one channel in one run
+
+SEND_TEST = Act("alert tested", Role.ADMIN, Concern.NONE)
+
+log = structlog.get_logger("alerts")
+
+
+class AlertTestError(RefusalError):
+    """A test was not taken by its channel; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class _DuePost:
+    """A post that this process has claimed, with its number of tries before."""
+
+    number: int
+    attempts: int
+    event: AlertEvent
+    alert: Alert
+
+
+def queue_alert_posts(
+    session: Session, settings: Settings, alerts: Sequence[Alert], event: AlertEvent, *, now: datetime
+) -> None:
+    """Queue what is to be told of alerts: a post for each alert and channel."""
+    session.add_all(
+        AlertPost(alert_id=alert.id, event=event, channel=channel.name, next_try_at=now)
+        for channel in list_open_channels(settings)
+        for alert in alerts
+        if channel.tells(session, alert, event)
+    )
+
+
+def send_alert_posts(installation: Installation, *, now: datetime) -> str:
+    """Send what is due over each channel, each once at a time; what fails is tried again, six times in all."""
+    sent = failed = 0
+    for channel in list_open_channels(installation.settings):
+        for _ in range(MAX_MESSAGES):
+            posts = _claim_due_posts(installation, channel, now)
+            if not posts:
+                break
+            trouble = channel.send(installation, [(post.alert, post.event) for post in posts], now)
+            _record_outcome(installation, channel, posts, trouble, now)
+            sent, failed = sent + (not trouble), failed + bool(trouble)
+    return f"{sent} posts of alerts, {failed} failed" if sent or failed else ""
+
+
+def _claim_due_posts(installation: Installation, channel: AlertChannel, now: datetime) -> list[_DuePost]:
+    """Claim what one message tells: the next try is written before this one begins, so that no other process makes it too."""
+    is_due = (AlertPost.channel == channel.name, AlertPost.next_try_at <= now)
+    due = select(AlertPost).where(*is_due).order_by(AlertPost.id).limit(channel.batch_size)
+    with installation.database.read() as session:
+        if session.scalars(due).first() is None:
+            return []
+    with installation.database.write() as session:
+        return [_claim(session, post, now) for post in session.scalars(due.with_for_update(skip_locked=True)).all()]
+
+
+def _claim(session: Session, post: AlertPost, now: datetime) -> _DuePost:
+    tries = post.attempts
+    post.attempts = tries + 1
+    post.next_try_at = now + RETRY_DELAYS[tries] if tries < len(RETRY_DELAYS) else None
+    return _DuePost(post.id, tries, cast("AlertEvent", post.event), session.get_one(Alert, post.alert_id))
+
+
+def _record_outcome(
+    installation: Installation, channel: AlertChannel, posts: Sequence[_DuePost], trouble: str, now: datetime
+) -> None:
+    values = {"trouble": trouble} if trouble else {"trouble": "", "done_at": now, "next_try_at": None}
+    numbers = [post.number for post in posts]
+    with installation.database.write() as session:
+        session.execute(update(AlertPost).where(AlertPost.id.in_(numbers)).values(**values))
+    if trouble:
+        kinds = [post.alert.kind for post in posts]
+        is_given_up = any(post.attempts >= len(RETRY_DELAYS) for post in posts)
+        log.warning("an alert wasn't told", channel=channel.name, kinds=kinds, trouble=trouble, given_up=is_given_up)
+
+
+def send_test(installation: Installation, actor: Actor, channel_name: str, *, now: datetime) -> None:
+    """Send a test over a channel as an alert is sent, once; it says that nothing is wrong.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        AlertTestError: the channel has no test or is switched off, or its receiver did not take the test.
+    """
+    with SEND_TEST.steps(installation, actor, channel_name, now=now) as draft:
+        channel = alert_channels().get(channel_name)
+        if channel is None or channel.test is None:
+            raise AlertTestError("This channel has no test.")
+        if not channel.is_on(installation.settings):
+            raise AlertTestError(f"No {channel.title} is named. Name one, save, and send the test then.")
+        trouble = channel.test.send(installation, now)
+        draft.detail = {"trouble": trouble}
+        if trouble:
+            raise AlertTestError(
+                f"The test was not taken: {trouble}. Correct the address or its receiver, and try again."
+            )

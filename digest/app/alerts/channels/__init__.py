@@ -1,0 +1,32 @@
+"""The channels that alerts go out over: a module each, which declares `CHANNEL`. No other code names one of them."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+from digest.app.alerts.channel import OFF_VALUES, AlertChannel
+from digest.settings import Settings
+
+
+@cache
+def alert_channels() -> Mapping[str, AlertChannel]:
+    """Return every channel by its name."""
+    modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
+    return {module.CHANNEL.name: module.CHANNEL for module in modules}
+
+
+def list_open_channels(settings: Settings) -> list[AlertChannel]:
+    """List the channels that the settings switch on."""
+    return [channel for channel in alert_channels().values() if channel.is_on(settings)]
+
+
+def explain_refusals(settings: Settings, values: Mapping[str, Any]) -> dict[str, str]:
+    """Explain, by setting, under which new values of `[alerts]` nothing could be sent."""
+    problems = {
+        channel.setting: channel.explain_refusal(settings, values[channel.setting])
+        for channel in alert_channels().values()
+        if values.get(channel.setting, "") not in OFF_VALUES
+    }
+    return {setting: problem for setting, problem in problems.items() if problem}

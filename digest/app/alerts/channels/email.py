@@ -1,0 +1,82 @@
+"""Alerts by email: one for all that one look found, to the staff whom `alerts.mail` names."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.orm import Session
+
+from digest.app.alerts.channel import AlertChannel, AlertEvent
+from digest.deliver.control import article_looks, edition_control
+from digest.edition.queries import UnknownEditionError, find_edition
+from digest.installation.opened import Installation
+from digest.installation.staff_mail import queue_staff_mail
+from digest.store.alert_models import Alert
+from subscribers.errors import ApplicationError
+
+# While the installation is held no mail leaves, this one neither.
+UNMAILED_KINDS = frozenset({"held"})
+# Deadlines and articles that are gone have mails of their own, which say more; their end is said here.
+OWN_MAIL_KINDS = frozenset({"missed-deadline", "gone-articles"})
+
+
+def send_alert_email(installation: Installation, events: Sequence[tuple[Alert, AlertEvent]], now: datetime) -> str:
+    """Queue one email of what opened and what is over; say what went wrong, empty if nothing did.
+
+    Emails are encrypted until they have left, so without the keys none can be queued.
+    """
+    opened = [alert for alert, event in events if event == "opened"]
+    over = [alert for alert, event in events if event == "over"]
+    zone = installation.settings.file.publication.zone
+    facts = {
+        "heading": write_heading(len(opened), len(over)),
+        "opened": "\n\n".join(alert.sentence for alert in opened),
+        "over": "\n\n".join(describe_end(alert, zone) for alert in over),
+        "address": f"{installation.settings.link_base}/desk/",
+    }
+    occasion = f"{min(alert.id for alert, _ in events)}-{now:%Y%m%d%H%M%S}"
+    admins_only = installation.settings.file.alerts.mail == "admins"
+    try:
+        with installation.database.write() as session:
+            queue_staff_mail(session, installation, "alert", occasion, facts, now=now, admins_only=admins_only)
+    except ApplicationError as exc:
+        return str(exc)
+    return ""
+
+
+def is_emailed(session: Session, alert: Alert, event: AlertEvent) -> bool:
+    """Decide whether an email tells of an alert: not where another email does, or none can leave."""
+    if alert.kind in UNMAILED_KINDS:
+        return False
+    return event == "over" or not _has_own_mail(session, alert)
+
+
+def _has_own_mail(session: Session, alert: Alert) -> bool:
+    return alert.kind in OWN_MAIL_KINDS or (alert.kind == "paused" and _is_pause_mailed(session, alert.subject))
+
+
+def _is_pause_mailed(session: Session, name: str) -> bool:
+    """Whether an edition rests because of an alarm or a gone article: both are mailed as such."""
+    try:
+        edition = find_edition(session, name)
+    except UnknownEditionError:
+        return False
+    look = article_looks.read_look(session, name)
+    is_by_look = look is not None and article_looks.is_paused_by(edition, look)
+    return is_by_look or edition_control.is_paused_by_alarm(session, edition)
+
+
+def write_heading(opened: int, over: int) -> str:
+    """Write what the mail is about, for its subject too."""
+    if not opened:
+        return "It is over" if over == 1 else f"{over} things are over"
+    return "Something needs you" if opened == 1 else f"{opened} things need you"
+
+
+def describe_end(alert: Alert, zone: ZoneInfo) -> str:
+    """Say that an alert is over, since when, and what it was."""
+    ended = (alert.missing_since or alert.ended_at or alert.seen_at).astimezone(zone)
+    return f"Over since {ended:%b %d %H:%M %Z}: {alert.sentence}"
+
+
+CHANNEL = AlertChannel("email", "email", "mail", send_alert_email, batch_size=100, tells=is_emailed)

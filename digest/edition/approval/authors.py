@@ -1,0 +1,163 @@
+"""Who wrote what in an edition as it is stored, with the settings that it shows for the first time, and who may approve it then."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import case, func, select
+from sqlalchemy.orm import Session
+
+from digest.edition.approval.approvers import STAFF_PREFIX, ApproverRule
+from digest.edition.content.edition_content import SPONSOR_BLOCK_ID
+from digest.edition.editing.authorship import (
+    EDITS_PART,
+    SETTINGS_PART,
+    WrittenPart,
+    list_written_parts,
+    read_written_parts,
+)
+from digest.edition.editing.edits import BLOCK_PREFIX, EditKind
+from digest.edition.queries import OUTGOING_STATES
+from digest.settings import Settings
+from digest.store.approval_models import Approval, ApprovalState
+from digest.store.audit import LOGO_KEPT, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED
+from digest.store.models import AuditEntry, Edition, EditionEdit
+from digest.store.staff import list_working_staff, staff_actor
+from digest.store.staff_revocations import list_missing_members
+
+_SHOWN_TABLES = (
+    "publication",
+    "look",
+    "sections",
+    "sender",
+)  # of the settings, with texts, links, or images that readers see
+_SHOWN_SOURCE_NAMES = {"name", "publisher", "topics", "default_topic"}
+_SHOWN_ACTS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
+_WRITTEN_OVER = ("intro", "editor")  # of the publication's settings, by the field of an edition of that name
+
+
+def read_unsigned_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
+    """Read who may approve an edition as it is now, while nobody has."""
+    unseen = _find_unseen_changes(session, edition)
+    written = tuple(sorted({part.actor for part in _list_parts(session, edition, unseen)}))
+    return read_author_rule(session, written, _find_beginning(session, edition, unseen), settings)
+
+
+def read_author_rule(session: Session, written: Sequence[str], begun: datetime, settings: Settings) -> ApproverRule:
+    """Read who may approve what some wrote, by their names, while nobody has.
+
+    Colleagues who were removed since it was `begun` count when it's asked whether there's only one editor.
+    """
+    needed = settings.file.approval.approvers
+    colleagues = list_working_staff(session, removed_after=begun)
+    return ApproverRule(
+        needed=needed,
+        signed=(),
+        written=tuple(written),
+        staff=tuple(staff_actor(member) for member in colleagues if member.removed_at is None),
+        is_alone=bool(written) and needed == 1 and len(colleagues) <= 1 and not list_missing_members(session),
+    )
+
+
+def _find_beginning(session: Session, edition: Edition, unseen: Sequence[AuditEntry]) -> datetime:
+    """Return since when someone may have prepared to approve an edition alone; `unseen` is what `_find_unseen_changes` found.
+
+    That's when the edition before was drafted, or else the time of the oldest setting or block in this one that nobody else may have seen.
+    """
+    ids = {block["id"] for block in edition.content.get("blocks", ())} - {SPONSOR_BLOCK_ID}  # which is the settings'
+    blocks = [f"{BLOCK_PREFIX}{name}" for name in ids]
+    written = select(func.min(EditionEdit.at)).where(EditionEdit.kind == EditKind.BLOCK, EditionEdit.target.in_(blocks))
+    found = (edition.opens_at, session.scalar(written), *(change.at for change in unseen))
+    return min(moment for moment in found if moment)
+
+
+def list_edition_parts(session: Session, edition: Edition) -> tuple[WrittenPart, ...]:
+    """List what the staff wrote of an edition as it is now, once for each author."""
+    return _list_parts(session, edition, _find_unseen_changes(session, edition))
+
+
+def _list_parts(session: Session, edition: Edition, unseen: Sequence[AuditEntry]) -> tuple[WrittenPart, ...]:
+    """List the parts of an edition, settings that members changed and no edition has shown included.
+
+    Changes from a terminal aren't listed: the settings file can be changed there without a trace.
+    """
+    settings = sorted({WrittenPart(change.actor, SETTINGS_PART, _name_changed_table(change)) for change in unseen})
+    if edition.written_parts is not None:
+        return (*read_written_parts(edition.written_parts), *settings)
+    editors = select(EditionEdit.actor).where(
+        EditionEdit.edition_id == edition.id, EditionEdit.kind.not_in((EditKind.UNDO, EditKind.REVERT))
+    )
+    return (*(WrittenPart(actor, EDITS_PART) for actor in session.scalars(editors.distinct())), *settings)
+
+
+def find_hidden_authors(session: Session, edition: Edition, settings: Settings) -> set[str]:
+    """Find who wrote in an edition by its edits, and isn't among its authors by its row."""
+    # Grouping and ranking, which sending does without.
+    from digest.edition.editing.arrangement import arrange_edition
+    from digest.edition.editing.edit_log import load_edits, load_proposal
+
+    grown = load_proposal(session, edition)
+    if grown is None or edition.written_parts is None:
+        return set()
+    release_day = edition.release_at.astimezone(settings.file.publication.zone).date()
+    arrangement = arrange_edition(grown, load_edits(session, edition), settings.file, release_day)
+    recorded = read_written_parts(edition.written_parts)
+    return {part.actor for part in list_written_parts(arrangement)} - {part.actor for part in recorded}
+
+
+def _find_unseen_changes(session: Session, edition: Edition) -> list[AuditEntry]:
+    """Find the rows of the audit log about settings that no edition that went out has shown."""
+    any_shown = _find_last_showing(session, edition)
+    shown = {name: _find_last_showing(session, edition, name) for name in _WRITTEN_OVER}
+    acts = (AuditEntry.act.in_(_SHOWN_ACTS), AuditEntry.actor.startswith(STAFF_PREFIX))
+    oldest = None if any_shown is None or None in shown.values() else min(moment for moment in shown.values() if moment)
+    rows = session.scalars(select(AuditEntry).where(*acts, *([AuditEntry.at > oldest] if oldest else [])))
+
+    def is_unseen(change: AuditEntry) -> bool:
+        written_over = _read_changed_names(change) & shown.keys() if change.subject == "publication" else set()
+        seen = [any_shown, *(shown[name] for name in written_over)]
+        return any(moment is None or change.at > moment for moment in seen)
+
+    return [change for change in rows if _name_changed_table(change) and is_unseen(change)]
+
+
+def _find_last_showing(session: Session, edition: Edition, written_over: str = "") -> datetime | None:
+    """Return up to when changed settings were in an edition that went out; with `written_over`, in one where nobody wrote over that text."""
+    made_at = case((Approval.made_at < Edition.drafted_at, Approval.made_at), else_=Edition.drafted_at)
+    query = (
+        select(func.max(made_at))
+        .select_from(Edition)
+        .outerjoin(Approval, (Approval.edition_id == Edition.id) & (Approval.state == ApprovalState.STANDING))
+        .where(Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
+    )
+    if written_over:
+        wrote = select(EditionEdit.id).where(
+            EditionEdit.edition_id == Edition.id,
+            EditionEdit.kind == EditKind.TEXT,
+            EditionEdit.value["field"].as_string() == written_over,
+        )
+        query = query.where(~wrote.exists())
+    found: datetime | None = session.scalar(query)
+    return found
+
+
+def _name_changed_table(change: AuditEntry) -> str:
+    """Name the table that readers see something of, where a change is one of that; else return an empty text."""
+    if change.act == LOGO_KEPT:
+        return "look"
+    if change.act == SETTINGS_CHANGED:
+        is_shown = change.subject in _SHOWN_TABLES or (
+            change.subject == "select" and "topics" in _read_changed_names(change)
+        )
+        return change.subject if is_shown else ""
+    return "sources" if change.act == SOURCE_ADDED or _read_changed_names(change) & _SHOWN_SOURCE_NAMES else ""
+
+
+def _read_changed_names(change: AuditEntry) -> set[str]:
+    after = read_detail(change.detail).get("after")
+    return set(after) if isinstance(after, dict) else set()
+
+
+def read_detail(detail: object) -> dict[str, Any]:
+    """Return the detail of a row of the audit log; of a damaged row an empty one."""
+    return detail if isinstance(detail, dict) else {}

@@ -1,0 +1,171 @@
+"""The terms of a story's score, each declared once: its weight, its words, and how much of it a story has.
+
+Ranking adds up what is registered here, `[select.weights]` has a key for each, and its description comes from here too.
+The module knows neither articles nor settings, so that both may read it: `digest.select.ranking` measures a story
+(`StoryMeasures`), and a term is a function of these measures.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+FRESHNESS_HALF_LIFE = 4.0  # days after which a story's freshness has halved
+OFFICIAL_SOURCE_SHARE = 0.5  # the share of an official source; an editor's own decision has 1
+MAX_TOPIC_WORDS = 6  # named in the note
+MOST_READ_NOTE = "read more than any other"
+PINNED_NOTE = "pinned by an editor"
+FEATURED_NOTE = "featured on our site"
+
+
+class WeightBounds(NamedTuple):
+    """The lowest and highest weight that an operator may set."""
+
+    least: float
+    most: float | None = None
+
+
+NOT_NEGATIVE = WeightBounds(0)
+
+
+@dataclass(frozen=True, slots=True)
+class StoryMeasures:
+    """The numbers that terms are computed from: a story's own, beside those of its week."""
+
+    publishers: int
+    independent_publishers: int  # without those that carried another's text
+    week_publishers: int
+    daily_reads: float | None  # of its most read article, evened out; None if no reads are known
+    week_daily_reads: float | None  # of the most read article; None if the week has no readership
+    is_pinned: bool
+    is_featured: bool
+    has_official_source: bool
+    topic: str  # empty if it has none
+    topic_strength: float  # 0 to 1
+    topic_words: tuple[str, ...]
+    is_borderless: bool  # its topic concerns the home country wherever it happens
+    age_days: float
+    home_country: str  # ISO 3166-1 alpha-2
+    home_share: float  # 0 to 1, the share of its articles about the home country
+
+
+class TermShare(NamedTuple):
+    """How much of a term a story has, from 0 to 1, and the note that explains it to an editor."""
+
+    share: float
+    note: str
+
+
+TermFunction = Callable[[StoryMeasures], TermShare | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringTerm:
+    """A declared term. `compute` returns None if the term is unknown this week; its weight then goes to the others."""
+
+    name: str
+    weight: float  # the default
+    bounds: WeightBounds
+    words: str  # for editors: what the term counts
+    compute: TermFunction
+
+
+SCORING_TERMS: dict[str, ScoringTerm] = {}
+
+
+def scoring_term(
+    name: str, *, weight: float, bounds: WeightBounds, words: str
+) -> Callable[[TermFunction], TermFunction]:
+    """Register a function as the term `name`.
+
+    Args:
+        name: the key in `[select.weights]`, and the name that editors see.
+        weight: the default.
+        bounds: of the weight.
+        words: a sentence on what the term counts, for the settings and their documentation.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def register(compute: TermFunction) -> TermFunction:
+        if name in SCORING_TERMS:
+            raise ValueError(f"two scoring terms are named {name}")
+        SCORING_TERMS[name] = ScoringTerm(name, weight, bounds, words, compute)
+        return compute
+
+    return register
+
+
+@scoring_term("coverage", weight=0.40, bounds=NOT_NEGATIVE, words="How many publishers carried it.")
+def coverage(story: StoryMeasures) -> TermShare:
+    """Return 0 for one publisher, 1 for all of the week's; each doubling adds as much as the one before."""
+    copied = story.publishers - story.independent_publishers
+    copies = f", {copied} of them with another's text" if copied > 0 else ""
+    publishers = f"{story.publishers} publisher{'s' if story.publishers > 1 else ''}"
+    note = f"{publishers} of {story.week_publishers} this week{copies}"
+    if story.week_publishers <= 1:
+        return TermShare(0.0, note)
+    return TermShare(min(math.log(story.independent_publishers) / math.log(story.week_publishers), 1.0), note)
+
+
+@scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="How often your site's page about it was read.")
+def readership(story: StoryMeasures) -> TermShare | None:
+    """Compare the logarithm of its reads a day with the week's highest."""
+    best, highest = story.daily_reads, story.week_daily_reads
+    if highest is None:
+        return None
+    if best is None:
+        return TermShare(0.0, "no reads known of this story")
+    if best >= highest:
+        return TermShare(1.0, MOST_READ_NOTE)
+    share = min(math.log1p(best) / math.log1p(highest), 1.0)
+    return TermShare(share, f"{best:.0f} reads a day, evened out; the most is {highest:.0f}")
+
+
+@scoring_term(
+    "editorial",
+    weight=0.20,
+    bounds=NOT_NEGATIVE,
+    words="Whether your site pinned or featured it, or an official source published it.",
+)
+def editorial(story: StoryMeasures) -> TermShare:
+    """Return 1 for an editor's decision, and a part of it for an official source."""
+    if story.is_pinned:
+        return TermShare(1.0, PINNED_NOTE)
+    if story.is_featured:
+        return TermShare(1.0, FEATURED_NOTE)
+    if story.has_official_source:
+        return TermShare(OFFICIAL_SOURCE_SHARE, "an official source is among its sources")
+    return TermShare(0.0, "neither featured nor from an official source")
+
+
+@scoring_term("topic", weight=0.15, bounds=NOT_NEGATIVE, words="How clearly it's about homeland security.")
+def topic(story: StoryMeasures) -> TermShare:
+    """Return how clearly its words are of its topic."""
+    if not story.topic:
+        return TermShare(0.0, "no topic of ours")
+    return TermShare(story.topic_strength, f"{story.topic}: {', '.join(story.topic_words[:MAX_TOPIC_WORDS])}")
+
+
+@scoring_term("freshness", weight=0.10, bounds=NOT_NEGATIVE, words="How new it is.")
+def freshness(story: StoryMeasures) -> TermShare:
+    """Halve with every half-life of the article that leads it."""
+    whole = int(story.age_days)
+    age = f"{whole} day{'s' if whole > 1 else ''} old" if whole else "less than a day old"
+    return TermShare(0.5 ** (story.age_days / FRESHNESS_HALF_LIFE), age)
+
+
+@scoring_term(
+    "proximity",
+    weight=0.15,
+    bounds=NOT_NEGATIVE,
+    words="How many of its articles name the home country or one of its agencies; a place there counts half.",
+)
+def proximity(story: StoryMeasures) -> TermShare:
+    """Return the share of its articles about the home country, and more for a topic that knows no borders."""
+    home, share = story.home_country, story.home_share
+    named = f"{share:.0%} about {home}, by the places and agencies that its articles name"
+    if story.is_borderless:
+        return TermShare((1 + share) / 2, f"{named}; {story.topic} concerns it wherever it happens")
+    return TermShare(share, named if share else f"nothing in it names {home}, a place there or an agency of it")

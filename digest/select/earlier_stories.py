@@ -1,0 +1,198 @@
+"""What earlier editions had: which articles they had already, which of their stories go on, and whether there is news since.
+
+A story goes on when it tells the matter of an earlier edition's story with articles of its own. It may come again only
+with news: an article from after that edition's cut-off whose text is no repost of one that the edition had. A repost is
+nearly the text of an article of the same publisher, or the text itself from another.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+from digest.select.advisories import AdvisoryKind, find_advisory, find_advisory_numbers
+from digest.select.story_similarity import SAME_TITLE_OVERLAP, StorySimilarity
+from digest.select.text_similarity import (
+    TextReader,
+    cosine_similarity,
+    is_near_duplicate,
+    jaccard_overlap,
+    significant_words,
+    title_words,
+)
+from digest.select.values import (
+    CandidateArticle,
+    Continuation,
+    EarlierStory,
+    PreviousEditions,
+    Story,
+    UsedStory,
+    call_edition,
+)
+
+CONTINUATION_FACTOR = 2.6  # times `same_story`: how alike the middles of both stories are
+MAX_THRESHOLD = 0.95
+MIN_SHARED_TITLE_WORDS = 2  # of the lead's title with the titles of the earlier story: what is looked at closely
+MIN_SHARED_WORDS = 3  # of both stories' texts: a town of two words in common is no matter in common
+MIN_SERIES_RUN = 4  # significant words in a row that a publisher's two headlines share, where they belong to a series
+OWN_REPOST_OVERLAP = 0.5  # of the words of two texts of one publisher, for the later to be a repost
+SAME_TEXT_OVERLAP = 0.5  # of the words of two texts of one publisher under one title, for the text to be one
+COPY_OVERLAP = 0.85  # of the words of two texts of two publishers, for the later to be a copy
+
+
+@dataclass(frozen=True, slots=True)
+class _IndexedStory:
+    story: UsedStory
+    title_words: frozenset[str]
+
+
+class EarlierStories:
+    """What the last editions held; says which edition had an article already."""
+
+    def __init__(self, previous: PreviousEditions, reader: TextReader) -> None:
+        """Index the used stories by URL and by the words of their titles; the newest edition's name wins."""
+        self._reader = reader
+        self._by_url: dict[str, UsedStory] = {}
+        self._by_word: dict[str, list[_IndexedStory]] = {}
+        # Those alone that `_is_new_text` may ask for; of two versions of one the order of arrival must not choose.
+        used_urls = {used.url for used in previous.used_stories}
+        self._earlier_articles = {
+            a.url: a for a in sorted((a for a in previous.earlier_articles if a.url in used_urls), key=repr)
+        }
+        for used in sorted(previous.used_stories, key=lambda used: used[:3]):
+            self._by_url[used.url] = used
+            indexed = _IndexedStory(used, title_words(used.title))
+            for word in sorted(indexed.title_words):
+                self._by_word.setdefault(word, []).append(indexed)
+
+    def find_repeat(self, article: CandidateArticle) -> str:
+        """Say in which edition an article, or one of its title, was; empty when in none."""
+        if used := self._by_url.get(article.url) or self._by_url.get(article.link):
+            return f"it was in {used.edition_called}"
+        words = self._reader.read_text(article.title, article.summary).title_words
+        near = {u: None for word in sorted(words) for u in self._by_word.get(word, ())}
+        hits = [
+            u.story
+            for u in near
+            if jaccard_overlap(words, u.title_words) >= SAME_TITLE_OVERLAP
+            and is_near_duplicate(article.title, u.story.title, SAME_TITLE_OVERLAP)
+        ]
+        hits = [used for used in hits if not self._is_new_text(article, used)]
+        if not hits:
+            return ""
+        last = max(hits, key=lambda used: used.edition)
+        return f"it was in {last.edition_called} under much the same title"
+
+    def _is_new_text(self, article: CandidateArticle, earlier: UsedStory) -> bool:
+        """Return whether one publisher put a new text under an old title, as series do ("CISA Adds One Known …")."""
+        old = self._earlier_articles.get(earlier.url)
+        if advisory := find_advisory(article):  # an agency gives different advisories one title
+            told = find_advisory(old) if old else None
+            return not (told and told.numbers & advisory.numbers)
+        if old is None or old.publisher != article.publisher or not (old.summary and article.summary):
+            return False
+        return not is_near_duplicate(old.summary, article.summary, SAME_TEXT_OVERLAP)
+
+
+class EarlierStoryIndex:
+    """The stories of the last editions, found by the words of their titles."""
+
+    def __init__(self, stories: Iterable[EarlierStory], similarity: StorySimilarity) -> None:
+        """Index the stories; of two that fit a new story equally the newer edition's is meant."""
+        self._similarity = similarity
+        self._stories = sorted((s for s in stories if s.articles), key=lambda s: (s.cut_off, s.headline))
+        self._places_by_word: dict[str, set[int]] = defaultdict(set)
+        for place, story in enumerate(self._stories):
+            titles = {story.headline, *(a.title for a in story.articles)}
+            for word in {word for title in titles for word in title_words(title)}:
+                self._places_by_word[word].add(place)
+
+    def find_continuation(self, story: Story, threshold: float) -> Continuation | None:
+        """Find the earlier story that a story continues, and what is new; None where it continues none."""
+        best = max(self._measure_near_stories(story, threshold), default=None)
+        if best is None:
+            return None
+        earlier = self._stories[best[1]]
+        return Continuation(earlier, tuple(a for a in story.members if is_news_since(a, earlier)))
+
+    def _measure_near_stories(self, story: Story, threshold: float) -> Iterator[tuple[float, int]]:
+        """Give the earlier stories of the same matter by their places, with how alike they are."""
+        shared: dict[int, int] = defaultdict(int)
+        for word in self._similarity.title_words(story.lead):
+            for place in self._places_by_word.get(word, ()):
+                shared[place] += 1
+        for place in sorted(place for place, count in shared.items() if count >= MIN_SHARED_TITLE_WORDS):
+            earlier = self._stories[place]
+            middle = self._similarity.centroid(story)
+            earlier_middle = self._similarity.centroid(Story(earlier.articles[0], earlier.articles[1:]))
+            similarity = round(cosine_similarity(middle, earlier_middle), 6)
+            is_one_matter = similarity >= threshold and len(middle.keys() & earlier_middle.keys()) >= MIN_SHARED_WORDS
+            if is_one_matter and not _is_other_issue(story, earlier):
+                yield similarity, place
+
+
+def find_continuations(
+    stories: Iterable[Story], earlier: Iterable[EarlierStory], similarity: StorySimilarity, same_story: float
+) -> dict[str, Continuation]:
+    """Find which stories continue one of an earlier edition, by the lead's URL.
+
+    Args:
+        stories: the news stories of this edition's window.
+        earlier: the news stories of the last editions.
+        similarity: measured over the articles of this proposal.
+        same_story: the setting of that name, from which the threshold follows.
+    """
+    index = EarlierStoryIndex(earlier, similarity)
+    threshold = min(CONTINUATION_FACTOR * same_story, MAX_THRESHOLD)
+    found = ((story.lead.url, index.find_continuation(story, threshold)) for story in stories)
+    return {url: continuation for url, continuation in found if continuation}
+
+
+def explain_repeat(continuation: Continuation) -> str:
+    """Explain why a story that goes on without news stays out."""
+    earlier = continuation.earlier
+    called = call_edition(earlier.edition, earlier.number)
+    return f"it was in {called} as “{earlier.headline}”, and nothing is new since"
+
+
+def is_news_since(article: CandidateArticle, earlier: EarlierStory) -> bool:
+    """Return whether an article says something new since an edition: it is later, and no repost of what that had."""
+    if article.dated_at <= earlier.cut_off or any(article.url == old.url for old in earlier.articles):
+        return False
+    return not any(_is_repost(article, old) for old in earlier.articles)
+
+
+def _is_other_issue(story: Story, earlier: EarlierStory) -> bool:
+    """Return whether two stories are two issues of one series, or of two numbered matters, however alike their words.
+
+    "CISA adds one known exploited vulnerability to catalog" comes every week, and tells other news each time.
+    """
+    numbers, old_numbers = _find_numbers(story.members), _find_numbers(earlier.articles)
+    if numbers and old_numbers:
+        return not numbers & old_numbers
+    if _is_of_series(story.lead) and any(map(_is_of_series, earlier.articles)):
+        return True
+    headlines = (a.title for a in earlier.articles if a.publisher == story.lead.publisher)
+    return any(_longest_shared_run(story.lead.title, old) >= MIN_SERIES_RUN for old in headlines)
+
+
+def _find_numbers(articles: Iterable[CandidateArticle]) -> frozenset[str]:
+    return frozenset(n for a in articles for n in find_advisory_numbers(a))
+
+
+def _is_of_series(article: CandidateArticle) -> bool:
+    """Return whether an article adds to a catalog, or lists advisories: each such is news of its own."""
+    advisory = find_advisory(article)
+    return advisory is not None and advisory.kind in {AdvisoryKind.CATALOG, AdvisoryKind.LIST}
+
+
+def _longest_shared_run(first: str, other: str) -> int:
+    """Count the most significant words in a row that stand in both titles."""
+    words, other_words = (list(significant_words(title)) for title in (first, other))
+    match = SequenceMatcher(None, words, other_words, autojunk=False).find_longest_match()
+    return match.size
+
+
+def _is_repost(article: CandidateArticle, old: CandidateArticle) -> bool:
+    overlap = OWN_REPOST_OVERLAP if article.publisher == old.publisher else COPY_OVERLAP
+    return is_near_duplicate(f"{article.title} {article.summary}", f"{old.title} {old.summary}", overlap)

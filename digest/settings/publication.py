@@ -1,0 +1,208 @@
+"""The tables of `digest.toml` about the publication: its name, consent text, sender, schedule, and approval."""
+
+from typing import Annotated, ClassVar, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, Field
+
+from digest.settings import values
+from digest.settings.concerns import Concern
+from digest.settings.values import setting
+from digest.timetable import ScheduleRule, parse_schedule_rule
+from subscribers.consent.wordings import check_template
+from subscribers.reader_language import writing_direction
+
+
+class PublicationSettings(values.SettingsTable, title="Publication"):
+    """The newsletter itself."""
+
+    # The consent text names the publication, in its language.
+    name: Annotated[values.FilledLine, Concern.CONSENT] = setting(
+        "HLS.Today", "Name", "The newsletter's name, in emails and on pages."
+    )
+    tagline: Annotated[values.SingleLine, Concern.NONE] = setting(
+        "The homeland-security week in one read", "Tagline", "One line for the archive and its feed."
+    )
+    site: Annotated[str, AfterValidator(values.check_web_address), Concern.SENDER] = setting(
+        "https://hls.today/", "Website", "Its http or https URL. Emails and pages link to it."
+    )
+    about: Annotated[values.LongText, Concern.NONE] = setting(
+        "HLS.Today covers news and information on homeland security and public safety "
+        "for people in the public and private sectors.",
+        "About",
+        "One sentence for the footer of every email.",
+    )
+    editor: Annotated[values.SingleLine, Concern.NONE] = setting(
+        "", "Editor", "Signs the intro. Leave empty for no signature."
+    )
+    intro: Annotated[values.LongText, Concern.NONE] = setting(
+        "",
+        "Intro",
+        "Each new draft starts with this text. At most 60 words.",
+        "You can use `*emphasis*`, `**strong**`, and `[links](https://…)`. Blank lines separate paragraphs.",
+    )
+    language: Annotated[str, Concern.CONSENT] = setting(
+        "en",
+        "Language",
+        "The language for subscribers: en, fr, or one you have a catalog for.",
+        "It applies to emails, dates, and reasons, and sets `lang` and `dir`. For other languages, [add a catalog](translating.md).",
+    )
+    timezone: Annotated[str, AfterValidator(values.check_time_zone), Concern.NONE] = setting(
+        "America/New_York", "Time zone", "All times on the desk and in these settings are in this time zone."
+    )
+    first_number: Annotated[int, Concern.NONE] = setting(
+        1, "First number", "The number of the first edition made here.", ge=1
+    )
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone in which the publication's days and hours are meant."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def direction(self) -> Literal["ltr", "rtl"]:
+        """The writing direction of `language`, for `dir`."""
+        return writing_direction(self.language)
+
+
+class WordingSettings(values.SettingsTable, title="Consent"):
+    """What people agree to when they press the button in the confirmation email.
+
+    The text is in that email, above the button, in the welcome email, and under "My data". A text gets its version when it's first shown
+    to a subscriber, and a text that returns gets its old version back. All versions are kept with their SHA-256, and every consent event has the
+    exact words. [`digest subscribers wordings`](commands.md#digest-subscribers-wordings) lists the versions, and `verify` checks the ledger
+    against them. A change doesn't affect people who've already been asked: they agree to the text they were shown.
+    """
+
+    concern: ClassVar = Concern.CONSENT
+
+    consent: Annotated[values.LongText, AfterValidator(check_template)] = setting(
+        "",
+        "Consent text",
+        "{name} stands for the publication's name. Leave empty for the standard text.",
+        'The standard text is "Yes, send me {name} by mail, once a week. I can leave at any time, with one click in every mail. '
+        'My address is used for this mail alone and is shared with nobody.", in the language of `publication.language`. '
+        "If `schedule.release` has more than one day a week, the text says so, and it's a different version. People who "
+        "agreed to one email a week haven't agreed to more: ask them again before you send more often. "
+        "No other braces are allowed.",
+    )
+
+
+class SenderSettings(values.SettingsTable, title="Sender"):
+    """Who emails come from. Nothing is sent to the world without a postal address."""
+
+    concern: ClassVar = Concern.SENDER
+
+    name: values.SingleLine = setting("HLS.Today", "Name", "The name in From.")
+    address: values.MailAddress = setting("digest@news.example.org", "Address", "The address in From.")
+    reply_to: values.MailAddress = setting("editors@news.example.org", "Reply to", "Replies go to this address.")
+    postal_address: values.LongText = setting(
+        "",
+        "Postal address",
+        "Every email includes it.",
+        "You can't approve an edition without one (15 USC 7704(a)(5)).",
+    )
+    list_id: values.ListId = setting(  # RFC 2919, section 3: constant for the list's life
+        "weekly.news.example.org", "List-Id", "Don't ever change it: subscribers' filters use it."
+    )
+    bounce_domain: Annotated[str, AfterValidator(values.check_domain)] = setting(
+        "",
+        "Bounce domain",
+        "Bounces go to bounce+… at this domain. Leave empty to use the address above.",
+        "Each bounce address identifies its message.",
+    )
+
+
+DeadlineRule = Literal["wait", "skip", "send-last-approved"]
+
+
+class ScheduleSettings(values.SettingsTable, title="Schedule"):
+    """When things happen, in the publication's time zone: `daily 06:00`, `fri 06:00`, `mon,thu 17:30`, or `every 5m`."""
+
+    # Its days are part of the standard consent text.
+    release: Annotated[values.RuleText, Concern.CONSENT] = setting(
+        "fri 06:00",
+        "Send time",
+        "Only approved editions are sent.",
+        "Editors skip, move, and add editions in the calendar (`/desk/calendar`, `digest calendar`).",
+    )
+    draft: Annotated[values.RuleText, Concern.NONE] = setting(
+        "thu 17:30", "Draft time", "A new edition is drafted at this time."
+    )
+    deadline_hours: Annotated[float, Concern.NONE] = setting(
+        10,
+        "Approve by",
+        "Hours before the usual send time.",
+        "It's counted on the day of the edition: 10 hours before 6 a.m. is 8 p.m. the evening before. A deadline before "
+        "the draft time is moved to the send time.",
+        ge=0,
+        le=168,
+    )
+    reminder_hours: Annotated[list[Annotated[float, Field(gt=0, le=168)]], Concern.NONE] = setting(
+        [11],
+        "Remind editors",
+        "Hours before the usual send time. Leave empty for no reminders.",
+        "Editors get an email if the edition isn't approved. Each is more than 0 and at most 168.",
+    )
+    at_deadline: Annotated[DeadlineRule, Concern.APPROVAL] = setting(
+        "wait",
+        "If it isn't approved by then",
+        "This is decided at the deadline, and again at the send time.",
+        "`wait` sends it once it's approved. `skip` moves its stories to the next edition. `send-last-approved` sends the last "
+        "approved version unless it was revoked.",
+        choices={
+            "wait": "Wait until it's approved",
+            "skip": "Skip the week and keep its stories for the next edition",
+            "send-last-approved": "Send the last approved version if there is one, or wait",
+        },
+    )
+    last_look_minutes: Annotated[int, Concern.ALERTS] = setting(
+        20,
+        "Check every article again",
+        "Minutes before the send time; 0 to skip the check.",
+        "Every article in the edition is opened the way a visitor would.",
+        ge=0,
+        le=24 * 60,
+    )
+    at_gone_article: Annotated[Literal["stop", "send"], Concern.ALERTS] = setting(
+        "stop",
+        "If visitors can't read an article then",
+        "Editors are notified either way.",
+        "`stop` pauses the edition until an editor decides. `send` only notifies the editors.",
+        choices={
+            "stop": "Pause the edition until an editor decides",
+            "send": "Send the edition and notify the editors",
+        },
+    )
+    collect: Annotated[list[values.RuleText], Concern.NONE] = setting(
+        ["daily 05:00", "daily 17:00"], "Visit sources", "The times when sources are visited."
+    )
+
+    @property
+    def collect_rules(self) -> tuple[ScheduleRule, ...]:
+        """The times at which the sources are visited."""
+        return tuple(parse_schedule_rule(text) for text in self.collect)
+
+    @property
+    def draft_rule(self) -> ScheduleRule:
+        """The times at which an edition is drafted."""
+        return parse_schedule_rule(self.draft)
+
+    @property
+    def release_rule(self) -> ScheduleRule:
+        """The times at which an approved edition is released."""
+        return parse_schedule_rule(self.release)
+
+
+class ApprovalSettings(values.SettingsTable, title="Approval"):
+    """Who must approve an edition before it's sent."""
+
+    concern: ClassVar = Concern.APPROVAL
+
+    approvers: Literal[1, 2] = setting(
+        1,
+        "Approvers needed",
+        "This many people other than its author approve each text, link, and image. A sole editor can approve alone.",
+        "With 1, a sole editor can approve their own changes. In a terminal, editors identify themselves with `--as`.",
+        choices={1: "One", 2: "Two"},
+    )

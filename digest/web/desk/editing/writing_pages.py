@@ -1,0 +1,312 @@
+"""What editors write at the desk: texts, labelled blocks, pictures, and stories that no source brought.
+
+A story of their own is fetched from its URL while they wait.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
+from typing import Any, get_args
+
+from flask import Blueprint, redirect, render_template, request
+from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import FileStorage
+
+from digest.app.editing import changes as editing
+from digest.app.editing import clipboard, editing_state, edition_pictures, story_fetch
+from digest.app.editing.edit_application import EditForm, EditResult
+from digest.app.editing.editing_state import EditRefusedError
+from digest.app.editions import page_views
+from digest.collect.documents.parsed_document import SummaryBasis
+from digest.edition.content.edition_content import BlockKind, LabelledBlock
+from digest.edition.editing.edits import EditionField, StoryField
+from digest.installation.opened import Installation
+from digest.web.auth.access import acting
+from digest.web.context import web_context
+from digest.web.desk.editing.conflict_pages import FieldWrite, find_known, show_conflicts, write_fields
+from digest.web.desk.editing.desk_acts import find_anchored_story
+from digest.web.desk.editing.editing_pages import (
+    PictureForm,
+    RefusedPicture,
+    answer_edit,
+    edit_page_url,
+    editing_pages,
+    read_edit_form,
+    read_own_form,
+    read_story_form,
+    render_edit_page,
+)
+from digest.web.desk.editing.page_query import read_number, read_page_query
+from digest.web.desk.outline.story_pool import list_hand_placed, story_anchor
+
+story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
+
+STORY_FIELDS = tuple(StoryField)
+HEAD_FIELDS = (EditionField.SUBJECT, EditionField.PREHEADER, EditionField.INTRO)
+
+
+@editing_pages.post("/story/<anchor>")
+def save_story(name: str, anchor: str) -> ResponseReturnValue:
+    """Save the fields of an open story: what did not change is no edit."""
+    form, state, url = read_story_form(name, anchor)
+    if state.arrangement.find_story(url) is None:
+        raise EditRefusedError("Nothing was changed: the story stands in no section any more. Place it first.")
+    installation, picture = web_context().installation, read_picture_form(request.form, request.files)
+    written = write_fields(form, _list_story_writes(installation, request.form, url))
+    if picture and not picture.is_untouched:
+        try:
+            shown = write_fields(written.form, [_write_picture(installation, url, picture)])
+        except EditRefusedError as error:
+            if not written.refused:
+                refused = RefusedPicture(anchor, picture, explain_refusal(error, picture))
+                return _picture_refused_page(name, refused), 409
+        else:
+            written = written.add(shown)
+    close = "close" in request.form
+    back = edit_page_url(name, anchor, open="" if close else anchor, show=anchor if close else "")
+    if written.refused:
+        return show_conflicts(name, written.refused, written.saved, back=back), 409
+    return redirect(back, 303)
+
+
+def _write_picture(installation: Installation, url: str, picture: PictureForm) -> FieldWrite:
+    names = ("picture", "alt", "credit", "was-alt", "was-credit")
+    return FieldWrite(names, lambda form: change_picture(installation, form, url, picture))
+
+
+def _picture_refused_page(name: str, refused: RefusedPicture) -> str:
+    """Show the edition with the story's form open, what was typed in it and why its picture was not saved."""
+    context = web_context()
+    view = page_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
+    query = replace(read_page_query(request.form), open=refused.anchor, tab="edition")
+    return render_edit_page(view, editing_state.read_editing_state(context.installation, name), query, refused)
+
+
+def _differs(fields: Mapping[str, str], name: str) -> bool:
+    """Whether a field differs from what stood when the page was made."""
+    was = fields.get(f"was-{name}")
+    return name in fields and (was is None or fields[name].splitlines() != was.splitlines())
+
+
+def _list_story_writes(installation: Installation, fields: Mapping[str, str], url: str) -> Iterator[FieldWrite]:
+    """List the acts that write what differs from what stood when the page was made; an empty text brings the original back."""
+
+    def write_text(field: StoryField) -> FieldWrite:
+        text = fields[field].strip() or None
+        return FieldWrite((field,), lambda form: editing.write_text(installation, form, url, field, text))
+
+    yield from (write_text(field) for field in STORY_FIELDS if _differs(fields, field))
+    if _differs(fields, "topic"):
+        yield FieldWrite(("topic",), lambda form: editing.choose_topic(installation, form, url, fields["topic"]))
+    if _differs(fields, "note"):
+        yield FieldWrite(("note",), lambda form: editing.write_note(installation, form, url, fields["note"]))
+
+
+@editing_pages.post("/head")
+def save_head(name: str) -> ResponseReturnValue:
+    """Save the subject, the preheader and the intro; an empty subject or preheader brings the original back, no intro is none."""
+    installation, fields = web_context().installation, request.form
+
+    def write_text(field: EditionField) -> FieldWrite:
+        text = fields[field].strip() or ("" if field is EditionField.INTRO else None)
+        return FieldWrite((field,), lambda form: editing.write_edition_text(installation, form, field, text))
+
+    writes = [write_text(field) for field in HEAD_FIELDS if _differs(fields, field)]
+    written = write_fields(read_edit_form(name), writes)
+    back = edit_page_url(name, "head", open="" if "close" in fields else "head", show="")
+    if written.refused:
+        return show_conflicts(name, written.refused, written.saved, back=back), 409
+    return redirect(back, 303)
+
+
+@editing_pages.post("/block/<block_id>")
+def save_block(name: str, block_id: str) -> ResponseReturnValue:
+    """Write a labelled block, or take it out. What a form does not say stays as it stands: a field that is left is sent alone."""
+    installation, form = web_context().installation, read_edit_form(name)
+    if "remove" in request.form:
+        return answer_edit(name, editing.remove_block(installation, form, block_id), "blocks")
+    state = editing_state.read_editing_state(installation, name)
+    standing = state.arrangement.find_block(block_id) or LabelledBlock(block_id, "sponsor", "")
+    block = _read_block(request.form, standing)
+    known = [seq for field in _BLOCK_FIELDS if (seq := find_known(request.form, field)) is not None]
+    # Fields that were begun before the form's own last saving name an older state, and know what stands all the same.
+    based_on = state.last_seq if _was_written_on(request.form, standing) else min(known, default=form.based_on)
+    form = replace(form, state=state, based_on=based_on)
+    return answer_edit(name, editing.write_block(installation, form, block), "blocks")
+
+
+def _was_written_on(fields: Mapping[str, str], block: LabelledBlock) -> bool:
+    """Return whether a form says of each field of a block what stands there."""
+    return all(
+        f"was-{field}" in fields
+        and fields[f"was-{field}"].splitlines() == str(getattr(block, field) or "").splitlines()
+        for field in _BLOCK_FIELDS
+    )
+
+
+_BLOCK_FIELDS = ("kind", "headline", "name", "text", "url", "after", "first_day", "last_day")
+
+
+def _read_block(fields: Mapping[str, str], standing: LabelledBlock) -> LabelledBlock:
+    """Return a block with what a form says of it."""
+    return LabelledBlock(
+        id=standing.id,
+        kind=_read_block_kind(fields.get("kind", standing.kind)),
+        headline=fields.get("headline", standing.headline),
+        name=fields.get("name", standing.name),
+        text=fields.get("text", standing.text),
+        url=fields.get("url", standing.url),
+        after=fields.get("after", standing.after),
+        first_day=read_day(fields["first_day"]) if "first_day" in fields else standing.first_day,
+        last_day=read_day(fields["last_day"]) if "last_day" in fields else standing.last_day,
+    )
+
+
+def _read_block_kind(text: str) -> BlockKind:
+    kinds: dict[str, BlockKind] = {kind: kind for kind in get_args(BlockKind)}
+    return kinds.get(text, "sponsor")
+
+
+def read_day(text: str) -> date | None:
+    """Read a day of a form; None where it is empty.
+
+    Raises:
+        EditRefusedError: it is no day.
+    """
+    if not text.strip():
+        return None
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise EditRefusedError(f"Nothing was changed: “{text[:20]}” is no day. Write it as 2026-11-20.") from None
+
+
+def read_picture_form(fields: Mapping[str, str], files: Mapping[str, FileStorage]) -> PictureForm | None:
+    """Read the picture's part of a story's form; None where the form has none."""
+    if "picture" not in fields:
+        return None
+    file = files.get("file")
+    return PictureForm(
+        choice=fields["picture"],
+        alt=fields.get("alt", ""),
+        credit=fields.get("credit", ""),
+        was_alt=fields.get("was-alt", ""),
+        was_credit=fields.get("was-credit", ""),
+        body=file.read() if file else b"",
+    )
+
+
+def change_picture(installation: Installation, form: EditForm, url: str, picture: PictureForm) -> EditResult:
+    """Do what a form says of a story's picture. An uploaded file is what is wanted, unless another choice contradicts it.
+
+    Raises:
+        EditRefusedError: it contradicts itself, or the picture cannot be had or used.
+    """
+    words = {"alt": picture.alt, "credit": picture.credit}
+    if picture.body and picture.choice not in {"shown", "upload"}:
+        raise EditRefusedError("A file was chosen, and another picture or none as well. Choose one of the two.")
+    if picture.body:
+        return edition_pictures.upload_picture(installation, form, url, picture.body, **words)
+    match picture.choice:
+        case "none":
+            return edition_pictures.hide_picture(installation, form, url)
+        case "original":
+            return edition_pictures.reset_picture(installation, form, url)
+        case "upload":
+            raise EditRefusedError("No file came with it. Choose the file to upload.")
+        case "shown":
+            return edition_pictures.describe_picture(installation, form, url, **words)
+    return edition_pictures.show_article_picture(installation, form, url, article=picture.choice)
+
+
+def explain_refusal(error: EditRefusedError, picture: PictureForm) -> str:
+    """Say that the picture was not saved, why, and that a browser gives a file back only when it is chosen again."""
+    again = " Then choose the file again: it was not kept." if picture.body else ""
+    return f"The picture was not saved. {error}{again}"
+
+
+# What a story that was found or written may say of its article; the rest is decided by the edit.
+_ARTICLE_FIELDS = (
+    *("url", "link", "title", "summary", "summary_basis", "source", "publisher", "credit", "image", "image_alt"),
+)
+
+
+@story_pages.post("/fetch")
+def fetch_story(name: str) -> ResponseReturnValue:
+    """Show what was found at an address, to be corrected before it is added; nothing is stored yet."""
+    context, url = web_context(), request.form.get("url", "")
+    try:
+        found = story_fetch.fetch_story(context.installation, name, url, **acting())
+    except EditRefusedError as error:
+        back = edit_page_url(name, "own", open="own", tab="stories")
+        return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
+    back = edit_page_url(name, story_anchor(found.story_url) if found.story_url else "")
+    return render_template(
+        "web/desk/editing/found_story.html",
+        name=name,
+        article={
+            key: value
+            for key, value in found.article.items()
+            if value and key in (*_ARTICLE_FIELDS, "dated_at", "has_date")
+        },
+        is_known=bool(found.story_url),
+        day=_find_day(found.article),
+        topics=sorted(editing_state.list_topic_names(context.settings)),
+        sections=list_hand_placed(context.settings.file.sections),
+        back=back,
+        seq=request.form.get("seq", ""),
+        unapproved=request.form.get("unapproved", ""),
+    )
+
+
+def _find_day(article: Mapping[str, Any]) -> str:
+    """Return the day of an article as a form has it, in the publication's zone; empty where none was found."""
+    moment = article.get("dated_at")
+    if not moment:
+        return ""
+    return f"{datetime.fromisoformat(moment).astimezone(web_context().zone):%Y-%m-%d}"
+
+
+def _is_as_found(fields: Mapping[str, str], name: str) -> bool:
+    return fields.get(name, "").strip() == fields.get(f"was-{name}", "").strip()
+
+
+def _read_moment(fields: Mapping[str, str]) -> dict[str, object]:
+    """Return what a form says of an article's moment: as it was found, unless its day was corrected; then its noon."""
+    if _is_as_found(fields, "day"):
+        return {name: fields[name] for name in ("dated_at", "has_date") if fields.get(name)}
+    day = read_day(fields["day"]) if "day" in fields else None
+    if day is None:
+        return {}
+    noon = datetime.combine(day, time(12), web_context().zone)
+    return {"dated_at": noon.astimezone(UTC).isoformat(), "has_date": True}
+
+
+@story_pages.post("/stories")
+def add_story(name: str) -> ResponseReturnValue:
+    """Add a story that no source brought."""
+    installation, form, fields = web_context().installation, read_edit_form(name), request.form
+    texts = {key: fields.get(key, "").strip() for key in _ARTICLE_FIELDS}
+    article = {key: text for key, text in texts.items() if text} | _read_moment(fields)
+    if "title" not in article:
+        raise EditRefusedError("Nothing was changed: write a headline first.")
+    if not _is_as_found(fields, "summary"):
+        article["summary_basis"] = SummaryBasis.EDITOR
+    section, topic = fields.get("section", ""), fields.get("topic", "")
+    result = editing.write_story(installation, form, article, section=section, topic=topic)
+    return answer_edit(name, result, story_anchor(result.edit.target) if result.edit else "")
+
+
+@story_pages.post("/clipboard")
+def change_clipboard(name: str) -> ResponseReturnValue:
+    """Copy a story to one's own clipboard, or take something off it."""
+    installation, form, fields = web_context().installation, read_own_form(name), request.form
+    if number := fields.get("remove", ""):
+        if (clipping := read_number(number)) is not None:
+            clipboard.remove_clipping(installation, form, clipping)
+        return redirect(edit_page_url(name, "clipboard"), 303)
+    anchor = fields.get("keep", "")
+    clipboard.keep_story(
+        installation, form, find_anchored_story(editing_state.read_editing_state(installation, name), anchor)
+    )
+    return redirect(edit_page_url(name, anchor), 303)

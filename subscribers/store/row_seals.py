@@ -1,0 +1,221 @@
+"""Seals of the rows that let somebody in: a keyed hash over every column that grants something.
+
+Whoever can write to the database but lacks the key file can make no row that counts. Each model says at its columns what is sealed
+(`__sealed__`) and what grants nothing (`__unsealed__`); rows are sealed whenever the ORM writes them, so statements may delete
+such rows but never update them. A row that wasn't genuine never becomes so by an update.
+"""
+
+import hmac
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ClassVar, TypeVar
+
+import structlog
+from sqlalchemy import ColumnElement, Connection, String, bindparam, event, inspect, select, update
+from sqlalchemy.orm import Mapped, Mapper, Session, mapped_column, object_session
+from sqlalchemy.orm.attributes import set_committed_value
+
+from subscribers.crypto.keyed_hashes import keyed_hash
+from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
+from subscribers.store.models import Base, table_of
+
+ROW_KEYS = "keys of sealed rows"  # where a session has its `RowKeys`
+BATCH_SIZE = 500  # rows a statement
+_PREFIX = b"access row\0"
+
+log = structlog.get_logger("row-seals")
+
+
+@dataclass(slots=True)
+class RowKeys:
+    """The keys that the sessions of a database seal rows with, found when they're first needed."""
+
+    find: Callable[[], KeyRing] | None = None
+
+
+class Sealed(Base):
+    """A model whose rows count only under a seal: `key id:HMAC-SHA-256`, 64 hex digits."""
+
+    __abstract__ = True
+    __sealed__: ClassVar[tuple[str, ...]] = ()
+    __unsealed__: ClassVar[tuple[str, ...]] = ()
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    seal: Mapped[str] = mapped_column(String(90), default="", server_default="")
+
+
+Row = TypeVar("Row", bound=Sealed)
+_Values = Mapping[Any, Any]
+
+
+def sealed_models() -> list[type[Sealed]]:
+    """Return every model whose rows are sealed, by the name of its table."""
+    models = [mapper.class_ for mapper in Base.registry.mappers if issubclass(mapper.class_, Sealed)]
+    return sorted(models, key=lambda model: str(model.__tablename__))
+
+
+def lend_keys(session: Session, keys: KeyRing) -> None:
+    """Give keys to a session that was opened over a connection."""
+    session.info[ROW_KEYS] = RowKeys(lambda: keys)
+
+
+def _keys_of(session: Session | None) -> KeyRing:
+    row_keys: RowKeys | None = session.info.get(ROW_KEYS) if session is not None else None
+    if row_keys is None or row_keys.find is None:
+        raise LookupError("a session without keys can neither seal rows nor look at sealed ones: see RowKeys")
+    return row_keys.find()
+
+
+def keep_genuine(session: Session, rows: Iterable[Row]) -> list[Row]:
+    """Return the rows whose seal is right; the others are logged, and count for nothing."""
+    return [row for row in rows if is_genuine(session, row)]
+
+
+def find_genuine(session: Session, row: Row | None) -> Row | None:
+    """Return a row whose seal is right, and None for any other."""
+    return row if row is not None and is_genuine(session, row) else None
+
+
+def is_genuine(session: Session, row: Sealed) -> bool:
+    """Return whether a row's seal is right. A wrong one is logged."""
+    values = {name: getattr(row, name) for name in row.__sealed__}
+    genuine = _matches(_keys_of(session), type(row), values, row.seal)
+    if not genuine:
+        log.error(
+            "a row that lets somebody in has no valid seal: it counts for nothing", table=row.__tablename__, row=row.id
+        )
+    return genuine
+
+
+def make_seal(keys: KeyRing, model: type[Sealed], values: _Values) -> str:
+    """Compute the seal of a row from the values of its sealed columns, under the current key."""
+    key = keys.current("access")
+    return f"{key.id}:{_hash_values(key, model, values)}"
+
+
+def _matches(keys: KeyRing, model: type[Sealed], values: _Values, seal: str) -> bool:
+    key_id, _, mac = seal.partition(":")
+    try:
+        key = keys.by_id("access", key_id)
+    except KeyFileError:
+        return False
+    return hmac.compare_digest(_hash_values(key, model, values).encode(), mac.encode())
+
+
+def _hash_values(key: SecretKey, model: type[Sealed], values: _Values) -> str:
+    said = {name: _plain_value(values[name]) for name in model.__sealed__}
+    text = json.dumps([model.__tablename__, said], sort_keys=True, ensure_ascii=False)
+    return keyed_hash(key.secret, _PREFIX, text.encode("utf-8", "surrogatepass"))
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
+    return value
+
+
+@event.listens_for(Sealed, "before_insert", propagate=True)
+def _seal_new_row(mapper: Mapper[Any], _connection: Connection, row: Sealed) -> None:
+    for name in row.__sealed__:
+        default: Any = mapper.columns[name].default
+        if getattr(row, name) is None and default is not None and default.is_scalar:
+            setattr(row, name, default.arg)  # which the INSERT would only give to the database
+    if "id" not in row.__sealed__ or row.id is not None:
+        row.seal = _seal_of(row)
+
+
+@event.listens_for(Sealed, "after_insert", propagate=True)
+def _seal_numbered_row(_mapper: Mapper[Any], connection: Connection, row: Sealed) -> None:
+    """Seal a new row whose seal covers the number that the database has just given it."""
+    if row.seal:
+        return
+    seal, table = _seal_of(row), table_of(type(row))
+    connection.execute(update(table).where(table.c.id == row.id).values(seal=seal))
+    set_committed_value(row, "seal", seal)
+
+
+def _seal_of(row: Sealed) -> str:
+    values = {name: getattr(row, name) for name in row.__sealed__}
+    return make_seal(_keys_of(object_session(row)), type(row), values)
+
+
+@event.listens_for(Sealed, "before_update", propagate=True)
+def _seal_changed_row(_mapper: Mapper[Any], connection: Connection, row: Sealed) -> None:
+    """Seal what the row will be: what the database holds now, locked, with the changes. A row that isn't genuine stays so."""
+    state = inspect(row)
+    changed = {name for name in row.__sealed__ if state.attrs[name].history.has_changes()}
+    if not changed:
+        return
+    table, keys = table_of(type(row)), _keys_of(object_session(row))
+    query = select(*_sealed_columns(type(row))).where(table.c.id == row.id)
+    held = connection.execute(query.with_for_update(of=table)).mappings().one_or_none()
+    if held is not None and _matches(keys, type(row), held, held["seal"]):
+        row.seal = make_seal(keys, type(row), {**held, **{name: getattr(row, name) for name in changed}})
+
+
+def _sealed_columns(model: type[Sealed]) -> list[ColumnElement[Any]]:
+    table = table_of(model)
+    return [table.c[name] for name in dict.fromkeys(("id", *model.__sealed__, "seal"))]
+
+
+def find_forged_rows(session: Session, keys: KeyRing) -> dict[str, int]:
+    """Count the rows without a valid seal, by table."""
+    counts = {}
+    for model in sealed_models():
+        rows = session.execute(select(*_sealed_columns(model)), execution_options={"yield_per": BATCH_SIZE}).mappings()
+        if forged := sum(not _matches(keys, model, row, row["seal"]) for row in rows):
+            counts[model.__tablename__] = forged
+    return counts
+
+
+def seal_every_row(session: Session, keys: KeyRing) -> int:
+    """Seal all rows as they are, vouching for each; return how many."""
+    return _seal_rows(session, keys, lambda _model, _row: True)
+
+
+def reseal_rows(session: Session, keys: KeyRing) -> int:
+    """Seal the genuine rows of older keys under the current one; return how many."""
+    current = f"{keys.current('access').id}:"
+    return _seal_rows(
+        session,
+        keys,
+        lambda model, row: not row["seal"].startswith(current) and _matches(keys, model, row, row["seal"]),
+    )
+
+
+def has_genuine_rows(session: Session, keys: KeyRing) -> bool:
+    """Return whether any row has a valid seal."""
+    return any(
+        _matches(keys, model, row, row["seal"])
+        for model in sealed_models()
+        for row in session.execute(select(*_sealed_columns(model))).mappings()
+    )
+
+
+def _seal_rows(session: Session, keys: KeyRing, chosen: Callable[[type[Sealed], _Values], bool]) -> int:
+    sealed = 0
+    for model in sealed_models():
+        for batch in _batches(session, model):
+            rows = [row for row in batch if chosen(model, row)]
+            if rows:
+                _write_seals(session, model, [(row, make_seal(keys, model, row)) for row in rows])
+                sealed += len(rows)
+    return sealed
+
+
+def _batches(session: Session, model: type[Sealed]) -> Iterator[list[_Values]]:
+    table, after = table_of(model), 0  # the database numbers rows from 1
+    query = select(*_sealed_columns(model)).order_by(table.c.id).limit(BATCH_SIZE).with_for_update()
+    while batch := session.execute(query.where(table.c.id > after)).mappings().all():
+        yield list(batch)
+        after = batch[-1]["id"]
+
+
+def _write_seals(session: Session, model: type[Sealed], seals: list[tuple[_Values, str]]) -> None:
+    table = table_of(model)
+    statement = update(table).where(table.c.id == bindparam("of_row")).values(seal=bindparam("new_seal"))
+    session.connection().execute(statement, [{"of_row": row["id"], "new_seal": seal} for row, seal in seals])

@@ -1,0 +1,182 @@
+"""Rows of before are sealed once in the life of a key file, and the database can't ask for it again."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from digest.app.upkeep.keys import restore_keys, rotate_key
+from digest.backups.creation import create_backup
+from digest.backups.migration import move_database, parse_target_url
+from digest.backups.restore import restore_backup
+from digest.installation.acts import terminal_actor
+from digest.installation.opened import open_installation
+from digest.settings import Settings
+from digest.store import staff, staff_sessions
+from digest.store.delivery_models import StaffMember
+from digest.store.engine import Database, open_database, upgrade_schema
+from subscribers.crypto.key_file import create_file
+from subscribers.crypto.keys import KeyRing
+from tests.run_database import run_on_server, sibling_database_url
+
+NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+EVE = terminal_actor("eve")
+SAM = "sam@newsroom.example"
+MEMBER = (
+    "INSERT INTO staff (email, role, added_at, added_by, proven_at, name) "
+    "VALUES ('{}', 'admin', '2026-11-01 00:00:00', 'test', '2026-11-01 00:00:00', '')"
+)
+
+
+def write_key_file(home: Path, *, marked: bool) -> str:
+    """Write a key file as an older version did, or one that says that rows are sealed; return its text."""
+    said = json.loads(KeyRing.generate().to_json())
+    said["keys"] = [key for key in said["keys"] if marked or key["kind"] != "access"]
+    create_file(home / "keys.json", json.dumps(said))
+    return (home / "keys.json").read_text("utf-8")
+
+
+def make_home(home: Path, url: str) -> Settings:
+    """Make an installation of the version before, with Sam on its staff."""
+    home.mkdir(mode=0o700, exist_ok=True)
+    with (
+        closing(open_database(url)) as database,
+        database.engine.execution_options(immediate=True).begin() as connection,
+    ):
+        upgrade_schema(connection, "0043")
+        connection.execute(text(MEMBER.format(SAM)))
+    return Settings(home=home, database_url=url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def older(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    """Give an installation of the version before, without a key file."""
+    home = tmp_path / "home"
+    if request.param == "sqlite":
+        yield make_home(home, f"sqlite:///{home / 'digest.db'}")
+        return
+    server = request.getfixturevalue("postgresql_url")
+    run_on_server(server, "DROP DATABASE IF EXISTS older WITH (FORCE)", "CREATE DATABASE older TEMPLATE template0")
+    yield make_home(home, sibling_database_url(server, "older"))
+
+
+def list_staff(settings: Settings) -> list[str]:
+    with open_installation(settings) as installation, installation.database.read() as session:
+        return [member.email for member in staff.list_staff_members(session)]
+
+
+def forge_member(settings: Settings, email: str) -> None:
+    with closing(open_database(settings.effective_database_url)) as database, database.engine.begin() as connection:
+        connection.execute(text(MEMBER.format(email)))
+
+
+def test_rows_of_before_are_sealed_when_the_new_version_first_opens_them_and_never_again(older: Settings) -> None:
+    write_key_file(older.home, marked=False)
+    assert list_staff(older) == [SAM]
+    assert KeyRing.load(older.key_file).says_sealed
+    forge_member(older, "eve@elsewhere.example")
+    assert list_staff(older) == [SAM]
+
+
+def test_a_schema_that_was_put_back_has_no_row_sealed(older: Settings) -> None:
+    write_key_file(older.home, marked=True)
+    assert list_staff(older) == []  # whoever made these rows, this key file sealed its own long ago
+
+
+def test_a_second_machine_with_a_key_file_of_before_seals_nothing(older: Settings) -> None:
+    copy = write_key_file(older.home, marked=False)
+    assert list_staff(older) == [SAM]
+    forge_member(older, "eve@elsewhere.example")
+    older.key_file.unlink()
+    create_file(older.key_file, copy)
+    assert list_staff(older) == [SAM]
+    assert KeyRing.load(older.key_file).says_sealed
+
+
+def test_a_recovery_copy_of_before_finds_the_rows_sealed(older: Settings) -> None:
+    copy = write_key_file(older.home, marked=False)
+    assert list_staff(older) == [SAM]
+    older.key_file.unlink()
+    with open_installation(older) as installation:
+        restore_keys(installation, EVE, copy, replace=False, now=NOW)
+    assert list_staff(older) == [SAM]
+
+
+def test_rotating_the_key_seals_the_genuine_rows_anew_and_no_other(older: Settings) -> None:
+    write_key_file(older.home, marked=False)
+    assert list_staff(older) == [SAM]
+    forge_member(older, "eve@elsewhere.example")
+    with open_installation(older) as installation:
+        result, _ = rotate_key(installation, EVE, "access", force_new_key=False, now=NOW, progress=lambda *_: None)
+        assert result.rows_moved == 1
+        with installation.database.read() as session:
+            seals: dict[str, str] = {
+                row.email: row.seal for row in session.execute(text("SELECT email, seal FROM staff"))
+            }
+    assert seals[SAM].startswith(f"{result.key_id}:")
+    assert seals["eve@elsewhere.example"] == ""
+    assert list_staff(older) == [SAM]
+
+
+def test_a_process_that_runs_on_reads_and_writes_rows_after_a_rotation(older: Settings) -> None:
+    write_key_file(older.home, marked=False)
+    with open_installation(older) as running:
+        with open_installation(older) as installation:
+            rotate_key(installation, EVE, "access", force_new_key=False, now=NOW, progress=lambda *_: None)
+        with running.database.write() as session:
+            member = staff.require_staff_member(session, SAM)
+            token = staff_sessions.begin_session(session, member, network="x", browser="x", now=NOW)
+        with running.database.read() as session:
+            assert staff_sessions.find_session(session, token, now=NOW) is not None
+
+
+def test_a_backup_of_before_is_sealed_when_it_is_restored(older: Settings, tmp_path: Path) -> None:
+    write_key_file(older.home, marked=False)
+    file = tmp_path / "older.zip"
+    with closing(open_database(older.effective_database_url)) as database:
+        create_backup(database, file, passphrase=None, now=NOW)
+    assert list_staff(older) == [SAM]
+    forge_member(older, "eve@elsewhere.example")
+    restore_backup(older, file, KeyRing.load(older.key_file), replace=True, actor="terminal:eve", now=NOW)
+    assert list_staff(older) == [SAM]
+
+
+def test_a_backup_keeps_seals_and_makes_no_forged_row_genuine(older: Settings, tmp_path: Path) -> None:
+    write_key_file(older.home, marked=False)
+    assert list_staff(older) == [SAM]
+    forge_member(older, "eve@elsewhere.example")
+    file = tmp_path / "newer.zip"
+    with closing(open_database(older.effective_database_url)) as database:
+        create_backup(database, file, passphrase=None, now=NOW)
+    restore_backup(older, file, KeyRing.load(older.key_file), replace=True, actor="terminal:eve", now=NOW)
+    assert list_staff(older) == [SAM]
+
+
+def test_rows_moved_to_another_database_keep_their_seals(older: Settings, tmp_path: Path, postgresql_url: str) -> None:
+    write_key_file(older.home, marked=False)
+    assert list_staff(older) == [SAM]
+    to_file = older.effective_database_url.startswith("postgresql")
+    run_on_server(
+        postgresql_url, "DROP DATABASE IF EXISTS moved WITH (FORCE)", "CREATE DATABASE moved TEMPLATE template0"
+    )
+    url = f"sqlite:///{tmp_path / 'moved.db'}" if to_file else sibling_database_url(postgresql_url, "moved")
+    target = parse_target_url(url)
+    keys = KeyRing.load(older.key_file)
+    move_database(older.effective_database_url, target, keys, actor="terminal:eve", now=NOW)
+    moved = older.model_copy(update={"database_url": url})
+    assert list_staff(moved) == [SAM]
+
+
+def test_a_new_installation_says_from_the_start_that_its_rows_are_sealed(
+    one_database: Database, tmp_path: Path
+) -> None:
+    keys = KeyRing.create(tmp_path / "keys.json")
+    assert keys.says_sealed
+    with one_database.write() as session:
+        session.add(StaffMember(email=SAM, role="editor", added_at=NOW, added_by="test"))
+    with one_database.read() as session:
+        assert [member.email for member in staff.list_staff_members(session)] == [SAM]
