@@ -2,7 +2,7 @@
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -16,6 +16,7 @@ from digest.app.doctor.check_registry import (
     report_fine,
     report_warning,
 )
+from digest.app.doctor.outside_world import NameLookup
 from digest.deliver.compose.dkim import SigningKey, load_signer, quote_record_text
 from digest.deliver.inbound.imap import examine_mailbox
 from digest.deliver.providers.certificates import judge_certificate
@@ -112,39 +113,52 @@ def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: s
             f"{domain} has no SPF record.", f"Enter into the DNS: {_record_line(domain, f'v=spf1 {term} -all')}"
         )
         return
-    addresses = names.find_addresses(sender)
     if len(survey.records) > 1:
-        together = spf.survey_text(names, domain, spf.write_record(survey.records))
-        missing = "" if together.includes_owner(sender) or together.lets_through(addresses) else term
-        record = spf.write_record(survey.records, missing)
-        added = f", and what sends now ({missing})," if missing else ""
-        yield report_error(
-            f"{domain} has {len(survey.records)} SPF records, so none of them counts.",
-            f"Take them out of the DNS and enter this one, which lets through all that any of them named{added} and ends in "
-            f"{_explain_all_term(record, survey.records)}: {_record_line(domain, record)}",
-        )
+        yield _merge_spf_records(names, domain, survey.records, term, sender)
         return
     yield from (report_error(problem, remedy) for problem, remedy in survey.problems)
+    yield from _judge_spf_ending(domain, survey)
+    yield _judge_spf_sender(domain, survey, term, sender, names.find_addresses(sender))
+
+
+def _merge_spf_records(names: NameLookup, domain: str, records: list[str], term: str, sender: str) -> DoctorFinding:
+    together = spf.survey_text(names, domain, spf.write_record(records))
+    is_named = together.includes_owner(sender) or together.lets_through(names.find_addresses(sender))
+    missing = "" if is_named else term
+    record = spf.write_record(records, missing)
+    added = f", and what sends now ({missing})," if missing else ""
+    return report_error(
+        f"{domain} has {len(records)} SPF records, so none of them counts.",
+        f"Take them out of the DNS and enter this one, which lets through all that any of them named{added} and ends in "
+        f"{_explain_all_term(record, records)}: {_record_line(domain, record)}",
+    )
+
+
+def _judge_spf_ending(domain: str, survey: spf.SpfSurvey) -> Iterator[DoctorFinding]:
     corrected = f"Enter it into the DNS as: {_record_line(domain, spf.write_record(survey.records))}"
     if survey.all_qualifier == "+":
         yield report_error(f"SPF of {domain} ends in +all: it lets everybody through.", corrected)
     elif survey.all_qualifier in {"", "?"} and not survey.included:
         yield report_warning(f"SPF of {domain} says nothing of others.", corrected)
+
+
+def _judge_spf_sender(
+    domain: str, survey: spf.SpfSurvey, term: str, sender: str, addresses: Sequence[str]
+) -> DoctorFinding:
     if survey.includes_owner(sender):
-        yield report_fine(f"SPF of {domain} includes what sends for it")
-    elif not addresses and term.startswith("a:"):
-        yield report_error(
+        return report_fine(f"SPF of {domain} includes what sends for it")
+    if not addresses and term.startswith("a:"):
+        return report_error(
             f"SPF of {domain} lets nothing through for {sender}, which has no address.",
             "Give that name an address in the DNS, or correct the name of the server that sends.",
         )
-    elif survey.lets_through(addresses):
-        yield report_fine(f"SPF of {domain} lets {sender} through")
-    else:
-        record = spf.write_record(survey.records, term)
-        yield report_error(
-            f"SPF of {domain} does not let {sender} through.",
-            f"Add {term} to the record, so that it is: {_record_line(domain, record)}",
-        )
+    if survey.lets_through(addresses):
+        return report_fine(f"SPF of {domain} lets {sender} through")
+    record = spf.write_record(survey.records, term)
+    return report_error(
+        f"SPF of {domain} does not let {sender} through.",
+        f"Add {term} to the record, so that it is: {_record_line(domain, record)}",
+    )
 
 
 def _explain_all_term(record: str, merged: list[str]) -> str:
@@ -194,16 +208,24 @@ def _judge_dkim_record(examined: ExaminedInstallation, key: SigningKey, name: st
     if not tags.get("p"):
         yield report_error(f"{name} revokes the key (p= is empty): no signature verifies.", publish)
         return
+    file = examined.settings.dkim_key_file
+    advice = f"Where {file} is a key of 2,048 bits, enter its record into the DNS in place of the one there: {_record_line(name, expected)}"
+    yield from _judge_key_size(name, tags, advice)
+    yield from _judge_published_key(name, tags, expected, publish)
+
+
+def _judge_key_size(name: str, tags: dict[str, str], advice: str) -> Iterator[DoctorFinding]:
     bits = _count_bits(tags)
-    if bits is not None and bits < SHORT_BITS:
-        file = examined.settings.dkim_key_file
-        advice = f"Where {file} is a key of 2,048 bits, enter its record into the DNS in place of the one there: {_record_line(name, expected)}"
-        told = f"{name} has a key of {bits:,} bits"
-        yield (
-            report_error(f"{told}: nobody may accept it.", advice)
-            if bits < WEAK_BITS
-            else report_warning(f"{told}.", advice)
-        )
+    if bits is None or bits >= SHORT_BITS:
+        return
+    told = f"{name} has a key of {bits:,} bits"
+    if bits < WEAK_BITS:
+        yield report_error(f"{told}: nobody may accept it.", advice)
+    else:
+        yield report_warning(f"{told}.", advice)
+
+
+def _judge_published_key(name: str, tags: dict[str, str], expected: str, publish: str) -> Iterator[DoctorFinding]:
     wanted, published = dmarc.parse_tags(expected), "".join(tags["p"].split())
     if published != wanted["p"] and wanted["p"].startswith(published):
         advice = f"A string in the DNS takes 255 characters, so the record is two strings or more, each in quotation marks. {publish}"

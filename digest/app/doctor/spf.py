@@ -10,8 +10,11 @@ from digest.app.doctor.outside_world import NameLookup
 MAX_LOOKUPS = 10  # RFC 7208, 4.6.4: terms that ask the DNS
 MAX_VOID_LOOKUPS = 2  # of these, without an answer
 _TERM = re.compile(
-    r"(?P<qualifier>[-+~?]?)(?P<name>[a-z0-9]+)(?::(?P<value>[^/]*))?(?P<length>(?:/\d+)?(?://\d+)?)$", re.IGNORECASE
+    r"(?P<qualifier>[-+~?]?)(?P<name>all|include|a|mx|ptr|ip4|ip6|exists)"
+    r"(?::(?P<value>[^/]*))?(?P<length>(?:/\d+)?(?://\d+)?)$",
+    re.IGNORECASE,
 )
+_ASKING_NAMES = frozenset({"include", "a", "mx", "ptr", "exists"})  # RFC 7208, 4.6.4
 _MODIFIER = re.compile(r"(?P<name>[a-z][\w.-]*)=(?P<value>.*)$", re.IGNORECASE)
 
 
@@ -121,29 +124,21 @@ class _SpfReader:
             self._read_term(term, domain, above, follow_redirect=not has_all)
 
     def _read_term(self, term: str, domain: str, above: tuple[str, ...], *, follow_redirect: bool) -> None:
-        survey, mechanism = self._survey, _TERM.match(term)
-        if mechanism is None or mechanism["name"].lower() not in {
-            "all",
-            "include",
-            "a",
-            "mx",
-            "ptr",
-            "ip4",
-            "ip6",
-            "exists",
-        }:
-            modifier = _MODIFIER.match(term)
-            if modifier is None and not (mechanism and mechanism["name"].lower() in {"ip4", "ip6"}):
-                problem = f"SPF of {domain}: {term} is no term of RFC 7208."
-                remedy = f"Correct {term} in the record (a number is ip4:192.0.2.1 or ip6:2001:db8::1), or take it out."
-                survey.problems.append((problem, remedy))
-            elif modifier and modifier["name"].lower() == "redirect" and follow_redirect:
-                survey.lookups += 1
-                self.read(modifier["value"].lower(), (*above, domain))
-            return
+        mechanism, modifier = _TERM.match(term), _MODIFIER.match(term)
+        if mechanism is not None:
+            self._read_mechanism(mechanism, domain, above)
+        elif modifier is None:
+            problem = f"SPF of {domain}: {term} is no term of RFC 7208."
+            remedy = f"Correct {term} in the record (a number is ip4:192.0.2.1 or ip6:2001:db8::1), or take it out."
+            self._survey.problems.append((problem, remedy))
+        elif modifier["name"].lower() == "redirect" and follow_redirect:
+            self._survey.lookups += 1
+            self.read(modifier["value"].lower(), (*above, domain))
+
+    def _read_mechanism(self, mechanism: re.Match[str], domain: str, above: tuple[str, ...]) -> None:
+        survey = self._survey
         name, value = mechanism["name"].lower(), (mechanism["value"] or "").lower()
-        if name in {"include", "a", "mx", "ptr", "exists"}:
-            survey.lookups += 1
+        survey.lookups += name in _ASKING_NAMES
         if name == "all":
             survey.all_qualifier = survey.all_qualifier if above else mechanism["qualifier"] or "+"
         elif name == "include":

@@ -153,7 +153,8 @@ class DkimSigner:
         )
         # Written so that unfolding is all that canonicalising does to it.
         b = b64encode(key.sign_bytes(head + b"dkim-signature:" + field_.replace(b"\r\n", b"")))
-        lines = [b[start : start + _LINE_LENGTH - 2] for start in range(0, len(b), _LINE_LENGTH - 2)]
+        width = _LINE_LENGTH - 2
+        lines = [b[start : start + width] for start in range(0, len(b), width)]
         return b"DKIM-Signature: " + field_ + b"\r\n ".join(lines) + b"\r\n"
 
 
@@ -172,7 +173,7 @@ def load_signer(settings: Settings) -> DkimSigner | None:
         raise _key_file_error(file, f"it holds {len(secrets)} key(s), and DIGEST_DKIM_SELECTOR names {len(selectors)}")
     rsa, *more = secrets
     # RFC 8463, 3: few can check Ed25519 yet, so it is no more than a second signature beside RSA.
-    if not isinstance(rsa, RSAPrivateKey) or [type(m) for m in more if not isinstance(m, Ed25519PrivateKey)]:
+    if not isinstance(rsa, RSAPrivateKey) or not all(isinstance(key, Ed25519PrivateKey) for key in more):
         raise _key_file_error(file, "an RSA key must stand first, and nothing but Ed25519 keys may follow")
     if not 2048 <= rsa.key_size <= 4096:
         raise _key_file_error(file, f"an RSA key of {rsa.key_size} bits; RFC 8301 wants 2048 to 4096")
@@ -232,7 +233,8 @@ def _fields_to_sign(fields: list[tuple[bytes, bytes]]) -> tuple[list[bytes], byt
     Fields of one name are taken from the last to the first; naming it once more signs that there is no other
     (RFC 6376, 5.4.2).
     """
-    others = dict.fromkeys(name for name, _ in fields if _ALSO_SIGNED.fullmatch(name) and name not in OVERSIGNED)
+    also_signed = filter(_ALSO_SIGNED.fullmatch, (name for name, _ in fields))
+    others = [name for name in dict.fromkeys(also_signed) if name not in OVERSIGNED]
     names: list[bytes] = []
     lines: list[bytes] = []
     for name in (*OVERSIGNED, *others):

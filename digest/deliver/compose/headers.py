@@ -6,6 +6,7 @@ and wraps at lengths that RFC 2045 and 2047 do not allow. See docs/decisions/000
 
 import re
 from base64 import b64encode
+from collections.abc import Iterable
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -41,17 +42,25 @@ def header_field(name: str, value: str) -> bytes:
 def unstructured_field(name: str, text: str) -> bytes:
     """Write a field of free text, such as Subject: folded at blanks, or as encoded words (RFC 2047)."""
     words = " ".join(text.split()).split(" ")
-    plain = all(w.isascii() and w.isprintable() and "=?" not in w and len(w) <= HEADER_LINE_LENGTH - 2 for w in words)
-    if not plain:
-        words = _encode_words(" ".join(words), first_width=ENCODED_WORD_LENGTH - len(name) - 2)
-    return (
-        "\r\n ".join(_fold_words(words, HEADER_LINE_LENGTH - len(name) - 2)).join([f"{name}: ", "\r\n"]).encode("ascii")
-    )
+    used = len(name) + 2
+    if not all(map(_is_plain_word, words)):
+        words = _encode_words(" ".join(words), first_width=ENCODED_WORD_LENGTH - used)
+    return _write_lines(name, _fold_words(words, HEADER_LINE_LENGTH - used))
+
+
+def _is_plain_word(word: str) -> bool:
+    is_short = len(word) <= HEADER_LINE_LENGTH - 2
+    return is_short and word.isascii() and word.isprintable() and "=?" not in word
+
+
+def _write_lines(name: str, lines: Iterable[str]) -> bytes:
+    value = "\r\n ".join(lines)
+    return f"{name}: {value}\r\n".encode("ascii")
 
 
 def mailbox_field(name: str, display_name: str, address: str) -> bytes:
     """Write a field of one address with its display name: From, or List-Id with its angle brackets."""
-    return "\r\n ".join(_mailbox_lines(name, display_name, address)).join([f"{name}: ", "\r\n"]).encode("ascii")
+    return _write_lines(name, _mailbox_lines(name, display_name, address))
 
 
 def mailbox_value(name: str, display_name: str, address: str) -> str:

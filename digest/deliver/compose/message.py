@@ -50,7 +50,8 @@ def _split_lines(text: SlottedText) -> Iterator[list[bytes | Slot]]:
         if isinstance(part, Slot):
             line.append(part)
             continue
-        first, *others = _encode_bytes(part.replace("\r\n", "\n").replace("\r", "\n")).split(b"\n")
+        unix_text = part.replace("\r\n", "\n").replace("\r", "\n")
+        first, *others = _encode_bytes(unix_text).split(b"\n")
         line.append(first)
         for other in others:
             yield line
@@ -246,11 +247,15 @@ class MessageTemplate:
             return text
         (html,) = others
         # "=_" cannot occur in quoted-printable (RFC 2045, 6.7), so no line of a part can be the boundary.
-        spelled = (b"~%s~" % part.name.encode() if isinstance(part, Slot) else part for part in (*text, *html))
-        boundary = b"=_" + hashlib.sha256(b"".join(spelled)).hexdigest()[:32].encode()
+        digest = hashlib.sha256(b"".join(map(_spell_part, (*text, *html))))
+        boundary = b"=_" + digest.hexdigest()[:32].encode()
         opening = b'Content-Type: multipart/alternative;\r\n boundary="' + boundary + b'"\r\n\r\n'
         between = b"--" + boundary + b"\r\n"
         return [opening + between, *text, b"\r\n" + between, *html, b"\r\n--" + boundary + b"--\r\n"]
+
+
+def _spell_part(part: bytes | Slot) -> bytes:
+    return b"~%s~" % part.name.encode() if isinstance(part, Slot) else part
 
 
 def _mime_part(subtype: str, text: SlottedText) -> list[bytes | Slot]:

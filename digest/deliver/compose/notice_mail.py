@@ -71,7 +71,8 @@ class NoticeComposer:
             marks = SlotMarks()
             stand_ins = {name: marks.mark(_fact_slot(name)) if value else "" for name, value in facts.items()}
             self._html_cache[key] = inline_css(marks.split(self._render_part(kind, "body.html", stand_ins, marks)))
-        return self._html_cache[key].fill_some({_fact_slot(name): str(escape(facts[name])) for name in facts})
+        escaped = {_fact_slot(name): str(escape(value)) for name, value in facts.items()}
+        return self._html_cache[key].fill_some(escaped)
 
     def _render_part(self, kind: str, part: str, facts: Mapping[str, str], marks: SlotMarks) -> str:
         base, language = self.frame.base, notice_language(self.settings, kind)

@@ -36,8 +36,8 @@ def find_return_paths(keys: KeyRing, text: str) -> frozenset[str]:
 
 
 def _verified_delivery_id(keys: KeyRing, delivery_id: str, mac: str) -> str | None:
-    valid = any(hmac.compare_digest(_compute_mac(key, delivery_id), mac) for key in keys.of_kind("return-path"))
-    return delivery_id if valid else None
+    macs = [_compute_mac(key, delivery_id) for key in keys.of_kind("return-path")]
+    return delivery_id if any(hmac.compare_digest(own, mac) for own in macs) else None
 
 
 def _compute_mac(key: SecretKey, delivery_id: str) -> str:

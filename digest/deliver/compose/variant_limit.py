@@ -5,7 +5,7 @@ one: nothing that they chose is missing, and a section that they left out may st
 """
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MAX_VARIANTS = 64
 
@@ -37,8 +37,9 @@ def choose_variants(readers: Mapping[VariantKey, int]) -> frozenset[VariantKey]:
 
     Among equally frequent ones those come first that leave out less, then by the names of the sections.
     """
-    wanted = sorted(readers.keys() - set(FULLEST_VARIANTS), key=lambda key: (-readers[key], *_sort_key(key)))
-    return frozenset((*FULLEST_VARIANTS, *wanted[: MAX_VARIANTS - len(FULLEST_VARIANTS)]))
+    others = readers.keys() - set(FULLEST_VARIANTS)
+    wanted = sorted(others, key=lambda key: (-readers[key], *_sort_key(key)))
+    return frozenset((*FULLEST_VARIANTS, *wanted)[:MAX_VARIANTS])
 
 
 def find_nearest_variant(wanted: VariantKey, variants: Collection[VariantKey]) -> VariantKey:
@@ -50,7 +51,11 @@ def find_nearest_variant(wanted: VariantKey, variants: Collection[VariantKey]) -
         for key in (*FULLEST_VARIANTS, *variants)
         if key.text_only == wanted.text_only and key.omitted <= wanted.omitted and key.is_short <= wanted.is_short
     ]
-    return min(fuller, key=lambda key: (key.is_short != wanted.is_short, -len(key.omitted), *_sort_key(key)))
+
+    def added_parts(key: VariantKey) -> tuple[Any, ...]:
+        return key.is_short != wanted.is_short, -len(key.omitted), *_sort_key(key)
+
+    return min(fuller, key=added_parts)
 
 
 def _sort_key(key: VariantKey) -> tuple[int, list[str], bool, bool]:

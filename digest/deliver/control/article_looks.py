@@ -124,8 +124,10 @@ def find_untold(look: ArticleLook) -> tuple[LookFinding, ...]:
 
 def follow_look(look: ArticleLook, before: ArticleLook | None, *, stops: bool) -> ArticleLook:
     """Return a new look with what it takes over from the one before: whom was told of what. `stops`: a gone article pauses."""
-    told = tuple(url for url in (before.told if before else ()) if any(url == finding.url for finding in look.gone))
-    return replace(look, told=told, pause_reason=describe_gone(look.gone) if stops and look.gone else "")
+    gone = {finding.url for finding in look.gone}
+    told = tuple(filter(gone.__contains__, before.told)) if before else ()
+    pause_reason = describe_gone(look.gone) if stops and look.gone else ""
+    return replace(look, told=told, pause_reason=pause_reason)
 
 
 def describe_gone(gone: tuple[LookFinding, ...]) -> str:

@@ -42,7 +42,8 @@ def write_installation_state(session: Session, key: str, value: Mapping[str, Any
 
 def delete_installation_state(session: Session, key: str) -> bool:
     """Delete the state of a name; False where there was none."""
-    return session.connection().execute(delete(InstallationState).where(InstallationState.name == key)).rowcount == 1
+    deletion = delete(InstallationState).where(InstallationState.name == key)
+    return session.connection().execute(deletion).rowcount == 1
 
 
 HOLD_STATE_KEY = "held"

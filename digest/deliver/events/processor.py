@@ -61,8 +61,9 @@ def process_events(
 
 
 def _load_deliveries(session: Session, ids: Collection[str | None]) -> dict[str | None, Any]:
-    columns = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.state, Delivery.handed_at)
-    return {row.id: row for row in session.execute(select(*columns).where(Delivery.id.in_(ids)))}
+    columns = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.handed_at)
+    query = select(*columns).where(Delivery.id.in_(ids))
+    return {row.id: row for row in session.execute(query)}
 
 
 def _insert_new_events(
@@ -72,7 +73,8 @@ def _insert_new_events(
     if not events:
         return []
     by_mark = {event.provider_mark or event.fingerprint: event for event in events}  # a post may repeat itself
-    by_fingerprint = {event.fingerprint: event for event in sorted(by_mark.values(), key=lambda e: e.fingerprint)}
+    ordered = sorted(by_mark.values(), key=lambda event: event.fingerprint)
+    by_fingerprint = {event.fingerprint: event for event in ordered}
     insert = upsert(session, Event).on_conflict_do_nothing().returning(Event.fingerprint)
     rows = [
         {
@@ -104,7 +106,8 @@ def _group_by_delivery(
     """Group events, given as delivery, kind and detail, by their delivery."""
     reports: dict[str | None, _DeliveryReports] = {}
     for delivery, kind, detail in events:
-        reply = " ".join(filter(None, (kind, detail.get("status"), detail.get("reason"))))[:MAX_REPLY_LENGTH]
+        words = filter(None, (kind, detail.get("status"), detail.get("reason")))
+        reply = " ".join(words)[:MAX_REPLY_LENGTH]
         report = reports.setdefault(delivery, _DeliveryReports(set(), reply))
         report.kinds.add(kind)
         if is_refusal(kind):
@@ -114,12 +117,12 @@ def _group_by_delivery(
 
 def _update_delivery_states(session: Session, reports: Mapping[str | None, _DeliveryReports], now: datetime) -> None:
     """Apply reports to their deliveries. The events of those that somebody is handing over are left pending."""
-    query = select(Delivery.id, Delivery.state).where(Delivery.id.in_(reports)).order_by(Delivery.id)
-    states = {row.id: row.state for row in session.execute(query)}
+    query = select(Delivery.id, Delivery.state).order_by(Delivery.id)
+    states = dict(session.execute(query.where(Delivery.id.in_(reports))).all())
     changing = {i for i, state in states.items() if state_after_events(state, reports[i].kinds) is not state}
     # A row that is locked is being written by whoever hands it over: waiting for them could end in a deadlock.
     unlocked = query.where(Delivery.id.in_(changing)).with_for_update(skip_locked=True)
-    locked = {row.id: row.state for row in session.execute(unlocked)} if changing else {}
+    locked = dict(session.execute(unlocked).all()) if changing else {}
     for delivery, state in locked.items():
         _change_state(session, delivery, state, reports[delivery])
     pending = changing - locked.keys()
@@ -149,9 +152,10 @@ def deliveries_with_pending_events(session: Session) -> list[str]:
 
 def apply_pending_events(session: Session, delivery_ids: Collection[str], *, now: datetime) -> None:
     """Bring such deliveries to the states that all events about them name."""
-    rows = session.execute(select(Event.delivery, Event.kind, Event.detail).where(Event.delivery.in_(delivery_ids)))
+    concerned = Event.delivery.in_(delivery_ids)
+    rows = session.execute(select(Event.delivery, Event.kind, Event.detail).where(concerned))
     reports = _group_by_delivery((row.delivery, EventKind(row.kind), row.detail) for row in rows)
-    session.execute(update(Event).where(Event.delivery.in_(delivery_ids)).values(unsettled_since=None))
+    session.execute(update(Event).where(concerned).values(unsettled_since=None))
     _update_delivery_states(session, reports, now)
 
 

@@ -93,7 +93,8 @@ class MailboxFolder:
         """Return a message, or its beginning, and leave it unseen; None where it is gone."""
         with _translate_errors(self._server_name):
             _, items = self._imap.uid("FETCH", str(uid), f"(BODY.PEEK[]<0.{MAX_MESSAGE_BYTES}>)")
-        return next((item[1] for item in items if isinstance(item, tuple) and b"BODY[]" in item[0].upper()), None)
+        literals = [item for item in items if isinstance(item, tuple)]
+        return next((body for head, body in literals if b"BODY[]" in head.upper()), None)
 
     def move_or_delete(self, uid: int) -> str:
         """Move a message to the folder for stored ones, or delete it; return why that cannot be done, else an empty text."""
@@ -109,8 +110,9 @@ class MailboxFolder:
         return f"cannot move to {self._done_folder}: {_reply_text(reply)}. Put inbound.done right."
 
     def _move(self, uid: int) -> tuple[str, list[bytes | None]]:
-        can_move = "MOVE" in self._imap.capabilities  # RFC 6851
-        status, reply = self._imap.uid("MOVE" if can_move else "COPY", str(uid), _quote_name(self._done_folder))
+        can_move = "MOVE" in self._imap.capabilities  # RFC 6851, 3.1
+        command = "MOVE" if can_move else "COPY"
+        status, reply = self._imap.uid(command, str(uid), _quote_name(self._done_folder))
         if status == "OK" and not can_move and (reason := self._delete(uid)):
             return "NO", [reason.encode()]
         return status, reply

@@ -87,7 +87,7 @@ def _poll_folder(poller: MailboxPoller, folder: imap.MailboxFolder, result: Poll
     with poller.database.read() as session:
         position = installation_hold.read_installation_state(session, POSITION_STATE_KEY) or {}
     # Another folder, or one whose messages were numbered anew, is read from its beginning.
-    first = int(position["next"]) if all(position.get(key) == value for key, value in numbering.items()) else 1
+    first = int(position["next"]) if numbering.items() <= position.items() else 1
     uids = folder.next_uids(first, limit)
     result.more = len(uids) == limit
     for uid in uids:
@@ -167,7 +167,9 @@ def claim_poll_turn(database: Database, *, now: datetime) -> bool:
 
 
 def _time_to_next_poll(last: LastPoll) -> timedelta:
-    return timedelta(0) if last.more else min(MAX_POLL_INTERVAL, POLL_INTERVAL * (1 << min(last.troubles, 10)))
+    if last.more:
+        return timedelta(0)
+    return min(MAX_POLL_INTERVAL, POLL_INTERVAL * (1 << min(last.troubles, 10)))
 
 
 def _record_poll(poller: MailboxPoller, result: PollResult | None = None, *, trouble: str = "") -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import IS_WAITING, is_of_edition
 from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition
@@ -63,15 +63,12 @@ def choose_canary(session: Session, keys: KeyRing, edition: Edition, *, now: dat
 
 def _select_canary_deliveries(session: Session, keys: KeyRing, edition: Edition, now: datetime) -> Sequence[str]:
     size = canary_size(edition.planned or 0)
-    due = (
-        Delivery.purpose == edition_purpose(edition.name),
-        Delivery.state == DeliveryState.WAITING,
-        Delivery.next_try_at <= now,
-    )
+    due = (is_of_edition(edition.name), IS_WAITING, Delivery.next_try_at <= now)
     if not size:
         return []
-    spread = session.scalars(select(Delivery.id).where(*due).order_by(Delivery.id).limit(size))
-    staff_ids = session.scalars(select(Delivery.id).where(*due, Delivery.person.in_(_staff_readers(session, keys))))
+    ids = select(Delivery.id).where(*due)
+    spread = session.scalars(ids.order_by(Delivery.id).limit(size))
+    staff_ids = session.scalars(ids.where(Delivery.person.in_(_staff_readers(session, keys))))
     return sorted({*spread, *staff_ids})
 
 
@@ -94,9 +91,9 @@ def end_canary(session: Session, edition: str, *, now: datetime, observe_for: ti
 def count_canary_deliveries(session: Session, edition: str) -> Mapping[DeliveryState, int]:
     """Count the deliveries that went ahead by state; one whose receiver asked to try again goes with the rest."""
     went_ahead = (
-        Delivery.purpose == edition_purpose(edition),
+        is_of_edition(edition),
         Delivery.state.in_(DeliveryState),  # the index begins with it
         Delivery.next_try_at == CANARY_DUE_AT,
     )
-    rows = session.execute(select(Delivery.state, func.count()).where(*went_ahead).group_by(Delivery.state))
-    return dict.fromkeys(DeliveryState, 0) | {row[0]: row[1] for row in rows}
+    by_state = select(Delivery.state, func.count()).where(*went_ahead).group_by(Delivery.state)
+    return dict.fromkeys(DeliveryState, 0) | dict(session.execute(by_state).all())

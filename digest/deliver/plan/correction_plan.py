@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.variant_limit import FULLEST_VARIANTS, MAX_VARIANTS, VariantKey, choose_variants
 from digest.deliver.compose.variants import EditionVariants, count_wanted_variants, create_variants
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import is_of_edition
 from digest.edition.approval.versions import read_mailable
 from digest.edition.archive.corrections import find_sent_text
 from digest.edition.content.corrected_content import correct_quote
@@ -83,9 +83,11 @@ class ErrorPlaces:
     @cached_property
     def _fragments(self) -> frozenset[tuple[str, str]]:
         """The kinds and names of the fragments that say the text word for word; where none does, of those that link the story."""
-        mailed = [piece for piece in self.mailable.pieces if piece.kind in {"html", "text", "short", "short-text"}]
-        saying = frozenset((p.kind, p.name) for p in mailed if _squeeze(self.sent) in _squeeze(_read_words(p)))
-        return saying or frozenset((p.kind, p.name) for p in mailed if self.url in unescape(p.body))
+        kinds, wanted = frozenset().union(*_FRAGMENT_KINDS.values()), _squeeze(self.sent)
+        mailed = [piece for piece in self.mailable.pieces if piece.kind in kinds]
+        saying = [piece for piece in mailed if wanted in _squeeze(_read_words(piece))]
+        linking = [piece for piece in mailed if self.url in unescape(piece.body)]
+        return frozenset((piece.kind, piece.name) for piece in saying or linking)
 
 
 def says_text(line: str, sent: str, becomes: str) -> bool:
@@ -203,9 +205,7 @@ def _read_error_spread(session: Session, correction: Correction, edition: Editio
 def _read_deliveries(session: Session, edition: Edition, after: int) -> Sequence[Any]:
     query = (
         select(Delivery.person, Delivery.state, Delivery.handed_at, Delivery.due_at, Delivery.variant)
-        .where(
-            Delivery.purpose == edition_purpose(edition.name), Delivery.person > after, Delivery.state.in_(GOT_STATES)
-        )
+        .where(is_of_edition(edition.name), Delivery.person > after, Delivery.state.in_(GOT_STATES))
         .order_by(Delivery.person)
         .limit(MAX_TRANSACTION_ROWS)
     )

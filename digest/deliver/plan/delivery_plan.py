@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_ids, make_message_id
@@ -58,9 +58,10 @@ def effective_release_time(release_at: datetime, now: datetime) -> datetime:
 
 def find_month(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
     """Return when the month of a moment begins and when the next one does."""
-    begins = moment.astimezone(zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0, fold=0)
-    ends = (begins + timedelta(days=31)).replace(day=1)
-    return begins.astimezone(UTC), ends.astimezone(UTC)
+    first = moment.astimezone(zone).date().replace(day=1)
+    next_first = (first + timedelta(days=31)).replace(day=1)
+    begins, ends = (datetime.combine(day, time(), zone).astimezone(UTC) for day in (first, next_first))
+    return begins, ends
 
 
 def is_wanted_by_reader(preferences: Preferences, release: EditionRelease, *, had_one_this_month: bool) -> bool:
@@ -154,6 +155,18 @@ class DeliveryCounts:
     def last_are_leaving(self) -> bool:
         """Whether nothing waits any more, and the last messages are being handed over."""
         return 0 < self.open == self.by_state[DeliveryState.HANDING_OVER]
+
+
+# What queries ask of deliveries.
+IS_WAITING = Delivery.state == DeliveryState.WAITING
+IS_HANDING_OVER = Delivery.state == DeliveryState.HANDING_OVER
+IS_UNCERTAIN = Delivery.state == DeliveryState.UNCERTAIN
+IS_REFUSED = Delivery.state == DeliveryState.REFUSED
+
+
+def is_of_edition(name: str) -> ColumnElement[bool]:
+    """Select the deliveries of an edition."""
+    return Delivery.purpose == edition_purpose(name)
 
 
 def edition_purpose(edition: str) -> str:
@@ -270,9 +283,9 @@ class _PlannedRows:
 
 
 def _edition_release(session: Session, edition: Edition, settings: Settings, now: datetime) -> EditionRelease:
-    went = (Edition.state.in_((EditionState.SENDING, EditionState.SENT)), Edition.id != edition.id)
-    before = select(func.max(Edition.release_at)).where(*went, Edition.release_at < edition.release_at)
-    previous = session.scalar(before)
+    went = Edition.state.in_((EditionState.SENDING, EditionState.SENT))
+    before = (Edition.id != edition.id, Edition.release_at < edition.release_at)
+    previous = session.scalar(select(func.max(Edition.release_at)).where(went, *before))
     return EditionRelease(effective_release_time(edition.release_at, now), previous, settings.file.publication.zone)
 
 
@@ -287,8 +300,9 @@ def _served_readers(session: Session, purposes: Sequence[str], numbers: Sequence
     """Return which of these readers got one of these editions, or may yet get it."""
     if not purposes or not numbers:
         return set()
-    deliveries = (Delivery.purpose.in_(purposes), Delivery.person.in_(numbers), Delivery.state.in_(_SERVED_STATES))
-    return set(session.scalars(select(Delivery.person).where(*deliveries)))
+    served = select(Delivery.person).where(Delivery.state.in_(_SERVED_STATES))
+    theirs = served.where(Delivery.purpose.in_(purposes), Delivery.person.in_(numbers))
+    return set(session.scalars(theirs))
 
 
 def _close_plan(database: Database, name: str, now: datetime) -> DeliveryCounts:

@@ -21,7 +21,7 @@ def provider_kinds() -> tuple[ProviderKind, ...]:
     Each is a folder beside this module, whose module `kind` declares it.
     """
     kinds = [_load_kind(folder) for folder in _list_folders()]
-    return tuple(sorted(kinds, key=lambda kind: (kind.account is not None, kind.mail_server is not None, kind.name)))
+    return tuple(sorted(kinds, key=lambda kind: (bool(kind.account), bool(kind.mail_server), kind.name)))
 
 
 def _list_folders() -> list[str]:

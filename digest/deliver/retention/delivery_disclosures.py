@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import IS_WAITING, edition_purpose
 from digest.deliver.providers.registry import describe_recipient
 from digest.deliver.retention import provider_erasures
 from digest.deliver.retention.delivery_seals import DELIVERIES, OPEN_STATES
@@ -111,16 +111,17 @@ def erase_from_deliveries(session: Session, number: int, address: Address | None
     released = sealed_rows.release_rows(session, DELIVERIES, number)
     mine = Delivery.person == number
     ids = select(Delivery.id).where(mine)
-    waiting = ids.where(Delivery.state == DeliveryState.WAITING)
-    unsynchronized = {"synchronize_session": False}
-    session.execute(delete(Notice).where(Notice.delivery.in_(waiting)), execution_options=unsynchronized)
-    session.execute(update(Event).where(Event.delivery.in_(ids)).values(detail={}), execution_options=unsynchronized)
-    withdrawn = case((Delivery.state == DeliveryState.WAITING, DeliveryState.WITHDRAWN.value), else_=Delivery.state)
+    waiting = ids.where(IS_WAITING)
+    emptied_events = update(Event).where(Event.delivery.in_(ids)).values(detail={})
+    session.execute(delete(Notice).where(Notice.delivery.in_(waiting)), execution_options=_UNSYNCHRONIZED)
+    session.execute(emptied_events, execution_options=_UNSYNCHRONIZED)
+    withdrawn = case((IS_WAITING, DeliveryState.WITHDRAWN.value), else_=Delivery.state)
     emptied = {"person": None, "state": withdrawn, "domain_tag": None, "reply": "", "message_id": ""}
-    session.execute(update(Delivery).where(mine).values(**emptied), execution_options=unsynchronized)
+    session.execute(update(Delivery).where(mine).values(**emptied), execution_options=_UNSYNCHRONIZED)
     return {DELIVERIES.name: released}
 
 
+_UNSYNCHRONIZED = {"synchronize_session": False}  # no object of the session is of these rows
 # Deliveries of one scan over the table, which has no index for their age: the oldest come first.
 ROWS_PER_SCAN = 20_000
 ROWS_PER_TRANSACTION = 500  # some 30 ms on SQLite
@@ -173,21 +174,21 @@ def _aggregate_page(
     """Count and delete the rows of a page that nobody has locked; the next run takes the others."""
     # People first, as an erasure does: a total's foreign key locks them anyway, and in the other order the two would
     # wait for each other.
-    people = {row.person for row in page if row.person is not None}
-    session.execute(select(Person.number).where(Person.number.in_(people)).order_by(Person.number).with_for_update())
+    people = select(Person.number).where(Person.number.in_({row.person for row in page} - {None}))
+    session.execute(people.order_by(Person.number).with_for_update())
     columns = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.state, Delivery.transport)
-    query = select(*columns, Delivery.handed_at).where(condition, Delivery.id.in_([row.id for row in page]))
+    on_page = Delivery.id.in_([row.id for row in page])
+    query = select(*columns, Delivery.handed_at).where(condition, on_page)
     locked = {row.id: row for row in session.execute(query.with_for_update(skip_locked=True))}
-    plan = sealed_rows.plan_fold(
-        session, keys, DELIVERIES, sealed_rows.read_rows_by_id(session, DELIVERIES, list(locked))
-    )
+    sealed = sealed_rows.read_rows_by_id(session, DELIVERIES, list(locked))
+    plan = sealed_rows.plan_fold(session, keys, DELIVERIES, sealed)
     ids = sorted(plan.ids)
     rows = [locked[delivery] for delivery in ids]
     _add_purpose_totals(session, rows)
     added = disclosures.add_to_totals(session, keys, _collect_disclosures(rows, settings))
     sealed_rows.record_fold(session, keys, plan, added=added, now=now)
-    for table, column in ((Notice, Notice.delivery), (Event, Event.delivery), (Delivery, Delivery.id)):
-        session.execute(delete(table).where(column.in_(ids)), execution_options={"synchronize_session": False})
+    for column in (Notice.delivery, Event.delivery, Delivery.id):
+        session.execute(delete(column.class_).where(column.in_(ids)), execution_options=_UNSYNCHRONIZED)
     return len(ids)
 
 
@@ -202,7 +203,8 @@ def _add_purpose_totals(session: Session, rows: Iterable[Any]) -> None:
     insert = upsert(session, DeliveryTotal)
     key = [DeliveryTotal.purpose, DeliveryTotal.state]
     total = DeliveryTotal.count + insert.excluded.count
-    values = [{"purpose": p, "state": s, "count": n} for (p, s), n in sorted(counts.items())]
+    ordered = sorted(counts.items())
+    values = [{"purpose": p, "state": s, "count": n} for (p, s), n in ordered]
     if values:
         session.execute(insert.on_conflict_do_update(index_elements=key, set_={"count": total}), values)
 

@@ -52,7 +52,8 @@ def _count_edition(session: Session, edition: Edition) -> dict[str, object]:
         .where(Event.kind == "complained", Event.received_at >= edition.release_at, Delivery.purpose == purpose)
     )
     hour = _hour_text(session)
-    went = select(hour, func.count()).where(Delivery.purpose == purpose, Delivery.first_handed_at.is_not(None))
+    was_handed_over = Delivery.first_handed_at.is_not(None)
+    went = select(hour, func.count()).where(Delivery.purpose == purpose, was_handed_over)
     return {
         "number": edition.number,
         "release_at": edition.release_at,

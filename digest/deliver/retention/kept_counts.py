@@ -23,10 +23,11 @@ _OVER_STATES = (EditionState.SENT, EditionState.CANCELLED)
 
 def keep_delivery_counts(database: Database, *, now: datetime) -> int:
     """Count the deliveries of every edition that went out some time ago, and keep the counts; return of how many."""
-    over = select(Edition.name).where(Edition.state.in_(_OVER_STATES), Edition.release_at < now - KEPT_AFTER)
+    over = select(Edition.name).where(Edition.state.in_(_OVER_STATES))
     counts = {}
     with database.read() as session:
-        names = session.scalars(over.order_by(Edition.release_at)).all()
+        long_ago = Edition.release_at < now - KEPT_AFTER
+        names = session.scalars(over.where(long_ago).order_by(Edition.release_at)).all()
     for name in names:
         with database.read() as session:
             counts[name] = _counts_as_json(count_deliveries(session, edition_purpose(name)))
@@ -54,4 +55,5 @@ def load_kept_counts(session: Session) -> dict[str, DeliveryCounts]:
 
 
 def _counts_as_json(counts: DeliveryCounts) -> dict[str, int]:
-    return {"planned": counts.planned} | {str(state): count for state, count in counts.by_state.items() if count}
+    some = {str(state): count for state, count in counts.by_state.items() if count}
+    return {"planned": counts.planned} | some

@@ -157,13 +157,11 @@ def hand_over_test(
 def read_test_report(session: Session, name: str, serial: str, keys: KeyRing) -> StaffTestReport | None:
     """Read what came of a test to those who are still on the staff; None where there was none, or nobody of it is left."""
     purpose = f"{TEST_PURPOSE_PREFIX}{name}:{serial}"
-    rows = {row.id: row for row in session.scalars(select(Delivery).where(Delivery.purpose == purpose))}
-    members = [(member, make_delivery_id(keys, purpose, member.id)) for member in staff.list_proven_staff(session)]
-    tested = tuple(
-        StaffTestResult(member.email, rows[number].state, rows[number].reply)
-        for member, number in members
-        if number in rows
-    )
+    deliveries = session.scalars(select(Delivery).where(Delivery.purpose == purpose))
+    rows = {row.id: row for row in deliveries}
+    proven = staff.list_proven_staff(session)
+    found = [(member, rows.get(make_delivery_id(keys, purpose, member.id))) for member in proven]
+    tested = tuple(StaffTestResult(member.email, row.state, row.reply) for member, row in found if row)
     return StaffTestReport(name, tested, serial=serial) if tested else None
 
 

@@ -130,7 +130,11 @@ def _returned_fields(part: MimePart) -> HeaderFields:
 def _delivery_verdict(groups: Iterable[HeaderFields], returned_fields: HeaderFields) -> ReportVerdict | None:
     """Return the mildest verdict on the recipients of a report."""
     verdicts = [v for group in groups if (v := _recipient_verdict(group, returned_fields))]
-    return min(verdicts, key=lambda v: (_BEST_FIRST.index(v.kind), MILDEST_FIRST.index(v.cause)), default=None)
+    return min(verdicts, key=_harshness, default=None)
+
+
+def _harshness(verdict: ReportVerdict) -> tuple[int, int]:
+    return _BEST_FIRST.index(verdict.kind), MILDEST_FIRST.index(verdict.cause)
 
 
 def _recipient_verdict(group: HeaderFields, returned_fields: HeaderFields) -> ReportVerdict | None:
@@ -253,8 +257,9 @@ def _quoted_readers(keys: KeyRing, report: MailSystemReport) -> frozenset[Quoted
     """Return the readers whose tokens are in the List-Unsubscribe field of the quoted message."""
     links = " ".join(report.returned_fields.all("list-unsubscribe"))[:5000]
     message = report.returned_fields.first("message-id")[:200]
-    owners = (link_tokens.read_link_token(keys, match[1], "leave") for match in islice(_LEAVE_LINK.finditer(links), 5))
-    return frozenset(QuotedReader(owner.number, message) for owner in owners if owner is not None)
+    tokens = [match[1] for match in islice(_LEAVE_LINK.finditer(links), 5)]
+    owners = filter(None, (link_tokens.read_link_token(keys, token, "leave") for token in tokens))
+    return frozenset(QuotedReader(owner.number, message) for owner in owners)
 
 
 def _read_letter(

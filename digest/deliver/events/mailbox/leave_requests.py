@@ -80,13 +80,16 @@ def read_leave_request(mail: MimePart) -> LeaveRequest | None:
 def asks_to_leave(line: str) -> bool:
     """Return whether a line says that its writer wants to leave, in English, German, French or Spanish."""
     decomposed = unicodedata.normalize("NFKD", line[:_MAX_LINE_LENGTH].casefold())
-    words = set(_WORD.findall("".join(c for c in decomposed if not unicodedata.combining(c))))
+    letters = "".join(c for c in decomposed if not unicodedata.combining(c))
+    words = set(_WORD.findall(letters))
     return bool(words & _ASKING_WORDS) and words <= _ASKING_WORDS | _WRAPPING_WORDS
 
 
 def _telling_lines(mail: MimePart) -> Iterator[str]:
-    yield _REPLY_PREFIX.sub("", _decode_words(mail.fields.first("subject")[:1000]), count=1)
-    first_line = next(filter(None, map(str.strip, _text_of(mail).splitlines())), "")
+    subject = _decode_words(mail.fields.first("subject")[:1000])
+    yield _REPLY_PREFIX.sub("", subject, count=1)
+    lines = map(str.strip, _text_of(mail).splitlines())
+    first_line = next(filter(None, lines), "")
     yield "" if first_line.startswith(">") else first_line
 
 

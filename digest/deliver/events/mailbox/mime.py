@@ -110,8 +110,9 @@ def read_mailbox(value: str) -> str:
 
 def parse_mime(raw: bytes) -> MimePart:
     """Split a message into its fields and its body."""
-    end = _HEAD_END.search(raw, 0, MAX_HEAD_BYTES)
-    return MimePart(HeaderFields(raw[: end.start()]), raw[end.end() :]) if end else MimePart(HeaderFields(raw), b"")
+    if end := _HEAD_END.search(raw, 0, MAX_HEAD_BYTES):
+        return MimePart(HeaderFields(raw[: end.start()]), raw[end.end() :])
+    return MimePart(HeaderFields(raw), b"")
 
 
 def _split_at_boundary(body: bytes, boundary: bytes) -> Iterator[bytes]:

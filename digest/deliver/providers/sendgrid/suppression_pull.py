@@ -67,11 +67,10 @@ def _parse_entry(list_name: str, item: Mapping[str, Any], received_at: datetime)
         address = read_address(text_value(item, "email")[: MAX_ADDRESS_LENGTH + 1])
     except AddressError:
         return None
-    detail = {"list": list_name, "status": format_reply_codes(*parse_item_codes(item))}
+    status = format_reply_codes(*parse_item_codes(item))
+    detail = {"list": list_name} | ({"status": status} if status else {})
     at = parse_timestamp(item.get("created"), received_at)
-    return SuppressionEntry(
-        address, FEEDBACK_OF_LIST[list_name](item), at, {key: value for key, value in detail.items() if value}
-    )
+    return SuppressionEntry(address, FEEDBACK_OF_LIST[list_name](item), at, detail)
 
 
 def _judge_codes(event: EventKind, otherwise: FailureCause, item: Mapping[str, Any]) -> FeedbackKind | None:
@@ -126,9 +125,9 @@ class ListPosition:
         since = max(0, self.through - int(OVERLAP.total_seconds()))
         return ListPosition(self.through, since, int(now.timestamp()))
 
-    def finish_reading(self) -> "ListPosition":
-        """Return the position once everything until the fixed end was read."""
-        return ListPosition(through=self.until)
+    def follow_page(self, page: SuppressionPage) -> "ListPosition":
+        """Return the position after a page; an empty one says that everything until the fixed end was read."""
+        return replace(self, offset=self.offset + page.size) if page.size else ListPosition(through=self.until)
 
 
 @dataclass(slots=True)
@@ -205,7 +204,7 @@ def _pull_list(run: _PullRun, name: str) -> SendGridResponse | None:
         if page is None or (page.size and response.body == previous_body):
             run.result.troubles.append(f"{name} not read whole: {trouble}")
             return response
-        position = replace(position, offset=position.offset + page.size) if page.size else position.finish_reading()
+        position = position.follow_page(page)
         _apply_page(run, name, page, position)
         if not page.size:
             return None
@@ -232,7 +231,8 @@ def _apply_page(run: _PullRun, name: str, page: SuppressionPage, position: ListP
             )
             if end >= len(reports):
                 _save_position(session, name, position, run.now)
-        run.result.feedback_counts += Counter({word.removeprefix("person "): n for word, n in counts.items()})
+        by_kind = {word.removeprefix("person "): count for word, count in counts.items()}
+        run.result.feedback_counts += Counter(by_kind)
 
 
 def _match_people(run: _PullRun, entries: Sequence[SuppressionEntry]) -> list[tuple[int, SuppressionEntry]]:
@@ -248,7 +248,8 @@ def _list_positions(session: Session) -> dict[str, ListPosition]:
 
 
 def _save_position(session: Session, name: str, position: ListPosition, now: datetime) -> None:
-    state = {key: asdict(value) for key, value in (_list_positions(session) | {name: position}).items()}
+    positions = _list_positions(session) | {name: position}
+    state = {key: asdict(value) for key, value in positions.items()}
     installation_hold.write_installation_state(session, POSITIONS_STATE_KEY, state, now=now)
 
 

@@ -347,9 +347,8 @@ class SmtpConnectionPool:
         """Hand at most one message over each connection."""
         outcomes: dict[int, MessageOutcome] = {}
         refusals: dict[SmtpProvider, SmtpSessionError] = {}
-        running = [
-            (n, c, c.send_in_steps(messages[n], marks)) for n, c in enumerate(self._connections[: len(messages)])
-        ]
+        pairs = enumerate(zip(self._connections, messages, strict=False))
+        running = [(n, connection, connection.send_in_steps(message, marks)) for n, (connection, message) in pairs]
         try:
             while running:
                 for number, connection, steps in running:

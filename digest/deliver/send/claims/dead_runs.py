@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.control import edition_control
 from digest.deliver.events import processor
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import IS_WAITING, edition_purpose
 from digest.deliver.providers.base import HandoverResult, MessageOutcome
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims import retry_policy
@@ -87,12 +87,13 @@ def _record_outcomes(
 
 def _list_purposes(session: Session, dead_run: DeadRun) -> set[str]:
     """List the purposes of what a dead run had handed over last: some may wait again by a result that it recorded itself."""
-    return set(session.scalars(select(Delivery.purpose).where(Delivery.id.in_(dead_run.outcomes)).distinct()))
+    purposes = select(Delivery.purpose).where(Delivery.id.in_(dead_run.outcomes))
+    return set(session.scalars(purposes))
 
 
 def _reopen_editions(session: Session, purposes: Collection[str]) -> list[str]:
     """Let editions go on that were sent, as it seemed, and of which something waits; return the cancelled ones."""
-    waiting = select(Delivery.purpose).where(Delivery.state == DeliveryState.WAITING, Delivery.purpose.in_(purposes))
+    waiting = select(Delivery.purpose).where(IS_WAITING, Delivery.purpose.in_(purposes))
     of_edition = literal(edition_purpose("")).concat(Edition.name).in_(waiting)
     editions = session.scalars(select(Edition).where(of_edition).with_for_update()).all()
     for edition in editions:

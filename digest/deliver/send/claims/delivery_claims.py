@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.variants import EditionVariants, omits_every_section
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import IS_HANDING_OVER, IS_WAITING, edition_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.send.claims.claim_statements import (
     POSTPONE,
@@ -253,7 +253,7 @@ def undo_claims(session: Session, owner: str, delivery_ids: Sequence[str], *, wi
 
 def undo_stray_claims(session: Session, purpose: str, owner: str, in_flight: Collection[str]) -> None:
     """Undo claims of `owner` that no worker holds: their commit came through although it seemed lost."""
-    own = (Delivery.state == DeliveryState.HANDING_OVER, Delivery.purpose == purpose, Delivery.owner == owner)
+    own = (IS_HANDING_OVER, Delivery.purpose == purpose, Delivery.owner == owner)
     strays = [id_ for id_ in session.scalars(select(Delivery.id).where(*own)) if id_ not in in_flight]
     undo_claims(session, owner, strays, withdrawn=False)
 
@@ -279,7 +279,7 @@ def has_orphans(session: Session, condition: ColumnElement[bool], *, now: dateti
 
 def _is_orphan(session: Session, condition: ColumnElement[bool], now: datetime) -> ColumnElement[bool]:
     this_process = this_process_owner()
-    claimed = (Delivery.state == DeliveryState.HANDING_OVER, condition)
+    claimed = (IS_HANDING_OVER, condition)
     owners = session.scalars(select(Delivery.owner).where(*claimed).distinct())
     dead = [name for name in owners if name and this_process.knows_dead(name)]
     return and_(*claimed, or_(Delivery.lease_until < now, Delivery.owner.in_(dead)))
@@ -287,5 +287,5 @@ def _is_orphan(session: Session, condition: ColumnElement[bool], now: datetime) 
 
 def next_due_time(session: Session, purpose: str) -> datetime | None:
     """Return when the next waiting delivery is due, or None where none waits."""
-    waiting = (Delivery.state == DeliveryState.WAITING, Delivery.purpose == purpose)
+    waiting = (IS_WAITING, Delivery.purpose == purpose)
     return session.scalar(select(func.min(Delivery.next_try_at)).where(*waiting))

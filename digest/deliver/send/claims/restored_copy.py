@@ -12,7 +12,7 @@ from sqlalchemy import case, func, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import IS_UNCERTAIN, IS_WAITING, edition_purpose, is_of_edition
 from digest.edition.queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
@@ -48,7 +48,7 @@ def doubt_open_deliveries(session: Session, gap: CopyGap) -> dict[str, int]:
     times = {"made_at": gap.made_at.isoformat(), "restored_at": gap.restored_at.isoformat()}
     installation_hold.write_installation_state(session, GAP_STATE_KEY, times, now=gap.restored_at)
     of_an_edition = Delivery.purpose.startswith(edition_purpose(""))
-    owed = (Delivery.state == DeliveryState.WAITING) & (Delivery.due_at <= gap.restored_at)
+    owed = IS_WAITING & (Delivery.due_at <= gap.restored_at)
     earliest = case((Delivery.due_at > gap.made_at, Delivery.due_at), else_=gap.made_at)
     session.execute(
         update(Delivery).where(of_an_edition, owed).values(gap.uncertain_values() | {"handed_at": earliest})
@@ -56,7 +56,7 @@ def doubt_open_deliveries(session: Session, gap: CopyGap) -> dict[str, int]:
     handed_over = Delivery.state.in_((DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN))
     still_open = {"state": DeliveryState.UNCERTAIN, "owner": None, "lease_until": gap.restored_at}
     session.execute(update(Delivery).where(of_an_edition, handed_over).values(still_open))
-    uncertain = select(Delivery.purpose, func.count()).where(of_an_edition, Delivery.state == DeliveryState.UNCERTAIN)
+    uncertain = select(Delivery.purpose, func.count()).where(of_an_edition, IS_UNCERTAIN)
     counts = session.execute(uncertain.group_by(Delivery.purpose))
     return {purpose.removeprefix(edition_purpose("")): count for purpose, count in counts}
 
@@ -73,8 +73,8 @@ def doubt_planned_deliveries(database: Database, name: str) -> None:
             return
         if not edition.release_at <= gap.restored_at <= edition.planned_at:
             return
-    fresh = (Delivery.state == DeliveryState.WAITING, Delivery.handed_at.is_(None))
-    page = select(Delivery.id).where(Delivery.purpose == edition_purpose(name), *fresh).limit(MAX_TRANSACTION_ROWS)
+    fresh = (IS_WAITING, Delivery.handed_at.is_(None))
+    page = select(Delivery.id).where(is_of_edition(name), *fresh).limit(MAX_TRANSACTION_ROWS)
     while True:
         with database.write() as session:
             ids = list(session.scalars(page.with_for_update()))

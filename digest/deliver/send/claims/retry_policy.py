@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
-from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
+from digest.deliver.events.failure_causes import FailureCause, failure_cause, format_reply_codes, parse_reply_codes
 from digest.deliver.providers.base import HandoverResult, MessageOutcome
 from digest.store.delivery_models import DeliveryState
 
@@ -79,7 +79,8 @@ def retry_delay(delivery_id: str, tries: int) -> timedelta:
     come back in one minute, and the same delivery always waits the same.
     """
     step = min(FIRST_RETRY_DELAY * (1 << min(tries, 10)), MAX_RETRY_DELAY)
-    share = int.from_bytes(hashlib.sha256(f"{delivery_id} {tries}".encode()).digest()[:4]) / 2**32
+    digest = hashlib.sha256(f"{delivery_id} {tries}".encode()).digest()
+    share = int.from_bytes(digest[:4]) / 2**32
     return min(step * (1 + share), MAX_RETRY_DELAY)
 
 
@@ -100,7 +101,7 @@ def refusal_event(delivery_id: str, tries: int, change: StateChange, now: dateti
     if cause in {None, FailureCause.NONE}:
         return None
     assert cause is not None
-    identity = f"{REPORTED_BY}\0{delivery_id}\0{tries}"
+    identity = f"{REPORTED_BY}\0{delivery_id}\0{tries}".encode()
     return DeliveryEvent(
         reported_by=REPORTED_BY,
         delivery_id=delivery_id,
@@ -108,7 +109,7 @@ def refusal_event(delivery_id: str, tries: int, change: StateChange, now: dateti
         cause=cause,
         occurred_at=now,
         received_at=now,
-        fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
+        fingerprint=hashlib.sha256(identity).hexdigest(),
         provider_mark=None,
-        detail={"by": REPORTED_BY, "status": " ".join(filter(None, (code, *sorted(statuses)))), "reason": change.reply},
+        detail={"by": REPORTED_BY, "status": format_reply_codes(code, statuses), "reason": change.reply},
     )

@@ -71,12 +71,12 @@ def count_sending_days(limits: LimitSettings, messages: int, first_handover_at: 
     """
     day = max(0, (now - first_handover_at) // DAY) if first_handover_at else 0
     per_day = limits.send_per_hour * (DAY // HOUR)
-    days = 1
-    while day < len(limits.warm_up) and messages > (cap := min(limits.warm_up[day], per_day or limits.warm_up[day])):
-        messages, day, days = messages - cap, day + 1, days + 1
-    if day < len(limits.warm_up) or not per_day:
-        return days
-    return days - 1 + max(1, math.ceil(messages / per_day))
+    caps = [min(cap, per_day or cap) for cap in limits.warm_up[day:]]
+    for days, cap in enumerate(caps, 1):
+        if messages <= cap:
+            return days
+        messages -= cap
+    return len(caps) + (max(1, math.ceil(messages / per_day)) if per_day else 1)
 
 
 def allowance_under_limits(
@@ -93,8 +93,9 @@ def allowance_under_limits(
 
 def _allowance_under_limit(rate_limit: RateLimit, counts: list[tuple[datetime, int]], now: datetime) -> SendAllowance:
     # Minutes that lie further ahead are from before a clock was set back.
-    inside = [(minute + MINUTE + rate_limit.span, count) for minute, count in counts if minute <= now + rate_limit.span]
-    inside = [(leaves, count) for leaves, count in inside if leaves > now]
+    span = rate_limit.span
+    past = [(minute, count) for minute, count in counts if minute <= now + span]
+    inside = [(minute + MINUTE + span, count) for minute, count in past if minute + MINUTE + span > now]
     used = sum(count for _, count in inside)
     if used < rate_limit.max_messages:
         return SendAllowance(rate_limit.max_messages - used)

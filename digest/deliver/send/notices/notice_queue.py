@@ -1,6 +1,6 @@
 """Queueing notices: the delivery and what the notice is written from, in the transaction of whatever caused it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,71 +15,60 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store.models import Person
 
+NoticeRows = tuple[dict[str, Any], dict[str, Any]]  # of the delivery, and of what its notice is written from
+
 
 def make_notice_queue(keys: KeyRing, settings: Settings, clock: Callable[[], datetime]) -> QueueMail:
     """Return the callable with which readers' pages and the processing of forms queue their mails."""
 
     def queue_notice(session: Session, request: MailRequest) -> None:
-        purpose = f"{request.kind}:{request.serial}"
-        delivery_id = make_delivery_id(keys, purpose, request.person or 0)
-        due_at = request.due_at or clock()
-        ciphertext, key_id = encrypt_json(keys, request.context, bound_to=f"notice {delivery_id}")
-        delivery = Delivery(
-            id=delivery_id,
-            purpose=purpose,
-            person=request.person,
-            state=DeliveryState.WAITING,
-            due_at=due_at,
-            next_try_at=due_at,
-            domain_tag=session.scalar(select(Person.domain_tag).where(Person.number == request.person)),
-            message_id=make_message_id(purpose, delivery_id, settings.file.sender.list_id),
-        )
-        session.add(delivery)
-        session.flush()
-        session.add(Notice(delivery=delivery_id, kind=request.kind, ciphertext=ciphertext, key_id=key_id))
-        session.flush()
+        rows = _prepare_notice(keys, settings, request, clock())
+        tag = session.scalar(select(Person.domain_tag).where(Person.number == request.person))
+        _insert_rows(session, [rows], {request.person: tag})
 
     return queue_notice
 
 
 def prepare_notices(
     keys: KeyRing, settings: Settings, requests: Sequence[MailRequest], now: datetime
-) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+) -> list[NoticeRows]:
     """Encrypt many notices to people, as rows for `write_notices`: outside of a write transaction."""
-    rows = []
-    for request in requests:
-        assert request.person is not None, "many notices go to people"
-        purpose = f"{request.kind}:{request.serial}"
-        delivery_id = make_delivery_id(keys, purpose, request.person)
-        ciphertext, key_id = encrypt_json(keys, request.context, bound_to=f"notice {delivery_id}")
-        delivery = {
-            "id": delivery_id,
-            "purpose": purpose,
-            "person": request.person,
-            "state": DeliveryState.WAITING,
-            "due_at": now,
-            "next_try_at": now,
-            "tries": 0,
-            "message_id": make_message_id(purpose, delivery_id, settings.file.sender.list_id),
-            "transport": "",
-            "reply": "",
-        }
-        notice = {"delivery": delivery_id, "kind": request.kind, "ciphertext": ciphertext, "key_id": key_id}
-        rows.append((delivery, notice))
-    return rows
+    return [_prepare_notice(keys, settings, request, now) for request in requests]
 
 
-def write_notices(session: Session, rows: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> int:
+def _prepare_notice(keys: KeyRing, settings: Settings, request: MailRequest, now: datetime) -> NoticeRows:
+    purpose, due_at = f"{request.kind}:{request.serial}", request.due_at or now
+    delivery_id = make_delivery_id(keys, purpose, request.person or 0)
+    ciphertext, key_id = encrypt_json(keys, request.context, bound_to=f"notice {delivery_id}")
+    delivery = {
+        "id": delivery_id,
+        "purpose": purpose,
+        "person": request.person,
+        "state": DeliveryState.WAITING,
+        "due_at": due_at,
+        "next_try_at": due_at,
+        "tries": 0,
+        "message_id": make_message_id(purpose, delivery_id, settings.file.sender.list_id),
+        "transport": "",
+        "reply": "",
+    }
+    return delivery, {"delivery": delivery_id, "kind": request.kind, "ciphertext": ciphertext, "key_id": key_id}
+
+
+def write_notices(session: Session, rows: Sequence[NoticeRows]) -> int:
     """Queue many notices (at most 1,000) that have no delivery yet; return how many. A second time it changes nothing."""
-    if not rows:
-        return 0
-    known = set(session.scalars(select(Delivery.id).where(Delivery.id.in_([delivery["id"] for delivery, _ in rows]))))
+    ids = [delivery["id"] for delivery, _ in rows]
+    stored = select(Delivery.id).where(Delivery.id.in_(ids))
+    known = set(session.scalars(stored)) if ids else set()
     new = [(delivery, notice) for delivery, notice in rows if delivery["id"] not in known]
     if new:
-        people = [delivery["person"] for delivery, _ in new]
-        found = session.execute(select(Person.number, Person.domain_tag).where(Person.number.in_(people)))
-        tags: dict[int, str | None] = {row.number: row.domain_tag for row in found}
-        deliveries = [delivery | {"domain_tag": tags.get(delivery["person"])} for delivery, _ in new]
-        session.execute(insert(Delivery), deliveries)
-        session.execute(insert(Notice), [notice for _, notice in new])
+        numbers = [delivery["person"] for delivery, _ in new]
+        people = session.execute(select(Person.number, Person.domain_tag).where(Person.number.in_(numbers)))
+        _insert_rows(session, new, {person.number: person.domain_tag for person in people})
     return len(new)
+
+
+def _insert_rows(session: Session, rows: Sequence[NoticeRows], domain_tags: Mapping[int | None, str | None]) -> None:
+    deliveries = [delivery | {"domain_tag": domain_tags.get(delivery["person"])} for delivery, _ in rows]
+    session.execute(insert(Delivery), deliveries)
+    session.execute(insert(Notice), [notice for _, notice in rows])

@@ -28,6 +28,7 @@ from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.control import installation_hold
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.plan.correction_plan import correction_purpose
+from digest.deliver.plan.delivery_plan import IS_HANDING_OVER, IS_WAITING
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import recover_dead_runs
@@ -64,7 +65,7 @@ def has_due_notices(session: Session, *, now: datetime) -> bool:
     condition = _leaving_notices(session)
     if condition is None:
         return False
-    orphaned = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < now)
+    orphaned = IS_HANDING_OVER & (Delivery.lease_until < now)
     notices = Delivery.id.in_(select(Notice.delivery).where(condition))
     return bool(session.scalar(select(exists().where(notices, or_(_is_due(now), orphaned)))))
 
@@ -73,7 +74,7 @@ def has_due_corrections(session: Session, *, now: datetime) -> bool:
     """Return whether `send_due_corrections` has something to do; while the installation is held it has not."""
     if installation_hold.current_hold(session) is not None:
         return False
-    orphaned = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < now)
+    orphaned = IS_HANDING_OVER & (Delivery.lease_until < now)
     return any(_find_correction_purpose(session, condition) for condition in (_is_due(now), orphaned))
 
 
@@ -86,7 +87,7 @@ def _find_correction_purpose(session: Session, condition: ColumnElement[bool]) -
 
 def count_held_warnings(session: Session) -> int:
     """Count the warnings to admins that were tried at least twice and still wait."""
-    tried = (Delivery.state == DeliveryState.WAITING) & (Delivery.tries >= MANY_TRIES)
+    tried = IS_WAITING & (Delivery.tries >= MANY_TRIES)
     query = select(func.count()).select_from(Notice).join(Delivery, Delivery.id == Notice.delivery)
     return session.scalar(query.where(_IS_URGENT, _IS_GUARD, tried)) or 0
 
@@ -94,8 +95,9 @@ def count_held_warnings(session: Session) -> int:
 def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta) -> None:
     """Let everything that is due wait: the provider cannot be opened, and trying every second would not help."""
     due = select(Delivery.id).join(Notice, Notice.delivery == Delivery.id).where(_is_due(now))
+    postponed = update(Delivery).where(Delivery.id.in_(due)).values(next_try_at=now + delay)
     with database.write() as session:
-        session.execute(update(Delivery).where(Delivery.id.in_(due)).values(next_try_at=now + delay))
+        session.execute(postponed)
 
 
 # As SQL, not as a parameter: so the index of the notices that are no correction is used, however many of these there are.
@@ -120,7 +122,7 @@ def _is_urgent_notice() -> ColumnElement[bool]:
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
-    return (Delivery.state == DeliveryState.WAITING) & (Delivery.next_try_at <= now)
+    return IS_WAITING & (Delivery.next_try_at <= now)
 
 
 @dataclass(kw_only=True)

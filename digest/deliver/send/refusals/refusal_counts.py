@@ -7,12 +7,14 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.plan.delivery_plan import edition_purpose
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.deliver.plan.delivery_plan import IS_REFUSED, is_of_edition
+from digest.store.delivery_models import Delivery, Event
 from subscribers.address import Address
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import domain_tag
 from subscribers.signup.mailboxes import LARGE_PROVIDERS
+
+_SAID_WHY = and_(Event.delivery == Delivery.id, Event.cause != FailureCause.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +35,27 @@ def count_refusals_by_domain(
     session: Session, edition: str, domain_names: Mapping[str, str]
 ) -> tuple[DomainRefusals, ...]:
     """Count what was refused of an edition by receiving domain, the most first. `domain_names` are names by tag."""
-    refused = (Delivery.purpose == edition_purpose(edition), Delivery.state == DeliveryState.REFUSED)
-    said_why = and_(Event.delivery == Delivery.id, Event.cause != FailureCause.NONE)
+    refused = (is_of_edition(edition), IS_REFUSED)
     totals = (
         select(Delivery.domain_tag, func.count().label("many"), func.min(Delivery.reply).label("reply"))
         .where(*refused)
         .group_by(Delivery.domain_tag)
     )
-    said_why = and_(Event.delivery == Delivery.id, Event.cause != FailureCause.NONE)
     causes = (
         select(Delivery.domain_tag, Event.cause, func.count(Delivery.id.distinct()).label("many"))
-        .join(Event, said_why)
+        .join(Event, _SAID_WHY)
         .where(*refused)
         .group_by(Delivery.domain_tag, Event.cause)
     )
-    mostly: dict[str | None, tuple[int, str]] = {}
-    for row in session.execute(causes):
-        mostly[row.domain_tag] = max(mostly.get(row.domain_tag, (0, "")), (row.many, row.cause))
+    by_frequency = sorted(session.execute(causes), key=lambda row: (row.many, row.cause))
+    mostly = {row.domain_tag: row.cause for row in by_frequency}
     rows = sorted(session.execute(totals), key=lambda row: (-row.many, row.domain_tag or ""))
     return tuple(
         DomainRefusals(
             tag=row.domain_tag or "",
             domain=domain_names.get(row.domain_tag or "", ""),
             count=row.many,
-            cause=FailureCause(mostly.get(row.domain_tag, (0, ""))[1]),
+            cause=FailureCause(mostly.get(row.domain_tag, "")),
             reply=row.reply,
         )
         for row in rows
@@ -75,11 +74,11 @@ class RefusalGroup:
 
 def group_refusals(session: Session, edition: str) -> list[RefusalGroup]:
     """Group what was refused of an edition, each message once, in one pass over them."""
-    reported = (Event.delivery == Delivery.id) & (Event.cause != FailureCause.NONE)
-    last_cause = select(Event.cause).where(reported).order_by(Event.id.desc()).limit(1).scalar_subquery()
+    causes = select(Event.cause).where(_SAID_WHY).order_by(Event.id.desc())
+    last_cause = func.coalesce(causes.limit(1).scalar_subquery(), "")
     refused = (
-        select(Delivery.domain_tag, Delivery.reply, func.coalesce(last_cause, "").label("cause"))
-        .where(Delivery.purpose == edition_purpose(edition), Delivery.state == DeliveryState.REFUSED)
+        select(Delivery.domain_tag, Delivery.reply, last_cause.label("cause"))
+        .where(is_of_edition(edition), IS_REFUSED)
         .subquery()
     )
     columns = (refused.c.domain_tag, refused.c.cause, refused.c.reply)

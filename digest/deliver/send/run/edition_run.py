@@ -19,7 +19,7 @@ from digest.deliver.compose.variants import (
 from digest.deliver.control import edition_control, installation_hold
 from digest.deliver.control.edition_control import ALARM_ACTOR
 from digest.deliver.plan import canary
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, plan_deliveries
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, is_of_edition, plan_deliveries
 from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims import restored_copy
@@ -195,7 +195,7 @@ def _prepare_first_send(
     """
     alerts = settings.file.alerts
     with database.write() as session:
-        claims.mark_orphans_uncertain(session, Delivery.purpose == edition_purpose(name), now=now)
+        claims.mark_orphans_uncertain(session, is_of_edition(name), now=now)
         edition = find_edition(session, name, lock=True)
         if edition.canary is None:
             canary.choose_canary(

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_parts
 from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
 from digest.deliver.events.postfix_log import LoggedMessage, MailLogError, PostfixLog, read_postfix_log
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import IS_UNCERTAIN, is_of_edition
 from digest.deliver.send.uncertain.uncertain_deliveries import ACCEPTED_BY_WORD
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
@@ -118,8 +118,14 @@ def weigh_log(
 def _spans_of_doubts(log: PostfixLog, doubtful: Sequence[DoubtfulDelivery]) -> tuple[tuple[datetime, datetime], ...]:
     if not doubtful:
         return ()
-    first, last = min(delivery.start for delivery in doubtful), max(delivery.end for delivery in doubtful)
-    return tuple((start, end) for start, end in log.coverage.joined_spans() if start <= last and end >= first)
+    first, last = _enclose_doubts(doubtful)
+    spans = log.coverage.joined_spans()
+    return tuple((start, end) for start, end in spans if start <= last and end >= first)
+
+
+def _enclose_doubts(doubtful: Sequence[DoubtfulDelivery]) -> tuple[datetime, datetime]:
+    """Return when the first doubt begins and the last one ends."""
+    return min(delivery.start for delivery in doubtful), max(delivery.end for delivery in doubtful)
 
 
 def _covers_doubt(log: PostfixLog, delivery: DoubtfulDelivery) -> bool:
@@ -127,7 +133,8 @@ def _covers_doubt(log: PostfixLog, delivery: DoubtfulDelivery) -> bool:
 
 
 def _incomplete_reason(log: PostfixLog, witnesses: dict[str, datetime]) -> str:
-    covered = {id_ for id_, at in witnesses.items() if log.coverage.covers_time(at, at)}
+    covers_time = log.coverage.covers_time
+    covered = {id_ for id_, at in witnesses.items() if covers_time(at, at)}
     missing = len(covered - log.messages.keys())
     if missing:
         return (
@@ -138,10 +145,9 @@ def _incomplete_reason(log: PostfixLog, witnesses: dict[str, datetime]) -> str:
 
 
 def _check_clocks(log: PostfixLog, witnesses: dict[str, datetime]) -> None:
-    differences = [
-        (log.messages[id_].entered_at - at).total_seconds() for id_, at in witnesses.items() if id_ in log.messages
-    ]
-    difference = timedelta(seconds=round(median(differences))) if differences else timedelta()
+    found = witnesses.keys() & log.messages.keys()
+    differences = [(log.messages[id_].entered_at - witnesses[id_]).total_seconds() for id_ in found]
+    difference = timedelta(seconds=round(median(differences or [0])))
     if abs(difference) > CLOCK_TOLERANCE:
         ahead = "ahead of" if difference > timedelta() else "behind"
         raise MailLogError(
@@ -168,7 +174,7 @@ def _event_of_message(delivery_id: str, message: LoggedMessage, now: datetime) -
 
 def _load_doubtful(session: Session, edition: str) -> list[DoubtfulDelivery]:
     columns = (Delivery.id, Delivery.message_id, Delivery.handed_at, Delivery.lease_until, Delivery.transport)
-    uncertain = (Delivery.purpose == edition_purpose(edition), Delivery.state == DeliveryState.UNCERTAIN)
+    uncertain = (is_of_edition(edition), IS_UNCERTAIN, Delivery.handed_at.is_not(None))
     return [
         DoubtfulDelivery(
             row.id,
@@ -177,7 +183,7 @@ def _load_doubtful(session: Session, edition: str) -> list[DoubtfulDelivery]:
             row.lease_until or row.handed_at + MAX_HANDOVER_TIME,
             row.transport in _OVER_SMTP,
         )
-        for row in session.execute(select(*columns).where(*uncertain, Delivery.handed_at.is_not(None)))
+        for row in session.execute(select(*columns).where(*uncertain))
     ]
 
 
@@ -186,11 +192,12 @@ def _load_witnesses(session: Session, edition: str, doubtful: Sequence[DoubtfulD
     if not doubtful:
         return {}
     accepted: tuple[Any, ...] = (
-        Delivery.purpose == edition_purpose(edition),
+        is_of_edition(edition),
         Delivery.state == DeliveryState.ACCEPTED,
         Delivery.transport == "smtp",
         Delivery.reply != ACCEPTED_BY_WORD,
-        Delivery.handed_at.between(min(d.start for d in doubtful), max(d.end for d in doubtful)),
+        Delivery.handed_at.between(*_enclose_doubts(doubtful)),
     )
-    query = select(Delivery.message_id, Delivery.handed_at).where(*accepted).order_by(Delivery.id).limit(WITNESS_COUNT)
-    return {row.message_id: row.handed_at for row in session.execute(query) if row.handed_at}
+    query = select(Delivery.message_id, Delivery.handed_at).where(*accepted).order_by(Delivery.id)
+    rows = session.execute(query.limit(WITNESS_COUNT))
+    return {row.message_id: row.handed_at for row in rows if row.handed_at}

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control.edition_control import EditionControlError, reopen_sent_edition
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import IS_UNCERTAIN, edition_purpose, is_of_edition
 from digest.deliver.providers.registry import provider_kinds
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.restored_copy import read_copy_gap
@@ -79,7 +79,7 @@ def read_uncertain_deliveries(
     columns = (Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply, Delivery.person)
     query = (
         select(*columns, Delivery.purpose)
-        .where(_belongs_to(name), Delivery.state == DeliveryState.UNCERTAIN)
+        .where(_belongs_to(name), IS_UNCERTAIN)
         .order_by(Delivery.handed_at, Delivery.id)
         .limit(limit)
     )
@@ -94,7 +94,7 @@ def read_uncertain_deliveries(
 def _belongs_to(name: str) -> ColumnElement[bool]:
     """Tell the deliveries of an edition, or those of none: the latter by ranges of the index of states and purposes."""
     if name != NOTICES:
-        return Delivery.purpose == edition_purpose(name)
+        return is_of_edition(name)
     return or_(Delivery.purpose < edition_purpose(""), Delivery.purpose >= "edition;")  # the sign after the colon
 
 
@@ -194,6 +194,7 @@ def _lock_uncertain(
     session: Session, condition: ColumnElement[bool], delivery_ids: Sequence[str]
 ) -> dict[str, datetime]:
     """Lock those that are uncertain now; return when each is due. A row that another transaction has locked is about to change."""
-    uncertain = (condition, Delivery.state == DeliveryState.UNCERTAIN)
-    query = select(Delivery.id, Delivery.due_at).where(Delivery.id.in_(delivery_ids), *uncertain).order_by(Delivery.id)
-    return {row.id: row.due_at for row in session.execute(query.with_for_update(skip_locked=True))}
+    uncertain = (condition, IS_UNCERTAIN)
+    query = select(Delivery.id, Delivery.due_at).where(Delivery.id.in_(delivery_ids), *uncertain)
+    rows = session.execute(query.order_by(Delivery.id).with_for_update(skip_locked=True))
+    return {row.id: row.due_at for row in rows}
