@@ -13,6 +13,7 @@ from digest.store.delivery_models import StaffMember
 from digest.store.engine import open_database
 from digest.store.staff_sessions import begin_session
 from digest.web.auth.cookies import CookieScope
+from subscribers.crypto.keys import KeyRing
 
 ADMIN = "ann@newsroom.example"
 LOOK_SECONDS = 0.5  # between two looks at the page; a browser looks every two
@@ -34,6 +35,7 @@ class PageImportResult:
 def sign_admin_in(settings: Settings, url: str) -> httpx.Client:
     """Take an admin on to the staff, and return a browser of theirs that has just signed in."""
     database, now = open_database(settings.effective_database_url), datetime.now(UTC)
+    database.row_keys.find = lambda: KeyRing.load(settings.key_file)
     with database.write() as session:
         member = StaffMember(email=ADMIN, role="admin", added_at=now, added_by="terminal:bench", proven_at=now)
         session.add(member)

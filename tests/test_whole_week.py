@@ -29,6 +29,7 @@ from digest.store.delivery_models import StaffMember
 from digest.store.engine import open_database
 from tests.browser import follow
 from tests.deliver.smtp_servers import run_smtp_server
+from tests.row_keys import lend_row_keys
 from tests.run_database import HomeDatabases
 
 EDITOR = "dana@newsroom.example"
@@ -270,7 +271,7 @@ def prepared_home(tmp_path_factory: pytest.TempPathFactory, home_databases: Home
     (home / "digest.toml").write_text(SETTINGS.format(port=0))
     prepared.run("init")
     evidence = ("--where", "hls.today", "--wording", "Yes.", "--method", "form", "--on", "2026-01-05")
-    database = open_database(prepared.database_url)
+    database = lend_row_keys(open_database(prepared.database_url), home / "data")
     with database.write() as session:  # by hand, so that no invitation is among the mails
         session.add(StaffMember(email=EDITOR, role="editor", added_at=datetime.now(UTC), added_by="test"))
     database.close()

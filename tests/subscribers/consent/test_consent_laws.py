@@ -121,6 +121,7 @@ class Life(RuleBasedStateMachine):
         self.file = self.folder / "digest.db"
         shutil.copy(_template(), self.file)
         self.database = share_compiled_statements(open_database(f"sqlite:///{self.file}"))
+        self.database.row_keys.find = lambda: KEYS
         self.departure_log = DepartureLog(self.folder / "left.log", KEYS)
         self.now = START
         self.stories = {name: Story() for name in NAMES}
