@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,9 @@ from subscribers.signup.request_processor import RequestProcessor
 from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
 
-RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 CONSENT = ConsentEvidence(
     wording="Yes.",
     wording_version="1",
