@@ -46,7 +46,7 @@ CONSENT = ConsentEvidence(
     actor="a test",
     agreed_at=NOW - timedelta(days=1),
 )
-MAX_ADDRESSES_OF_A_PAGE = 30
+MAX_ADDRESSES_OF_A_PAGE = 12
 # Pages of what this installation has none of; the tests of what makes it open them.
 UNSHOWN = {
     "history.show_history": "an edition that was drafted with its arrangement",
