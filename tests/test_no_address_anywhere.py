@@ -29,7 +29,7 @@ from pydantic import SecretStr
 from sqlalchemy import event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from digest.app.editions import drafting as editions
+from digest.app.approval import signing
 from digest.app.editions.edition_status import edition_status
 from digest.app.sending import background
 from digest.app.sending import control as sending
@@ -208,7 +208,7 @@ def _live(install: Installation, left: Left) -> None:
     _type_into_forms(install, left, typed)
     _bring_in_lists(install, left, listed)
     name = store_edition(install)
-    editions.approve_edition(install, name, edition_status(install, name, now=NOW).content_hash, actor=ADMIN, now=NOW)
+    signing.approve_edition(install, name, edition_status(install, name, now=NOW).content_hash, actor=ADMIN, now=NOW)
     sending.send_edition(install, name, actor=ADMIN, clock=lambda: RELEASE)
     _hear_from_a_provider(install, added[:100])
     _hear_from_the_mailbox(install, name, added[220:320])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from digest.app.approval import approvals, deadlines
+from digest.app.approval import approvals, deadlines, signing
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history, editing_state
 from digest.app.editing.editing_state import EditRefusedError
@@ -77,7 +77,7 @@ def last_audit_row(install: Installation) -> AuditEntry:
 
 
 def void(install: Installation) -> None:
-    editions.void_approval(install, "current", actor=SAM, now=LATER + timedelta(minutes=5))
+    signing.void_approval(install, "current", actor=SAM, now=LATER + timedelta(minutes=5))
 
 
 def send_back(install: Installation) -> None:
@@ -209,8 +209,8 @@ def test_a_block_that_runs_on_still_needs_somebody_else_the_week_after(install_o
     editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
     mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
     with pytest.raises(ApprovalError, match="You wrote"):
-        editions.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week)
-    assert editions.approve_edition(install_on_both, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
+        signing.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week)
+    assert signing.approve_edition(install_on_both, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
 
 
 def test_a_correction_that_the_next_edition_carries_is_its_authors(install_on_both: Installation) -> None:
@@ -446,7 +446,7 @@ def test_an_admin_who_changed_what_readers_see_of_the_settings_is_an_author_unti
     add(install_on_both.database, "Wildfire crosses highway", dated=NOW + week - timedelta(days=1), found=NOW + week)
     editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
     mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
-    assert editions.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
+    assert signing.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
 
 
 @pytest.mark.parametrize("parts", [[], [{"actor": PRIYA.name, "part": "intro", "item": ""}]])
@@ -536,8 +536,8 @@ def test_settings_keep_their_author_until_an_edition_that_shows_them_went_out(
     editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
     mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
     with pytest.raises(ApprovalError, match="You wrote"):
-        editions.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week)
-    assert editions.approve_edition(install_on_both, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
+        signing.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week)
+    assert signing.approve_edition(install_on_both, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
 
 
 def test_a_topic_that_no_list_has_is_refused_and_never_becomes_the_storys_own(install_on_both: Installation) -> None:
