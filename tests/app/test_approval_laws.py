@@ -35,9 +35,9 @@ from digest.app.editions.edition_status import edition_status
 from digest.app.sending import control as sending
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import SendError, run_edition
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.approval.sent_back_notes import SentBackError
-from digest.edition.approval.versions import ApprovalError
 from digest.edition.calendar.release_calendar import DeadlineDecision
 from digest.edition.content.fragment_names import list_omitted_fragments
 from digest.edition.content.mailable_edition import FragmentKind, MailableEdition

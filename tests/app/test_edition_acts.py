@@ -14,7 +14,7 @@ from digest.app.sending import control as sending
 from digest.app.sending import uncertain_acts
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
-from digest.edition.approval.versions import ApprovalError
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.queries import UnknownEditionError
 from digest.installation import hold
 from digest.installation.acts import SCHEDULER, Actor, NotPermittedError

@@ -18,10 +18,10 @@ from digest.app.sending import control as sending
 from digest.app.settings import logos, setting_changes
 from digest.app.sources import configured as sources
 from digest.deliver.send.run.edition_run import SendError
-from digest.edition.approval import approval_proof
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approval_check
+from digest.edition.approval import approved_versions as approval
+from digest.edition.approval.approved_versions import ApprovalError, content_hash_of
 from digest.edition.approval.authors import list_edition_parts
-from digest.edition.approval.versions import ApprovalError, content_hash_of
 from digest.edition.content.edition_content import EditionContent, LabelledBlock
 from digest.edition.editing.edit_log import append_edit, load_proposal
 from digest.edition.editing.edits import Edit, EditionField, EditKind, StoryField
@@ -112,7 +112,7 @@ def test_where_two_wrote_both_sign_and_one_signature_is_no_approval(install_on_b
     assert version_states(install_on_both) == [ApprovalState.STANDING]
     with install_on_both.database.read() as session:
         edition = session.scalars(select(Edition)).one()
-        approval_proof.verify_approval(session, edition, settings=install_on_both.settings, keys=install_on_both.keys)
+        approval_check.verify_approval(session, edition, settings=install_on_both.settings, keys=install_on_both.keys)
     assert last_audit_row(install_on_both).detail["missing"] == 0
 
 
@@ -416,7 +416,7 @@ def test_a_version_whose_signatures_or_authors_were_changed_in_the_database_is_n
     tamper(install)
     edition = edition_of(install)
     with install.database.read() as session, pytest.raises(ApprovalError, match="not what was approved"):
-        approval_proof.verify_approval(session, edition, settings=install.settings, keys=install.keys)
+        approval_check.verify_approval(session, edition, settings=install.settings, keys=install.keys)
 
 
 def test_every_editor_of_a_draft_from_before_authors_were_recorded_counts_as_one(install: Installation) -> None:
@@ -474,7 +474,7 @@ def test_an_approval_that_was_taken_back_is_not_sent_whatever_its_row_says(
         session.execute(update(Edition).values(state=EditionState.APPROVED))
     edition, settings, keys = edition_of(install_on_both), install_on_both.settings, install_on_both.keys
     with install_on_both.database.read() as session, pytest.raises(ApprovalError, match="was taken back"):
-        approval_proof.verify_approval(session, edition, settings=settings, keys=keys)
+        approval_check.verify_approval(session, edition, settings=settings, keys=keys)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
-from digest.edition.approval import versions as approval
-from digest.edition.approval.versions import ApprovalError
+from digest.edition.approval import approved_versions as approval
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import LabelledBlock
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import EditionField, StoryField

@@ -17,7 +17,7 @@ from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import edition_status
 from digest.app.jobs import JobContext
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
-from digest.edition.approval.versions import ApprovalError
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.edits import EditionField
 from digest.installation.opened import Installation

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from digest.app.subscribers import lists
 from digest.app.subscribers.consent_wordings import current_wording
 from digest.app.subscribers.signups import signup_limits
-from digest.app.upkeep.maintenance import GROWTH_STATE_KEY
+from digest.app.upkeep.nightly_steps import GROWTH_STATE_KEY
 from digest.deliver.control.installation_hold import write_installation_state
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.edition.calendar.windows import name_edition

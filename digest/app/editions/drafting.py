@@ -27,7 +27,7 @@ from digest.collect.sources.readership import ReadershipImport, import_readershi
 from digest.collect.visits import collection_run
 from digest.deliver.compose.variant_limit import VariantKey, choose_variants, find_nearest_variant
 from digest.deliver.compose.variants import compose_specimen, count_wanted_variants, create_variants
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.fragment_names import list_omitted_fragments
 from digest.edition.content.mailable_edition import FragmentKind

@@ -24,7 +24,7 @@ from digest.cli.context import (
     print_answer,
     print_lines,
 )
-from digest.edition.approval.versions import ApprovalError
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.drafting.drafts import DraftResult
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
 from digest.installation.opened import Installation

@@ -67,7 +67,7 @@ def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
     return tuple(sorted(by_key.values(), key=lambda one: (one.item.url, one.key)))
 
 
-def split_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
+def cut_into_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
     """Cut into parts of `BATCH_SIZE` items. Items of one address may part: `match_rows` tells them by title or date."""
     keys = frozenset(one.key for one in identified if len(identified) > BATCH_SIZE)
     for start in range(0, len(identified), BATCH_SIZE):

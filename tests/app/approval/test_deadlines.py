@@ -28,7 +28,7 @@ from digest.app.sending import control as sending
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.fetch.fetcher import BundledFetcher
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
-from digest.edition.approval.versions import current_content_hash
+from digest.edition.approval.approved_versions import current_content_hash
 from digest.edition.calendar.release_calendar import DeadlineDecision, decide_at_deadline
 from digest.edition.editing.edits import EditionField
 from digest.edition.queries import release_slot

@@ -15,7 +15,7 @@ from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import edition_status
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.texts.urls import canonical_url
-from digest.edition.approval.versions import ApprovalError
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings
 from digest.store.models import AuditEntry, Edition, EditionState, Fragment, Source, SourceHealth

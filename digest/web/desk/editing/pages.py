@@ -19,7 +19,7 @@ from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.send.run.edition_run import SendError
 from digest.deliver.send.staff_test import StaffTestReport
-from digest.edition.approval.versions import ApprovalError
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.preflight.rule_registry import PreflightFinding
 from digest.edition.queries import COMING_STATES, UnknownEditionError

@@ -10,7 +10,7 @@ from sqlalchemy import update
 from digest.app.approval import approvals
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
-from digest.edition.approval.versions import ApprovalError, sign_approval
+from digest.edition.approval.approved_versions import ApprovalError, sign_approval
 from digest.edition.queries import find_edition
 from digest.installation.acts import Actor, Face, Role
 from digest.installation.opened import Installation
