@@ -1,4 +1,4 @@
-"""Codes of six digits from an app (RFC 6238), and the recovery codes that stand in for them.
+"""Codes of six digits from an app (RFC 6238, section 4), and the recovery codes that stand in for them.
 
 The libraries are loaded where a code is looked at: most requests and commands need none.
 """

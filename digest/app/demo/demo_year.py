@@ -343,7 +343,7 @@ class _Newcomers:
                     page=way,
                     where=way,
                     wording=current_wording(installation.settings),
-                    # A network for documentation (RFC 3849), another for each form.
+                    # A network for documentation (RFC 3849, section 2), another for each form.
                     origin=RequestOrigin(f"2001:db8:{self._invented:x}::1", "An invented browser"),
                 )
                 with installation.write() as session:

@@ -139,7 +139,7 @@ def _listing_key(item: ParsedItem) -> Hashable | None:
 
 
 def _version_key(item: ParsedItem) -> Hashable | None:
-    """Name what makes two entries versions of one: RFC 4287 4.1.1 lets a feed list an entry again, updated."""
+    """Name what makes two entries versions of one: RFC 4287, section 4.1.1, lets a feed list an entry again, updated."""
     if item.guid is None or item.published is None:
         return None
     return (item.url, item.guid, item.published, item.starts_at)
