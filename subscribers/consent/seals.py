@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from subscribers.callbacks import Progress
 from subscribers.consent import chain_verification, disclosure_log, ledger, wordings
 from subscribers.consent.disclosure_proof import OWN_TABLES, prove_disclosures
 from subscribers.consent.sealed_rows import SealedTable
@@ -174,7 +175,7 @@ def prove_ledger(
     kept_hashes: Sequence[str] = (),
     through: StablePoint | None = None,
     night: datetime | None = None,
-    progress: chain_verification.VerificationProgress = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> LedgerProof:
     """Check every chain and address, and every seal against chains and suppressions as they stood then, in one walk over each.
 

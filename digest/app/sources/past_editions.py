@@ -1,6 +1,6 @@
 """Import of editions that went out before this installation, so that "no repeats" has a memory from the first day."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +21,7 @@ from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.past_edition_models import PastEdition
+from subscribers.callbacks import Progress
 
 IMPORT = Act("imported past editions", Role.EDITOR, Concern.NONE)
 MAX_FILE_BYTES = 10_000_000
@@ -45,7 +46,7 @@ def import_past_editions(
     dry_run: bool = False,
     released_on: datetime | None = None,
     fetcher: ContentFetcher | None = None,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> list[PastEditionReport]:
     """Read past editions from files and addresses, and store them; a dry run stores nothing.
 
