@@ -192,18 +192,12 @@ def prove_ledger(
         night: the moment of a nightly check, which opens a seventh of the older rows about disclosures; all of them where it's None.
         progress: called with (people looked at, people).
     """
-    tally = _ChainTally(keys)
     walk = chain_verification.walk_chains(session, progress)
     first = next(walk, None)  # the snapshot begins with it
     seals = _read_seals(session)
-    points = [(_as_number(seal.through), seal.suppressions_through) for seal in seals]
-    if through is not None:
-        points.append((through.link, through.suppression))
+    points = _list_points(seals, through)
     roots = [_RootHash(link) for link, _ in points]
-    in_order = sorted(roots, key=lambda root: root.through)
-    for chunk in chain([first] if first else [], walk):
-        tally.add(chunk)
-        _add_chunk(in_order, chunk)
+    tally = _tally_chains(keys, chain([first] if first else [], walk), roots)
     suppressions, covered = _survey_suppressions(session, [row for _, row in points])
     pairs = zip(roots, points, strict=True)
     surveys = [root.survey(covered.get(row)) for root, (_, row) in pairs]
@@ -309,6 +303,12 @@ _SEAL_COLUMNS = (
 )
 
 
+def _list_points(seals: Sequence[_StoredSeal], through: StablePoint | None) -> list[tuple[int, int | None]]:
+    """List the last link and suppression of each survey: one a seal, and one up to `through` for a new seal."""
+    points = [(_as_number(seal.through), seal.suppressions_through) for seal in seals]
+    return points if through is None else [*points, (through.link, through.suppression)]
+
+
 @dataclass(slots=True)
 class _RootHash:
     """The hash over all heads as they stood at link `through`, while it grows thousand by thousand."""
@@ -320,6 +320,18 @@ class _RootHash:
 
     def survey(self, suppressions: SuppressionSurvey | None) -> LedgerSurvey:
         return LedgerSurvey(self.through, self.people, self.links, self.digest.hexdigest(), suppressions)
+
+
+def _tally_chains(
+    keys: KeyRing, chunks: Iterable[chain_verification.ChainChunk], roots: Sequence[_RootHash]
+) -> _ChainTally:
+    """Check and count all chains in one walk, and add them to the hashes over their heads."""
+    tally = _ChainTally(keys)
+    in_order = sorted(roots, key=lambda root: root.through)
+    for chunk in chunks:
+        tally.add(chunk)
+        _add_chunk(in_order, chunk)
+    return tally
 
 
 def _add_chunk(roots: Sequence[_RootHash], chunk: chain_verification.ChainChunk) -> None:
