@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -64,16 +64,20 @@ def import_past_editions(
     with IMPORT.steps(installation, actor, "past editions", now=now) as audit:
         for place, found, fault in _read_places(installation, places, now, fetcher):
             released_at = _choose_date(found, released_on)
-            refusal = fault or _explain_unfit_date(released_at, now)
-            page, replaced = None if refusal else found, False
-            if page and released_at and not dry_run:
-                replaced = _store(installation, page, place, released_at, actor=actor, now=now)
-            reports.append(PastEditionReport(place, page, refusal, replaced))
+            report = _judge_page(place, found, fault or _explain_unfit_date(released_at, now))
+            if report.page and released_at and not dry_run:
+                replaced = _store(installation, report.page, place, released_at, actor=actor, now=now)
+                report = replace(report, replaced=replaced)
+            reports.append(report)
             progress(len(reports), len(places))
         imported = [report.page for report in reports if report.page]
         audit.changed = bool(imported) and not dry_run
         audit.detail = {"editions": len(imported), "stories": sum(len(page.stories) for page in imported)}
     return reports
+
+
+def _judge_page(place: str, found: PastEditionPage | None, refusal: str) -> PastEditionReport:
+    return PastEditionReport(place, None if refusal else found, refusal)
 
 
 def _store(
