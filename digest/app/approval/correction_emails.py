@@ -17,16 +17,16 @@ from digest.app.editing.corrections import CorrectionError, find_correction
 from digest.app.editions.edition_status import edition_name
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
 from digest.deliver.send.notices import notice_queue
-from digest.edition.approval.approval_proof import is_signature
-from digest.edition.approval.approvers import ApproverRule
-from digest.edition.approval.authors import read_author_rule
-from digest.edition.approval.versions import (
+from digest.edition.approval.approval_check import is_signature
+from digest.edition.approval.approved_versions import (
     content_hash_of,
     count_missing_signatures,
     sign_payload,
     signature_payload,
     utc_text,
 )
+from digest.edition.approval.approvers import ApproverRule
+from digest.edition.approval.authors import read_author_rule
 from digest.edition.archive import corrections
 from digest.edition.editing.authorship import CORRECTION_PART, WrittenPart
 from digest.edition.queries import find_edition
