@@ -157,7 +157,8 @@ def _list_proven(session: Session, members: Sequence[StaffMember]) -> set[int]:
     """Return the numbers of those of the members whose address is proven; removed members' acts show that theirs was."""
     removed = [staff_actor(member) for member in members if member.removed_at]
     worked = set(session.scalars(select(AuditEntry.actor).where(AuditEntry.actor.in_(removed)).distinct()))
-    return {m.id for m in members if (staff_actor(m) in worked if m.removed_at else m.proven_at)}
+    proven = {member.id for member in members if member.removed_at is None and member.proven_at}
+    return proven | {member.id for member in members if member.removed_at and staff_actor(member) in worked}
 
 
 def list_proven_staff(session: Session) -> list[StaffMember]:

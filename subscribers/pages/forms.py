@@ -28,6 +28,7 @@ class FormFields(BaseModel):
 
 
 Fields = TypeVar("Fields", bound=FormFields)
+DescribeError = Callable[[Mapping[str, Any]], str]  # puts one of pydantic's errors into words
 
 
 def _read_own_words(error: Mapping[str, Any]) -> str:
@@ -35,10 +36,8 @@ def _read_own_words(error: Mapping[str, Any]) -> str:
     return str(error["ctx"]["error"])
 
 
-def read_form(
-    model: type[Fields], values: MultiDict[str, str], describe: Callable[[Mapping[str, Any]], str] = _read_own_words
-) -> Fields:
-    """Return the fields of a form; `describe` puts one of pydantic's errors into words.
+def read_form(model: type[Fields], values: MultiDict[str, str], describe: DescribeError = _read_own_words) -> Fields:
+    """Return the fields of a form.
 
     Raises:
         FormError: a field is missing or has a value that can't be taken.

@@ -154,7 +154,8 @@ def view_deliveries(
 
 def _list_departed(session: Session, below: int | None) -> Sequence[Edition]:
     """List a page of the editions that have gone out, newest first, and the one after it; `below` is a number to begin under."""
-    departed = select(Edition).where(Edition.state.in_(DEPARTED_STATES)).order_by(Edition.number.desc())
+    gone_out = select(Edition).where(Edition.state.in_(DEPARTED_STATES))
+    departed = gone_out.order_by(Edition.number.desc())
     if below is not None:
         departed = departed.where(Edition.number < below)
     return session.scalars(departed.limit(PAGE_SIZE + 1)).all()
