@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from digest.store.column_types import RowId, Str16, Str20, Str40, Str60, Str64
+from subscribers.store.column_types import RowId, Str16, Str20, Str40, Str60, Str64
 from subscribers.store.models import Base, Moment
 from subscribers.store.row_seals import Sealed
 

@@ -5,6 +5,7 @@ and logs name a member by number (`staff 3`), so the row stays, with the name th
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -138,19 +139,26 @@ def list_working_staff(session: Session, *, removed_after: datetime) -> list[Sta
     Members who could sign in and were removed after `removed_after` are listed too. The audit log remembers that they could: proving an
     address is an act of theirs, and records of sign-ins are deleted after a while.
     """
-    signed_in = set(session.scalars(select(SignIn.staff).where(SignIn.succeeded).distinct()))
     members = session.scalars(select(StaffMember).order_by(StaffMember.id)).all()
     believed = {member.id for member in keep_current(session, keep_genuine(session, members))}
     forged = {member.id for member in members} - believed
-    removed = [staff_actor(m) for m in members if m.removed_at and m.removed_at > removed_after]
+    in_question = [m for m in members if m.removed_at is None or m.removed_at > removed_after]
+    working = forged | _list_signed_in(session, in_question) | _list_proven(session, in_question)
+    return [member for member in members if member.id in working]
+
+
+def _list_signed_in(session: Session, members: Sequence[StaffMember]) -> set[int]:
+    """Return the numbers of those of the members who have signed in lately."""
+    signed_in = session.scalars(select(SignIn.staff).where(SignIn.succeeded).distinct())
+    return {member.id for member in members}.intersection(signed_in)
+
+
+def _list_proven(session: Session, members: Sequence[StaffMember]) -> set[int]:
+    """Return the numbers of those of the members whose address is proven; removed members' acts show that theirs was."""
+    removed = [staff_actor(member) for member in members if member.removed_at]
     worked = set(session.scalars(select(AuditEntry.actor).where(AuditEntry.actor.in_(removed)).distinct()))
-    return [
-        member
-        for member in members
-        if member.id in forged
-        or (member.removed_at is None and (member.proven_at or member.id in signed_in))
-        or (staff_actor(member) in removed and (member.id in signed_in or staff_actor(member) in worked))
-    ]
+    proven = {member.id for member in members if member.removed_at is None and member.proven_at}
+    return proven | {member.id for member in members if member.removed_at and staff_actor(member) in worked}
 
 
 def list_proven_staff(session: Session) -> list[StaffMember]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from subscribers.callbacks import Progress
 from subscribers.consent import chain_verification, disclosure_log, ledger, wordings
 from subscribers.consent.disclosure_proof import OWN_TABLES, prove_disclosures
 from subscribers.consent.sealed_rows import SealedTable
@@ -174,7 +175,7 @@ def prove_ledger(
     kept_hashes: Sequence[str] = (),
     through: StablePoint | None = None,
     night: datetime | None = None,
-    progress: chain_verification.VerificationProgress = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> LedgerProof:
     """Check every chain and address, and every seal against chains and suppressions as they stood then, in one walk over each.
 
@@ -191,18 +192,12 @@ def prove_ledger(
         night: the moment of a nightly check, which opens a seventh of the older rows about disclosures; all of them where it's None.
         progress: called with (people looked at, people).
     """
-    tally = _ChainTally(keys)
     walk = chain_verification.walk_chains(session, progress)
     first = next(walk, None)  # the snapshot begins with it
     seals = _read_seals(session)
-    points = [(_as_number(seal.through), seal.suppressions_through) for seal in seals]
-    if through is not None:
-        points.append((through.link, through.suppression))
+    points = _list_points(seals, through)
     roots = [_RootHash(link) for link, _ in points]
-    in_order = sorted(roots, key=lambda root: root.through)
-    for chunk in chain([first] if first else [], walk):
-        tally.add(chunk)
-        _add_chunk(in_order, chunk)
+    tally = _tally_chains(keys, chain([first] if first else [], walk), roots)
     suppressions, covered = _survey_suppressions(session, [row for _, row in points])
     pairs = zip(roots, points, strict=True)
     surveys = [root.survey(covered.get(row)) for root, (_, row) in pairs]
@@ -308,6 +303,12 @@ _SEAL_COLUMNS = (
 )
 
 
+def _list_points(seals: Sequence[_StoredSeal], through: StablePoint | None) -> list[tuple[int, int | None]]:
+    """List the last link and suppression of each survey: one a seal, and one up to `through` for a new seal."""
+    points = [(_as_number(seal.through), seal.suppressions_through) for seal in seals]
+    return points if through is None else [*points, (through.link, through.suppression)]
+
+
 @dataclass(slots=True)
 class _RootHash:
     """The hash over all heads as they stood at link `through`, while it grows thousand by thousand."""
@@ -319,6 +320,18 @@ class _RootHash:
 
     def survey(self, suppressions: SuppressionSurvey | None) -> LedgerSurvey:
         return LedgerSurvey(self.through, self.people, self.links, self.digest.hexdigest(), suppressions)
+
+
+def _tally_chains(
+    keys: KeyRing, chunks: Iterable[chain_verification.ChainChunk], roots: Sequence[_RootHash]
+) -> _ChainTally:
+    """Check and count all chains in one walk, and add them to the hashes over their heads."""
+    tally = _ChainTally(keys)
+    in_order = sorted(roots, key=lambda root: root.through)
+    for chunk in chunks:
+        tally.add(chunk)
+        _add_chunk(in_order, chunk)
+    return tally
 
 
 def _add_chunk(roots: Sequence[_RootHash], chunk: chain_verification.ChainChunk) -> None:

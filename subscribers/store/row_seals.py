@@ -19,6 +19,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
+from subscribers.store.column_types import RowId
 from subscribers.store.models import Base, table_of
 
 ROW_KEYS = "keys of sealed rows"  # where a session has its `RowKeys`
@@ -42,7 +43,7 @@ class Sealed(Base):
     __sealed__: ClassVar[tuple[str, ...]] = ()
     __unsealed__: ClassVar[tuple[str, ...]] = ()
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     seal: Mapped[str] = mapped_column(String(90), default="", server_default="")
 
 

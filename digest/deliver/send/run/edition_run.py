@@ -42,6 +42,7 @@ from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database, QueryConnection
 from digest.store.models import Edition, EditionState
+from subscribers.callbacks import Progress
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 
@@ -87,7 +88,7 @@ def run_edition(
     settings: Settings,
     *,
     clock: Callable[[], datetime],
-    report_progress: Callable[[int, int], None] = lambda *_: None,
+    report_progress: Progress = lambda *_: None,
     limit: int | None = None,
     sleep: Callable[[float], object] = time.sleep,
     stopping: Callable[[], bool] = lambda: False,
