@@ -24,7 +24,7 @@ from digest.backups.encrypted_file import EncryptedWriter
 from digest.backups.table_rows import (
     READ_BATCH_SIZE,
     excluded_rows,
-    list_stored_tables,
+    reflect_tables,
     select_expression,
     tables_by_dependency,
 )
@@ -79,7 +79,7 @@ def _write_archive(
         with ArchiveWriter(cast_type("IO[bytes]", sealed or out)) as writer:
             revision = str(session.scalar(text("SELECT version_num FROM alembic_version")))
             is_newest = revision == newest_schema_revision()
-            tables = tables_by_dependency() if is_newest else list_stored_tables(session.connection())
+            tables = tables_by_dependency() if is_newest else reflect_tables(session.connection())
             _write_tables(session, tables, writer, progress)
             writer.close(
                 ArchiveManifest(

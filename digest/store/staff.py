@@ -22,7 +22,7 @@ from subscribers.address import Address, AddressError, mask_address, read_addres
 from subscribers.errors import RefusalError
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
-from subscribers.store.row_seals import find_genuine, keep_genuine, vouch_for
+from subscribers.store.row_seals import keep_genuine, keep_if_genuine, vouch_for
 
 StaffRole = Literal["editor", "admin"]
 PROOF_LINK_LIFETIME = timedelta(days=7)  # of the link that proves an address
@@ -88,7 +88,7 @@ def find_staff_member(session: Session, email: str) -> StaffMember | None:
 
 def _find_believed(session: Session, member: StaffMember | None) -> StaffMember | None:
     """Return a member whose row is genuine and as new as the audit log; None for any other."""
-    genuine = find_genuine(session, member)
+    genuine = keep_if_genuine(session, member)
     if genuine is None:
         read_revocations(session, [0])  # as many queries as for a member: the time tells nobody who is on the staff
         return None

@@ -73,7 +73,7 @@ def keep_genuine(session: Session, rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if is_genuine(session, row)]
 
 
-def find_genuine(session: Session, row: Row | None) -> Row | None:
+def keep_if_genuine(session: Session, row: Row | None) -> Row | None:
     """Return a row whose seal is right, and None for any other."""
     return row if row is not None and is_genuine(session, row) else None
 

@@ -17,11 +17,11 @@ from digest.app.editing.corrections import CorrectionError, find_correction
 from digest.app.editions.edition_status import edition_name
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
 from digest.deliver.send.notices import notice_queue
+from digest.edition.approval.approved_versions import content_hash_of, sign_payload, signature_payload
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.approval.authors import read_author_rule
-from digest.edition.approval.versions import content_hash_of, sign_payload, signature_payload
 from digest.edition.archive import corrections
-from digest.edition.archive.correction_proof import find_fault, list_signers, state_text
+from digest.edition.archive.correction_check import find_fault, list_signers, state_text
 from digest.edition.editing.authorship import CORRECTION_PART, WrittenPart
 from digest.edition.queries import find_edition
 from digest.installation.acts import SCHEDULER, Act, Actor, Role

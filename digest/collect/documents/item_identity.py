@@ -67,7 +67,7 @@ def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
     return tuple(sorted(by_key.values(), key=lambda one: (one.item.url, one.key)))
 
 
-def split_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
+def cut_into_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
     """Cut into parts of `BATCH_SIZE` items. Items of one address may part: `match_rows` tells them by title or date."""
     keys = frozenset(one.key for one in identified if len(identified) > BATCH_SIZE)
     for start in range(0, len(identified), BATCH_SIZE):
@@ -139,7 +139,7 @@ def _listing_key(item: ParsedItem) -> Hashable | None:
 
 
 def _version_key(item: ParsedItem) -> Hashable | None:
-    """Name what makes two entries versions of one: RFC 4287 4.1.1 lets a feed list an entry again, updated."""
+    """Name what makes two entries versions of one: RFC 4287, section 4.1.1, lets a feed list an entry again, updated."""
     if item.guid is None or item.published is None:
         return None
     return (item.url, item.guid, item.published, item.starts_at)

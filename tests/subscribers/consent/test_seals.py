@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 import scheduler
 from digest.app import jobs
 from digest.app.jobs import JobContext
-from digest.app.upkeep import maintenance
+from digest.app.upkeep import nightly_steps
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store import timetable_slots
@@ -69,7 +69,7 @@ def _more(database: Database, number: int, kind: ConsentKind) -> None:
 
 
 def _seal(database: Database, now: datetime = NOON) -> str:
-    sealed, _ = maintenance.prove_and_seal_ledger(_installation(database), now, actor="test")
+    sealed, _ = nightly_steps.prove_and_seal_ledger(_installation(database), now, actor="test")
     return sealed.hash
 
 
@@ -373,7 +373,7 @@ def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(on
     ada = _person(one_database, "ada", ConsentKind.CONFIRMED)
     with one_database.write() as session:
         session.execute(update(ConsentEvent).values(body="{}"))
-    assert "the ledger is broken" in maintenance.seal_consent_ledger(_installation(one_database), NOON)
+    assert "the ledger is broken" in nightly_steps.seal_consent_ledger(_installation(one_database), NOON)
     with one_database.read() as session:
         broken = session.scalars(select(AuditEntry).where(AuditEntry.act == "ledger broken")).one()
     assert broken.detail == {"person": ada, "link": 1, "fault": "its content is not what was hashed"}
@@ -382,7 +382,7 @@ def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(on
 def test_one_step_of_the_night_that_fails_does_not_stop_the_others(one_database: Database) -> None:
     with one_database.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE seal")
-    results = maintenance.run_nightly_steps(_installation(one_database), NOON)
+    results = nightly_steps.run_nightly_steps(_installation(one_database), NOON)
     assert re.search(r"seal_consent_ledger failed: (Operational|Programming)Error", results)
     assert "0 old disclosures folded" in results
 

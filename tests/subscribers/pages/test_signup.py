@@ -13,7 +13,7 @@ from sqlalchemy import event, func, select
 from digest.app.sending.background import process_signup_requests, send_due_notices
 from digest.app.site.page_context import describe_release_days
 from digest.app.subscribers.consent_wordings import current_wording
-from digest.edition.approval import versions
+from digest.edition.approval import approved_versions
 from digest.edition.archive.story_archive import archive_edition
 from digest.edition.queries import find_edition
 from digest.installation.opened import Installation
@@ -66,8 +66,8 @@ def send_signed_edition(world: Any) -> None:
     settings, keys = world.install.settings, world.install.keys
     with world.database.write() as session:
         edition = find_edition(session, name)
-        mark = versions.current_content_hash(session, edition, settings)
-        versions.sign_approval(session, edition, mark, settings=settings, keys=keys, actor="staff 1", now=NOW)
+        mark = approved_versions.current_content_hash(session, edition, settings)
+        approved_versions.sign_approval(session, edition, mark, settings=settings, keys=keys, actor="staff 1", now=NOW)
         edition.state = EditionState.SENT
         archive_edition(session, edition)
 

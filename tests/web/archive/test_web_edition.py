@@ -14,7 +14,7 @@ from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionForm
 from digest.app.editions import web_editions
 from digest.app.editions.edition_checks import gather_preflight_facts
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.queries import find_edition

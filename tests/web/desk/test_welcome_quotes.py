@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionForm
-from digest.edition.approval.versions import content_hash_of
+from digest.edition.approval.approved_versions import content_hash_of
 from digest.edition.archive.corrections import read_sent_content
 from digest.edition.queries import find_edition
 from digest.store.approval_models import Approval

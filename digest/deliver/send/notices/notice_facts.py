@@ -7,8 +7,8 @@ from typing import Any
 
 from digest.deliver.compose.notice_mail import notice_language
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
-from digest.edition.approval.approval_proof import read_signed_content
-from digest.edition.archive.correction_proof import is_proven
+from digest.edition.approval.approval_check import read_signed_content
+from digest.edition.archive.correction_check import is_proven
 from digest.edition.archive.corrections import list_corrections
 from digest.edition.content.corrected_content import correct_for_email
 from digest.edition.queries import find_latest_edition, find_upcoming_edition

@@ -34,7 +34,7 @@ from digest.deliver.send.run.loop import run_send_loop
 from digest.deliver.send.run.send_gate import send_blocked_reason
 from digest.deliver.send.run.send_run import SendRun
 from digest.deliver.send.run.workers import count_slots
-from digest.edition.approval import approval_proof
+from digest.edition.approval import approval_check
 from digest.edition.archive.story_archive import archive_edition
 from digest.edition.queries import find_edition
 from digest.settings import Settings, leads_to_this_machine
@@ -172,7 +172,7 @@ def _begin_sending(
             raise SendError(f"Nothing is sent: {reason}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
             raise SendError(f"{name} is {edition.state}: only an approved edition is sent.")
-        mailable = approval_proof.verify_approval(session, edition, settings=settings, keys=keys)
+        mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
         if provider.name != "outbox" and leads_to_this_machine(mailable.base_url):
             raise SendError(
                 f"{name} was approved with links to {mailable.base_url}, which lead to this machine alone. Set DIGEST_BASE_URL to an https "

@@ -10,7 +10,7 @@ from sqlalchemy import event, select, text
 
 from digest.app.subscribers import people
 from digest.app.subscribers.growth import view_growth
-from digest.app.upkeep.maintenance import count_growth
+from digest.app.upkeep.nightly_steps import count_growth
 from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, Event
 from digest.store.models import Edition, EditionState
 from digest.web.admin.subscribers.list_pages import write_percent

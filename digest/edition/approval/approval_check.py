@@ -7,9 +7,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.edition.approval.approvers import ApproverRule
-from digest.edition.approval.authors import read_detail
-from digest.edition.approval.versions import (
+from digest.edition.approval.approved_versions import (
     TAKEN_BACK_DETAIL,
     ApprovalError,
     approval_statement,
@@ -26,6 +24,8 @@ from digest.edition.approval.versions import (
     signature_payload,
     supersede_approval,
 )
+from digest.edition.approval.approvers import ApproverRule
+from digest.edition.approval.authors import read_detail
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
 from digest.settings import Settings

@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from digest.edition.approval.approval_proof import is_signature
-from digest.edition.approval.versions import content_hash_of, count_missing_signatures, utc_text
+from digest.edition.approval.approval_check import is_signature
+from digest.edition.approval.approved_versions import content_hash_of, count_missing_signatures, utc_text
 from digest.edition.archive.corrections import find_sent_text
 from digest.store.correction_models import Correction
 from digest.store.models import Edition

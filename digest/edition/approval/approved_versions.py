@@ -6,7 +6,7 @@ names, as a version of its own, and an HMAC of its hash by a key that is not in 
 the authors of the texts, links, and images too, so that a version proves by itself that others approved them. What is
 sent, tested and shown in the archive is read from the version that stands; the edition's own pieces are its draft.
 
-`approval_proof` proves a version before it is sent. Whoever ends or makes a version holds the edition's row, so that acts on one edition come one after the other.
+`approval_check` proves a version before it is sent. Whoever ends or makes a version holds the edition's row, so that acts on one edition come one after the other.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from digest.edition.approval.approvers import ApproverRule, count_missing_approvals
-from digest.edition.approval.authors import find_hidden_authors, read_unsigned_rule
+from digest.edition.approval.authors import find_unrecorded_authors, read_unsigned_rule
 from digest.edition.calendar.windows import next_window
 from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
@@ -249,7 +249,7 @@ def _check_approver(session: Session, edition: Edition, settings: Settings, acto
         )
     if refusal := read_approver_rule(session, edition, settings).explain_refusal(actor):
         raise ApprovalError(f"{edition.name}: {refusal}")
-    if find_hidden_authors(session, edition, settings):
+    if find_unrecorded_authors(session, edition, settings):
         raise ApprovalError(
             f"{edition.name}: the record of who wrote what in it doesn't agree with its edits. Draft it again ('digest draft'), and "
             "approve that."
@@ -377,7 +377,7 @@ def take_back_approval(session: Session, edition: Edition, *, actor: str, now: d
 
 
 def list_taken_back(session: Session, edition: Edition) -> list[int]:
-    """List the numbers of the versions whose approval was taken back, for the audit log: `approval_proof` looks them up there."""
+    """List the numbers of the versions whose approval was taken back, for the audit log: `approval_check` looks them up there."""
     ended = (Approval.edition_id == edition.id, Approval.state == ApprovalState.TAKEN_BACK)
     return list(session.scalars(select(Approval.version).where(*ended).order_by(Approval.version)))
 
