@@ -61,12 +61,14 @@ class Delivery(SealedRow, Base):
     variant: Mapped[str | None]
 
 
-class EditionFigures(Base):
+class EditionFigures(Sealed):
     """What came of one edition, counted at night; see `deliver.retention.edition_figures`. It outlives the deliveries."""
 
     __tablename__ = "edition_figures"
+    __sealed__ = ("name", "number", "release_at", "handed_over", "refused", "complained", "hours", "counted_at")
+    __unsealed__ = ("id",)
 
-    name: Mapped[Str20] = mapped_column(primary_key=True)
+    name: Mapped[Str20] = mapped_column(unique=True)
     number: Mapped[int]
     release_at: Mapped[datetime] = mapped_column(index=True)
     handed_over: Mapped[int]

@@ -229,7 +229,8 @@ class Seal(Base):
     """One night's hash over the heads of all chains, chained to the seal before it; see `subscribers.consent.seals`.
 
     `through` is the highest link that it covers, `root` the hash over those heads, `hash` the hash of the seal. The
-    three columns about suppressions say the same of that table; NULL in seals of before they covered it.
+    three columns about suppressions say the same of that table, and those about wordings of theirs; NULL in seals of before
+    they covered it.
     """
 
     __tablename__ = "seal"
@@ -250,6 +251,9 @@ class Seal(Base):
         int | None
     ]  # the newest entry of the disclosure log; NULL in seals from before there was one
     disclosures_head: Mapped[Str64 | None]
+    wordings_through: Mapped[int | None]
+    wordings: Mapped[int | None]
+    wordings_root: Mapped[Str64 | None]
     previous: Mapped[Str64]
     hash: Mapped[Str64]
 

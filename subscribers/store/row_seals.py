@@ -1,7 +1,7 @@
-"""Seals of the rows that let somebody in: a keyed hash over every column that grants something.
+"""Seals of the rows that let somebody in, and of figures that are shown: a keyed hash over every column that grants or shows something.
 
 Whoever can write to the database but lacks the key file can make no row that counts. Each model says at its columns what is sealed
-(`__sealed__`) and what grants nothing (`__unsealed__`); rows are sealed whenever the ORM writes them, so statements may delete
+(`__sealed__`) and what isn't (`__unsealed__`); rows are sealed whenever the ORM writes them, so statements may delete
 such rows but never update them. A row that wasn't genuine never becomes so by an update.
 """
 
@@ -83,9 +83,7 @@ def is_genuine(session: Session, row: Sealed) -> bool:
     """Return whether a row's seal is right. A wrong one is logged."""
     genuine = _matches(_keys_of(session), type(row), _values_of(row), row.seal)
     if not genuine:
-        log.error(
-            "a row that lets somebody in has no valid seal: it counts for nothing", table=row.__tablename__, row=row.id
-        )
+        log.error("a row has no valid seal: it counts for nothing", table=row.__tablename__, row=row.id)
     return genuine
 
 

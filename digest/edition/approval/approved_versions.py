@@ -54,12 +54,12 @@ def hash_fragment(body: str, slots: SlotPositions | None = ()) -> str:
     return hash_text(json.dumps([body, pack_slots(slots)], separators=(",", ":")))
 
 
-def approval_statement(mailable: MailableEdition, release_at: datetime, rule: ApproverRule) -> dict[str, Any]:
+def approval_statement(mailable: MailableEdition, edition: Edition, rule: ApproverRule) -> dict[str, Any]:
     """List all that approval vouches for, as plain JSON values: what readers get, who wrote in it, and how many have to approve."""
     return {
         "edition": mailable.name,
         "number": mailable.number,
-        "release": utc_text(release_at),
+        "release": utc_text(edition.release_at),
         "approvals": rule.needed,
         "authors": list(rule.written),
         "alone": rule.is_alone,
@@ -70,6 +70,7 @@ def approval_statement(mailable: MailableEdition, release_at: datetime, rule: Ap
         "list": [mailable.list_name, mailable.list_id, mailable.base_url],
         "fragments": list_fragment_hashes(mailable.pieces),
         "web": hash_text(mailable.join("web").text),
+        "content": content_hash_of(edition.content),
     }
 
 
@@ -84,7 +85,7 @@ def list_fragment_hashes(pieces: Sequence[RenderedFragment]) -> list[list[str]]:
 
 
 def content_hash_of(statement: dict[str, Any]) -> str:
-    """Return the content hash of a statement: 64 hex digits, of which pages show the first seven. Approving takes them all."""
+    """Return the hash of a statement, or of what an edition says: 64 hex digits. Pages show the first seven; approving takes them all."""
     return hashlib.sha256(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -164,7 +165,7 @@ def read_hashed(session: Session, edition: Edition, settings: Settings) -> tuple
     if standing:
         return read_version(session, standing), standing.content_hash
     draft, rule = read_draft(session, edition, settings), read_unsigned_rule(session, edition, settings)
-    return draft, content_hash_of(approval_statement(draft, edition.release_at, rule))
+    return draft, content_hash_of(approval_statement(draft, edition, rule))
 
 
 def current_content_hash(session: Session, edition: Edition, settings: Settings) -> str:
@@ -187,7 +188,7 @@ def _read_last_edit(session: Session, edition: Edition) -> int:
 
 def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict[str, Any]:
     draft, rule = read_draft(session, edition, settings), read_unsigned_rule(session, edition, settings)
-    return approval_statement(draft, edition.release_at, rule)
+    return approval_statement(draft, edition, rule)
 
 
 # --- approving -----------------------------------------------------------------------------------------------

@@ -388,6 +388,7 @@ def test_one_step_of_the_night_that_fails_does_not_stop_the_others(one_database:
 
 
 SUPPRESSION_FIELDS = ("suppressions", "suppressions_through", "suppressions_root")
+WORDING_FIELDS = ("wordings", "wordings_through", "wordings_root")
 LOG_FIELDS = ("log_through", "log_head", "disclosures_through", "disclosures_head")
 
 
@@ -402,6 +403,6 @@ def test_a_seal_hashes_the_numbers_and_heads_alone(one_database: Database) -> No
     thousand = hashlib.sha256(f"{ada} {heads[ada]}\n{bo} {heads[bo]}\n".encode()).hexdigest()
     assert sealed.root == hashlib.sha256(f"1 {thousand}\n".encode()).hexdigest()
     names = ("previous", "root", "through", "links", "people")
-    fields = {k: getattr(sealed, k) for k in (*names, *SUPPRESSION_FIELDS, *LOG_FIELDS)}
+    fields = {k: getattr(sealed, k) for k in (*names, *SUPPRESSION_FIELDS, *WORDING_FIELDS, *LOG_FIELDS)}
     canonical = json.dumps({"at": "2026-11-20T12:00:00.123+00:00", **fields}, sort_keys=True, separators=(",", ":"))
     assert sealed.hash == hashlib.sha256(canonical.encode()).hexdigest()

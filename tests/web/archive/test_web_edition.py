@@ -101,8 +101,9 @@ def test_a_story_cannot_end_the_data_in_the_head(world: Any) -> None:
 def test_the_pieces_of_the_page_are_among_what_approval_signs(world: Any) -> None:
     world.edition()
     with world.database.read() as session:
-        draft = approval.read_draft(session, find_edition(session, NAME), world.install.settings)
-    stated = approval.approval_statement(draft, RELEASE, ApproverRule(1, (), (), ()))["fragments"]
+        edition = find_edition(session, NAME)
+        draft = approval.read_draft(session, edition, world.install.settings)
+    stated = approval.approval_statement(draft, edition, ApproverRule(1, (), (), ()))["fragments"]
     pages = {piece.name: piece.body for piece in draft.pieces if piece.kind == "page"}
     assert list(pages) == ["top", "contents", "body"]
     assert [entry for entry in stated if entry[0] == "page"] == [
