@@ -70,8 +70,10 @@ from tests.deliver.fake_sendgrid_account import (
 )
 from tests.deliver.returned_mails import MAIL_FORMS, sent_message
 from tests.deliver.smtp_servers import run_smtp_server
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
 from tests.run_database import HomeDatabases, read_stored_bytes
-from tests.web.conftest import NOW, RELEASE, WebSetup, build_web_setup, sample_evidence, store_edition
+from tests.web.conftest import WebSetup, build_web_setup, sample_evidence, store_edition
 
 # Pages for admins that nobody comes to here: no log of a mail server is examined, no source is removed from `digest.toml`.
 NOT_THERE = {"admin.show_log_evidence", "admin.ask_before_removing_source"}

@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parseaddr
 from itertools import chain
 from pathlib import Path
@@ -18,9 +18,9 @@ from digest.collect.parsers import parse_document
 from digest.collect.texts.urls import canonical_url
 from digest.settings import SettingsFile, load_settings
 from subscribers.consent.preferences import Preferences
+from tests.moments import DRAFTING as NOW
 
 SAMPLE = Path(digest.__file__).parent / "sample"
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # when the demo drafts
 INDEX: dict[str, dict[str, str]] = json.loads((SAMPLE / "index.json").read_text("utf-8"))
 PICTURES = sorted(SAMPLE.glob("*.jpg"))
 INVENTED = {"example.org", "example.com", "example.net"}  # RFC 2606: nobody's

@@ -57,7 +57,8 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import add_subscriber
 from tests.actors import ADMIN
 from tests.app.editing.test_changes import ROOMY, TITLES, url_of
-from tests.edition.drafting.test_drafts import NOW, add, drafted
+from tests.edition.drafting.test_drafts import add, drafted
+from tests.moments import DRAFTING as NOW
 from tests.run_database import run_on_server, sibling_database_url
 from tests.shared_statements import share_compiled_statements
 from tests.web.conftest import sample_evidence

@@ -25,7 +25,9 @@ from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.signup import manual_signup
 from tests.actors import ADMIN, EDITOR
-from tests.web.conftest import NOW, RELEASE, WebSetup, build_web_setup, sample_evidence
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
+from tests.web.conftest import WebSetup, build_web_setup, sample_evidence
 
 Attempt = Callable[[Installation, str, Actor], object]
 

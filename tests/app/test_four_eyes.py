@@ -49,7 +49,8 @@ from tests.app.approval.test_approvals import (
 )
 from tests.app.editing.test_changes import TITLES, form, url_of
 from tests.app.test_approval_laws import with_deadline_rule
-from tests.edition.drafting.test_drafts import NOW, add, drafted
+from tests.edition.drafting.test_drafts import add, drafted
+from tests.moments import DRAFTING as NOW
 from tests.row_keys import change_rows
 
 __all__ = ["install", "install_on_both"]

@@ -32,7 +32,7 @@ from digest.installation.opened import Installation
 from digest.store.models import Edition, EditionState
 from tests.app.editing.test_changes import TITLES, url_of
 from tests.app.test_approval_laws import STAFF, PreparedWeek, open_week, prepare_week, sqlite_week
-from tests.edition.drafting.test_drafts import NOW
+from tests.moments import DRAFTING as NOW
 from tests.run_database import run_on_server, sibling_database_url
 
 __all__ = ["sqlite_week"]

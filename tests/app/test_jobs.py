@@ -14,7 +14,8 @@ from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState, TimetableSlot
 from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
-from tests.web.conftest import NOW, WebSetup, build_web_setup
+from tests.moments import DRAFTING as NOW
+from tests.web.conftest import WebSetup, build_web_setup
 
 
 @pytest.fixture

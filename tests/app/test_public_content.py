@@ -1,7 +1,7 @@
 """From a WordPress site to an approval: what visitors can't read leaves drafts, and what holds it says so."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -29,9 +29,9 @@ from subscribers.crypto.keys import KeyRing
 from tests.actors import ADMIN, EDITOR
 from tests.conftest import WAIT_TIMEOUT
 from tests.edition.drafting.test_drafts import WEEKLY
+from tests.moments import MONDAY_NOON as NOW
 from tests.wordpress_site import WordPress
 
-NOW = datetime(2026, 11, 16, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=3)
 GONE = "Visitors can't read “News /drill/” anymore: it's password-protected. Remove it. If it's public again, draft the edition again."
 LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)

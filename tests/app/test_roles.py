@@ -35,7 +35,8 @@ from digest.store.models import AuditEntry
 from subscribers.address import Address, read_address
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import Base
-from tests.web.conftest import NOW, store_edition, web_settings
+from tests.moments import DRAFTING as NOW
+from tests.web.conftest import store_edition, web_settings
 
 EMAIL = "sam@news.example.org"
 OTHER_DATABASE = "sqlite:////nowhere/other.db"

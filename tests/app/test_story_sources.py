@@ -20,7 +20,8 @@ from digest.settings import LimitSettings
 from digest.store.engine import Database
 from digest.store.models import Edition, MediaFile
 from tests.actors import EDITOR
-from tests.edition.drafting.test_drafts import NOW, SAMPLE, WEEKLY, add, bodies, collected, drafted, sample_settings
+from tests.edition.drafting.test_drafts import SAMPLE, WEEKLY, add, bodies, collected, drafted, sample_settings
+from tests.moments import DRAFTING as NOW
 
 FORM = EditForm("current", EDITOR, NOW)
 PAGE = """<html lang="en"><head><title>Ferry deckhands get the drill they asked for</title>

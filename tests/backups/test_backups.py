@@ -46,8 +46,10 @@ from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import manual_signup
 from subscribers.store import people
 from subscribers.store.models import Base, Person, PersonState
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
 from tests.subscribers.ledger_replay import find_ledger_differences
-from tests.web.conftest import ADA_ADDRESS, NOW, RELEASE, WebSetup, build_web_setup, sample_evidence, store_edition
+from tests.web.conftest import ADA_ADDRESS, WebSetup, build_web_setup, sample_evidence, store_edition
 
 EVE = terminal_actor("eve")
 LATER = NOW + timedelta(days=3)

@@ -23,8 +23,9 @@ from digest.store.models import AuditEntry, Source
 from subscribers.consent import seals
 from subscribers.signup import manual_signup
 from tests.backups.test_backups import LATER, fill
+from tests.moments import DRAFTING as NOW
 from tests.run_database import run_on_server, sibling_database_url
-from tests.web.conftest import NOW, WebSetup, build_web_setup, sample_evidence, store_edition
+from tests.web.conftest import WebSetup, build_web_setup, sample_evidence, store_edition
 
 ADDED_BY_THE_MOVE = {"memo", "audit"}  # where each database is at home and whether it is held, and that it was moved
 

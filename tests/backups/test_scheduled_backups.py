@@ -23,8 +23,9 @@ from digest.settings import BackupSettings, Settings, load_settings
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, MediaFile
 from tests.actors import ADMIN, EDITOR
+from tests.moments import DRAFTING as NOW
 from tests.run_database import HomeDatabases
-from tests.web.conftest import NOW, build_web_setup
+from tests.web.conftest import build_web_setup
 
 PASSPHRASE = "what nobody guesses"
 DAY = timedelta(days=1)

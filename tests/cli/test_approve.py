@@ -13,8 +13,9 @@ from digest.installation.opened import open_installation
 from digest.settings import load_settings
 from digest.store.delivery_models import StaffMember
 from digest.store.models import Edition
+from tests.moments import DRAFTING as NOW
 from tests.row_keys import change_rows
-from tests.web.conftest import NOW, store_edition
+from tests.web.conftest import store_edition
 
 NAME = "2026-W47"
 DANA, SAM = ("--as", "dana@news.example.org"), ("--as", "sam@news.example.org")

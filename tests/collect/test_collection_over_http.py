@@ -1,7 +1,5 @@
 """Visits through the real fetcher, against a server on loopback."""
 
-from datetime import UTC, datetime
-
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 from werkzeug import Request, Response
@@ -12,8 +10,8 @@ from digest.settings import LimitSettings, Settings, SettingsFile, SourceSetting
 from digest.store.engine import Database
 from digest.store.models import Article, Source, SourceHealth
 from tests.conftest import WAIT_TIMEOUT
+from tests.moments import MONDAY_NOON as NOON
 
-NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 FEED = """<rss version="2.0"><channel><title>Port</title><item><title>Port reopens</title>
 <link>https://port.example.org/reopens</link><pubDate>Sun, 15 Nov 2026 09:00:00 GMT</pubDate></item></channel></rss>"""
 

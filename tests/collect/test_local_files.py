@@ -1,5 +1,4 @@
 import gzip
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,7 @@ from digest.collect.visits.source_visit import list_files
 from digest.settings import LimitSettings, PublicationSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Article, Source
-
-NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
+from tests.moments import MONDAY_NOON as NOON
 
 RSS = """<rss version="2.0"><channel><title>Harbour Weekly</title><link>https://harbour.example.org/</link>
 <item><title>Port reopens</title><link>/reopens</link><pubDate>Sun, 15 Nov 2026 09:00:00 GMT</pubDate></item>

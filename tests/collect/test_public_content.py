@@ -1,7 +1,7 @@
 """What a visitor can't read stays out, and leaves when it becomes so: a WordPress site on loopback, over REST, feed and page."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -19,9 +19,9 @@ from digest.settings import LimitSettings, Settings, SettingsFile, SourceSetting
 from digest.store.engine import Database
 from digest.store.models import Article, ArticleChange, Edition, EditionState, MediaFile, Source, SourceHealth
 from tests.conftest import WAIT_TIMEOUT
+from tests.moments import MONDAY_NOON as NOON
 from tests.wordpress_site import FORM, WordPress
 
-NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 LATER, LATEST = NOON + timedelta(days=1), NOON + timedelta(days=3)
 PROTECTED = "it's password-protected"
 LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)

@@ -26,8 +26,8 @@ from digest.store.engine import Database
 from digest.store.models import HostClaim, Source
 from digest.store.process_owner import ProcessOwner, this_process_owner
 from tests.conftest import WAIT_TIMEOUT
+from tests.moments import MONDAY_NOON as NOON
 
-NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=1)
 HERE, THERE = str(this_process_owner()), str(ProcessOwner("elsewhere", 7, "x"))
 

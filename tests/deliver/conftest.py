@@ -29,8 +29,8 @@ from subscribers.signup.manual_signup import ConsentEvidence
 from tests.deliver.many_subscribers import add_many_subscribers
 from tests.deliver.message_lint import message_faults
 from tests.deliver.stored_editions import store_rows_once
+from tests.moments import RELEASE
 
-RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
 EDITION_NAME = "2026-W47"
 SECTIONS = ("featured", "events")
 DATE_VALUE = "Fri, 20 Nov 2026 06:00:00 -0500"  # RELEASE, as a Date field has it

@@ -31,10 +31,11 @@ from digest.settings import Settings
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Preferences
 from subscribers.reader_language import ENGLISH
-from tests.deliver.conftest import DATE_VALUE, RELEASE, delivery_settings
+from tests.deliver.conftest import DATE_VALUE, delivery_settings
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid
 from tests.deliver.mark_recorder import MarkRecorder
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.moments import RELEASE
 
 HOME = "https://news.example.org"
 LEAVE, PREFERENCES = "LeaveLeaveLeaveLeaveLe", "PrefsPrefsPrefsPrefsPr"

@@ -8,8 +8,9 @@ from digest.edition.approval.approval_check import verify_approval
 from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store.engine import Database
-from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, store_approved_edition
+from tests.deliver.conftest import EDITION_NAME, KEYS, store_approved_edition
 from tests.deliver.stored_editions import TABLES, read_edition_rows, write_edition_rows
+from tests.moments import RELEASE
 
 
 def test_written_rows_are_those_of_an_edition_that_was_approved(database: Database, settings: Settings) -> None:

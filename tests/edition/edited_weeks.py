@@ -25,9 +25,9 @@ from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal
 from digest.settings import SettingsFile
 from subscribers.reader_language import ENGLISH
+from tests.moments import RELEASE
 
 NOW = datetime(2026, 11, 18, 21, 0, tzinfo=UTC)
-RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 RELEASE_DAY = date(2026, 11, 20)
 FILE = SettingsFile()
 IDENTITY = EditionIdentity("2026-W47", 147, RELEASE)

@@ -21,8 +21,9 @@ from digest.select.values import SummaryOrigin
 from digest.store.engine import Database
 from digest.store.models import Edition
 from tests.actors import EDITOR
-from tests.edition.drafting.test_drafts import NOW, WEEKLY, add, approve_now, drafted
+from tests.edition.drafting.test_drafts import WEEKLY, add, approve_now, drafted
 from tests.edition.test_rendering import FRAME, OURS, unbalanced
+from tests.moments import DRAFTING as NOW
 
 GRANT = LabelledBlock(
     "grant",

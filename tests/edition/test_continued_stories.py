@@ -1,7 +1,7 @@
 """A story that goes on says in every form of the edition what is new, and links where it stood."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,9 +17,9 @@ from digest.edition.rendering.fragments import create_mail_environment, publicat
 from digest.select.values import CandidateArticle, Continuation, EarlierStory, PlacedStory, Proposal, ScoredStory, Story
 from digest.settings import Settings
 from subscribers.reader_language import ENGLISH
+from tests.moments import DRAFTING as NOW
 
 OURS = Settings.model_validate({"base_url": "https://news.example.org/"})
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 SINCE = EarlierAppearance("2026-W46", 146, "Nadia nears <Port> Ellery", "Power is back (Times, Nov 18).")
 ARCHIVE = "https://news.example.org/editions/2026-W46"
 NEWS_KINDS = [name for name, kind in SECTION_KINDS.items() if kind.source_section == "news"]

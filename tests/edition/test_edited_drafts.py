@@ -14,7 +14,8 @@ from digest.installation.opened import Installation
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionEdit, EditionProposal, EditionStory
 from tests.actors import ADMIN
-from tests.edition.drafting.test_drafts import NOW, SAMPLE, WEEKLY, add, approve_now, bodies, considered, drafted
+from tests.edition.drafting.test_drafts import SAMPLE, WEEKLY, add, approve_now, bodies, considered, drafted
+from tests.moments import DRAFTING as NOW
 
 INTRO = EditDraft(EditKind.TEXT, "edition", {"field": EditionField.INTRO, "text": "Good morning."})
 

@@ -1,7 +1,6 @@
 """A database that is opened somewhere else than last time may be a copy: nothing leaves it before an admin has said so."""
 
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,7 @@ from digest.installation import copy_guard
 from digest.installation.opened import open_installation
 from digest.settings import Settings
 from digest.store.engine import Database
-
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
+from tests.moments import AFTER_RELEASE as NOW
 
 file_mark = pytest.mark.sqlite  # files are copied, moved and put back; PostgreSQL's marks have tests of their own
 

@@ -1,7 +1,7 @@
 """Advisories are known and grouped by their numbers, and never by their titles."""
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -9,8 +9,8 @@ from digest.select.advisories import MAX_KEPT_APART, AdvisoryKind, find_advisory
 from digest.select.stories import group_into_stories
 from digest.select.story_links import StoryLink
 from digest.select.values import CandidateArticle
+from tests.moments import MONDAY_NOON as NOON
 
-NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 ADDED = "Agency Adds One Known Exploited Vulnerability to Catalog"
 
 

@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -15,8 +15,8 @@ from digest.select.story_similarity import StorySimilarity
 from digest.select.text_similarity import TextReader
 from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions, Proposal, Story
 from digest.settings import DEFAULT_SECTIONS, SelectionSettings
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 CUT_OFF = NOW - timedelta(days=7)
 
 

@@ -2,14 +2,14 @@
 
 import random
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from digest.select.stories import order_leads
 from digest.select.values import CandidateArticle
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 SUMMARY = (
     "The storm came ashore near Cedar Point on Wednesday morning; two counties are without power and roads are closed."
 )

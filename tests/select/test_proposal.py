@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,8 +14,8 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal, UsedStory
 from digest.settings import DEFAULT_SECTIONS, RankingWeights, SectionSettings, SelectionSettings
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 TITLES = {
     "Ransomware gang shuts hospitals in Harlow": "Cybersecurity",
     "Botnet of home routers seized in Duck operation": "Cybersecurity",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -15,8 +15,8 @@ from digest.select.ranking import PENALTY_TERM, SOURCE_TERM, StoryRanking, WeekS
 from digest.select.topics import compile_topic_rules
 from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story
 from digest.settings import SelectionSettings
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 RULES = compile_topic_rules()
 SELECT = SelectionSettings()
 PLACES = compile_place_rules(SELECT.home_country, tuple(SELECT.home_agencies))

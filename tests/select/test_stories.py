@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +12,8 @@ from digest.select.stories import MAX_STORY_SPAN, fit_reader, group_into_stories
 from digest.select.text_similarity import TextReader, count_words, fold_plural, is_near_duplicate, significant_words
 from digest.select.values import CandidateArticle, Story
 from digest.select.word_rarity import WordTable
+from tests.moments import MONDAY_NOON as MONDAY
 
-MONDAY = datetime(2026, 11, 16, 12, tzinfo=UTC)
 THRESHOLD = 0.21
 
 

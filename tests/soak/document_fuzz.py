@@ -47,7 +47,8 @@ from digest.web.server import open_page_server
 from subscribers.crypto.keys import KeyFileError, KeyRing
 from subscribers.crypto.passphrase import protect_text
 from subscribers.transfer.list_file import ListFileError, read_rows, survey_file
-from tests.collect.parsers.test_hostile_documents import NOW, SEEDS
+from tests.collect.parsers.test_hostile_documents import SEEDS
+from tests.moments import AFTER_RELEASE as NOW
 
 ROOT = Path(__file__).parent.parent.parent
 URL = "https://www.example.org/a/feed"

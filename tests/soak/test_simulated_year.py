@@ -12,12 +12,12 @@ from subscribers.consent.preferences import Preferences
 from tests.deliver.conftest import (
     EDITION_NAME,
     KEYS,
-    RELEASE,
     DeliverySetup,
     FakeClock,
     delivery_settings,
     store_approved_edition,
 )
+from tests.moments import RELEASE
 from tests.soak.simulated_year import simulate_year
 from tests.soak.year_arrivals import ArrivalAccount, OwedEdition
 from tests.soak.year_clock import SimulatedClock, find_wall_moment

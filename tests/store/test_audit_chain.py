@@ -1,7 +1,7 @@
 """The audit log is chained: a row that is taken away, changed or put in is named, and so are rows that a seal has covered."""
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,9 +12,8 @@ from digest.store.audit import record_audit
 from digest.store.audit_chain import prove_audit_log
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
+from tests.moments import DRAFTING as NOW
 from tests.web.conftest import build_web_setup
-
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 
 
 def record(database: Database, *acts: str) -> None:

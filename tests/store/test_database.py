@@ -1,7 +1,7 @@
 import subprocess
 import sys
 import traceback
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from digest.store.engine import Database, open_database
 from digest.store.models import TimetableSlot
 from subscribers.store.models import Base
-
-NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+from tests.moments import AFTER_RELEASE as NOON
 
 
 def test_migrations_give_the_tables_that_the_models_describe(database: Database) -> None:

@@ -1,7 +1,7 @@
 """Take the pictures of docs/admins.md: a list before it comes in, a record, the audit log, and what the demo shows."""
 
 import io
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,10 +21,10 @@ from digest.store.engine import migrate_schema, open_database
 from digest.web.app import create_app
 from digest.web.server import open_page_server
 from tests.browser import follow, sign_in
+from tests.moments import DRAFTING as NOW
 from tests.tools.guide_pictures import WIDE, save_picture
 from tests.web.conftest import ADA_ADDRESS, build_web_setup
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 HEADINGS = "Email Address,First Name,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,STATUS"
 ROWS = 5240
 

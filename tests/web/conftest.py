@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,9 @@ from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store.models import Base
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
-RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 BASE_URL = "https://news.example.org"
 ADA_ADDRESS = "ada.lovelace@analytical.example"
 MEMBERS: dict[staff.StaffRole, str] = {"editor": "eve@newsroom.example", "admin": "ann@newsroom.example"}

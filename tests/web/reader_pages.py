@@ -14,7 +14,8 @@ from subscribers.crypto.link_tokens import make_link_token
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Disclosure, DisclosureTotal, Person
 from tests.actors import ADMIN
-from tests.web.conftest import NOW, RELEASE
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
 
 BO = "bo.peep@county.example"
 WRITTEN_BY_STAFF = ("Ann", "a look at the record", "r1", "signed list")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email import message_from_bytes, policy
 from typing import Any
 
@@ -14,8 +14,8 @@ from digest.app.accounts import own_account, sign_in
 from digest.app.accounts.visitor import Visitor
 from digest.store.account_models import StaffSession
 from tests.browser import enter_by_keyboard, write_by_keyboard
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 PASSWORD = "plum tractor window nine"
 
 

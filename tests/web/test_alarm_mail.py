@@ -9,7 +9,8 @@ from digest.app.sending.background import send_due_notices
 from digest.deliver.control import edition_control
 from digest.store.models import EditionState
 from tests.actors import EDITOR
-from tests.web.conftest import MEMBERS, NOW
+from tests.moments import DRAFTING as NOW
+from tests.web.conftest import MEMBERS
 
 NAME = "2026-W47"
 

@@ -1,7 +1,7 @@
 """Every route and every form, made from the route table, with anything in them: no answer is a fault of ours."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -22,8 +22,8 @@ from subscribers.mail_requests import MailRequest
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.signup.rate_limits import SignupLimits
 from subscribers.store import one_time_tokens
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 PEOPLE = 12
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "get")
 TYPES = (

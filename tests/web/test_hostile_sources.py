@@ -3,7 +3,6 @@
 import http.client
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,8 +18,7 @@ from digest.store.models import Source, SourceHealth
 from digest.web.server import open_page_server
 from tests.collect.visits.test_collection_run import Web, rss
 from tests.conftest import WAIT_TIMEOUT
-
-NOW = datetime(2026, 11, 16, 12, tzinfo=UTC)
+from tests.moments import MONDAY_NOON as NOW
 
 
 def count_answers(port: int, until: Future[Any]) -> int:

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,9 @@ from subscribers.signup.request_processor import RequestProcessor
 from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
 
-RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 CONSENT = ConsentEvidence(
     wording="Yes.",
     wording_version="1",
@@ -46,7 +46,7 @@ CONSENT = ConsentEvidence(
     actor="a test",
     agreed_at=NOW - timedelta(days=1),
 )
-MAX_ADDRESSES_OF_A_PAGE = 30
+MAX_ADDRESSES_OF_A_PAGE = 12
 # Pages of what this installation has none of; the tests of what makes it open them.
 UNSHOWN = {
     "history.show_history": "an edition that was drafted with its arrangement",

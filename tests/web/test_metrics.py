@@ -18,7 +18,9 @@ from digest.store.models import EditionState, TimetableSlot
 from digest.web.app import create_app
 from subscribers.store.signup_models import RateLimitCount
 from tests.conftest import ROOT
-from tests.web.conftest import ADA_ADDRESS, NOW, RELEASE
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
+from tests.web.conftest import ADA_ADDRESS
 
 TOKEN = "a token of sixteen characters or more"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

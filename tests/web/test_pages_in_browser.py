@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,12 @@ from subscribers.store import one_time_tokens
 from subscribers.store.models import Person, PersonState
 from subscribers.store.signup_models import OneTimeToken, SignupMail
 from tests.browser import axe_report, excess_width, faulty_pages, follow, page_faults, show_views, sign_in
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
 from tests.run_database import HomeDatabases
 from tests.web.conftest import sample_evidence
 
 pytestmark = pytest.mark.chromium
-
-RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")

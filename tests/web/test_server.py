@@ -21,7 +21,7 @@ from digest.web.app import create_app
 from digest.web.server import ConnectionLimits, open_page_server
 from subscribers.crypto.keys import KeyRing
 from tests.conftest import WAIT_TIMEOUT
-from tests.web.conftest import NOW
+from tests.moments import DRAFTING as NOW
 
 
 def test_a_process_is_alive_and_ready_when_its_schema_is_the_newest(both: Any) -> None:

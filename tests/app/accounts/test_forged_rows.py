@@ -28,8 +28,9 @@ from subscribers.address import read_address
 from subscribers.store import one_time_tokens, row_seals
 from subscribers.store.models import Base, table_of
 from tests.actors import ADMIN
-from tests.app.accounts.test_sign_in import HOME, NOW, PASSWORD, SAM, Desk, open_desk, set_up_password
+from tests.app.accounts.test_sign_in import HOME, PASSWORD, SAM, Desk, open_desk, set_up_password
 from tests.conftest import ROOT
+from tests.moments import DRAFTING as NOW
 
 EVE = "eve@elsewhere.example"
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from digest.settings import Settings
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from subscribers.crypto.keys import KeyRing
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 HOST, ORIGIN = "localhost", "http://localhost:8025"
 PARTY = passkeys.RelyingParty(HOST, ORIGIN)
 VISITOR = Visitor("8.8.4.9", "Firefox on Linux")

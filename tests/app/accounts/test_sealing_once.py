@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,9 +22,9 @@ from digest.store.engine import Database, open_database, upgrade_schema
 from subscribers.crypto.key_file import create_file
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.row_seals import find_forged_rows
+from tests.moments import DRAFTING as NOW
 from tests.run_database import run_on_server, sibling_database_url
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 EVE = terminal_actor("eve")
 SAM = "sam@newsroom.example"
 MEMBER = (

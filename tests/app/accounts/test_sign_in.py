@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ from subscribers.signup.rate_limits import TEN_MINUTES, window_start
 from subscribers.store.key_rotation import add_key
 from subscribers.store.signup_models import RateLimitCount
 from tests.actors import ADMIN
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 SAM = "sam.okafor@newsroom.example"
 PASSWORD = "plum tractor window nine"
 HOME = Visitor("8.8.4.9", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")

@@ -30,9 +30,10 @@ from digest.settings import AlertSettings, Settings, SettingsFile
 from digest.store.alert_models import Alert, AlertPost
 from digest.store.delivery_models import Delivery, StaffMember
 from digest.store.engine import Database
-from tests.app.doctor.planted_operations import NOW, OPERATIONS_FAULTS, FaultyInstallation
+from tests.app.doctor.planted_operations import OPERATIONS_FAULTS, FaultyInstallation
 from tests.conftest import ROOT
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.moments import AFTER_RELEASE as NOW
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two characters").decode()
 MINUTE = timedelta(minutes=1)

@@ -12,7 +12,8 @@ from digest.settings import AlertSettings, Settings, SettingsFile
 from digest.store.alert_models import Alert
 from digest.store.engine import Database
 from digest.web.admin.settings.setting_fields import list_fields
-from tests.app.doctor.planted_operations import NOW, FaultyInstallation
+from tests.app.doctor.planted_operations import FaultyInstallation
+from tests.moments import AFTER_RELEASE as NOW
 
 CHANNELS = sorted(alert_channels())
 ALERT = Alert(id=1, kind="disk-space", subject="", sentence="Little room.", seen_at=NOW, opened_at=NOW)

@@ -23,7 +23,8 @@ from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.crypto.keys import KeyRing
 from tests.app.editing.test_changes import ROOMY, TITLES, form, headlines, url_of
-from tests.edition.drafting.test_drafts import NOW, add, bodies, drafted
+from tests.edition.drafting.test_drafts import add, bodies, drafted
+from tests.moments import DRAFTING as NOW
 
 LATER = NOW + timedelta(hours=1)
 DANA, PRIYA, SAM = (Actor(f"staff {number}", Role.EDITOR, Face.DESK) for number in (1, 2, 3))

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,9 @@ from subscribers.signup.rate_limits import SURGE_ALARM_KIND
 from subscribers.store.models import ImportBatch, Person, PersonState, Seal
 from subscribers.store.signup_models import RateLimitCount, SignupAlarm
 from tests.conftest import ROOT
+from tests.moments import AFTER_RELEASE as NOW
 from tests.row_keys import change_rows
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 SOUND_SETTINGS = """
 [publication]

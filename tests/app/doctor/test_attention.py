@@ -1,7 +1,7 @@
 """What somebody should look at is said by `digest status` and `digest doctor` alike."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,8 @@ from subscribers.signup.rate_limits import SURGE_ALARM_KIND
 from subscribers.store.models import ImportBatch
 from subscribers.store.signup_models import SignupAlarm
 from subscribers.transfer.options import ImportOptions
+from tests.moments import AFTER_RELEASE as NOW
 from tests.web.conftest import store_edition
-
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 @pytest.fixture

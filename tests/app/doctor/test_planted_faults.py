@@ -22,9 +22,10 @@ from digest.settings import Settings
 from digest.store.engine import Database, has_schema, open_database
 from subscribers.crypto.keys import KeyRing
 from tests.app.doctor.outside import OutsideSetup, run_outside
-from tests.app.doctor.planted_operations import NOW, OPERATIONS_FAULTS, FaultyInstallation
+from tests.app.doctor.planted_operations import OPERATIONS_FAULTS, FaultyInstallation
 from tests.app.doctor.planted_outside import OUTSIDE_FAULTS
 from tests.conftest import has_tool
+from tests.moments import AFTER_RELEASE as NOW
 from tests.run_database import HomeDatabases, sibling_database_url
 
 # Whose fault is a machine's, or planted in a test of its own.

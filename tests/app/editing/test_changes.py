@@ -19,7 +19,8 @@ from digest.settings import SelectionSettings
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionEdit, EditionState, EditionStory
 from tests.actors import EDITOR
-from tests.edition.drafting.test_drafts import NOW, WEEKLY, add, approve_now, bodies, drafted
+from tests.edition.drafting.test_drafts import WEEKLY, add, approve_now, bodies, drafted
+from tests.moments import DRAFTING as NOW
 
 ROOMY = WEEKLY.model_copy(
     update={"file": WEEKLY.file.model_copy(update={"select": SelectionSettings(minimum=1, per_publisher=9)})}

@@ -15,7 +15,8 @@ from digest.installation.opened import Installation
 from digest.store.engine import Database
 from digest.web.desk.outline.edit_outline import EditOutline, list_clipped_rows
 from tests.actors import EDITOR
-from tests.edition.drafting.test_drafts import NOW, WEEKLY, add, drafted
+from tests.edition.drafting.test_drafts import WEEKLY, add, drafted
+from tests.moments import DRAFTING as NOW
 
 COLLEAGUE = Actor("staff 3", Role.EDITOR, Face.DESK)
 URL = "https://a.example.org/early-border-news"

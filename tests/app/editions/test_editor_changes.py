@@ -19,7 +19,7 @@ from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionProposal, EditionState
 from tests.app.approval.test_approvals import DANA, PRIYA, approve, edition_of, install, install_on_both
 from tests.app.editing.test_changes import form, headlines, url_of
-from tests.edition.drafting.test_drafts import NOW
+from tests.moments import DRAFTING as NOW
 
 __all__ = ["install", "install_on_both"]
 

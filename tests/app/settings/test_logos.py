@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -26,8 +26,8 @@ from digest.store.models import MediaFile
 from digest.web.app import create_app
 from subscribers.crypto.keys import KeyRing
 from tests.actors import ADMIN
+from tests.moments import AFTER_RELEASE as NOW
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LOOK = '[publication]\nname = "Vigie"\n[look]\nlogo = "vigie-light.png"\nlogo_dark = "vigie-dark.png"\n'
 
 

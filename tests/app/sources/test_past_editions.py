@@ -19,9 +19,9 @@ from digest.store.engine import Database
 from digest.store.models import AuditEntry
 from digest.store.past_edition_models import PastEdition
 from tests.actors import EDITOR
+from tests.moments import RELEASE
 
 NOW = datetime(2026, 11, 19, 22, tzinfo=UTC)
-RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
 PAGE = """<!doctype html><html><head><title>The Watch, Issue 146</title>{head}</head><body>
 <p>Friday, November 13, 2026</p><a href="https://watch.example.org/newsletter/146">View this in your browser</a>
 <h2><a href="https://a.example.org/tunnel?utm_source=mail">Border tunnel found under a market hall</a></h2>

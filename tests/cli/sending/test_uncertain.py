@@ -16,7 +16,8 @@ from digest.settings import load_settings
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
 from tests.deliver.postfix_lines import iso_line, log_text, queue_lines
-from tests.web.conftest import RELEASE, store_edition
+from tests.moments import RELEASE
+from tests.web.conftest import store_edition
 
 NAME = "2026-W47"
 IDS = ("a" * 26, "b" * 26, "c" * 26)

@@ -6,7 +6,6 @@ import struct
 import subprocess
 import sys
 import zlib
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
@@ -20,8 +19,8 @@ from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResul
 from digest.settings import LimitSettings
 from digest.store.engine import Database
 from tests.conftest import ROOT
+from tests.moments import AFTER_RELEASE as NOW
 
-NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 URL = "https://press.example.org/photo.jpg"
 
 

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,8 +13,8 @@ from digest.collect.documents.parsed_document import DateBasis, DocumentKind, Pa
 from digest.store.engine import Database
 from digest.store.models import Article, ArticleChange, Source
 from tests.collect.stored_documents import store_document
+from tests.moments import MONDAY_NOON as NOON
 
-NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 LATER = NOON + timedelta(hours=12)
 DAY = timedelta(days=1)
 SITE = "https://agency.example.org"

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -12,23 +11,10 @@ from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.settings import LimitSettings
 from tests.conftest import WAIT_TIMEOUT, reserve_port
+from tests.moments import AFTER_RELEASE as NOW
 
-NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT, fetch_redirects=3)
 AGENT = "hls-digest/1 (+https://hls.example/)"
-
-
-@pytest.fixture(scope="module")
-def listening() -> Iterator[HTTPServer]:
-    with HTTPServer("127.0.0.1", 0) as server:
-        yield server
-
-
-@pytest.fixture
-def httpserver(listening: HTTPServer) -> HTTPServer:
-    # Not the plugin's: that one listens on `localhost`, which is ::1 on some machines and 127.0.0.1 on others.
-    listening.clear()
-    return listening
 
 
 @pytest.fixture

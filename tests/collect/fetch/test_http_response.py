@@ -4,7 +4,6 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -22,8 +21,7 @@ from digest.collect.fetch.http_response import (
 )
 from digest.collect.fetch.policy import parse_web_address, redirect_target
 from digest.collect.fetch.result import FetchError, FetchErrorReason
-
-NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+from tests.moments import AFTER_RELEASE as NOW
 
 
 def pieces(data: bytes, size: int) -> list[bytes]:

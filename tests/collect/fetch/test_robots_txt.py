@@ -16,19 +16,6 @@ from tests.conftest import WAIT_TIMEOUT, reserve_port
 LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
 
 
-@pytest.fixture(scope="module")
-def listening() -> Iterator[HTTPServer]:
-    with HTTPServer("127.0.0.1", 0) as server:
-        yield server
-
-
-@pytest.fixture
-def httpserver(listening: HTTPServer) -> HTTPServer:
-    # Not the plugin's: that one listens on `localhost`, which is ::1 on some machines and 127.0.0.1 on others.
-    listening.clear()
-    return listening
-
-
 @pytest.fixture
 def fetcher() -> Iterator[HttpFetcher]:
     with HttpFetcher(LIMITS, "hls-digest/1 (+https://hls.example/)") as http_fetcher:

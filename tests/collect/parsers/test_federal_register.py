@@ -9,8 +9,8 @@ import pytest
 from digest.collect.documents.deadlines import Deadline
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError
 from digest.collect.parsers import parse_document
+from tests.moments import AFTER_RELEASE as NOW
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 URL = "https://register.example.gov/api/v1/documents.json"
 RULE: dict[str, Any] = {
     "document_number": "2026-25001",

@@ -15,8 +15,8 @@ from digest.collect.documents.parsed_document import (
     SummaryBasis,
 )
 from digest.collect.parsers import parse_document
+from tests.moments import AFTER_RELEASE as NOW
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 URL = "https://feeds.example.org/anything"
 
 RSS = """<?xml version="1.0" encoding="UTF-8"?>

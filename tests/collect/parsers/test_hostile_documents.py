@@ -1,7 +1,6 @@
 """Whatever comes back, reading it ends, stays small, and raises nothing but its own error."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,7 @@ from hypothesis import strategies as st
 
 from digest.collect.documents.parsed_document import ParsedDocument, ParseError
 from digest.collect.parsers import MAX_DOCUMENT_BYTES, parse_document
-
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+from tests.moments import AFTER_RELEASE as NOW
 
 SEEDS = [
     (

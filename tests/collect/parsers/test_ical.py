@@ -11,8 +11,7 @@ from icalendar import vRecur
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.ical import LOOK_AHEAD, MAX_OCCURRENCES, next_occurrences
-
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+from tests.moments import AFTER_RELEASE as NOW
 
 
 def reading(*events: str, head: str = "") -> ParsedDocument:

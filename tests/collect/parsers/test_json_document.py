@@ -8,8 +8,7 @@ import pytest
 
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParseError
 from digest.collect.parsers import parse_document
-
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+from tests.moments import AFTER_RELEASE as NOW
 
 FEED = {
     "version": "https://jsonfeed.org/version/1.1",

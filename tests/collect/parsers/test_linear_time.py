@@ -1,7 +1,6 @@
 """What is only long takes time in proportion; each of these took minutes, and held the interpreter's lock."""
 
 import time
-from datetime import UTC, datetime
 
 import pytest
 
@@ -9,8 +8,8 @@ from digest.collect.documents.parsed_document import ParsedDocument
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.saved_file import find_document_url
 from digest.collect.texts.text_cleanup import split_sentences, strip_boilerplate, unescape_html
+from tests.moments import AFTER_RELEASE as NOW
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MAX_SECONDS = 15  # of computing: some tenths of one are enough, and a busy machine computes more slowly too
 
 

@@ -8,8 +8,8 @@ import pytest
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParseError
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.markup.plain_text import extract_lead
+from tests.moments import AFTER_RELEASE as NOW
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 URL = "https://www.example.org/news/shelters?utm_source=mail"
 
 BODY = """<p>LINDMOOR (EW) &mdash; Two shelters opened on Tuesday after the river rose above the second mark, the county said.</p>

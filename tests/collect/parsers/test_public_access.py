@@ -1,7 +1,6 @@
 """Items and pages that a visitor can't read: what documents say of them in each of their forms."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,8 +10,8 @@ from digest.collect.parsers import parse_document
 from digest.collect.parsers.page import read_page_barrier
 from digest.collect.parsers.public_access import MISSING, PROTECTED
 from digest.collect.sandbox.client import read_article_page_in_child
+from tests.moments import AFTER_RELEASE as NOW
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SITE = "https://www.example.org"
 # Title and excerpt of a password-protected post as WordPress's own catalogs translate them.
 STOCK_TEXTS = {

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import zoneinfo
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -31,8 +31,8 @@ from digest.collect.sandbox.confinement import (
 from digest.installation.opened import open_installation
 from digest.settings import load_settings
 from tests.conftest import ROOT
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 URL = "https://www.example.org/a/feed"
 ALLOW, NO_SUCH_CALL, KILL = 0x7FFF_0000, 0x0005_0000 | errno.ENOSYS, 0x8000_0000
 THREAD_FLAGS, FORK_FLAGS, NAMESPACE_FLAGS = 0x003D_0F00, 0x0120_0011, 0x1000_0011

@@ -8,7 +8,6 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from digest.collect.sandbox.wire import pack_message
 from subscribers.crypto.keys import KeyRing
 from tests.collect.parsers.test_hostile_documents import SEEDS
 from tests.collect.sandbox.trying_broker import ATTACKS
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 URL = "https://www.example.org/a/feed"
 REFUSALS = {errno.EPERM, errno.EACCES, errno.ENOSYS}
 JPEG = b"\xff\xd8\xff\xe0 and so on"

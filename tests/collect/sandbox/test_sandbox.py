@@ -19,8 +19,9 @@ from digest.collect.parsers.saved_file import parse_saved_file
 from digest.collect.sandbox import client
 from digest.collect.sandbox.child import MAX_REPLY_BYTES
 from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError, Sandbox, SandboxError
-from tests.collect.parsers.test_hostile_documents import NOW, SEEDS
+from tests.collect.parsers.test_hostile_documents import SEEDS
 from tests.conftest import ROOT, WAIT_TIMEOUT
+from tests.moments import AFTER_RELEASE as NOW
 
 URL = "https://www.example.org/a/feed"
 

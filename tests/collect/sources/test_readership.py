@@ -1,5 +1,4 @@
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,8 @@ from digest.collect.sources.readership import (
 from digest.settings import PublicationSettings, ReadershipSettings, Settings, SettingsFile
 from digest.store.engine import Database
 from digest.store.models import Article, Source
+from tests.moments import MONDAY_NOON as NOON
 
-NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 SITE = "https://news.example.org"
 
 

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -26,8 +26,8 @@ from digest.collect.sources.source_rows import (
 from digest.settings import Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Source, SourceHealth
+from tests.moments import MONDAY_NOON as NOON
 
-NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 PORT = SourceSettings(url="https://port.example.org/feed", name="Port news", publisher="Port Authority")
 COAST = SourceSettings(url="https://coast.example.org/feed", name="Coast news", publisher="Coast Watch")
 

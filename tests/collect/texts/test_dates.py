@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from digest.collect.documents.parsed_document import DateBasis
 from digest.collect.texts.dates import parse_date, parse_event_time, parse_item_dates
-
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+from tests.moments import AFTER_RELEASE as NOW
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import threading
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import select
@@ -14,8 +14,8 @@ from digest.settings import LimitSettings, Settings, SettingsFile, SourceSetting
 from digest.store.engine import Database
 from digest.store.models import Article, ArticleChange, Source, SourceHealth
 from tests.conftest import WAIT_TIMEOUT
+from tests.moments import MONDAY_NOON as NOON
 
-NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 PORT, COAST = "https://port.example.org/feed", "https://coast.example.org/feed"
 PAGE = "https://site.example.org/"
 

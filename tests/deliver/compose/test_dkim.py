@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -19,8 +18,7 @@ from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SI
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings, SettingsError, load_settings
 from tests.deliver.conftest import DATE_VALUE
-
-NOW = datetime(2026, 11, 20, 11, tzinfo=UTC)
+from tests.moments import RELEASE as NOW
 
 
 @cache

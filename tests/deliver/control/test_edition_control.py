@@ -29,8 +29,9 @@ from digest.store.delivery_models import Delivery, DeliveryState, Event, StaffMe
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.store.models import Person, PersonState, Suppression
-from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+from tests.moments import RELEASE
 
 ACCEPT = same_outcome_for_all(HandoverResult.ACCEPTED)
 WAITING, ACCEPTED, CANCELLED = DeliveryState.WAITING, DeliveryState.ACCEPTED, DeliveryState.CANCELLED

@@ -17,8 +17,8 @@ from tests.deliver.postfix_lines import (
     rfc5424_line,
     traditional_line,
 )
+from tests.moments import RELEASE as AT
 
-AT = datetime(2026, 11, 20, 11, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 IDS = [f"<2026-W47.{'abcdefghijklmnopqrst'[n:]}@weekly.news.example>" for n in range(8)]
 

@@ -28,7 +28,8 @@ from subscribers.consent import ledger, suppression
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.store.models import Base, ConsentEvent, ConsentKind, Person, PersonState, Suppression
-from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, DeliverySetup
+from tests.moments import RELEASE
 
 ADA = "ada.lovelace@analytical.example"
 LATER = RELEASE + timedelta(hours=1)

@@ -39,11 +39,12 @@ from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_f
 from subscribers.lifecycle.undo import find_undo_deadline
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import Base, Person, PersonState
-from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.fake_imap_server import PASSWORD, USER, FakeImapServer, ImapFolder
 from tests.deliver.returned_mails import READER_ADDRESS, SentMessage, sent_message
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server, server_tls_context
+from tests.moments import RELEASE
 
 LATER = RELEASE + timedelta(hours=5)
 

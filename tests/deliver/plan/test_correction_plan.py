@@ -27,8 +27,9 @@ from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.signup.manual_signup import ConsentEvidence
-from tests.deliver.conftest import KEYS, RELEASE
+from tests.deliver.conftest import KEYS
 from tests.deliver.many_subscribers import add_many_subscribers
+from tests.moments import RELEASE
 from tests.web.conftest import render_once
 
 EVIDENCE = ConsentEvidence("Yes.", "1", "en", "hls.today", "form", "test", RELEASE - timedelta(days=9))

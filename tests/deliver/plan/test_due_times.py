@@ -27,7 +27,8 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Frequency, Preferences, PreferencesError
 from subscribers.pages import preferences
-from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, DeliverySetup
+from tests.moments import RELEASE
 
 NEW_YORK = ZoneInfo("America/New_York")
 ZONES = sorted(preferences.known_zones() - {"localtime", "Factory"})

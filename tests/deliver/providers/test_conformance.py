@@ -17,10 +17,11 @@ from digest.deliver.providers.kind import ProviderKind, ProviderSettingsError
 from digest.deliver.providers.registry import find_provider, open_provider, provider_in_use, provider_kinds
 from digest.settings import Settings
 from subscribers.reader_language import ENGLISH
-from tests.deliver.conftest import DATE_VALUE, RELEASE, delivery_settings
+from tests.deliver.conftest import DATE_VALUE, delivery_settings
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid, PlannedAnswer
 from tests.deliver.mark_recorder import MarkRecorder
 from tests.deliver.smtp_servers import SAMPLE_TEMPLATE, RecordingHandler, ScriptedSmtpServer, run_smtp_server
+from tests.moments import RELEASE
 
 TEMPLATE = replace(SAMPLE_TEMPLATE, unsubscribe_url_prefix="https://news.example.org/u/")
 CLOSED_PORT = 9  # discard: nobody listens there on loopback

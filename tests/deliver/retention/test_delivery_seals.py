@@ -39,7 +39,8 @@ from subscribers.store.models import (
     ListExportPart,
     Person,
 )
-from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, DeliverySetup
+from tests.moments import RELEASE
 
 NIGHT = RELEASE + timedelta(hours=16)
 LATE = RELEASE + timedelta(days=401)

@@ -37,7 +37,8 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.store.models import DisclosureTotal, Person, PersonState
-from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup, delivery_settings
+from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup, delivery_settings
+from tests.moments import RELEASE
 from tests.shared_statements import share_compiled_statements
 
 KEPT = timedelta(days=400)

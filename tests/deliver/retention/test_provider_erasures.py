@@ -35,8 +35,9 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.store.models import Disclosure, DisclosureTotal, Person
 from tests.conftest import WAIT_TIMEOUT
-from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.fake_sendgrid_account import API_KEY, FakeSendGridAccount, RecordedRequest, ScriptedResponse
+from tests.moments import RELEASE
 
 NOW = RELEASE + timedelta(days=1)
 TO_WHOM = "Twilio SendGrid (api.sendgrid.com), who delivers for us"

@@ -18,8 +18,9 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
 from subscribers.consent import seals
 from subscribers.store.models import Disclosure, DisclosureTotal, ListExport, table_of
-from tests.deliver.conftest import RELEASE, DeliverySetup
+from tests.deliver.conftest import DeliverySetup
 from tests.deliver.retention.test_delivery_seals import add_notice, disclose, erase, find_faults, fold, seal
+from tests.moments import RELEASE
 
 STATES = (DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.UNCERTAIN, DeliveryState.SKIPPED)
 TABLES = (Delivery, Disclosure, DisclosureTotal, ListExport)

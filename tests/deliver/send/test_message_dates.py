@@ -15,8 +15,9 @@ from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResoluti
 from digest.installation.opened import Installation
 from subscribers.mail_requests import MailRequest
 from tests.actors import ADMIN
-from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+from tests.moments import RELEASE
 
 ACCEPTED, LATER = HandoverResult.ACCEPTED, HandoverResult.TRY_LATER
 HOUR = timedelta(hours=1)

@@ -32,10 +32,11 @@ from digest.store.models import Edition, EditionState, Fragment
 from digest.store.process_owner import this_process_owner
 from subscribers.crypto import link_tokens
 from subscribers.reader_language import ENGLISH
-from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid
 from tests.deliver.scripted_provider import ScriptedProvider
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.moments import RELEASE
 
 ADA, SAM, EVE = "ada@reader.example", "sam@newsroom.example", "eve@newsroom.example"
 SIGNATURE = re.compile(rb"DKIM-Signature:.*?\r\n(?![ \t])", re.DOTALL)

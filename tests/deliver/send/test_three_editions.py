@@ -23,9 +23,10 @@ from digest.installation.opened import Installation
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import AuditEntry, EditionState
 from subscribers.store.models import Person, PersonState
-from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup, store_approved_edition
+from tests.deliver.conftest import EDITION_NAME, DeliverySetup, store_approved_edition
 from tests.deliver.returned_mails import sent_message
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.moments import RELEASE
 
 READERS = 400
 NAMES = (EDITION_NAME, "2026-W48", "2026-W49")

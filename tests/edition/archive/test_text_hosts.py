@@ -11,7 +11,7 @@ from digest.edition.content.edition_content import EditionContent, LabelledBlock
 from digest.store.engine import Database
 from digest.store.models import Article, Edition, EditionState, EditionStory, Source
 from digest.store.past_edition_models import PastEdition, PastStory
-from tests.deliver.conftest import RELEASE
+from tests.moments import RELEASE
 
 OWN = ("https://news.example.org", "https://hls.today/")
 

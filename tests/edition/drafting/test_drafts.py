@@ -48,10 +48,10 @@ from subscribers.crypto.keys import KeyRing
 from tests.actors import ADMIN
 from tests.collect.stored_documents import store_document
 from tests.conftest import ROOT
+from tests.moments import DRAFTING as NOW
 from tests.run_database import HomeDatabases
 
 SAMPLE = ROOT / "digest" / "sample"
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York
 KEYS = KeyRing.from_seed(b"tests")
 
 

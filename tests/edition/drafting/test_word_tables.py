@@ -1,6 +1,6 @@
 """How rare words are is counted from the news before a window, and frozen with the window's first draft."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, insert, select, update
@@ -10,8 +10,8 @@ from digest.edition.drafting.word_tables import KEPT_TABLES, LOOKBACK, freeze_wo
 from digest.select.word_rarity import WordTable
 from digest.store.engine import Database
 from digest.store.models import Article, Source, StoredWordTable
+from tests.moments import DRAFTING as OPENS
 
-OPENS = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 WINDOW = EditionWindow(OPENS, OPENS + timedelta(days=3), OPENS - timedelta(days=7))
 
 

@@ -2,7 +2,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import lru_cache
 from types import TracebackType
 from typing import Self
@@ -32,8 +31,8 @@ from digest.settings import LookSettings, SelectionSettings, SenderSettings, Set
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Preferences
 from tests.conftest import ROOT
+from tests.moments import RELEASE
 
-RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
 SETTINGS = Settings(
     base_url="https://news.example.org",
     file=SettingsFile(sender=SenderSettings(postal_address="1200 Example Avenue, Suite 300, Washington, DC 20005")),

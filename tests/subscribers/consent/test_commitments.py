@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ from subscribers.signup.rate_limits import SignupLimits
 from subscribers.store import key_rotation, people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person
 from tests.conftest import forget_nowhere_else
+from tests.moments import AFTER_RELEASE as NOW
 
 KEYS = KeyRing.from_seed(b"commitment tests")
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 YES = ConsentEvidence("Yes.", "1", "en", "hls.today", "form", "eve", NOW, kind=ConsentKind.CONFIRMED)
 
 

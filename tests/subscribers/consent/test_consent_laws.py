@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,11 @@ from subscribers.transfer.import_store import abandon_batch
 from subscribers.transfer.imports import list_unfinished_imports, run_import
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
+from tests.moments import AFTER_RELEASE as START
 from tests.shared_statements import share_compiled_statements
 from tests.subscribers.ledger_replay import find_ledger_differences, fold_state, replay_ledger
 
 KEYS = KeyRing.from_seed(b"laws of consent")
-START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NAMES = ("ada", "bo", "cy")
 WHO = st.sampled_from(NAMES)
 BOUNDS = SignupLimits()

@@ -3,7 +3,7 @@ import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,9 +20,9 @@ from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import manual_signup
 from subscribers.signup.manual_signup import ConsentEvidence, SignupRefusedError
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState, Suppression
+from tests.moments import AFTER_RELEASE as NOW
 
 KEYS = KeyRing.from_seed(b"people tests")
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PAPER = ConsentEvidence(
     wording="Please send me the weekly digest.",
     wording_version="1",

@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import astuple
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,10 @@ from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import Disclosure, DisclosureTotal, ListExport, ListExportPart
 from subscribers.transfer.exports import DataController, build_person_record
 from tests.conftest import forget_nowhere_else
+from tests.moments import AFTER_RELEASE as NOW
 from tests.pseudo_language import find_untranslated, read_visible_texts, write_pseudo_catalogue
 
 KEYS = KeyRing.from_seed(b"records")
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 YES = ConsentEvidence(
     wording="Yes, send me <b>the digest</b> & nothing else.",
     wording_version="3",

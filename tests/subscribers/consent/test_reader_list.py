@@ -1,6 +1,6 @@
 """The list of readers in pages: everybody once, the newest first, whatever is chosen; and no query without a bound."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,8 +10,8 @@ from digest.store.engine import Database
 from subscribers.consent import audience, reader_list
 from subscribers.consent.reader_list import ReaderFilter
 from subscribers.store.models import ImportBatch, Person, PersonState, table_of
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 PEOPLE = 230
 
 

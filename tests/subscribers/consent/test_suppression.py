@@ -1,6 +1,5 @@
 """Which of an address's rows counts: since the last lifting the gravest, whoever wrote it first."""
 
-from datetime import UTC, datetime
 from itertools import permutations
 
 import pytest
@@ -12,9 +11,9 @@ from subscribers.consent import suppression
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import hash_address
 from subscribers.store.models import Suppression
+from tests.moments import AFTER_RELEASE as NOW
 
 KEYS = KeyRing.from_seed(b"suppression tests")
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ADA = read_address("ada@example.org")
 REASONS: tuple[suppression.SuppressionReason, ...] = ("left elsewhere", "bounced", "complained")
 

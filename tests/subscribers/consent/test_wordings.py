@@ -2,7 +2,7 @@
 
 import re
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import delete, text, update
@@ -25,8 +25,8 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.signup import permission_pass
 from subscribers.store import people
 from subscribers.store.models import ConsentKind, PublishedWording
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 ADDRESS = read_address("bo.peep@county.example")
 KEYS = KeyRing.from_seed(b"wording tests")
 FIRST = current_wording(Settings())

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -31,9 +31,9 @@ from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
 from tests.conftest import forget_nowhere_else
+from tests.moments import AFTER_RELEASE as NOW
 from tests.subscribers.ledger_replay import find_ledger_differences
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LATER = NOW + ADDRESS_RETENTION
 YES = ConsentEvidence("Yes.", "1", "en", "hls.today", "form", "eve", NOW, kind=ConsentKind.CONFIRMED)
 

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from datetime import UTC, date, datetime
+from datetime import date
 
 import pytest
 from sqlalchemy import select, text, update
@@ -26,9 +26,9 @@ from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentKind, ListExport, Person, PersonState
 from subscribers.transfer.exports import DataController, ExportRecipient, build_person_record, export_list
 from tests.conftest import forget_nowhere_else
+from tests.moments import AFTER_RELEASE as NOW
 
 KEYS = KeyRing.from_seed(b"damaged rows")
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 YES = ConsentEvidence("Yes.", "1", "en", "hls.today", "form", "eve", NOW, kind=ConsentKind.CONFIRMED)
 ADA = read_address("ada@example.org")
 

@@ -31,7 +31,8 @@ from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Base, ConsentEvent, Disclosure, DisclosureTotal, Person, PersonState
 from subscribers.store.signup_models import OneTimeToken, PendingAddressChange, RequestEvidence, SignupRequest
-from tests.web.conftest import ADA_ADDRESS, NOW, build_web_setup
+from tests.moments import DRAFTING as NOW
+from tests.web.conftest import ADA_ADDRESS, build_web_setup
 
 BO = "bo@elsewhere.example"
 # What may still name the number of an emptied row: its chain, and hashes of spent links, so that their pages can say it.

@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,10 @@ from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, ImportBatch, Person, PersonState
+from tests.moments import DRAFTING as NOW
 from tests.subscribers.ledger_replay import find_ledger_differences
 from tests.web.conftest import WebSetup, build_web_setup
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 ADMIN = terminal_actor("eve")
 
 

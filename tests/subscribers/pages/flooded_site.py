@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask.testing import FlaskClient
@@ -12,8 +12,7 @@ from digest.app.sending.background import process_signup_requests, send_due_noti
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings
 from digest.web.app import create_app
-
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+from tests.moments import DRAFTING as NOW
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Choices made by the link of a mail, which may have been forwarded: named to the owner, who can put them back."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email.message import EmailMessage
 from typing import Any
 
@@ -9,9 +9,9 @@ import pytest
 
 from subscribers.consent.preferences import Preferences
 from subscribers.store.models import Person
+from tests.moments import DRAFTING as NOW
 from tests.subscribers.pages.test_my_data import ADA, Inbox, at, text_of
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 EVENTS_ONLY, FEATURED_ONLY = {"section": ["events"]}, {"section": ["featured"]}
 EVERYTHING = {"section": ["featured", "most-read", "topics", "products", "events", "opportunities"]}
 

@@ -1,6 +1,5 @@
 """Renewed links: those of older mails leave, and do no more."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,10 +13,9 @@ from subscribers.lifecycle.my_data import list_consent_history, renew_links
 from subscribers.reader_language import ENGLISH
 from subscribers.store.models import ConsentKind, Person, PersonState
 from tests.actors import ADMIN
+from tests.moments import DRAFTING as NOW
 from tests.subscribers.pages.test_choice_changes import EVENTS_ONLY, choose, chosen, restore_path_of
 from tests.subscribers.pages.test_my_data import ADA, Inbox, ask, secret_of, text_of
-
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 
 
 def renew(world: Any) -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
@@ -24,10 +24,10 @@ from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, Person, PersonState
 from subscribers.store.signup_models import OneTimeToken, PendingAddressChange
+from tests.moments import DRAFTING as NOW
 from tests.row_keys import change_rows
 from tests.web.conftest import sample_evidence
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 ADA = "ada.lovelace@analytical.example"
 BO = "bo@elsewhere.example"
 SECRET = re.compile(r"https://news\.example\.org/(my-data|address)/([A-Za-z0-9_-]{22})")

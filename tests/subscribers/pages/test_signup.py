@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -31,9 +31,9 @@ from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 from subscribers.store.signup_models import RateLimitCount, SignupRequest
 from tests.conftest import ROOT
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
-RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 ADA = "ada.lovelace@analytical.example"  # subscribed, see conftest
 BO = "bo.peep@county.example"
 FORM = {"email": BO, "agree": "yes", "wording": "1"}

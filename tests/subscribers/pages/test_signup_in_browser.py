@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -20,12 +20,12 @@ from subscribers.address import read_address
 from subscribers.store import people
 from subscribers.store.models import Person, PersonState
 from tests.browser import AXE_MAIL, follow, page_faults, show_views
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
 from tests.run_database import HomeDatabases
 
 pytestmark = pytest.mark.chromium
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
-RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 ADA = "ada.lovelace@analytical.example"  # subscribed, see conftest
 KINDS = ("confirm", "remind", "welcome", "known", "link")
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email.message import EmailMessage
 from typing import Any
 
@@ -19,9 +19,9 @@ from subscribers.lifecycle import unsubscribe
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import ConsentEvent, Person, PersonState
+from tests.moments import DRAFTING as NOW
 from tests.subscribers.pages.test_my_data import Inbox, text_of
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 ADA = "ada.lovelace@analytical.example"
 
 

@@ -1,6 +1,6 @@
 """A restored copy hears of leaving, and of taking it back."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import select
@@ -10,8 +10,7 @@ from digest.web.app import create_app
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.departure_merge import merge_departure_log
 from subscribers.store.models import ConsentEvent, Person, PersonState
-
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+from tests.moments import DRAFTING as NOW
 
 
 def state_of(world: Any) -> PersonState:

@@ -20,8 +20,8 @@ from subscribers.signup.rate_limits import (
     window_start,
 )
 from subscribers.signup.request_processor import AddressStatus, SignupAnswer, decide_answer
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 BOUNDS = SignupLimits()
 NOBODY = AddressStatus(subscribed=False, pending=False, suppression_reason="", recent_mails=())
 

@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -41,10 +41,10 @@ from subscribers.store.signup_models import (
     SignupRequest,
 )
 from tests.conftest import forget_nowhere_else
+from tests.moments import DRAFTING as NOW
 from tests.subscribers.stored_evidence import open_evidence
 
 KEYS = KeyRing.from_seed(b"sign-up tests")
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 ADA = "Ada.Lovelace@analytical.example"
 MACHINE = RequestOrigin("93.184.216.34", "Browser/1")
 

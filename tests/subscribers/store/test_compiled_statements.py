@@ -1,6 +1,6 @@
 """Prepared statements say what SQLAlchemy says for the same statement, on both databases."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,8 +12,8 @@ from digest.store.engine import Database
 from subscribers.consent import audience
 from subscribers.store.compiled_statements import CompiledStatement, convert_column, insert_missing, matches_any
 from subscribers.store.models import Person, PersonState, table_of
+from tests.moments import RELEASE as NOW
 
-NOW = datetime(2026, 11, 20, 11, tzinfo=UTC)
 PEOPLE = inspect(Person).local_table
 NAMED = (
     select(PEOPLE.c.number, PEOPLE.c.state, PEOPLE.c.choices, PEOPLE.c.asked_at, PEOPLE.c.ciphertext, PEOPLE.c.batch)

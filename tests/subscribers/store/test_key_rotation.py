@@ -5,7 +5,7 @@ import stat
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -30,10 +30,10 @@ from subscribers.store.key_rotation import rotate_key
 from subscribers.store.models import ConsentEvent, Person, PersonState, Suppression
 from subscribers.store.signup_models import RequestEvidence
 from tests.conftest import ROOT, forget_nowhere_else
+from tests.moments import AFTER_RELEASE as NOW
 from tests.shared_statements import share_compiled_statements
 from tests.subscribers.stored_evidence import open_evidence
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 YES = ConsentEvidence(
     wording="Yes.",
     wording_version="1",

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import select
 
@@ -6,8 +6,8 @@ from digest.store.engine import Database
 from subscribers.store import one_time_tokens
 from subscribers.store.one_time_tokens import TokenState
 from subscribers.store.signup_models import OneTimeToken
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 WEEK = NOW + timedelta(days=7)
 
 

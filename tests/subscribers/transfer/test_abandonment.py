@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -27,10 +27,10 @@ from subscribers.transfer.import_store import PAGE_SIZE, abandon_batch
 from subscribers.transfer.imports import list_unfinished_imports, run_import
 from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions
+from tests.moments import AFTER_RELEASE as NOW
 from tests.subscribers.ledger_replay import find_ledger_differences
 
 KEYS = KeyRing.from_seed(b"abandoning")
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HEADINGS = "Email Address,CONFIRM_TIME,CONFIRM_IP"
 MANY = 2 * MAX_STEP_ROWS + 100
 

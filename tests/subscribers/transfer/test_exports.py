@@ -1,7 +1,7 @@
 import csv
 import io
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -30,9 +30,9 @@ from subscribers.transfer.exports import (
 from subscribers.transfer.list_file import read_rows, survey_file
 from subscribers.transfer.rows import parse_row
 from tests.conftest import forget_nowhere_else
+from tests.moments import AFTER_RELEASE as NOW
 
 KEYS = KeyRing.from_seed(b"export tests")
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HERE = DataController("HLS.Today", "editors@example.org", "1 Main Street", "https://hls.today/")
 YES = ConsentEvidence(
     wording="Yes, send me the weekly digest.",

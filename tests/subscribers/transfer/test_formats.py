@@ -23,8 +23,8 @@ from subscribers.transfer.formats import (
 from subscribers.transfer.import_report import find_likely_domain
 from subscribers.transfer.rows import ImportRow, RowError, is_blank_row, parse_row, parse_row_time
 from tests.conftest import ROOT
+from tests.moments import AFTER_RELEASE as NOW
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MAILCHIMP = (
     "Email Address,First Name,Last Name,Address,MEMBER_RATING,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,"
     "LATITUDE,LONGITUDE,GMTOFF,DSTOFF,TIMEZONE,CC,REGION,LAST_CHANGED,LEID,EUID,NOTES,TAGS"

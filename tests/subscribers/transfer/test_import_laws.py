@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -27,10 +26,10 @@ from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions
 from tests.conftest import forget_nowhere_else
+from tests.moments import AFTER_RELEASE as NOW
 from tests.shared_statements import share_compiled_statements
 
 KEYS = KeyRing.from_seed(b"stateful imports")
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NAMES = ("ada", "bo", "cy", "dee")
 CONFIRMED, BARE, LEFT, COMPLAINED = "subscribed,2020-01-01", "subscribed,", "unsubscribed,", "complained,"
 ROWS = st.lists(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,10 @@ from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes
 from tests.conftest import ROOT, forget_nowhere_else
+from tests.moments import AFTER_RELEASE as NOW
 from tests.run_database import read_stored_bytes
 
 KEYS = KeyRing.from_seed(b"import tests")
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HEADINGS = "Email Address,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,LEID"
 CONFIRMED = "2019-04-05 10:00:00,192.0.2.1,2019-04-05 10:01:00,192.0.2.1,1"
 BARE = "2019-04-05 10:00:00,,,,1"

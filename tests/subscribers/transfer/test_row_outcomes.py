@@ -5,7 +5,6 @@ import io
 import stat
 import tracemalloc
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -29,8 +28,8 @@ from subscribers.transfer.outcome_file import (
     read_outcomes,
     write_outcomes,
 )
+from tests.moments import AFTER_RELEASE as NOW
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ON_PAPER = ConsentEvidence("Yes.", "1", "en", "expo", "paper", "eve", NOW)
 HEADINGS = "Email Address,CONFIRM_TIME,CONFIRM_IP,UNSUB_TIME,STATUS"
 EVIDENCE = "2024-01-01,192.0.2.1"

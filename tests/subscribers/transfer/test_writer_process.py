@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,9 @@ from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.writer_process import WriterProcess
 from tests.conftest import ROOT
+from tests.moments import AFTER_RELEASE as NOW
 
 KEYS = KeyRing.from_seed(b"writer process tests")
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 CONFIRMED = "2019-04-05 10:00:00,192.0.2.1,2019-04-05 10:01:00,192.0.2.1,subscribed"
 LEFT = ",,,,unsubscribed"
 ROWS = 3 * MAX_STEP_ROWS

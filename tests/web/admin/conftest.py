@@ -11,7 +11,8 @@ import pytest
 from digest.installation.opened import Installation
 from digest.settings import load_settings
 from digest.web.app import create_app
-from tests.web.conftest import BASE_URL, NOW
+from tests.moments import DRAFTING as NOW
+from tests.web.conftest import BASE_URL
 
 SETTINGS = """# what we decided in May
 [publication]

@@ -1,7 +1,7 @@
 """The staff's page for admins: who is invited, gets another role, a link, or goes; and an invited editor's first day."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
@@ -18,8 +18,8 @@ from digest.store import staff
 from digest.store.account_models import Passkey, StaffSession
 from digest.store.delivery_models import Delivery, StaffMember
 from digest.store.models import AuditEntry
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 SAM = "sam.okafor@newsroom.example"
 
 

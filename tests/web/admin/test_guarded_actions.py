@@ -30,9 +30,10 @@ from subscribers.transfer.exports import ExportRecipient
 from tests.actors import ADMIN
 from tests.app.test_concerns import list_actions
 from tests.deliver.smtp_servers import run_smtp_server
+from tests.moments import DRAFTING as NOW
 from tests.web.admin.conftest import SETTINGS as SETTINGS_TEXT
 from tests.web.admin.settings.test_setting_pages import submit
-from tests.web.conftest import ADA_ADDRESS, MEMBERS, NOW
+from tests.web.conftest import ADA_ADDRESS, MEMBERS
 
 OTHER_ADMIN = "bo@newsroom.example"
 STALE = NOW - timedelta(minutes=20)

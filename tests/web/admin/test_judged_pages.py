@@ -17,10 +17,11 @@ from digest.store.models import Source
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.postfix_lines import iso_line, log_text
 from tests.html_judge import find_html_faults
+from tests.moments import DRAFTING as NOW
 from tests.web.admin.conftest import SETTINGS
 from tests.web.admin.subscribers.test_import_pages import mailchimp_list, post_step, upload
 from tests.web.admin.subscribers.test_search_pages import begin
-from tests.web.admin.test_sending import NEW, NOW, delivery, fill, post
+from tests.web.admin.test_sending import NEW, delivery, fill, post
 
 SOURCE = '[[sources]]\nurl = "https://alpha.example/feed"\nname = "Alpha"\npublisher = "Alpha"\n'
 SENDS_NO_PAGE = {"admin.export_opml", "admin.list_settings"}  # a file, and a way on

@@ -28,9 +28,10 @@ from tests.browser import (
     write_day_by_keyboard,
 )
 from tests.conftest import reserve_port
+from tests.moments import DRAFTING as NOW
 from tests.web.admin.conftest import SETTINGS
 from tests.web.conftest import ADA_ADDRESS, MEMBERS, sample_evidence
-from tests.web.staff_ways import NOW, Clock, confirm_by_keyboard, give_password, sign_in_by_keyboard
+from tests.web.staff_ways import Clock, confirm_by_keyboard, give_password, sign_in_by_keyboard
 
 pytestmark = pytest.mark.chromium
 

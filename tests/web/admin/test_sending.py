@@ -2,7 +2,7 @@
 
 import io
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,9 +19,10 @@ from subscribers.crypto.stored_addresses import domain_tag
 from subscribers.signup.manual_signup import add_subscriber
 from tests.actors import ADMIN
 from tests.deliver.postfix_lines import iso_line, log_text, queue_lines
-from tests.web.conftest import RELEASE, sample_evidence
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
+from tests.web.conftest import sample_evidence
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 OLD, NEW = "2026-W45", "2026-W47"
 
 

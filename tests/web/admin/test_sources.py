@@ -25,8 +25,8 @@ from digest.store.models import (
     SourceHealth,
 )
 from tests.actors import ADMIN
+from tests.moments import DRAFTING as NOW
 from tests.web.admin.conftest import SETTINGS
-from tests.web.conftest import NOW
 
 FEED = """<rss version="2.0"><channel><title>Port News</title>
 <item><title>Port reopens</title><link>https://port.example.org/reopens</link>

@@ -35,13 +35,14 @@ from subscribers.store.models import ConsentDay
 from tests.app.doctor.fake_name_server import FakeNameServer
 from tests.browser import open_all_details, page_faults, show_in_place, show_views, sign_in
 from tests.conftest import WAIT_TIMEOUT
+from tests.moments import DRAFTING as NOW
 from tests.run_database import HomeDatabases
 from tests.web.admin.conftest import SETTINGS
 from tests.web.admin.subscribers.test_import_pages import cut_short, fields_of, mailchimp_list
 from tests.web.admin.subscribers.test_search_pages import await_end
 from tests.web.admin.test_doctor import wait_for_end
 from tests.web.admin.test_sending import NEW, fill, write_log
-from tests.web.conftest import ADA_ADDRESS, NOW, WebSetup, web_settings
+from tests.web.conftest import ADA_ADDRESS, WebSetup, web_settings
 from tests.web.staff_ways import PASSWORD, give_password
 
 pytestmark = pytest.mark.chromium

@@ -6,7 +6,7 @@ import importlib
 import io
 import pkgutil
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,7 @@ from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry
 from digest.store.staff import StaffError
 from tests.actors import ADMIN
-
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
+from tests.moments import DRAFTING as NOW
 
 
 def token_of(client: Any, path: str = "/admin/audit") -> dict[str, str]:

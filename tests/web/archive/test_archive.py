@@ -19,7 +19,9 @@ from digest.installation.acts import Actor, Face, Role
 from digest.store.archive_models import ArchivedStory
 from digest.store.models import Edition, EditionState
 from digest.web.archive.pages import mark_words
-from tests.web.conftest import BASE_URL, NOW, RELEASE
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
+from tests.web.conftest import BASE_URL
 
 NAME = "2026-W47"
 ATOM = "{http://www.w3.org/2005/Atom}"

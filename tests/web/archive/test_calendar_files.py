@@ -1,15 +1,15 @@
 """Deadlines and events as a calendar: for one edition and to follow, read back by icalendar, by vobject, and by hand."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import vobject
 from icalendar import Calendar
 
 from digest.store.models import EditionState
+from tests.moments import RELEASE
 
 DATES = ("dtstart", "dtend", "dtstamp")
-RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 
 
 def events_of(body: bytes) -> list[dict[str, Any]]:

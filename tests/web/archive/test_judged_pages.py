@@ -10,7 +10,7 @@ from digest.app.editing.corrections import CorrectionForm, correct_story
 from digest.store.models import EditionState
 from tests.actors import EDITOR
 from tests.html_judge import find_html_faults
-from tests.web.conftest import RELEASE
+from tests.moments import RELEASE
 
 PATHS = (
     *("/", "/subscribe", "/editions/2026-W47", "/privacy", "/contact", "/editions", "/topics", "/topics/maritime"),

@@ -1,5 +1,5 @@
 import gzip
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import feedparser
@@ -7,8 +7,7 @@ import pytest
 from sqlalchemy import select, update
 
 from digest.store.models import EditionState, MediaFile
-
-RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
+from tests.moments import RELEASE
 
 
 def test_an_empty_archive_says_that_nothing_has_gone_out_yet(world: Any) -> None:

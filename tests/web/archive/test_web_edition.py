@@ -22,7 +22,9 @@ from digest.installation.acts import Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.store.models import Edition, EditionState, Fragment
 from digest.web.app import create_app
-from tests.web.conftest import ALSO_REPORTED_BY, BASE_URL, NOW, RELEASE
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
+from tests.web.conftest import ALSO_REPORTED_BY, BASE_URL
 
 NAME = "2026-W47"
 HEADLINE = "Ports get ten days to check the remote links on their cranes"

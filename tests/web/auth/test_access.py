@@ -1,7 +1,7 @@
 """Who may open what: every route has a rule, and every rule is kept wherever a request comes from."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from digest.web.auth.access import next_url
 from digest.web.auth.route_rules import ROUTE_RULES, AccessRule, check_route_rules
 from subscribers.address import read_address
 from tests.actors import ADMIN
+from tests.moments import DRAFTING as NOW
 from tests.row_keys import change_rows
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 TEMPLATES = Path(__file__).parents[3] / "templates" / "web"
 FORM_TAG, ENDPOINT = re.compile(r"<form\b[^>]*>"), re.compile(r"url_for\('([\w.]+)'")
 FILLED = {"token": "x" * 22, "name": "2026-W47", "view": "phone", "act": "pause", "number": "1"}

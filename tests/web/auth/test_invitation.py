@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
@@ -26,9 +26,9 @@ from digest.web.app import create_app
 from subscribers.address import read_address
 from subscribers.store.models import Base
 from tests.actors import ADMIN
+from tests.moments import DRAFTING as NOW
 from tests.row_keys import change_rows
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 SAM = "sam.okafor@newsroom.example"
 LINK = re.compile(r"https://news\.example\.org(/staff/[A-Za-z0-9_-]{22})\b")
 

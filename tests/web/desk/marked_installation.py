@@ -45,6 +45,7 @@ from subscribers.crypto.keys import KeyRing
 from tests.actors import ADMIN, EDITOR
 from tests.deliver.returned_mails import sent_message
 from tests.injected_markers import EXPRESSION, MarkerJudge, make_marker, make_script_address, make_short_marker
+from tests.moments import DRAFTING as NOW
 from tests.web.admin.subscribers.test_import_pages import EVIDENCE
 from tests.web.conftest import ADA_ADDRESS, BASE_URL, WebSetup, draw_picture
 from tests.web.desk.conftest import SetClock
@@ -52,7 +53,6 @@ from tests.web.desk.page_forms import (
     ENDINGS,
     LOG,
     NOT_SENT,
-    NOW,
     SENT,
     SIGN_IN,
     SITE,

@@ -5,7 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
@@ -29,11 +29,12 @@ from subscribers.store import one_time_tokens
 from subscribers.store.one_time_tokens import OneTimePurpose
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.postfix_lines import iso_line, log_text
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
 from tests.web.admin.subscribers.test_import_pages import mailchimp_list
 from tests.web.admin.test_sending import delivery
-from tests.web.conftest import ADA_ADDRESS, RELEASE, WebSetup, draw_picture, sample_evidence
+from tests.web.conftest import ADA_ADDRESS, WebSetup, draw_picture, sample_evidence
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 SITE = "https://news.example.org"
 SENT = "2026-W46"
 SIGN_IN = "/desk/sign-in"

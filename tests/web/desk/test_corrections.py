@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email import message_from_bytes, policy
 from itertools import pairwise
 from typing import Any, cast
@@ -46,11 +46,11 @@ from subscribers.reader_language import ENGLISH
 from subscribers.signup.manual_signup import add_subscriber
 from tests.actors import EDITOR
 from tests.conftest import WAIT_TIMEOUT
+from tests.moments import DRAFTING as NOW
 from tests.web.conftest import sample_evidence, store_edition
 from tests.web.desk.sample_week import SampleWeek
 
 NAME = "2026-W47"
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 LATER = NOW + timedelta(days=3)
 MAPS = "https://fema.example/2026-W47"
 WRONG = "New flood maps move 41,000 homes into the high-risk zone"

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from html import unescape
@@ -50,6 +50,7 @@ from tests.browser import (
 )
 from tests.conftest import reserve_port
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.moments import RELEASE
 from tests.row_keys import change_rows
 from tests.run_database import HomeDatabases
 from tests.web.conftest import sample_evidence
@@ -60,7 +61,6 @@ from tests.web.staff_ways import PASSWORD, add_authenticator, find_invitations, 
 pytestmark = pytest.mark.chromium
 
 KIM, LOU = "kim.vega@news.example.org", "lou.marsh@news.example.org"
-RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
 READER = "reader@readers.example"
 WORDS_OF_THE_WEEK = (
     "Ninety plants change their password",

@@ -32,6 +32,7 @@ from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import add_subscriber
 from tests.browser import faulty_pages, follow, page_faults, press_by_keyboard, sign_in, write_by_keyboard
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.moments import RELEASE
 from tests.row_keys import change_rows
 from tests.run_database import HomeDatabases
 from tests.web.conftest import sample_evidence
@@ -41,7 +42,6 @@ from tests.web.desk.test_desk_in_browser import LIKE_ROWS
 
 pytestmark = pytest.mark.chromium
 
-RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)  # 6 a.m. in the publication's zone
 NINE = datetime(2026, 11, 20, 14, tzinfo=UTC)
 AFTERWARDS = datetime(2026, 11, 20, 17, tzinfo=UTC)
 READERS = {

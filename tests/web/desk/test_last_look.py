@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from digest.settings import LimitSettings
 from digest.store.delivery_models import Delivery
 from digest.store.models import AuditEntry, Edition, EditionState, Fragment
 from tests.actors import EDITOR
+from tests.moments import RELEASE
 
-RELEASE = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 SOON = RELEASE - timedelta(minutes=20)
 NAME = "2026-W47"
 GONE = "/cbp.example/2026-W47"

@@ -22,7 +22,8 @@ from digest.store.models import AuditEntry, Edition, EditionState, Fragment, Sou
 from digest.web.app import create_app
 from tests.actors import EDITOR
 from tests.collect.stored_documents import store_document
-from tests.web.conftest import NOW, WebSetup
+from tests.moments import DRAFTING as NOW
+from tests.web.conftest import WebSetup
 
 NAME = "2026-W47"
 LEAD = "/cisa.example/2026-W47/cranes"

@@ -4,7 +4,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from importlib import resources
@@ -32,13 +32,13 @@ from subscribers.store.models import Person, PersonState
 from tests.actors import EDITOR
 from tests.browser import follow
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
+from tests.moments import RELEASE
 from tests.run_database import HomeDatabases
 from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import SampleWeek
 
 pytestmark = pytest.mark.chromium
 
-RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)  # 6 a.m. in the publication's zone
 READER = "nora.quist@harbor.example"
 PHONE = ViewportSize(width=390, height=844)
 CHOICES = {"omit": ["events"], "short": True}

@@ -25,7 +25,8 @@ from digest.web.app import create_app
 from digest.web.hooks.pages import MAX_POST_BYTES
 from digest.web.server import MAX_BODY_BYTES, open_page_server
 from tests.conftest import WAIT_TIMEOUT
-from tests.web.conftest import ADA_ADDRESS, NOW
+from tests.moments import DRAFTING as NOW
+from tests.web.conftest import ADA_ADDRESS
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 OTHER = ec.generate_private_key(ec.SECP256R1())

@@ -7,8 +7,8 @@ import pytest
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.markup.charset import decode_document
+from tests.moments import AFTER_RELEASE as NOW
 
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TEXTS = {
     "ja": "台風の接近に伴い、港の当局は来週の月曜日まで全ての船の出港を停止すると発表した。救助隊は沿岸の村で住民の避難を支援している。",
     "ko": "태풍이 접근함에 따라 항만 당국은 다음 주 월요일까지 모든 선박의 출항을 중단한다고 발표했다. 구조대는 주민 대피를 돕고 있다.",

@@ -25,10 +25,11 @@ from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.installation.opened import Installation
 from digest.settings import BounceMailboxSettings, SettingsError, load_settings
 from digest.store.delivery_models import Delivery, DeliveryState
-from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup, FakeClock
+from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup, FakeClock
 from tests.deliver.fake_imap_server import PASSWORD, USER, FakeImapServer
 from tests.deliver.returned_mails import READER_ADDRESS, sent_message
 from tests.deliver.smtp_servers import server_tls_context
+from tests.moments import RELEASE
 
 GOING_ON = threading.Event()  # never set: nobody stops
 

@@ -26,7 +26,7 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.feedback import FeedbackKind
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState, Suppression
 from tests.conftest import WAIT_TIMEOUT
-from tests.deliver.conftest import RELEASE, DeliverySetup
+from tests.deliver.conftest import DeliverySetup
 from tests.deliver.fake_sendgrid_account import (
     API_KEY,
     SUPPRESSION_LISTS,
@@ -34,6 +34,7 @@ from tests.deliver.fake_sendgrid_account import (
     RecordedRequest,
     ScriptedResponse,
 )
+from tests.moments import RELEASE
 
 NOW = RELEASE + timedelta(days=1)
 THEN = int((RELEASE + timedelta(hours=2)).timestamp())

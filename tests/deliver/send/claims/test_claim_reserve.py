@@ -17,8 +17,9 @@ from digest.store.models import EditionState
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from tests.conftest import WAIT_TIMEOUT
-from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+from tests.moments import RELEASE
 
 READERS = 60
 TAKES = same_outcome_for_all(HandoverResult.ACCEPTED)

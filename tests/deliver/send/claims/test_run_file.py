@@ -27,9 +27,10 @@ from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
-from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.smtp_servers import outgoing_message
+from tests.moments import RELEASE
 
 DATABASE = "one database"
 ACCEPTED = MessageOutcome(HandoverResult.ACCEPTED, "250 2.0.0 Ok: queued as 4X")

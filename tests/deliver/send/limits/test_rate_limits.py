@@ -4,7 +4,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import count as count_forever
 
 import pytest
@@ -29,8 +29,7 @@ from digest.deliver.send.limits.rate_limits import (
 )
 from digest.deliver.send.refusals.alarms import FailureCounts, list_change_warning, pause_reason
 from digest.settings import AlertSettings, LimitSettings
-
-NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+from tests.moments import AFTER_RELEASE as NOON
 
 
 @given(

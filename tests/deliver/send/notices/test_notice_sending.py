@@ -41,9 +41,10 @@ from subscribers.signup.request_processor import RequestProcessor
 from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person, PersonState, Suppression
-from tests.deliver.conftest import KEYS, RELEASE, DeliverySetup
+from tests.deliver.conftest import KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.smtp_servers import run_smtp_server
+from tests.moments import RELEASE
 
 BO = "bo.peep@county.example"
 MACHINE = RequestOrigin("93.184.216.34", "Browser/1")

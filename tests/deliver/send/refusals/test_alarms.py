@@ -11,8 +11,9 @@ from digest.deliver.send.refusals.alarms import FailureCounts, count_failures
 from digest.deliver.send.run.edition_run import run_edition
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.engine import Database
-from tests.deliver.conftest import EDITION_NAME, RELEASE, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+from tests.moments import RELEASE
 
 THIS, BEFORE = "edition:2026-W47", "edition:2026-W46"
 

@@ -44,7 +44,6 @@ from subscribers.store.models import Person
 from tests.deliver.conftest import (
     EDITION_NAME,
     KEYS,
-    RELEASE,
     DeliverySetup,
     FakeClock,
     delivery_settings,
@@ -52,6 +51,7 @@ from tests.deliver.conftest import (
 )
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.smtp_servers import ScriptedSmtpServer
+from tests.moments import RELEASE
 from tests.run_database import read_stored_bytes
 
 Arrived = Callable[[bytes], EmailMessage]

@@ -23,9 +23,10 @@ from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.store.models import Person, PersonState
 from tests.actors import ADMIN, EDITOR
-from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.postfix_lines import LogLine, iso_line, log_text, queue_lines, traditional_line
 from tests.deliver.scripted_provider import ScriptedProvider
+from tests.moments import RELEASE
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 READERS = [f"reader{n}@county.example" for n in range(8)]

@@ -40,8 +40,9 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from tests.actors import ADMIN
-from tests.deliver.conftest import EDITION_NAME, KEYS, RELEASE, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+from tests.moments import RELEASE
 
 READERS = ("ada@reader.example", "bo@reader.example", "cy@reader.example")
 WAITING, ACCEPTED = DeliveryState.WAITING, DeliveryState.ACCEPTED

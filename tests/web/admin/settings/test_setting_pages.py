@@ -21,8 +21,8 @@ from subscribers.address import read_address
 from subscribers.consent.seals import prove_ledger
 from subscribers.store import one_time_tokens, people
 from tests.app.settings.test_logos import draw_logo
+from tests.moments import DRAFTING as NOW
 from tests.web.admin.conftest import SETTINGS
-from tests.web.conftest import NOW
 
 CONSENT_PAGE = "/admin/settings/wordings"
 

@@ -20,7 +20,9 @@ from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_f
 from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store.models import ConsentDay, ConsentKind
 from tests.actors import ADMIN
-from tests.web.conftest import NOW, RELEASE, sample_evidence
+from tests.moments import DRAFTING as NOW
+from tests.moments import RELEASE
+from tests.web.conftest import sample_evidence
 
 DAY = NOW.astimezone(ZoneInfo("America/New_York")).date()
 LATER = NOW + timedelta(days=1)

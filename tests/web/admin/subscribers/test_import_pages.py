@@ -28,9 +28,9 @@ from digest.web.server import open_page_server
 from subscribers.consent.audience import count_audience
 from subscribers.store.models import Person, Suppression
 from subscribers.transfer.options import ImportOptions
+from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 EVE = terminal_actor("eve")
 HEADINGS = "Email Address,First Name,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,STATUS"
 EVIDENCE = "2024-03-02 14:11:05,192.0.2.17,2024-03-02 14:12:00,192.0.2.17"

@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,9 +15,8 @@ from digest.store.models import AuditEntry
 from subscribers.consent import disclosures
 from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store.models import ImportBatch, Person, PersonState, Suppression
+from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS, sample_evidence
-
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 
 
 def post(client: Any, path: str, **fields: str) -> Any:

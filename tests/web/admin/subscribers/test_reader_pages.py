@@ -25,9 +25,9 @@ from subscribers.reader_language import ENGLISH
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, Person, PersonState
 from subscribers.transfer.options import ImportOptions
+from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS, MEMBERS, sample_evidence
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 BO_ADDRESS = "bo.bell@county.example"
 
 

@@ -2,7 +2,7 @@
 
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,9 +24,9 @@ from digest.settings import Settings
 from digest.store.models import AuditEntry
 from subscribers.consent import disclosures
 from subscribers.signup.manual_signup import add_subscriber
+from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS, sample_evidence
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 GWEN = "Gwen.Oduya@hospital.example"
 PATIENCE = 60  # seconds
 

@@ -1,7 +1,7 @@
 """Silent readers, for admins: counted, then asked as the admin says."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import select
@@ -9,8 +9,8 @@ from sqlalchemy import select
 from digest.store.delivery_models import Delivery
 from digest.store.models import AuditEntry
 from subscribers.store.models import ConsentEvent, Person
+from tests.moments import DRAFTING as NOW
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 PATH = "/admin/readers/silent"
 
 

@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
@@ -32,10 +32,9 @@ from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
 from digest.web.status_rows import editor_counts_sentence
 from subscribers.signup.rate_limits import SURGE_ALARM_KIND
 from subscribers.store.signup_models import SignupAlarm
+from tests.moments import DRAFTING as NOW
 from tests.web.conftest import sample_content, store_picture
 from tests.web.desk.sample_week import unmarked
-
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 
 
 def edition_of(world: Any, name: str = "2026-W47") -> Edition:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -25,9 +25,9 @@ from digest.store.models import AuditEntry, Edition, EditionState
 from digest.web.desk.sending.sending_pages import draw_minutes
 from subscribers.address import Address
 from subscribers.crypto.stored_addresses import domain_tag
+from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS
 
-NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 PATH = "/desk/editions/2026-W47/sending"
 PURPOSE = "edition:2026-W47"
 ADMIN = Actor("staff:1", Role.ADMIN, Face.DESK)
