@@ -29,7 +29,7 @@ from digest.collect.fetch.fetcher import INDEX_FILE, BundledFetcher
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.retention.edition_figures import keep_edition_figures
 from digest.deliver.retention.kept_counts import keep_delivery_counts
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
 from digest.edition.calendar.windows import next_window
 from digest.edition.content.edition_content import EditionContent, LabelledBlock, RenderedFragment
 from digest.edition.drafting.drafts import replace_fragments

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from pydantic import SecretStr
 from sqlalchemy import insert, text
 
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent, RenderedFragment
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
 from digest.edition.drafting.drafts import replace_fragments

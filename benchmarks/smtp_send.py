@@ -47,7 +47,7 @@ from digest.deliver.providers.base import (
 )
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import run_edition
-from digest.edition.approval.versions import read_mailable
+from digest.edition.approval.approved_versions import read_mailable
 from digest.edition.queries import find_edition
 from digest.settings import Settings
 

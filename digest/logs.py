@@ -10,7 +10,7 @@ from typing import Any, Literal
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-# Wider than RFC 5321's grammar on purpose: a word around an @ is taken out, whether it is an address or not. Bounded before the
+# Wider than the grammar of RFC 5321, section 4.1.2, on purpose: a word around an @ is taken out, whether it is an address or not. Bounded before the
 # @ (an address has 254 characters): a line with one endless word must not hold the process.
 _ADDRESS_PATTERN = re.compile(
     r"(?:\"[^\"\s]*(?: [^\"\s]*){0,3}\"|[^\s<>\"=:,;()\[\]]{1,320})(?:@|%40)[^\s<>\"'=,;()\[\]]+"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from subscribers.errors import RefusalError
 from subscribers.reader_language import mark_message
 
-# Characters of a whole address: RFC 5321 4.5.3.1.3, without the angle brackets.
+# Characters of a whole address: RFC 5321, section 4.5.3.1.3, without the angle brackets.
 MAX_ADDRESS_LENGTH = 254
-# The specials of RFC 5322, 3.2.3, but for the dot and the @, and blanks.
+# The specials of RFC 5322, section 3.2.3, but for the dot and the @, and blanks.
 _ENDS_AN_ADDRESS = re.compile(r'[\s()<>\[\]:;,\\"]')
 
 
@@ -18,7 +18,7 @@ class AddressError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address as mail goes to it: the local part as typed, the domain as an A-label (RFC 5890)."""
+    """An address as mail goes to it: the local part as typed, the domain as an A-label (RFC 5890, section 2.3.2.1)."""
 
     local: str
     domain: str
@@ -45,7 +45,7 @@ def read_address(text: str, *, label: str = "") -> Address:
         label: words that tell which one it was ("row 3"), put before the error's message.
 
     Raises:
-        AddressError: it is no address, or its local part is not ASCII (RFC 6531 mail is refused by too many).
+        AddressError: it is no address, or its local part is not ASCII (RFC 6531, section 3.3: too many servers refuse it).
     """
     typed = text.strip()
     address = _parse_address(typed)
@@ -58,7 +58,7 @@ def read_address(text: str, *, label: str = "") -> Address:
 def fits_angle_brackets(text: str) -> bool:
     """Return whether a text may stand between the angle brackets of a header field.
 
-    It is an address (RFC 5322, 3.4.1) or the id of a list (RFC 2919, 2); neither of them quoted, nor a domain literal.
+    It is an address (RFC 5322, section 3.4.1) or the id of a list (RFC 2919, section 2); neither of them quoted, nor a domain literal.
     """
     return text.isascii() and text.isprintable() and not _ENDS_AN_ADDRESS.search(text)
 

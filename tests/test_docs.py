@@ -150,13 +150,40 @@ def test_every_picture_is_shown_with_a_description_and_is_small() -> None:
     assert [picture.name for picture in pictures if picture.stat().st_size > 120_000] == []
 
 
-@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/glossary.md", "docs/security.md"])
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/security.md"])
 def test_every_file_and_folder_that_maps_name_is_there(document: str) -> None:
     paths = re.findall(
         r"`((?:digest|subscribers|templates|tests|docs|benchmarks)/[\w./-]*)`", (ROOT / document).read_text("utf-8")
     )
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def first_column(tables: str) -> list[str]:
+    """Return the first cells of Markdown tables, without their headings."""
+    cells = re.findall(r"(?m)^\| ([^|]+) \|", tables)
+    return [cell for cell in cells if cell.lower() != "term"]
+
+
+def glossary_terms() -> list[str]:
+    return first_column(page("glossary.md").partition("\n## Older words")[0])
+
+
+def test_contributing_says_where_each_term_of_the_glossary_is_in_code() -> None:
+    contributing = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    section = contributing.partition("### Users' words in code")[2].partition("\n### ")[0]
+    located = [term for cell in first_column(section) for term in cell.split(", ")]
+    assert sorted(located) == sorted(glossary_terms())
+    rows = [line for line in section.splitlines() if line.startswith("| ") and not line.startswith("| term |")]
+    assert [row for row in rows if not re.search(r"`\w+/[\w./]+` \|$", row)] == []
+
+
+def test_the_glossary_has_each_term_once_and_no_path_of_code() -> None:
+    """It's for users. Developers' words and the modules are in CONTRIBUTING.md."""
+    terms = glossary_terms()
+    assert terms
+    assert len(terms) == len(set(terms))
+    assert re.findall(r"\b(?:digest|subscribers|templates|tests)/", page("glossary.md")) == []
 
 
 def test_every_product_folder_stands_on_the_map() -> None:

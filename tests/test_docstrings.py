@@ -1,4 +1,4 @@
-"""Names in docstrings exist: `module.name`, `package.module.name`, `ClassName.name`, and keys of the settings."""
+"""Check names in docstrings (`module.name`, `package.module.name`, `ClassName.name`, keys of the settings) and RFC sections."""
 
 import ast
 import re
@@ -7,10 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from digest.settings.model import SettingsFile
+from tests.conftest import ROOT
 from tests.test_layers import modules
 
 DOTTED_NAME = re.compile(r"(?<!`)`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)`")
 FILE_ENDINGS = ("csv", "env", "html", "json", "log", "toml", "tsv")
+# "RFC 5321, section 4.5.3.2" and "RFC 2606, sections 2 and 3" are right; a line break may stand in either.
+LINE_BREAK = re.compile(r"""[ "']*\n[ #"']*""")
+INCOMPLETE_RFC = re.compile(r"\bRFCs?[ -]?\d+(?!\d)(?!, section \d|, sections \d[\d.]*(?:, \d[\d.]*)* (?:and|to) \d)")
+TEXT_SUFFIXES = {".css", ".html", ".js", ".json", ".mako", ".po", ".py", ".service", ".toml", ".txt", ".xml", ".yaml"}
 
 
 def defined_names(body: list[ast.stmt]) -> set[str]:
@@ -96,3 +101,40 @@ def test_a_name_that_does_not_exist_is_found(index: NameIndex) -> None:
     assert not index.is_known("delivery_claims.mark_nothing")
     assert not index.is_known("DeliveryEvent.no_such_field")
     assert not index.is_known("digest.app.no_such_module")
+
+
+def find_incomplete_rfcs(text: str) -> list[str]:
+    """Find the mentions of an RFC that don't name a section of it."""
+    return INCOMPLETE_RFC.findall(re.sub(r" +", " ", LINE_BREAK.sub(" ", text)))
+
+
+def test_every_rfc_is_mentioned_with_its_section() -> None:
+    folders = [ROOT / name for name in ("digest", "subscribers", "templates")]
+    files = [ROOT / "scheduler.py", *(file for folder in folders for file in sorted(folder.rglob("*")))]
+    texts = {file: file.read_text("utf-8", "replace") for file in files if file.suffix in TEXT_SUFFIXES}
+    assert sum(text.count("RFC ") for text in texts.values()) > 100
+    incomplete = [
+        f"{file.relative_to(ROOT)}: {found}" for file, text in texts.items() for found in find_incomplete_rfcs(text)
+    ]
+    assert incomplete == []
+
+
+@pytest.mark.parametrize(
+    ("text", "incomplete"),
+    [
+        ("# RFC 5321, section 4.5.3.2: MAIL", 0),
+        ("under reserved names (RFC 2606, sections 2 and 3)", 0),
+        ("# RFC 2142, sections 3 to 5, and others", 0),
+        ("limits of RFC\n    # 5321, section\n    # 4.5.3.2", 0),
+        ('"so many (RFC 5321, "\n    "section 4.5.3.2)"', 0),
+        ("message/rfc822", 0),
+        ("SMTP (RFC 5321)", 1),
+        ("RFC 5321, 4.5.3.2", 1),
+        ("RFC 5321 section 4.5.3.2", 1),
+        ("RFC 2606, sections 2", 1),
+        ("RFC5321 and RFC-5322", 2),
+        ("by RFC\n    5321.", 1),
+    ],
+)
+def test_an_rfc_without_its_section_is_found(text: str, incomplete: int) -> None:
+    assert len(find_incomplete_rfcs(text)) == incomplete

@@ -57,6 +57,14 @@ LAYERS = (
     ("subscribers",),
 )
 MAX_ROOMS, MAX_ROOM_IMPORTS = 20, 60  # in one package
+MIN_MODULE_LINES, MAX_MODULE_LINES = 150, 420  # of a module with one importer, and of that importer with it
+ALONE = (  # have one importer, and a reason
+    "digest.collect.sandbox.child",  # runs in the child process
+    "digest.cli",  # is what `python -m digest` runs
+    "digest.web.admin.accounts",  # a page module that the list of pages gathers
+    "digest.web.health",  # the same
+    "subscribers.transfer.writer_process",  # runs as a process of its own
+)
 FACES = ("digest.cli", "digest.web", "scheduler")
 # What a process needs before it can act, and what makes pages: no face goes around an act by it.
 FACE_TOOLS = (
@@ -189,6 +197,30 @@ def test_a_package_has_few_rooms_in_layers(package: str) -> None:
         TopologicalSorter({room: {b for a, b in arrows if a == room} for room in rooms}).prepare()
     except CycleError as error:
         pytest.fail(f"rooms of {package} import each other: {' -> '.join(error.args[1])}")
+
+
+def list_foldable_modules() -> list[str]:
+    """List the small modules with one importer in the same package that would have room for them.
+
+    A module that nothing imports is loaded by its name (a command, a provider, a section kind), and one that only its package imports
+    is in a registry.
+    """
+    importers: dict[str, set[str]] = defaultdict(set)
+    for module, tree in modules().items():
+        for name in imports(tree):
+            importers[module_of(name)].add(module)
+    lines = {module: len(file.read_text("utf-8").splitlines()) for module, file in module_files().items()}
+    return [
+        f"{module}, into {user}"
+        for module, users in sorted(importers.items())
+        if module and len(others := users - {module}) == 1 and lines[module] < MIN_MODULE_LINES
+        if module.rpartition(".")[0] == (user := next(iter(others))).rpartition(".")[0]
+        if lines[module] + lines[user] <= MAX_MODULE_LINES and module not in ALONE
+    ]
+
+
+def test_a_module_has_two_callers_or_many_lines() -> None:
+    assert list_foldable_modules() == []
 
 
 def test_a_class_name_stands_in_one_module() -> None:

@@ -29,12 +29,12 @@ from pydantic import SecretStr
 from sqlalchemy import event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from digest.app.editions import drafting as editions
+from digest.app.approval import signing
 from digest.app.editions.edition_status import edition_status
 from digest.app.sending import background
 from digest.app.sending import control as sending
 from digest.app.subscribers import lists
-from digest.app.upkeep import maintenance
+from digest.app.upkeep import nightly_steps
 from digest.backups.creation import create_backup
 from digest.cli import digest
 from digest.deliver.inbound import payloads
@@ -210,7 +210,7 @@ def _live(install: Installation, left: Left) -> None:
     _type_into_forms(install, left, typed)
     _bring_in_lists(install, left, listed)
     name = store_edition(install)
-    editions.approve_edition(install, name, edition_status(install, name, now=NOW).content_hash, actor=ADMIN, now=NOW)
+    signing.approve_edition(install, name, edition_status(install, name, now=NOW).content_hash, actor=ADMIN, now=NOW)
     sending.send_edition(install, name, actor=ADMIN, clock=lambda: RELEASE)
     _hear_from_a_provider(install, added[:100])
     _hear_from_the_mailbox(install, name, added[220:320])
@@ -327,10 +327,10 @@ def _ask_the_provider(install: Installation, left: Left, listed: list[str]) -> N
         pulled = lists.pull_suppression_lists(install, night)
         assert (pulled.entries, pulled.matched_people) == (60, 40)
         left.keep("nightly", str(pulled))
-        left.keep("nightly", maintenance.request_provider_erasures(install, night))
+        left.keep("nightly", nightly_steps.request_provider_erasures(install, night))
         assert not fake.erased_addresses
         fake.override = lambda _: None
-        left.keep("nightly", maintenance.run_nightly_steps(install, night + timedelta(days=1)))
+        left.keep("nightly", nightly_steps.run_nightly_steps(install, night + timedelta(days=1)))
         assert len(fake.erased_addresses) == 20
 
 

@@ -14,7 +14,7 @@ import scheduler
 from digest.app import jobs
 from digest.app.jobs import JobContext
 from digest.app.sending import control as sending
-from digest.app.upkeep import maintenance
+from digest.app.upkeep import nightly_steps
 from digest.collect.sources.source_rows import sync_sources
 from digest.installation.opened import Installation
 from digest.settings import ScheduleSettings, Settings, SettingsFile, SourceSettings
@@ -157,7 +157,7 @@ def test_old_slots_go_at_night_but_not_since_when_the_timetable_is_followed(inst
     for at in (long_ago, NOON - timedelta(days=91), NOON - timedelta(days=89)):
         with install.database.write() as session:
             session.add(TimetableSlot(job="draft", at=at, owner="-", lease_until=at, done_at=at))
-    assert maintenance.delete_old_slots(install, NOON) == "2 old slots dropped"
+    assert nightly_steps.delete_old_slots(install, NOON) == "2 old slots dropped"
     assert [slot.at for slot in slots(install.database, "draft")] == [NOON - timedelta(days=89)]
     assert timetable_slots.ensure_timetable_start(install.database, NOON) == since
 
@@ -173,11 +173,11 @@ def test_counts_of_days_that_no_page_shows_go_at_night(install: Installation) ->
             session.add_all(
                 [SourceDay(source_id=source.id, day=day), ConsentDay(day=day, kind="readers", way="", count=5)]
             )
-    assert maintenance.delete_old_day_counts(install, NOON) == "4 counts of old days deleted"
+    assert nightly_steps.delete_old_day_counts(install, NOON) == "4 counts of old days deleted"
     with install.database.read() as session:
         for model in (SourceDay, ConsentDay):
             assert sorted(session.scalars(select(model.day))) == [today - timedelta(days=400), today]
-    assert maintenance.delete_old_day_counts in maintenance.NIGHTLY_STEPS
+    assert nightly_steps.delete_old_day_counts in nightly_steps.NIGHTLY_STEPS
 
 
 def test_what_a_job_stumbles_over_is_its_outcome(install: Installation) -> None:

@@ -24,7 +24,7 @@ from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
 from digest.app.sending import alarm_mail, background
 from digest.app.sending import control as sending
-from digest.app.upkeep import backups, maintenance
+from digest.app.upkeep import backups, nightly_steps
 from digest.backups.archive import BackupError
 from digest.collect.visits import collection_run
 from digest.deliver.inbound.imap import MailboxError
@@ -154,7 +154,7 @@ def fetch_pictures(context: JobContext) -> str:
 
 def nightly(context: JobContext) -> str:
     """Do all that a night owes."""
-    return maintenance.run_nightly_steps(context.installation, context.clock())
+    return nightly_steps.run_nightly_steps(context.installation, context.clock())
 
 
 def backup(context: JobContext) -> str:

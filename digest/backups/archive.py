@@ -10,7 +10,7 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +24,6 @@ from subscribers.errors import RefusalError
 
 ARCHIVE_FORMAT = 1
 MANIFEST_NAME = "manifest.json"
-RowProgress = Callable[[int, int], None]  # rows done, rows in all
 
 
 # What Python's readers raise where bytes are not what they should be.

@@ -12,23 +12,17 @@ from sqlalchemy import Table, func, not_, select, text
 from sqlalchemy.orm import Session
 
 from digest import __version__
-from digest.backups.archive import (
-    ARCHIVE_FORMAT,
-    ArchiveManifest,
-    ArchiveReader,
-    ArchiveWriter,
-    BackupError,
-    RowProgress,
-)
+from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, ArchiveReader, ArchiveWriter, BackupError
 from digest.backups.encrypted_file import EncryptedWriter
 from digest.backups.table_rows import (
     READ_BATCH_SIZE,
     excluded_rows,
-    list_stored_tables,
+    reflect_tables,
     select_expression,
     tables_by_dependency,
 )
 from digest.store.engine import Database, newest_schema_revision
+from subscribers.callbacks import Progress
 from subscribers.crypto.key_file import sync_folder
 from subscribers.store.key_check import key_columns
 
@@ -39,7 +33,7 @@ def create_backup(
     *,
     passphrase: str | None = None,
     now: datetime,
-    progress: RowProgress = lambda *_: None,
+    progress: Progress = lambda *_: None,
     prove: Callable[[Path], object] | None = None,
 ) -> ArchiveManifest:
     """Write a backup to a file that must not exist yet, and read it again to prove it; with a passphrase it is encrypted.
@@ -69,9 +63,7 @@ def create_backup(
     return reader.manifest
 
 
-def _write_archive(
-    database: Database, part: Path, passphrase: str | None, now: datetime, progress: RowProgress
-) -> None:
+def _write_archive(database: Database, part: Path, passphrase: str | None, now: datetime, progress: Progress) -> None:
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as out, database.snapshot() as session:
@@ -79,7 +71,7 @@ def _write_archive(
         with ArchiveWriter(cast_type("IO[bytes]", sealed or out)) as writer:
             revision = str(session.scalar(text("SELECT version_num FROM alembic_version")))
             is_newest = revision == newest_schema_revision()
-            tables = tables_by_dependency() if is_newest else list_stored_tables(session.connection())
+            tables = tables_by_dependency() if is_newest else reflect_tables(session.connection())
             _write_tables(session, tables, writer, progress)
             writer.close(
                 ArchiveManifest(
@@ -98,7 +90,7 @@ def _write_archive(
         os.fsync(out.fileno())
 
 
-def _write_tables(session: Session, tables: Sequence[Table], writer: ArchiveWriter, progress: RowProgress) -> None:
+def _write_tables(session: Session, tables: Sequence[Table], writer: ArchiveWriter, progress: Progress) -> None:
     counts = [select(func.count()).select_from(table) for table in tables]
     total = sum(session.scalar(count) or 0 for count in counts)
     rows_done = 0

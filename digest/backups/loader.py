@@ -26,6 +26,7 @@ from sqlalchemy.types import NullType, TypeEngine
 
 from digest.backups import archive, table_rows
 from digest.store.engine import newest_schema_revision, upgrade_schema
+from subscribers.callbacks import Progress
 from subscribers.crypto.keys import KeyFileError, KeyRing
 from subscribers.store.models import Person, UtcDateTime
 from subscribers.store.people import decrypt_person_address
@@ -37,10 +38,7 @@ ADDRESSES_TRIED = 20
 
 
 def restore_rows(
-    connection: Connection,
-    reader: archive.ArchiveReader,
-    keys: KeyRing,
-    progress: archive.RowProgress = lambda *_: None,
+    connection: Connection, reader: archive.ArchiveReader, keys: KeyRing, progress: Progress = lambda *_: None
 ) -> Session:
     """Make the schema of the archive's time, write its rows, and bring the schema along."""
     write_archived_rows(connection, reader, progress)
@@ -57,7 +55,7 @@ def restore_rows(
 
 
 def write_archived_rows(
-    connection: Connection, reader: archive.ArchiveReader, progress: archive.RowProgress = lambda *_: None
+    connection: Connection, reader: archive.ArchiveReader, progress: Progress = lambda *_: None
 ) -> None:
     """Make the schema of the archive's time, and write its rows.
 

@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Table, func, inspect, make_url, select, 
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session
 
-from digest.backups import archive, loader, table_rows
+from digest.backups import loader, table_rows
 from digest.backups.archive import BackupError
 from digest.backups.restore import require_exclusive_use, wait_for_other_connections
 from digest.deliver.control import installation_hold
@@ -27,6 +27,7 @@ from digest.store.audit import chain_audit_entries, record_audit
 from digest.store.audit_chain import include_audit_fault
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database, describe_driver_error, open_database, upgrade_schema
+from subscribers.callbacks import Progress
 from subscribers.consent import seals
 from subscribers.crypto.keys import KeyRing
 
@@ -79,13 +80,7 @@ def parse_target_url(text_: str) -> URL:
 
 
 def move_database(
-    source_url: str,
-    target_url: URL,
-    keys: KeyRing,
-    *,
-    actor: str,
-    now: datetime,
-    progress: archive.RowProgress = lambda *_: None,
+    source_url: str, target_url: URL, keys: KeyRing, *, actor: str, now: datetime, progress: Progress = lambda *_: None
 ) -> MigrationResult:
     """Copy every row of a database at the newest schema into an empty one, prove the copy, and hold the old one.
 
@@ -178,7 +173,7 @@ def _refuse_content(connection: Connection) -> None:
             raise BackupError(f"the other database keeps texts as {encoding}. Make one with the encoding UTF8.")
 
 
-def _copy_rows(session: Session, connection: Connection, progress: archive.RowProgress) -> dict[str, _TableHash]:
+def _copy_rows(session: Session, connection: Connection, progress: Progress) -> dict[str, _TableHash]:
     """Copy all tables; return the hash of each as it was read."""
     tables = table_rows.tables_by_dependency()
     counts = (session.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
@@ -229,7 +224,7 @@ def _write_rows(connection: Connection, table: Table, rows: Iterator[Sequence[An
         yield written
 
 
-def _prove_rows(connection: Connection, hashes: dict[str, _TableHash], progress: archive.RowProgress) -> None:
+def _prove_rows(connection: Connection, hashes: dict[str, _TableHash], progress: Progress) -> None:
     """Read everything again.
 
     Raises:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, func, inspect, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError, RowProgress
+from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError
 from digest.backups.loader import FIRST_SEALED_REVISION, check_sqlite_integrity, restore_rows
 from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
@@ -31,6 +31,7 @@ from digest.store.audit_chain import include_audit_fault
 from digest.store.engine import open_database
 from digest.store.models import Edition, EditionState
 from digest.store.staff_sessions import end_every_session
+from subscribers.callbacks import Progress
 from subscribers.consent import seals
 from subscribers.consent.address_binding import bind_addresses, record_older_renewals
 from subscribers.consent.departure_log import DepartureLog
@@ -59,7 +60,7 @@ class RestoreResult:
 
 
 def rehearse_restore(
-    settings: Settings, file: Path, keys: KeyRing, *, progress: RowProgress = lambda *_: None
+    settings: Settings, file: Path, keys: KeyRing, *, progress: Progress = lambda *_: None
 ) -> seals.LedgerProof:
     """Load a backup into a database that is thrown away, and prove rows, keys, chains and seals.
 
@@ -88,7 +89,7 @@ def restore_backup(
     replace: bool,
     actor: str,
     now: datetime,
-    progress: RowProgress = lambda *_: None,
+    progress: Progress = lambda *_: None,
     tell_admins: Callable[[Session], None] = lambda _: None,
 ) -> RestoreResult:
     """Put a backup in the place of the database that the settings name.

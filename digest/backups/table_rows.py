@@ -36,7 +36,7 @@ def tables_by_dependency() -> list[Table]:
     return list(Base.metadata.sorted_tables)
 
 
-def list_stored_tables(connection: Connection) -> list[Table]:
+def reflect_tables(connection: Connection) -> list[Table]:
     """Return the tables that a database of an older schema has, each after those that it refers to, with the columns that are there.
 
     A column is typed as it is today; one that is gone since then as the database says. What an index keeps for itself is no table.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from digest.cli.lazy_group import CommandRefusedError
+from subscribers.callbacks import Progress
 from subscribers.errors import RefusalError
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class CommandContext:
         return given and given.astimezone(UTC)
 
 
-def _show_progress(label: str) -> AbstractContextManager[Callable[[int, int], None]]:
+def _show_progress(label: str) -> AbstractContextManager[Progress]:
     from digest.cli.terminal import show_progress
 
     return show_progress(label)

@@ -118,7 +118,7 @@ class Settings(_ProviderFields):
     base_url: str = "http://localhost:8025"
     hsts_subdomains: bool = True  # browsers are told to use https for every host below the base URL's, too
     inbound_password: SecretStr | None = None  # of `inbound.user`
-    dkim_domain: str = ""  # with the next two: mail over SMTP is signed (RFC 6376)
+    dkim_domain: str = ""  # with the next two: mail over SMTP is signed (RFC 6376, section 5)
     dkim_selector: str = ""  # one for each key in the file, with commas between
     dkim_key_file: Path | None = None  # PEM: an RSA key, and after it perhaps an Ed25519 key
     templates: Path | None = None  # the operator's own templates, looked at first

@@ -102,7 +102,7 @@ class SenderSettings(values.SettingsTable, title="Sender"):
         "Every email includes it.",
         "You can't approve an edition without one (15 USC 7704(a)(5)).",
     )
-    list_id: values.ListId = setting(  # RFC 2919, section 3: constant for the list's life
+    list_id: values.ListId = setting(  # RFC 2919, section 4: constant for the list's life
         "weekly.news.example.org", "List-Id", "Don't ever change it: subscribers' filters use it."
     )
     bounce_domain: Annotated[str, AfterValidator(values.check_domain)] = setting(

@@ -23,7 +23,7 @@ _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 DOMAIN_PATTERN = re.compile(rf"{_LABEL}(\.{_LABEL})+")
 SELECTOR_PATTERN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _SECTION_KEY_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,38}")
-# Printable ASCII without what IMAP gives a meaning (RFC 3501, 5.1): no quote, backslash, wildcard or ampersand
+# Printable ASCII without what IMAP gives a meaning (RFC 3501, section 5.1): no quote, backslash, wildcard or ampersand
 FOLDER_PATTERN = r"^[ !#$'()+-\[\]-~]{1,100}$"
 
 
@@ -111,7 +111,7 @@ def check_mail_address(text: str) -> str:
 
 
 def check_list_id(text: str) -> str:
-    """Check the id of a list (RFC 2919, 2); an empty one says that there is none yet.
+    """Check the id of a list (RFC 2919, section 2); an empty one says that there is none yet.
 
     Raises:
         ValueError: it holds what a List-Id cannot.

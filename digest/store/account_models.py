@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from digest.store.column_types import RowId, Str16, Str20, Str40, Str60, Str64
+from subscribers.store.column_types import RowId, Str16, Str20, Str40, Str60, Str64
 from subscribers.store.models import Base, Moment
 from subscribers.store.row_seals import Sealed
 
@@ -68,7 +68,7 @@ class CodeApp(Sealed):
     """The secret that a member's app makes six-digit codes of, encrypted. It counts once a code of it was typed.
 
     A member has one that counts, and perhaps one that waits for its first code.
-    `last_step` is the step of 30 seconds whose code was used last: no code works twice (RFC 6238, 5.2).
+    `last_step` is the step of 30 seconds whose code was used last: no code works twice (RFC 6238, section 5.2).
     """
 
     __tablename__ = "code_app"

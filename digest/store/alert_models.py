@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from digest.store.column_types import RowId, Str10, Str20, Str40, Str200
+from subscribers.store.column_types import RowId, Str10, Str20, Str40, Str200
 from subscribers.store.models import Base, Moment
 
 OPEN_ALERT = text("ended_at IS NULL")

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from digest.store.column_types import RowId, Str10, Str64, Str200
+from subscribers.store.column_types import RowId, Str10, Str64, Str200
 from subscribers.store.models import Base, Json, Moment, enum_by_value
 
 

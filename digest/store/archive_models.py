@@ -3,7 +3,7 @@
 from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from digest.store.column_types import RowId, Str40, Str100, Str200
+from subscribers.store.column_types import RowId, Str40, Str100, Str200
 from subscribers.store.models import Base, Moment
 
 

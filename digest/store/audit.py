@@ -20,7 +20,7 @@ from subscribers.store.database import is_postgresql
 _CHAIN_LOCK = 0x6175646974
 SETTINGS_CHANGED = "settings changed"  # the act whose subject is a table of the settings
 SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT = "source added", "source changed", "logo kept"
-APPROVAL_VOIDED, SENT_BACK = "void approval", "sent back"
+APPROVED, APPROVAL_VOIDED, SENT_BACK = "approve", "void approval", "sent back"
 _WAITING = "audit entries to be chained"
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from digest.store.approval_models import SignatureColumns
-from digest.store.column_types import RowId, Str20, Str40, Str200
+from subscribers.store.column_types import RowId, Str20, Str40, Str200
 from subscribers.store.models import Base, Moment
 
 

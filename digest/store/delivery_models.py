@@ -9,7 +9,7 @@ from enum import StrEnum
 from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
-from digest.store.column_types import RowId, Str16, Str20, Str26, Str40, Str60, Str64, Str80, Str200
+from subscribers.store.column_types import RowId, Str16, Str20, Str26, Str32, Str40, Str60, Str64, Str80, Str200
 from subscribers.store.models import Base, Json, Moment, SealedRow, enum_by_value, partial_index, sealed_row_indexes
 from subscribers.store.row_seals import Sealed
 
@@ -51,7 +51,7 @@ class Delivery(SealedRow, Base):
     tries: Mapped[int] = mapped_column(default=0)
     owner: Mapped[Str80 | None]
     lease_until: Mapped[datetime | None]
-    domain_tag: Mapped[str | None] = mapped_column(String(32))
+    domain_tag: Mapped[Str32 | None]
     message_id: Mapped[Str200] = mapped_column(default="")
     transport: Mapped[Str20] = mapped_column(default="")
     reply: Mapped[str] = mapped_column(default="")  # scrubbed of addresses
@@ -61,12 +61,14 @@ class Delivery(SealedRow, Base):
     variant: Mapped[str | None]
 
 
-class EditionFigures(Base):
+class EditionFigures(Sealed):
     """What came of one edition, counted at night; see `deliver.retention.edition_figures`. It outlives the deliveries."""
 
     __tablename__ = "edition_figures"
+    __sealed__ = ("name", "number", "release_at", "handed_over", "refused", "complained", "hours", "counted_at")
+    __unsealed__ = ("id",)
 
-    name: Mapped[Str20] = mapped_column(primary_key=True)
+    name: Mapped[Str20] = mapped_column(unique=True)
     number: Mapped[int]
     release_at: Mapped[datetime] = mapped_column(index=True)
     handed_over: Mapped[int]
@@ -176,7 +178,7 @@ class SpacedLimit(Base):
 
     __tablename__ = "spaced_limit"
 
-    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[Str32] = mapped_column(primary_key=True)
     ready_at: Mapped[Moment]
     recent: Mapped[list[tuple[int, int]] | None] = mapped_column(JSON)
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from digest.store.column_types import Str100, Str200
+from subscribers.store.column_types import Str100, Str200
 from subscribers.store.models import Base, Moment
 
 

@@ -19,7 +19,7 @@ import digest.store.delivery_models
 import digest.store.guard_models
 import digest.store.past_edition_models  # noqa: F401 - its tables join the metadata
 import subscribers.store.signup_models  # noqa: F401 - so do these
-from digest.store.column_types import RowId, Str10, Str20, Str40, Str60, Str64, Str80, Str100, Str200
+from subscribers.store.column_types import RowId, Str10, Str20, Str40, Str60, Str64, Str80, Str100, Str200
 from subscribers.store.models import Base, DamageTolerantJson, Json, Moment, enum_by_value
 
 

@@ -3,7 +3,7 @@
 from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from digest.store.column_types import RowId, Str20, Str200
+from subscribers.store.column_types import RowId, Str20, Str200
 from subscribers.store.models import Base, Moment
 
 

@@ -5,6 +5,7 @@ and logs name a member by number (`staff 3`), so the row stays, with the name th
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -22,7 +23,7 @@ from subscribers.address import Address, AddressError, mask_address, read_addres
 from subscribers.errors import RefusalError
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
-from subscribers.store.row_seals import find_genuine, keep_genuine, vouch_for
+from subscribers.store.row_seals import keep_genuine, keep_if_genuine, vouch_for
 
 StaffRole = Literal["editor", "admin"]
 PROOF_LINK_LIFETIME = timedelta(days=7)  # of the link that proves an address
@@ -88,7 +89,7 @@ def find_staff_member(session: Session, email: str) -> StaffMember | None:
 
 def _find_believed(session: Session, member: StaffMember | None) -> StaffMember | None:
     """Return a member whose row is genuine and as new as the audit log; None for any other."""
-    genuine = find_genuine(session, member)
+    genuine = keep_if_genuine(session, member)
     if genuine is None:
         read_revocations(session, [0])  # as many queries as for a member: the time tells nobody who is on the staff
         return None
@@ -138,19 +139,26 @@ def list_working_staff(session: Session, *, removed_after: datetime) -> list[Sta
     Members who could sign in and were removed after `removed_after` are listed too. The audit log remembers that they could: proving an
     address is an act of theirs, and records of sign-ins are deleted after a while.
     """
-    signed_in = set(session.scalars(select(SignIn.staff).where(SignIn.succeeded).distinct()))
     members = session.scalars(select(StaffMember).order_by(StaffMember.id)).all()
     believed = {member.id for member in keep_current(session, keep_genuine(session, members))}
     forged = {member.id for member in members} - believed
-    removed = [staff_actor(m) for m in members if m.removed_at and m.removed_at > removed_after]
+    in_question = [m for m in members if m.removed_at is None or m.removed_at > removed_after]
+    working = forged | _list_signed_in(session, in_question) | _list_proven(session, in_question)
+    return [member for member in members if member.id in working]
+
+
+def _list_signed_in(session: Session, members: Sequence[StaffMember]) -> set[int]:
+    """Return the numbers of those of the members who have signed in lately."""
+    signed_in = session.scalars(select(SignIn.staff).where(SignIn.succeeded).distinct())
+    return {member.id for member in members}.intersection(signed_in)
+
+
+def _list_proven(session: Session, members: Sequence[StaffMember]) -> set[int]:
+    """Return the numbers of those of the members whose address is proven; removed members' acts show that theirs was."""
+    removed = [staff_actor(member) for member in members if member.removed_at]
     worked = set(session.scalars(select(AuditEntry.actor).where(AuditEntry.actor.in_(removed)).distinct()))
-    return [
-        member
-        for member in members
-        if member.id in forged
-        or (member.removed_at is None and (member.proven_at or member.id in signed_in))
-        or (staff_actor(member) in removed and (member.id in signed_in or staff_actor(member) in worked))
-    ]
+    proven = {member.id for member in members if member.removed_at is None and member.proven_at}
+    return proven | {member.id for member in members if member.removed_at and staff_actor(member) in worked}
 
 
 def list_proven_staff(session: Session) -> list[StaffMember]:

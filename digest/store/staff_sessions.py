@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from digest.store.account_models import StaffSession
 from digest.store.delivery_models import StaffMember
 from digest.store.staff_revocations import read_revocations
-from subscribers.store.row_seals import find_genuine, is_genuine, keep_genuine
+from subscribers.store.row_seals import is_genuine, keep_genuine, keep_if_genuine
 
 SESSION_LIFETIME = timedelta(days=30)  # after the sign-in
 IDLE_LIMIT = timedelta(days=7)  # without a request
@@ -77,7 +77,7 @@ def touch_session(session: Session, session_id: int, *, now: datetime) -> None:
 
 def renew_session(session: Session, session_id: int, *, now: datetime) -> str | None:
     """Give a session another token, because its member has proved again who they are; None where it has ended."""
-    row = find_genuine(session, session.get(StaffSession, session_id, with_for_update=True))
+    row = keep_if_genuine(session, session.get(StaffSession, session_id, with_for_update=True))
     if row is None:
         return None
     token = secrets.token_urlsafe(TOKEN_BYTES)

@@ -236,7 +236,7 @@ def _error_page(error: HTTPException) -> Response:
     title, what = _describe_error(error, status, at_desk=at_desk)
     response = _error_response(status, title, what, at_desk=at_desk)
     allowed = dict(error.get_headers(request.environ)).get("Allow")
-    if allowed:  # RFC 9110, 15.5.6
+    if allowed:  # RFC 9110, section 15.5.6
         response.headers["Allow"] = allowed
     return response
 

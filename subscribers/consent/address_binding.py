@@ -4,7 +4,7 @@ A person whose chain carries a commitment already is never bound again: a salt t
 `chain_verification` says so. Cut short, the next run goes on with those who are left.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import Select, exists, func, select, text
 from sqlalchemy.orm import Session
 
+from subscribers.callbacks import Progress
 from subscribers.consent import ledger
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.crypto.stored_addresses import commit_address, decrypt_address, new_address_salt
@@ -42,7 +43,7 @@ def has_unsalted_addresses(session: Session) -> bool:
 
 
 def bind_addresses(
-    database: PeopleDatabase, keys: KeyRing, *, now: datetime, progress: Callable[[int, int], None] = lambda *_: None
+    database: PeopleDatabase, keys: KeyRing, *, now: datetime, progress: Progress = lambda *_: None
 ) -> int:
     """Bind every chain that carries no commitment to its person's address; return how many were bound.
 

@@ -6,7 +6,7 @@ Each person's address is held against the commitment that their chain carries, a
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
+from subscribers.callbacks import Progress
 from subscribers.consent import ledger
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
@@ -23,7 +24,6 @@ from subscribers.store.database import is_postgresql
 from subscribers.store.models import ConsentKind, PersonState
 
 CHUNK_SIZE = 1000
-VerificationProgress = Callable[[int, int], None]
 _ASKING_KINDS = frozenset({ConsentKind.REQUESTED, ConsentKind.RE_ASKED})
 _WORDING_HASH_PATTERN = re.compile(r'"wording_hash":"([0-9a-f]{64})"', re.ASCII)
 _KINDS_BY_VALUE = {str(kind): kind for kind in ConsentKind}
@@ -81,7 +81,7 @@ class BrokenLink:
     fault: str
 
 
-def walk_chains(session: Session, progress: VerificationProgress = lambda *_: None) -> Iterator[ChainChunk]:
+def walk_chains(session: Session, progress: Progress = lambda *_: None) -> Iterator[ChainChunk]:
     """Walk people by number, with their links; those that belong to nobody come along too."""
     _begin_snapshot(session)
     total = session.scalar(text("SELECT count(*) FROM person")) or 0

@@ -1,4 +1,4 @@
-"""Seals: each night one hash over the heads of all chains and one over all suppressions, chained to the night before.
+"""Seals: each night one hash over the heads of all chains, and one each over all suppressions and wordings, chained to the night before.
 
 A chain shows that its links belong together; that no whole chain was swapped or dropped, only a witness outside
 can show. The witness is the seal: it goes to the audit log and to the admins by mail, and can be computed again
@@ -15,22 +15,23 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from subscribers.callbacks import Progress
 from subscribers.consent import chain_verification, disclosure_log, ledger, wordings
 from subscribers.consent.disclosure_proof import OWN_TABLES, prove_disclosures
 from subscribers.consent.sealed_rows import SealedTable
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import PeopleDatabase, is_postgresql
-from subscribers.store.models import ConsentEvent, Seal, Suppression
+from subscribers.store.models import ConsentEvent, PublishedWording, Seal, Suppression
 
-PAGE_SIZE = 1000  # suppressions read at a time
+PAGE_SIZE = 1000  # rows read at a time
 MAX_ADDRESS_FAULTS = 20  # people whose address is at fault and who are named; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
-class SuppressionSurvey:
-    """The suppressions up to row `through`: how many there are, and the hash over them."""
+class TableSurvey:
+    """A table that's only appended to, up to row `through`: how many rows there are, and the hash over them."""
 
     through: int
     rows: int
@@ -41,14 +42,15 @@ class SuppressionSurvey:
 class LedgerSurvey:
     """The ledger up to link `through`: how many people have links in it, how many links, the hash over their heads.
 
-    `suppressions` is None in seals of before they covered them.
+    `suppressions` and `wordings` are None in seals from before these were covered.
     """
 
     through: int
     people: int
     links: int
     root: str
-    suppressions: SuppressionSurvey | None
+    suppressions: TableSurvey | None
+    wordings: TableSurvey | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,11 @@ class LogHead:
 
 @dataclass(frozen=True, slots=True)
 class StablePoint:
-    """The highest link and the highest suppression that are there for good."""
+    """The highest link, suppression, and wording that are there for good."""
 
     link: int
     suppression: int
+    wording: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +100,21 @@ class LedgerProof:
 
 
 def find_stable_point(database: PeopleDatabase) -> StablePoint:
-    """Return the highest link and suppression that are there for good: no row with a lower id can still turn up.
+    """Return the highest link, suppression, and wording that are there for good: no row with a lower number can still turn up.
 
-    One transaction each: whoever writes both locks them in an order of their own.
+    One transaction each: code that writes several of them locks them in an order of its own.
     """
-    return StablePoint(_find_last_stable_row(database, ConsentEvent), _find_last_stable_row(database, Suppression))
+    numbers = (ConsentEvent.id, Suppression.id, PublishedWording.version)
+    return StablePoint(*(_find_last_stable_row(database, number) for number in numbers))
 
 
-def _find_last_stable_row(database: PeopleDatabase, model: type[ConsentEvent | Suppression]) -> int:
+def _find_last_stable_row(database: PeopleDatabase, number: InstrumentedAttribute[int]) -> int:
     with database.write() as session:
         if is_postgresql(session):
             # Ids are given out before a transaction commits. This waits until every writer has ended, and holds new
             # ones up for that moment (https://www.postgresql.org/docs/current/explicit-locking.html).
-            session.execute(text(f"LOCK TABLE {model.__tablename__} IN SHARE MODE"))
-        return session.scalar(select(func.max(model.id))) or 0
+            session.execute(text(f"LOCK TABLE {number.class_.__tablename__} IN SHARE MODE"))
+        return session.scalar(select(func.max(number))) or 0
 
 
 def append_seal(session: Session, survey: LedgerSurvey, now: datetime, *, log_head: LogHead | None = None) -> Seal:
@@ -148,14 +152,13 @@ def hash_seal(
 def _survey_fields(survey: LedgerSurvey) -> dict[str, Any]:
     """Name what a seal says of a survey, as its columns and what is hashed of it do."""
     fields = {"through": survey.through, "people": survey.people, "links": survey.links, "root": survey.root}
-    covered = survey.suppressions
+    return fields | _table_fields("suppressions", survey.suppressions) | _table_fields("wordings", survey.wordings)
+
+
+def _table_fields(name: str, covered: TableSurvey | None) -> dict[str, Any]:
     if covered is None:
-        return fields
-    return fields | {
-        "suppressions_through": covered.through,
-        "suppressions": covered.rows,
-        "suppressions_root": covered.root,
-    }
+        return {}
+    return {f"{name}_through": covered.through, name: covered.rows, f"{name}_root": covered.root}
 
 
 def _log_fields(log_head: LogHead | None) -> dict[str, Any]:
@@ -174,7 +177,7 @@ def prove_ledger(
     kept_hashes: Sequence[str] = (),
     through: StablePoint | None = None,
     night: datetime | None = None,
-    progress: chain_verification.VerificationProgress = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> LedgerProof:
     """Check every chain and address, and every seal against chains and suppressions as they stood then, in one walk over each.
 
@@ -191,21 +194,16 @@ def prove_ledger(
         night: the moment of a nightly check, which opens a seventh of the older rows about disclosures; all of them where it's None.
         progress: called with (people looked at, people).
     """
-    tally = _ChainTally(keys)
     walk = chain_verification.walk_chains(session, progress)
     first = next(walk, None)  # the snapshot begins with it
     seals = _read_seals(session)
-    points = [(_as_number(seal.through), seal.suppressions_through) for seal in seals]
-    if through is not None:
-        points.append((through.link, through.suppression))
-    roots = [_RootHash(link) for link, _ in points]
-    in_order = sorted(roots, key=lambda root: root.through)
-    for chunk in chain([first] if first else [], walk):
-        tally.add(chunk)
-        _add_chunk(in_order, chunk)
-    suppressions, covered = _survey_suppressions(session, [row for _, row in points])
+    points = _list_points(seals, through)
+    roots = [_RootHash(link) for link, _, _ in points]
+    tally = _tally_chains(keys, chain([first] if first else [], walk), roots)
+    suppressions, barred = _survey_table(session, "suppression", _SUPPRESSION_COLUMNS, [row for _, row, _ in points])
+    _, registered = _survey_table(session, "wording", _WORDING_COLUMNS, [version for _, _, version in points])
     pairs = zip(roots, points, strict=True)
-    surveys = [root.survey(covered.get(row)) for root, (_, row) in pairs]
+    surveys = [root.survey(barred.get(row), registered.get(version)) for root, (_, row, version) in pairs]
     heads = _disclosure_heads(seals)
     proven = prove_disclosures(session, keys, tables, sealed_heads=heads, erased=tally.erased, night=night)
     return LedgerProof(
@@ -272,6 +270,9 @@ class _StoredSeal(NamedTuple):
     log_hash: str
     disclosures_through: int | None
     disclosures_hash: str
+    wordings_through: int | None
+    wordings: int
+    wordings_root: str
 
     @property
     def disclosure_head(self) -> LogHead | None:
@@ -284,11 +285,18 @@ class _StoredSeal(NamedTuple):
         return None if self.log_through is None else LogHead(self.log_through, self.log_hash)
 
     @property
-    def covered_suppressions(self) -> SuppressionSurvey | None:
+    def covered_suppressions(self) -> TableSurvey | None:
         """What it says of suppressions; None in a seal of before they were covered."""
         if self.suppressions_through is None:
             return None
-        return SuppressionSurvey(self.suppressions_through, self.suppressions, self.suppressions_root)
+        return TableSurvey(self.suppressions_through, self.suppressions, self.suppressions_root)
+
+    @property
+    def covered_wordings(self) -> TableSurvey | None:
+        """What it says of the register of wordings; None in a seal from before that was covered."""
+        if self.wordings_through is None:
+            return None
+        return TableSurvey(self.wordings_through, self.wordings, self.wordings_root)
 
 
 def _read_seals(session: Session) -> list[_StoredSeal]:
@@ -304,8 +312,14 @@ def _disclosure_heads(seals: Sequence[_StoredSeal]) -> dict[int, str]:
 _SEAL_COLUMNS = (
     *("id", "@at", "through", "people", "links", "'root", "'previous", "'hash"),
     *("suppressions_through", "suppressions", "'suppressions_root", "log_through", "'log_head"),
-    *("disclosures_through", "'disclosures_head"),
+    *("disclosures_through", "'disclosures_head", "wordings_through", "wordings", "'wordings_root"),
 )
+
+
+def _list_points(seals: Sequence[_StoredSeal], through: StablePoint | None) -> list[tuple[int, int | None, int | None]]:
+    """List the last link, suppression, and consent text of each survey: one a seal, and one up to `through` for a new seal."""
+    points = [(_as_number(seal.through), seal.suppressions_through, seal.wordings_through) for seal in seals]
+    return points if through is None else [*points, (through.link, through.suppression, through.wording)]
 
 
 @dataclass(slots=True)
@@ -317,8 +331,20 @@ class _RootHash:
     links: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
-    def survey(self, suppressions: SuppressionSurvey | None) -> LedgerSurvey:
-        return LedgerSurvey(self.through, self.people, self.links, self.digest.hexdigest(), suppressions)
+    def survey(self, suppressions: TableSurvey | None, wordings: TableSurvey | None) -> LedgerSurvey:
+        return LedgerSurvey(self.through, self.people, self.links, self.digest.hexdigest(), suppressions, wordings)
+
+
+def _tally_chains(
+    keys: KeyRing, chunks: Iterable[chain_verification.ChainChunk], roots: Sequence[_RootHash]
+) -> _ChainTally:
+    """Check and count all chains in one walk, and add them to the hashes over their heads."""
+    tally = _ChainTally(keys)
+    in_order = sorted(roots, key=lambda root: root.through)
+    for chunk in chunks:
+        tally.add(chunk)
+        _add_chunk(in_order, chunk)
+    return tally
 
 
 def _add_chunk(roots: Sequence[_RootHash], chunk: chain_verification.ChainChunk) -> None:
@@ -348,25 +374,26 @@ def _digest_heads(heads: dict[int, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _survey_suppressions(
-    session: Session, places: Iterable[int | None]
-) -> tuple[int, dict[int | None, SuppressionSurvey]]:
-    """Hash all suppressions in their order; return how many there are, and what there is up to each of some rows."""
-    surveys: dict[int | None, SuppressionSurvey] = {}
+def _survey_table(
+    session: Session, table: str, columns: Sequence[str], places: Iterable[int | None]
+) -> tuple[int, dict[int | None, TableSurvey]]:
+    """Hash all rows of a table in their order; return how many there are, and what there is up to each of some rows."""
+    surveys: dict[int | None, TableSurvey] = {}
     waiting = sorted({_as_number(place) for place in places if place is not None}, reverse=True)
     digest, count = hashlib.sha256(), 0
-    rows = chain_verification.stream_raw_rows(session, "suppression", _SUPPRESSION_COLUMNS, page_size=PAGE_SIZE)
+    rows = chain_verification.stream_raw_rows(session, table, columns, page_size=PAGE_SIZE)
     for row in rows:
         while waiting and waiting[-1] < row[0]:
             place = waiting.pop()
-            surveys[place] = SuppressionSurvey(place, count, digest.hexdigest())
+            surveys[place] = TableSurvey(place, count, digest.hexdigest())
         digest.update(f"{json.dumps(row)}\n".encode())
         count += 1
-    surveys |= {place: SuppressionSurvey(place, count, digest.hexdigest()) for place in waiting}
+    surveys |= {place: TableSurvey(place, count, digest.hexdigest()) for place in waiting}
     return count, surveys
 
 
 _SUPPRESSION_COLUMNS = ("id", "'hash", "'key_id", "'reason", "@at")
+_WORDING_COLUMNS = ("version", "'language", "'hash", "@first_used_at")
 
 
 def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurvey]) -> str:
@@ -379,6 +406,8 @@ def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurve
             return f"{name} is not what the ledger gives: links of before it were changed, swapped or removed"
         if seal.covered_suppressions != survey.suppressions:
             return f"{name} is not what the suppressions give: rows of before it were changed or removed"
+        if seal.covered_wordings != survey.wordings:
+            return f"{name} is not what the register of wordings gives: rows from before it were changed, added, or removed"
         moment = chain_verification.to_hashed_moment(seal.at)
         if moment is None or seal.hash != hash_seal(moment, survey, previous, seal.log_head, seal.disclosure_head):
             return f"{name} is not what was hashed"

@@ -1,4 +1,4 @@
-"""HMAC-SHA256 (RFC 2104) of many short texts under one key."""
+"""HMAC-SHA256 (RFC 2104, section 2) of many short texts under one key."""
 
 import hmac
 from functools import lru_cache

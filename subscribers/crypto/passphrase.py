@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from subscribers.errors import ApplicationError
 
-# The name stands for all parameters: other ones get another name. The second recommendation of RFC 9106, 4, with its 64 MiB.
+# The name stands for all parameters: other ones get another name. The second recommendation of RFC 9106, section 4, with its 64 MiB.
 _METHOD = "argon2id-t3-m65536-p4 aes-256-gcm"
 _SALT_LENGTH, _NONCE_LENGTH = 16, 12  # bytes
 

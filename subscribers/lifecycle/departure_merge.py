@@ -124,9 +124,9 @@ def _apply_departures(
     since = _list_departures_since(session, number, departures)
     if not since or person.state == PersonState.ERASED:
         return
-    erasures = [d for d in since if d.kind == "erased"]
-    if len(erasures) < len(since):
-        gravest = _gravest_departure(d for d in since if d.kind != "erased")
+    removals, erasures = _part_erasures(since)
+    if removals:
+        gravest = _gravest_departure(removals)
         if _remove_from_audience(session, keys, person, gravest, now):
             result.departed[gravest.kind] += 1
     if not erasures:
@@ -144,6 +144,12 @@ def _apply_departures(
     result.departed["erased"] += 1
     for departure in departures:  # the emptied row is not found by these hashes any more
         _suppress_hash(session, [departure], now)
+
+
+def _part_erasures(departures: Sequence[LoggedDeparture]) -> tuple[list[LoggedDeparture], list[LoggedDeparture]]:
+    """Part departures that leave a person's data in place from erasures."""
+    erasures = [d for d in departures if d.kind == "erased"]
+    return [d for d in departures if d.kind != "erased"], erasures
 
 
 def _list_departures_since(

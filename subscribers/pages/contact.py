@@ -8,23 +8,28 @@ import unicodedata
 from typing import Annotated
 
 from flask import Response, render_template, request
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, Field
 from sqlalchemy.orm import Session
 
 from subscribers.consent.preferences import list_preferences
 from subscribers.mail_requests import MailRequest
 from subscribers.pages.context import (
-    FormProblem,
     OptionalAddress,
     page_context,
     private_response,
-    read_form,
     reader_pages,
     refused_form_page,
     render_page,
 )
+from subscribers.pages.forms import FormError, FormFields, read_form
 from subscribers.pages.signup import HONEYPOT_FIELD, client_address
-from subscribers.signup.rate_limits import NetworkTags, SubmissionOutcome, count_message, judge_message, tag_networks
+from subscribers.signup.rate_limits import (
+    NetworkTags,
+    SubmissionOutcome,
+    count_contact_message,
+    judge_contact_message,
+    tag_networks,
+)
 
 MAX_MESSAGE_LENGTH = 5000  # characters of a message
 _ALLOWED_CONTROLS = {"\n", "\t"}
@@ -48,7 +53,7 @@ def _clean_message(text: str) -> str:
     return message
 
 
-class EditorMessage(BaseModel):
+class EditorMessage(FormFields):
     """A message to the editors; `email` is None where no answer is wanted."""
 
     message: Annotated[str, AfterValidator(_clean_message)] = Field(default="", validate_default=True, repr=False)
@@ -71,12 +76,13 @@ def write_to_the_editors() -> Response:
     """Queue a message to the editors. It puts nobody on a list, and nothing of it is kept once it has gone out."""
     if request.form.get(HONEYPOT_FIELD):
         return _sent_page("")
-    line = read_form(EditorMessage, request.form)
-    if isinstance(line, FormProblem):
-        return _contact_page(line)
+    try:
+        line = read_form(EditorMessage, request.form)
+    except FormError as exc:
+        return _contact_page(exc)
     tags = tag_networks(page_context.keys, client_address(page_context.trusted_proxies), page_context.now)
     with page_context.database.read() as session:  # a rejected flood mustn't queue for the one writer
-        _, outcome = judge_message(session, tags, page_context.contact_quota, now=page_context.now)
+        _, outcome = judge_contact_message(session, tags, page_context.contact_quota, now=page_context.now)
     if outcome is SubmissionOutcome.ACCEPTED:
         with page_context.database.write() as session:
             outcome = _queue_message(session, tags, line)
@@ -86,15 +92,15 @@ def write_to_the_editors() -> Response:
 def _queue_message(session: Session, tags: NetworkTags, line: EditorMessage) -> SubmissionOutcome:
     """Count a message and queue it, if it is taken."""
     now = page_context.now
-    turn, outcome = judge_message(session, tags, page_context.contact_quota, now=now)
+    turn, outcome = judge_contact_message(session, tags, page_context.contact_quota, now=now)
     if outcome is SubmissionOutcome.ACCEPTED:
-        count_message(session, tags, turn, now=now)
+        count_contact_message(session, tags, turn, now=now)
         facts = {"message": line.message, "reply": line.reply_to}
         page_context.queue(session, MailRequest("contact", None, secrets.token_hex(8), facts))
     return outcome
 
 
-def _contact_page(problem: FormProblem | None) -> Response:
+def _contact_page(problem: FormError | None) -> Response:
     entered = {"message": request.form.get("message", ""), "email": request.form.get("email", "")}
     page = render_template("web/contact.html", problem=problem, said=entered, longest=MAX_MESSAGE_LENGTH)
     return private_response(page, 400) if problem else Response(page, mimetype="text/html")

@@ -10,14 +10,13 @@ Opening a page changes nothing, whoever opens it: scanners follow every link of 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import structlog
 from flask import Blueprint, Response, abort, current_app, render_template
-from pydantic import BaseModel, Field, PlainValidator, ValidationError
+from pydantic import Field, PlainValidator
 from sqlalchemy.orm import Session
-from werkzeug.datastructures import MultiDict
 from werkzeug.local import LocalProxy
 
 from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, read_address
@@ -29,6 +28,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.mail_requests import QueueMail
+from subscribers.pages.forms import FormFields
 from subscribers.phrases import sentence
 from subscribers.reader_language import ReaderLanguage, mark_message
 from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
@@ -98,26 +98,6 @@ class PageContext:
         return self.clock().astimezone(self.site.zone).date()
 
 
-@dataclass(frozen=True, slots=True)
-class FormProblem:
-    """Why a form cannot be taken: in words, and at which field."""
-
-    words: str
-    at: str
-
-
-ReaderForm = TypeVar("ReaderForm", bound=BaseModel)
-
-
-def read_form(model: type[ReaderForm], form: MultiDict[str, str]) -> ReaderForm | FormProblem:
-    """Read a form as a model, whose validators raise a ValueError with the words for the first problem."""
-    try:
-        return model.model_validate(form.to_dict())
-    except ValidationError as exc:
-        fault = exc.errors()[0]
-        return FormProblem(str(fault["ctx"]["error"]), str(fault["loc"][0]))
-
-
 def _read_typed_address(text: str) -> Address:
     language = page_context.language
     if not text.strip():
@@ -150,7 +130,7 @@ TypedAddress = Annotated[Address, PlainValidator(_read_typed_address)]
 OptionalAddress = Annotated[Address | None, PlainValidator(_read_optional_address)]
 
 
-class AddressForm(BaseModel):
+class AddressForm(FormFields):
     """A form with an address, and, to sign up, the version of the words that it shows and where it stands."""
 
     email: TypedAddress = Field(default="", validate_default=True, repr=False)

@@ -21,15 +21,14 @@ from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.my_data import list_consent_history, renew_links
 from subscribers.pages.context import (
     AddressForm,
-    FormProblem,
     log_return,
     page_context,
     private_response,
-    read_form,
     reader_pages,
     render_page,
     unknown_link_page,
 )
+from subscribers.pages.forms import FormError, read_form
 from subscribers.reader_language import ENGLISH, ReaderLanguage
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person, PersonState
@@ -124,11 +123,13 @@ def renew_my_links(token: str) -> ResponseReturnValue:
 @reader_pages.post("/my-data/<token>/address")
 def request_move(token: str) -> ResponseReturnValue:
     """Take a new address; it counts once its owner has confirmed it."""
-    form = read_form(AddressForm, request.form)
+    try:
+        form = read_form(AddressForm, request.form)
+    except FormError as exc:
+        with page_context.database.read() as session:
+            return _my_data_page(session, _find_owner(session, token), token, problem=exc.words)
     with page_context.database.write() as session:
         person = _find_owner(session, token)
-        if isinstance(form, FormProblem):
-            return _my_data_page(session, person, token, problem=form.words)
         address_change.request_address_change(
             session,
             page_context.keys,

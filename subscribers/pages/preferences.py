@@ -26,7 +26,6 @@ from subscribers.lifecycle import choice_changes, my_data
 from subscribers.lifecycle.choice_changes import ChoiceRestoration, save_choices
 from subscribers.lifecycle.my_data import renew_links
 from subscribers.pages.context import (
-    FormProblem,
     SiteDetails,
     is_outdated,
     is_subscribed,
@@ -37,6 +36,7 @@ from subscribers.pages.context import (
     render_page,
     unknown_link_page,
 )
+from subscribers.pages.forms import FormError
 from subscribers.reader_language import ReaderLanguage, mark_message
 from subscribers.store import people
 from subscribers.store.models import Person
@@ -108,10 +108,13 @@ def show_preferences(token: str) -> ResponseReturnValue:
 def save_preferences(token: str) -> ResponseReturnValue:
     """Save the form, and say what was saved. No redirect: there is no cookie to carry the message."""
     link = _read_link(token)
-    preferences = read_preferences_form(request.form, page_context.site, page_context.today(), page_context.language)
-    if isinstance(preferences, FormProblem):
+    try:
+        preferences = read_preferences_form(
+            request.form, page_context.site, page_context.today(), page_context.language
+        )
+    except FormError as exc:
         with page_context.database.read() as session:
-            return _preferences_page(session.get(Person, link.number), link, token, problem=preferences)
+            return _preferences_page(session.get(Person, link.number), link, token, problem=exc)
     with page_context.database.write() as session:
         person = session.get(Person, link.number, with_for_update=True)
         if person is not None and is_subscribed(person) and not is_outdated(link, person):
@@ -129,11 +132,14 @@ def _keep_start_week(new: Preferences, old: Preferences) -> Preferences:
 
 def read_preferences_form(
     form: MultiDict[str, str], site: SiteDetails, today: date, language: ReaderLanguage
-) -> Preferences | FormProblem:
-    """Read the form; where it cannot be kept, give the words that say why.
+) -> Preferences:
+    """Read the form.
 
     The form names the sections that are wanted, and what is kept are those that are not: a section that the
     publication starts later comes to everybody, until they say no to it.
+
+    Raises:
+        FormError: a choice can't be kept.
     """
     try:
         preferences = Preferences.from_json(_read_choices(form, site, today))
@@ -141,7 +147,9 @@ def read_preferences_form(
         at = str(exc).partition(":")[0]
     else:
         at = _find_unoffered(preferences, site, today)
-    return FormProblem(language.translate_text(PREFERENCE_TEXTS[at]["problem"]), at) if at else preferences
+    if at:
+        raise FormError({at: language.translate_text(PREFERENCE_TEXTS[at]["problem"])})
+    return preferences
 
 
 def _read_choices(form: MultiDict[str, str], site: SiteDetails, today: date) -> dict[str, Any]:
@@ -216,7 +224,7 @@ def _restoration_page(link: ChoiceRestoration, token: str, *, new_token: str = "
 
 
 def _preferences_page(
-    person: Person | None, link: LinkOwner, token: str, *, saved: str = "", problem: FormProblem | None = None
+    person: Person | None, link: LinkOwner, token: str, *, saved: str = "", problem: FormError | None = None
 ) -> ResponseReturnValue:
     if is_outdated(link, person):
         return outdated_link_page(link)

@@ -23,14 +23,13 @@ from subscribers.lifecycle import silent_readers
 from subscribers.lifecycle.silent_readers import StayLink
 from subscribers.pages.context import (
     AddressForm,
-    FormProblem,
     page_context,
     private_response,
-    read_form,
     refused_form_page,
     render_page,
     unknown_link_page,
 )
+from subscribers.pages.forms import FormError, read_form
 from subscribers.signup import confirmation, request_queue
 from subscribers.signup.confirmation import ConfirmationStage
 from subscribers.signup.rate_limits import UNREADABLE_ADDRESS, SubmissionOutcome
@@ -57,9 +56,10 @@ def submit_signup() -> Response:
     """Take a form, and answer it without a look at who it is."""
     if request.form.get(HONEYPOT_FIELD):
         return _request_answer("subscribe", SubmissionOutcome.ACCEPTED)
-    form = read_form(AddressForm, request.form)
-    if isinstance(form, FormProblem):
-        return _signup_page(form.words, problem_field=form.at)
+    try:
+        form = read_form(AddressForm, request.form)
+    except FormError as exc:
+        return _signup_page(exc.words, problem_field=exc.at)
     # What is agreed to stands on the page of the link, above its button: pressing that is the consent. A form that shows words
     # of its own says which.
     wording = _find_shown_wording(form.wording)
@@ -79,9 +79,10 @@ def request_lost_link() -> Response:
     """Take the form, and answer it without a look at who it is."""
     if request.form.get(HONEYPOT_FIELD):
         return _request_answer("lost link", SubmissionOutcome.ACCEPTED)
-    form = read_form(AddressForm, request.form)
-    if isinstance(form, FormProblem):
-        return render_page("web/lost_link.html", 400, problem=form.words)
+    try:
+        form = read_form(AddressForm, request.form)
+    except FormError as exc:
+        return render_page("web/lost_link.html", 400, problem=exc.words)
     return _store_request("lost link", form, None)
 
 

@@ -1,4 +1,4 @@
-"""Leaving by RFC 8058 and by the page, pausing instead, and a week to take it back by a one-time link."""
+"""Leaving by one click (RFC 8058, section 3.1) and by the page, pausing instead, and a week to take it back by a one-time link."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -53,7 +53,7 @@ def ask_to_leave(token: str) -> ResponseReturnValue:
 
 @reader_pages.post("/u/<token>")
 def leave_now(token: str) -> ResponseReturnValue:
-    """Take a reader off the list: RFC 8058.
+    """Take a reader off the list (RFC 8058, section 3.1).
 
     The token in the path says who; of the body nothing is needed, so any body will do, an empty or a broken
     one too. Only committed and journalled is it answered, with 200 and without a redirect. Twice is once. A

@@ -45,7 +45,7 @@ LARGE_PROVIDERS = frozenset((*_SAME_PROVIDER, *_SAME_PROVIDER.values(), *_SEPARA
 def find_mailbox(address: Address) -> str:
     """Return one spelling for all addresses that lead to a mailbox, as far as the domain alone can tell.
 
-    What follows on a plus is taken off everywhere (RFC 5233), as most servers do. Where one does not, two people share a
+    What follows on a plus is taken off everywhere (RFC 5233, section 4), as most servers do. Where one does not, two people share a
     limit, and nothing else.
     """
     domain = _SAME_PROVIDER.get(address.domain, address.domain)

@@ -101,7 +101,7 @@ def decide_outcome(turn: int, wide_turn: int, taken: int, quota: NetworkQuota) -
     return SubmissionOutcome.ACCEPTED if taken < most else SubmissionOutcome.HOUSE_LIMIT_REACHED
 
 
-def judge_message(
+def judge_contact_message(
     session: Session, tags: NetworkTags, quota: NetworkQuota, *, now: datetime
 ) -> tuple[int, SubmissionOutcome]:
     """Return a message's number among its wide network's in the last hour, and whether it's accepted. Counts nothing.
@@ -114,7 +114,7 @@ def judge_message(
     return wide_turn, decide_outcome(turn, wide_turn, taken, quota)
 
 
-def count_message(session: Session, tags: NetworkTags, wide_turn: int, *, now: datetime) -> None:
+def count_contact_message(session: Session, tags: NetworkTags, wide_turn: int, *, now: datetime) -> None:
     """Count an accepted message to the editors."""
     counted = (("contact network", tags.network), ("contact wide", tags.wide), (_message_scope(wide_turn), ""))
     for scope, tag in counted:

@@ -9,7 +9,7 @@ are looked for by all look-up keys. A run that was cut short is finished by the 
 - token, return-path, session, suppression, approval, commitment: nothing is rewritten. Older keys verify what was made with them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from sqlalchemy import Column, ColumnElement, Table, Update, bindparam, func, se
 from sqlalchemy.orm import Session
 
 from subscribers.address import AddressError, read_address
+from subscribers.callbacks import Progress
 from subscribers.crypto.encrypted_values import reencrypt
 from subscribers.crypto.key_file import lock_file, replace_file
 from subscribers.crypto.keys import KEY_KINDS, DecryptionError, KeyFileError, KeyKind, KeyRing
@@ -94,7 +95,7 @@ def rotate_key(
     *,
     passphrase: str | None = None,
     force_new_key: bool = False,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> RotationResult:
     """Make a fresh key of a kind and bring the rows over, or finish a run that was cut short.
 
@@ -192,7 +193,7 @@ def _count_remaining(session: Session, keys: KeyRing, kind: KeyKind) -> int:
 
 
 def _rewrite_rows(
-    database: PeopleDatabase, keys: KeyRing, kind: KeyKind, progress: Callable[[int, int], None]
+    database: PeopleDatabase, keys: KeyRing, kind: KeyKind, progress: Progress
 ) -> tuple[int, tuple[UnmovedRow, ...]]:
     with database.read() as session:
         total = _count_remaining(session, keys, kind)

@@ -10,12 +10,10 @@ from typing import Annotated, Any
 
 from sqlalchemy import (
     JSON,
-    Date,
     DateTime,
     Enum,
     ForeignKey,
     Index,
-    LargeBinary,
     MetaData,
     String,
     Table,
@@ -26,6 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from subscribers.store.column_types import RowId, Str16, Str20, Str32, Str40, Str64, Str80, Str200
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -162,17 +162,17 @@ class Person(Base):
     )
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    lookup: Mapped[str | None] = mapped_column(String(64))
-    lookup_key: Mapped[str | None] = mapped_column(String(16))
-    domain_tag: Mapped[str | None] = mapped_column(String(32))
-    ciphertext: Mapped[bytes | None] = mapped_column(LargeBinary)
-    key_id: Mapped[str | None] = mapped_column(String(16))
-    salt: Mapped[bytes | None] = mapped_column(LargeBinary)
+    lookup: Mapped[Str64 | None]
+    lookup_key: Mapped[Str16 | None]
+    domain_tag: Mapped[Str32 | None]
+    ciphertext: Mapped[bytes | None]
+    key_id: Mapped[Str16 | None]
+    salt: Mapped[bytes | None]
     state: Mapped[PersonState] = mapped_column(enum_by_value(PersonState))
     choices: Mapped[dict[str, Any]] = mapped_column(DamageTolerantJson)
-    chain_head: Mapped[str] = mapped_column(String(64), default="")
+    chain_head: Mapped[Str64] = mapped_column(default="")
     asked_at: Mapped[Moment]
-    asked_where: Mapped[str] = mapped_column(String(200))
+    asked_where: Mapped[Str200]
     batch: Mapped[int | None] = mapped_column(ForeignKey("import_batch.id"))  # the import that they count with
     link_generation: Mapped[int] = mapped_column(default=0, server_default="0")  # see `crypto.link_tokens`
 
@@ -187,15 +187,15 @@ class ConsentEvent(Base):
     __tablename__ = "consent_event"
     __table_args__ = (UniqueConstraint("person", "seq", name="uq_consent_event_one_link_a_place"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     person: Mapped[int] = mapped_column(ForeignKey("person.number"))
     seq: Mapped[int]
     kind: Mapped[ConsentKind] = mapped_column(enum_by_value(ConsentKind))
     at: Mapped[Moment]
-    body: Mapped[str] = mapped_column(Text)
-    commitment: Mapped[str | None] = mapped_column(String(64))
-    previous: Mapped[str] = mapped_column(String(64))
-    hash: Mapped[str] = mapped_column(String(64))
+    body: Mapped[str]
+    commitment: Mapped[Str64 | None]
+    previous: Mapped[Str64]
+    hash: Mapped[Str64]
 
 
 class ConsentDay(Base):
@@ -203,9 +203,9 @@ class ConsentDay(Base):
 
     __tablename__ = "consent_day"
 
-    day: Mapped[date] = mapped_column(Date, primary_key=True)
-    kind: Mapped[str] = mapped_column(String(20), primary_key=True)
-    way: Mapped[str] = mapped_column(String(200), primary_key=True)  # where they asked, or the import; no address
+    day: Mapped[date] = mapped_column(primary_key=True)
+    kind: Mapped[Str20] = mapped_column(primary_key=True)
+    way: Mapped[Str200] = mapped_column(primary_key=True)  # where they asked, or the import; no address
     count: Mapped[int]
 
 
@@ -220,8 +220,8 @@ class PublishedWording(Base):
 
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     language: Mapped[str] = mapped_column(String(35))
-    text: Mapped[str] = mapped_column(Text)
-    hash: Mapped[str] = mapped_column(String(64))
+    text: Mapped[str]
+    hash: Mapped[Str64]
     first_used_at: Mapped[Moment]
 
 
@@ -229,29 +229,33 @@ class Seal(Base):
     """One night's hash over the heads of all chains, chained to the seal before it; see `subscribers.consent.seals`.
 
     `through` is the highest link that it covers, `root` the hash over those heads, `hash` the hash of the seal. The
-    three columns about suppressions say the same of that table; NULL in seals of before they covered it.
+    three columns about suppressions say the same of that table, and those about wordings of theirs; NULL in seals of before
+    they covered it.
     """
 
     __tablename__ = "seal"
     __table_args__ = (UniqueConstraint("previous", name="uq_seal_follows_once"),)  # the chain cannot fork
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     at: Mapped[Moment]
     through: Mapped[int]
     people: Mapped[int]
     links: Mapped[int]
-    root: Mapped[str] = mapped_column(String(64))
+    root: Mapped[Str64]
     suppressions_through: Mapped[int | None]
     suppressions: Mapped[int | None]
-    suppressions_root: Mapped[str | None] = mapped_column(String(64))
+    suppressions_root: Mapped[Str64 | None]
     log_through: Mapped[int | None]
-    log_head: Mapped[str | None] = mapped_column(String(64))
+    log_head: Mapped[Str64 | None]
     disclosures_through: Mapped[
         int | None
     ]  # the newest entry of the disclosure log; NULL in seals from before there was one
-    disclosures_head: Mapped[str | None] = mapped_column(String(64))
-    previous: Mapped[str] = mapped_column(String(64))
-    hash: Mapped[str] = mapped_column(String(64))
+    disclosures_head: Mapped[Str64 | None]
+    wordings_through: Mapped[int | None]
+    wordings: Mapped[int | None]
+    wordings_root: Mapped[Str64 | None]
+    previous: Mapped[Str64]
+    hash: Mapped[Str64]
 
 
 class Suppression(Base):
@@ -263,10 +267,10 @@ class Suppression(Base):
     __tablename__ = "suppression"
     __table_args__ = (Index("ix_suppression_hash", "hash", "key_id"),)  # is this address suppressed?
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    hash: Mapped[str] = mapped_column(String(64))
-    key_id: Mapped[str] = mapped_column(String(16))
-    reason: Mapped[str] = mapped_column(String(40))
+    id: Mapped[RowId]
+    hash: Mapped[Str64]
+    key_id: Mapped[Str16]
+    reason: Mapped[Str40]
     at: Mapped[Moment]
 
 
@@ -285,18 +289,18 @@ class DisclosureLogEntry(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     at: Mapped[Moment]
-    kind: Mapped[str] = mapped_column(String(20))
-    source: Mapped[str] = mapped_column(String(40))  # the table
-    subject: Mapped[str] = mapped_column(String(80))  # edition:2026-W47; empty for everything else
+    kind: Mapped[Str20]
+    source: Mapped[Str40]  # the table
+    subject: Mapped[Str80]  # edition:2026-W47; empty for everything else
     batch: Mapped[int | None]
     rows: Mapped[int]
     folded: Mapped[int]
     erased: Mapped[int]
     added: Mapped[int]
-    root: Mapped[str] = mapped_column(String(64))
-    previous: Mapped[str] = mapped_column(String(64))
-    hash: Mapped[str] = mapped_column(String(64))
-    mac: Mapped[str] = mapped_column(String(64))  # by a key of the kind `commitment`
+    root: Mapped[Str64]
+    previous: Mapped[Str64]
+    hash: Mapped[Str64]
+    mac: Mapped[Str64]  # by a key of the kind `commitment`
 
 
 class SealedRow:
@@ -305,8 +309,8 @@ class SealedRow:
     `salt` goes with the person who is erased; `sealed_in` is the entry of the disclosure log whose root covers `commitment`.
     """
 
-    salt: Mapped[bytes | None] = mapped_column(LargeBinary)
-    commitment: Mapped[str | None] = mapped_column(String(64))
+    salt: Mapped[bytes | None]
+    commitment: Mapped[Str64 | None]
     sealed_in: Mapped[int | None]
 
 
@@ -332,12 +336,12 @@ class Disclosure(SealedRow, Base):
         *sealed_row_indexes("disclosure"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))
     at: Mapped[Moment]
-    to_whom: Mapped[str] = mapped_column(String(200))
-    why: Mapped[str] = mapped_column(String(200))
-    reference: Mapped[str] = mapped_column(String(200))
+    to_whom: Mapped[Str200]
+    why: Mapped[Str200]
+    reference: Mapped[Str200]
 
 
 class DisclosureTotal(Base):
@@ -349,15 +353,15 @@ class DisclosureTotal(Base):
     __tablename__ = "disclosure_total"
     __table_args__ = (UniqueConstraint("person", "to_whom", "why", name="uq_disclosure_total_one_row_a_recipient"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))  # NULL after erasure
-    to_whom: Mapped[str] = mapped_column(String(200))
-    why: Mapped[str] = mapped_column(String(200))
+    to_whom: Mapped[Str200]
+    why: Mapped[Str200]
     times: Mapped[int]
     first_at: Mapped[Moment]
     last_at: Mapped[Moment]
-    salt: Mapped[bytes | None] = mapped_column(LargeBinary)
-    commitment: Mapped[str | None] = mapped_column(String(64))
+    salt: Mapped[bytes | None]
+    commitment: Mapped[Str64 | None]
 
 
 class ListExport(SealedRow, Base):
@@ -366,14 +370,14 @@ class ListExport(SealedRow, Base):
     __tablename__ = "list_export"
     __table_args__ = sealed_row_indexes("list_export")
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     at: Mapped[Moment]
-    to_whom: Mapped[str] = mapped_column(String(200))
-    why: Mapped[str] = mapped_column(String(200))
-    reference: Mapped[str] = mapped_column(String(200))
-    done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    to_whom: Mapped[Str200]
+    why: Mapped[Str200]
+    reference: Mapped[Str200]
+    done_at: Mapped[datetime | None]
     people: Mapped[int] = mapped_column(default=0)
-    parts_hash: Mapped[str | None] = mapped_column(String(64))
+    parts_hash: Mapped[Str64 | None]
 
 
 class ListExportPart(Base):
@@ -386,7 +390,7 @@ class ListExportPart(Base):
 
     export: Mapped[int] = mapped_column(ForeignKey("list_export.id"), primary_key=True)
     first: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    bits: Mapped[bytes] = mapped_column(LargeBinary)
+    bits: Mapped[bytes]
 
 
 class ImportBatch(Base):
@@ -400,13 +404,13 @@ class ImportBatch(Base):
     __tablename__ = "import_batch"
     __table_args__ = (Index("ix_import_batch_file", "file_hash"),)  # is this file known?
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    origin: Mapped[str] = mapped_column(String(40))
-    file_hash: Mapped[str] = mapped_column(String(64))
+    id: Mapped[RowId]
+    origin: Mapped[Str40]
+    file_hash: Mapped[Str64]
     options: Mapped[Json]
     reached: Mapped[int] = mapped_column(default=0)
-    salt: Mapped[bytes | None] = mapped_column(LargeBinary)
-    actor: Mapped[str] = mapped_column(String(200))
+    salt: Mapped[bytes | None]
+    actor: Mapped[Str200]
     started_at: Mapped[Moment]
-    done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    done_at: Mapped[datetime | None]
     counts: Mapped[Json]

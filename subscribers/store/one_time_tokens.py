@@ -15,7 +15,7 @@ from typing import Literal
 from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from subscribers.store.row_seals import find_genuine, keep_genuine
+from subscribers.store.row_seals import keep_genuine, keep_if_genuine
 from subscribers.store.signup_models import OneTimeToken
 
 OneTimePurpose = Literal[
@@ -190,7 +190,7 @@ def _find_row(session: Session, token: str, purpose: OneTimePurpose, *, lock: bo
     if len(token) != TOKEN_LENGTH or not token.isascii():
         return None
     query = select(OneTimeToken).where(OneTimeToken.hash == hash_token(token), OneTimeToken.purpose == purpose)
-    return find_genuine(session, session.scalar(query.with_for_update() if lock else query))
+    return keep_if_genuine(session, session.scalar(query.with_for_update() if lock else query))
 
 
 def _describe_row(row: OneTimeToken | None, now: datetime) -> TokenLookup:

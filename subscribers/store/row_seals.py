@@ -1,7 +1,7 @@
-"""Seals of the rows that let somebody in: a keyed hash over every column that grants something.
+"""Seals of the rows that let somebody in, and of figures that are shown: a keyed hash over every column that grants or shows something.
 
 Whoever can write to the database but lacks the key file can make no row that counts. Each model says at its columns what is sealed
-(`__sealed__`) and what grants nothing (`__unsealed__`); rows are sealed whenever the ORM writes them, so statements may delete
+(`__sealed__`) and what isn't (`__unsealed__`); rows are sealed whenever the ORM writes them, so statements may delete
 such rows but never update them. A row that wasn't genuine never becomes so by an update.
 """
 
@@ -19,6 +19,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
+from subscribers.store.column_types import RowId
 from subscribers.store.models import Base, table_of
 
 ROW_KEYS = "keys of sealed rows"  # where a session has its `RowKeys`
@@ -42,7 +43,7 @@ class Sealed(Base):
     __sealed__: ClassVar[tuple[str, ...]] = ()
     __unsealed__: ClassVar[tuple[str, ...]] = ()
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     seal: Mapped[str] = mapped_column(String(90), default="", server_default="")
 
 
@@ -73,7 +74,7 @@ def keep_genuine(session: Session, rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if is_genuine(session, row)]
 
 
-def find_genuine(session: Session, row: Row | None) -> Row | None:
+def keep_if_genuine(session: Session, row: Row | None) -> Row | None:
     """Return a row whose seal is right, and None for any other."""
     return row if row is not None and is_genuine(session, row) else None
 
@@ -82,9 +83,7 @@ def is_genuine(session: Session, row: Sealed) -> bool:
     """Return whether a row's seal is right. A wrong one is logged."""
     genuine = _matches(_keys_of(session), type(row), _values_of(row), row.seal)
     if not genuine:
-        log.error(
-            "a row that lets somebody in has no valid seal: it counts for nothing", table=row.__tablename__, row=row.id
-        )
+        log.error("a row has no valid seal: it counts for nothing", table=row.__tablename__, row=row.id)
     return genuine
 
 

@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from subscribers.store.models import Base, Json, Moment, UtcDateTime
+from subscribers.store.column_types import RowId, Str16, Str20, Str40, Str64
+from subscribers.store.models import Base, Json, Moment
 from subscribers.store.row_seals import Sealed
 
 FormKind = Literal["subscribe", "lost link"]
@@ -26,16 +27,16 @@ class SignupRequest(Base):
         Index("ix_signup_request_networks", "wide_tag", "middle_tag", "network_tag"),  # which network has the most?
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[RowId]
     at: Mapped[Moment]
     kind: Mapped[FormKind] = mapped_column(String(20))
     turn: Mapped[int] = mapped_column(default=1, server_default="1")
-    wide_tag: Mapped[str] = mapped_column(String(64), default="", server_default="")
-    middle_tag: Mapped[str] = mapped_column(String(64), default="", server_default="")
-    network_tag: Mapped[str] = mapped_column(String(64), default="", server_default="")
-    mailbox_tag: Mapped[str] = mapped_column(String(64))
-    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
-    key_id: Mapped[str] = mapped_column(String(16))
+    wide_tag: Mapped[Str64] = mapped_column(default="", server_default="")
+    middle_tag: Mapped[Str64] = mapped_column(default="", server_default="")
+    network_tag: Mapped[Str64] = mapped_column(default="", server_default="")
+    mailbox_tag: Mapped[Str64]
+    ciphertext: Mapped[bytes]
+    key_id: Mapped[Str16]
 
 
 class SignupAllowance(Base):
@@ -54,8 +55,8 @@ class RateLimitCount(Base):
 
     __tablename__ = "limit_count"
 
-    scope: Mapped[str] = mapped_column(String(20), primary_key=True)
-    tag: Mapped[str] = mapped_column(String(64), primary_key=True)
+    scope: Mapped[Str20] = mapped_column(primary_key=True)
+    tag: Mapped[Str64] = mapped_column(primary_key=True)
     began: Mapped[Moment] = mapped_column(primary_key=True)
     count: Mapped[int]
 
@@ -69,9 +70,9 @@ class SignupMail(Base):
         Index("ix_signup_mail_at", "at"),  # what is old enough to go
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    mailbox_tag: Mapped[str] = mapped_column(String(64))
-    kind: Mapped[str] = mapped_column(String(20))
+    id: Mapped[RowId]
+    mailbox_tag: Mapped[Str64]
+    kind: Mapped[Str20]
     at: Mapped[Moment]
 
 
@@ -81,10 +82,10 @@ class SignupAlarm(Base):
     __tablename__ = "alarm"
     __table_args__ = (Index("ix_alarm_open", "kind", "ended_at"),)  # is this alarm on?
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    kind: Mapped[str] = mapped_column(String(40))
+    id: Mapped[RowId]
+    kind: Mapped[Str40]
     at: Mapped[Moment]
-    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None]
     detail: Mapped[Json]
 
 
@@ -104,13 +105,13 @@ class OneTimeToken(Sealed):
         Index("ix_one_time_expiry", "purpose", "ended_at", "expires_at"),  # what ran out?
     )
 
-    hash: Mapped[str] = mapped_column(String(64))
-    purpose: Mapped[str] = mapped_column(String(20))
+    hash: Mapped[Str64]
+    purpose: Mapped[Str20]
     person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))
-    serial: Mapped[str] = mapped_column(String(40), default="")
+    serial: Mapped[Str40] = mapped_column(default="")
     made_at: Mapped[Moment]
     expires_at: Mapped[Moment]
-    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None]
     used: Mapped[bool] = mapped_column(default=False)
 
 
@@ -124,9 +125,9 @@ class RequestEvidence(Base):
     __table_args__ = (Index("ix_consent_trace_keep_until", "keep_until"),)  # what is old enough to go
 
     event: Mapped[int] = mapped_column(ForeignKey("consent_event.id"), primary_key=True, autoincrement=False)
-    salt: Mapped[bytes] = mapped_column(LargeBinary)
-    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
-    key_id: Mapped[str] = mapped_column(String(16))
+    salt: Mapped[bytes]
+    ciphertext: Mapped[bytes]
+    key_id: Mapped[Str16]
     keep_until: Mapped[Moment]
 
 
@@ -139,8 +140,8 @@ class PendingAddressChange(Base):
     __tablename__ = "address_move"
     __table_args__ = (Index("ix_address_move_person", "person"),)  # erasing: drop a person's
 
-    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    hash: Mapped[Str64] = mapped_column(primary_key=True)
     person: Mapped[int] = mapped_column(ForeignKey("person.number"))
     until: Mapped[Moment]
-    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
-    key_id: Mapped[str] = mapped_column(String(16))
+    ciphertext: Mapped[bytes]
+    key_id: Mapped[Str16]

@@ -1,6 +1,6 @@
 """The database's side of an import: what is known of some addresses, and everything of a step in one commit."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -189,12 +189,19 @@ def _check_strangers(session: Session, step: ImportStep) -> None:
         OvertakenError: somebody did.
     """
     unknown = [requested for requested in step.suppressions if not requested.of_person]
-    strangers: list[tuple[AddressHashes, str]] = [(hashes, "") for hashes in step.newcomers]
-    strangers += [(requested.hashes, requested.reason) for requested in unknown]
+    strangers = _list_strangers(step.newcomers, unknown)
     lookups = [lookup for hashes, _ in strangers for lookup in hashes.older_lookups]
     lookups += [requested.hashes.lookup for requested in unknown]
     if strangers and (_is_suppressed_since(session, strangers) or _is_there(session, lookups)):
         raise OvertakenError
+
+
+def _list_strangers(
+    newcomers: Iterable[AddressHashes], suppressions: Iterable[RequestedSuppression]
+) -> list[tuple[AddressHashes, str]]:
+    """List people who were not on the list, each with the reason to suppress them; empty for newcomers."""
+    to_suppress = [(requested.hashes, requested.reason) for requested in suppressions]
+    return [*((hashes, "") for hashes in newcomers), *to_suppress]
 
 
 def _is_suppressed_since(session: Session, strangers: Sequence[tuple[AddressHashes, str]]) -> bool:

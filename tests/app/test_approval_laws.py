@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import make_url, select, text
 
-from digest.app.approval import approvals, deadlines
+from digest.app.approval import approvals, deadlines, signing
 from digest.app.calendar import releases as calendar
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history, editing_state
@@ -35,9 +35,9 @@ from digest.app.editions.edition_status import edition_status
 from digest.app.sending import control as sending
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import SendError, run_edition
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.approval.sent_back_notes import SentBackError
-from digest.edition.approval.versions import ApprovalError
 from digest.edition.calendar.release_calendar import DeadlineDecision
 from digest.edition.content.fragment_names import list_omitted_fragments
 from digest.edition.content.mailable_edition import FragmentKind, MailableEdition
@@ -292,7 +292,7 @@ class WatchedEdition:
             and self.is_useful(actor.name, waiting.signed if waiting else [])
         )
         try:
-            editions.approve_edition(self.install, self.name, given, actor=actor, now=self.now)
+            signing.approve_edition(self.install, self.name, given, actor=actor, now=self.now)
         except ApprovalError:
             assert not may
             self.done["approval refused"] += 1
@@ -332,7 +332,7 @@ class WatchedEdition:
 
     def take_back(self, actor: Actor) -> None:
         try:
-            editions.void_approval(self.install, self.name, actor=actor, now=self.now)
+            signing.void_approval(self.install, self.name, actor=actor, now=self.now)
         except ApprovalError:
             assert self.has_ended or all(v.state is ApprovalState.TAKEN_BACK for v in self.versions)
             return

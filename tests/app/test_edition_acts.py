@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
+from digest.app.approval import signing
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import edition_status
@@ -14,7 +15,7 @@ from digest.app.sending import control as sending
 from digest.app.sending import uncertain_acts
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
-from digest.edition.approval.versions import ApprovalError
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.queries import UnknownEditionError
 from digest.installation import hold
 from digest.installation.acts import SCHEDULER, Actor, NotPermittedError
@@ -65,7 +66,7 @@ def approved_once(one_database: Database, tmp_path: Path) -> WebSetup:
 def approve_edition(world: WebSetup) -> WebSetup:
     name = world.edition()
     content_hash = edition_status(world.install, name, now=NOW).content_hash
-    editions.approve_edition(world.install, name, content_hash, actor=EDITOR, now=NOW)
+    signing.approve_edition(world.install, name, content_hash, actor=EDITOR, now=NOW)
     with world.database.write() as session:
         session.add(
             Delivery(id="a" * 26, purpose=f"edition:{name}", state=DeliveryState.UNCERTAIN, due_at=NOW, next_try_at=NOW)
@@ -126,13 +127,13 @@ def test_an_editor_drafts_checks_approves_voids_pauses_resumes_and_sends_tests(b
     install = both.install
     content_hash = edition_status(install, name, now=NOW).content_hash
     assert edition_checks.check_edition(install, name, now=NOW) == ()
-    editions.approve_edition(install, "current", content_hash, actor=EDITOR, now=NOW)
+    signing.approve_edition(install, "current", content_hash, actor=EDITOR, now=NOW)
     assert sending.pause_edition(install, name, reason="a doubt", actor=EDITOR, now=NOW).changed
     assert not sending.pause_edition(install, name, reason="another", actor=EDITOR, now=NOW).changed
     assert sending.resume_edition(install, name, actor=EDITOR, now=NOW).changed
     assert not sending.resume_edition(install, name, actor=EDITOR, now=NOW).changed
     assert sending.send_test(install, name, actor=EDITOR, clock=lambda: NOW).arrived
-    editions.void_approval(install, name, actor=EDITOR, now=NOW)
+    signing.void_approval(install, name, actor=EDITOR, now=NOW)
     assert audit_rows(both.database) == [
         (
             "approve",
@@ -153,7 +154,7 @@ def test_a_failed_act_is_written_as_failed_and_changes_nothing(approved: WebSetu
     install, name = approved.install, "2026-W47"
     before = approved.dump()
     with pytest.raises(ApprovalError):
-        editions.approve_edition(install, name, "0000000", actor=EDITOR, now=NOW)
+        signing.approve_edition(install, name, "0000000", actor=EDITOR, now=NOW)
     with approved.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENT))
     with pytest.raises(EditionControlError):
@@ -201,13 +202,13 @@ def test_a_base_url_that_changed_after_drafting_says_what_to_do(both: WebSetup) 
     moved = Installation(settings.model_copy(update={"base_url": "https://elsewhere.example.org/news"}), both.database)
     content_hash = edition_status(moved, name, now=NOW).content_hash
     with pytest.raises(ApprovalError) as caught:
-        editions.approve_edition(moved, name, content_hash, actor=EDITOR, now=NOW)
+        signing.approve_edition(moved, name, content_hash, actor=EDITOR, now=NOW)
     assert f"lead to {settings.link_base}, which DIGEST_BASE_URL was when it was drafted" in str(caught.value)
     assert "Draft the edition again" in str(caught.value)
     assert "1 thing(s)" in str(caught.value)
 
     content_hash = edition_status(both.install, name, now=NOW).content_hash
-    editions.approve_edition(both.install, name, content_hash, actor=EDITOR, now=NOW)
+    signing.approve_edition(both.install, name, content_hash, actor=EDITOR, now=NOW)
     with pytest.raises(ApprovalError) as caught:
         sending.send_edition(moved, name, actor=ADMIN, clock=lambda: RELEASE)
     assert f"DIGEST_BASE_URL was {settings.link_base}, to which its links lead" in str(caught.value)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from digest.app.approval import approvals, deadlines
+from digest.app.approval import approvals, deadlines, signing
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history, editing_state
 from digest.app.editing.editing_state import EditRefusedError
@@ -18,10 +18,10 @@ from digest.app.sending import control as sending
 from digest.app.settings import logos, setting_changes
 from digest.app.sources import configured as sources
 from digest.deliver.send.run.edition_run import SendError
-from digest.edition.approval import approval_proof
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approval_check
+from digest.edition.approval import approved_versions as approval
+from digest.edition.approval.approved_versions import ApprovalError, content_hash_of
 from digest.edition.approval.authors import list_edition_parts
-from digest.edition.approval.versions import ApprovalError, content_hash_of
 from digest.edition.content.edition_content import EditionContent, LabelledBlock
 from digest.edition.editing.edit_log import append_edit, load_proposal
 from digest.edition.editing.edits import Edit, EditionField, EditKind, StoryField
@@ -78,7 +78,7 @@ def last_audit_row(install: Installation) -> AuditEntry:
 
 
 def void(install: Installation) -> None:
-    editions.void_approval(install, "current", actor=SAM, now=LATER + timedelta(minutes=5))
+    signing.void_approval(install, "current", actor=SAM, now=LATER + timedelta(minutes=5))
 
 
 def send_back(install: Installation) -> None:
@@ -113,7 +113,7 @@ def test_where_two_wrote_both_sign_and_one_signature_is_no_approval(install_on_b
     assert version_states(install_on_both) == [ApprovalState.STANDING]
     with install_on_both.database.read() as session:
         edition = session.scalars(select(Edition)).one()
-        approval_proof.verify_approval(session, edition, settings=install_on_both.settings, keys=install_on_both.keys)
+        approval_check.verify_approval(session, edition, settings=install_on_both.settings, keys=install_on_both.keys)
     assert last_audit_row(install_on_both).detail["missing"] == 0
 
 
@@ -210,8 +210,8 @@ def test_a_block_that_runs_on_still_needs_somebody_else_the_week_after(install_o
     editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
     mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
     with pytest.raises(ApprovalError, match="You wrote"):
-        editions.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week)
-    assert editions.approve_edition(install_on_both, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
+        signing.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week)
+    assert signing.approve_edition(install_on_both, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
 
 
 def test_a_correction_that_the_next_edition_carries_is_its_authors(install_on_both: Installation) -> None:
@@ -417,7 +417,7 @@ def test_a_version_whose_signatures_or_authors_were_changed_in_the_database_is_n
     tamper(install)
     edition = edition_of(install)
     with install.database.read() as session, pytest.raises(ApprovalError, match="not what was approved"):
-        approval_proof.verify_approval(session, edition, settings=install.settings, keys=install.keys)
+        approval_check.verify_approval(session, edition, settings=install.settings, keys=install.keys)
 
 
 def test_every_editor_of_a_draft_from_before_authors_were_recorded_counts_as_one(install: Installation) -> None:
@@ -447,7 +447,7 @@ def test_an_admin_who_changed_what_readers_see_of_the_settings_is_an_author_unti
     add(install_on_both.database, "Wildfire crosses highway", dated=NOW + week - timedelta(days=1), found=NOW + week)
     editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
     mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
-    assert editions.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
+    assert signing.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
 
 
 @pytest.mark.parametrize("parts", [[], [{"actor": PRIYA.name, "part": "intro", "item": ""}]])
@@ -475,7 +475,7 @@ def test_an_approval_that_was_taken_back_is_not_sent_whatever_its_row_says(
         session.execute(update(Edition).values(state=EditionState.APPROVED))
     edition, settings, keys = edition_of(install_on_both), install_on_both.settings, install_on_both.keys
     with install_on_both.database.read() as session, pytest.raises(ApprovalError, match="was taken back"):
-        approval_proof.verify_approval(session, edition, settings=settings, keys=keys)
+        approval_check.verify_approval(session, edition, settings=settings, keys=keys)
 
 
 @pytest.mark.parametrize(
@@ -537,8 +537,8 @@ def test_settings_keep_their_author_until_an_edition_that_shows_them_went_out(
     editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
     mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
     with pytest.raises(ApprovalError, match="You wrote"):
-        editions.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week)
-    assert editions.approve_edition(install_on_both, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
+        signing.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week)
+    assert signing.approve_edition(install_on_both, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
 
 
 def test_a_topic_that_no_list_has_is_refused_and_never_becomes_the_storys_own(install_on_both: Installation) -> None:

@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from digest.app.approval import signing
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history, editing_state
 from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditRefusedError
-from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
-from digest.edition.approval import versions as approval
-from digest.edition.approval.versions import ApprovalError
+from digest.edition.approval import approved_versions as approval
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import LabelledBlock
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import EditionField, StoryField
@@ -113,7 +113,7 @@ class Newsroom:
         """Approve what is there, or be refused; then look at what is approved."""
         mark = edition_status(self.install, "current", now=NOW).content_hash
         with suppress(ApprovalError):
-            editions.approve_edition(self.install, "current", mark, actor=actor, now=NOW)
+            signing.approve_edition(self.install, "current", mark, actor=actor, now=NOW)
         self.check_law()
 
     def check_law(self) -> bool:

@@ -9,6 +9,7 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
 from digest.app import jobs
+from digest.app.approval import signing
 from digest.app.doctor.attention import attention_sentences
 from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import EditForm
@@ -17,7 +18,7 @@ from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import edition_status
 from digest.app.jobs import JobContext
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
-from digest.edition.approval.versions import ApprovalError
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.edits import EditionField
 from digest.installation.opened import Installation
@@ -59,7 +60,7 @@ class Desk:
 
     def approve(self, now: datetime) -> None:
         mark = edition_status(self.install, "current", now=now).content_hash
-        editions.approve_edition(self.install, "current", mark, actor=EDITOR, now=now, fetcher=self.fetcher)
+        signing.approve_edition(self.install, "current", mark, actor=EDITOR, now=now, fetcher=self.fetcher)
 
     def headlines(self) -> set[str]:
         with self.install.database.read() as session:

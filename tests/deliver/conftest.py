@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.drafting.drafts import replace_fragments

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy import delete
 
-from digest.edition.approval.approval_proof import verify_approval
+from digest.edition.approval.approval_check import verify_approval
 from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store.engine import Database

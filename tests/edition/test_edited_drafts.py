@@ -6,7 +6,7 @@ from sqlalchemy import delete, select
 
 from digest.app.editions import drafting as weekly
 from digest.collect.fetch.fetcher import BundledFetcher
-from digest.edition.approval.versions import take_back_approval
+from digest.edition.approval.approved_versions import take_back_approval
 from digest.edition.editing.edit_log import append_edit, load_edits, load_proposal
 from digest.edition.editing.edits import Edit, EditDraft, EditionField, EditKind
 from digest.edition.editing.grown_proposal import GrownProposal

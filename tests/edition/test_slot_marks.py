@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digest.edition.approval.versions import hash_fragment
+from digest.edition.approval.approved_versions import hash_fragment
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.placeholders import (
     LEAVE_SLOT,

@@ -24,9 +24,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
+from digest.app.approval import signing
 from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import EditForm
-from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
 from digest.app.jobs import SLOT_JOBS
 from digest.app.sending import uncertain_acts
@@ -333,7 +333,7 @@ class SimulatedYear:
                         self._installation, form, EditionField.INTRO, f"What happened until {now:%B %d}."
                     )
                 marked = edition_status(self._installation, week.name, now=now).content_hash
-                editions.approve_edition(self._installation, week.name, marked, actor=EDITOR, now=now)
+                signing.approve_edition(self._installation, week.name, marked, actor=EDITOR, now=now)
                 self.approved[week.name] = now
 
     def _resolve_doubts(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, insert, select, update
 
-from digest.app.upkeep import maintenance
+from digest.app.upkeep import nightly_steps
 from digest.store.audit import record_audit
 from digest.store.audit_chain import prove_audit_log
 from digest.store.engine import Database
@@ -93,7 +93,7 @@ def test_a_seal_covers_the_log_and_tells_that_its_end_was_cut_off_or_written_ane
 ) -> None:
     world = build_web_setup(one_database, tmp_path)
     record(one_database, "one", "two", "three")
-    sealed, proof = maintenance.prove_and_seal_ledger(world.install, NOW, actor="scheduler")
+    sealed, proof = nightly_steps.prove_and_seal_ledger(world.install, NOW, actor="scheduler")
     assert (proof.fault, sealed.log_through) == ("", 3)
     assert fault_of(one_database) == ""
     with one_database.write() as session:
@@ -101,5 +101,5 @@ def test_a_seal_covers_the_log_and_tells_that_its_end_was_cut_off_or_written_ane
     assert "rows after 1 are missing; the seal of 2026-11-19 22:30 UTC covers row 3" in fault_of(one_database)
     record(one_database, "two", "a milder three")
     assert "row 3 is not the one that the seal of 2026-11-19 22:30 UTC covers" in fault_of(one_database)
-    _, proof = maintenance.prove_and_seal_ledger(world.install, NOW + timedelta(days=1), actor="scheduler")
+    _, proof = nightly_steps.prove_and_seal_ledger(world.install, NOW + timedelta(days=1), actor="scheduler")
     assert "row 3 is not the one" in proof.fault

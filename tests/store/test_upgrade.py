@@ -54,8 +54,8 @@ from digest.backups.archive import ArchiveReader
 from digest.backups.loader import restore_rows, write_archived_rows
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
-from digest.edition.approval.approval_proof import verify_approval, verify_version
-from digest.edition.approval.versions import ApprovalError, list_approvals, read_draft, read_version
+from digest.edition.approval.approval_check import verify_approval, verify_version
+from digest.edition.approval.approved_versions import ApprovalError, list_approvals, read_draft, read_version
 from digest.edition.queries import find_edition
 from digest.settings import Settings, load_settings
 from digest.store.approval_models import Approval, ApprovalState, ApprovedFragment

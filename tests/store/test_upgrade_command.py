@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 
 from digest.backups.archive import ArchiveReader
 from digest.backups.loader import advance_sequence, write_archived_rows
-from digest.backups.table_rows import list_stored_tables
+from digest.backups.table_rows import reflect_tables
 from digest.cli import digest
 from digest.settings import load_settings
 from digest.store.audit_chain import prove_audit_log
@@ -43,7 +43,7 @@ def old_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     ):
         write_archived_rows(connection, reader)
         upgrade_schema(connection, OLD)
-        for table in list_stored_tables(connection):
+        for table in reflect_tables(connection):
             advance_sequence(connection, table)
     yield url
     if server:

@@ -10,7 +10,8 @@ from werkzeug.datastructures import MultiDict
 
 from digest.templating import create_jinja_environment
 from digest.web.filters import count_with_noun, refusal_sentence
-from digest.web.forms import Count, Day, FormError, PageFields, ReasonForm, read_form, read_query
+from digest.web.forms import Count, Day, PageFields, ReasonForm, read_form, read_query
+from subscribers.pages.forms import FormError
 
 
 class VisitFields(PageFields):

@@ -23,6 +23,7 @@ from flask import Flask
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select, text
 
+from digest.app.approval import signing
 from digest.app.demo.sample_week import SAMPLE_NOW
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
@@ -82,7 +83,7 @@ class House:
     def publish(self) -> str:
         """Draft from the bundled sample, approve, wait for the release, send."""
         name = self.draft()
-        editions.approve_edition(
+        signing.approve_edition(
             self.install, name, edition_status(self.install, name, now=self.now).content_hash, actor=ADMIN, now=self.now
         )
         with self.install.database.read() as session:

@@ -1,4 +1,4 @@
-"""Codes of six digits from an app (RFC 6238), and the recovery codes that stand in for them.
+"""Codes of six digits from an app (RFC 6238, section 4), and the recovery codes that stand in for them.
 
 The libraries are loaded where a code is looked at: most requests and commands need none.
 """
@@ -17,7 +17,7 @@ from digest.store.account_models import CodeApp, RecoveryCode
 from digest.store.staff_revocations import read_revocations
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.row_seals import find_genuine, keep_genuine
+from subscribers.store.row_seals import keep_genuine, keep_if_genuine
 
 STEP_SECONDS = 30
 STEPS_BESIDE = 1  # a clock may be off by one step either way
@@ -149,7 +149,7 @@ def _hash_recovery_code(code: str) -> str:
 def use_recovery_code(session: Session, staff: int, code: str, *, now: datetime) -> bool:
     """Use a recovery code up; of two that use it at once, one succeeds."""
     own = (RecoveryCode.staff == staff, RecoveryCode.hash == _hash_recovery_code(code), RecoveryCode.used_at.is_(None))
-    row = find_genuine(session, session.scalar(select(RecoveryCode).where(*own).with_for_update()))
+    row = keep_if_genuine(session, session.scalar(select(RecoveryCode).where(*own).with_for_update()))
     if row is not None:
         row.used_at = now
     return row is not None

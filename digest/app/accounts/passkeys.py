@@ -23,7 +23,7 @@ from digest.store.staff_revocations import read_revocations
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
 from subscribers.store.database import upsert
-from subscribers.store.row_seals import find_genuine, keep_genuine
+from subscribers.store.row_seals import keep_genuine, keep_if_genuine
 
 if TYPE_CHECKING:
     from webauthn.authentication.verify_authentication_response import VerifiedAuthentication
@@ -114,7 +114,7 @@ def find_passkey(session: Session, answer: str, *, lock: bool = False) -> Passke
     """Find the passkey that an answer says it was made with; nothing is verified yet."""
     credential = _from_base64url(str(_read_answer(answer).get("id", "")))
     query = select(Passkey).where(Passkey.credential == credential)
-    row = find_genuine(session, session.scalar(query.with_for_update() if lock else query))
+    row = keep_if_genuine(session, session.scalar(query.with_for_update() if lock else query))
     return row if row is not None and read_revocations(session, [row.staff])[row.staff].allow_method(row) else None
 
 

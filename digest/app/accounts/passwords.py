@@ -1,4 +1,4 @@
-"""Passwords: which are taken, and their hashes (Argon2id, RFC 9106; parameters of OWASP's Password Storage Cheat Sheet)."""
+"""Passwords: which are taken, and their hashes (Argon2id, RFC 9106, section 3; parameters of OWASP's Password Storage Cheat Sheet)."""
 
 import re
 import secrets

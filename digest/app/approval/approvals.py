@@ -14,8 +14,8 @@ from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditingState
 from digest.app.editions.edition_status import edition_name
 from digest.app.editions.mail_gallery import fill_invented_reader
-from digest.edition.approval import approval_proof, sent_back_notes
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approval_check, sent_back_notes
+from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.approval.authors import list_edition_parts
 from digest.edition.archive.text_hosts import TextHost, list_text_hosts
@@ -93,7 +93,7 @@ def reinstate_last_approval(installation: Installation, name: str, *, actor: Act
                 if len(load_edits(session, edition)) != len(state.edits):
                     continue
                 settings, keys = installation.settings, installation.keys
-                found = approval_proof.reinstate_approval(session, edition, settings=settings, keys=keys, now=now)
+                found = approval_check.reinstate_approval(session, edition, settings=settings, keys=keys, now=now)
                 audit.detail = {"mark": found.content_hash, "version": found.version}
                 audit.record(session)
             return version.version
@@ -104,7 +104,7 @@ def _read_reinstatable(installation: Installation, name: str) -> Approval:
     settings, keys = installation.settings, installation.keys
     with installation.read() as session:
         edition = find_edition(session, name)
-        found = approval_proof.find_reinstatable_approval(session, edition, settings=settings, keys=keys)
+        found = approval_check.find_reinstatable_approval(session, edition, settings=settings, keys=keys)
     if found is None:
         raise approval.ApprovalError(f"No version of {name} was approved that may still be sent.")
     return found

@@ -17,17 +17,11 @@ from digest.app.editing.corrections import CorrectionError, find_correction
 from digest.app.editions.edition_status import edition_name
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
 from digest.deliver.send.notices import notice_queue
-from digest.edition.approval.approval_proof import is_signature
+from digest.edition.approval.approved_versions import content_hash_of, sign_payload, signature_payload
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.approval.authors import read_author_rule
-from digest.edition.approval.versions import (
-    content_hash_of,
-    count_missing_signatures,
-    sign_payload,
-    signature_payload,
-    utc_text,
-)
 from digest.edition.archive import corrections
+from digest.edition.archive.correction_check import find_fault, list_signers, state_text
 from digest.edition.editing.authorship import CORRECTION_PART, WrittenPart
 from digest.edition.queries import find_edition
 from digest.installation.acts import SCHEDULER, Act, Actor, Role
@@ -38,7 +32,6 @@ from digest.store.correction_models import Correction, CorrectionSignature
 from digest.store.models import Edition, EditionState
 from digest.store.staff import name_staff
 from subscribers.callbacks import Clock
-from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest
 
 REQUEST = Act("correction email requested", Role.EDITOR, Concern.NONE)
@@ -100,7 +93,7 @@ def _read_email(
     rule = read_author_rule(session, (correction.actor,), correction.at, installation.settings)
     stated = _state_email(session, edition, correction, rule)
     content_hash = content_hash_of(stated)
-    signed = tuple(_list_signers(correction, content_hash, installation.keys))
+    signed = tuple(list_signers(correction, content_hash, installation.keys))
     return CorrectionEmail(
         rule=ApproverRule(rule.needed, signed, rule.written, rule.staff, rule.is_alone),
         names=name_staff(session),
@@ -109,58 +102,17 @@ def _read_email(
         correction=correction,
         content_hash=content_hash,
         sent=stated["sent"],
-        fault=_find_fault(session, edition, correction, installation.keys),
+        fault=find_fault(session, edition, correction, installation.keys),
     )
 
 
 def _state_email(session: Session, edition: Edition, correction: Correction, rule: ApproverRule) -> dict[str, Any]:
     """List all that an approval of the email vouches for, as plain JSON values."""
-    return _state_text(session, edition, correction) | {
+    return state_text(session, edition, correction) | {
         "approvals": rule.needed,
         "authors": list(rule.written),
         "alone": rule.is_alone,
     }
-
-
-def _state_text(session: Session, edition: Edition, correction: Correction) -> dict[str, Any]:
-    """List what the email says, and by what its recipients are found."""
-    fields = ("id", "url", "section", "headline", "field", "becomes", "note", "signed")
-    return {name: getattr(correction, name) for name in fields} | {
-        "edition": edition.name,
-        "number": edition.number,
-        "at": utc_text(correction.at),
-        # What subscribers have before them; the archive may have said something else meanwhile.
-        "sent": corrections.find_sent_text(session, correction, edition),
-    }
-
-
-def _find_fault(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> str:
-    """Say why the approval of an email doesn't count, and what to do; empty if it does, or if it isn't approved yet."""
-    stated = correction.mail_statement
-    if stated is None:
-        # One from before approvals was queued then.
-        is_unsigned = correction.mail_approved_at is not None and correction.mail_planned_at is None
-        return "its approval isn't signed. Approve it again." if is_unsigned else ""
-    text = _state_text(session, edition, correction)
-    wanted = text | {"authors": [correction.actor]}
-    if any(stated.get(name) != value for name, value in wanted.items()):
-        return "the correction isn't what was approved. Read it again, and approve it again."
-    if _has_lost_signatures(correction, stated, keys):
-        return "its record was changed, or the key that signed it isn't in the key file. Approve it again."
-    return ""
-
-
-def _has_lost_signatures(correction: Correction, stated: dict[str, Any], keys: KeyRing) -> bool:
-    """Return whether a signature doesn't hold, or an approved email has fewer than its approval takes."""
-    signers = _list_signers(correction, content_hash_of(stated), keys)
-    if len(signers) < len(correction.signatures):
-        return True
-    return correction.mail_approved_at is not None and count_missing_signatures(stated, signers) > 0
-
-
-def _list_signers(correction: Correction, content_hash: str, keys: KeyRing) -> list[str]:
-    """List those whose signature holds."""
-    return [each.actor for each in correction.signatures if is_signature(each, content_hash, correction.seq, keys)]
 
 
 def request_email(installation: Installation, name: str, number: int, *, actor: Actor, now: datetime) -> bool:
@@ -290,7 +242,7 @@ def plan_correction_emails(installation: Installation, *, clock: Clock) -> Plann
         with installation.read() as session:
             correction = session.get_one(Correction, number)
             edition = session.get_one(Edition, correction.edition_id)
-            fault = _find_fault(session, edition, correction, installation.keys)
+            fault = find_fault(session, edition, correction, installation.keys)
             sent = corrections.find_sent_text(session, correction, edition)
         if fault:
             _take_approval_back(installation, correction, edition, fault, now=clock())

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from digest.app.approval import approvals
 from digest.app.calendar import releases as calendar
-from digest.edition.approval.approval_proof import find_reinstatable_approval
-from digest.edition.approval.versions import ApprovalError
+from digest.edition.approval.approval_check import find_reinstatable_approval
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.calendar import calendar_store
 from digest.edition.calendar.release_calendar import (
     DeadlineDecision,

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.control import article_looks, edition_control
 from digest.deliver.control.article_looks import ArticleLook, LookFinding
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import list_story_links
 from digest.edition.queries import find_edition

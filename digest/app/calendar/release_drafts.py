@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.edition.approval.versions import supersede_outdated_approval
+from digest.edition.approval.approved_versions import supersede_outdated_approval
 from digest.edition.calendar import calendar_store
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.edition.drafting.composition import ComposedEdition, compose_edition, record_content

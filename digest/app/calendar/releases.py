@@ -20,7 +20,7 @@ from digest.app.calendar.release_drafts import (
     refuse_taken_slot,
     store_moved_draft,
 )
-from digest.edition.approval.versions import supersede_approval
+from digest.edition.approval.approved_versions import supersede_approval
 from digest.edition.calendar import calendar_store, release_calendar
 from digest.edition.calendar.release_calendar import (
     MAX_AHEAD,

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from digest.app.subscribers import lists
 from digest.app.subscribers.consent_wordings import current_wording
 from digest.app.subscribers.signups import signup_limits
-from digest.app.upkeep.maintenance import GROWTH_STATE_KEY
+from digest.app.upkeep.nightly_steps import GROWTH_STATE_KEY
 from digest.deliver.control.installation_hold import write_installation_state
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.edition.calendar.windows import name_edition
@@ -343,7 +343,7 @@ class _Newcomers:
                     page=way,
                     where=way,
                     wording=current_wording(installation.settings),
-                    # A network for documentation (RFC 3849), another for each form.
+                    # A network for documentation (RFC 3849, section 2), another for each form.
                     origin=RequestOrigin(f"2001:db8:{self._invented:x}::1", "An invented browser"),
                 )
                 with installation.write() as session:

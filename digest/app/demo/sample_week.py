@@ -18,6 +18,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy import select
 
+from digest.app.approval import signing
 from digest.app.demo.demo_year import add_year
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
@@ -136,7 +137,7 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
     report(f"Added {_add_sample_readers(installation, now)} sample readers, each with a consent event.")
     _check_edition(installation, draft.name, report, now)
     content_hash = edition_status(installation, draft.name, now=now).content_hash
-    editions.approve_edition(installation, draft.name, content_hash, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
+    signing.approve_edition(installation, draft.name, content_hash, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
     counts = sending.send_edition(
         installation, draft.name, actor=DEMO_ACTOR, clock=lambda: max(now, draft.release_at)
     ).delivery_counts

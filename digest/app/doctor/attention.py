@@ -292,8 +292,8 @@ def _find_stuck_sends(
         if edition.state != EditionState.SENDING or edition.paused_at is not None:
             continue
         progress = read_progress(session, edition.name)
-        moved_at = max(edition.release_at, progress.reported_at) if progress else edition.release_at
-        if now - moved_at < MAX_STANDSTILL or _waits_on_purpose(progress, now):
+        moved_at = _find_standstill(edition, progress, now)
+        if moved_at is None:
             continue
         due = (Delivery.state == DeliveryState.WAITING, Delivery.next_try_at < now - MAX_STANDSTILL)
         purpose = Delivery.purpose == edition_purpose(edition.name)
@@ -305,6 +305,13 @@ def _find_stuck_sends(
                 for since in (f"{moved_at:%Y-%m-%d %H:%M} UTC", _write_moment(moved_at, zone))
             )
             yield AttentionFinding("stuck-send", said, edition.name, on_page)
+
+
+def _find_standstill(edition: Edition, progress: SendProgress | None, now: datetime) -> datetime | None:
+    """Return when an edition last moved if it should have moved since; None if it's moving or waits on purpose."""
+    moved_at = max(edition.release_at, progress.reported_at) if progress else edition.release_at
+    stands_still = now - moved_at >= MAX_STANDSTILL and not _waits_on_purpose(progress, now)
+    return moved_at if stands_still else None
 
 
 def _waits_on_purpose(progress: SendProgress | None, now: datetime) -> bool:

@@ -1,11 +1,11 @@
-"""DMARC (RFC 9989): whose policy counts for a domain, found by walking up its name, and what is wrong with it."""
+"""DMARC (RFC 9989, section 4.10): whose policy counts for a domain, found by walking up its name, and what is wrong with it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from digest.app.doctor.outside_world import NameLookup
 
-MAX_LABELS = 8  # RFC 9989: a longer name is cut to 7 labels after its first question
+MAX_LABELS = 8  # RFC 9989, section 4.10: a longer name is cut to 7 labels after its first question
 POLICIES = ("none", "quarantine", "reject")
 GONE_TAGS = {"pct": "t=y marks a policy that is only tried", "rf": "nobody reads it", "ri": "reports come daily"}
 
@@ -35,7 +35,7 @@ class _Walk:
 
 
 def parse_tags(text: str) -> dict[str, str]:
-    """Read the tags of a record of DKIM's form (RFC 6376, 3.2); names in small letters."""
+    """Read the tags of a record of DKIM's form (RFC 6376, section 3.2); names in small letters."""
     pairs = (part.partition("=") for part in text.split(";") if "=" in part)
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
@@ -117,7 +117,9 @@ def _find_record_problems(record: DmarcRecord) -> list[str]:
         if tag in tags and tags[tag].lower() not in POLICIES
     ]
     problems += [
-        f"{place} says {tag}=, which RFC 9989 dropped: {why}." for tag, why in GONE_TAGS.items() if tag in tags
+        f"{place} says {tag}=, which was dropped (RFC 9989, section 9.3): {why}."
+        for tag, why in GONE_TAGS.items()
+        if tag in tags
     ]
     if "rua" not in tags:
         problems.append(f"{place} names nobody who gets reports (rua=), so nobody learns of mail that fails.")

@@ -25,8 +25,8 @@ from digest.deliver.providers.registry import provider_in_use, provider_remedy
 from digest.settings import Settings, is_loopback
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 
-WEAK_BITS, SHORT_BITS = 1024, 2048  # RFC 8301, 3.2: fewer must not be used, fewer should not
-NULL_EXCHANGER = "."  # RFC 7505
+WEAK_BITS, SHORT_BITS = 1024, 2048  # RFC 8301, section 3.2: fewer must not be used, fewer should not
+NULL_EXCHANGER = "."  # RFC 7505, section 3
 
 
 def _sender_domain(settings: Settings) -> str:
@@ -90,7 +90,7 @@ def check_provider_account(examined: ExaminedInstallation) -> Iterator[DoctorFin
     is_online=True,
 )
 def check_spf(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether SPF (RFC 7208) of the return path's domain lets our mail through, and nobody else's."""
+    """Whether SPF (RFC 7208, section 4) of the return path's domain lets our mail through, and nobody else's."""
     settings = examined.settings
     kind = provider_in_use(settings)
     if kind.mail_server is not None:
@@ -181,7 +181,7 @@ def _record_line(name: str, text: str) -> str:
 
 @doctor_check("dkim-record", "Publish the TXT record that 'digest doctor --online' prints here.", is_online=True)
 def check_dkim_records(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether the DNS has the public half of every key that we sign with (RFC 6376)."""
+    """Whether the DNS has the public half of every key that we sign with (RFC 6376, section 3.6)."""
     signer = load_signer(examined.settings)
     if signer is None or provider_in_use(examined.settings).account is not None:
         yield report_fine("mail is not signed here")
@@ -259,7 +259,7 @@ def _count_bits(tags: dict[str, str]) -> int | None:
     is_online=True,
 )
 def check_dmarc(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether a DMARC policy (RFC 9989) counts for the domain of From, and somebody gets reports."""
+    """Whether a DMARC policy (RFC 9989, section 4.10.1) counts for the domain of From, and somebody gets reports."""
     sender = examined.settings.file.sender
     domain, reports = _sender_domain(examined.settings), sender.reply_to or sender.address
     found = dmarc.discover_policy(examined.outside.names, domain)
@@ -283,7 +283,7 @@ def check_dmarc(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcRecord) -> Iterator[DoctorFinding]:
-    """Look whether those in other organisations who are named for reports say that they take them (RFC 9990)."""
+    """Look whether those in other organisations who are named for reports say that they take them (RFC 9990, section 4)."""
     names = examined.outside.names
     addresses = [
         part.strip() for part in record.tags.get("rua", "").split(",") if part.strip().lower().startswith("mailto:")

@@ -73,11 +73,11 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "access-rows",
-    "Somebody or something wrote to the database past the program: find out who can. The rows let nobody in; 'digest staff list' "
+    "Somebody or something wrote to the database past the program: find out who can. The rows count for nothing; 'digest staff list' "
     "shows who is on the staff. Run 'digest keys rotate access', which discards them; add whoever is missing again: digest staff add EMAIL",
 )
 def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether every row that lets somebody in (staff, sessions, passkeys, codes, links) has a valid seal, and none is missing."""
+    """Whether every row that lets somebody in (staff, sessions, passkeys, codes, links), and each edition's figures, has a valid seal, and no member is missing."""
     installation = examined.installation
     try:
         keys = installation.keys
@@ -90,13 +90,13 @@ def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
         missing = list_missing_members(session)
     if forged:
         counts = join_words([f"{len(rows):,} of {model.__tablename__}" for model, rows in forged.items()])
-        yield report_error(f"rows that let somebody in have no valid seal: {counts}.")
+        yield report_error(f"rows have no valid seal, so they count for nothing: {counts}.")
     if outdated:
         yield report_error(f"rows of the staff are older than the audit log says: {outdated:,}.")
     if missing:
         yield report_error(f"rows of the staff are gone: {join_words(missing[:MAX_NAMED])}.")
     if not (forged or outdated or missing):
-        yield report_fine("every row that lets somebody in has its seal")
+        yield report_fine("every sealed row has a valid seal")
 
 
 @doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and have systemd start it with the machine.")

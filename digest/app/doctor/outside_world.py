@@ -69,7 +69,7 @@ class NameLookup:
         return [record.address for kind in ("A", "AAAA") for record in self._ask(name, kind)]
 
     def find_exchangers(self, name: str) -> list[str]:
-        """Find the hosts that take mail for a domain, the preferred first; of one that takes none `.` (RFC 7505)."""
+        """Find the hosts that take mail for a domain, the preferred first; of one that takes none `.` (RFC 7505, section 3)."""
         records = sorted(self._ask(name, "MX"), key=lambda record: record.preference)
         return [_plain_name(record.exchange) for record in records]
 

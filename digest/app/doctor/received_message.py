@@ -68,7 +68,7 @@ class MessageSignature:
 class ReceivedMessage:
     """A message with the settings of whoever sent it. Without a `world` nobody is asked: only our own keys are known.
 
-    `trusted_server` is the name by which the receiver's own results are known (authserv-id, RFC 8601), or empty.
+    `trusted_server` is the name by which the receiver's own results are known (authserv-id, RFC 8601, section 2.5), or empty.
     """
 
     raw: bytes
@@ -252,7 +252,7 @@ def check_signatures(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     "Sign here (DIGEST_DKIM_DOMAIN and its key): that signature covers both; or have who signs name both in h=.",
 )
 def check_coverage(received: ReceivedMessage) -> Iterator[DoctorFinding]:
-    """Whether a signature covers both headers of one-click unsubscribing, as RFC 8058 demands."""
+    """Whether a signature covers both headers of one-click unsubscribing, as RFC 8058, section 4, demands."""
     sound = [signature for signature in received.signatures if signature.holds is not False]
     if any(set(ONE_CLICK_FIELDS) <= signature.covered for signature in sound):
         yield report_fine("List-Unsubscribe and List-Unsubscribe-Post are signed")
@@ -278,7 +278,7 @@ def check_message_alignment(received: ReceivedMessage) -> Iterator[DoctorFinding
 
 @message_check("received-forwarding", "Save it where it was not forwarded, to see what the first receiver saw.")
 def check_forwarding(received: ReceivedMessage) -> Iterator[DoctorFinding]:
-    """Whether others passed it on, by the seals that they put on it (ARC, RFC 8617)."""
+    """Whether others passed it on, by the seals that they put on it (ARC, RFC 8617, section 4.1.3)."""
     seals = [dmarc.parse_tags(value) for value in received.list_values("ARC-Seal")]
     if any(seal.get("cv", "").lower() == "fail" for seal in seals):
         yield report_warning("it was passed on, and a seal (ARC) of those who did is broken.")
@@ -296,20 +296,20 @@ def check_forwarding(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     + provider_remedy("received-one-click"),
 )
 def check_one_click_fields(received: ReceivedMessage) -> Iterator[DoctorFinding]:
-    """Whether the headers of one-click unsubscribing arrived as RFC 8058 has them."""
+    """Whether the headers of one-click unsubscribing arrived as RFC 8058, section 3.1, has them."""
     links, posts = received.list_values("List-Unsubscribe"), received.list_values("List-Unsubscribe-Post")
     if len(links) != 1 or len(posts) != 1:
         yield report_error(
             f"List-Unsubscribe stands {len(links)} times in it, List-Unsubscribe-Post {len(posts)} times."
         )
     elif "=?" in links[0]:
-        yield report_error("List-Unsubscribe was encoded (RFC 2047), which no mail program reads.")
+        yield report_error("List-Unsubscribe was encoded (RFC 2047, section 5), which no mail program reads.")
     elif len(_HTTPS_LINK.findall(links[0])) != 1:
         yield report_error("List-Unsubscribe does not hold one https link.")
     elif posts[0] != "List-Unsubscribe=One-Click":
         yield report_error("List-Unsubscribe-Post is not List-Unsubscribe=One-Click.")
     else:
-        yield report_fine("both headers are as RFC 8058 has them")
+        yield report_fine("both headers are as RFC 8058, section 3.1, has them")
 
 
 @message_check(

@@ -137,7 +137,7 @@ def check_postal_address(examined: ExaminedInstallation) -> Iterator[DoctorFindi
 
 @doctor_check("base-url", "Set DIGEST_BASE_URL to the https address at which readers reach these pages.")
 def check_base_url(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether links are https, as one-click unsubscribing demands (RFC 8058)."""
+    """Whether links are https, as one-click unsubscribing demands (RFC 8058, section 3.1)."""
     settings = examined.settings
     base = settings.link_base
     if urlsplit(base).scheme != "https":

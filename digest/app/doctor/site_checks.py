@@ -29,7 +29,7 @@ from subscribers.errors import ApplicationError
 PRIVATE_PAGES = ("/desk/", "/admin/readers", "/metrics")
 MIN_HSTS_SECONDS = 180 * 24 * 3600
 MAX_CLOCK_DIFFERENCE = 60.0  # seconds
-ONE_CLICK_BODY = {"List-Unsubscribe": "One-Click"}  # RFC 8058, 3.2
+ONE_CLICK_BODY = {"List-Unsubscribe": "One-Click"}  # RFC 8058, section 3.2
 MAX_PAGE_BYTES = 2_000_000
 
 
@@ -226,7 +226,7 @@ def _judge_plain_http(examined: ExaminedInstallation, host: str) -> Iterator[Doc
 )
 @_where_it_answers
 def check_site_one_click(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether one-click unsubscribing (RFC 8058) reaches us, by a POST to a link that nobody has."""
+    """Whether one-click unsubscribing (RFC 8058, section 3.2) reaches us, by a POST to a link that nobody has."""
     token = secrets.token_urlsafe(16)
     posted, opened = _visit(examined, f"/u/{token}", is_post=True), _visit(examined, f"/u/{token}")
     if posted.status != 404:

@@ -1,4 +1,4 @@
-"""SPF (RFC 7208): what the record of a domain lets through, with all that it includes, and what is wrong with it."""
+"""SPF (RFC 7208, section 4): what the record of a domain lets through, with all that it includes, and what is wrong with it."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,14 +7,14 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from digest.app.doctor.outside_world import NameLookup
 
-MAX_LOOKUPS = 10  # RFC 7208, 4.6.4: terms that ask the DNS
+MAX_LOOKUPS = 10  # RFC 7208, section 4.6.4: terms that ask the DNS
 MAX_VOID_LOOKUPS = 2  # of these, without an answer
 _TERM = re.compile(
     r"(?P<qualifier>[-+~?]?)(?P<name>all|include|a|mx|ptr|ip4|ip6|exists)"
     r"(?::(?P<value>[^/]*))?(?P<length>(?:/\d+)?(?://\d+)?)$",
     re.IGNORECASE,
 )
-_ASKING_NAMES = frozenset({"include", "a", "mx", "ptr", "exists"})  # RFC 7208, 4.6.4
+_ASKING_NAMES = frozenset({"include", "a", "mx", "ptr", "exists"})  # RFC 7208, section 4.6.4
 _MODIFIER = re.compile(r"(?P<name>[a-z][\w.-]*)=(?P<value>.*)$", re.IGNORECASE)
 
 
@@ -50,7 +50,7 @@ class SpfSurvey:
 
 
 def find_spf_records(names: NameLookup, domain: str) -> list[str]:
-    """Find the SPF records of a domain; there may be one (RFC 7208, 4.5)."""
+    """Find the SPF records of a domain; there may be one (RFC 7208, section 4.5)."""
     return [text for text in names.find_texts(domain) if text.lower() == "v=spf1" or text.lower().startswith("v=spf1 ")]
 
 
@@ -128,7 +128,7 @@ class _SpfReader:
         if mechanism is not None:
             self._read_mechanism(mechanism, domain, above)
         elif modifier is None:
-            problem = f"SPF of {domain}: {term} is no term of RFC 7208."
+            problem = f"SPF of {domain}: {term} is no term of SPF (RFC 7208, section 4.6.1)."
             remedy = f"Correct {term} in the record (a number is ip4:192.0.2.1 or ip6:2001:db8::1), or take it out."
             self._survey.problems.append((problem, remedy))
         elif modifier["name"].lower() == "redirect" and follow_redirect:

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.editing.editing_state import EditingState, EditRefusedError, arrange_edits, read_editing_state
-from digest.edition.approval.versions import supersede_approval
+from digest.edition.approval.approved_versions import supersede_approval
 from digest.edition.drafting.composition import ComposedEdition, compose_arrangement, record_content, update_story_rows
 from digest.edition.drafting.drafts import replace_fragments
 from digest.edition.editing import edits as history

@@ -9,7 +9,6 @@ from sqlalchemy import select
 from digest.app.accounts import staff
 from digest.app.editing.edit_application import EditForm, EditResult, apply_decision
 from digest.app.editing.editing_state import EditingState, EditRefusedError, preview_state, read_editing_state
-from digest.app.editions.drafting import APPROVE, VOID_APPROVAL
 from digest.app.editions.mail_gallery import fill_invented_reader
 from digest.edition.approval.sent_back_notes import list_notes
 from digest.edition.content.edition_content import EditionContent
@@ -28,6 +27,7 @@ from digest.edition.queries import COMING_STATES, find_edition
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.approval_models import SentBackNote
+from digest.store.audit import APPROVAL_VOIDED, APPROVED
 from digest.store.models import AuditEntry, Edition
 
 
@@ -98,7 +98,7 @@ def read_edition_history(installation: Installation, name: str) -> EditionHistor
     state = read_editing_state(installation, name)
     with installation.database.read() as session:
         edition = find_edition(session, state.name)
-        acts = {APPROVE.name: True, VOID_APPROVAL.name: False}
+        acts = {APPROVED: True, APPROVAL_VOIDED: False}
         entries = session.scalars(
             select(AuditEntry)
             .where(AuditEntry.subject == edition.name, AuditEntry.act.in_(acts))

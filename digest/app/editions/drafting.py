@@ -1,6 +1,6 @@
-"""The acts of staff and timetable on an edition, from collecting to approval, and what can be read of it.
+"""The actions of staff and timetable that make an edition, and what can be read of it.
 
-collect → draft → check → approve → send (`digest.app.sending.control`). Each is safe to repeat.
+collect → draft → check → approve (`digest.app.approval.signing`) → send (`digest.app.sending.control`). Each is safe to repeat.
 """
 
 import json
@@ -15,11 +15,7 @@ from typing import Literal
 
 from sqlalchemy import select
 
-from digest.app.editions.edition_checks import check_edition
-from digest.app.editions.edition_status import edition_name
-from digest.app.editions.editor_changes import count_draft_changes
 from digest.app.editions.mail_gallery import fill_invented_reader
-from digest.app.editions.web_editions import store_card
 from digest.collect.articles.storage import find_withdrawn
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
@@ -27,26 +23,22 @@ from digest.collect.sources.readership import ReadershipImport, import_readershi
 from digest.collect.visits import collection_run
 from digest.deliver.compose.variant_limit import VariantKey, choose_variants, find_nearest_variant
 from digest.deliver.compose.variants import compose_specimen, count_wanted_variants, create_variants
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.fragment_names import list_omitted_fragments
 from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.drafting import drafts as drafting
 from digest.edition.editing.edit_log import load_edits
-from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
 from digest.edition.queries import UNAPPROVED_STATES, find_edition
 from digest.installation.acts import Act, Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.select.summary_choice import choose_summary
 from digest.select.values import Story
 from digest.settings.concerns import Concern
-from digest.store.audit import APPROVAL_VOIDED
 from digest.store.models import Edition
 
 COLLECT = Act("collected", Role.EDITOR, Concern.NONE)
 DRAFT = Act("draft", Role.EDITOR, Concern.NONE)
-APPROVE = Act("approve", Role.EDITOR, Concern.NONE)
-VOID_APPROVAL = Act(APPROVAL_VOIDED, Role.EDITOR, Concern.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,87 +184,6 @@ def explain_summary(story: Story) -> str:
     """Say whose words the summary of a story is, if nobody edits it."""
     origin = choose_summary(story).origin
     return origin.words if origin else "none of its articles has one"
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalResult:
-    """A version that somebody approved: of which edition, its number, and how many approvals it still lacks at least.
-
-    `unchecked` says which of the own site's pages didn't answer when they were visited; empty where all did.
-    """
-
-    edition: str
-    version: int
-    missing: int
-    unchecked: str = ""
-
-
-def approve_edition(
-    installation: Installation,
-    name: str,
-    mark: str,
-    *,
-    actor: Actor,
-    now: datetime,
-    fetcher: ContentFetcher | None = None,
-) -> ApprovalResult:
-    """Approve an edition by the mark of what was looked at (`sign_approval`); it goes out once nothing in it lacks an approval.
-
-    The links to the own site are visited first. `fetcher` replaces the network.
-
-    Raises:
-        UnknownEditionError: there is none of that name.
-        ApprovalError: it is no draft, changed since, preflight finds errors, it was sent back with a note that is not done, or
-            the actor wrote all that still lacks an approval, or has approved it already.
-    """
-    name = edition_name(installation, name)
-    with APPROVE.steps(installation, actor, name, now=now) as audit:
-        findings = check_edition(installation, name, own_site=True, fetcher=fetcher, now=now)
-        _refuse_errors(name, findings)
-        unchecked = next((f.message for f in findings if f.rule == "own-links"), "")
-        settings, keys = installation.settings, installation.keys
-        # Outside the transaction, which holds up everybody else: reading a large proposal takes a while.
-        with installation.database.read() as session:
-            counted = count_draft_changes(session, find_edition(session, name), settings)
-        with installation.database.write() as session:
-            edition = find_edition(session, name)
-            signed = approval.sign_approval(
-                session, edition, mark, settings=settings, keys=keys, actor=actor.name, now=now
-            )
-            if counted and counted.content_hash == signed.content_hash:
-                signed.editor_counts = counted.counts.as_json()
-            missing = approval.count_missing_signatures(signed.statement, [each.actor for each in signed.signatures])
-            audit.detail = {"mark": signed.content_hash, "version": signed.version, "missing": missing}
-            audit.detail |= {"authors": signed.statement["authors"], "alone": signed.statement["alone"]}
-            if unchecked:
-                audit.detail["own site"] = "not checked whole"
-            audit.record(session)
-            result = ApprovalResult(name, signed.version, missing, unchecked)
-    if not result.missing:
-        store_card(installation, name, now=now)
-    return result
-
-
-def _refuse_errors(name: str, findings: Iterable[PreflightFinding]) -> None:
-    errors = [f"{each.rule}: {each.message}" for each in findings if each.level == FindingLevel.ERROR]
-    if errors:
-        listed = "; ".join(errors[:3])
-        raise approval.ApprovalError(f"{name} has {len(errors)} thing(s) to fix first. {listed}")
-
-
-def void_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:
-    """Take an approval back, so that the edition is a draft again; return its name.
-
-    Raises:
-        UnknownEditionError: there is none of that name.
-        ApprovalError: nothing is approved, or sending has begun.
-    """
-    name = edition_name(installation, name)
-    with VOID_APPROVAL.transaction(installation, actor, name, now=now) as (session, audit):
-        edition = find_edition(session, name)
-        approval.take_back_approval(session, edition, actor=actor.name, now=now)
-        audit.detail = {approval.TAKEN_BACK_DETAIL: approval.list_taken_back(session, edition)}
-    return name
 
 
 EditionFormat = Literal["html", "text", "eml", "json", "web"]

@@ -19,7 +19,7 @@ from digest.deliver.compose.variants import ComposeError, compose_specimen
 from digest.deliver.providers import registry
 from digest.deliver.send.limits.rate_limiter import read_first_handover
 from digest.deliver.send.limits.rate_limits import count_sending_days
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent, read_sections
 from digest.edition.content.mailable_edition import MAIL_KINDS, MailableEdition, has_old_placeholders
 from digest.edition.drafting.past_editions import load_past_editions
@@ -55,7 +55,7 @@ def gather_preflight_facts(
 ) -> PreflightInput:
     """Gather what preflight looks at: the final bytes of a message, the pictures, the editions before.
 
-    `mailable` is the edition as `versions.read_mailable` gives it, where it is at hand.
+    `mailable` is the edition as `approved_versions.read_mailable` gives it, where it is at hand.
     """
     mailable = mailable or approval.read_mailable(session, edition, installation.settings)
     content, zone = EditionContent.from_json(edition.content), installation.settings.file.publication.zone

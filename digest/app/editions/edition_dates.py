@@ -1,4 +1,4 @@
-"""The deadlines and events of editions: where the mail has them, and as a calendar (RFC 5545), for one edition and to follow.
+"""The deadlines and events of editions: where the mail has them, and as a calendar (RFC 5545, section 3.6.1), for one edition and to follow.
 
 It holds what editions say, and nobody's token: everybody gets the same bytes.
 """
@@ -76,7 +76,7 @@ def _open_calendar(settings: Settings, name: str) -> "Calendar":
     calendar.add("version", "2.0")
     calendar.add("method", "PUBLISH")
     calendar.add("x-wr-calname", name)
-    # RFC 7986, 5.7; the other is what older programs read.
+    # RFC 7986, section 5.7; the other is what older programs read.
     calendar.add("refresh-interval", REFRESH_INTERVAL, parameters={"value": "DURATION"})
     calendar.add("x-published-ttl", REFRESH_INTERVAL)
     return calendar

@@ -7,7 +7,7 @@ from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.send.claims.progress import SendProgress, describe_progress, read_progress
 from digest.deliver.send.run.send_gate import send_blocked_reason
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
 from digest.edition.queries import find_current_edition, find_edition
 from digest.installation.opened import Installation
 from digest.store.models import EditionState

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.edition.approval.versions import current_content_hash
+from digest.edition.approval.approved_versions import current_content_hash
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.editor_changes import EditorCounts, count_editor_changes
 from digest.edition.drafting.composition import write_proposed_content

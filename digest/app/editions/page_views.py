@@ -20,7 +20,7 @@ from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.deliver.providers import registry
 from digest.deliver.retention.kept_counts import load_kept_counts
 from digest.deliver.send.claims.progress import describe_progress, read_progress
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
 from digest.edition.archive import corrections
 from digest.edition.content.editor_changes import EditorCounts
 from digest.edition.queries import PUBLIC_STATES, explain_missed_release, find_edition

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from digest.collect.articles.images import PreparedImage, draw_card, find_image, load_picture, store_image
 from digest.collect.codec.encoded_image import CardWords, ImageError
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
 from digest.edition.archive import corrections
 from digest.edition.content import corrected_content
 from digest.edition.content.edition_content import EditionContent

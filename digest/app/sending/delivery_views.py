@@ -130,12 +130,8 @@ def view_deliveries(
         UnknownEditionError: there is none of that name.
     """
     SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
-    gone_out = select(Edition).where(Edition.state.in_(DEPARTED_STATES))
-    departed = gone_out.order_by(Edition.number.desc())
-    if below is not None:
-        departed = departed.where(Edition.number < below)
     with installation.read() as session:
-        rows = session.scalars(departed.limit(PAGE_SIZE + 1)).all()
+        rows = _list_departed(session, below)
         kept = load_kept_counts(session)
         named = find_edition(session, name) if name else rows[0] if rows else None
         chosen = None if named is None else _view_chosen(installation, named.name, kept, recent, now)
@@ -154,6 +150,15 @@ def view_deliveries(
             tests=_list_tests(session),
             hold=installation_hold.current_hold(session),
         )
+
+
+def _list_departed(session: Session, below: int | None) -> Sequence[Edition]:
+    """List a page of the editions that have gone out, newest first, and the one after it; `below` is a number to begin under."""
+    gone_out = select(Edition).where(Edition.state.in_(DEPARTED_STATES))
+    departed = gone_out.order_by(Edition.number.desc())
+    if below is not None:
+        departed = departed.where(Edition.number < below)
+    return session.scalars(departed.limit(PAGE_SIZE + 1)).all()
 
 
 def list_silent_doubts(installation: Installation, actor: Actor, name: str, *, now: datetime) -> list[str]:

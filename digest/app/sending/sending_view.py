@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.app.approval import last_look
-from digest.app.editions.drafting import APPROVE, VOID_APPROVAL
+from digest.app.approval.signing import APPROVE, VOID_APPROVAL
 from digest.app.editions.recent_counts import RecentCounts
 from digest.app.sending import alarm_mail, uncertain_acts
 from digest.app.sending import control as sending

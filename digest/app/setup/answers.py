@@ -52,7 +52,7 @@ def _check_line(text: str) -> str:
 def _check_base_url(text: str) -> str:
     parts = urlsplit(values.check_web_address(text))
     if parts.scheme != "https" and not values.leads_to_this_machine(text):
-        raise ValueError("write an https address: one-click unsubscribing demands it (RFC 8058)")
+        raise ValueError("write an https address: one-click unsubscribing demands it (RFC 8058, section 3.1)")
     is_host = values.is_loopback(parts.hostname or "") or values.DOMAIN_PATTERN.fullmatch(parts.hostname or "")
     if parts.query or parts.fragment or parts.path.strip("/") or not is_host:
         raise ValueError("write the host alone, such as https://news.your.site")

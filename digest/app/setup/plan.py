@@ -33,7 +33,7 @@ DATABASE_PORT = 54320  # of the compose file's PostgreSQL, on loopback: 5432 may
 DEPLOYED_FILES = ("digest.service", "nginx.conf", "Caddyfile", "Containerfile", "compose.yaml")
 FIRST_DAY = 500  # messages of a warm-up; below twice as many nothing is capped
 _WARM_UP_STEPS = (1, 2, 4, 10, 20, 40, 100, 200, 400, 1000, 2000)  # of the first day's messages, a day each
-_RSA_BITS = 2048  # RFC 8301
+_RSA_BITS = 2048  # RFC 8301, section 3.2
 _SECRET_LINE = re.compile(r"^([ +-]?[A-Z_]*(?:PASSWORD|API_KEY|PASSPHRASE|WEBHOOK_KEY)=).*|(://[^:@/\s]*:)[^@\s]*@")
 
 

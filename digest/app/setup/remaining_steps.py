@@ -11,7 +11,7 @@ from digest.deliver.providers.setup_form import SetupStep
 from digest.settings import SETTINGS_FILE_NAME, is_loopback
 from digest.templating import create_jinja_environment
 
-EXAMPLE_ADDRESS = "192.0.2.1"  # RFC 5737, 3: it is nobody's, and stands for this machine's
+EXAMPLE_ADDRESS = "192.0.2.1"  # RFC 5737, section 3: it is nobody's, and stands for this machine's
 _ADDRESS_NOTE = "the pages; put this machine's address in, and an AAAA beside it"
 _SPF_NOTE = "SPF; name there whatever else sends for this domain"
 _MX_NOTE = "what comes back; for MAILHOST put in the server that takes this domain's mail: whoever runs your mailboxes knows it"

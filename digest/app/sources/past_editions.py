@@ -1,8 +1,8 @@
 """Import of editions that went out before this installation, so that "no repeats" has a memory from the first day."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.past_edition_models import PastEdition
+from subscribers.callbacks import Progress
 
 IMPORT = Act("imported past editions", Role.EDITOR, Concern.NONE)
 MAX_FILE_BYTES = 10_000_000
@@ -45,7 +46,7 @@ def import_past_editions(
     dry_run: bool = False,
     released_on: datetime | None = None,
     fetcher: ContentFetcher | None = None,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> list[PastEditionReport]:
     """Read past editions from files and addresses, and store them; a dry run stores nothing.
 
@@ -63,16 +64,20 @@ def import_past_editions(
     with IMPORT.steps(installation, actor, "past editions", now=now) as audit:
         for place, found, fault in _read_places(installation, places, now, fetcher):
             released_at = _choose_date(found, released_on)
-            refusal = fault or _explain_unfit_date(released_at, now)
-            page, replaced = None if refusal else found, False
-            if page and released_at and not dry_run:
-                replaced = _store(installation, page, place, released_at, actor=actor, now=now)
-            reports.append(PastEditionReport(place, page, refusal, replaced))
+            report = _judge_page(place, found, fault or _explain_unfit_date(released_at, now))
+            if report.page and released_at and not dry_run:
+                replaced = _store(installation, report.page, place, released_at, actor=actor, now=now)
+                report = replace(report, replaced=replaced)
+            reports.append(report)
             progress(len(reports), len(places))
         imported = [report.page for report in reports if report.page]
         audit.changed = bool(imported) and not dry_run
         audit.detail = {"editions": len(imported), "stories": sum(len(page.stories) for page in imported)}
     return reports
+
+
+def _judge_page(place: str, found: PastEditionPage | None, refusal: str) -> PastEditionReport:
+    return PastEditionReport(place, None if refusal else found, refusal)
 
 
 def _store(

@@ -18,6 +18,7 @@ from digest.installation.acts import Act, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.engine import open_database
+from subscribers.callbacks import Progress
 from subscribers.errors import RefusalError
 from subscribers.signup import permission_pass
 from subscribers.transfer import exports, imports
@@ -38,7 +39,6 @@ PULL = Act("suppressions pulled", Role.ADMIN, Concern.NONE)
 
 MAX_SHOWN_IMPORTS = 20
 MAX_NAMED_PEOPLE = 100  # people whose numbers an audit row names
-RowProgress = Callable[[int, int], None]
 
 
 class UnknownImportError(RefusalError):
@@ -56,7 +56,7 @@ def rehearse_import(
     options: ImportOptions,
     *,
     now: datetime,
-    progress: RowProgress,
+    progress: Progress,
     outcomes: Path | None = None,
 ) -> ImportReport:
     """Go through a file and count what an import would do. Nothing is written, but into `outcomes` what every row would come to.
@@ -86,7 +86,7 @@ def import_list(
     options: ImportOptions,
     *,
     now: datetime,
-    progress: RowProgress,
+    progress: Progress,
     outcomes: Path | None = None,
     keep_rejects: bool = True,
 ) -> tuple[ImportReport, Path | None]:
@@ -138,7 +138,7 @@ def _import_context(installation: Installation, actor: Actor) -> ImportContext:
     )
 
 
-def _count_rows(survey: FileSurvey, progress: RowProgress) -> Callable[[int], None]:
+def _count_rows(survey: FileSurvey, progress: Progress) -> Callable[[int], None]:
     """Count rows as people do: the heading, which has a number in the file, is none."""
     heading = int(survey.layout.has_heading)
     return lambda row: progress(max(0, min(row - heading, survey.rows)), survey.rows)
@@ -274,7 +274,7 @@ def export_list(
     recipient: exports.ExportRecipient,
     *,
     now: datetime,
-    progress: RowProgress,
+    progress: Progress,
 ) -> exports.ListExportResult:
     """Write everyone who may be mailed to a new CSV file that its owner alone can read; give how many they are.
 
@@ -293,7 +293,7 @@ def write_list(
     recipient: exports.ExportRecipient,
     *,
     now: datetime,
-    progress: RowProgress = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> exports.ListExportResult:
     """Write everyone who may be mailed to an open file as CSV; give how many they are.
 
@@ -311,7 +311,7 @@ def _write_people(
     recipient: exports.ExportRecipient,
     *,
     now: datetime,
-    progress: RowProgress,
+    progress: Progress,
 ) -> exports.ListExportResult:
     draft.detail = {"why": recipient.why, "to": recipient.to_whom}
     result = exports.export_list(

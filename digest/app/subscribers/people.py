@@ -1,6 +1,6 @@
 """What an admin does to one person, and the consent ledger of them all."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from digest.settings.concerns import Concern
 from digest.store.audit_chain import AuditProof, prove_audit_log
 from digest.templating import create_jinja_environment
 from subscribers.address import Address, read_address
+from subscribers.callbacks import Progress
 from subscribers.consent import audience, disclosures, readable_record, seals, suppression
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
@@ -266,12 +267,7 @@ def count_people(installation: Installation, actor: Actor, *, now: datetime) -> 
 
 
 def verify_ledger(
-    installation: Installation,
-    actor: Actor,
-    *,
-    kept_hashes: tuple[str, ...],
-    now: datetime,
-    progress: Callable[[int, int], None],
+    installation: Installation, actor: Actor, *, kept_hashes: tuple[str, ...], now: datetime, progress: Progress
 ) -> tuple[seals.LedgerProof, AuditProof]:
     """Prove every chain, address and seal of the consent ledger, and the audit log; each of `kept_hashes` must be a seal.
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
 from digest.backups import creation, restore
-from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError, RowProgress
+from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError
 from digest.backups.encrypted_file import is_encrypted
 from digest.backups.last_backup import remember_outcome
 from digest.installation.acts import Act, Actor, Role
@@ -22,6 +22,7 @@ from digest.installation.opened import Installation, create_home_folder
 from digest.settings import Settings
 from digest.settings.concerns import Concern
 from digest.settings.operations import BackupSettings
+from subscribers.callbacks import Progress
 from subscribers.consent.seals import LedgerProof
 from subscribers.crypto.key_file import replace_file
 from subscribers.crypto.keys import KeyRing
@@ -57,7 +58,7 @@ def create_backup(
     *,
     passphrase: str = "",
     now: datetime,
-    progress: RowProgress = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> ArchiveManifest:
     """Write an encrypted backup to a file that must not exist yet, and read it again to prove it.
 
@@ -107,7 +108,7 @@ def back_up_into_folder(
     *,
     passphrase: str = "",
     now: datetime,
-    progress: RowProgress = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> FolderBackup:
     """Write an encrypted backup into the folder of the settings, prove it by restoring it, and delete what is outdated.
 
@@ -132,7 +133,7 @@ def back_up_into_folder(
 
 
 def _write_into_folder(
-    installation: Installation, own_passphrase: str, now: datetime, progress: RowProgress
+    installation: Installation, own_passphrase: str, now: datetime, progress: Progress
 ) -> FolderBackup:
     settings = installation.settings
     if own_passphrase:
@@ -210,7 +211,7 @@ def needs_passphrase(settings: Settings, file: Path) -> bool:
         return False
 
 
-def rehearse_restore(settings: Settings, file: Path, *, progress: RowProgress = lambda *_: None) -> LedgerProof:
+def rehearse_restore(settings: Settings, file: Path, *, progress: Progress = lambda *_: None) -> LedgerProof:
     """Load a backup into a database that is thrown away, and prove rows, keys, chains and seals.
 
     Raises:
@@ -223,13 +224,7 @@ def rehearse_restore(settings: Settings, file: Path, *, progress: RowProgress = 
 
 
 def restore_backup(
-    settings: Settings,
-    actor: Actor,
-    file: Path,
-    *,
-    replace: bool,
-    now: datetime,
-    progress: RowProgress = lambda *_: None,
+    settings: Settings, actor: Actor, file: Path, *, replace: bool, now: datetime, progress: Progress = lambda *_: None
 ) -> restore.RestoreResult:
     """Put a backup in the place of the database that the settings name; its audit row and its email to admins are in the restored one.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, func, make_url, select, table, text
 
 from digest.backups import creation
-from digest.backups.archive import BackupError, RowProgress
+from digest.backups.archive import BackupError
 from digest.backups.migration import MigrationResult, move_database, parse_target_url
 from digest.backups.restore import require_exclusive_use, wait_for_other_connections
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
@@ -34,6 +34,7 @@ from digest.store.engine import (
     read_schema_revision,
     refuse_newer_schema,
 )
+from subscribers.callbacks import Progress
 from subscribers.consent import seals
 from subscribers.consent.seals import LedgerProof
 from subscribers.errors import ApplicationError
@@ -175,7 +176,7 @@ def migrate_installation(
     *,
     environ: Mapping[str, str],
     now: datetime,
-    progress: RowProgress = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> DatabaseMove:
     """Move everything into the empty database of a URL, prove it, hold the old one, and name the new one in digest.env.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from digest.app.approval import approvals
+from digest.app.approval import approvals, signing
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import edition_status
@@ -24,7 +24,7 @@ from digest.cli.context import (
     print_answer,
     print_lines,
 )
-from digest.edition.approval.versions import ApprovalError
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.drafting.drafts import DraftResult
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
 from digest.installation.opened import Installation
@@ -213,7 +213,7 @@ def approve(context: CommandContext, edition: str, mark: str, void: bool, note: 
             approvals.finish_note(installation, edition, open_note.id, actor=context.actor, now=now)
         click.echo(f"{len(notes)} marked as done." if notes else "No note is open.")
     elif void:
-        name = editions.void_approval(installation, edition, actor=context.actor, now=now)
+        name = signing.void_approval(installation, edition, actor=context.actor, now=now)
         click.echo(f"{name} is a draft again.")
     elif mark:
         _approve_mark(context, edition, mark)
@@ -224,7 +224,7 @@ def approve(context: CommandContext, edition: str, mark: str, void: bool, note: 
 def _approve_mark(context: CommandContext, edition: str, mark: str) -> None:
     """Approve an edition by its mark. Exits with 1 where it still takes another approval."""
     installation = context.installation
-    result = editions.approve_edition(installation, edition, mark, actor=context.actor, now=context.now())
+    result = signing.approve_edition(installation, edition, mark, actor=context.actor, now=context.now())
     if result.unchecked:
         click.echo(result.unchecked)
     if not result.missing:

@@ -36,7 +36,7 @@ from digest.stop_signals import stop_on_signal
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app
 
-DNS_PORT = 53  # RFC 1035, 4.2
+DNS_PORT = 53  # RFC 1035, section 4.2
 
 
 @click.command(

@@ -18,10 +18,10 @@ from digest.collect.articles.images import drop_kept_picture
 from digest.collect.documents.item_identity import (
     IdentifiedItem,
     ItemBatch,
+    cut_into_batches,
     identify_items,
     match_rows,
     reused_id_key,
-    split_batches,
 )
 from digest.collect.documents.parsed_document import NOT_PUBLIC, DateBasis, ParsedDocument, ParsedItem, RejectedEntry
 from digest.collect.texts.urls import site_name, usable_canonical_url
@@ -80,7 +80,7 @@ def prepare_batches(document: ParsedDocument, max_items: int | None = None) -> t
         else:
             fit.append(item)
     counts = ItemCounts(found=document.item_count, rejected=tuple(sorted(rejected, key=lambda r: r.place)))
-    return counts, tuple(split_batches(identify_items(fit)))
+    return counts, tuple(cut_into_batches(identify_items(fit)))
 
 
 def store_batch(session: Session, source_id: int, batch: ItemBatch, now: datetime) -> ItemCounts:

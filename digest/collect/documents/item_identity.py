@@ -67,7 +67,7 @@ def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
     return tuple(sorted(by_key.values(), key=lambda one: (one.item.url, one.key)))
 
 
-def split_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
+def cut_into_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
     """Cut into parts of `BATCH_SIZE` items. Items of one address may part: `match_rows` tells them by title or date."""
     keys = frozenset(one.key for one in identified if len(identified) > BATCH_SIZE)
     for start in range(0, len(identified), BATCH_SIZE):
@@ -82,9 +82,7 @@ def match_rows(batch: ItemBatch, rows: Sequence[Row[Any]]) -> dict[str, Row[Any]
     2. A row at its address with its title, or else its date (the id changed).
     3. The only row at its address, where that address carries one item.
     """
-    by_key = {row.key: row for row in rows}
-    pairs = ((one, by_key.get(one.key)) for one in batch.items)
-    matched = {one.key: row for one, row in pairs if row is not None and not _is_reused_id(one.item, row)}
+    matched = _match_keys(batch.items, rows)
     crowded = _list_crowded_urls(batch, rows)
     for signature_of in _SIGNATURES:
         claimed = {row.id for row in matched.values()}
@@ -92,6 +90,13 @@ def match_rows(batch: ItemBatch, rows: Sequence[Row[Any]]) -> dict[str, Row[Any]
         unmatched = [one for one in batch.items if one.key not in matched]
         matched |= _match_signatures(unmatched, free, partial(signature_of, crowded=crowded))
     return matched
+
+
+def _match_keys(items: Sequence[IdentifiedItem], rows: Sequence[Row[Any]]) -> dict[str, Row[Any]]:
+    """Give each item the row that has its key, unless that is of another article."""
+    by_key = {row.key: row for row in rows}
+    pairs = ((one, by_key.get(one.key)) for one in items)
+    return {one.key: row for one, row in pairs if row is not None and not _is_reused_id(one.item, row)}
 
 
 def _match_signatures(
@@ -139,7 +144,7 @@ def _listing_key(item: ParsedItem) -> Hashable | None:
 
 
 def _version_key(item: ParsedItem) -> Hashable | None:
-    """Name what makes two entries versions of one: RFC 4287 4.1.1 lets a feed list an entry again, updated."""
+    """Name what makes two entries versions of one: RFC 4287, section 4.1.1, lets a feed list an entry again, updated."""
     if item.guid is None or item.published is None:
         return None
     return (item.url, item.guid, item.published, item.starts_at)

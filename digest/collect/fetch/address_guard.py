@@ -1,6 +1,6 @@
 """Which network addresses may be reached: the public internet, and the networks that the settings open by name.
 
-The tables are the IANA special-purpose registries (RFC 6890 and its successors), written out here because
+The tables are the IANA special-purpose registries (RFC 6890, section 2.2, and its successors), written out here because
 `ipaddress.is_private` means different things in different versions of Python.
 """
 
@@ -44,12 +44,12 @@ _BLOCKED_NETWORKS: tuple[tuple[IPNetwork, str], ...] = tuple(
         ("ff00::/8", "multicast"),
         ("2001::/23", "reserved"),  # Teredo among them, which carries an IPv4 address inside
         ("2001:db8::/32", "for documentation"),
-        ("2002::/16", "6to4"),  # carries an IPv4 address inside; retired by RFC 7526
+        ("2002::/16", "6to4"),  # carries an IPv4 address inside (RFC 3056, section 2)
         ("3fff::/20", "for documentation"),
     )
 )
 _GLOBAL_V6 = IPv6Network("2000::/3")  # all that IANA has given out for the public internet
-_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the IPv4 address is in the last 32 bits
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052, section 2.2: the IPv4 address is in the last 32 bits
 _ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)")  # WHATWG URL 3.5: then it is no name
 
 

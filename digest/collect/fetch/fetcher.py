@@ -124,7 +124,7 @@ class HttpFetcher:
                 _FetchRequest(url, {"Accept": "text/plain"}, ROBOTS_BYTES, truncate=True)
             ).body
         except FetchError as error:
-            # RFC 9309 2.3.1.3: a 4xx means that there are no rules. 429 is no such answer: it says "not now".
+            # RFC 9309, section 2.3.1.3: a 4xx means that there are no rules. 429 is no such answer: it says "not now".
             absent = error.status is not None and 400 <= error.status < 500
             return b"" if absent and error.reason is not FetchErrorReason.RATE_LIMITED else None
 

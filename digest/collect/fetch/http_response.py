@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from subscribers.errors import ApplicationError
 
 MAX_RETRY_SECONDS = 7 * 24 * 3600  # seconds; one answer must not silence a source for good
-_MAX_FRESHNESS = 2**31  # seconds; RFC 9111 1.2.2
+_MAX_FRESHNESS = 2**31  # seconds; RFC 9111, section 1.2.2
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9._:+-]{1,40})""", re.IGNORECASE)
 _MAX_AGE = re.compile(r"""(?:^|[\s,])max-age\s*=\s*"?([0-9]{1,10})\b""", re.IGNORECASE)
 _NO_CACHE = re.compile(r"(?:^|[\s,])no-(?:store|cache)\s*(?:$|,)", re.IGNORECASE)
@@ -36,7 +36,7 @@ def usable_validator(value: str | None) -> str | None:
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Read Retry-After (RFC 9110 10.2.3), seconds or a date, as seconds from `now`: 0 to `MAX_RETRY_SECONDS`.
+    """Read Retry-After (RFC 9110, section 10.2.3), seconds or a date, as seconds from `now`: 0 to `MAX_RETRY_SECONDS`.
 
     None when it is absent or means nothing.
     """
@@ -111,7 +111,7 @@ class _IdentityDecoder:
 
 
 class _GzipDecoder:
-    """One or more gzip members (RFC 1952 2.2)."""
+    """One or more gzip members (RFC 1952, section 2.2)."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(_GZIP_WINDOW_BITS)

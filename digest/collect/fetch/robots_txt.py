@@ -1,4 +1,4 @@
-"""What a site's robots.txt lets us read (RFC 9309), remembered for an hour."""
+"""What a site's robots.txt lets us read (RFC 9309, section 2), remembered for an hour."""
 
 import threading
 import time
@@ -25,8 +25,8 @@ class KeyedLocks:
             return self._locks.setdefault(key, threading.Lock())
 
 
-MAX_ROBOTS_BYTES = 500 * 1024  # RFC 9309 2.5: at least so much is read; the rest is not
-CACHE_SECONDS = 3600.0  # seconds; RFC 9309 2.4 allows a day
+MAX_ROBOTS_BYTES = 500 * 1024  # RFC 9309, section 2.5: at least so much is read; the rest is not
+CACHE_SECONDS = 3600.0  # seconds; RFC 9309, section 2.4, allows a day
 
 
 class RobotsRules:
@@ -50,7 +50,7 @@ class RobotsRules:
         self._cache: dict[str, tuple[float, Protego | None]] = {}
 
     def allows(self, url: httpx.URL) -> bool:
-        """Return whether `url` may be read. A site that cannot be reached allows nothing (RFC 9309 2.3.1.4)."""
+        """Return whether `url` may be read. A site that cannot be reached allows nothing (RFC 9309, section 2.3.1.4)."""
         rules = self._load_rules(str(url.copy_with(raw_path=b"/robots.txt", fragment=None)))
         return rules is not None and bool(rules.can_fetch(str(url), self._product_token))
 

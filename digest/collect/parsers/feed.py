@@ -176,7 +176,7 @@ def _refresh_seconds(head: Any) -> int | None:
 
 
 def _next_page_url(head: Any, url: str) -> str | None:
-    """Return the next page of a paged feed (RFC 5005 section 3)."""
+    """Return the next page of a paged feed (RFC 5005, section 3)."""
     links = (link["href"] for link in head.get("links") or () if link.get("rel") == "next" and link.get("href"))
     link = next(links, None)
     return usable_url(str(link), url) if link else None

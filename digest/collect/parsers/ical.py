@@ -1,4 +1,4 @@
-"""iCalendar (RFC 5545): events with their times in UTC; repeating ones as their next occurrences."""
+"""iCalendar (RFC 5545, section 3.6.1): events with their times in UTC; repeating ones as their next occurrences."""
 
 import itertools
 import re
@@ -287,7 +287,7 @@ def _event_link(url: str, key: str) -> str:
 
 
 def next_occurrences(parts: Mapping[str, Sequence[object]], start: date, today: date) -> list[date]:
-    """Give the days within `LOOK_AHEAD` on which an RRULE (RFC 5545 section 3.3.10) falls; its parts are as icalendar gives them.
+    """Give the days within `LOOK_AHEAD` on which an RRULE (RFC 5545, section 3.3.10) falls; its parts are as icalendar gives them.
 
     Raises:
         ValueError: the rule repeats within a day, or uses parts that no public calendar does.

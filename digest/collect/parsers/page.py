@@ -194,22 +194,32 @@ def _page_item(page: _Page, context: ParseContext, *, names_feeds: bool) -> RawI
     head = _head_item(page)  # before trafilatura, which changes the tree
     main = _extract_main_text(page.root, context)
     paragraphs = _split_paragraphs(main.text or "")
-    described = page_head.publisher_description(page.meta, page.linked, head.title)
-    summary = described or extract_lead(head.title, paragraphs)
+    summary, basis = _find_summary(page, head.title, paragraphs)
     published = page_head.publication_date(page.root, page.meta, page.linked, main.date, context)
-    is_front = names_feeds and not page.declares_article and not published
-    if is_front or not head.title or not (summary or paragraphs):
+    if (names_feeds and not _may_name_feeds(page, published)) or not head.title or not (summary or paragraphs):
         return None
     return replace(
         head,
         title=escape(head.title, quote=False),
         summary=escape(summary, quote=False),
-        summary_basis=SummaryBasis.UNKNOWN if described else SummaryBasis.OPENING,
+        summary_basis=basis,
         content=escape("\n".join(paragraphs), quote=False),
         authors=page.linked.authors or (main.author or "").split(";"),
         published=published,
         credit=next(filter(None, (credit, *map(text_cleanup.find_credit, reversed(paragraphs[-4:])))), None),
     )
+
+
+def _may_name_feeds(page: _Page, published: str | None) -> bool:
+    """Return whether a page that names feeds may be an article: it calls itself one, or has a date."""
+    return bool(page.declares_article or published)
+
+
+def _find_summary(page: _Page, title: str, paragraphs: list[str]) -> tuple[str, SummaryBasis]:
+    """Return the publisher's description of an article, or else its lead, and which of them it is."""
+    if described := page_head.publisher_description(page.meta, page.linked, title):
+        return described, SummaryBasis.UNKNOWN
+    return extract_lead(title, paragraphs), SummaryBasis.OPENING
 
 
 def _split_paragraphs(text: str) -> list[str]:

@@ -16,7 +16,7 @@ OLDEST_YEAR = 1990
 MAX_FUTURE = timedelta(days=2)  # clocks and zones go wrong by that much; more is an error or an embargo
 _MAX_LENGTH = 100  # characters
 
-# Hours from UTC: RFC 822 section 5.1, with the names that US agencies use besides.
+# Hours from UTC: RFC 822, section 5.1, with the names that US agencies use besides.
 _ZONE_HOURS = (
     "EST -5, EDT -4, ET -5, CST -6, CDT -5, CT -6, MST -7, MDT -6, MT -7, PST -8, PDT -7, PT -8, AKST -9, AKDT -8, HST -10, "
     "AST -4, ADT -3, GMT 0, UT 0, BST 1, WET 0, CET 1, CEST 2, EET 2, EEST 3, IST 5.5, JST 9, AEST 10, AEDT 11"

@@ -70,7 +70,7 @@ def canonical_url(url: str, base: str | None = None) -> str:
 
     https for http, host in lower case and as A-labels, no default port, no fragment, no tracking parameters,
     the others sorted, no AMP form, no trailing index.html, dot segments resolved, percent-encoding normalised
-    (RFC 3986 section 6.2.2). An address with a port of its own keeps its scheme.
+    (RFC 3986, section 6.2.2). An address with a port of its own keeps its scheme.
 
     Raises:
         ValueError: the address can't be a page's; see `absolute_url`. The message says why.
@@ -122,7 +122,7 @@ _EXAMPLE_HOST = re.compile(r"(?:.+\.)?example(?:\.(?:com|net|org))?|(?:.+\.)?(?:
 
 
 def is_example_site(url: str) -> bool:
-    """Return whether a web address is a sample's: its host is reserved for examples (RFC 2606), so there's no site."""
+    """Return whether a web address is a sample's: its host is reserved for examples (RFC 2606, sections 2 and 3), so there's no site."""
     return _EXAMPLE_HOST.fullmatch(urlsplit(url).hostname or "") is not None
 
 

@@ -111,8 +111,7 @@ def check_pages(
     if not pages:
         return {}
     looks = _fetch_pages(fetcher, set(pages.values()), workers, TIME_LIMIT)
-    known = {link: look for link, look in looks.items() if not look.failure}
-    said = {url: known[link] for url, link in pages.items() if link in known}
+    said = _list_known(pages, looks)
     gone = {url: look for url, look in said.items() if look.is_gone}
     with database.write() as session:
         _withdraw(session, gone, now)
@@ -121,6 +120,12 @@ def check_pages(
         for article in session.scalars(select(Article).where(Article.url.in_(read))):
             note_supersession(session, article, now, said[article.url].supersession)
     return {url: PageState(url not in missing, look.supersession if url in read else "") for url, look in said.items()}
+
+
+def _list_known(pages: Mapping[str, str], looks: Mapping[str, "PageLook"]) -> dict[str, "PageLook"]:
+    """Return what pages said, by the articles' canonical URL; pages that failed or weren't fetched are left out."""
+    answered = {link: look for link, look in looks.items() if not look.failure}
+    return {url: answered[link] for url, link in pages.items() if link in answered}
 
 
 def _withdraw(session: Session, gone: Mapping[str, "PageLook"], now: datetime) -> None:

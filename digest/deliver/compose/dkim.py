@@ -1,7 +1,7 @@
-"""DKIM signatures (RFC 6376; Ed25519: RFC 8463), relaxed/relaxed, made fast enough for one a reader.
+"""DKIM signatures (RFC 6376, section 5; Ed25519: RFC 8463, section 3), relaxed/relaxed, made fast enough for one a reader.
 
 What is the same in everybody's message is canonicalised once; for a reader only the values are put in. Fields that
-somebody could add to a message on its way are oversigned (RFC 6376, 8.15): named once more than they occur.
+somebody could add to a message on its way are oversigned (RFC 6376, section 8.15): named once more than they occur.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from subscribers.errors import ApplicationError
 
 OVERSIGNED = (
     *(b"from", b"to", b"subject", b"date", b"reply-to", b"message-id"),
-    *(b"list-id", b"list-unsubscribe", b"list-unsubscribe-post"),  # RFC 8058, 4 demands the last two
+    *(b"list-id", b"list-unsubscribe", b"list-unsubscribe-post"),  # RFC 8058, section 4, demands the last two
     # A second one put in front would decide how the body is read, under a signature that still verifies.
     *(b"mime-version", b"content-type", b"content-transfer-encoding"),
 )
@@ -36,7 +36,7 @@ _SLOT = re.compile(rb"\0(\d)\0")
 _LINE_LENGTH = 76  # characters of a line of the field
 
 _MAKE_KEY = "Make a new key: openssl genrsa -out"
-_STRING_LENGTH = 255  # characters of one string of a TXT record (RFC 1035, 3.3)
+_STRING_LENGTH = 255  # characters of one string of a TXT record (RFC 1035, section 3.3)
 
 SlotPlaces = Sequence[tuple[int, int]]  # (place among the parts, slot whose value stands there)
 
@@ -60,7 +60,7 @@ class CanonicalMessage:
 
 
 def canonicalise_message(parts: Sequence[bytes], slots: SlotPlaces = ()) -> CanonicalMessage:
-    """Canonicalise a message (CRLF, see RFC 6376, 3.4), given in parts; a slot is filled with a value later.
+    """Canonicalise a message (CRLF, see RFC 6376, section 3.4), given in parts; a slot is filled with a value later.
 
     Values must be `are_canonical_values`: then what stands around them does not depend on them.
     """
@@ -82,7 +82,7 @@ def are_canonical_values(values: Iterable[bytes]) -> bool:
 
 
 def canonicalise_body(body: bytes) -> bytes:
-    """Canonicalise a body (RFC 6376, 3.4.4)."""
+    """Canonicalise a body (RFC 6376, section 3.4.4)."""
     body = re.sub(rb"[ \t]+", b" ", body)
     body = re.sub(rb" (?=\r\n|\Z)", b"", body)
     body = re.sub(rb"(?:\r\n)+\Z", b"", body)
@@ -107,7 +107,7 @@ class SigningKey:
         return "rsa" if isinstance(self.private_key, RSAPrivateKey) else "ed25519"
 
     def dns_record(self) -> str:
-        """Return the TXT record for `<selector>._domainkey.<domain>` (RFC 6376, 3.6.1)."""
+        """Return the TXT record for `<selector>._domainkey.<domain>` (RFC 6376, section 3.6.1)."""
         raw, der = serialization.Encoding.Raw, serialization.Encoding.DER
         if self.key_type == "rsa":
             public = self.private_key.public_key().public_bytes(der, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -119,7 +119,7 @@ class SigningKey:
         """Sign canonical bytes."""
         if isinstance(self.private_key, RSAPrivateKey):
             return self.private_key.sign(data, PKCS1v15(), hashes.SHA256())
-        return self.private_key.sign(hashlib.sha256(data).digest())  # RFC 8463, 3
+        return self.private_key.sign(hashlib.sha256(data).digest())  # RFC 8463, section 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +172,11 @@ def load_signer(settings: Settings) -> DkimSigner | None:
     if not 0 < len(secrets) == len(selectors):
         raise _key_file_error(file, f"it holds {len(secrets)} key(s), and DIGEST_DKIM_SELECTOR names {len(selectors)}")
     rsa, *more = secrets
-    # RFC 8463, 3: few can check Ed25519 yet, so it is no more than a second signature beside RSA.
+    # RFC 8463, section 6: few can check Ed25519 yet, so it is no more than a second signature beside RSA.
     if not isinstance(rsa, RSAPrivateKey) or not all(isinstance(key, Ed25519PrivateKey) for key in more):
         raise _key_file_error(file, "an RSA key must stand first, and nothing but Ed25519 keys may follow")
     if not 2048 <= rsa.key_size <= 4096:
-        raise _key_file_error(file, f"an RSA key of {rsa.key_size} bits; RFC 8301 wants 2048 to 4096")
+        raise _key_file_error(file, f"an RSA key of {rsa.key_size} bits; RFC 8301, section 3.2, wants 2048 to 4096")
     keys = tuple(SigningKey(name, secret) for name, secret in zip(selectors, secrets, strict=True))
     return DkimSigner(settings.dkim_domain, keys)
 
@@ -217,7 +217,7 @@ def _key_file_error(file: Path, reason: str, remedy: str = "") -> DkimError:
 
 
 def _canonical_fields(head: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the fields of a head as (name in small letters, canonical line), see RFC 6376, 3.4.2."""
+    """Return the fields of a head as (name in small letters, canonical line), see RFC 6376, section 3.4.2."""
     fields = []
     for raw in re.split(rb"\r\n(?![ \t])", head):
         name, _, value = raw.partition(b":")
@@ -231,7 +231,7 @@ def _fields_to_sign(fields: list[tuple[bytes, bytes]]) -> tuple[list[bytes], byt
     """Choose the fields to sign; return their names in order, and the canonical lines that are hashed.
 
     Fields of one name are taken from the last to the first; naming it once more signs that there is no other
-    (RFC 6376, 5.4.2).
+    (RFC 6376, section 5.4.2).
     """
     also_signed = filter(_ALSO_SIGNED.fullmatch, (name for name, _ in fields))
     others = [name for name in dict.fromkeys(also_signed) if name not in OVERSIGNED]

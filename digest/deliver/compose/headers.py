@@ -1,7 +1,7 @@
 """Header fields written by hand, one by one.
 
-Python's `email` package turns a long List-Unsubscribe into encoded words, which RFC 2047 (5) forbids there,
-and wraps at lengths that RFC 2045 and 2047 do not allow. See docs/decisions/0007-message-bytes.md.
+Python's `email` package turns a long List-Unsubscribe into encoded words, which RFC 2047, section 5, forbids there,
+and wraps at lengths that RFC 2045, section 6.7, and RFC 2047, section 2, do not allow. See docs/decisions/0007-message-bytes.md.
 """
 
 import re
@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 from subscribers.address import fits_angle_brackets
 from subscribers.errors import ApplicationError
 
-HEADER_LINE_LENGTH = 78  # characters a line should have at most (RFC 5322, 2.1.1)
-ENCODED_WORD_LENGTH = 75  # characters an encoded word may have (RFC 2047, 2)
+HEADER_LINE_LENGTH = 78  # characters a line should have at most (RFC 5322, section 2.1.1)
+ENCODED_WORD_LENGTH = 75  # characters an encoded word may have (RFC 2047, section 2)
 _WORD_START, _WORD_END = "=?utf-8?b?", "?="
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
@@ -35,12 +35,12 @@ def header_field(name: str, value: str) -> bytes:
         raise HeaderError(f"{name}: a control character, a line break or a letter beyond ASCII stands in it")
     line = f"{name}: {value}\r\n"
     if len(line) > 998:
-        raise HeaderError(f"{name}: {len(line)} characters are more than a line may have (RFC 5322, 2.1.1)")
+        raise HeaderError(f"{name}: {len(line)} characters are more than a line may have (RFC 5322, section 2.1.1)")
     return line.encode("ascii")
 
 
 def unstructured_field(name: str, text: str) -> bytes:
-    """Write a field of free text, such as Subject: folded at blanks, or as encoded words (RFC 2047)."""
+    """Write a field of free text, such as Subject: folded at blanks, or as encoded words (RFC 2047, section 5)."""
     words = " ".join(text.split()).split(" ")
     used = len(name) + 2
     if not all(map(_is_plain_word, words)):
@@ -77,7 +77,7 @@ def _mailbox_lines(name: str, display_name: str, address: str) -> list[str]:
 
 @lru_cache(maxsize=256)  # a batch shares its moment
 def date_value(at: datetime, zone: ZoneInfo) -> str:
-    """Write a time as in a Date field (RFC 5322, 3.3), in the given zone."""
+    """Write a time as in a Date field (RFC 5322, section 3.3), in the given zone."""
     return format_datetime(at.astimezone(zone))
 
 
@@ -92,7 +92,7 @@ def _display_phrase(display_name: str, *, first_width: int) -> list[str]:
 
 
 def _encode_words(text: str, *, first_width: int) -> list[str]:
-    """Cut text into encoded words of at most 75 characters, never inside a letter (RFC 2047, 5).
+    """Cut text into encoded words of at most 75 characters, never inside a letter (RFC 2047, section 5).
 
     All of the text goes into encoded words: blanks between two of them are dropped by the reader's program.
     The first is kept short enough to stand on the line of the field's name.

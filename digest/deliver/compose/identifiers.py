@@ -29,7 +29,7 @@ def make_delivery_ids(keys: KeyRing, purpose: str, people: Iterable[int]) -> lis
 
 
 def make_message_id(purpose: str, delivery_id: str, list_domain: str) -> str:
-    """Return the Message-ID (RFC 5322, 3.6.4), the same at every try of one delivery.
+    """Return the Message-ID (RFC 5322, section 3.6.4), the same at every try of one delivery.
 
     Mail systems that see it twice drop one message, which limits the harm of a doubt resolved the wrong way.
     """

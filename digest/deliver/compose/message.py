@@ -3,7 +3,7 @@
 A template is encoded once for a variant of an edition. For each subscriber, nothing is rendered, encoded, or searched for: the parts
 between the slots are joined with the subscriber's own address, date, IDs, and tokens.
 
-Bodies are quoted-printable (RFC 2045, 6.7). Each slot has an encoded line of its own, between soft line breaks, and a value is encoded as whole lines. So lines stay within 76
+Bodies are quoted-printable (RFC 2045, section 6.7). Each slot has an encoded line of its own, between soft line breaks, and a value is encoded as whole lines. So lines stay within 76
 characters whatever the values are, and no value is searched for in the text.
 """
 
@@ -100,12 +100,14 @@ def _escape_byte(match: re.Match[bytes]) -> bytes:
 def _wrap_line(line: bytes, *, ends_line: bool) -> bytes:
     """Cut a line without slots where it's too long. `ends_line`: a hard line break follows."""
     if ends_line and line.endswith((b" ", b"\t")):
-        line = line[:-1] + b"=%02X" % line[-1]  # RFC 2045, 6.7 (3): blanks before a line break must be encoded
+        line = (
+            line[:-1] + b"=%02X" % line[-1]
+        )  # RFC 2045, section 6.7, rule 3: blanks before a line break must be encoded
     return SOFT_BREAK.join(_escape_line_start(piece[:1]) + piece[1:] for piece in _PIECE.findall(line))
 
 
 def _escape_line_start(encoded_byte: bytes) -> bytes:
-    """Encode what is special at the start of a line: SMTP's dot (RFC 5321, 4.5.2) and mbox's "From ".
+    """Encode what is special at the start of a line: SMTP's dot (RFC 5321, section 4.5.2) and mbox's "From ".
 
     A message without such lines has the same bytes in a file, on the wire, and under a signature.
     """
@@ -204,7 +206,7 @@ class MessageTemplate:
 
     @cached_property
     def needs_no_dot_stuffing(self) -> bool:
-        """Whether no line starts with a dot, so that SMTP need not double any (RFC 5321, 4.5.2).
+        """Whether no line starts with a dot, so that SMTP need not double any (RFC 5321, section 4.5.2).
 
         No encoded line does (`encode_quoted_printable` escapes it), no header field, and none of the values of a slot.
         """
@@ -246,7 +248,7 @@ class MessageTemplate:
         if not others:
             return text
         (html,) = others
-        # "=_" cannot occur in quoted-printable (RFC 2045, 6.7), so no line of a part can be the boundary.
+        # "=_" cannot occur in quoted-printable (RFC 2045, section 6.7), so no line of a part can be the boundary.
         digest = hashlib.sha256(b"".join(map(_spell_part, (*text, *html))))
         boundary = b"=_" + digest.hexdigest()[:32].encode()
         opening = b'Content-Type: multipart/alternative;\r\n boundary="' + boundary + b'"\r\n\r\n'
@@ -267,7 +269,7 @@ def _mime_part(subtype: str, text: SlottedText) -> list[bytes | Slot]:
 
 
 def splice_message(template: MessageTemplate, placeholders: PlaceholderValues) -> bytes:
-    """Return a reader's finished message (RFC 5322, CRLF, ASCII), unsigned.
+    """Return a reader's finished message (RFC 5322, section 2.1; CRLF, ASCII), unsigned.
 
     Raises:
         UnicodeEncodeError: see `PlaceholderValues.slot_values`.

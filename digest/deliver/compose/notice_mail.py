@@ -56,7 +56,7 @@ class NoticeComposer:
             html=self._html_with_facts(kind, facts),
             list_id=(self.settings.file.publication.name, sender.list_id) if subscriber else None,
             unsubscribe_url_prefix=f"{base}/u/" if subscriber else "",
-            # RFC 3834, 5
+            # RFC 3834, section 5
             extra_headers={"Auto-Submitted": "auto-generated", "X-Auto-Response-Suppress": "OOF, AutoReply"},
         )
 

@@ -19,7 +19,7 @@ _MAX_CANDIDATES = 10  # paths in it
 
 
 def make_return_path(keys: KeyRing, delivery_id: str, domain: str) -> str:
-    """Return the return path of a delivery, at most 64 characters before the @ (RFC 5321, 4.5.3.1.1).
+    """Return the return path of a delivery, at most 64 characters before the @ (RFC 5321, section 4.5.3.1.1).
 
     Without a domain for bounces it is empty: they go to the sender's address.
     """

@@ -97,7 +97,7 @@ class EditionVariants:
                 "List-Archive": f"<{base}/>",
                 "List-Help": f"<{base}/privacy>",
                 "List-Owner": f"<mailto:{edition.reply_to or edition.sender_address}>",
-                "List-Post": "NO",  # RFC 2369, 3.4: nobody can post
+                "List-Post": "NO",  # RFC 2369, section 3.4: nobody can post
                 "Precedence": "bulk",  # keeps vacation programs quiet, as the next one does at Exchange
                 "X-Auto-Response-Suppress": "OOF, AutoReply",
             },

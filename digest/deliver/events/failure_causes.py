@@ -1,6 +1,7 @@
 """Why a message did not arrive, by reply codes alone: the table that decides whether the address is to blame.
 
-RFC 5321 (4.2), RFC 3463, RFC 7372, RFC 7505 and the registry of enhanced status codes. Free text is never read.
+The codes are those of RFC 5321, section 4.2; RFC 3463, section 3; RFC 7372, section 3; RFC 7505, section 4; and the registry of
+enhanced status codes. Free text is never read.
 """
 
 import re

@@ -20,12 +20,12 @@ from subscribers.errors import ApplicationError
 
 LOSS_REACH = timedelta(minutes=1)  # before the line that tells of lost lines
 _GZIP_MAGIC = b"\x1f\x8b"
-# RFC 5424, the same without its priority (rsyslog, journalctl -o short-iso), or traditional (RFC 3164), with or without.
+# RFC 5424, section 6.2, the same without its priority (rsyslog, journalctl -o short-iso), or traditional (RFC 3164, section 4.1), with or without.
 _TIME = re.compile(
     rb"(?:<\d{1,3}>)?(?:1 )?(?:(?P<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,]\d+)?(?P<offset>Z|[+-]\d\d:?\d\d)"
     rb"|(?P<plain>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)) "
 )
-# The tag is `postfix/smtp[123]:`, or `postfix/smtp 123 - -` by RFC 5424.
+# The tag is `postfix/smtp[123]:`, or `postfix/smtp 123 - -` by RFC 5424, section 6.2.
 _QUEUE_LINE = re.compile(
     rb" [^ /]+/(?:[^ /]+/)*(?P<daemon>\w+)(?:\[\d+\]:| \d+ \S+ (?:-|\[[^\]]*\])) (?P<queue>\w+): (?P<rest>.*)"
 )
@@ -53,7 +53,7 @@ class UnreadableLogError(MailLogError):
 
 @dataclass(frozen=True, slots=True)
 class LoggedMessage:
-    """What the log says last of one message that Postfix accepted; `status` is an enhanced code (RFC 3463), or empty."""
+    """What the log says last of one message that Postfix accepted; `status` is an enhanced code (RFC 3463, section 2), or empty."""
 
     kind: EventKind
     status: str

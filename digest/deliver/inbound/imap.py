@@ -1,4 +1,4 @@
-"""One IMAP connection (RFC 3501) to the bounce mailbox: TLS or nothing, by UID, with a limit on everything."""
+"""One IMAP connection (RFC 3501, section 2.2) to the bounce mailbox: TLS or nothing, by UID, with a limit on everything."""
 
 import imaplib
 import re
@@ -15,7 +15,7 @@ from subscribers.errors import ApplicationError
 STEP_TIMEOUT = 30.0  # seconds for connecting and for each step
 MAX_MESSAGE_BYTES = 1_000_000  # of a message; a report stands at the beginning, what came back may be cut
 _UID_WINDOW = 50_000  # UIDs asked for at once: an answer is one line, and imaplib takes a megabyte
-_NAMESPACE = re.compile(rb'\(\("([^"\\]*)" (?:"([^"\\])"|NIL)')  # RFC 2342: the personal one
+_NAMESPACE = re.compile(rb'\(\("([^"\\]*)" (?:"([^"\\])"|NIL)')  # RFC 2342, section 5: the personal one
 _DELIMITER = re.compile(rb'\) "([^"\\])" ')
 
 
@@ -67,7 +67,7 @@ class MailboxFolder:
             match = _NAMESPACE.match(self._imap.namespace()[1][0] or b"")
             prefix, delimiter = match.groups() if match else (b"", None)
         else:
-            reply = self._imap.list('""', '""')[1][0]  # RFC 3501, 6.3.8: asks for the separator alone
+            reply = self._imap.list('""', '""')[1][0]  # RFC 3501, section 6.3.8: asks for the separator alone
             match = _DELIMITER.search(reply) if isinstance(reply, bytes) else None
             delimiter = match[1] if match else None
         name = name.replace("/", delimiter.decode("ascii")) if delimiter else name
@@ -110,7 +110,7 @@ class MailboxFolder:
         return f"cannot move to {self._done_folder}: {_reply_text(reply)}. Put inbound.done right."
 
     def _move(self, uid: int) -> tuple[str, list[bytes | None]]:
-        can_move = "MOVE" in self._imap.capabilities  # RFC 6851, 3.1
+        can_move = "MOVE" in self._imap.capabilities  # RFC 6851, section 3.1
         command = "MOVE" if can_move else "COPY"
         status, reply = self._imap.uid(command, str(uid), _quote_name(self._done_folder))
         if status == "OK" and not can_move and (reason := self._delete(uid)):
@@ -120,7 +120,7 @@ class MailboxFolder:
     def _delete(self, uid: int) -> str:
         """Delete one message. A plain EXPUNGE would delete what others have marked too: without UIDPLUS it stays marked."""
         status, reply = self._imap.uid("STORE", str(uid), "+FLAGS.SILENT", r"(\Seen \Deleted)")
-        if status == "OK" and "UIDPLUS" in self._imap.capabilities:  # RFC 4315
+        if status == "OK" and "UIDPLUS" in self._imap.capabilities:  # RFC 4315, section 2.1
             status, reply = self._imap.uid("EXPUNGE", str(uid))
         return "" if status == "OK" else f"cannot delete what is stored: {_reply_text(reply)}."
 
@@ -215,7 +215,7 @@ def _connect_imap(mailbox: BounceMailboxSettings, tls: ssl.SSLContext | None = N
 
 def _sign_in(imap: imaplib.IMAP4, user: str, password: str) -> None:
     try:
-        if "AUTH=PLAIN" in imap.capabilities:  # RFC 4616: any characters may be in it
+        if "AUTH=PLAIN" in imap.capabilities:  # RFC 4616, section 2: any characters may be in it
             imap.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
         else:
             imap.login(user, password)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose.variant_limit import FULLEST_VARIANTS, MAX_VARIANTS, VariantKey, choose_variants
 from digest.deliver.compose.variants import EditionVariants, count_wanted_variants, create_variants
 from digest.deliver.plan.delivery_plan import is_of_edition
-from digest.edition.approval.versions import read_mailable
+from digest.edition.approval.approved_versions import read_mailable
 from digest.edition.archive.corrections import find_sent_text
 from digest.edition.content.corrected_content import correct_quote
 from digest.edition.content.edition_content import RenderedFragment

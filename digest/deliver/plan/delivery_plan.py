@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_ids, make_message_id
 from digest.deliver.compose.variants import omits_every_section
-from digest.edition.approval.versions import read_mailable
+from digest.edition.approval.approved_versions import read_mailable
 from digest.edition.content.fragment_names import list_section_keys
 from digest.edition.queries import find_edition
 from digest.settings import Settings

@@ -74,11 +74,11 @@ class OutgoingMessage:
 
     @property
     def return_path(self) -> str:
-        """Where bounces go (RFC 5321, 4.4)."""
+        """Where bounces go (RFC 5321, section 4.4)."""
         return self.bounce_address or self.template.sender_address
 
     def to_bytes(self, signer: DkimSigner | None = None) -> bytes:
-        """Return the finished bytes (RFC 5322), the same at every call but for the signature's time."""
+        """Return the finished bytes (RFC 5322, section 2.1), the same at every call but for the signature's time."""
         if signer:
             return splice_signed_message(self.template, self.placeholders, signer)
         return splice_message(self.template, self.placeholders)

@@ -132,11 +132,14 @@ def list_sender_problems(settings: Settings) -> list[str]:
         (_is_example(sender.bounce_domain), "sender.bounce_domain: an example; bounces must reach you"),
         (not sender.address, "sender.address: empty; email must come from an address of yours"),
         (_is_example(sender.address), "sender.address: still the example; mail must come from a domain of yours"),
-        (_is_example(sender.list_id), "sender.list_id: still the example; its domain must be yours (RFC 2919)"),
+        (
+            _is_example(sender.list_id),
+            "sender.list_id: still the example; its domain must be yours (RFC 2919, section 2)",
+        ),
         (_is_example(sender.reply_to), "sender.reply_to: still the example; answers must reach you"),
         (
             urlsplit(settings.base_url).scheme != "https",
-            "DIGEST_BASE_URL: not https; one-click unsubscribing demands it (RFC 8058)",
+            "DIGEST_BASE_URL: not https; one-click unsubscribing demands it (RFC 8058, section 3.1)",
         ),
     )
     return [problem for is_there, problem in checks if is_there]

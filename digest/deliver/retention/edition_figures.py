@@ -1,20 +1,22 @@
 """What came of each edition, kept: handed over, refused, complained about, and in which hours it went.
 
 An edition is counted every night for a month after its release, for bounces and complaints come late, and then stays as it is. The figures outlive its
-deliveries.
+deliveries. Figures without a valid seal aren't shown, and the next night counts them anew.
 """
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 
-from sqlalchemy import ColumnElement, String, cast, func, select
+from sqlalchemy import ColumnElement, String, cast, delete, func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, Event
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
-from subscribers.store.database import is_postgresql, upsert
+from subscribers.store.database import is_postgresql
+from subscribers.store.row_seals import is_genuine, keep_genuine
 
 COUNTED_FOR = timedelta(days=30)  # after the release
 _GONE_STATES = (EditionState.SENDING, EditionState.SENT, EditionState.CANCELLED)
@@ -23,7 +25,7 @@ _GONE_STATES = (EditionState.SENDING, EditionState.SENT, EditionState.CANCELLED)
 def keep_edition_figures(database: Database, *, now: datetime) -> int:
     """Count what came of the editions of the last month, and of older ones that nobody counted; return of how many."""
     with database.read() as session:
-        kept = select(EditionFigures.name)
+        kept = [figures.name for figures in keep_genuine(session, session.scalars(select(EditionFigures)))]
         wanted = Edition.state.in_(_GONE_STATES) & (Edition.planned_at.is_not(None))
         wanted &= (Edition.release_at > now - COUNTED_FOR) | Edition.name.not_in(kept)
         editions = list(session.scalars(select(Edition).where(wanted).order_by(Edition.release_at)))
@@ -31,16 +33,16 @@ def keep_edition_figures(database: Database, *, now: datetime) -> int:
         with database.read() as session:
             values = _count_edition(session, edition)
         with database.write() as session:
-            statement = upsert(session, EditionFigures).values(name=edition.name, counted_at=now, **values)
-            changed = {name: statement.excluded[name] for name in (*values, "counted_at")}
-            session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changed))
+            session.execute(delete(EditionFigures).where(EditionFigures.name == edition.name))
+            session.add(EditionFigures(name=edition.name, counted_at=now, **values))
     return len(editions)
 
 
 def load_edition_figures(session: Session, limit: int) -> Sequence[EditionFigures]:
     """Return what is kept of the last editions, the oldest first."""
-    newest = select(EditionFigures).order_by(EditionFigures.release_at.desc()).limit(limit)
-    return list(reversed(session.scalars(newest).all()))
+    newest_first = session.scalars(select(EditionFigures).order_by(EditionFigures.release_at.desc()))
+    genuine = (figures for figures in newest_first if is_genuine(session, figures))
+    return list(reversed(list(islice(genuine, limit))))
 
 
 def _count_edition(session: Session, edition: Edition) -> dict[str, object]:

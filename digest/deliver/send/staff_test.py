@@ -30,8 +30,8 @@ from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
 from digest.deliver.send.claims.run_file import RunFile
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
 from digest.deliver.send.run.edition_run import SendError
-from digest.edition.approval import approval_proof
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approval_check
+from digest.edition.approval import approved_versions as approval
 from digest.edition.queries import find_edition
 from digest.settings import Settings
 from digest.store import staff
@@ -169,7 +169,7 @@ def _compose_template(session: Session, name: str, keys: KeyRing, settings: Sett
     """Compose the variant of every section. What is approved has to be what was approved, as with readers."""
     edition = find_edition(session, name)
     if approval.find_standing_approval(session, edition):
-        mailable = approval_proof.verify_approval(session, edition, settings=settings, keys=keys)
+        mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
     else:
         mailable = approval.read_draft(session, edition, settings)
     variants = create_variants(mailable, settings)

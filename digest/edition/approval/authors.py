@@ -90,7 +90,7 @@ def _list_parts(session: Session, edition: Edition, unseen: Sequence[AuditEntry]
     return (*(WrittenPart(actor, EDITS_PART) for actor in session.scalars(editors.distinct())), *settings)
 
 
-def find_hidden_authors(session: Session, edition: Edition, settings: Settings) -> set[str]:
+def find_unrecorded_authors(session: Session, edition: Edition, settings: Settings) -> set[str]:
     """Find who wrote in an edition by its edits, and isn't among its authors by its row."""
     # Grouping and ranking, which sending does without.
     from digest.edition.editing.arrangement import arrange_edition

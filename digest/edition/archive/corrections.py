@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest.edition.approval.versions import find_standing_approval
+from digest.edition.approval.approved_versions import find_standing_approval
 from digest.edition.content.corrected_content import correct_entry
 from digest.edition.content.edition_content import AuthoredBlock, EditionContent, LabelledBlock, SectionEntry
 from digest.edition.queries import OUTGOING_STATES

@@ -60,14 +60,16 @@ def correct_content(content: EditionContent, corrections: Sequence[Correction]) 
     )
 
 
-def correct_for_email(content: EditionContent, corrections: Iterable[Correction], now: datetime) -> EditionContent:
+def correct_for_email(
+    content: EditionContent, corrections: Iterable[Correction], proven: Collection[Correction], now: datetime
+) -> EditionContent:
     """Return what an edition says at a moment, for an email that names its stories.
 
-    It has the corrections that were approved by then. Stories with any other are left out: their headline is known to be wrong,
-    and only its author has seen the right one.
+    It has the corrections that were approved by then, if that's proven. Stories with any other are left out: their headline is
+    known to be wrong, and only its author has seen the right one.
     """
     made = [each for each in corrections if each.at <= now]
-    approved = [each for each in made if _is_approved_by(each, now)]
+    approved = [each for each in made if each in proven and _is_approved_by(each, now)]
     open_urls = {each.url for each in made if each.field == "headline" and each not in approved}
     corrected = correct_content(content, approved).sections
     sections = [_without_stories(section, open_urls) for section in corrected]

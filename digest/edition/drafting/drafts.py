@@ -18,7 +18,7 @@ from digest.collect.fetch.result import ContentFetcher
 from digest.collect.texts.urls import strip_tracking
 from digest.collect.visits.page_check import check_pages
 from digest.edition import queries
-from digest.edition.approval.versions import hash_fragment, supersede_outdated_approval
+from digest.edition.approval.approved_versions import hash_fragment, supersede_outdated_approval
 from digest.edition.archive.corrections import CORRECTION_BLOCK_PREFIX, load_carried_blocks
 from digest.edition.calendar.calendar_store import load_calendar, name_release
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar

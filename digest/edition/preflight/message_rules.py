@@ -75,22 +75,22 @@ def check_own_templates(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 @preflight_rule("syntax", is_for_admins=True)
 def check_message_syntax(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """The message follows RFC 5322, 5321, 2045 and 2047: line ends, line lengths, header fields."""
+    """The message's line ends, line lengths, and header fields are as mail servers demand (RFC 5322, section 2)."""
     raw = examined.message
     if re.search(rb"(?<!\r)\n|\r(?!\n)", raw):
-        yield error_finding("A bare CR or LF stands in the message (RFC 5321, 2.3.8).")
+        yield error_finding("A bare CR or LF stands in the message (RFC 5321, section 2.3.8).")
     if max(map(len, raw.split(b"\r\n"))) > 998:
-        yield error_finding("A line is longer than 998 octets (RFC 5322, 2.1.1).")
+        yield error_finding("A line is longer than 998 octets (RFC 5322, section 2.1.1).")
     head = raw.partition(b"\r\n\r\n")[0]
     if not head.isascii():
-        yield error_finding("A header field holds bytes that are not ASCII (RFC 5322, 2.2).")
+        yield error_finding("A header field holds bytes that are not ASCII (RFC 5322, section 2.2).")
     counts = Counter(name.lower() for name in examined.parsed_message)
     for name in SINGLE_FIELDS:
         if counts[name] > 1:
-            yield error_finding(f"The header field {name} stands {counts[name]} times (RFC 5322, 3.6).")
+            yield error_finding(f"The header field {name} stands {counts[name]} times (RFC 5322, section 3.6).")
     for name in REQUIRED_FIELDS:
         if not counts[name]:
-            yield error_finding(f"The header field {name} is missing (RFC 5322, 3.6; RFC 2919).")
+            yield error_finding(f"The header field {name} is missing (RFC 5322, section 3.6; RFC 2919, section 3).")
     yield from _check_identifiers(head)
     for part in examined.parsed_message.walk():
         yield from _check_quoted_printable(part)
@@ -103,11 +103,11 @@ def _check_identifiers(head: bytes) -> Iterator[PreflightFinding]:
         value = values.get(name, "")
         # A display name before List-Id's angle brackets is a phrase, where encoded words are at home.
         if "=?" in (value.partition("<")[2] if name == "List-Id" else value):
-            yield error_finding(f"An encoded word stands in {name} (RFC 2047, 5).")
+            yield error_finding(f"An encoded word stands in {name} (RFC 2047, section 5).")
     if not re.fullmatch(r"<[^<>@\s]+@[^<>@\s]+>", values.get("Message-ID", "")):
-        yield error_finding("The Message-ID is not of the form <left@right> (RFC 5322, 3.6.4).")
+        yield error_finding("The Message-ID is not of the form <left@right> (RFC 5322, section 3.6.4).")
     if not re.search(r"<[\w!#$%&'*+/=?^`{|}~.-]+\.[\w.-]+>$", values.get("List-Id", "")):
-        yield error_finding("The List-Id does not end in <label.domain> (RFC 2919, 2).")
+        yield error_finding("The List-Id does not end in <label.domain> (RFC 2919, section 2).")
 
 
 def _check_quoted_printable(part: Message) -> Iterator[PreflightFinding]:
@@ -115,23 +115,25 @@ def _check_quoted_printable(part: Message) -> Iterator[PreflightFinding]:
         return
     lines = str(part.get_payload()).split("\n")
     if max(len(line.rstrip("\r")) for line in lines) > 76:
-        yield error_finding(f"A quoted-printable line of {part.get_content_type()} is over 76 long (RFC 2045, 6.7).")
+        yield error_finding(
+            f"A quoted-printable line of {part.get_content_type()} is over 76 long (RFC 2045, section 6.7)."
+        )
 
 
 @preflight_rule("one-click", is_for_admins=True)
 def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """The message can be unsubscribed from by one click (RFC 8058), in the header and in both parts."""
+    """The message can be unsubscribed from by one click (RFC 8058, section 3.1), in the header and in both parts."""
     value = str(examined.parsed_message.get("List-Unsubscribe", ""))
     addresses = re.findall(r"<(https?://[^>\s]+)>", value)
     if len(addresses) != 1 or ("<http://" in value and not examined.links_may_stay_here):
-        yield error_finding("List-Unsubscribe must hold exactly one https address (RFC 8058, 3.1).")
+        yield error_finding("List-Unsubscribe must hold exactly one https address (RFC 8058, section 3.1).")
         return
     if len(value) > 77:
         yield error_finding(
             f"List-Unsubscribe is {len(value)} characters long: some providers garble it from 78 on. Use a shorter host."
         )
     if examined.parsed_message.get("List-Unsubscribe-Post") != "List-Unsubscribe=One-Click":
-        yield error_finding("List-Unsubscribe-Post must be 'List-Unsubscribe=One-Click' (RFC 8058, 3.1).")
+        yield error_finding("List-Unsubscribe-Post must be 'List-Unsubscribe=One-Click' (RFC 8058, section 3.1).")
     if examined.drafted_base != examined.base:
         yield error_finding(
             f"Its links lead to {examined.drafted_base}, which DIGEST_BASE_URL was when it was drafted; it is {examined.base} now. "
@@ -151,7 +153,7 @@ def _check_leave_links(examined: PreflightInput, address: str) -> Iterator[Prefl
 
 @preflight_rule("parts", is_for_admins=True)
 def check_part_order(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """The text comes first and the HTML last, in one multipart/alternative (RFC 2046, 5.1.4)."""
+    """The text comes first and the HTML last, in one multipart/alternative (RFC 2046, section 5.1.4)."""
     kinds = [p.get_content_type() for p in examined.parsed_message.walk() if not p.is_multipart()]
     if examined.parsed_message.get_content_type() != "multipart/alternative" or kinds != ["text/plain", "text/html"]:
         yield error_finding(f"The parts are {', '.join(kinds) or 'none'}; text/plain, then text/html is right.")

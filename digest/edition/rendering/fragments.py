@@ -82,7 +82,7 @@ class PublicationFrame:
 
     @property
     def write_to(self) -> str:
-        """The mailto address (RFC 6068) of the editors, for a mail that was forwarded and can't be replied to."""
+        """The mailto address (RFC 6068, section 2) of the editors, for a mail that was forwarded and can't be replied to."""
         return f"mailto:{quote(self.reply_to, safe='@')}"
 
 

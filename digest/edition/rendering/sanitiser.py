@@ -13,7 +13,7 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.rendering.paragraphs import split_paragraphs
 from subscribers.errors import ApplicationError
 
-# Left as they are in an address: RFC 3986's unreserved and reserved characters and the percent sign, without
+# Left as they are in an address: the unreserved and reserved characters of RFC 3986, section 2, and the percent sign, without
 # those that libxml2, other than browsers, has been known to encode itself.
 _URL_SAFE_CHARACTERS = "-._~/?:@!&'()*+,;=#%"
 _BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # bidi controls; dir attributes do their honest work
@@ -56,7 +56,7 @@ def sanitise_text(text: str) -> str:
 
 
 def sanitise_url(url: str) -> str:
-    """Return a web address in ASCII (RFC 3986), its host as an A-label.
+    """Return a web address in ASCII (RFC 3986, section 2), its host as an A-label.
 
     Raises:
         RenderingError: it is no http or https address.

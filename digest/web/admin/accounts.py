@@ -13,8 +13,9 @@ from digest.app.accounts.staff import StaffOverview
 from digest.store.staff import StaffError
 from digest.web.admin.blueprint import acting_admin, admin_pages, confirm_number
 from digest.web.auth.access import current_staff
-from digest.web.forms import Count, FormError, PageFields, read_form, read_query
+from digest.web.forms import Count, PageFields, read_form, read_query
 from subscribers.errors import RefusalError
+from subscribers.pages.forms import FormError
 
 OTHERS_ONLY = frozenset({"role", "sessions", "reset", "removal"})  # what members can't do to themselves
 GRAVE_ACTS = frozenset({"reset", "removal"})  # they can't be taken back, so they have a page of their own

@@ -9,7 +9,7 @@ from digest.installation.acts import Actor
 from digest.installation.opened import Installation
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
-from digest.web.forms import FormError
+from subscribers.pages.forms import FormError
 
 admin_pages = Blueprint("admin", __name__, url_prefix="/admin")
 

@@ -18,8 +18,9 @@ from digest.installation import hold
 from digest.web.admin.blueprint import acting_admin, admin_pages
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
-from digest.web.forms import Count, FormError, PageFields, ReasonForm, read_form, read_query
+from digest.web.forms import Count, PageFields, ReasonForm, read_form, read_query
 from subscribers.errors import ApplicationError
+from subscribers.pages.forms import FormError
 
 _WORDS = {"arrived": UncertainResolution.ACCEPTED, "again": UncertainResolution.SEND_AGAIN}
 _NOTICE_WORDS = {"arrived": UncertainResolution.ACCEPTED, "lost": UncertainResolution.LOST}

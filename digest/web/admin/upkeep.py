@@ -18,8 +18,9 @@ from digest.app.upkeep.audit_log import AuditFilter, AuditPlace
 from digest.installation.reasons import may_hold_address
 from digest.web.admin.blueprint import acting_admin, admin_pages, file_answer, renew_page
 from digest.web.context import web_context
-from digest.web.forms import Day, FormError, PageFields, ReasonForm, read_form, read_query
+from digest.web.forms import Day, PageFields, ReasonForm, read_form, read_query
 from subscribers.errors import RefusalError
+from subscribers.pages.forms import FormError
 
 REFRESH_SECONDS = 1  # between two looks of the page at an examination that runs; it works without scripts
 _MAX_FIELD_LENGTH = 200  # characters

@@ -1,4 +1,4 @@
-"""Entries of feeds that anybody may read: Atom (RFC 4287, 4.1.2) and JSON Feed 1.1 (https://jsonfeed.org) have the same."""
+"""Entries of feeds that anybody may read: Atom (RFC 4287, section 4.1.2) and JSON Feed 1.1 (https://jsonfeed.org) have the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _LONG_AGO = "2000-01-01T00:00:00Z"
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """One entry. Its address is public and never changes, so it is its ID too; `published` and `updated` are in UTC (RFC 3339)."""
+    """One entry. Its address is public and never changes, so it is its ID too; `published` and `updated` are in UTC (RFC 3339, section 5.6)."""
 
     address: str
     title: str

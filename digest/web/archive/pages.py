@@ -115,7 +115,7 @@ def _read_number(name: str, least: int = 1, most: int = 999_999) -> int | None:
 
 @archive_pages.get("/robots.txt")
 def robots() -> AnyResponse:
-    """Tell search engines what is not for them, and where the map of the site is (RFC 9309)."""
+    """Tell search engines what is not for them, and where the map of the site is (RFC 9309, section 2.2)."""
     closed = ("/desk", "/admin", "/staff", "/search", "/u/", "/confirm/", "/preferences", "/my-data", "/hooks/")
     prefix, base = request.script_root, web_context().settings.link_base
     lines = ["User-agent: *", *(f"Disallow: {prefix}{path}" for path in closed), "", f"Sitemap: {base}/sitemap.xml", ""]
@@ -176,7 +176,7 @@ def icon() -> AnyResponse:
 
 @archive_pages.get("/editions/<name>.ics")
 def edition_calendar(name: str) -> AnyResponse:
-    """Give the dates that stand early in an edition as a calendar file (RFC 5545)."""
+    """Give the dates that stand early in an edition as a calendar file (RFC 5545, section 3.4)."""
     body = build_edition_calendar(web_context().installation, name)
     if body is None:
         abort(404)
@@ -196,7 +196,7 @@ def _calendar_response(body: bytes) -> Response:
 
 @archive_pages.get("/feed.atom")
 def feed() -> AnyResponse:
-    """Give the editions that went out as an Atom feed (RFC 4287)."""
+    """Give the editions that went out as an Atom feed (RFC 4287, section 4.1.1)."""
     context = web_context()
     editions = archive.read_feed_editions(context.installation)
     publication, base, _ = terms = _page_terms(context.settings)

@@ -12,6 +12,7 @@ from digest.app.upkeep.keys import restore_keys, rotate_key
 from digest.backups.creation import create_backup
 from digest.backups.migration import move_database, parse_target_url
 from digest.backups.restore import restore_backup
+from digest.deliver.retention.edition_figures import load_edition_figures
 from digest.installation.acts import terminal_actor
 from digest.installation.opened import open_installation
 from digest.settings import Settings
@@ -80,6 +81,28 @@ def test_rows_of_before_are_sealed_when_the_new_version_first_opens_them_and_nev
     assert KeyRing.load(older.key_file).says_sealed
     forge_member(older, "eve@elsewhere.example")
     assert list_staff(older) == [SAM]
+
+
+def test_the_figures_of_before_are_kept_and_sealed_once(older: Settings) -> None:
+    write_key_file(older.home, marked=False)
+    forge_figures(older, "2026-W46", at="2026-11-13 11:00:00.123456")
+    assert list_figures(older) == [("2026-W46", 7, {"2026-11-13 11": 7}, 123456)]
+    forge_figures(older, "2026-W47", at="2026-11-20 11:00:00")
+    assert [name for name, *_ in list_figures(older)] == ["2026-W46"]
+
+
+def forge_figures(settings: Settings, name: str, *, at: str) -> None:
+    columns = "name, number, release_at, handed_over, refused, complained, hours, counted_at"
+    values = f"""'{name}', 1, '{at}', 7, 0, 0, '{{"2026-11-13 11": 7}}', '{at}'"""
+    statement = f"INSERT INTO edition_figures ({columns}) VALUES ({values})".replace(":", "\\:")
+    with closing(open_database(settings.effective_database_url)) as database, database.engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def list_figures(settings: Settings) -> list[tuple[str, int, dict[str, int], int]]:
+    with open_installation(settings) as installation, installation.database.read() as session:
+        found = load_edition_figures(session, 9)
+        return [(each.name, each.handed_over, each.hours, each.release_at.microsecond) for each in found]
 
 
 def test_a_schema_that_was_put_back_has_no_row_sealed(older: Settings) -> None:

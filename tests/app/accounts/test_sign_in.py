@@ -23,7 +23,7 @@ from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.accounts.sign_in_log import Refusals
 from digest.app.accounts.try_limits import SignInRefusedError, TooManyTriesError
 from digest.app.accounts.visitor import Visitor, make_device_mark, read_device_mark
-from digest.app.upkeep.maintenance import delete_old_sign_ins
+from digest.app.upkeep.nightly_steps import delete_old_sign_ins
 from digest.installation.acts import Face, NotPermittedError
 from digest.installation.opened import Installation
 from digest.settings import Settings

@@ -24,7 +24,7 @@ from digest.app.alerts.alert_log import OVER_AFTER, decide_changes, look_for_ale
 from digest.app.alerts.channels.email import OWN_MAIL_KINDS, UNMAILED_KINDS
 from digest.app.alerts.conditions import ALERT_KINDS, RECOVERY_TIME, AlertCondition
 from digest.app.sending import background
-from digest.app.upkeep.maintenance import delete_old_alerts
+from digest.app.upkeep.nightly_steps import delete_old_alerts
 from digest.deliver.control import installation_hold
 from digest.settings import AlertSettings, Settings, SettingsFile
 from digest.store.alert_models import Alert, AlertPost

@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from digest.app.approval import approvals
+from digest.app.approval import approvals, signing
 from digest.app.editing import changes as editing
-from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
-from digest.edition.approval import approval_proof
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approval_check
+from digest.edition.approval import approved_versions as approval
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.approval.sent_back_notes import SentBackError
-from digest.edition.approval.versions import ApprovalError
 from digest.edition.editing.edits import EditionField
 from digest.installation.acts import SCHEDULER, Actor, Face, Role
 from digest.installation.opened import Installation
@@ -69,7 +68,7 @@ def wants_two(install: Installation) -> Installation:
 
 def approve(install: Installation, actor: Actor) -> None:
     mark = edition_status(install, "current", now=LATER).content_hash
-    editions.approve_edition(install, "current", mark, actor=actor, now=LATER)
+    signing.approve_edition(install, "current", mark, actor=actor, now=LATER)
 
 
 def write_intro(install: Installation, actor: Actor, text: str) -> None:
@@ -179,7 +178,7 @@ def test_the_last_approved_version_stands_again_with_the_draft_that_it_was_made_
     assert (after.state, after.approved_by, after.approved_at) == (EditionState.APPROVED, before.approved_by, LATER)
     with install_on_both.database.read() as session:
         edition = session.scalars(select(Edition)).one()
-        approval_proof.verify_approval(session, edition, settings=install_on_both.settings, keys=install_on_both.keys)
+        approval_check.verify_approval(session, edition, settings=install_on_both.settings, keys=install_on_both.keys)
         last = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
     assert last is not None
     assert (last.act, last.actor, last.detail["version"]) == ("reinstated an approval", "scheduler", 1)
@@ -190,7 +189,7 @@ def test_the_last_approved_version_stands_again_with_the_draft_that_it_was_made_
 def test_what_was_taken_back_does_not_stand_again(install: Installation) -> None:
     approve(install, DANA)
     write_intro(install, SAM, "Good morning.")
-    editions.void_approval(install, "current", actor=DANA, now=LATER)
+    signing.void_approval(install, "current", actor=DANA, now=LATER)
     with pytest.raises(ApprovalError, match="No version"):
         approvals.reinstate_last_approval(install, "current", actor=SCHEDULER, now=LATER)
     assert edition_of(install).state == EditionState.DRAFT

@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 import scheduler
 from digest.app import jobs
-from digest.app.approval import deadlines, last_look
+from digest.app.approval import deadlines, last_look, signing
 from digest.app.calendar import releases as calendar
 from digest.app.doctor.attention import attention_sentences
 from digest.app.editing import changes as editing
@@ -28,7 +28,7 @@ from digest.app.sending import control as sending
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.fetch.fetcher import BundledFetcher
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
-from digest.edition.approval.versions import current_content_hash
+from digest.edition.approval.approved_versions import current_content_hash
 from digest.edition.calendar.release_calendar import DeadlineDecision, decide_at_deadline
 from digest.edition.editing.edits import EditionField
 from digest.edition.queries import release_slot
@@ -141,7 +141,7 @@ class SimulatedWeek:
         with self.install.database.read() as session:
             edition = session.scalars(select(Edition).where(Edition.name == name)).one()
             mark = current_content_hash(session, edition, self.install.settings)
-        editions.approve_edition(self.install, name, mark, actor=ADMIN, now=self.now)
+        signing.approve_edition(self.install, name, mark, actor=ADMIN, now=self.now)
 
     def write_subject(self, name: str, text: str) -> None:
         editing.write_edition_text(self.install, EditForm(name, EDITOR, self.now), EditionField.SUBJECT, text)
@@ -294,7 +294,7 @@ def test_a_version_that_was_taken_back_never_goes_out(start_week: StartWeek) -> 
     week = start_week("send-last-approved")
     week.run_until(RELEASE - timedelta(hours=12))
     week.approve("2027-W11")
-    editions.void_approval(week.install, "2027-W11", actor=EDITOR, now=week.now)
+    signing.void_approval(week.install, "2027-W11", actor=EDITOR, now=week.now)
     week.run_until(RELEASE + STEP)
     assert week.states == {"2027-W11": EditionState.DRAFT}
     assert week.mails("edition") == []

@@ -10,7 +10,7 @@ from digest.app.editing import changes as editing
 from digest.app.editions.editor_changes import MAX_COUNTED_EDITIONS, find_editor_counts, list_counted_editions
 from digest.app.evaluation.drafts import evaluate_redraft, list_editor_picks
 from digest.app.evaluation.labelled_files import EvaluationError
-from digest.edition.approval.versions import list_approvals
+from digest.edition.approval.approved_versions import list_approvals
 from digest.edition.content.editor_changes import EditorCounts
 from digest.edition.editing.edits import StoryField
 from digest.edition.queries import find_edition

@@ -14,7 +14,7 @@ from digest.deliver.compose.variant_limit import MAX_VARIANTS, VariantKey
 from digest.deliver.plan.correction_plan import CorrectionAudience, ErrorPlaces, read_recipient_pages, says_text
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import run_edition
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
 from digest.edition.archive.corrections import CorrectableStory, list_correctable_stories
 from digest.edition.content.edition_content import EditionContent, RenderedFragment
 from digest.edition.content.mailable_edition import MailableEdition

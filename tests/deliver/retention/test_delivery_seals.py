@@ -11,7 +11,7 @@ from sqlalchemy import delete, event, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from digest.app.sending import control as sending
-from digest.app.upkeep import maintenance
+from digest.app.upkeep import nightly_steps
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.events.processor import process_events
@@ -495,13 +495,13 @@ def test_the_night_seals_reports_and_names_the_edition(world: DeliverySetup) -> 
     key_file.create_file(world.settings.home / "keys.json", world.keys.to_json())
     installation = Installation(world.settings, world.database)
     ada, _ = send(world, DeliveryState.ACCEPTED, DeliveryState.ACCEPTED)
-    assert maintenance.seal_disclosures(installation, NIGHT) == "sealed 2 deliveries and 0 other disclosures"
-    sealed, proof = maintenance.prove_and_seal_ledger(installation, NIGHT, actor="test")
+    assert nightly_steps.seal_disclosures(installation, NIGHT) == "sealed 2 deliveries and 0 other disclosures"
+    sealed, proof = nightly_steps.prove_and_seal_ledger(installation, NIGHT, actor="test")
     assert proof.sound
     assert sealed.disclosures_through == 4  # begun, sealed, closed; and that the totals of before are known
     with world.database.write() as session:
         session.execute(delete(Delivery).where(Delivery.person == ada))
-    _, proof = maintenance.prove_and_seal_ledger(installation, NIGHT + timedelta(days=1), actor="test")
+    _, proof = nightly_steps.prove_and_seal_ledger(installation, NIGHT + timedelta(days=1), actor="test")
     assert proof.disclosure_faults == ("edition 2026-W47: of 2 deliveries that were sealed, 1 missing",)
     with world.database.read() as session:
         broken = session.scalars(select(AuditEntry).where(AuditEntry.act == "ledger broken")).one()

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, func, select, text, update
 
-from digest.app.upkeep import maintenance
+from digest.app.upkeep import nightly_steps
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, plan_deliveries
 from digest.deliver.retention.delivery_disclosures import (
     ROWS_PER_TRANSACTION,
@@ -354,7 +354,7 @@ def test_bounces_are_judged_alike_before_and_after_they_are_totals(
         _bounce(world, bo, serial, RELEASE + timedelta(days=days))
     world.settings.key_file.write_text(KeyRing.to_json(KEYS))
     world.settings.key_file.chmod(0o600)
-    steps = [maintenance.aggregate_old_deliveries, maintenance.suppress_bouncing_addresses]
+    steps = [nightly_steps.aggregate_old_deliveries, nightly_steps.suppress_bouncing_addresses]
     install = Installation(world.settings, world.database)
     for step in steps if totals_first else reversed(steps):
         step(install, LATE)

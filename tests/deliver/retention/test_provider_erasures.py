@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, update
 
 from digest.app.doctor.attention import attention_sentences
-from digest.app.upkeep import maintenance
+from digest.app.upkeep import nightly_steps
 from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import plan_deliveries
@@ -264,11 +264,11 @@ def test_the_night_passes_erasures_on_where_there_is_a_key(one_world: DeliverySe
     (tmp_path / "keys.json").write_text(world.keys.to_json())
     (tmp_path / "keys.json").chmod(0o600)
     without = Installation(world.settings, world.database)
-    assert "1 waiting" in maintenance.request_provider_erasures(without, NOW)
+    assert "1 waiting" in nightly_steps.request_provider_erasures(without, NOW)
     with FakeSendGridAccount() as fake:
         values = {"sendgrid_api_key": SecretStr(API_KEY), "sendgrid_host": fake.host}
         install = Installation(world.settings.model_copy(update=values), world.database)
-        assert "erasures for SendGrid: 1 passed on, 0 waiting" in maintenance.run_nightly_steps(install, NOW)
+        assert "erasures for SendGrid: 1 passed on, 0 waiting" in nightly_steps.run_nightly_steps(install, NOW)
     with world.database.read() as session:
         counted = select(func.count()).select_from(Disclosure).where(Disclosure.to_whom.startswith("Twilio"))
         assert session.scalar(counted) == 1

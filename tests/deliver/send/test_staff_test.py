@@ -22,8 +22,8 @@ from digest.deliver.send import staff_test
 from digest.deliver.send.run import edition_run
 from digest.deliver.send.run.edition_run import SendError
 from digest.deliver.send.staff_test import StaffTestReport
-from digest.edition.approval import versions as approval
-from digest.edition.approval.versions import ApprovalError
+from digest.edition.approval import approved_versions as approval
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.settings import Settings
 from digest.store import staff
 from digest.store.approval_models import ApprovedFragment

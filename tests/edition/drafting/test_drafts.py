@@ -17,8 +17,8 @@ from digest.collect.texts.urls import site_name
 from digest.collect.visits import collection_run
 from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.send.run import edition_run
-from digest.edition.approval.approval_proof import verify_approval
-from digest.edition.approval.versions import (
+from digest.edition.approval.approval_check import verify_approval
+from digest.edition.approval.approved_versions import (
     ApprovalError,
     current_approval_mark,
     current_content_hash,

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 import scheduler
 from digest.app import jobs
 from digest.app.jobs import JobContext
-from digest.app.upkeep import maintenance
+from digest.app.upkeep import nightly_steps
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store import timetable_slots
@@ -69,7 +69,7 @@ def _more(database: Database, number: int, kind: ConsentKind) -> None:
 
 
 def _seal(database: Database, now: datetime = NOON) -> str:
-    sealed, _ = maintenance.prove_and_seal_ledger(_installation(database), now, actor="test")
+    sealed, _ = nightly_steps.prove_and_seal_ledger(_installation(database), now, actor="test")
     return sealed.hash
 
 
@@ -373,7 +373,7 @@ def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(on
     ada = _person(one_database, "ada", ConsentKind.CONFIRMED)
     with one_database.write() as session:
         session.execute(update(ConsentEvent).values(body="{}"))
-    assert "the ledger is broken" in maintenance.seal_consent_ledger(_installation(one_database), NOON)
+    assert "the ledger is broken" in nightly_steps.seal_consent_ledger(_installation(one_database), NOON)
     with one_database.read() as session:
         broken = session.scalars(select(AuditEntry).where(AuditEntry.act == "ledger broken")).one()
     assert broken.detail == {"person": ada, "link": 1, "fault": "its content is not what was hashed"}
@@ -382,12 +382,13 @@ def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(on
 def test_one_step_of_the_night_that_fails_does_not_stop_the_others(one_database: Database) -> None:
     with one_database.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE seal")
-    results = maintenance.run_nightly_steps(_installation(one_database), NOON)
+    results = nightly_steps.run_nightly_steps(_installation(one_database), NOON)
     assert re.search(r"seal_consent_ledger failed: (Operational|Programming)Error", results)
     assert "0 old disclosures folded" in results
 
 
 SUPPRESSION_FIELDS = ("suppressions", "suppressions_through", "suppressions_root")
+WORDING_FIELDS = ("wordings", "wordings_through", "wordings_root")
 LOG_FIELDS = ("log_through", "log_head", "disclosures_through", "disclosures_head")
 
 
@@ -402,6 +403,6 @@ def test_a_seal_hashes_the_numbers_and_heads_alone(one_database: Database) -> No
     thousand = hashlib.sha256(f"{ada} {heads[ada]}\n{bo} {heads[bo]}\n".encode()).hexdigest()
     assert sealed.root == hashlib.sha256(f"1 {thousand}\n".encode()).hexdigest()
     names = ("previous", "root", "through", "links", "people")
-    fields = {k: getattr(sealed, k) for k in (*names, *SUPPRESSION_FIELDS, *LOG_FIELDS)}
+    fields = {k: getattr(sealed, k) for k in (*names, *SUPPRESSION_FIELDS, *WORDING_FIELDS, *LOG_FIELDS)}
     canonical = json.dumps({"at": "2026-11-20T12:00:00.123+00:00", **fields}, sort_keys=True, separators=(",", ":"))
     assert sealed.hash == hashlib.sha256(canonical.encode()).hexdigest()

@@ -5,14 +5,14 @@ import threading
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, text, update
 
 from digest.app.subscribers.consent_wordings import current_wording
 from digest.settings import PublicationSettings, Settings, SettingsFile
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import ledger
-from subscribers.consent.seals import prove_ledger
+from subscribers.consent.seals import append_seal, find_stable_point, prove_ledger
 from subscribers.consent.wordings import (
     WordingText,
     check_template,
@@ -132,3 +132,30 @@ def test_the_ledger_is_held_against_the_register(database: Database) -> None:
     with database.write() as session:
         session.execute(delete(PublishedWording))
     assert fault() == f"the words with the SHA-256 {SECOND.hash} were agreed to and are not in the register"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE wording SET first_used_at = '2025-01-01 00:00:00.000000' WHERE version = 1",
+        "UPDATE wording SET language = 'fr' WHERE version = 2",
+        "DELETE FROM wording WHERE version = 2",
+        "INSERT INTO wording SELECT -1, 'de', text, hash, first_used_at FROM wording WHERE version = 1",
+    ],
+)
+def test_a_sealed_register_tells_when_a_row_was_changed(database: Database, statement: str) -> None:
+    with database.write() as session:
+        register_wording(session, FIRST, NOW)
+        register_wording(session, SECOND, NOW)
+    with database.read() as session:
+        survey = prove_ledger(session, KEYS, through=find_stable_point(database)).survey
+    assert survey is not None
+    with database.write() as session:
+        append_seal(session, survey, NOW)
+        register_wording(session, WordingText("fr", FIRST.text), NOW)  # one that the seal doesn't cover
+    with database.read() as session:
+        assert prove_ledger(session, KEYS).fault == ""
+    with database.write() as session:
+        session.execute(text(statement))
+    with database.read() as session:
+        assert "is not what the register of wordings gives" in prove_ledger(session, KEYS).fault

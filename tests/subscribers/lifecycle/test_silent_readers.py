@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from digest.app.sending import background
 from digest.app.subscribers.silent_readers import ask_silent_readers, count_silent_readers
-from digest.app.upkeep.maintenance import settle_silence_questions
+from digest.app.upkeep.nightly_steps import settle_silence_questions
 from digest.installation.acts import terminal_actor
 from digest.web.app import create_app
 from subscribers.consent import seals

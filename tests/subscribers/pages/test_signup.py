@@ -13,6 +13,9 @@ from sqlalchemy import event, func, select
 from digest.app.sending.background import process_signup_requests, send_due_notices
 from digest.app.site.page_context import describe_release_days
 from digest.app.subscribers.consent_wordings import current_wording
+from digest.edition.approval import approved_versions
+from digest.edition.archive.story_archive import archive_edition
+from digest.edition.queries import find_edition
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings, Settings
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
@@ -57,6 +60,18 @@ def answered(world: Any, now: datetime = NOW) -> dict[SignupAnswer, int]:
     return {answer: n for answer, n in answers.items() if n}
 
 
+def send_signed_edition(world: Any) -> None:
+    """Store the edition of the week before as it went out: a welcome email quotes only what was signed."""
+    name = world.edition(release_at=RELEASE - timedelta(7), name="2026-W46", number=146)
+    settings, keys = world.install.settings, world.install.keys
+    with world.database.write() as session:
+        edition = find_edition(session, name)
+        mark = approved_versions.current_content_hash(session, edition, settings)
+        approved_versions.sign_approval(session, edition, mark, settings=settings, keys=keys, actor="staff 1", now=NOW)
+        edition.state = EditionState.SENT
+        archive_edition(session, edition)
+
+
 def mailed(world: Any, now: datetime = NOW) -> list[str]:
     """Hand over what is queued; give the new messages as text, soft line breaks undone."""
     folder = world.install.settings.outbox_folder / "notice"
@@ -98,7 +113,7 @@ def test_the_form_is_one_field_and_the_words_agreed_to_stand_above_the_button_of
 
 def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     world = both
-    world.edition(state=EditionState.SENT, release_at=RELEASE - timedelta(7), name="2026-W46", number=146)
+    send_signed_edition(world)
     answer = world.client.post("/subscribe", data=FORM, environ_base=OUT)
     assert answer.status_code == 200
     assert "email you a link that works for 7 days" in answer.text

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
-from digest.app.upkeep.maintenance import run_nightly_steps
+from digest.app.upkeep.nightly_steps import run_nightly_steps
 from digest.web.app import create_app
 from subscribers.signup import rate_limits
 from subscribers.store.models import Person, PersonState

@@ -17,7 +17,7 @@ from digest.app.accounts import own_account, sign_in, staff
 from digest.app.doctor.attention import find_attention
 from digest.app.sending import background
 from digest.app.subscribers import address_searches, lists, people, reader_records
-from digest.app.upkeep import background_backups, keys, maintenance
+from digest.app.upkeep import background_backups, keys, nightly_steps
 from digest.deliver.control import installation_hold
 from digest.installation import copy_guard, guard_notices, hold
 from digest.installation.acts import CONFIRMATION_LIFETIME, SCHEDULER, Actor, ConfirmationRequiredError, Face, Role
@@ -333,7 +333,7 @@ def test_actions_on_addresses_are_told_once_a_day_without_an_address(both: Any) 
     people.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
     assert guard_notices.queue_address_summary(install, NOW + timedelta(hours=3)).endswith("reported today")
     assert sorted(queued(both, "summary")) == ["summary:1-2026-11-19", "summary:2-2026-11-19"]
-    assert guard_notices.queue_address_summary in maintenance.NIGHTLY_STEPS
+    assert guard_notices.queue_address_summary in nightly_steps.NIGHTLY_STEPS
     background.send_due_notices(install, clock=lambda: NOW + timedelta(hours=4))
     files = list((install.settings.outbox_folder / "notice").glob("*.eml"))
     emails = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from digest.app.settings.setting_changes import EDITABLE_TABLES
-from digest.app.upkeep.maintenance import count_growth
+from digest.app.upkeep.nightly_steps import count_growth
 from digest.collect.sources.source_rows import sync_sources
 from digest.store.audit import record_audit
 from digest.store.delivery_models import DeliveryState

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from digest.app.sending.uncertain_acts import resolve_uncertain
-from digest.app.upkeep.maintenance import keep_edition_counts
+from digest.app.upkeep.nightly_steps import keep_edition_counts
 from digest.deliver.control import installation_hold
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
 from digest.store.delivery_models import Delivery, DeliveryState, Event

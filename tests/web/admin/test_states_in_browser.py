@@ -20,7 +20,7 @@ from digest.app.doctor.outside_world import OutsideWorld
 from digest.app.sending.background import send_due_notices
 from digest.app.settings.setting_changes import EDITABLE_TABLES
 from digest.app.subscribers.upload_files import UploadStage, write_note
-from digest.app.upkeep.maintenance import count_growth
+from digest.app.upkeep.nightly_steps import count_growth
 from digest.collect.sources.source_days import count_visit
 from digest.collect.sources.source_rows import sync_sources
 from digest.installation.acts import Role

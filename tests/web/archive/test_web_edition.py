@@ -14,7 +14,7 @@ from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionForm
 from digest.app.editions import web_editions
 from digest.app.editions.edition_checks import gather_preflight_facts
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.queries import find_edition
@@ -103,8 +103,9 @@ def test_a_story_cannot_end_the_data_in_the_head(world: Any) -> None:
 def test_the_pieces_of_the_page_are_among_what_approval_signs(world: Any) -> None:
     world.edition()
     with world.database.read() as session:
-        draft = approval.read_draft(session, find_edition(session, NAME), world.install.settings)
-    stated = approval.approval_statement(draft, RELEASE, ApproverRule(1, (), (), ()))["fragments"]
+        edition = find_edition(session, NAME)
+        draft = approval.read_draft(session, edition, world.install.settings)
+    stated = approval.approval_statement(draft, edition, ApproverRule(1, (), (), ()))["fragments"]
     pages = {piece.name: piece.body for piece in draft.pieces if piece.kind == "page"}
     assert list(pages) == ["top", "contents", "body"]
     assert [entry for entry in stated if entry[0] == "page"] == [

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.sending import background
 from digest.app.sending import control as sending
-from digest.app.upkeep import maintenance
+from digest.app.upkeep import nightly_steps
 from digest.cli import digest
 from digest.deliver.send.notices import notice_queue
 from digest.store import staff
@@ -198,7 +198,7 @@ def test_a_members_address_stands_in_the_staff_table_and_in_no_other(both: Any) 
     # An older version kept the address of who was removed.
     with both.database.write() as session:
         change_rows(session, StaffMember, email=SAM)
-    maintenance.delete_old_sign_ins(both.install, NOW)
+    nightly_steps.delete_old_sign_ins(both.install, NOW)
     assert {name for name, rows in both.dump().items() if "okafor" in repr(rows).lower()} == set()
     with both.database.read() as session:
         assert session.scalars(select(StaffMember.email)).all() == ["staff 1"]

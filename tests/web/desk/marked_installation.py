@@ -18,7 +18,7 @@ from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from digest.app import jobs
-from digest.app.approval import approvals, correction_emails
+from digest.app.approval import approvals, correction_emails, signing
 from digest.app.editing import changes as editing
 from digest.app.editing import corrections
 from digest.app.editing.edit_application import EditForm
@@ -611,7 +611,7 @@ def release(run: MarkedRun, clock: SetClock) -> None:
     jobs.look_for_alerts(context)
     colleague = replace(EDITOR, name="staff 3")
     for approver in (EDITOR, colleague):  # a terminal without a name wrote some of it, so two have to
-        editions.approve_edition(install, name, wanted, actor=approver, now=clock())
+        signing.approve_edition(install, name, wanted, actor=approver, now=clock())
     clock.now = release_at
     sending.send_edition(install, name, actor=ADMIN, clock=clock)
     background.process_signup_requests(install, clock=clock)

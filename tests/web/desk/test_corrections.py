@@ -27,7 +27,7 @@ from digest.cli import digest
 from digest.deliver.plan.correction_plan import read_recipient_pages
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import run_edition
-from digest.edition.approval import versions as approval
+from digest.edition.approval import approved_versions as approval
 from digest.edition.archive.corrections import load_carried_blocks
 from digest.edition.content.corrected_content import correct_content, correct_quote
 from digest.edition.content.edition_content import EditionContent, EditionSection, SectionEntry

@@ -4,11 +4,11 @@ import html
 import re
 from datetime import timedelta
 
+from digest.app.approval import signing
 from digest.app.demo.sample_week import SAMPLE_NOW
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history
 from digest.app.editing.edit_application import EditForm
-from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.installation.acts import Actor, Face, Role
@@ -229,7 +229,7 @@ def test_an_approval_stands_in_the_history(week: SampleWeek) -> None:
     page = week.client().get(f"{week.path}/history").text
     assert set(re.findall(r'name="unapproved" value="(.*?)"', page)) == {"1"}
     mark = edition_checks.read_edition_mail(installation, week.name, now=SAMPLE_NOW).content_hash
-    editions.approve_edition(installation, week.name, mark, actor=as_editor(week, "sam"), now=SAMPLE_NOW)
+    signing.approve_edition(installation, week.name, mark, actor=as_editor(week, "sam"), now=SAMPLE_NOW)
     assert any("Sam approved it." in told for told in acts(week))
     # Who opened the history before is asked first; who opens it now reads it there.
     asked = press(week, "undo", edit=1, unapproved="1")

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from digest.app.approval import approvals
-from digest.app.editions import drafting as editions
+from digest.app.approval import approvals, signing
 from digest.app.editions.edition_status import edition_status
 from tests.actors import EDITOR
 from tests.html_judge import find_html_faults
@@ -17,7 +16,7 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_of_the_desk(week: SampleWe
     client, (first, second, third, *_) = week.client(), week.anchors("featured")
     untouched = {path: client.get(week.path + path).text for path in ("", "/test")}
     mark = edition_status(week.installation, week.name, now=later()).content_hash
-    editions.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
+    signing.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
     untouched["/approved"] = client.get(week.path).text
     untouched["/asked"] = week.act(f"drop {third}", unapproved="1").text
     week.act(f"drop {third}")

@@ -10,12 +10,12 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 from werkzeug import Request, Response
 
-from digest.app.editions import drafting as editions
+from digest.app.approval import signing
 from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import edition_status
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.texts.urls import canonical_url
-from digest.edition.approval.versions import ApprovalError
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings
 from digest.store.models import AuditEntry, Edition, EditionState, Fragment, Source, SourceHealth
@@ -82,9 +82,9 @@ def move_articles(text: str, server: str) -> str:
     return re.sub(r"https://(\w+\.example/)", rf"{server}\1", text)
 
 
-def approve(world: WebSetup) -> editions.ApprovalResult:
+def approve(world: WebSetup) -> signing.ApprovalResult:
     mark = edition_status(world.install, NAME, now=NOW).content_hash
-    return editions.approve_edition(world.install, NAME, mark, actor=EDITOR, now=NOW)
+    return signing.approve_edition(world.install, NAME, mark, actor=EDITOR, now=NOW)
 
 
 def state_of(world: WebSetup) -> EditionState:

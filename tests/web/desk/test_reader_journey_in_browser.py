@@ -17,8 +17,9 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 import scheduler
+from digest.app.approval.signing import approve_edition
 from digest.app.demo.sample_week import DEMO_ACTOR, SAMPLE_NOW
-from digest.app.editions.drafting import approve_edition, draft_next_edition
+from digest.app.editions.drafting import draft_next_edition
 from digest.app.editions.edition_status import edition_status
 from digest.app.jobs import JobContext
 from digest.app.sending.background import process_signup_requests, send_due_notices

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Response, Route, expect
 
-from digest.app.approval import approvals
-from digest.app.editions import drafting as editions
+from digest.app.approval import approvals, signing
 from digest.app.editions.edition_status import edition_status
 from digest.installation.acts import Actor, Face, Role
 from digest.store import staff
@@ -249,7 +248,7 @@ def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, serve
     # Both sections in sight: what the test's mouse scrolls between pressing and moving, a hand does not.
     desk.set_viewport_size({"width": 1440, "height": 3000})
     mark = edition_status(week.installation, week.name, now=later()).content_hash
-    editions.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
+    signing.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
     desk.reload()
     first, second, *_ = shown(desk, "featured")
     rows, pill, take_back = (
@@ -561,7 +560,7 @@ def hear_of_approval_while_typing(desk: Page, week: SampleWeek, address: str) ->
         session.add(priya)
         session.flush()
         colleague = Actor(staff.staff_actor(priya), Role.EDITOR, Face.DESK)
-    editions.approve_edition(week.installation, week.name, mark, actor=colleague, now=later())
+    signing.approve_edition(week.installation, week.name, mark, actor=colleague, now=later())
     desk.clock.fast_forward(16_000)
     expect(stands).to_contain_text("Approved by Priya Nair, Nov 19, 5:35 p.m. A change takes the approval back.")
     expect(desk.locator(".head .pill")).to_have_text("Approved")

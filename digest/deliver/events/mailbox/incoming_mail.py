@@ -3,7 +3,7 @@
 It counts only if it proves that it is about a message of ours: by that message's return path with its MAC
 (`return_path`), a complaint also by the reader's token for leaving. See docs/decisions/0018-bounce-mailbox.md.
 
-Reports of mail systems are those of delivery status (RFC 3464), of abuse (RFC 5965), and bounces of older forms. Only fields are read that are meant for machines. The one exception is `parse_legacy_bounce`, which reads no cause.
+Reports of mail systems are those of delivery status (RFC 3464, section 2), of abuse (RFC 5965, section 2), and bounces of older forms. Only fields are read that are meant for machines. The one exception is `parse_legacy_bounce`, which reads no cause.
 """
 
 import re
@@ -62,7 +62,7 @@ class MailSystemReport:
     """A parsed report. `verdict` is None where it says nothing that counts; `returned_fields` are the fields it quotes.
 
     `original_sender` is the return path that it says the message had, `envelope_id` the id that we had given with it;
-    `is_feedback` marks one in the form of RFC 5965.
+    `is_feedback` marks one in the form of RFC 5965, section 2.
     """
 
     verdict: ReportVerdict | None
@@ -96,7 +96,7 @@ def _parse_delivery_status(part: MimePart, returned: HeaderFields) -> MailSystem
 
 def _parse_feedback(part: MimePart, returned: HeaderFields) -> MailSystemReport:
     fields = HeaderFields(part.decoded_body())
-    # Any other type is about our mail, not about a wish of the reader; an unknown one is "other" (RFC 5965, 3.5).
+    # Any other type is about our mail, not about a wish of the reader; an unknown one is ignored (RFC 5965, section 6).
     verdict = ReportVerdict(EventKind.COMPLAINED) if fields.first("feedback-type").lower() == "abuse" else None
     return MailSystemReport(verdict, returned, original_sender=fields.first("original-mail-from"), is_feedback=True)
 
@@ -107,7 +107,7 @@ def parse_legacy_bounce(mail: MimePart) -> ReportVerdict | None:
     The reason is in free text, which is not read: it counts as a soft bounce.
     """
     sender = mail.fields.first("return-path")
-    if sender and sender != "<>":  # RFC 5321, 4.5.5: a bounce has no sender
+    if sender and sender != "<>":  # RFC 5321, section 4.5.5: a bounce has no sender
         return None
     text = mail.decoded_body() if mail.media_type == "text/plain" else b""
     qsbmf = _QSBMF.match(text.lstrip()) and _QSBMF_COPY.search(text)
@@ -165,7 +165,7 @@ def _failure_cause(code: str, statuses: frozenset[str], *, forwarded: bool) -> F
 
 
 def _recipient_address(value: str) -> str:
-    """Return the address of `rfc822; ada@example.org` (RFC 3464, 2.3.1), case-folded."""
+    """Return the address of `rfc822; ada@example.org` (RFC 3464, section 2.3.1), case-folded."""
     return value.rpartition(";")[2].strip().strip("<>").casefold()
 
 

@@ -55,7 +55,7 @@ class LeaveRequest:
 
 
 def is_automatic(fields: HeaderFields) -> bool:
-    """Return whether a machine wrote a mail, or wants no answer (RFC 3834, 2 and 5; RFC 5321, 4.5.5)."""
+    """Return whether a machine wrote a mail, or wants no answer (RFC 3834, sections 2 and 5; RFC 5321, section 4.5.5)."""
     submitted = fields.first("auto-submitted").partition(";")[0].strip().lower()
     precedence = fields.first("precedence").lower()
     return (
@@ -94,7 +94,7 @@ def _telling_lines(mail: MimePart) -> Iterator[str]:
 
 
 def _decode_words(value: str) -> str:
-    """Decode the encoded words of a field (RFC 2047); one that cannot be decoded stays as it is."""
+    """Decode the encoded words of a field (RFC 2047, section 6); one that cannot be decoded stays as it is."""
     try:
         return str(make_header(decode_header(value)))
     except (HeaderParseError, LookupError, ValueError):

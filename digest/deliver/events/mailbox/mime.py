@@ -1,6 +1,6 @@
 """Read a message's fields and parts with limits. Pure: nothing here raises, whatever the bytes are.
 
-Python's own parser recurses into nested parts and fails there. A report has its parts on one level (RFC 6522), so
+Python's own parser recurses into nested parts and fails there. A report has its parts on one level (RFC 6522, section 3), so
 one level is read, of that the first parts only, and work stays linear in the bytes.
 """
 
@@ -79,7 +79,7 @@ class MimePart:
         return [parse_mime(raw) for raw in _split_at_boundary(self.body, boundary.encode("utf-8", "replace"))]
 
     def decoded_body(self, limit: int = MAX_DECODED_BYTES) -> bytes:
-        """Return the body up to `limit` bytes, its transfer encoding decoded (RFC 2045, 6); what cannot be decoded is empty."""
+        """Return the body up to `limit` bytes, its transfer encoding decoded (RFC 2045, section 6); what cannot be decoded is empty."""
         encoding, body = self.fields.first("content-transfer-encoding").lower(), self.body[:limit]
         if encoding == "quoted-printable":
             return quopri.decodestring(body)
@@ -91,7 +91,7 @@ class MimePart:
             return b""
 
     def field_groups(self) -> list[HeaderFields]:
-        """Return the groups of fields in the body of a report, separated by empty lines (RFC 3464, 2.1)."""
+        """Return the groups of fields in the body of a report, separated by empty lines (RFC 3464, section 2.1)."""
         return [HeaderFields(group) for group in _EMPTY_LINES.split(self.decoded_body(), maxsplit=MAX_PARTS)]
 
 

@@ -29,7 +29,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport
 from subscribers.store import people
 
-MAX_ADDRESS_LENGTH = 254  # characters of an address: RFC 5321, 4.5.3.1.3
+MAX_ADDRESS_LENGTH = 254  # characters of an address: RFC 5321, section 4.5.3.1.3
 
 
 @dataclass(frozen=True, slots=True)

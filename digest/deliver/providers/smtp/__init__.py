@@ -1,1 +1,1 @@
-"""SMTP (RFC 5321)."""
+"""SMTP (RFC 5321, section 3)."""

@@ -1,4 +1,4 @@
-"""One SMTP connection: `smtplib`, with PIPELINING (RFC 2920) and delivery reports by id (RFC 3461) where offered."""
+"""One SMTP connection: `smtplib`, with PIPELINING (RFC 2920, section 3) and delivery reports by id (RFC 3461, section 4) where offered."""
 
 import os
 import re
@@ -13,12 +13,12 @@ from functools import cache
 from pathlib import Path
 
 CONNECT_TIMEOUT = 30.0  # seconds for connecting, and for each answer until mail can be offered
-COMMAND_TIMEOUT = 300.0  # RFC 5321, 4.5.3.2: MAIL, RCPT and the data itself
+COMMAND_TIMEOUT = 300.0  # RFC 5321, section 4.5.3.2: MAIL, RCPT and the data itself
 FINAL_REPLY_TIMEOUT = 600.0  # and after the final dot, where a server may well be busy
 MIN_READ_TIMEOUT = 1.0  # a reply that arrived while nobody read is still read
 MAX_REPLY_LINE = 8192  # bytes of a line of a reply without its end, before the connection is given up
 READ_SIZE = 4096  # bytes that are read at once: the replies to an envelope are far shorter
-FINAL_DOT = b".\r\n"  # ends the data (RFC 5321, 4.1.1.4)
+FINAL_DOT = b".\r\n"  # ends the data (RFC 5321, section 4.1.1.4)
 NO_REPLY = -1  # smtplib's code for a reply that is none
 _EXPECTED_CODES = {"MAIL": (250,), "RCPT": (250, 251), "DATA": (354,)}
 # To MAIL, RCPT and DATA, a line each: nothing stands in the way of the message.
@@ -42,7 +42,7 @@ class SmtpTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
-    """The server that mail goes to, and how. `tls_mode` is `starttls`, `implicit` (RFC 8314) or `off` (loopback only).
+    """The server that mail goes to, and how. `tls_mode` is `starttls`, `implicit` (RFC 8314, section 3.3) or `off` (loopback only).
 
     `settings_place` says where DIGEST_MAIL_URL stands, for whoever has to mend it.
     """
@@ -160,7 +160,7 @@ class SmtpConnection(smtplib.SMTP):
         return refusals[0] if refusals else replies[-1]
 
     def _abort_empty_data(self, replies: list[SmtpReply]) -> None:
-        """End a transaction whose DATA the server took all the same: with a lone dot (RFC 2920, 3.1).
+        """End a transaction whose DATA the server took all the same: with a lone dot (RFC 2920, section 3.1).
 
         Should it have taken the recipient of a sender that it refused, an empty message would arrive: hang up.
         """
@@ -332,7 +332,7 @@ def _seconds_until(deadline: float) -> float:
 
 
 class TlsSmtpConnection(SmtpConnection, smtplib.SMTP_SSL):
-    """The same over TLS from the first byte (RFC 8314)."""
+    """The same over TLS from the first byte (RFC 8314, section 3.3)."""
 
 
 def _commands_for_envelope(envelope: SmtpEnvelope, *, dsn: bool) -> list[tuple[str, bytes]]:

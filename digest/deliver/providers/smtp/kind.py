@@ -20,7 +20,7 @@ from digest.settings.setting_lines import advise_key_change, advise_variable_cha
 from subscribers.reader_language import ReaderLanguage
 
 NO_USER = "-"  # the answer of somebody who has none
-IMPLICIT_PORTS = {"smtp": 587, "smtps": 465}  # of a URL without one: RFC 6409, 3.1, and RFC 8314, 3.3
+IMPLICIT_PORTS = {"smtp": 587, "smtps": 465}  # of a URL without one: RFC 6409, section 3.1, and RFC 8314, section 3.3
 MAX_CONNECTIONS = 50  # what Postfix takes from one client, where nobody set it otherwise
 
 

@@ -1,4 +1,4 @@
-"""SMTP (RFC 5321): one recipient a transaction, TLS or nothing, and it is always known how far a message got.
+"""SMTP (RFC 5321, section 3.3): one recipient a transaction, TLS or nothing, and it is always known how far a message got.
 
 Several connections are moved in step by one thread. With a thread for each, Python's threads spend more time waiting for one another than for the server. A pool writes
 to all its connections before it reads from the first; the slowest answer sets its pace.
@@ -120,7 +120,7 @@ class SmtpProvider:
         return outcome
 
     def _smtp_data(self, message: OutgoingMessage) -> bytes:
-        """Return what follows DATA, up to the final dot: dots that start a line are doubled (RFC 5321, 4.5.2)."""
+        """Return what follows DATA, up to the final dot: dots that start a line are doubled (RFC 5321, section 4.5.2)."""
         data = message.to_bytes(self._signer)
         if not message.template.needs_no_dot_stuffing:
             data = data.replace(b"\r\n.", b"\r\n..")
@@ -176,7 +176,7 @@ class SmtpProvider:
         return MessageOutcome(HandoverResult.TRY_LATER, reply_text)
 
     def _read_final_outcome(self, connection: SmtpConnection, address: str) -> MessageOutcome:
-        """Read the reply after the final dot. Without one the outcome is uncertain (RFC 1047)."""
+        """Read the reply after the final dot. Without one the outcome is uncertain (RFC 5321, section 6.1)."""
         try:
             connection.set_reply_timeout(connection.timeouts.final)
             code, reply = connection.getreply()

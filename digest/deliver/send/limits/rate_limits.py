@@ -201,7 +201,7 @@ class MeteredRate:
 
 
 def asks_to_slow_down(reply: str) -> bool:
-    """Return whether a deferral asks for fewer messages (RFC 3463, classes 4.3, 4.4 and 4.7).
+    """Return whether a deferral asks for fewer messages (RFC 3463, section 3: codes 4.3, 4.4, and 4.7).
 
     Greylisting (4.7.1) and a full mailbox (4.2.2) are about one message.
     """

@@ -7,15 +7,17 @@ from typing import Any
 
 from digest.deliver.compose.notice_mail import notice_language
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
+from digest.edition.approval.approval_check import read_signed_content
+from digest.edition.archive.correction_check import is_proven
 from digest.edition.archive.corrections import list_corrections
 from digest.edition.content.corrected_content import correct_for_email
-from digest.edition.content.edition_content import EditionContent
 from digest.edition.queries import find_latest_edition, find_upcoming_edition
 from digest.edition.rendering.mail_layout import BEST_FACTS, describe_best
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.settings import Settings
 from digest.store.engine import Database
 from subscribers.consent.preferences import describe_preferences
+from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import choice_changes
 from subscribers.reader_language import ReaderLanguage
 
@@ -41,7 +43,9 @@ class ClaimedNotice(ClaimedDelivery):
     facts: Mapping[str, Any]
 
 
-def write_template_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
+def write_template_facts(
+    database: Database, settings: Settings, keys: KeyRing, notice: ClaimedNotice
+) -> dict[str, str]:
     """Put what was encrypted into words, the same at every try, so that the bytes are too."""
     stored, zone = notice.facts, settings.file.publication.zone
     language = notice_language(settings, notice.kind)
@@ -53,6 +57,8 @@ def write_template_facts(database: Database, settings: Settings, notice: Claimed
         facts["message"] = "\n".join(sanitise_text(line) for line in stored["message"].splitlines())
     if "token" in stored:
         facts |= _link_facts(settings, notice, language)
+    if notice.kind == "welcome":
+        facts |= _edition_facts(database, settings, keys, notice)
     own_facts = _OWN_FACTS.get(notice.kind)
     return facts | own_facts(database, settings, notice) if own_facts else facts
 
@@ -81,8 +87,11 @@ def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice)
     return {"before": before, "after": after}
 
 
-def _edition_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
-    """Say which edition comes when, and what was best in the newest; from when the mail was due, so that each try says the same."""
+def _edition_facts(database: Database, settings: Settings, keys: KeyRing, notice: ClaimedNotice) -> dict[str, str]:
+    """Say which edition comes when, and what was best in the newest; from when the mail was due, so that each try says the same.
+
+    Only what colleagues signed is quoted: a newest edition that isn't proven isn't mentioned.
+    """
     zone, language, now = settings.file.publication.zone, settings.reader_language, notice.due_at
     with database.read() as session:
         newest, following = (find_latest_edition(session, now), find_upcoming_edition(session, settings, now))
@@ -93,11 +102,13 @@ def _edition_facts(database: Database, settings: Settings, notice: ClaimedNotice
             "next_hour": language.hour_in_zone(release),
             "sender": settings.file.sender.address,
         }
-        if newest is None:
+        content = read_signed_content(session, newest, keys) if newest else None
+        if newest is None or content is None:
             return facts | dict.fromkeys((*BEST_FACTS, "newest_url", "newest_number"), "")
         page = f"{settings.link_base}/editions/{newest.name}"
-        content = EditionContent.from_json(newest.content)
-        content = correct_for_email(content, list_corrections(session, newest), now)
+        corrections = list_corrections(session, newest)
+        proven = [each for each in corrections if is_proven(session, newest, each, keys)]
+        content = correct_for_email(content, corrections, proven, now)
         best = describe_best(content, page, now.astimezone(zone).date())
         return facts | best | {"newest_url": page, "newest_number": str(newest.number)}
 
@@ -108,4 +119,4 @@ def _stay_facts(database: Database, settings: Settings, notice: ClaimedNotice) -
     return {"asked_day": notice_language(settings, notice.kind).full_date(asked_at.date())}
 
 
-_OWN_FACTS = {"stay": _stay_facts, "choices": _choice_facts, "welcome": _edition_facts}
+_OWN_FACTS = {"stay": _stay_facts, "choices": _choice_facts}

@@ -382,7 +382,8 @@ def _compose_message(run: _NoticeRun, notice: ClaimedNotice, address: str) -> Ou
         leave_token=leave_token,
         preferences_token=preferences_token,
     )
-    template = run.composer.compose_notice(notice.kind, write_template_facts(run.database, run.settings, notice))
+    facts = write_template_facts(run.database, run.settings, run.keys, notice)
+    template = run.composer.compose_notice(notice.kind, facts)
     sender = _choose_sender(run.settings, notice)
     template = replace(
         template,

@@ -34,7 +34,7 @@ from digest.deliver.send.run.loop import run_send_loop
 from digest.deliver.send.run.send_gate import send_blocked_reason
 from digest.deliver.send.run.send_run import SendRun
 from digest.deliver.send.run.workers import count_slots
-from digest.edition.approval import approval_proof
+from digest.edition.approval import approval_check
 from digest.edition.archive.story_archive import archive_edition
 from digest.edition.queries import find_edition
 from digest.settings import Settings, leads_to_this_machine
@@ -42,6 +42,7 @@ from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database, QueryConnection
 from digest.store.models import Edition, EditionState
+from subscribers.callbacks import Progress
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 
@@ -87,7 +88,7 @@ def run_edition(
     settings: Settings,
     *,
     clock: Callable[[], datetime],
-    report_progress: Callable[[int, int], None] = lambda *_: None,
+    report_progress: Progress = lambda *_: None,
     limit: int | None = None,
     sleep: Callable[[float], object] = time.sleep,
     stopping: Callable[[], bool] = lambda: False,
@@ -172,7 +173,7 @@ def _begin_sending(
             raise SendError(f"Nothing is sent: {reason}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
             raise SendError(f"{name} is {edition.state}: only an approved edition is sent.")
-        mailable = approval_proof.verify_approval(session, edition, settings=settings, keys=keys)
+        mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
         if provider.name != "outbox" and leads_to_this_machine(mailable.base_url):
             raise SendError(
                 f"{name} was approved with links to {mailable.base_url}, which lead to this machine alone. Set DIGEST_BASE_URL to an https "

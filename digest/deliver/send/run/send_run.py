@@ -1,6 +1,6 @@
 """One run of an edition: what it works with, and how far it is. The loop (`loop`) decides by it and changes it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from digest.deliver.send.handover import HandoverRun
 from digest.deliver.send.limits.rate_limiter import RateLimiter
 from digest.deliver.send.refusals.message_suspicion import MessageSuspicion
 from digest.store.engine import QueryConnection
+from subscribers.callbacks import Progress
 
 MAX_PAUSE_SECONDS = 60.0  # seconds that a run sleeps; for longer it ends, and says from when it may go on
 
@@ -27,7 +28,7 @@ class SendRun(HandoverRun):
     variants: EditionVariants
     database_retry: DatabaseRetry
     queries: QueryConnection
-    report_progress: Callable[[int, int], None]
+    report_progress: Progress
     limit: int | None
     rate_limiter: RateLimiter
     progress_writer: ProgressWriter

@@ -16,8 +16,9 @@ from digest.web.admin.blueprint import acting_admin, admin_pages, file_answer
 from digest.web.auth.access import current_staff
 from digest.web.charts import Chart, LimitLine, draw_bars, draw_line
 from digest.web.context import web_context
-from digest.web.forms import Count, FormError, PageFields, Reason, ReasonForm, read_form, read_query
+from digest.web.forms import Count, PageFields, Reason, ReasonForm, read_form, read_query
 from subscribers.errors import RefusalError
+from subscribers.pages.forms import FormError
 from subscribers.phrases import short_month_day
 from subscribers.transfer.exports import ExportRecipient
 

@@ -18,9 +18,10 @@ from digest.web.admin.blueprint import acting_admin, admin_pages, renew_page
 from digest.web.admin.subscribers.look_reasons import read_look_reason
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
-from digest.web.forms import Count, Day, FormError, PageFields, read_form, read_query
+from digest.web.forms import Count, Day, PageFields, read_form, read_query
 from subscribers.consent.reader_list import ReaderFilter
 from subscribers.errors import RefusalError
+from subscribers.pages.forms import FormError
 from subscribers.store.models import PersonState
 
 MAX_ORIGIN_LENGTH = 200

@@ -16,8 +16,9 @@ from digest.web.admin.blueprint import acting_admin, admin_pages, confirm_number
 from digest.web.admin.subscribers.look_reasons import read_look_reason
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
-from digest.web.forms import FormError, PageFields, ReasonForm, read_form
+from digest.web.forms import PageFields, ReasonForm, read_form
 from subscribers.errors import RefusalError
+from subscribers.pages.forms import FormError
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
 

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, abort, current_app, redirect, render_temp
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from digest.app.approval import approvals
+from digest.app.approval import approvals, signing
 from digest.app.doctor.attention import page_sentences
 from digest.app.editing import editing_state
 from digest.app.editions import drafting as editions
@@ -19,7 +19,7 @@ from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.send.run.edition_run import SendError
 from digest.deliver.send.staff_test import StaffTestReport
-from digest.edition.approval.versions import ApprovalError
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.preflight.rule_registry import PreflightFinding
 from digest.edition.queries import COMING_STATES, UnknownEditionError
@@ -205,7 +205,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
 def submit_approval(name: str) -> ResponseReturnValue:
     """Approve what was looked at; where it has changed since, say what happened and approve nothing."""
     mark = request.form.get("mark", "")
-    result = editions.approve_edition(web_context().installation, name, mark, **acting())
+    result = signing.approve_edition(web_context().installation, name, mark, **acting())
     if result.unchecked:
         return redirect(url_for("desk.review", name=name, unchecked="yes"), 303)
     return _edition_redirect(name)
@@ -215,7 +215,7 @@ def submit_approval(name: str) -> ResponseReturnValue:
 def void(name: str) -> ResponseReturnValue:
     """Take an approval back, so that the edition is a draft again."""
     context = web_context()
-    editions.void_approval(context.installation, name, **acting())
+    signing.void_approval(context.installation, name, **acting())
     return _edition_redirect(name)
 
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from digest.app.doctor.attention import attention_sentences
-from digest.app.upkeep import maintenance
+from digest.app.upkeep import nightly_steps
 from digest.cli import digest
 from digest.deliver.providers.kind import PullResult
 from digest.deliver.providers.sendgrid import suppression_pull
@@ -309,13 +309,13 @@ def test_the_night_pulls_where_mail_goes_over_sendgrid(one_world: DeliverySetup)
     with FakeSendGridAccount() as fake:
         fake.add_to_list("unsubscribes", "ada@example.org", THEN)
         other = Installation(_settings(world, fake, "outbox:"), world.database)
-        assert "does not go over SendGrid" in maintenance.pull_provider_suppressions(other, NOW)
+        assert "does not go over SendGrid" in nightly_steps.pull_provider_suppressions(other, NOW)
         keyless = _settings(world, fake).model_copy(update={"sendgrid_api_key": None})
-        assert "DIGEST_SENDGRID_API_KEY" in maintenance.pull_provider_suppressions(
+        assert "DIGEST_SENDGRID_API_KEY" in nightly_steps.pull_provider_suppressions(
             Installation(keyless, world.database), NOW
         )
         assert fake.requests == []
-        report = maintenance.run_nightly_steps(Installation(_settings(world, fake), world.database), NOW)
+        report = nightly_steps.run_nightly_steps(Installation(_settings(world, fake), world.database), NOW)
     assert "SendGrid's lists: 1 left (1 entries, 1 of our people)" in report
     assert _states(world, people) == [PersonState.WITHDRAWN]
 

@@ -21,7 +21,7 @@ from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageO
 from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import SendError, SendReport, run_edition
-from digest.edition.approval.versions import (
+from digest.edition.approval.approved_versions import (
     ApprovalError,
     content_hash_of,
     list_fragment_hashes,

@@ -6,11 +6,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, text
 
 from digest.app.subscribers import people
 from digest.app.subscribers.growth import view_growth
-from digest.app.upkeep.maintenance import count_growth
+from digest.app.upkeep.nightly_steps import count_growth
 from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, Event
 from digest.store.models import Edition, EditionState
 from digest.web.admin.subscribers.list_pages import write_percent
@@ -141,6 +141,28 @@ def test_what_came_of_an_edition_is_kept_and_shown_with_who_left_after_it(both: 
     count_growth(both.install, RELEASE + timedelta(days=40))
     with both.database.read() as session:
         assert session.scalars(select(EditionFigures.handed_over)).all() == [5], "counted for a month, then kept"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE edition_figures SET handed_over = 99",
+        """UPDATE edition_figures SET hours = '{"2026-11-20 11": 99}'""",
+        "UPDATE edition_figures SET release_at = '2026-11-13 11:00:00.000000'",
+    ],
+)
+def test_figures_that_were_changed_are_not_shown_and_are_counted_anew_at_night(both: Any, statement: str) -> None:
+    hand_over(both, both.edition(state=EditionState.SENT))
+    after = RELEASE + timedelta(days=40)
+    count_growth(both.install, after)
+    shown = view_growth(both.install, ADMIN, now=after)
+    assert [standing.handed_over for standing in shown.standings] == [5]
+    with both.database.write() as session:
+        session.execute(text(statement))
+    forged = view_growth(both.install, ADMIN, now=after)
+    assert (forged.standings, forged.hours) == ((), ())
+    count_growth(both.install, after)
+    assert view_growth(both.install, ADMIN, now=after) == shown
 
 
 def fill_year(world: Any) -> None:

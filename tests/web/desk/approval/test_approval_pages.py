@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from digest.app.approval import approvals
+from digest.app.approval import approvals, signing
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
-from digest.edition.approval.versions import ApprovalError, sign_approval
+from digest.edition.approval.approved_versions import ApprovalError, sign_approval
 from digest.edition.queries import find_edition
 from digest.installation.acts import Actor, Face, Role
 from digest.installation.opened import Installation
@@ -118,7 +118,7 @@ def test_what_an_older_version_approved_is_to_be_drafted_and_approved_again_and_
         with pytest.raises(ApprovalError, match="Draft it again"):
             sign_approval(session, edition, mark, settings=settings, keys=keys, actor="staff:2", now=later())
     with pytest.raises(ApprovalError, match="placeholders: An older version drafted it"):
-        editions.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
+        signing.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
     editions.draft_next_edition(week.installation, actor=EDITOR, now=later())
     assert approve(week, "sam").status_code == 303
     assert week.state.approved
@@ -211,9 +211,9 @@ def test_two_approve_and_the_page_counts_them(week: SampleWeek) -> None:
     with week.installation.database.read() as session:
         priya = staff.staff_actor(staff.require_staff_member(session, PRIYA))
     with pytest.raises(ApprovalError, match="--as EMAIL"):
-        editions.approve_edition(week.installation, week.name, mark_of(week), actor=ADMIN, now=later())
+        signing.approve_edition(week.installation, week.name, mark_of(week), actor=ADMIN, now=later())
     actor = Actor(priya, Role.EDITOR, Face.TERMINAL)
-    assert editions.approve_edition(week.installation, week.name, mark_of(week), actor=actor, now=later()).missing == 0
+    assert signing.approve_edition(week.installation, week.name, mark_of(week), actor=actor, now=later()).missing == 0
     assert week.state.approved
     assert edition_status(week.installation, week.name, now=later()).state == EditionState.APPROVED
 

@@ -13,6 +13,7 @@ from PIL import Image
 from pytest_httpserver import HTTPServer
 from sqlalchemy import event, select
 
+from digest.app.approval import signing
 from digest.app.demo.sample_week import DEMO_ACTOR
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
@@ -716,7 +717,7 @@ def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was
 
 def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek, clock: SetClock) -> None:
     mark = edition_status(week.installation, week.name, now=later()).content_hash
-    editions.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
+    signing.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
     assert "A change below takes the approval back" in page(week)
     # Who did not see it yet is asked, and loses nothing by that.
     act, client = {"act": f"up {week.anchors('featured')[1]}", "unapproved": "1", "seq": "0"}, week.client()

@@ -7,9 +7,8 @@ from typing import Any
 
 from sqlalchemy import event, select
 
-from digest.app.approval import approvals
+from digest.app.approval import approvals, signing
 from digest.app.editing.presence import KEPT_PERIOD, PRESENT_PERIOD
-from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
 from digest.store.account_models import Presence
 from digest.store.models import Edition, EditionState
@@ -118,7 +117,7 @@ def note_wish(week: SampleWeek, clock: SetClock) -> None:
 
 def approve(week: SampleWeek, clock: SetClock) -> None:
     mark = edition_status(week.installation, week.name, now=clock.now).content_hash
-    editions.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=clock.now)
+    signing.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=clock.now)
 
 
 def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: SetClock) -> None:
@@ -139,7 +138,7 @@ def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: Set
     approve(week, clock)
     words = f"Approved by Sam, {at} A change takes the approval back."
     assert hear() == {"badge": "Approved", "tone": "ok", "words": words}
-    editions.void_approval(installation, name, actor=EDITOR, now=clock.now)
+    signing.void_approval(installation, name, actor=EDITOR, now=clock.now)
     assert hear() == {"badge": "Approval void", "tone": "warn", "words": f"Sam took the approval back, {at}"}
     approvals.send_back_edition(installation, name, "The lead is old.", actor=EDITOR, now=clock.now)
     assert hear() == {"badge": "Sent back", "tone": "warn", "words": f"Sent back by Sam, {at}"}

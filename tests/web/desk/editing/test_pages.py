@@ -18,7 +18,7 @@ from digest.app.editions.edition_status import edition_status
 from digest.app.editions.mail_gallery import fill_invented_reader
 from digest.app.editions.page_views import DEPARTED_PAGE_SIZE
 from digest.deliver.control import installation_hold
-from digest.edition.approval import approval_proof
+from digest.edition.approval import approval_check
 from digest.edition.content.edition_content import LabelledBlock
 from digest.edition.content.editor_changes import EditorCounts
 from digest.edition.content.mailable_edition import join_fragments
@@ -266,7 +266,7 @@ def test_approving_what_was_looked_at_approves_it(both: Any) -> None:
     assert edition.approved_at == NOW
     with both.database.read() as session:
         assert session.scalar(select(AuditEntry.act).where(AuditEntry.act == "approve"))
-        approval_proof.verify_approval(
+        approval_check.verify_approval(
             session, edition_of(both), settings=both.install.settings, keys=both.install.keys
         )
     page = client.get(answer.headers["Location"]).text

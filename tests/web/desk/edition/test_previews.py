@@ -11,7 +11,7 @@ import pytest
 
 from digest.app.editions import drafting as editions
 from digest.deliver.compose.variants import create_variants, signup_text
-from digest.edition.approval.versions import read_draft
+from digest.edition.approval.approved_versions import read_draft
 from digest.edition.content.edition_content import EditionContent, EditionSection, SectionEntry
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
 from digest.edition.queries import find_edition

@@ -7,9 +7,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.edition.approval.approvers import ApproverRule
-from digest.edition.approval.authors import read_detail
-from digest.edition.approval.versions import (
+from digest.edition.approval.approved_versions import (
     TAKEN_BACK_DETAIL,
     ApprovalError,
     approval_statement,
@@ -26,6 +24,9 @@ from digest.edition.approval.versions import (
     signature_payload,
     supersede_approval,
 )
+from digest.edition.approval.approvers import ApproverRule
+from digest.edition.approval.authors import read_detail
+from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState, SignatureColumns
@@ -73,6 +74,23 @@ def verify_version(
     return mailable
 
 
+def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> EditionContent | None:
+    """Return what an edition says in the version that stands; None if that isn't proven to be what was approved.
+
+    Versions of before 0063, and past editions that were imported, prove nothing of it.
+    """
+    approval = find_standing_approval(session, edition)
+    if approval is None:
+        return None
+    stated = approval.statement
+    is_signed = content_hash_of(stated) == approval.content_hash and not count_missing_signatures(
+        stated, _list_signers(approval, keys)
+    )
+    if not is_signed or stated.get("content") != content_hash_of(approval.content) or list_moved_parts(stated, edition):
+        return None
+    return None if _was_taken_back(session, approval) else EditionContent.from_json(approval.content)
+
+
 def _was_taken_back(session: Session, approval: Approval) -> bool:
     """Return whether the audit log says that a version was taken back, whatever its row says."""
     rows = select(AuditEntry.detail).where(
@@ -92,7 +110,7 @@ def _find_fault(
     if count_missing_signatures(stated, _list_signers(approval, keys)):
         return f"the key that signed it is not in the key file. {anew}"
     current = describe_draft(edition, (), settings)
-    now = approval_statement(current, edition.release_at, ApproverRule(1, (), (), ()))
+    now = approval_statement(current, edition, ApproverRule(1, (), (), ()))
     if now["list"][-1] != stated["list"][-1]:
         return (
             f"DIGEST_BASE_URL was {stated['list'][-1]}, to which its links lead, and is {now['list'][-1]} now. Put it back; or "

@@ -7,9 +7,9 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from digest.edition.approval import approval_proof
-from digest.edition.approval import versions as approval
-from digest.edition.approval.versions import ApprovalError
+from digest.edition.approval import approval_check
+from digest.edition.approval import approved_versions as approval
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.settings import ApprovalSettings, Settings, SettingsFile
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedFragment
 from digest.store.engine import Database
@@ -78,7 +78,7 @@ def sendable_head(database: Database) -> str | None:
         found = approval.find_sendable_approval(session, edition)
         if found is None:
             return None
-        return approval_proof.verify_version(session, edition, found, settings=ONE, keys=KEYS).pieces[0].body
+        return approval_check.verify_version(session, edition, found, settings=ONE, keys=KEYS).pieces[0].body
 
 
 def test_a_version_that_two_have_to_approve_stands_with_the_second(drafted: Database) -> None:
@@ -88,7 +88,7 @@ def test_a_version_that_two_have_to_approve_stands_with_the_second(drafted: Data
     with drafted.read() as session:
         assert only_edition(session).state == EditionState.DRAFT
         with pytest.raises(ApprovalError, match="is not approved"):
-            approval_proof.verify_approval(session, only_edition(session), settings=TWO, keys=KEYS)
+            approval_check.verify_approval(session, only_edition(session), settings=TWO, keys=KEYS)
     with pytest.raises(ApprovalError, match="already approved"):
         sign(drafted, "staff 1", TWO)
     sign(drafted, "staff 2", TWO)
@@ -96,7 +96,7 @@ def test_a_version_that_two_have_to_approve_stands_with_the_second(drafted: Data
     with drafted.read() as session:
         edition = only_edition(session)
         assert (edition.state, edition.approved_by, edition.approved_at) == (EditionState.APPROVED, "staff 2", NOW)
-        approval_proof.verify_approval(session, edition, settings=TWO, keys=KEYS)
+        approval_check.verify_approval(session, edition, settings=TWO, keys=KEYS)
 
 
 @pytest.mark.parametrize("forged", ["removed", "copied"])
@@ -110,7 +110,7 @@ def test_one_signature_does_for_two_in_no_way(drafted: Database, forged: str) ->
             first, second = session.scalars(select(ApprovalSignature).order_by(ApprovalSignature.id))
             second.signature = first.signature
     with drafted.read() as session, pytest.raises(ApprovalError, match="not what was approved"):
-        approval_proof.verify_approval(session, only_edition(session), settings=TWO, keys=KEYS)
+        approval_check.verify_approval(session, only_edition(session), settings=TWO, keys=KEYS)
 
 
 def test_a_version_that_an_edit_superseded_stays_and_may_be_sent_at_a_deadline(drafted: Database) -> None:
@@ -203,4 +203,4 @@ def test_a_record_that_asks_for_no_approval_is_not_taken_for_an_approved_one(dra
         version.content_hash = approval.content_hash_of(version.statement)
         session.execute(delete(ApprovalSignature))
     with drafted.read() as session, pytest.raises(ApprovalError, match="is not what was approved"):
-        approval_proof.verify_approval(session, only_edition(session), settings=ONE, keys=KEYS)
+        approval_check.verify_approval(session, only_edition(session), settings=ONE, keys=KEYS)

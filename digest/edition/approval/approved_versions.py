@@ -6,7 +6,7 @@ names, as a version of its own, and an HMAC of its hash by a key that is not in 
 the authors of the texts, links, and images too, so that a version proves by itself that others approved them. What is
 sent, tested and shown in the archive is read from the version that stands; the edition's own pieces are its draft.
 
-`approval_proof` proves a version before it is sent. Whoever ends or makes a version holds the edition's row, so that acts on one edition come one after the other.
+`approval_check` proves a version before it is sent. Whoever ends or makes a version holds the edition's row, so that acts on one edition come one after the other.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from digest.edition.approval.approvers import ApproverRule, count_missing_approvals
-from digest.edition.approval.authors import find_hidden_authors, read_unsigned_rule
+from digest.edition.approval.authors import find_unrecorded_authors, read_unsigned_rule
 from digest.edition.calendar.windows import next_window
 from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
@@ -54,12 +54,12 @@ def hash_fragment(body: str, slots: SlotPositions | None = ()) -> str:
     return hash_text(json.dumps([body, pack_slots(slots)], separators=(",", ":")))
 
 
-def approval_statement(mailable: MailableEdition, release_at: datetime, rule: ApproverRule) -> dict[str, Any]:
+def approval_statement(mailable: MailableEdition, edition: Edition, rule: ApproverRule) -> dict[str, Any]:
     """List all that approval vouches for, as plain JSON values: what readers get, who wrote in it, and how many have to approve."""
     return {
         "edition": mailable.name,
         "number": mailable.number,
-        "release": utc_text(release_at),
+        "release": utc_text(edition.release_at),
         "approvals": rule.needed,
         "authors": list(rule.written),
         "alone": rule.is_alone,
@@ -70,6 +70,7 @@ def approval_statement(mailable: MailableEdition, release_at: datetime, rule: Ap
         "list": [mailable.list_name, mailable.list_id, mailable.base_url],
         "fragments": list_fragment_hashes(mailable.pieces),
         "web": hash_text(mailable.join("web").text),
+        "content": content_hash_of(edition.content),
     }
 
 
@@ -84,7 +85,7 @@ def list_fragment_hashes(pieces: Sequence[RenderedFragment]) -> list[list[str]]:
 
 
 def content_hash_of(statement: dict[str, Any]) -> str:
-    """Return the content hash of a statement: 64 hex digits, of which pages show the first seven. Approving takes them all."""
+    """Return the hash of a statement, or of what an edition says: 64 hex digits. Pages show the first seven; approving takes them all."""
     return hashlib.sha256(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -164,7 +165,7 @@ def read_hashed(session: Session, edition: Edition, settings: Settings) -> tuple
     if standing:
         return read_version(session, standing), standing.content_hash
     draft, rule = read_draft(session, edition, settings), read_unsigned_rule(session, edition, settings)
-    return draft, content_hash_of(approval_statement(draft, edition.release_at, rule))
+    return draft, content_hash_of(approval_statement(draft, edition, rule))
 
 
 def current_content_hash(session: Session, edition: Edition, settings: Settings) -> str:
@@ -187,7 +188,7 @@ def _read_last_edit(session: Session, edition: Edition) -> int:
 
 def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict[str, Any]:
     draft, rule = read_draft(session, edition, settings), read_unsigned_rule(session, edition, settings)
-    return approval_statement(draft, edition.release_at, rule)
+    return approval_statement(draft, edition, rule)
 
 
 # --- approving -----------------------------------------------------------------------------------------------
@@ -248,7 +249,7 @@ def _check_approver(session: Session, edition: Edition, settings: Settings, acto
         )
     if refusal := read_approver_rule(session, edition, settings).explain_refusal(actor):
         raise ApprovalError(f"{edition.name}: {refusal}")
-    if find_hidden_authors(session, edition, settings):
+    if find_unrecorded_authors(session, edition, settings):
         raise ApprovalError(
             f"{edition.name}: the record of who wrote what in it doesn't agree with its edits. Draft it again ('digest draft'), and "
             "approve that."
@@ -376,7 +377,7 @@ def take_back_approval(session: Session, edition: Edition, *, actor: str, now: d
 
 
 def list_taken_back(session: Session, edition: Edition) -> list[int]:
-    """List the numbers of the versions whose approval was taken back, for the audit log: `approval_proof` looks them up there."""
+    """List the numbers of the versions whose approval was taken back, for the audit log: `approval_check` looks them up there."""
     ended = (Approval.edition_id == edition.id, Approval.state == ApprovalState.TAKEN_BACK)
     return list(session.scalars(select(Approval.version).where(*ended).order_by(Approval.version)))
 

@@ -1,0 +1,102 @@
+"""Approving an edition, which signs its content, and taking an approval back."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from digest.app.editions.edition_checks import check_edition
+from digest.app.editions.edition_status import edition_name
+from digest.app.editions.editor_changes import count_draft_changes
+from digest.app.editions.web_editions import store_card
+from digest.collect.fetch.result import ContentFetcher
+from digest.edition.approval import approved_versions as approval
+from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
+from digest.edition.queries import find_edition
+from digest.installation.acts import Act, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.store.audit import APPROVAL_VOIDED, APPROVED
+
+APPROVE = Act(APPROVED, Role.EDITOR, Concern.NONE)
+VOID_APPROVAL = Act(APPROVAL_VOIDED, Role.EDITOR, Concern.NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalResult:
+    """A version that somebody approved: of which edition, its number, and how many approvals it still lacks at least.
+
+    `unchecked` says which of the own site's pages didn't answer when they were visited; empty where all did.
+    """
+
+    edition: str
+    version: int
+    missing: int
+    unchecked: str = ""
+
+
+def approve_edition(
+    installation: Installation,
+    name: str,
+    mark: str,
+    *,
+    actor: Actor,
+    now: datetime,
+    fetcher: ContentFetcher | None = None,
+) -> ApprovalResult:
+    """Approve an edition by the mark of what was looked at (`sign_approval`); it goes out once nothing in it lacks an approval.
+
+    The links to the own site are visited first. `fetcher` replaces the network.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        ApprovalError: it is no draft, changed since, preflight finds errors, it was sent back with a note that is not done, or
+            the actor wrote all that still lacks an approval, or has approved it already.
+    """
+    name = edition_name(installation, name)
+    with APPROVE.steps(installation, actor, name, now=now) as audit:
+        findings = check_edition(installation, name, own_site=True, fetcher=fetcher, now=now)
+        _refuse_errors(name, findings)
+        unchecked = next((f.message for f in findings if f.rule == "own-links"), "")
+        settings, keys = installation.settings, installation.keys
+        # Outside the transaction, which holds up everybody else: reading a large proposal takes a while.
+        with installation.database.read() as session:
+            counted = count_draft_changes(session, find_edition(session, name), settings)
+        with installation.database.write() as session:
+            edition = find_edition(session, name)
+            signed = approval.sign_approval(
+                session, edition, mark, settings=settings, keys=keys, actor=actor.name, now=now
+            )
+            if counted and counted.content_hash == signed.content_hash:
+                signed.editor_counts = counted.counts.as_json()
+            missing = approval.count_missing_signatures(signed.statement, [each.actor for each in signed.signatures])
+            audit.detail = {"mark": signed.content_hash, "version": signed.version, "missing": missing}
+            audit.detail |= {"authors": signed.statement["authors"], "alone": signed.statement["alone"]}
+            if unchecked:
+                audit.detail["own site"] = "not checked whole"
+            audit.record(session)
+            result = ApprovalResult(name, signed.version, missing, unchecked)
+    if not result.missing:
+        store_card(installation, name, now=now)
+    return result
+
+
+def _refuse_errors(name: str, findings: Iterable[PreflightFinding]) -> None:
+    errors = [f"{each.rule}: {each.message}" for each in findings if each.level == FindingLevel.ERROR]
+    if errors:
+        listed = "; ".join(errors[:3])
+        raise approval.ApprovalError(f"{name} has {len(errors)} thing(s) to fix first. {listed}")
+
+
+def void_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:
+    """Take an approval back, so that the edition is a draft again; return its name.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        ApprovalError: nothing is approved, or sending has begun.
+    """
+    name = edition_name(installation, name)
+    with VOID_APPROVAL.transaction(installation, actor, name, now=now) as (session, audit):
+        edition = find_edition(session, name)
+        approval.take_back_approval(session, edition, actor=actor.name, now=now)
+        audit.detail = {approval.TAKEN_BACK_DETAIL: approval.list_taken_back(session, edition)}
+    return name

@@ -1,0 +1,64 @@
+"""Reading forms with pydantic: a model names the fields, and each problem is shown next to its field."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from werkzeug.datastructures import MultiDict
+
+from subscribers.errors import RefusalError
+
+
+class FormError(RefusalError):
+    """Fields with values that can't be taken; `problems` has a sentence for each, by the field's name.
+
+    `at` is the first of these fields, and `words` is its sentence.
+    """
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        self.problems = dict(problems)
+        self.at, self.words = next(iter(self.problems.items()))
+        super().__init__(" ".join(self.problems.values()))
+
+
+class FormFields(BaseModel):
+    """The fields of a form. Unknown fields are ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+Fields = TypeVar("Fields", bound=FormFields)
+DescribeError = Callable[[Mapping[str, Any]], str]  # puts one of pydantic's errors into words
+
+
+def _read_own_words(error: Mapping[str, Any]) -> str:
+    """Return what a validator said in its ValueError."""
+    return str(error["ctx"]["error"])
+
+
+def read_form(model: type[Fields], values: MultiDict[str, str], describe: DescribeError = _read_own_words) -> Fields:
+    """Return the fields of a form.
+
+    Raises:
+        FormError: a field is missing or has a value that can't be taken.
+    """
+    try:
+        return model.model_validate(pick_values(model, values))
+    except ValidationError as exc:
+        problems = {str(error["loc"][0]): describe(error) for error in list_errors(exc)}
+        raise FormError(problems) from None
+
+
+def list_errors(error: ValidationError) -> list[Any]:
+    """Return pydantic's errors without the values, which may be addresses."""
+    return list(error.errors(include_url=False, include_input=False))
+
+
+def pick_values(model: type[FormFields], values: MultiDict[str, str]) -> dict[str, str | list[str]]:
+    """Return the values of a model's fields: all of a list's, and the first one of any other."""
+    picked: dict[str, str | list[str]] = {}
+    for field_name, field in model.model_fields.items():
+        name = field.alias or field_name
+        if name in values:
+            picked[name] = values.getlist(name) if get_origin(field.annotation) is list else values[name]
+    return picked
