@@ -2,8 +2,6 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sqlalchemy import event, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
@@ -45,6 +43,7 @@ from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
 from tests.moments import AFTER_RELEASE as START
 from tests.shared_statements import share_compiled_statements
+from tests.subscribers.crashes import Crash, crash_at
 from tests.subscribers.ledger_replay import find_ledger_differences, fold_state, replay_ledger
 
 KEYS = KeyRing.from_seed(b"laws of consent")
@@ -57,28 +56,6 @@ YEAR = timedelta(days=365)
 
 def _address(name: str) -> str:
     return f"{name}@{name}.example.org"
-
-
-class Crash(Exception):  # noqa: N818 - it is no error of ours
-    """The process ends here, as far as the database can tell."""
-
-
-@contextmanager
-def _crash_at(commit: int) -> Iterator[None]:
-    """Fail before the commit of this number, counted from 1."""
-    seen = 0
-
-    def count(_session: Session) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == commit:
-            raise Crash
-
-    event.listen(Session, "before_commit", count)
-    try:
-        yield
-    finally:
-        event.remove(Session, "before_commit", count)
 
 
 @dataclass
@@ -283,7 +260,7 @@ class Life(RuleBasedStateMachine):
     def a_list_is_cut_short(self, names: list[str], evidence: bool, commit: int) -> None:  # noqa: FBT001 - drawn by hypothesis
         path = self._list(names, evidence=evidence)
         try:
-            with _crash_at(commit):
+            with crash_at(commit):
                 self._bring_in(path)
         except Crash:
             self.cut = (path, names, evidence)

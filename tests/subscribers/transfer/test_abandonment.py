@@ -1,15 +1,12 @@
 """An import that was cut short can be dropped: nobody whom it brought stays."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import event, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import func, select
 
 from digest.cli import digest
 from digest.installation.opened import open_installation
@@ -28,32 +25,12 @@ from subscribers.transfer.imports import list_unfinished_imports, run_import
 from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions
 from tests.moments import AFTER_RELEASE as NOW
+from tests.subscribers.crashes import Crash, crash_at
 from tests.subscribers.ledger_replay import find_ledger_differences
 
 KEYS = KeyRing.from_seed(b"abandoning")
 HEADINGS = "Email Address,CONFIRM_TIME,CONFIRM_IP"
 MANY = 2 * MAX_STEP_ROWS + 100
-
-
-class Crash(Exception):  # noqa: N818 (it is no error of ours)
-    """The process ends here, as far as the database can tell."""
-
-
-@contextmanager
-def _crash_at(commit: int) -> Iterator[None]:
-    seen = 0
-
-    def count(_session: Session) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == commit:
-            raise Crash
-
-    event.listen(Session, "before_commit", count)
-    try:
-        yield
-    finally:
-        event.remove(Session, "before_commit", count)
 
 
 @pytest.fixture
@@ -75,7 +52,7 @@ def _import(context: ImportContext, path: Path) -> dict[str, int]:
 
 
 def _cut_short(context: ImportContext, path: Path, commit: int = 4) -> int:
-    with pytest.raises(Crash), _crash_at(commit):
+    with pytest.raises(Crash), crash_at(commit):
         _import(context, path)
     with context.database.read() as session:
         (unfinished,) = list_unfinished_imports(session)
@@ -155,7 +132,7 @@ def test_whoever_was_there_before_or_acted_since_stands_as_they_did(context: Imp
 def test_a_drop_that_is_cut_short_is_finished_by_the_next(context: ImportContext, tmp_path: Path) -> None:
     path = _file(tmp_path, *(f"r{n}" for n in range(MANY)))
     batch = _cut_short(context, path)
-    with pytest.raises(Crash), _crash_at(2):
+    with pytest.raises(Crash), crash_at(2):
         abandon_batch(context.database, batch, actor="eve", now=NOW)
     with context.database.read() as session:
         assert [unfinished.batch for unfinished in list_unfinished_imports(session)] == [batch]

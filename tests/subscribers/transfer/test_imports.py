@@ -33,6 +33,7 @@ from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes
 from tests.conftest import ROOT, forget_nowhere_else
 from tests.moments import AFTER_RELEASE as NOW
 from tests.run_database import read_stored_bytes
+from tests.subscribers.crashes import Crash, crash_at
 
 KEYS = KeyRing.from_seed(b"import tests")
 HEADINGS = "Email Address,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,LEID"
@@ -333,28 +334,6 @@ def test_salts_go_and_the_chains_still_hold(small: ImportContext, tmp_path: Path
     _assert_sound(small)
 
 
-class Crash(Exception):  # noqa: N818 (it is no error of ours)
-    """The process ends here, as far as the database can tell."""
-
-
-@contextmanager
-def _crash_at(commit: int) -> Iterator[None]:
-    """Fail before the commit of this number, counted from 1."""
-    seen = 0
-
-    def count(session: Session) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == commit:
-            raise Crash
-
-    event.listen(Session, "before_commit", count)
-    try:
-        yield
-    finally:
-        event.remove(Session, "before_commit", count)
-
-
 def _long_list(folder: Path, rows: int = 2 * MAX_STEP_ROWS + 500) -> Path:
     lines = [f"r{n}@example.org,{CONFIRMED if n % 3 else BARE}" for n in range(rows)]
     lines[7] = "nobody,,,,,"
@@ -370,7 +349,7 @@ def test_a_crash_at_any_commit_leaves_nobody_to_be_mailed_and_the_next_run_compl
     crashes = 0
     for commit in range(1, 20):
         try:
-            with _crash_at(commit):
+            with crash_at(commit):
                 report = _import(context, path)
             break
         except Crash:
@@ -391,7 +370,7 @@ def test_a_crash_at_any_commit_leaves_nobody_to_be_mailed_and_the_next_run_compl
 
 def test_a_begun_import_is_named_and_waits_for_the_same_options(context: ImportContext, tmp_path: Path) -> None:
     path = _long_list(tmp_path)
-    with pytest.raises(Crash), _crash_at(4):
+    with pytest.raises(Crash), crash_at(4):
         _import(context, path)
     with context.database.read() as session:
         (unfinished,) = list_unfinished_imports(session)
@@ -402,7 +381,7 @@ def test_a_begun_import_is_named_and_waits_for_the_same_options(context: ImportC
 
 def test_a_mended_file_takes_over_the_people_of_a_broken_run(context: ImportContext, tmp_path: Path) -> None:
     path = _long_list(tmp_path)
-    with pytest.raises(Crash), _crash_at(4):
+    with pytest.raises(Crash), crash_at(4):
         _import(context, path)
     with context.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Person))
@@ -414,7 +393,7 @@ def test_a_mended_file_takes_over_the_people_of_a_broken_run(context: ImportCont
 
 def test_whoever_confirms_in_the_middle_of_a_broken_import_is_mailed(context: ImportContext, tmp_path: Path) -> None:
     path = _long_list(tmp_path)
-    with pytest.raises(Crash), _crash_at(4):
+    with pytest.raises(Crash), crash_at(4):
         _import(context, path)
     with context.database.write() as session:
         person = ledger.lock_person(session, _number(context, "r1"))

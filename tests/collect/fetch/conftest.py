@@ -1,4 +1,4 @@
-"""A publisher on loopback, for the tests of what collects."""
+"""A publisher on loopback, for the tests of fetching."""
 
 from collections.abc import Iterator
 
