@@ -166,6 +166,7 @@
     if (!find("#desk[data-presence]", fresh)) return location.reload();
     const saved = find("#saved", fresh).textContent;
     await letGo;
+    await untilDated();
     swap(fresh);
     return saved;
   };
@@ -190,6 +191,17 @@
       setTimeout(done, 1000);
     });
   }, true);
+
+  // A date is typed part by part, and a field that is put back begins with its first part again.
+  const MOMENTS = "input[type=date], input[type=time]";
+  const THINKING = 10000; // milliseconds between two keys of one date
+  let dating = 0;
+  document.addEventListener("keydown", (event) => {
+    if (event.target.matches?.(MOMENTS)) dating = event.key === "Enter" ? 0 : Date.now() + THINKING;
+  }, true);
+  const untilDated = async () => {
+    while (document.activeElement.matches(MOMENTS) && Date.now() < dating) await new Promise((done) => setTimeout(done, 50));
+  };
 
   // What an editor is writing stays as it is; all around it becomes what the server says.
   const swap = (fresh) => {

@@ -390,6 +390,26 @@ def edited_texts(week: SampleWeek) -> list[str]:
     return [text for stories in week.state.arrangement.sections.values() for s in stories for text in s.texts.values()]
 
 
+def test_a_date_that_is_being_typed_is_finished_before_the_page_is_brought_up_to_date(
+    desk: Page, served: tuple[SampleWeek, str]
+) -> None:
+    week, address = served
+    desk.goto(f"{address}{week.path}?filter=all")
+    rows, blank = desk.locator("#found > li"), desk.locator("details.block").filter(has_text="Write another block")
+    expect(rows).to_have_count(MAX_POOL_STORIES)
+    blank.locator("summary").click()
+    day = blank.locator("input[name=last_day]")
+    day.focus()
+    desk.keyboard.type("1130")
+    with desk.expect_response(lambda answer: "rows=" in answer.url):
+        desk.locator("#more").evaluate("e => e.scrollIntoView()")
+    desk.evaluate("new Promise((done) => setTimeout(done, 300))")
+    desk.keyboard.type("2026")
+    expect(day).to_have_value("2026-11-30")
+    blank.locator("input[name=headline]").focus()
+    expect(rows).not_to_have_count(MAX_POOL_STORIES)
+
+
 def test_a_blocks_fields_and_a_pictures_words_are_saved_on_leaving_and_what_is_not_is_named(
     desk: Page, served: tuple[SampleWeek, str]
 ) -> None:
