@@ -187,9 +187,11 @@ def test_rows_moved_to_another_database_keep_their_seals(older: Settings, tmp_pa
     assert list_staff(older) == [SAM]
     to_file = older.effective_database_url.startswith("postgresql")
     run_on_server(
-        postgresql_url, "DROP DATABASE IF EXISTS moved WITH (FORCE)", "CREATE DATABASE moved TEMPLATE template0"
+        postgresql_url,
+        "DROP DATABASE IF EXISTS moved_seals WITH (FORCE)",
+        "CREATE DATABASE moved_seals TEMPLATE template0",
     )
-    url = f"sqlite:///{tmp_path / 'moved.db'}" if to_file else sibling_database_url(postgresql_url, "moved")
+    url = f"sqlite:///{tmp_path / 'moved.db'}" if to_file else sibling_database_url(postgresql_url, "moved_seals")
     target = parse_target_url(url)
     keys = KeyRing.load(older.key_file)
     move_database(older.effective_database_url, target, keys, actor="terminal:eve", now=NOW)
