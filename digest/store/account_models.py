@@ -28,8 +28,8 @@ class StaffSession(Sealed):
     """
 
     __tablename__ = "staff_session"
-    __sealed__ = ("hash", "staff", "began_at", "used_at", "fresh_at")
-    __unsealed__ = ("id", "network", "browser")
+    __sealed__ = ("id", "hash", "staff", "began_at", "used_at", "fresh_at")
+    __unsealed__ = ("network", "browser")
     __table_args__ = (
         UniqueConstraint("hash", name="uq_staff_session_one_row_a_token"),
         Index("ix_staff_session_staff", "staff"),  # the sessions of one member

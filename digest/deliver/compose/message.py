@@ -143,17 +143,25 @@ class PlaceholderValues:
         """Return the values by slot.
 
         Raises:
-            UnicodeEncodeError: an address, an id or a token is not ASCII; `subscribers.address` reads no such address.
+            UnicodeEncodeError: an address, an ID, or a token isn't ASCII; `subscribers.address` reads no such address.
+            ValueError: one has a control character. A line break in an ID from the database would begin another header
+                (RFC 5322, section 2.2), or end the message.
         """
         return (
-            self.to.encode("ascii"),
-            self.message_id.encode("ascii"),
-            self.date.encode("ascii"),
-            self.leave_token.encode("ascii"),
-            self.preferences_token.encode("ascii"),
+            _encode_field(self.to),
+            _encode_field(self.message_id),
+            _encode_field(self.date),
+            _encode_field(self.leave_token),
+            _encode_field(self.preferences_token),
             _encode_plain_value(self.signup_text, signup_column),
             _encode_html_value(self.signup_text),
         )
+
+
+def _encode_field(value: str) -> bytes:
+    if not value.isprintable():
+        raise ValueError("a value of a message has a control character")
+    return value.encode("ascii")
 
 
 # Readers who asked on one day in one place share the words.

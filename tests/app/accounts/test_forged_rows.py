@@ -20,6 +20,7 @@ from digest.app.doctor.operation_checks import check_access_rows
 from digest.edition.approval.authors import read_author_rule
 from digest.installation.acts import UnknownStaffError, identify_staff
 from digest.store import staff as staff_store
+from digest.store import staff_sessions
 from digest.store.account_models import CodeApp, Passkey, RecoveryCode, StaffSession
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
@@ -96,6 +97,17 @@ def test_a_session_that_is_given_to_somebody_else_or_made_fresh_ends(forger: For
     assert sign_in.find_signed_in(desk.install, begun.token, now=desk.now) is not None
     forger.write("UPDATE staff_session SET fresh_at = :fresh_at", fresh_at=NOW + timedelta(days=3))
     assert sign_in.find_signed_in(desk.install, begun.token, now=desk.now) is None
+
+
+def test_a_session_under_the_number_of_another_is_not_renewed(forger: Forger) -> None:
+    desk = forger.desk
+    url = sign_in.make_sign_in_link(desk.install, ADMIN, SAM, now=desk.now)
+    begun = sign_in.sign_in_by_link(desk.install, url.rpartition("/")[2], HOME, now=desk.now)
+    assert begun is not None
+    forger.write("UPDATE staff_session SET id = 9001")
+    assert sign_in.find_signed_in(desk.install, begun.token, now=desk.now) is None
+    with desk.install.database.write() as session:
+        assert staff_sessions.renew_session(session, 9001, now=desk.now) is None
 
 
 def test_a_forged_member_is_none(forger: Forger) -> None:

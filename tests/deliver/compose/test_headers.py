@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from digest.deliver.compose import headers
 from digest.deliver.compose.headers import HeaderError
+from digest.deliver.compose.message import PlaceholderValues
 
 TEXT = st.text(max_size=200) | st.text(st.sampled_from('abc \u00e9\u6f22\U0001f600=?_"'), max_size=200)
 
@@ -90,3 +92,13 @@ def test_a_moment_is_written_with_its_zone() -> None:
     moment = datetime(2026, 11, 20, 11, tzinfo=UTC)
     assert headers.date_value(moment, ZoneInfo("Asia/Kolkata")) == "Fri, 20 Nov 2026 16:30:00 +0530"
     assert headers.date_value(moment, ZoneInfo("UTC")) == "Fri, 20 Nov 2026 11:00:00 +0000"
+
+
+@pytest.mark.parametrize("field", ["to", "message_id", "date", "leave_token", "preferences_token"])
+@pytest.mark.parametrize("character", ["\r\n", "\n", "\x00", "\x7f"])
+def test_a_value_with_a_control_character_never_becomes_part_of_a_message(field: str, character: str) -> None:
+    filled = PlaceholderValues("ada@example.org", "<1@x.example.org>", "Fri, 20 Nov 2026 11:00:00 +0000")
+    assert filled.slot_values(0)
+    broken = replace(filled, **{field: f"a{character}Bcc: b"})
+    with pytest.raises(ValueError, match="control character"):
+        broken.slot_values(0)
