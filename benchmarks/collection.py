@@ -15,8 +15,9 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Unpack
 
-from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.collect.sandbox.client import SANDBOX
 from digest.collect.visits.collection_run import collect_sources
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
@@ -50,17 +51,9 @@ class MemoryGetter:
     def __init__(self, documents: Mapping[str, bytes]) -> None:
         self._documents = documents
 
-    def get(
-        self,
-        url: str,
-        *,
-        etag: str | None = None,
-        last_modified: str | None = None,
-        accept: str | None = None,
-        max_bytes: int | None = None,
-    ) -> FetchResult:
+    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
         """Give the document at `url`."""
-        del etag, last_modified, accept, max_bytes
+        del options
         if url not in self._documents:
             raise FetchError(url, FetchErrorReason.DNS, "no such host")
         return FetchResult(url=url, status=200, body=self._documents[url], content_type="application/rss+xml")

@@ -1,1 +1,1 @@
-"""What every action needs: the open installation, actions with role and audit, the pause, and storage errors."""
+"""The basis of every action: the open installation, roles and audit, the pause, and storage errors."""

@@ -1,4 +1,4 @@
-"""What came of sign-ins: each member's log, and for refused attempts a log line and counts that admins see, without an address."""
+"""The sign-in log: each member's attempts, and counts of refused ones that admins see, without an address."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a channel of alerts declares."""
+"""Alert channels, as each one declares itself."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

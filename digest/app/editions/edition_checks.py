@@ -1,4 +1,4 @@
-"""What preflight finds in an edition: the facts that its rules look at, and the message of which some of them are."""
+"""Preflight on an edition: the facts that its rules look at, and the message that some of them are about."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace

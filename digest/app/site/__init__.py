@@ -1,1 +1,1 @@
-"""What the public pages show: the archive, metadata, and the record of processing."""
+"""The public pages: the archive, metadata, and the record of processing."""

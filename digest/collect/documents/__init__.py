@@ -1,1 +1,1 @@
-"""What a parser read, as cleaned values."""
+"""Documents as cleaned values, after parsing."""

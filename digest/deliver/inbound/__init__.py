@@ -1,1 +1,1 @@
-"""What comes back: stored payloads and the bounce mailbox."""
+"""Inbound reports: stored payloads and the bounce mailbox."""

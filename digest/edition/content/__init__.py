@@ -1,1 +1,1 @@
-"""What an edition says, ready for the templates."""
+"""An edition's content, ready for the templates."""

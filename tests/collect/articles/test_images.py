@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from typing import Unpack
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from PIL import Image, ImageDraw
 from digest.collect.articles.images import PreparedImage, crop_image, fetch_image, find_image, store_image
 from digest.collect.codec.encoded_image import CropShape, ImageError
 from digest.collect.codec.image_codec import decode_image, encode_image
-from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.settings import LimitSettings
 from digest.store.engine import Database
 from tests.conftest import ROOT
@@ -31,17 +32,8 @@ class Site:
         self.body = body
         self.asked: list[tuple[str, int | None]] = []
 
-    def get(
-        self,
-        url: str,
-        *,
-        etag: str | None = None,
-        last_modified: str | None = None,
-        accept: str | None = None,
-        max_bytes: int | None = None,
-    ) -> FetchResult:
-        del etag, last_modified, accept
-        self.asked.append((url, max_bytes))
+    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
+        self.asked.append((url, options.get("max_bytes")))
         if not self.body:
             raise FetchError(url, FetchErrorReason.MISSING, "nothing is there", status=404)
         return FetchResult(url=url, status=200, body=self.body, content_type="image/jpeg")

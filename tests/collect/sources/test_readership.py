@@ -1,11 +1,12 @@
 import json
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 from sqlalchemy import select
 
 from digest.collect.documents.parsed_document import RejectedEntry
-from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.collect.sources.readership import (
     POPULAR_POSTS_PATH,
     READERSHIP_SOURCES,
@@ -30,16 +31,8 @@ class Plugin:
     def __init__(self, body: bytes | None) -> None:
         self.body = body
 
-    def get(
-        self,
-        url: str,
-        *,
-        etag: str | None = None,
-        last_modified: str | None = None,
-        accept: str | None = None,
-        max_bytes: int | None = None,
-    ) -> FetchResult:
-        del etag, last_modified, accept, max_bytes
+    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
+        del options
         if self.body is None or url != SITE + POPULAR_POSTS_PATH:
             raise FetchError(url, FetchErrorReason.MISSING, "nothing is there (404)", status=404)
         return FetchResult(url=url, status=200, body=self.body)

@@ -1,12 +1,13 @@
 import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from typing import Unpack
 
 import pytest
 from sqlalchemy import select
 
 from digest.collect.documents.parsed_document import FeedLink
-from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.collect.visits.collection_run import SourceReport, UnknownSourceError, collect_sources
 from digest.collect.visits.page_check import PageState, check_pages
 from digest.collect.visits.source_visit import MAX_PAGES, rank_feeds
@@ -30,17 +31,8 @@ class Web:
         self.barred = set(barred)
         self.asked: list[tuple[str, str | None]] = []
 
-    def get(
-        self,
-        url: str,
-        *,
-        etag: str | None = None,
-        last_modified: str | None = None,
-        accept: str | None = None,
-        max_bytes: int | None = None,
-    ) -> FetchResult:
-        del last_modified, accept, max_bytes
-        self.asked.append((url, etag))
+    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
+        self.asked.append((url, options.get("etag")))
         answer = self.answers.get(url, FetchError(url, FetchErrorReason.DNS, "no such host"))
         if isinstance(answer, Exception):
             raise answer

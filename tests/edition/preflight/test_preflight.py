@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 import pytest
 
-from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.collect.visits.page_check import PageLook
 from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variants import create_variants
@@ -145,16 +145,8 @@ class Web:
     ) -> None:
         del kind, exc, trace
 
-    def get(
-        self,
-        url: str,
-        *,
-        etag: str | None = None,
-        last_modified: str | None = None,
-        accept: str | None = None,
-        max_bytes: int | None = None,
-    ) -> FetchResult:
-        del etag, last_modified, accept, max_bytes
+    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
+        del options
         self.asked.append(url)
         if url in self.dead:
             raise FetchError(url, self.dead[url], "the page is gone")

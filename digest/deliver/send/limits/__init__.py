@@ -1,1 +1,1 @@
-"""How fast messages may leave."""
+"""Rate limits: how fast messages may leave."""

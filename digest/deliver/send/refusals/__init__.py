@@ -1,1 +1,1 @@
-"""Refusals: what they tell about the message, and when they stop a run."""
+"""Refusals, and when they stop a run."""
