@@ -63,8 +63,8 @@ class MessageSuspicion:
         judged = list(zip(batch.handed_over, outcomes, strict=True)) if outcomes else []
         suspects = [(task, outcome) for task, outcome in judged if outcome.may_blame_message]
         for task, outcome in judged:
-            if outcome.may_blame_message or outcome.result is HandoverResult.ACCEPTED:
-                self._accepted_by_variant[task.variant].append(not outcome.may_blame_message)
+            if outcome.result is HandoverResult.ACCEPTED or (outcome.may_blame_message and outcome.cause is not None):
+                self._accepted_by_variant[task.variant].append(outcome.result is HandoverResult.ACCEPTED)
         if not suspects:
             return batch
         self.suspect_reply = suspects[-1][1].reply
@@ -92,8 +92,13 @@ class MessageSuspicion:
                 )
 
     def _defer_suspect(self, task: SendTask, outcome: MessageOutcome) -> MessageOutcome:
-        """Turn a refusal into a deferral, unless its variant is taken by others and this one was tried often enough."""
-        is_final = self.was_accepted and not self.pause_reason and task.delivery.tries + 1 >= MAX_TRIES
+        """Turn a refusal into a deferral, unless its variant is taken by others and this one was tried often enough.
+
+        A provider that can't tell what its refusal says about the address (`cause`) has found the subscriber among
+        others that it accepted, so the refusal counts at once.
+        """
+        tried_enough = outcome.cause is None or task.delivery.tries + 1 >= MAX_TRIES
+        is_final = self.was_accepted and not self.pause_reason and tried_enough
         if not outcome.may_blame_message or is_final:
             return outcome
         return replace(outcome, result=HandoverResult.TRY_LATER)
