@@ -24,6 +24,7 @@ from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
+from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.run_file import list_abandoned_files
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES
 from digest.edition.calendar.calendar_store import load_calendar
@@ -43,6 +44,7 @@ NIGHTLY_JOB = "nightly"
 MAX_SILENCE = timedelta(hours=26)  # between two nights, with the hour that a clock may be put back
 MAX_SEAL_AGE = timedelta(days=2)
 MAX_BACKUP_AGE = timedelta(days=8)  # a week, and a day for a person
+MAX_CHANGE_AGE = timedelta(days=30)  # since a refused delivery was due
 MAX_WAIT = timedelta(hours=1)  # of what should be done within minutes
 MAX_NAMED = 5  # of what is found in one check
 
@@ -97,6 +99,22 @@ def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
         yield report_error(f"rows of the staff are gone: {join_words(missing[:MAX_NAMED])}.")
     if not (forged or outdated or missing):
         yield report_fine("every sealed row has a valid seal")
+
+
+@doctor_check(
+    "changed-deliveries",
+    "Somebody or something wrote to the database past the program: find out who can. The emails weren't sent; people can ask for "
+    "another link or confirmation.",
+)
+def check_changed_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether every delivery of the last 30 days was for the person and purpose that it was planned for."""
+    refused = (Delivery.state == DeliveryState.REFUSED, Delivery.reply == CHANGED_ROW)
+    recent = Delivery.due_at > examined.now - MAX_CHANGE_AGE
+    with examined.read() as session:
+        ids = session.scalars(select(Delivery.id).where(*refused, recent).order_by(Delivery.due_at.desc())).all()
+    if ids:
+        named = ", ".join(ids[:MAX_NAMED])
+        yield report_error(f"deliveries were changed outside the application and not sent ({len(ids):,}: {named}).")
 
 
 @doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and have systemd start it with the machine.")
