@@ -1,10 +1,14 @@
 """Deliveries that were changed in the database, by hand or a trigger: nothing goes to the wrong person, and no one else waits."""
 
+import hmac
+import json
+from base64 import b32encode
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
@@ -19,6 +23,7 @@ from subscribers.crypto import link_tokens
 from subscribers.mail_requests import MailRequest
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+from tests.moments import RELEASE
 
 ADA, BO, CY = "ada@example.org", "bo@example.org", "cy@example.org"
 
@@ -119,6 +124,23 @@ def test_a_delivery_id_names_no_file_outside_the_outbox(one_world: DeliverySetup
         assert session.get_one(Delivery, "../../outside").state is DeliveryState.REFUSED
 
 
+def test_a_notice_queued_by_any_earlier_version_is_still_sent(world: DeliverySetup) -> None:
+    """The rows are as every version since 0.1 wrote them, and made here without the product's functions."""
+    (ada,) = world.add_readers(ADA)
+    digest = hmac.digest(KEYS.current("return-path").secret, b"delivery\0data:5\0%d" % ada, "sha256")
+    row = b32encode(digest[:20]).decode().lower()[:26]
+    facts = {"token": "t" * 22, "expires_at": (world.clock() + timedelta(hours=1)).isoformat()}
+    vault, nonce = KEYS.current("vault"), b"n" * 12
+    ciphertext = nonce + AESGCM(vault.secret).encrypt(nonce, json.dumps(facts).encode(), f"notice {row}".encode())
+    with world.database.write() as session:
+        delivery = Delivery(id=row, purpose="data:5", person=ada, state=DeliveryState.WAITING, due_at=RELEASE)
+        delivery.next_try_at, delivery.message_id = RELEASE, f"<data.{row[:20]}@weekly.news.example.org>"
+        session.add(delivery)
+        session.flush()
+        session.add(Notice(delivery=row, kind="data", ciphertext=ciphertext, key_id=vault.id))
+    assert addresses(send_notices(world)) == [ADA]
+
+
 def test_a_notice_queued_before_a_key_rotation_is_still_sent(world: DeliverySetup) -> None:
     (ada,) = world.add_readers(ADA)
     queue_links(world, ada)
@@ -147,6 +169,14 @@ def test_an_accepted_notice_isnt_sent_again_by_its_times_and_tries(world: Delive
         row=row,
     )
     assert send_notices(world) == []
+
+
+def test_an_unknown_key_in_a_subscribers_row_stops_no_other_email(world: DeliverySetup) -> None:
+    ada, bo = world.add_readers(ADA, BO)
+    queue_links(world, ada, bo)
+    change(world, "UPDATE person SET key_id = '1-0000000000' WHERE number = :ada", ada=ada)
+    assert addresses(send_notices(world)) == [BO]
+    assert addresses(send_edition(world)) == [BO]
 
 
 EDITION_CHANGES = {
