@@ -349,7 +349,7 @@ def _damage_in(column: Column[Any]) -> ColumnElement[bool] | None:
         return func.typeof(column).not_in(("integer", "null"))
     if isinstance(column.type, UtcDateTime):
         text = type_coerce(column, String)
-        return func.strftime("%Y-%m-%d %H:%M:%S", text).is_distinct_from(func.substr(text, 1, 19))
+        return func.datetime(text).is_distinct_from(func.substr(text, 1, 19))
     return None
 
 
