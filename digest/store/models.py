@@ -7,7 +7,7 @@ from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, String, UniqueConstraint
+from sqlalchemy import JSON, Float, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 import digest.store.account_models
@@ -137,7 +137,7 @@ class Article(Base):
     closes_zone: Mapped[Str60] = mapped_column(default="", server_default="")
     closes_label: Mapped[Str40] = mapped_column(default="", server_default="")
     featured: Mapped[bool] = mapped_column(default=False)
-    views: Mapped[int | None] = mapped_column(Integer)
+    views: Mapped[int | None]
 
     source: Mapped[Source] = relationship()
 

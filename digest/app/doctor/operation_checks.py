@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Column, ColumnElement, Integer, String, false, func, literal_column, or_, select, type_coerce
 
 from digest.app.calendar.coming_steps import LOOK_AHEAD, list_coming_steps
 from digest.app.doctor.attention import ATTENTION_KINDS, find_attention
@@ -24,6 +25,7 @@ from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
+from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.run_file import list_abandoned_files
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES
 from digest.edition.calendar.calendar_store import load_calendar
@@ -37,12 +39,14 @@ from subscribers.consent.preferences import list_unreadable_choices
 from subscribers.errors import ApplicationError
 from subscribers.phrases import join_words
 from subscribers.store import row_seals
-from subscribers.store.models import Person, Seal
+from subscribers.store.database import is_postgresql
+from subscribers.store.models import Base, Person, Seal, UtcDateTime
 
 NIGHTLY_JOB = "nightly"
 MAX_SILENCE = timedelta(hours=26)  # between two nights, with the hour that a clock may be put back
 MAX_SEAL_AGE = timedelta(days=2)
 MAX_BACKUP_AGE = timedelta(days=8)  # a week, and a day for a person
+MAX_CHANGE_AGE = timedelta(days=30)  # since a refused delivery was due
 MAX_WAIT = timedelta(hours=1)  # of what should be done within minutes
 MAX_NAMED = 5  # of what is found in one check
 
@@ -97,6 +101,22 @@ def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
         yield report_error(f"rows of the staff are gone: {join_words(missing[:MAX_NAMED])}.")
     if not (forged or outdated or missing):
         yield report_fine("every sealed row has a valid seal")
+
+
+@doctor_check(
+    "changed-deliveries",
+    "Somebody or something wrote to the database past the program: find out who can. The emails weren't sent; people can ask for "
+    "another link or confirmation.",
+)
+def check_changed_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether every delivery of the last 30 days was for the person and purpose that it was planned for."""
+    refused = (Delivery.state == DeliveryState.REFUSED, Delivery.reply == CHANGED_ROW)
+    recent = Delivery.due_at > examined.now - MAX_CHANGE_AGE
+    with examined.read() as session:
+        ids = session.scalars(select(Delivery.id).where(*refused, recent).order_by(Delivery.due_at.desc())).all()
+    if ids:
+        named = ", ".join(ids[:MAX_NAMED])
+        yield report_error(f"deliveries were changed outside the application and not sent ({len(ids):,}: {named}).")
 
 
 @doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and have systemd start it with the machine.")
@@ -304,6 +324,33 @@ def check_choices(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if numbers:
         named = ", ".join(str(number) for number in numbers[:MAX_NAMED])
         yield report_error(f"what readers chose cannot be read ({len(numbers):,}: number {named}): their mail rests.")
+
+
+@doctor_check(
+    "damaged-values",
+    "Something wrote to the database past the program: find out what. Each value counts as 0, or as January 1, 1970; "
+    "put back what a backup has, or delete the row.",
+)
+def check_damaged_values(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether every number and every moment in the database is one: SQLite keeps anything in their columns."""
+    with examined.read() as session:
+        if is_postgresql(session):
+            return
+        for table in Base.metadata.sorted_tables:
+            damaged = [condition for column in table.c if (condition := _damage_in(column)) is not None]
+            rows = select(literal_column("rowid", Integer)).select_from(table).where(or_(false(), *damaged))
+            if numbers := session.scalars(rows.limit(MAX_NAMED)).all():
+                yield report_error(f"{table.name} has damaged values, in rows {join_words([*map(str, numbers)])}.")
+
+
+def _damage_in(column: Column[Any]) -> ColumnElement[bool] | None:
+    """Return the condition that a column has a value that its type doesn't allow; None if SQLite or reading it would tell."""
+    if isinstance(column.type, Integer):
+        return func.typeof(column).not_in(("integer", "null"))
+    if isinstance(column.type, UtcDateTime):
+        text = type_coerce(column, String)
+        return func.datetime(text).is_distinct_from(func.substr(text, 1, 19))
+    return None
 
 
 def examine_attention(kind: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:

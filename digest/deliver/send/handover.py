@@ -31,7 +31,7 @@ from digest.settings import Settings
 from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database
 from subscribers.consent.departure_log import DepartureLog
-from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 
 _NOT_ACCEPTED = frozenset({HandoverResult.REFUSED, HandoverResult.TRY_LATER})
 
@@ -92,7 +92,7 @@ def _compose_messages(tasks: Sequence[SendTask]) -> tuple[list[OutgoingMessage],
     for task in tasks:
         try:
             messages.append(task.compose_message())
-        except DecryptionError as exc:  # a damaged row must not hold up everybody behind it
+        except (DecryptionError, KeyFileError) as exc:  # a damaged row must not hold up everybody behind it
             delivery = task.delivery
             log.error("address does not open", person=delivery.person, delivery=delivery.delivery_id)  # noqa: TRY400 - no trace needed
             errors[delivery.delivery_id] = str(exc)

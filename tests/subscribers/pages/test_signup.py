@@ -2,8 +2,9 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -383,6 +384,19 @@ def test_an_unknown_link_is_one_and_the_same_page(world: Any, odd: str) -> None:
         assert answer.status_code == 404
         if "%2f" not in odd:
             assert answer.data == page.data
+
+
+@pytest.mark.sqlite  # which keeps texts in columns of numbers
+def test_a_text_in_an_editions_number_stops_no_confirmation_and_is_emailed_to_no_one(world: Any) -> None:
+    send_signed_edition(world)
+    link = asked_link(world)
+    with closing(sqlite3.connect(world.database.engine.url.database)) as connection, connection:
+        connection.execute("UPDATE edition SET number = 'Pay at evil.example'")
+    done = world.client.post(link)
+    assert done.status_code == 200
+    assert "evil.example" not in done.text
+    (welcome,) = mailed(world)
+    assert "evil.example" not in welcome
 
 
 def test_a_confirmation_needs_no_cookie_no_token_and_no_body(world: Any) -> None:

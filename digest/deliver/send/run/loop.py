@@ -208,6 +208,7 @@ def _claim_allowed(run: SendRun, session: Session, workers: WorkerPool, capacity
         run.lease,
         run.variants,
         run.rate_limiter.domain_limits,
+        run.keys,
         now=now,
         horizon=gate.phase.horizon,
         limit=min(allowance.messages, PROBE_SIZE) if suspicion.is_probing else allowance.messages,
