@@ -75,11 +75,11 @@ class DraftResult:
 
 @dataclass(frozen=True, slots=True)
 class _EditedDraft:
-    """What an editor has touched: its edits, the proposal that they were made on, and the cut-off of that."""
+    """What an editor has touched: its edits, the proposal that they were made on, and the cut-off of that; None if it doesn't count."""
 
     edits: tuple[Edit, ...]
-    grown: GrownProposal
-    cut_off: datetime
+    grown: GrownProposal | None
+    cut_off: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def _compose_draft(
     plan: _DraftPlan, fresh: GrownProposal, settings: Settings, warnings: tuple[str, ...], now: datetime
 ) -> PreparedDraft:
     edited = plan.edited
-    grown = grow_proposal(edited.grown, fresh.proposal, now) if edited else fresh
+    grown = grow_proposal(edited.grown, fresh.proposal, now) if edited and edited.grown else fresh
     composed = compose_edition(grown, edited.edits if edited else (), plan.identity, settings)
     return PreparedDraft(plan, fresh, pack_proposal(grown), composed, warnings)
 
@@ -225,7 +225,11 @@ def _propose_edition(
         # "Closed" and "past" are meant on the day when readers get it, by their calendar.
         now=max(now, plan.identity.release_at).astimezone(zone),
         previous=plan.previous,
-        links=arrange_edition(edited.grown, edited.edits, settings.file, release_day).links if edited else (),
+        links=(
+            arrange_edition(edited.grown, edited.edits, settings.file, release_day).links
+            if edited and edited.grown
+            else ()
+        ),
         topic_overrides=find_topic_overrides(edited.edits) if edited else {},
         words=plan.words,
     )
@@ -238,7 +242,7 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
     if existing is not None and existing.state not in queries.UNAPPROVED_STATES:
         raise DraftError(_explain_refusal(existing, publication.zone))
     edited = _find_edited_draft(session, existing)
-    window = next_window(edited.cut_off if edited else now, queries.last_cut_off_before(session, release_at))
+    window = next_window((edited and edited.cut_off) or now, queries.last_cut_off_before(session, release_at))
     window = replace(window, cut_off=now)
     return _DraftPlan(
         replaced_id=existing.id if existing else None,
@@ -261,8 +265,10 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
 
 def _find_edited_draft(session: Session, edition: Edition | None) -> _EditedDraft | None:
     edits = load_edits(session, edition) if edition else ()
-    grown = load_proposal(session, edition) if edition and edits else None
-    return _EditedDraft(edits, grown, edition.cut_off) if edition and grown else None
+    if edition is None or not edits:
+        return None
+    grown = load_proposal(session, edition)
+    return _EditedDraft(edits, grown, edition.cut_off if grown else None)
 
 
 def _explain_refusal(existing: Edition, zone: ZoneInfo) -> str:
@@ -298,7 +304,7 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
     edition.slot, edition.name, edition.number = slot, plan.identity.name, plan.identity.number
     edition.opens_at = plan.window.opens_at
     # What waits in the tray of an edited draft belongs to the next edition unless somebody places it.
-    edition.cut_off = plan.edited.cut_off if plan.edited else plan.window.cut_off
+    edition.cut_off = (plan.edited and plan.edited.cut_off) or plan.window.cut_off
     edition.release_at = plan.identity.release_at
     record_content(edition, draft.composed)
     edition.drafted_at = now
