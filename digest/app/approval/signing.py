@@ -4,14 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from digest.app.editing.editing_state import compose_draft
 from digest.app.editions.edition_checks import check_edition
 from digest.app.editions.edition_status import edition_name
 from digest.app.editions.editor_changes import count_draft_changes
 from digest.app.editions.web_editions import store_card
 from digest.collect.fetch.result import ContentFetcher
 from digest.edition.approval import approved_versions as approval
-from digest.edition.drafting.composition import is_as_composed
+from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, is_as_composed
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
 from digest.edition.queries import find_edition
 from digest.installation.acts import Act, Actor, Role
@@ -19,7 +18,6 @@ from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.audit import APPROVAL_VOIDED, APPROVED
 
-NOT_AS_COMPOSED = "isn't what its stories, edits, and settings make of it: the settings or the program changed since, or it was changed in the database."
 APPROVE = Act(APPROVED, Role.EDITOR, Concern.NONE)
 VOID_APPROVAL = Act(APPROVAL_VOIDED, Role.EDITOR, Concern.NONE)
 
@@ -65,7 +63,7 @@ def approve_edition(
         with installation.database.read() as session:
             edition = find_edition(session, name)
             counted = count_draft_changes(session, edition, settings)
-        composed = compose_draft(installation, edition)
+            composed = compose_stored_draft(session, edition, settings)
         with installation.database.write() as session:
             edition = find_edition(session, name)
             signed = approval.sign_approval(

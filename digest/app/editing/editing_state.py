@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from digest.edition.drafting.composition import ComposedEdition, compose_arrangement, compose_edition
+from digest.edition.drafting.composition import ComposedEdition, compose_edition
 from digest.edition.drafting.content_builder import EditionIdentity
 from digest.edition.editing import edits as history
 from digest.edition.editing.arrangement import Arrangement, arrange_edition
@@ -65,12 +65,6 @@ def find_editing_state(installation: Installation, edition: Edition) -> EditingS
         return read_editing_state(installation, edition.name)
     except EditRefusedError:
         return None
-
-
-def compose_draft(installation: Installation, edition: Edition) -> ComposedEdition | None:
-    """Render a coming edition from its proposal and those of its edits that count; None if its proposal doesn't."""
-    state = find_editing_state(installation, edition)
-    return compose_arrangement(state.arrangement, state.identity, installation.settings) if state else None
 
 
 def list_topic_names(settings: Settings) -> list[str]:

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, insert, update
+from sqlalchemy import delete, func, insert, select, update
 
+from digest.app.doctor.check_registry import ExaminedInstallation
+from digest.app.doctor.operation_checks import check_access_rows, check_drafts
 from digest.app.editing import changes as editing
 from digest.app.editing.editing_state import read_editing_state
 from digest.edition.approval.approved_versions import ApprovalError
@@ -15,18 +18,20 @@ from digest.edition.content.placeholders import pack_slots
 from digest.edition.drafting.composition import ComposedEdition, compose_edition
 from digest.edition.editing import edit_log
 from digest.edition.editing.authorship import list_written_parts
-from digest.edition.editing.edit_log import ProposalCache
-from digest.edition.editing.edits import Edit, EditionField
+from digest.edition.editing.edit_log import ProposalCache, append_edit
+from digest.edition.editing.edits import Edit, EditionField, EditKind
 from digest.edition.editing.grown_proposal import GrownProposal, pack_proposal
 from digest.installation.acts import Actor
 from digest.installation.opened import Installation
+from digest.store.delivery_models import StaffMember
 from digest.store.models import Edition, EditionEdit, EditionProposal, EditionState, Fragment
 from subscribers.store.models import table_of
 from tests.app.approval.test_approvals import DANA, PRIYA, SAM, approve, edition_of, install_on_both, write_intro
 from tests.app.editing.test_changes import TITLES, form, url_of
-from tests.app.test_four_eyes import OFFER
+from tests.app.test_four_eyes import OFFER, last_audit_row, prove_and_lose_sign_ins
 from tests.edition.drafting.test_drafts import drafted
 from tests.moments import DRAFTING as NOW
+from tests.row_keys import change_rows
 
 __all__ = ["install_on_both"]
 
@@ -219,3 +224,70 @@ def test_a_draft_that_was_changed_in_the_database_is_not_approved_until_it_is_dr
     for actor in (DANA, PRIYA):
         explain_refusal(forger.install, actor)
     assert edition_of(forger.install).state == EditionState.APPROVED
+
+
+def test_edits_after_a_forged_one_are_made_again_in_their_place(forger: Forger) -> None:
+    forger.write(update(EDIT).where(EDIT.c.seq == 2).values(actor=SAM.name))
+    assert [edit.seq for edit in edits_of(forger)] == [1]
+    editing.write_edition_text(forger.install, form(actor=PRIYA), EditionField.EDITOR, "Priya Rao")
+    assert [(edit.seq, edit.actor) for edit in edits_of(forger)] == [(1, DANA.name), (2, PRIYA.name)]
+    assert last_audit_row(forger.install).detail["discarded"] == 2
+    approve(forger.install, DANA)
+    approve(forger.install, PRIYA)
+    assert edition_of(forger.install).state == EditionState.APPROVED
+
+
+def test_an_edit_that_was_put_back_under_a_later_number_counts_for_nothing(forger: Forger) -> None:
+    forger.write(update(EDIT).where(EDIT.c.seq == 3).values(seq=4))
+    assert [edit.seq for edit in edits_of(forger)] == [1, 2]
+
+
+def store_earlier_block(install: Installation) -> None:
+    """Have Dana write a block in an edition before, which runs in the coming one."""
+    with install.database.write() as session:
+        opens_at = session.scalars(select(Edition.opens_at)).one()
+        before = Edition(
+            slot="before", name="2026-W40", number=0, state=EditionState.SENT, opens_at=opens_at - timedelta(days=7),
+            cut_off=opens_at, release_at=opens_at, drafted_at=opens_at, content={},
+        )  # fmt: skip
+        session.add(before)
+        session.flush()
+        words = {name: getattr(OFFER, name) for name in ("kind", "headline", "name", "text", "url")}
+        append_edit(session, before, Edit(1, opens_at, DANA.name, EditKind.BLOCK, "block:offer", words))
+
+
+def test_a_block_of_an_earlier_edition_that_was_given_to_somebody_else_does_not_run(
+    install_on_both: Installation,
+) -> None:
+    store_earlier_block(install_on_both)
+    drafted(install_on_both)
+    assert OFFER.headline in str(coming_content(install_on_both))
+    Forger(install_on_both).write(update(EDIT).where(EDIT.c.kind == "block").values(actor=PRIYA.name))
+    drafted(install_on_both)
+    assert OFFER.headline not in str(coming_content(install_on_both))
+
+
+def coming_content(install: Installation) -> dict[str, Any]:
+    with install.database.read() as session:
+        return session.scalars(select(Edition.content).order_by(Edition.release_at.desc()).limit(1)).one()
+
+
+def test_a_block_whose_edit_was_dated_later_still_leaves_nobody_alone(install_on_both: Installation) -> None:
+    prove_and_lose_sign_ins(install_on_both)
+    store_earlier_block(install_on_both)
+    drafted(install_on_both)
+    with install_on_both.database.write() as session:
+        removed_at = session.scalars(select(func.min(Edition.opens_at))).one()
+        change_rows(session, StaffMember, StaffMember.id > 1, removed_at=removed_at, proven_at=None)
+    Forger(install_on_both).write(update(EDIT).where(EDIT.c.kind == "block").values(at=NOW))
+    with pytest.raises(ApprovalError, match="You wrote"):
+        approve(install_on_both, DANA)
+
+
+def test_doctor_names_forged_edits_and_a_draft_that_is_not_what_they_make(forger: Forger) -> None:
+    examined = ExaminedInstallation(forger.install, NOW)
+    assert [found.level for check in (check_access_rows, check_drafts) for found in check(examined)] == ["ok"] * 2
+    forger.write(update(EDIT).where(EDIT.c.seq == 2).values(actor=SAM.name))
+    (rows,), (draft,) = check_access_rows(examined), check_drafts(examined)
+    assert "1 of edit" in rows.message
+    assert "2026-W47 isn't what its stories, edits, and settings make of it" in draft.message

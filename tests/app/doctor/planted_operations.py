@@ -429,6 +429,10 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "bounces are not read": (set_mail("smtp://mx.hls.test"), "bounces", "[inbound]"),
     "the bounce mailbox gives trouble": (remember_poll(trouble="no folder", troubles=3), "bounce-mailbox", "[inbound]"),
     "somebody made himself an admin in the database": (forge_admin, "access-rows", "who can"),
+    "a draft was changed in the database": (
+        add_rows(lambda: edition(release_at=NOW + 7 * DAY)),
+        *("drafts", "Draft it again"),
+    ),
     "no admin": (remove_admin, "staff", "digest staff add"),
     "an admin who has not proven the address": (forget_proof, "staff", "it mails to eve ("),
     "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest release' (all is held"),
