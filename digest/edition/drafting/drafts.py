@@ -46,6 +46,7 @@ from digest.store.correction_models import Correction
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionEdit, EditionState, Fragment
 from subscribers.errors import ApplicationError
+from subscribers.store.row_seals import is_genuine
 
 MAX_RECHECK_ROUNDS = 3  # at the pages of leads, in one draft: of the first proposal, and of those that took the places
 
@@ -367,13 +368,13 @@ def load_running_blocks(session: Session, release_at: datetime, day: date) -> tu
     return tuple(
         AuthoredBlock(block, (*correctors.get(block.id, ()), *find_block_authors(written[f"{BLOCK_PREFIX}{block.id}"])))
         for block in board.blocks.values()
-        if not block.is_over(day)
+        if not block.is_over(day) and (block.id in correctors or not block.id.startswith(CORRECTION_BLOCK_PREFIX))
     )
 
 
 def _read_correctors(session: Session, ids: Iterable[str]) -> dict[str, tuple[str]]:
-    """Return who wrote the corrections among blocks, by id: those were there before the first edit of them."""
+    """Return who wrote the genuine corrections among blocks, by id: those were there before the first edit of them."""
     texts = (name.removeprefix(CORRECTION_BLOCK_PREFIX) for name in ids if name.startswith(CORRECTION_BLOCK_PREFIX))
     numbers = [int(text) for text in texts if text.isdecimal()]
-    rows = session.execute(select(Correction.id, Correction.actor).where(Correction.id.in_(numbers)))
-    return {f"{CORRECTION_BLOCK_PREFIX}{row.id}": (row.actor,) for row in rows}
+    rows = session.scalars(select(Correction).where(Correction.id.in_(numbers)))
+    return {f"{CORRECTION_BLOCK_PREFIX}{row.id}": (row.actor,) for row in rows if is_genuine(session, row)}

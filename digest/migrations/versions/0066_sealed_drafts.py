@@ -1,4 +1,4 @@
-"""The edits and the proposal of each edition carry a seal. A proposal's number is its edition's, as before.
+"""The edits, the proposal, and the corrections of each edition carry a seal. A proposal's number is its edition's, as before.
 
 These rows are sealed with those of 0060, when the installation is opened. Where that was done before, drafts are made again.
 """
@@ -11,7 +11,7 @@ down_revision = "0063"
 branch_labels = None
 depends_on = None
 
-TABLES = ("edit", "proposal")
+TABLES = ("edit", "proposal", "correction")
 
 
 def upgrade() -> None:
