@@ -80,7 +80,7 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     "shows who is on the staff. Run 'digest keys rotate access', which discards them; add whoever is missing again: digest staff add EMAIL",
 )
 def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether every row that lets somebody in (staff, sessions, passkeys, codes, links), and each edition's figures, edits, and proposal, has a valid seal, and no member is missing."""
+    """Whether every row that lets somebody in (staff, sessions, passkeys, codes, links), and each edition's figures, edits, proposal, and corrections, has a valid seal, and no member is missing."""
     if (keys := _find_keys(examined)) is None:
         return
     with examined.read() as session:
@@ -109,7 +109,7 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
 
 @doctor_check(
     "drafts",
-    "Draft it again ('digest draft') and make missing edits again. If neither the settings nor the program changed since, find out who "
+    "Draft it again ('digest draft', or any edit at the desk) and make missing edits again. If neither the settings nor the program changed since, find out who "
     "can write to the database.",
 )
 def check_drafts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
