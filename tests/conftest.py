@@ -252,6 +252,10 @@ def postgresql_template(postgresql_url: str) -> str:
 @pytest.fixture
 def stored_as_composed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an edition be approved that a test stored ready-made, with no proposal behind it."""
+    approve_as_stored(monkeypatch)
+
+
+def approve_as_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("digest.app.approval.signing.is_as_composed", lambda *_: True)
 
 

@@ -2,7 +2,6 @@
 
 import threading
 from collections import OrderedDict
-from itertools import takewhile
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -22,9 +21,13 @@ def load_edits(session: Session, edition: Edition) -> tuple[Edit, ...]:
 
     Later ones were made on top of it: what they say may be its author's words.
     """
-    rows = session.scalars(select(EditionEdit).where(EditionEdit.edition_id == edition.id).order_by(EditionEdit.seq))
-    numbered = takewhile(lambda each: each[0] == each[1].seq and is_genuine(session, each[1]), enumerate(rows, 1))
-    return tuple(Edit(row.seq, row.at, row.actor, row.kind, row.target, row.value, row.undoes) for _, row in numbered)
+    query = select(EditionEdit).where(EditionEdit.edition_id == edition.id).order_by(EditionEdit.seq)
+    edits = []
+    for number, row in enumerate(session.scalars(query), 1):
+        if row.seq != number or not is_genuine(session, row):
+            break
+        edits.append(Edit(number, row.at, row.actor, row.kind, row.target, row.value, row.undoes))
+    return tuple(edits)
 
 
 def append_edit(session: Session, edition: Edition, edit: Edit) -> int:
