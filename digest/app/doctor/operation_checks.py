@@ -29,13 +29,16 @@ from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.run_file import list_abandoned_files
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES
 from digest.edition.calendar.calendar_store import load_calendar
+from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, is_as_composed
+from digest.edition.queries import UNAPPROVED_STATES
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
 from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, StaffMember
-from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
+from digest.store.models import FIRST_LOOK_JOB, AuditEntry, Edition, TimetableSlot
 from digest.store.staff import display_name_of, list_staff_members
 from digest.store.staff_revocations import keep_current, list_missing_members
 from subscribers.consent.preferences import list_unreadable_choices
+from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 from subscribers.phrases import join_words
 from subscribers.store import row_seals
@@ -81,13 +84,10 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     "shows who is on the staff. Run 'digest keys rotate access', which discards them; add whoever is missing again: digest staff add EMAIL",
 )
 def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether every row that lets somebody in (staff, sessions, passkeys, codes, links), and each edition's figures, has a valid seal, and no member is missing."""
-    installation = examined.installation
-    try:
-        keys = installation.keys
-    except ApplicationError:
-        return  # `key-file` says what is wrong with them
-    with installation.database.read() as session:
+    """Whether every row that lets somebody in (staff, sessions, passkeys, codes, links), and each edition's figures, edits, proposal, and corrections, has a valid seal, and no member is missing."""
+    if (keys := _find_keys(examined)) is None:
+        return
+    with examined.read() as session:
         forged = row_seals.find_forged_rows(session, keys)
         members = row_seals.keep_genuine(session, session.scalars(select(StaffMember)))
         outdated = len(members) - len(keep_current(session, members))
@@ -117,6 +117,38 @@ def check_changed_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorF
     if ids:
         named = ", ".join(ids[:MAX_NAMED])
         yield report_error(f"deliveries were changed outside the application and not sent ({len(ids):,}: {named}).")
+
+
+def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
+    """Return the keys; None where `key-file` says what is wrong with them."""
+    try:
+        return examined.installation.keys
+    except ApplicationError:
+        return None
+
+
+@doctor_check(
+    "drafts",
+    "Draft it again ('digest draft', or any edit at the desk) and make missing edits again. If neither the settings nor the program changed since, find out who "
+    "can write to the database.",
+)
+def check_drafts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether each coming draft is what its stories, edits, and settings make of it, so that it can be approved."""
+    coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > examined.now)
+    settings = examined.installation.settings
+    if _find_keys(examined) is None:
+        return
+    with examined.read() as session:
+        drafts = session.scalars(coming).all()
+        changed = [
+            draft.name
+            for draft in drafts
+            if not is_as_composed(session, draft, compose_stored_draft(session, draft, settings))
+        ]
+    for name in changed:
+        yield report_warning(f"{name} {NOT_AS_COMPOSED}")
+    if not changed:
+        yield report_fine(f"{len(drafts)} as composed")
 
 
 @doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and have systemd start it with the machine.")

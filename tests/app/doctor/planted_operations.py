@@ -437,6 +437,10 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         ),
         *("changed-deliveries", "who can"),
     ),
+    "a draft was changed in the database": (
+        add_rows(lambda: edition(release_at=NOW + 7 * DAY)),
+        *("drafts", "Draft it again"),
+    ),
     "no admin": (remove_admin, "staff", "digest staff add"),
     "an admin who has not proven the address": (forget_proof, "staff", "it mails to eve ("),
     "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest release' (all is held"),
