@@ -170,7 +170,7 @@ def test_slots_are_in_the_foot_where_its_links_end_and_the_sign_up_is_named(
         filled = foot.fill({LEAVE_SLOT: "L" * 22, PREFERENCES_SLOT: "P" * 22, SIGNUP_SLOT: "that day"})
         assert f"https://news.example.org/u/{'L' * 22}" in filled
         assert f"https://news.example.org/preferences/{'P' * 22}" in filled
-        assert "You asked for this weekly mail on that day." in filled
+        assert "You signed up for this weekly email on that day." in filled
 
 
 def test_the_foot_promises_as_many_mails_as_the_timetable_brings(
@@ -179,9 +179,9 @@ def test_the_foot_promises_as_many_mails_as_the_timetable_brings(
     alone = replace(full_content, sections=full_content.sections[:1], blocks=())
     twice = render_edition(alone, replace(FRAME, frequency=MailFrequency((0, 3))), pages)
     for kind in ("html", "web", "text"):
-        assert "One mail a week, no spam. We give" in " ".join(of(pieces, kind, "foot").split())
+        assert "One email a week, no spam. We use" in " ".join(of(pieces, kind, "foot").split())
         foot = " ".join(of(twice, kind, "foot").split())
-        assert "2 mails a week, no spam. We give" in foot
+        assert "2 emails a week, no spam. We use" in foot
         assert "weekly" not in foot
 
 

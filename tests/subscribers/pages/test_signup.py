@@ -125,11 +125,11 @@ def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     page = world.client.get(link)
     assert page.status_code == 200
     assert "b•••@county.example" in page.text
-    assert "Yes, send me HLS.Today" in page.text
+    assert "Yes, email me HLS.Today" in page.text
     assert page.headers["Cache-Control"] == "no-store"
     assert (person(world) or Person()).state is PersonState.REQUESTED
     done = world.client.post(link)
-    assert "No. 147 comes Friday, November 20, 2026." in done.text
+    assert "No. 147 arrives on Friday, November 20, 2026." in done.text
     assert (person(world) or Person()).state is PersonState.SUBSCRIBED
     (welcome,) = mailed(world)
     assert "What you agreed to" in welcome
@@ -140,7 +140,7 @@ def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     assert count(world, Notice) == 0
     again = world.client.post(link)
     assert again.status_code == 200
-    assert "Confirmed before." in again.text
+    assert "Already confirmed." in again.text
     assert mailed(world) == []
 
 
@@ -173,10 +173,10 @@ def test_no_text_of_a_form_reaches_the_mail(world: Any) -> None:
 @pytest.mark.parametrize(
     ("form", "words"),
     [
-        ({"email": ""}, "Write your address here."),
+        ({"email": ""}, "Enter your email address."),
         ({"email": "bo.peep"}, "There is no @"),
         ({"email": "bo.peep@"}, "Nothing stands after the @"),
-        ({"email": "bo peep@county.example"}, "Please check it."),
+        ({"email": "bo peep@county.example"}, "Check the address."),
         ({"email": "b@" + "x" * 300}, "longer than an address can be"),
         ({"email": BO, "wording": "99"}, "This form is out of date"),
     ],
@@ -360,7 +360,7 @@ def test_a_link_that_ran_out_says_when_and_offers_another(world: Any) -> None:
     for answer in (later.get(link), later.post(link)):
         assert answer.status_code == 410
         assert "It worked until November 26, 2026." in answer.text
-        assert "Ask for a new one" in answer.text
+        assert "Sign up again" in answer.text
     assert (person(world) or Person()).state is PersonState.REQUESTED
 
 
@@ -399,7 +399,7 @@ def test_a_lost_link_is_mailed_to_its_owner_alone(world: Any) -> None:
     assert (bad.status_code, bad.text.count("aria-invalid")) == (400, 1)
     for address in (ADA, BO):
         answer = world.client.post("/preferences", data={"email": address})
-        assert "If your address is on the list" in answer.text
+        assert "If your address is subscribed" in answer.text
     assert answered(world) == {SignupAnswer.LINK: 1, SignupAnswer.NOTHING: 1}
     (mail,) = mailed(world)
     assert f"To: {ADA}" in mail

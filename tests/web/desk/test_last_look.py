@@ -109,7 +109,7 @@ def test_a_gone_article_stops_the_release_and_the_editors_are_told_once(approved
     (told,) = send_mails(approved)
     assert "Two land crossings open a second face-matching lane (404)" in told
     assert "The edition is paused." in told
-    assert "Subject: No. 147 is paused: visitors can't read an article" in told
+    assert "Subject: No. 147 is paused because visitors can't read an article" in told
 
 
 def send_mails(world: Any) -> list[str]:
@@ -130,7 +130,7 @@ def test_the_terminal_looks_too_before_it_sends_and_once(
     answers = [CliRunner().invoke(digest, ["send", NAME, "--yes"]) for _ in range(2)]
     assert [answer.exit_code for answer in answers] == [2, 2]
     assert [answer.output.count("articles looked at again, 1 gone") for answer in answers] == [1, 0]
-    assert all("is paused: visitors can't read an article anymore" in answer.output for answer in answers)
+    assert all("is paused because visitors can't read an article anymore" in answer.output for answer in answers)
     assert mails(approved) == 1
 
 
@@ -175,7 +175,7 @@ def test_a_setting_sends_in_spite_of_it_and_tells(approved: Any, httpserver: HTT
     last_look.look_again(lenient, NAME, actor=EDITOR, clock=lambda: SOON, fetcher=loopback())
     assert edition_of(approved).paused_at is None
     (told,) = send_mails(approved)
-    assert "The edition still goes out" in told
+    assert "The edition will still be sent" in told
 
 
 def test_nothing_goes_before_it_was_looked_at_as_it_was_approved(approved: Any, httpserver: HTTPServer) -> None:
