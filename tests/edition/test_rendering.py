@@ -256,7 +256,7 @@ def test_more_sources_lead_to_where_the_web_copy_names_them_all(
     full_content: EditionContent, pieces: tuple[RenderedFragment, ...]
 ) -> None:
     lead = lxml_html.fromstring(of(pieces, "html", "section:featured"))
-    assert "Also reported by Coastal Wire, Dockside Daily and 4\xa0more sources" in lead.text_content()
+    assert "Also reported by Coastal Wire, Dockside Daily, and 4\xa0more sources" in lead.text_content()
     (link,) = lead.xpath("//a[.='4\xa0more sources']/@href")
     page, _, anchor = link.partition("#")
     assert page == "https://news.example.org/editions/2026-W47"
@@ -266,7 +266,7 @@ def test_more_sources_lead_to_where_the_web_copy_names_them_all(
 
 def test_one_source_left_over_is_named_and_not_counted(pieces: tuple[RenderedFragment, ...]) -> None:
     words = " ".join(lxml_html.document_fromstring(join_fragments(pieces, "html").text).text_content().split(" "))
-    assert "Also reported by Gauge & Levee, Pier Notes and Harbor Watch" in words
+    assert "Also reported by Gauge & Levee, Pier Notes, and Harbor Watch" in words
 
 
 def test_nothing_is_set_for_what_is_not_there(full_content: EditionContent, pages: Environment) -> None:

@@ -47,7 +47,7 @@ def test_saving_keeps_the_choices_and_says_what_they_are(both: Any) -> None:
     form = {"section": ["featured", "events"], "text_only": "yes", "pause_until": "2026-12-24"}
     answer = both.client.post(path_of(both), data=form)
     assert answer.status_code == 200
-    assert "Nothing until December 24, 2026, from then on Featured and Events, as text only." in answer.text
+    assert "Paused until December 24, 2026, then Featured and Events, as text only." in answer.text
     assert chosen(both) == Preferences(
         frozenset({"most-read", "topics", "products", "opportunities"}), text_only=True, pause_until=date(2026, 12, 24)
     )

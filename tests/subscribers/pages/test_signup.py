@@ -430,7 +430,7 @@ def test_a_log_of_a_sign_up_holds_no_address(world: Any, capsys: pytest.CaptureF
     [
         ("fri 06:00", "Fridays"),
         ("mon,thu 06:00", "Mondays and Thursdays"),
-        ("mon,wed,fri 06:00", "Mondays, Wednesdays and Fridays"),
+        ("mon,wed,fri 06:00", "Mondays, Wednesdays, and Fridays"),
         ("daily 06:00", "every day"),
         ("every 5m", "as it comes"),
     ],
