@@ -56,7 +56,7 @@ def test_a_change_by_the_link_of_a_mail_is_named_to_the_owner_who_puts_it_back(b
     assert "We’ve restored your preferences" in both.client.post(path).text
     assert chosen(both) == before
     choose(both, FEATURED_ONLY)
-    assert "works once" in both.client.post(path).text
+    assert "works only once" in both.client.post(path).text
     assert chosen(both) != before
 
 

@@ -215,7 +215,7 @@ def test_the_record_tells_consent_mails_and_passages_in_words(both: Any) -> None
     assert "“Send me the weekly mail.” Wording 1." in page
     assert re.search(r"No\. 147</th><td[^>]*>Refused: no such mailbox", page)
     assert re.search(r"The receipt of their consent</th><td[^>]*>Accepted at try 2, then reported as unwanted", page)
-    assert "To deliver No. 147" in page
+    assert "To send you No. 147" in page
     assert "All sections" in page
 
 
