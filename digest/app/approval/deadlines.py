@@ -174,15 +174,15 @@ class DeadlineWords:
 
 
 _OTHERWISE = {
-    "wait": "After that, it’s sent as soon as someone approves it.",
-    "skip": "Otherwise it’s skipped, and its week is added to the next edition.",
+    "wait": "After that, it's sent as soon as someone approves it.",
+    "skip": "Otherwise it's skipped, and its week is added to the next edition.",
     "send-last-approved": "Otherwise its last approved version is sent, if there is one.",
 }
 
 
 def write_words(what: str, *, number: str, release: str, deadline: str, rule: str, obstacle: str = "") -> DeadlineWords:
     """Return the text of a reminder (`remind`, or `missing` without a draft) or of a deadline's decision."""
-    unsendable = f"Its last approved version can’t be sent instead: {obstacle} " if obstacle else ""
+    unsendable = f"Its last approved version can't be sent instead: {obstacle} " if obstacle else ""
     return {
         "remind": DeadlineWords(
             f"Approve {number} by {deadline}",
@@ -191,26 +191,26 @@ def write_words(what: str, *, number: str, release: str, deadline: str, rule: st
         ),
         "missing": DeadlineWords(
             f"No draft for {release}",
-            "There’s no draft yet",
-            f"The next edition’s send time is {release}, and there’s no draft. Ask an admin whether the scheduler is running, "
+            "There's no draft yet",
+            f"The next edition's send time is {release}, and there's no draft. Ask an admin whether the scheduler is running, "
             "or run digest draft.",
         ),
         DeadlineDecision.WAIT: DeadlineWords(
             f"{number} is waiting for approval",
             "The deadline has passed",
-            f"{number} wasn’t approved by {deadline}. {unsendable}Once someone approves it, it’s sent at its send time ({release}), or "
+            f"{number} wasn't approved by {deadline}. {unsendable}Once someone approves it, it's sent at its send time ({release}), or "
             "immediately if that has passed.",
         ),
         DeadlineDecision.SKIP: DeadlineWords(
-            f"{number} was skipped because it wasn’t approved",
+            f"{number} was skipped because it wasn't approved",
             f"{number} was skipped",
-            f"{number} wasn’t approved in time, so it won’t be sent {release}. Its week is added to the next edition. "
+            f"{number} wasn't approved in time, so it won't be sent {release}. Its week is added to the next edition. "
             "To bring its draft back, use the calendar before its send time.",
         ),
         DeadlineDecision.SEND_VERSION: DeadlineWords(
             f"The last approved version of {number} will be sent",
             "The last approved version will be sent",
-            f"The latest changes to {number} weren’t approved, so its last approved version will be sent {release}. The changes "
+            f"The latest changes to {number} weren't approved, so its last approved version will be sent {release}. The changes "
             "are in its history. To stop it, revoke the approval.",
         ),
     }[what]

@@ -43,7 +43,7 @@ def test_a_file_is_looked_at_first_and_brought_in_by_commit(home: Path) -> None:
     looked = _run("import", "list.csv")
     assert looked.exit_code == 0
     assert "Mailchimp, 3 rows" in looked.output
-    assert "row 4: there is no @" in looked.output
+    assert "row 4: the address has no @" in looked.output
     assert "--commit" in looked.output
     assert json.loads(_run("list", "--json").output)["subscribed"] == 0
     done = _run("import", "list.csv", "--commit")

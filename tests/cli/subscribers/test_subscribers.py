@@ -43,7 +43,7 @@ def test_a_person_is_added_from_standard_input_counted_and_withdrawn(home: Path)
 def test_a_wrong_address_is_refused_and_not_repeated(home: Path, words: list[str]) -> None:
     result = _run(*words)
     assert result.exit_code == 1
-    assert "no domain" in result.output
+    assert "isn’t a domain name" in result.output
     assert "zebra" not in result.output
 
 

@@ -510,7 +510,7 @@ def test_a_line_without_an_address_says_so(world: Any) -> None:
     assert "so we can’t answer" in write(world, message="Well done.").text
     (mail,) = Inbox(world).new()
     assert mail["Reply-To"] == world.install.settings.file.sender.reply_to
-    assert "left no address" in text_of(mail)
+    assert "didn't give an address" in text_of(mail)
 
 
 @pytest.mark.parametrize(

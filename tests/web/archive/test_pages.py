@@ -161,12 +161,12 @@ def test_a_wrong_method_is_told_which_ones_there_are(world: Any) -> None:
 
 
 def test_the_privacy_page_says_for_how_long_each_mail_stays_listed(world: Any) -> None:
-    assert "Kept for 400 days; after that, only how often" in world.client.get("/privacy").text
+    assert "keep this for 400 days, and after that only how many" in world.client.get("/privacy").text
 
 
 def test_the_privacy_page_names_who_delivers_the_mail(world: Any) -> None:
     page = world.client.get("/privacy").text
-    assert "this installation writes its mail into files" in page
+    assert "this installation saves emails to files" in page
     assert "editors@news.example.org" in page
     assert "200 Example Street" in page
 
