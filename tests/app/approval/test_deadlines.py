@@ -410,6 +410,6 @@ def test_a_reminder_that_runs_twice_mails_once_and_says_what_is_in_the_edition(s
         words = " ".join(body.split())
         assert f"1. {EARLY} {SUMMARIES[EARLY]}" in words
         assert f"{intro} FEATURED" in words
-        assert "Otherwise it's skipped, and its week is added to the next edition" in words
+        assert "skipped, and its week is added to the next edition" in words
         assert "https://news.example.org/desk/editions/2027-W11" in words
         assert "reader@county.example" not in words

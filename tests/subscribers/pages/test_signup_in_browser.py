@@ -158,7 +158,7 @@ def test_the_whole_way_without_scripts_at_320_pixels_and_by_keyboard(browser: Br
     assert box["height"] >= 44
     follow(button)
     expect(page.get_by_role("heading", name="You’re subscribed")).to_be_visible()
-    expect(page.get_by_role("status")).to_contain_text("No. 147 comes")
+    expect(page.get_by_role("status")).to_contain_text("No. 147 arrives")
     assert town.work()["Subject"] == "You’re subscribed to HLS.Today"
     assert context.cookies() == []
     assert elsewhere == []
