@@ -395,7 +395,7 @@ def test_a_reader_is_added_with_evidence(both: Any) -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"address": "nobody"}, "There is no @"),
+        ({"address": "nobody"}, "The address has no @"),
         ({"on": "soon"}, "Enter the day when they agreed"),
         ({"on": "2027-01-01"}, "lies in the future"),
         ({"on": "0001-01-01"}, "lies before there was mail"),
