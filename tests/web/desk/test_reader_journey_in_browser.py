@@ -54,7 +54,7 @@ WORDS = {
     "lead": ("Why it leads: our editors featured it", "Pourquoi en tête : la rédaction"),
     "dates": ("Deadlines and events to December 4", "au 4 décembre"),
     "asked for": ("November 19, 2026, at news.example.org", "19 novembre 2026, sur news.example.org"),
-    "choices": ("What you want to read", "Ce que vous voulez lire"),
+    "choices": ("Pause emails until", "Mettre les e-mails en pause"),
     "choices changed": ("Your preferences changed", "Vos préférences ont changé"),
     "leave": ("Unsubscribe from HLS.Today?", "Se désabonner de HLS.Today ?"),
     "left": ("You’re unsubscribed", "Votre désabonnement est effectif"),
