@@ -569,7 +569,7 @@ def test_who_wrote_what_and_who_still_has_to_approve_it_is_said(install: Install
     assert sentences(install, DANA.name) == [
         "You wrote the intro: someone else needs to approve that.",
         "priya wrote the headline “Tunnel found”: someone other than priya needs to approve that.",
-        "You, priya and sam can approve.",
+        "You, priya, and sam can approve.",
     ]
     approve(install, DANA)
     assert sentences(install, PRIYA.name) == [
