@@ -112,7 +112,7 @@ def test_a_page_is_fetched_read_corrected_and_added(install: Installation, https
 @pytest.mark.parametrize(
     ("path", "why"),
     [
-        ("/private/x", "robots.txt does not let us"),
+        ("/private/x", "robots.txt disallows"),
         ("/gone", "could not be fetched"),
         ("/empty", "could not be read"),
         ("/feed", "No article can be made out"),

@@ -95,7 +95,7 @@ def test_a_broken_ledger_makes_a_backup_that_is_kept_apart_and_said(install: Ins
         connection.execute(text("UPDATE consent_event SET body = '{}'"))
     assert run_job(install, 1) == "digest-20261120T223000Z-unproved.zip.age: its ledger is broken, 0 older ones deleted"
     (said,) = missing(install, 1)
-    assert "the ledger in it is broken. 'digest subscribers verify' says where." in said
+    assert "its consent ledger failed verification. Run 'digest subscribers verify' for details." in said
     assert min(file.name for file in folder.iterdir()) == "digest-20261119T223000Z.zip.age"
 
 
@@ -130,7 +130,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_backups_that_are_there(install
 
 def test_without_a_passphrase_nothing_is_written_and_the_reason_is_said(install: Installation, folder: Path) -> None:
     bare = Installation(with_backups(install.settings, folder, ""), install.database)
-    assert "no passphrase to encrypt with" in str(run_job(bare))
+    assert "no passphrase to encrypt backups with" in str(run_job(bare))
     (said,) = missing(bare)
     assert said.startswith("The backup of Nov 19 17:30 EST failed: backup.folder is set, and no passphrase")
     assert not folder.exists()
@@ -171,10 +171,10 @@ def test_an_encrypted_backup_is_restored_with_its_passphrase_alone(
         return CliRunner(env=said).invoke(digest, ["restore", str(file)]).output
 
     assert "is encrypted. Set DIGEST_BACKUP_PASSPHRASE to its passphrase" in restore(done.file, "")
-    assert "doesn't open with this passphrase." in restore(done.file, "another")
-    assert "no backup of ours, or a damaged one" in restore(cut, PASSPHRASE)
+    assert f"The passphrase doesn't open {done.file}." in restore(done.file, "another")
+    assert "isn't a backup of this program or is damaged. Restore from a different backup" in restore(cut, PASSPHRASE)
     assert not (home / "digest.db").exists()
-    assert "every chain and every seal holds" in restore(done.file, PASSPHRASE)
+    assert "All rows, records, and seals passed verification" in restore(done.file, PASSPHRASE)
 
 
 def test_the_passphrase_comes_from_a_file_or_a_credential_too(tmp_path: Path) -> None:

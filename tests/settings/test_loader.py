@@ -14,7 +14,7 @@ from digest.settings import SettingsError, load_settings
             "[publication]\n" + ".".join(["a"] * 100_000) + " = 1\n",
             "line 2 has 200,003 characters, and may have 10,000",
         ),
-        ("deep = " + "[" * 9_000, "too many brackets"),
+        ("deep = " + "[" * 9_000, "its brackets are nested too deeply"),
         ("[publication\n", "not readable as TOML, at line 1, column 13: Expected ']'"),
         ("[sender]\nname =", "at end of document: Invalid value. Mend it there."),
         (

@@ -159,7 +159,7 @@ def test_every_alert_arrives_once_and_ends(
     unmailed = UNMAILED_KINDS | OWN_MAIL_KINDS
     # Without the keys no email can be queued: it's tried again, and by then it tells of the end as well.
     assert subjects == {
-        "Something needs you": len(ALERT_KINDS) - len(unmailed),
+        "Action needed": len(ALERT_KINDS) - len(unmailed),
         "It is over": len(ALERT_KINDS) - len(UNMAILED_KINDS | {"key-file"}),
     }
     assert {mail["To"] for mail in mails} == {"eve@hls.test"}
@@ -325,7 +325,7 @@ def test_old_alerts_go(world: FaultyInstallation, posts: list[Request]) -> None:
 
 
 def test_a_webhook_wants_https_and_a_secret() -> None:
-    with pytest.raises(ValidationError, match="is no https address"):
+    with pytest.raises(ValidationError, match="isn't an https URL"):
         AlertSettings(webhook="http://hooks.example.org/x")
     file = SettingsFile(alerts=AlertSettings(webhook="https://hooks.example.org/x"))
     with pytest.raises(ValidationError, match="DIGEST_ALERT_SECRET: missing"):

@@ -380,7 +380,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "the departure log is damaged": (damage_departure_log, "departure-log", "left.log back from a copy"),
     "the departure log cannot be written": (lock_departure_log, "departure-log", "chmod 600"),
     "a setting stands twice": (repeat_setting, "settings", "on lines 9 and 10. Take one of the two lines out."),
-    "a setting is misspelt": (misspell_setting, "settings", "Mend the keys"),
+    "a setting is misspelt": (misspell_setting, "settings", "Correct the listed settings"),
     "others may change the settings": (lambda w: (w.home / "digest.toml").chmod(0o666), "settings", "chmod 644"),
     "no source": (
         change(SOUND_SETTINGS[SOUND_SETTINGS.index("[[") : SOUND_SETTINGS.index("[limits")], ""),
@@ -431,7 +431,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "somebody made himself an admin in the database": (forge_admin, "access-rows", "who can"),
     "no admin": (remove_admin, "staff", "digest staff add"),
     "an admin who has not proven the address": (forget_proof, "staff", "it mails to eve ("),
-    "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest release' (all is held"),
+    "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest release' (all sending is paused"),
     "the timetable stands still": (
         add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY), lambda: slot("nightly", NOW - 2 * DAY)),
         *("timetable", "digest serve"),
@@ -440,13 +440,13 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "a job hangs": (add_rows(lambda: slot("collect", NOW - 3 * HOUR, done=False)), "stuck-job", "journalctl -u digest"),
     "a step of the night failed": (
         add_rows(lambda: slot("nightly", NOW - 8 * HOUR, outcome="sealed; prune_media failed: OSError")),
-        *("nightly-steps", "log of that night"),
+        *("nightly-steps", "that night's log"),
     ),
     "the ledger is not sealed": (seal_long_ago, "seals", "digest serve"),
     "no backup": (lambda w: w.add_person(), "backup", "digest backup"),
     "an old backup": (leave_old_backup, "backup", "digest backup"),
     "notices do not leave": (add_rows(delivery), "waiting-mail", "digest serve"),
-    "events wait": (
+    "unprocessed bounces and events": (
         add_rows(lambda: InboundPayload(at=NOW - DAY, origin="x", body_hash="h", ciphertext=b"c", key_id="k")),
         *("unapplied-events", "digest inbound"),
     ),
@@ -476,9 +476,9 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         add_rows(lambda: SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 120})),
         *("signup-surge", "raise limits.signups_first"),
     ),
-    "sign-ins are refused": (
+    "sign-ins were rejected": (
         add_rows(lambda: RateLimitCount(scope=SCOPE, tag="wrong password", began=NOW, count=SURGE)),
-        *("refused-sign-ins", "Ask your colleagues"),
+        *("refused-sign-ins", "Ask your team"),
     ),
     "a warning is refused": (
         add_rows(
@@ -537,7 +537,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         change("[limits]", '[backup]\nfolder = "/backups"\n\n[limits]'),
         *("backup-folder", "digest.env: DIGEST_BACKUP_PASSPHRASE"),
     ),
-    "a backup is missing that could not be made": (block_backup_folder, "missing-backup", "Mend backup-folder first"),
-    "a backup folder that is none": (block_backup_folder, "backup-folder", "name another under [backup]"),
+    "a backup is missing that could not be made": (block_backup_folder, "missing-backup", "Fix backup-folder first"),
+    "a backup folder that is none": (block_backup_folder, "backup-folder", "choose another folder under [backup]"),
     "a section without a source": (change('section = "events"', 'section = "news"'), "unfed-section", "take"),
 }

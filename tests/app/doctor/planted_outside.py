@@ -147,11 +147,11 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} ?all"),
         *("spf", f'{BOUNCE_DOMAIN}. TXT "v=spf1 a:{MAIL_HOST} -all"'),
     ),
-    "SPF needs too many look-ups": (nest_includes, "spf", "write the numbers of hosts"),
+    "SPF needs too many look-ups": (nest_includes, "spf", "with IP addresses (ip4:, ip6:)"),
     "SPF includes itself": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} include:{BOUNCE_DOMAIN} -all"),
         "spf",
-        f"Take include:{BOUNCE_DOMAIN} out",
+        f"Remove include:{BOUNCE_DOMAIN} out",
     ),
     "SPF includes what is not there": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} include:no.test -all"),
@@ -175,12 +175,16 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "SPF without SendGrid": (lose_authentication, "spf", "Add include:sendgrid.net"),
     "the DNS fails": (lambda w: w.names.failing.add(BOUNCE_DOMAIN), "spf", "v=spf1"),
     "no DKIM record": (drop(KEY_NAME, "TXT"), "dkim-record", f'{KEY_NAME}. TXT "v=DKIM1'),
-    "two DKIM records": (set_text(KEY_NAME, "v=DKIM1; p=AAAA", "v=DKIM1; p=BBBB"), "dkim-record", "Enter this record"),
-    "another DKIM key": (publish_key(2048), "dkim-record", "Enter this record"),
+    "two DKIM records": (
+        set_text(KEY_NAME, "v=DKIM1; p=AAAA", "v=DKIM1; p=BBBB"),
+        "dkim-record",
+        "Replace any DNS record",
+    ),
+    "another DKIM key": (publish_key(2048), "dkim-record", "Replace any DNS record"),
     "a DKIM record that was cut off": (cut_key_off, "dkim-record", "in quotation marks. Enter this record"),
-    "the sending host has no address": (drop(MAIL_HOST, "A"), "spf", "Give that name an address"),
-    "a revoked DKIM key": (set_text(KEY_NAME, "v=DKIM1; k=rsa; p="), "dkim-record", "Enter this record"),
-    "a DKIM key that is tried": (mark_as_tried, "dkim-record", "Take t=y out"),
+    "the sending host has no address": (drop(MAIL_HOST, "A"), "spf", "IP address of that name"),
+    "a revoked DKIM key": (set_text(KEY_NAME, "v=DKIM1; k=rsa; p="), "dkim-record", "Replace any DNS record"),
+    "a DKIM key that is tried": (mark_as_tried, "dkim-record", "Remove t=y"),
     "a short DKIM key": (publish_key(1024), "dkim-record", "2,048 bits"),
     "a weak DKIM key": (publish_weak_key, "dkim-record", "2,048 bits"),
     "no DMARC": (
@@ -194,7 +198,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "two DMARC records": (
         set_text("_dmarc.hls.test", "v=DMARC1; p=none", "v=DMARC1; p=reject"),
         "dmarc",
-        "as the one DMARC record",
+        "as the only DMARC record",
     ),
     "no reports of DMARC": (
         set_text("_dmarc.hls.test", "v=DMARC1; p=none"),
@@ -216,9 +220,9 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "the return path is another's": (
         lambda w: w.change_sender(bounce_domain="other.test"),
         "alignment",
-        "Let bounces return",
+        "as the bounce domain",
     ),
-    "the return path is below, and must not be": (demand_strictness, "alignment", "Let bounces return"),
+    "the return path is below, and must not be": (demand_strictness, "alignment", "as the bounce domain"),
     "no exchanger for bounces": (drop(BOUNCE_DOMAIN, "MX"), "exchangers", f"{BOUNCE_DOMAIN}. MX 10 MAILHOST"),
     "a domain that takes no mail": (set_records("hls.test", "MX", "0 ."), "exchangers", "hls.test. MX 10 MAILHOST"),
     "an exchanger without address": (
@@ -266,23 +270,23 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "another site answers": (
         answer("GET /healthz", "200 OK", body="hello"),
         "site-address",
-        f"Point {SITE_HOST} (in the DNS)",
+        f"Point {SITE_HOST} (in DNS)",
     ),
     "the home is another's": (
         answer("GET /", "200 OK", body="Welcome to nginx!"),
         "site-address",
-        "pass all below it on",
+        "pass on all its paths",
     ),
     "a certificate for another name": (use_other_name, "site-certificate", "Renew it"),
     "the site's certificate ends": (age_certificates(14), "site-certificate", "certbot renew"),
-    "the metrics are open": (answer("GET /metrics", "200 OK", body="digest_people 3"), "site-sign-in", "Make sure the"),
-    "the desk is open": (answer("GET /desk/", "200 OK", body="Desk"), "site-sign-in", "Make sure the proxy passes"),
+    "the metrics are open": (answer("GET /metrics", "200 OK", body="digest_people 3"), "site-sign-in", "Configure the"),
+    "the desk is open": (answer("GET /desk/", "200 OK", body="Desk"), "site-sign-in", "Configure the proxy to pass on"),
     "links without https": (
         lambda w: w.change_settings(base_url=w.settings.base_url.replace("https", "http")),
-        *("site-https", "Mend base-url first"),
+        *("site-https", "Fix base-url first"),
     ),
-    "no HSTS": (drop_hsts, "site-https", "Let the proxy pass the header on"),
-    "one-click is challenged": (answer("POST /u/", "403 Forbidden"), "site-one-click", "pass POST to /u/"),
+    "no HSTS": (drop_hsts, "site-https", "Configure the proxy to pass the header on"),
+    "one-click is challenged": (answer("POST /u/", "403 Forbidden"), "site-one-click", "pass POST requests to /u/"),
     "one-click is redirected": (
         answer("POST /u/", "301 Moved", ("Location", "https://www.hls.test{path}")),
         *("site-one-click", "no redirect"),

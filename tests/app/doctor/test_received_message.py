@@ -102,12 +102,20 @@ CHANGED_BEFORE_SIGNING: dict[str, tuple[Change, str, str]] = {
         "https",
     ),
     "one-click says something else": (sub(b"=One-Click", b"=one-click"), "received-one-click", "digest check"),
-    "links are counted": (replace_link(b"https://url.hls.test/ls/click?upn=x"), "received-links", "tracking off"),
+    "links are counted": (
+        replace_link(b"https://url.hls.test/ls/click?upn=x"),
+        "received-links",
+        "open tracking at the relay",
+    ),
     "links are wrapped": (
         replace_link(b"https://nam01.safelinks.protection.outlook.com/?url=x"),
         *("received-links", "Nothing to do"),
     ),
-    "the link is another": (replace_link(b"https://elsewhere.test/u/x"), "received-links", "tracking off"),
+    "the link is another": (
+        replace_link(b"https://elsewhere.test/u/x"),
+        "received-links",
+        "open tracking at the relay",
+    ),
     "it is too large": (sub(b"A story", b"A story " * 14_000), "received-size", "Drop stories"),
     "it is large": (sub(b"A story", b"A story " * 11_000), "received-size", "Drop stories"),
 }
@@ -137,14 +145,14 @@ CHANGED_ON_ITS_WAY: dict[str, tuple[Change, set[str], str]] = {
     "a second subject was added": (
         lambda raw: b"Subject: Buy\r\n" + raw,
         {"received-signature", "received-coverage", "received-alignment"},
-        "after it is signed",
+        "after it's signed",
     ),
     "a seal is broken": (
         lambda raw: b"ARC-Seal: i=1; a=rsa-sha256; cv=fail; d=lists.test; s=a; b=x\r\n" + raw,
         {"received-forwarding"},
-        "not forwarded",
+        "isn't forwarded",
     ),
-    "it is not signed": (
+    "no DKIM signature": (
         lambda raw: raw[raw.index(b'From: "') :],
         {"received-signature", "received-coverage", "received-alignment", "received-results"},
         "DIGEST_DKIM_KEY_FILE",

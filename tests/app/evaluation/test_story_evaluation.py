@@ -136,8 +136,8 @@ def test_feeds_of_earlier_weeks_make_their_words_common(tmp_path: Path, week: Pa
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([], "holds no set of labels"),
-        ({"about": "nothing"}, "holds no set of labels"),
+        ([], "contains no label sets"),
+        ({"about": "nothing"}, "contains no label sets"),
         ({"set": {"stories": [[]]}}, "set.stories is no list of lists of addresses"),
         ({"set": {"stories": "x"}}, "set.stories is no list of lists of addresses"),
         ({"set": {"same": [["https://a.example/", "https://b.example/", "https://c.example/"]]}}, "no pair"),
@@ -157,4 +157,4 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, week: Path) -> None
     assert "broken.xml" in evaluate(tmp_path, week, labels).output
     said = CliRunner().invoke(digest, ["evaluate", "stories", str(tmp_path / "gold"), str(week)])
     assert said.exit_code == 2
-    assert "neither JSON nor JSON lines" in said.output
+    assert "isn't JSON or JSON lines" in said.output

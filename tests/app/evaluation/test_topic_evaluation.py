@@ -84,9 +84,9 @@ def test_what_the_settings_say_of_the_source_on_the_same_host_holds(tmp_path: Pa
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "holds no labels"),
+        ([], "contains no labels"),
         (["x", "y"], "label 1 has no url or no title"),
-        (7, "holds no labels"),
+        (7, "contains no labels"),
         ([{"url": "https://a.example/"}], "label 1 has no url or no title"),
         ([{"url": "https://a.example/", "title": "x"}], "label 1 has no topics"),
         ([{"url": "https://a.example/", "title": "x", "topics": "y"}], "topics of label 1 is no list of words"),

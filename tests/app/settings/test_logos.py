@@ -124,7 +124,7 @@ def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installat
         (
             "drawn.svg",
             b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-            "it is SVG or a page, and neither is shown in mail: save the picture as PNG or JPEG",
+            "it's SVG or a web page, which email can't show; save the image as PNG or JPEG",
         ),
         ("a logo.png", draw_logo("#000000"), "'a logo.png' cannot stand in [look]"),
     ],

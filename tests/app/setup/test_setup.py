@@ -115,7 +115,7 @@ def test_run_again_it_changes_nothing_and_prints_the_same_steps(made: tuple[Path
     assert again.exit_code == 0, again.output
     assert {path: path.read_bytes() for path in before} == before
     assert re.findall(r"(?m)^(new|changed)", again.output) == []
-    steps = "What is left to do:"
+    steps = "Next steps:"
     assert (
         again.output.partition(steps)[2].partition("sign-up form")[0]
         == printed.partition(steps)[2].partition("sign-up form")[0]
@@ -137,7 +137,7 @@ def test_a_dry_run_shows_each_change_with_secrets_masked_and_writes_nothing(
     assert "+DIGEST_MAIL_URL=smtp://digest:***@mail.harbor.example:587" in shown
     assert "an0ther" not in shown
     assert "s3cret" not in shown
-    assert "Nothing was written." in shown
+    assert "No files were written." in shown
     assert {path: path.read_bytes() for path in before} == before
 
 

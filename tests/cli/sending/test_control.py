@@ -35,7 +35,7 @@ def approved(initialised_home: Path) -> Iterator[Installation]:
 def test_an_edition_is_paused_with_a_reason_that_status_shows_and_resumed(approved: Installation) -> None:
     paused = _run("pause", NAME, "--because", "a wrong date")
     assert (paused.exit_code, paused.output) == (0, f"{NAME} is paused; 0 deliveries wait.\n")
-    assert "was paused already" in _run("pause").output
+    assert "was already paused" in _run("pause").output
     status = _run("status")
     assert "No. 147 is paused: a wrong date" in " ".join(status.output.split())
     assert "a wrong date" in json.loads(_run("status", "--json").output)["hindrance"]
@@ -66,8 +66,8 @@ def test_a_held_installation_says_so_everywhere_until_it_is_released(approved: I
     assert "'digest release' lets mail leave again" in held.output
     for command in ("status", "doctor"):
         assert "moving house" in " ".join(_run(command).output.split())
-    assert _run("release").output == "Mail leaves again.\n"
-    assert _run("release").output == "Nothing held this installation.\n"
+    assert _run("release").output == "Sending has resumed.\n"
+    assert _run("release").output == "Sending wasn't paused.\n"
 
 
 def test_no_reader_is_named_in_a_reason(approved: Installation) -> None:

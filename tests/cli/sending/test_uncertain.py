@@ -75,7 +75,7 @@ def test_it_lists_them_and_status_says_that_they_are_there(install: Installation
 
 def test_it_says_what_may_come_of_it_and_does_nothing_on_a_no(install: Installation) -> None:
     accept = run("uncertain", "--accept", "all", *WHY, said="n\n")
-    assert (accept.exit_code, "whoever did not get it, will not get it any more" in accept.output) == (1, True)
+    assert (accept.exit_code, "Subscribers who didn't get the email won't get it" in accept.output) == (1, True)
     again = run("uncertain", "--again", "all", *WHY, said="n\n")
     assert (again.exit_code, "gets it twice, unless their mail server knows it" in again.output) == (1, True)
     assert states(install) == ["uncertain"] * 3
@@ -101,8 +101,8 @@ def test_it_settles_those_that_are_named_and_writes_down_who_and_why(install: In
     assert first.detail == {"because": "by the server's log", "deliveries": [IDS[0], IDS[1]]}
     assert first.actor.startswith("terminal:")
     assert acts["uncertain sent again"].detail["deliveries"] == [IDS[2]]
-    assert "Nothing is uncertain" not in run("status").output
-    assert run("uncertain").output == f"Nothing is uncertain of {NAME}.\n"
+    assert "no messages with status unknown" not in run("status").output
+    assert run("uncertain").output == f"{NAME} has no messages with status unknown.\n"
 
 
 def test_notices_in_doubt_are_listed_and_settled_and_the_doctor_says_where_they_are(install: Installation) -> None:
@@ -115,23 +115,23 @@ def test_notices_in_doubt_are_listed_and_settled_and_the_doctor_says_where_they_
     listed = run("uncertain", "notices")
     assert all(words in listed.output for words in (*notices, " ask ", " data ", "--lost"))
     assert [row["kind"] for row in json.loads(run("uncertain", "notices", "--json").output)] == ["ask", "data"]
-    assert "what they were written from is gone" in run("uncertain", "notices", "--again", "all", *WHY).output
-    assert "an edition's mail is sent again" in run("uncertain", NAME, "--lost", "all", *WHY).output
+    assert "because their content isn't kept" in run("uncertain", "notices", "--again", "all", *WHY).output
+    assert "To send an edition's email again" in run("uncertain", NAME, "--lost", "all", *WHY).output
     assert run("uncertain", "notices", "--accept", IDS[0], *WHY, "--yes").exit_code == 1
     assert "1 of notices taken as accepted." in run("uncertain", "notices", "--accept", "n" * 26, *WHY, "--yes").output
     lost = run("uncertain", "notices", "--lost", "all", *WHY, said="y\n")
-    assert "1 message will count as lost: nothing is sent again." in lost.output
+    assert "1 message will be marked as lost and not sent again." in lost.output
     assert states(install) == ["uncertain"] * 3 + ["accepted", "expired"]
-    assert run("uncertain", "notices").output == "Nothing is uncertain of notices.\n"
+    assert run("uncertain", "notices").output == "notices has no messages with status unknown.\n"
     assert f"(3: 3 of {NAME})" in run("doctor").output
 
 
 @pytest.mark.parametrize(
     ("words", "code", "why"),
     [
-        (("--accept", "d" * 26, *WHY, "--yes"), 1, f"Nothing was settled: {'d' * 26} is not among"),
-        (("--accept", "all", "--again", "all", *WHY), 2, "one word at a time"),
-        (("--accept", "all"), 2, "Say why with --because"),
+        (("--accept", "d" * 26, *WHY, "--yes"), 1, f"No deliveries were resolved because {'d' * 26} doesn't have"),
+        (("--accept", "all", "--again", "all", *WHY), 2, "Use only one of --accept"),
+        (("--accept", "all"), 2, "Add --because for the audit log"),
         (("--accept", "all", "--because", "ada@example.org said so"), 2, "no address"),
     ],
 )

@@ -71,9 +71,7 @@ def test_json_says_for_each_source_what_became_of_it(run: Run, feed: str) -> Non
         "unchanged": 0,
         "error": None,
     }
-    assert source["rejected"] == [
-        {"place": 2, "reason": "no link, and its id is no address either", "withheld_url": ""}
-    ]
+    assert source["rejected"] == [{"place": 2, "reason": "no link, and its id isn't a URL", "withheld_url": ""}]
     assert said["total"] == {"found": 2, "new": 1, "updated": 0, "unchanged": 0, "rejected": 1}
 
 
@@ -103,7 +101,7 @@ def test_sources_that_are_not_due_are_said_and_no_error(run: Run, httpserver: HT
     run("collect")
     again = run("collect")
     assert again.exit_code == 0
-    assert "not due before" in again.output
+    assert "not due until" in again.output
     forced = json.loads(run("collect", "port news", "--force", "--json").output)
     assert [source["unchanged"] for source in forced["sources"]] == [1]
 
@@ -111,13 +109,13 @@ def test_sources_that_are_not_due_are_said_and_no_error(run: Run, httpserver: HT
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["collect"], "name no source yet"),
-        (["collect", "nothing-like-it"], "is no source and no file"),
-        (["collect", "digest.toml", "--now", "yesterday"], "is no moment"),
-        (["--as", "nobody", "sources", "list"], "e-mail address"),
-        (["--settings", "none.toml", "sources", "list"], "no such settings file"),
-        (["sources", "add", "ftp://port.example.org/"], "not an http or https address"),
-        (["sources", "add", "mailto:x"], "is no web address"),
+        (["collect"], "no sources in the settings yet"),
+        (["collect", "nothing-like-it"], "There's no source or file"),
+        (["collect", "digest.toml", "--now", "yesterday"], "isn't a date and time"),
+        (["--as", "nobody", "sources", "list"], "Enter a team member's email address"),
+        (["--settings", "none.toml", "sources", "list"], "There's no settings file"),
+        (["sources", "add", "ftp://port.example.org/"], "not an http or https URL"),
+        (["sources", "add", "mailto:x"], "isn't a URL"),
     ],
 )
 def test_wrong_use_is_said_with_exit_code_2(run: Run, words: list[str], said: str) -> None:
@@ -164,7 +162,7 @@ def test_a_source_is_removed_after_a_question_and_its_visits_stay_counted(run: R
     assert run("sources", "remove", feed).exit_code == 1, "nobody said yes"
     assert (
         run("sources", "remove", feed, "--yes").output
-        == f"Removed Port News <{feed}>. Add it again with 'digest sources add'.\n"
+        == f"Removed Port News <{feed}>. To add it again, run 'digest sources add'.\n"
     )
     assert (tmp_path / "digest.toml").read_text("utf-8").rstrip("\n") == OWN.rstrip("\n")
     again = run("sources", "remove", feed, "--yes")
@@ -196,7 +194,7 @@ def test_the_list_shows_how_each_source_is(run: Run, feed: str, httpserver: HTTP
     run("collect")
     rows = {row["name"]: row for row in json.loads(run("sources", "list", "--json").output)}
     assert (rows["Port News"]["state"], rows["Port News"]["kind"]) == ("good", "rss")
-    assert rows["Closed shop"]["state"].startswith("refusing since")
+    assert rows["Closed shop"]["state"].startswith("access denied since")
     assert "Closed shop" in run("sources", "list").output
 
 

@@ -52,7 +52,7 @@ def test_a_file_is_looked_at_first_and_brought_in_by_commit(home: Path) -> None:
     counts = json.loads(_run("list", "--json").output)
     assert (counts["subscribed"], counts["unverified"]) == (1, 1)
     again = _run("import", "list.csv", "--commit")
-    assert "Nothing was done again." in again.output
+    assert "The file wasn't imported again." in again.output
     for result in (looked, done, again):
         assert "okapi" not in result.output
     assert [act for act, _ in _acts(home)] == ["list imported"]
@@ -64,7 +64,7 @@ def test_rejected_rows_stand_in_a_file_for_their_owner_alone(home: Path) -> None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with path.open(newline="") as file:
         second = list(csv.reader(file))[1]
-    assert second == ["4", "there is no @, so it is no e-mail address", "zebra", *[""] * 5]
+    assert second == ["4", "That isn't an email address because it has no @. Check the address.", "zebra", *[""] * 5]
 
 
 def test_what_every_row_comes_to_is_written_for_a_dry_run_and_an_import_alike(home: Path) -> None:
@@ -73,7 +73,7 @@ def test_what_every_row_comes_to_is_written_for_a_dry_run_and_an_import_alike(ho
     tried, done = (list(csv.reader(Path(name).read_text().splitlines())) for name in ("tried.csv", "done.csv"))
     assert tried == done
     assert done[0] == ["row", "outcome", "why"]
-    assert ["4", "rejected", "there is no @, so it is no e-mail address"] in done
+    assert ["4", "rejected", "That isn't an email address because it has no @. Check the address."] in done
     assert stat.S_IMODE(Path("done.csv").stat().st_mode) == 0o600
     assert "@" not in "".join(cell.replace("no @", "") for row in done for cell in row)
     assert not list(Path().glob("*.part*"))
@@ -86,7 +86,9 @@ def test_counts_come_as_json(home: Path) -> None:
     said = json.loads(_run("import", "list.csv", "--json").output)
     assert (said["origin"], said["rows"], said["batch"]) == ("Mailchimp", 3, None)
     assert said["counts"]["subscribed"] == 1
-    assert said["problems"] == [{"row": 4, "reason": "there is no @, so it is no e-mail address"}]
+    assert said["problems"] == [
+        {"row": 4, "reason": "That isn't an email address because it has no @. Check the address."}
+    ]
 
 
 def test_a_file_that_is_no_list_is_refused_in_a_line(home: Path) -> None:
@@ -116,7 +118,7 @@ def test_the_list_goes_out_once_to_a_closed_file_with_its_reason_on_record(home:
     ]
     said = json.loads(_run("show", "-", typed="ada@okapi.example.org\n").output)
     passages = {(p["recipient"], p["purpose"]) for p in said["recipient_third_parties"]}
-    assert passages == {("Example Mail Ltd", "moving house"), ("our staff", "a look at the record")}
+    assert passages == {("Example Mail Ltd", "moving house"), ("our staff", "record viewed")}
 
 
 def test_one_person_is_shown_erased_and_then_known_no_more(home: Path) -> None:

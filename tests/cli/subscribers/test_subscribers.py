@@ -111,7 +111,7 @@ def test_a_damaged_row_is_named_shown_left_out_of_an_export_and_erased_by_its_nu
     assert (erased.exit_code, erased.output.endswith("Erased: person 1.\n")) == (0, True)
     assert _run("verify").exit_code == 0
     unknown = _run("erase", "7", "--reason", "a slip")
-    assert (unknown.exit_code, "Nobody has this number" in unknown.output) == (1, True)
+    assert (unknown.exit_code, "No subscriber has this number" in unknown.output) == (1, True)
 
 
 def _database(home: Path) -> Database:

@@ -183,6 +183,6 @@ def test_a_resolver_that_never_answers_is_given_up() -> None:
     try:
         with pytest.raises(UnknownHostError) as caught:
             AddressGuard([], stuck).resolve("slow.example", 80, timeout=0.05)
-        assert "no DNS answer" in caught.value.detail
+        assert "no DNS response" in caught.value.detail
     finally:
         release.set()

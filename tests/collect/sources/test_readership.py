@@ -34,7 +34,7 @@ class Plugin:
     def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
         del options
         if self.body is None or url != SITE + POPULAR_POSTS_PATH:
-            raise FetchError(url, FetchErrorReason.MISSING, "nothing is there (404)", status=404)
+            raise FetchError(url, FetchErrorReason.MISSING, "the page doesn't exist (404)", status=404)
         return FetchResult(url=url, status=200, body=self.body)
 
     def may_read(self, url: str) -> bool:

@@ -146,7 +146,7 @@ def test_what_was_learnt_about_an_address_is_forgotten_when_nothing_is_there_any
 )
 def test_what_an_answer_makes_of_a_source(reason: FetchErrorReason, status: int | None, health: SourceHealth) -> None:
     error = FetchError(PORT.url, reason, "as it is", retry_after=90, status=status)
-    barrier = "visitors have to sign in" if status == 401 else ""
+    barrier = "visitors must sign in" if status == 401 else ""
     assert classify_fetch_error(error) == VisitFailure(health, "as it is", 90, status, barrier)
 
 
@@ -216,7 +216,7 @@ def test_sources_that_need_somebody_are_named_where_attention_is_asked_for(datab
                 record_visit_failure(source, VisitFailure(SourceHealth.REFUSING, "ask them"), NOON, 0.5)
         with database.read() as session:
             (sentence,) = attention_sentences(session, NOON)
-        assert f"Nothing comes in from {expected}: " in sentence
+        assert f"No articles from {expected}: " in sentence
         assert "digest sources list" in sentence
 
 

@@ -194,7 +194,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     "unsealed": (lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(sealed_in=None)), "1 missing"),
     "moved to another batch": (
         lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(sealed_in=4711)),
-        "name a batch that isn't there",
+        "refer to a missing batch",
     ),
     "added afterwards": (
         lambda s: s.execute(
@@ -231,7 +231,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     ),
     "an entry changed": (
         lambda s: s.execute(update(DisclosureLogEntry).where(DisclosureLogEntry.rows == 4).values(rows=3)),
-        "was changed: it isn't what was hashed",
+        "was changed (its hash doesn't match)",
     ),
     "taken for erased, with a forged entry before the first": (
         lambda s: (
@@ -589,14 +589,14 @@ def test_an_entry_that_counts_less_than_nothing_is_reported(world: DeliverySetup
     with world.database.write() as session:
         draft = disclosure_log.EntryDraft(disclosure_log.EntryKind.FOLDED, "delivery", PURPOSE, erased=-1)
         disclosure_log.append_entries(session, world.keys, [draft], NIGHT)
-    assert "counts fewer than none" in " | ".join(find_faults(world))
+    assert "has a negative count" in " | ".join(find_faults(world))
 
 
 def test_a_mac_that_is_no_mac_is_reported(world: DeliverySetup) -> None:
     seal(world)
     with world.database.write() as session:
         session.execute(update(DisclosureLogEntry).values(mac="é"))
-    assert "its MAC is wrong" in " | ".join(find_faults(world))
+    assert "its MAC doesn't match" in " | ".join(find_faults(world))
 
 
 def test_a_night_counts_every_row_and_opens_the_older_ones_once_in_a_week(world: DeliverySetup) -> None:

@@ -113,7 +113,7 @@ def test_a_forged_link_at_the_end_is_found(one_database: Database) -> None:
         session.add(forged)
     broken = _verify(one_database).broken
     assert broken is not None
-    assert "the person names" in broken.fault
+    assert "in the subscriber's row" in broken.fault
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.booleans(), max_size=5))

@@ -130,7 +130,7 @@ def test_a_suppression_below_the_first_id_breaks_the_seal(database: Database) ->
     _seal(database)
     with database.write() as session:
         session.execute(insert(Suppression).values(id=-1, hash="0" * 64, key_id="x", reason="lifted", at=NOON))
-    assert "is not what the suppressions give" in _prove(database).fault
+    assert "doesn't match the suppression list" in _prove(database).fault
 
 
 def test_an_empty_ledger_can_be_sealed(database: Database) -> None:
@@ -158,7 +158,7 @@ def test_a_person_who_was_removed_with_their_whole_chain_breaks_the_seal(one_dat
         session.execute(delete(Person).where(Person.number == bo))
     proof = _prove(one_database)
     assert proof.broken is None
-    assert "is not what the ledger gives" in proof.fault
+    assert "doesn't match the ledger" in proof.fault
 
 
 def test_only_a_seal_that_was_kept_shows_that_ledger_and_seals_were_replaced_together(one_database: Database) -> None:
@@ -169,19 +169,19 @@ def test_only_a_seal_that_was_kept_shows_that_ledger_and_seals_were_replaced_tog
         session.execute(delete(Seal))
     forged = _seal(one_database)
     assert _prove(one_database, forged).sound
-    assert _prove(one_database, kept).fault == f"no seal {kept} is there: seals, or the whole ledger, were replaced"
+    assert _prove(one_database, kept).fault == f"there is no seal {kept}; seals, or the whole ledger, were replaced"
 
 
 @pytest.mark.parametrize(
     ("changed", "fault"),
     [
         ({"at": NOON}, "is not what was hashed"),
-        ({"people": 7}, "is not what the ledger gives"),
-        ({"links": 7}, "is not what the ledger gives"),
-        ({"root": "0" * 64}, "is not what the ledger gives"),
-        ({"through": 1}, "is not what the ledger gives"),
-        ({"suppressions": 7}, "is not what the suppressions give"),
-        ({"suppressions_root": "0" * 64}, "is not what the suppressions give"),
+        ({"people": 7}, "doesn't match the ledger"),
+        ({"links": 7}, "doesn't match the ledger"),
+        ({"root": "0" * 64}, "doesn't match the ledger"),
+        ({"through": 1}, "doesn't match the ledger"),
+        ({"suppressions": 7}, "doesn't match the suppression list"),
+        ({"suppressions_root": "0" * 64}, "doesn't match the suppression list"),
         ({"suppressions_through": None}, "is not what was hashed"),
         ({"hash": "0" * 64}, "is not what was hashed"),
         ({"previous": "0" * 64}, "does not follow"),
@@ -297,7 +297,7 @@ def test_links_of_no_person_and_a_person_without_links_who_may_be_mailed_are_fou
     with sqlite3.connect(str(sqlite.engine.url.database)) as foreign:  # a program that keeps no foreign keys
         foreign.execute("UPDATE consent_event SET person = -5")
     foreign.close()
-    assert "the person names" in _broken(sqlite).fault
+    assert "in the subscriber's row" in _broken(sqlite).fault
     with sqlite.write() as session:
         session.execute(text("UPDATE person SET chain_head = ''"))
     assert _broken(sqlite) == chain_verification.BrokenLink(
@@ -329,7 +329,9 @@ def test_choices_that_the_person_did_not_make_are_noticed(database: Database, wr
             text("UPDATE person SET choices = :written WHERE number = :ada"), {"written": written, "ada": ada}
         )
     broken = _broken(database)
-    words = "chose otherwise than the row says" if written in _READABLE else "what they chose cannot be read"
+    words = (
+        "the preferences in the record and the row differ" if written in _READABLE else "the preferences can't be read"
+    )
     assert (broken.person, broken.seq, words in broken.fault) == (ada, 3, True)
 
 
@@ -376,7 +378,7 @@ def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(on
     assert "the ledger is broken" in nightly_steps.seal_consent_ledger(_installation(one_database), NOON)
     with one_database.read() as session:
         broken = session.scalars(select(AuditEntry).where(AuditEntry.act == "ledger broken")).one()
-    assert broken.detail == {"person": ada, "link": 1, "fault": "its content is not what was hashed"}
+    assert broken.detail == {"person": ada, "link": 1, "fault": "its content doesn't match its hash"}
 
 
 def test_one_step_of_the_night_that_fails_does_not_stop_the_others(one_database: Database) -> None:

@@ -126,7 +126,7 @@ def test_nobody_is_asked_twice_and_no_later_list_has_them_asked_again(both: WebS
     emptied = person(both, BO)
     assert emptied is not None, "the keyed hash stays"
     assert (emptied.ciphertext, emptied.state) == (None, PersonState.WITHDRAWN)
-    assert run(both, "--yes").output.strip() == "There is nobody to ask."
+    assert run(both, "--yes").output.strip() == "There are no people to ask."
     assert bring(both, BO, CY) == {"left or suppressed": 1, "unverified": 1}
     assert bring(both, BO, confirmed="2020-01-01 10:00:00") == {"left or suppressed": 1}
     assert asked(both) == 1

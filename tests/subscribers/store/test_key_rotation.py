@@ -293,7 +293,7 @@ def test_two_people_of_one_address_are_named_and_left(one_database: Database, pa
     (twin,) = _add(one_database, stray, "ada")  # by a process on another machine that knew only the new key
     rotation = rotate_key(one_database, path, "lookup")
     assert rotation.unmoved_rows == (
-        key_rotation.UnmovedRow(f"person {ada}", f"person {twin} has the same address: erase one of the two"),
+        key_rotation.UnmovedRow(f"person {ada}", f"person {twin} has the same address; erase one of them"),
     )
 
 

@@ -243,9 +243,9 @@ def test_columns_are_mapped_by_hand_and_the_mapping_makes_a_list() -> None:
     row = parse_row(mapped, ["Ada", "ada@example.org", "2024-03-01", "2024-03-02", "active"], 2, now=NOW)
     assert row.confirmed_at == datetime(2024, 3, 2, tzinfo=UTC)
     for wrong, why in (
-        ([ColumnMeaning.NOTHING] * 5, "No column is the address"),
+        ([ColumnMeaning.NOTHING] * 5, "No column has the email addresses"),
         ([ColumnMeaning.ADDRESS, ColumnMeaning.ADDRESS, *meanings[2:]], "Two columns are “address”"),
-        (meanings[:4], "other columns"),
+        (meanings[:4], "columns don't match"),
     ):
         with pytest.raises(ColumnMappingError, match=why):
             assign_column_meanings(layout, wrong)

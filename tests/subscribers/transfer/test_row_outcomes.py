@@ -45,7 +45,11 @@ ROWS_AND_REASONS = [
     ("gone@example.org,,,2023-01-01,unsubscribed", RowReason.LEFT_THERE, ""),
     (f"gone@example.org,{EVIDENCE},,subscribed", RowReason.LEFT_BY_EARLIER_ROW, "10"),
     ("back@example.org,,,,cleaned", RowReason.BOUNCED_THERE, ""),
-    ("nowhere,,,,subscribed", RowReason.REJECTED, "there is no @, so it is no e-mail address"),
+    (
+        "nowhere,,,,subscribed",
+        RowReason.REJECTED,
+        "That isn't an email address because it has no @. Check the address.",
+    ),
 ]
 
 
@@ -142,7 +146,7 @@ def test_an_account_is_written_as_csv_with_the_words_of_its_face() -> None:
     write_outcomes(file, accounts, lambda reason: f"({reason})")
     assert list(csv.reader(io.StringIO(file.getvalue()))) == [
         list(OUTCOME_COLUMNS),
-        ["2", "(confirmed)", "the list records when they confirmed"],
+        ["2", "(confirmed)", "the list shows when they confirmed"],
         ["3", "(rejected)", "no “=x” is known;'=1+1"],
     ]
 

@@ -81,7 +81,7 @@ def test_an_admin_invites_an_editor_who_signs_in_by_the_mail(both: Any) -> None:
     [
         ({"email": "nobody"}, "There is no @"),
         ({"email": ""}, "no @"),
-        ({"name": "x" * 61}, "too many for a name"),
+        ({"name": "x" * 61}, "too long for a name"),
         ({"email": "ann@newsroom.example"}, "has this address already"),
     ],
 )
@@ -211,7 +211,7 @@ def test_nobody_changes_their_own_place(world: Any, act: str) -> None:
     assert admin.get("/admin/staff").status_code == 200
 
 
-@pytest.mark.parametrize(("act", "title"), [("reset", "Take all ways to sign in from"), ("removal", "Remove")])
+@pytest.mark.parametrize(("act", "title"), [("reset", "Reset sign-in for"), ("removal", "Remove")])
 def test_a_grave_act_on_a_member_has_its_page_and_wants_their_number(world: Any, act: str, title: str) -> None:
     admin, editor = world.signed_in_client("admin"), world.desk
     number = member(world, "eve@newsroom.example").id

@@ -12,8 +12,8 @@ def test_the_record_stands_on_a_page_for_admins(world: Any) -> None:
     page = world.signed_in_client("admin").get("/admin/processing").text
     for said in (
         "200 Example Street",
-        "Proving consent",
-        "consent: article 6(1)(a)".capitalize(),
+        "Demonstrating consent",
+        "consent (Article 6(1)(a))".capitalize(),
         "400 days, then totals",
     ):
         assert said in page

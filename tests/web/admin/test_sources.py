@@ -94,7 +94,7 @@ def test_a_source_is_added_by_its_sites_address_after_what_was_found_is_shown(
     )
     assert answer.status_code == 303
     page = client.get(answer.location).text
-    assert "Added. The next collection reads it." in page
+    assert "Source added. The next collection will read it." in page
     source = load_settings(tmp_path / "digest.toml", {}).file.sources[1]
     assert (source.name, source.weight, source.images, source.primary) == ("Port News", 1.5, "licensed", True)
     assert acts(filed) == [("source added", f"{site}feed")]
@@ -136,13 +136,13 @@ def test_a_source_is_changed_and_removed_and_the_operators_words_stay(filed: Any
     )
     tokens = {name: re.findall(rf'name="{name}" value="([^"]+)"', shown)[0] for name in ("csrf_token", "fingerprint")}
     late = client.post(path, data=tokens | DESCRIBED)
-    assert (late.status_code, "Somebody else changed this" in late.text) == (409, True)
-    assert "No story of a coming edition depends on it." in client.get(f"{path}/remove").text
+    assert (late.status_code, "Someone else changed this" in late.text) == (409, True)
+    assert "Upcoming editions don" in client.get(f"{path}/remove").text
     removed = submit(client, f"{path}/remove", on=f"{path}/remove")
     assert "Alpha is removed. Its articles stay." in client.get(removed.location).text
     assert file.read_text("utf-8") == SETTINGS + "\n# The press, as agreed\n\n"
     assert client.get(f"{path}/remove").status_code == 404
-    assert "The settings do not name it any more" in client.get(path).text
+    assert "This source is no longer in your settings" in client.get(path).text
     assert [act for act, _ in acts(filed)] == ["source changed", "failed: source changed", "source removed"]
 
 
@@ -166,7 +166,7 @@ def test_what_is_typed_of_a_source_stays_where_a_colleague_was_first(filed: Any,
 def test_the_new_address_of_a_source_is_taken_over_and_its_articles_and_health_stay(filed: Any, tmp_path: Path) -> None:
     client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
     path, new = f"/admin/sources/{number}", "https://alpha.example/news/feed"
-    assert "Use the new address" not in client.get(path).text
+    assert "Update URL" not in client.get(path).text
     with filed.database.write() as session:
         source = session.get_one(Source, number)
         source.moved_to, source.health, source.good_at = new, SourceHealth.GOOD, NOW
@@ -174,14 +174,14 @@ def test_the_new_address_of_a_source_is_taken_over_and_its_articles_and_health_s
         article.dated_at = article.found_at = article.seen_at = NOW
         article.categories, article.date_basis = [], "stated"
         session.add(article)
-    assert "Use the new address" in client.get(path).text
+    assert "Update URL" in client.get(path).text
     another = submit(client, f"{path}/address", on=path, address="https://elsewhere.example/feed")
     assert (another.status_code, "does not say that it has moved to" in another.text) == (409, True)
     answer = submit(client, f"{path}/address", on=path, address=new)
     assert answer.status_code == 303
     page = client.get(answer.location).text
-    assert "It is read at the new address; its articles stay with it." in page
-    assert "Use the new address" not in page
+    assert "Collection now uses the new URL and keeps existing articles." in page
+    assert "Update URL" not in page
     text = (tmp_path / "digest.toml").read_text("utf-8")
     assert text == OWN.replace("https://alpha.example/feed", new)
     with filed.database.read() as session:
@@ -215,7 +215,7 @@ def test_a_source_is_tried_and_nothing_is_stored(filed: Any, site: str, httpserv
         number = row.id
     before = filed.dump()
     page = submit(client, f"/admin/sources/{number}/test", on="/desk/sources").text
-    assert "What would come in now" in page
+    assert "Test results" in page
     assert "Port reopens" in page
     httpserver.clear()
     assert submit(client, f"/admin/sources/{number}/test", on="/desk/sources").status_code == 409

@@ -81,7 +81,7 @@ def test_two_members_who_swap_names_are_told_apart_by_their_numbers(world: Any) 
 
 def test_the_log_is_read_in_sentences_by_person_act_subject_and_date(both: Any) -> None:
     client = both.signed_in_client("admin")
-    looked = ("staff 1", "subscriber address shown", f"person {both.ada}", {"why": "A reader asked"})
+    looked = ("staff 1", "subscriber address shown", f"person {both.ada}", {"why": "The subscriber asked"})
     record(both, ("scheduler", "ledger sealed", "ledger", {"people": 3}), at=NOW - timedelta(days=3))
     record(both, looked, ("terminal:eve", "approve", "2026-W47", {}), ("staff 1", "refused: list exported", "list", {}))
     page = client.get("/admin/audit").text
@@ -127,7 +127,7 @@ def test_a_choice_that_no_index_holds_looks_at_no_more_than_a_page_may(world: An
         session.execute(insert(AuditEntry), rows)
     client = world.signed_in_client("admin")
     page = client.get("/admin/audit?what=approvals").text
-    assert "Nothing found so far" in page
+    assert "No matches so far" in page
     (further,) = re.findall(r'href="([^"]+)">Look further back', page)
     assert len(rows_of(client.get(further.replace("&amp;", "&")).text)) == 1
 
@@ -161,7 +161,7 @@ def test_a_row_that_cannot_be_read_is_shown_as_such_exported_and_named(world: An
 
 def test_a_check_says_how_far_the_chain_holds_and_names_the_row_where_it_does_not(world: Any) -> None:
     client = world.signed_in_client("admin")
-    assert "was not checked yet" in client.get("/admin/audit").text
+    assert "been verified yet" in client.get("/admin/audit").text
     record(world, ("staff 1", "approve", "2026-W47", {}), ("staff 1", "send", "2026-W47", {}))
     assert client.post("/admin/audit/check", data=token_of(client)).status_code == 303
     assert "Unbroken from row 1 to 2." in client.get("/admin/audit").text

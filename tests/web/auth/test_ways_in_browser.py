@@ -216,7 +216,7 @@ def test_password_with_code_and_a_recovery_code_sign_in_without_scripts(served: 
     page.get_by_label("New password").fill("password1234")
     page.get_by_label("Code that the app shows").fill(pyotp.TOTP(secret).at(NOW))
     follow(page.get_by_role("button", name="Set up"))
-    expect(page.get_by_role("alert")).to_contain_text("digits or symbols around it")
+    expect(page.get_by_role("alert")).to_contain_text("digits or symbols added")
     page.get_by_label("New password").fill(PASSWORD)
     page.get_by_label("Code that the app shows").fill(pyotp.TOTP(secret).at(NOW))
     follow(page.get_by_role("button", name="Set up"))

@@ -197,7 +197,7 @@ def test_nothing_goes_before_it_was_looked_at_as_it_was_approved(approved: Any, 
             '<form class="post-password-form"><input name="post_password" type="password"></form>',
             "it's password-protected",
         ),
-        ("<h1>Page not found</h1>", "its page says that nothing is there"),
+        ("<h1>Page not found</h1>", "its page shows “not found”"),
     ],
 )
 def test_a_page_that_visitors_cannot_read_anymore_stops_the_release(

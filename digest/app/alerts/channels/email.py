@@ -68,14 +68,14 @@ def _is_pause_mailed(session: Session, name: str) -> bool:
 def write_heading(opened: int, over: int) -> str:
     """Write what the mail is about, for its subject too."""
     if not opened:
-        return "It is over" if over == 1 else f"{over} things are over"
-    return "Something needs you" if opened == 1 else f"{opened} things need you"
+        return "Resolved" if over == 1 else f"{over} alerts resolved"
+    return "Action needed" if opened == 1 else f"{opened} things need attention"
 
 
 def describe_end(alert: Alert, zone: ZoneInfo) -> str:
     """Say that an alert is over, since when, and what it was."""
     ended = (alert.missing_since or alert.ended_at or alert.seen_at).astimezone(zone)
-    return f"Over since {ended:%b %d %H:%M %Z}: {alert.sentence}"
+    return f"Resolved on {ended:%b %d at %H:%M %Z}: {alert.sentence}"
 
 
 CHANNEL = AlertChannel("email", "email", "mail", send_alert_email, batch_size=100, tells=is_emailed)

@@ -106,7 +106,10 @@ def test_the_command_says_what_is_wrong_and_applies_what_waits(
     assert "DIGEST_INBOUND_PASSWORD: missing" in result.stderr
     operator.file.write_text("")
     result = operator.run()
-    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "No mailbox is set: see [inbound] in digest.toml.")
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (
+        0,
+        "There's no bounce mailbox. To set one up, see [inbound] in digest.toml.",
+    )
 
 
 @pytest.mark.parametrize("verb", ["UID FETCH", "UID MOVE", "LOGOUT"])
@@ -207,7 +210,7 @@ def _doctor(operator: Operator, url: str, *, host: str, domain: str, webhook: st
     changed = {"mail_url": SecretStr(url), "file": file, "sendgrid_webhook_key": webhook}
     install = Installation(settings.model_copy(update=changed), operator.install.database)
     findings = run_checks(ExaminedInstallation(install), ("bounce-mailbox", "bounces", "provider-events"))
-    return [f"{d.level} {d.message}" for d in findings if d.message != "nothing to mend"]
+    return [f"{d.level} {d.message}" for d in findings if d.message != "no problems found"]
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_readers_pages_and_every_hour_follow_a_saved_publication(filed: Any) -> 
 
 def test_changed_words_of_consent_are_a_new_version_and_each_reader_keeps_their_own(filed: Any) -> None:
     client, shipped = filed.signed_in_client("admin"), current_wording(filed.install.settings).text
-    assert "Counts now. The first reader who is asked by it makes it a version." in client.get(CONSENT_PAGE).text
+    assert "Current text. It becomes a version when the first subscriber sees it." in client.get(CONSENT_PAGE).text
     refused = submit(client, "wordings", consent="Yes, send me {nmae} by mail.")
     assert (refused.status_code, "is no placeholder: only {name} is" in refused.text) == (400, True)
     first = confirm_by_form(filed, "first@county.example")
@@ -83,13 +83,13 @@ def test_changed_words_of_consent_are_a_new_version_and_each_reader_keeps_their_
     changed = "Yes, HLS.Today may write to me on Fridays."
     for number, words, version in ((first, shipped, 1), (second, changed, 2)):
         record = client.get(f"/admin/readers/{number}").text
-        assert f"Agreed to, in these words: “{words}” Wording {version}." in unescape(record)
+        assert f"Agreed to, in these words: “{words}” Consent text {version}." in unescape(record)
         with filed.database.write() as session:
             day = timedelta(days=1)
             token = one_time_tokens.issue_token(session, "my data", number, now=NOW, expires_at=NOW + day)
         assert words in unescape(filed.client.get(f"/my-data/{token}").text)
     page = unescape(client.get(CONSENT_PAGE).text)
-    assert re.findall(r"<b>Version (\d)</b>, (counts now, )?first used", page) == [("2", "counts now, "), ("1", "")]
+    assert re.findall(r"<b>Version (\d)</b>, (current, )?first used", page) == [("2", "current, "), ("1", "")]
     with filed.database.read() as session:
         assert prove_ledger(session, filed.install.keys).sound
     assert submit(client, "wordings", consent="Yes, send me the weekly mail.").status_code == 303
@@ -144,17 +144,17 @@ def test_a_colleagues_change_meanwhile_is_not_lost(filed: Any) -> None:
     submit(client, "publication", tagline="By a colleague")
     answer = submit(client, "publication", shown=shown, tagline="By me")
     assert answer.status_code == 409
-    assert "Somebody else changed this since the page was opened." in answer.text
+    assert "Someone else changed this since you opened the page" in answer.text
     assert re.search(r'id="tagline"[^>]* value="By me"', answer.text), "what was typed stays"
     assert "Saved meanwhile: By a colleague" in answer.text
-    assert answer.text.count("Saved meanwhile:") == 1
+    assert answer.text.count("Saved value:") == 1
     assert filed.install.settings.file.publication.tagline == "By a colleague"
 
 
 @pytest.mark.parametrize(
     ("table", "fields", "said"),
     [
-        ("publication", {"name": " "}, "it cannot be empty"),
+        ("publication", {"name": " "}, "can't be empty"),
         ("schedule", {"collect": "every 1s"}, "is too often for other people&#39;s sites: every 5m at most"),
         ("limits", {"domains_per_hour": "a b = 5"}, "a b: &#39;a b&#39; is no domain"),
         ("sections", {"6.title": "Ports", "6.kind": "stories", "6.most": "5"}, "key: write a key of small letters"),
@@ -196,7 +196,7 @@ def test_the_dates_of_another_schedule_are_shown_and_nothing_is_saved(filed: Any
     client = filed.signed_in_client("admin")
     answer = submit(client, "schedule", **{"release-day": "thu", "release-clock": "06:00", "act": "preview"})
     assert answer.status_code == 200
-    assert "Nothing is saved yet. Look at the dates before you save." in answer.text
+    assert "Check the dates before you save." in answer.text
     assert "10 dates change" in answer.text
     assert '<option value="thu" selected>' in answer.text
     assert ((tmp_path / "digest.toml").read_text("utf-8"), audit_rows(filed)) == (SETTINGS, [])
@@ -272,7 +272,7 @@ def test_a_logo_is_uploaded_looked_at_and_replaced(filed: Any) -> None:
     drawn = upload_logos(
         client, logo=("mark.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), logo_dark=("d.png", dark)
     )
-    assert (drawn.status_code, "it is SVG or a page" in drawn.text) == (400, True)
+    assert (drawn.status_code, "it's SVG or a web page" in drawn.text) == (400, True)
     assert filed.install.settings.file.look.logo == ""
     assert upload_logos(client, logo=("Our Mark.png", light), logo_dark=("Our Mark.png", dark)).status_code == 303
     look, logo = filed.install.settings.file.look, filed.install.settings.logo

@@ -212,7 +212,7 @@ def test_a_year_is_compared_however_long_ago_the_last_count_was(world: Any) -> N
 
 def test_an_installation_without_any_count_says_when_there_will_be_some(world: Any) -> None:
     page = world.signed_in_client("admin").get("/admin/growth").text
-    assert "every night counts what the day brought, first tonight" in page
+    assert "counted nightly, starting tonight" in page
     assert "<svg" not in page
     assert world.desk.get("/admin/growth").status_code == 403
 
@@ -260,7 +260,7 @@ def test_an_axis_begins_at_nothing_and_has_round_steps(top: float, ticks: list[f
     [
         (10, 8, "2 more readers than last week"),
         (10, 11, "1 fewer reader than last week"),
-        (10, 10, "As many readers as last week"),
+        (10, 10, "As many subscribers as last week"),
         (1, None, "1 reader"),
     ],
 )

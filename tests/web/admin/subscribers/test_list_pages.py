@@ -55,7 +55,7 @@ def test_those_without_evidence_are_asked_once_and_as_many_as_one_says(both: Any
             person = session.get_one(Person, number)
             person.state, person.batch = PersonState.UNVERIFIED, batch.id
     client = both.signed_in_client("admin")
-    assert "Ask those without evidence…" in client.get("/admin/readers").text
+    assert "Request permission…" in client.get("/admin/readers").text
     assert post(client, "/admin/readers/ask", most="0").status_code == 400
     answer = post(client, "/admin/readers/ask", most="2")
     assert "2 questions are queued." in client.get(answer.headers["Location"]).text

@@ -56,7 +56,7 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
     for path in ("/desk/", "/desk/sources", "/desk/sent", "/desk/editions/none"):
         page = world.desk.get(path).text
         assert "up to 640 forms in an hour. Networks take turns" in page
-        assert "Nothing leaves since " in page
+        assert "All sending has been paused since " in page
         assert (
             "holds it, with the words “a restored copy”. Ask them whether that is put right; then an admin lets" in page
         )
