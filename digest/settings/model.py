@@ -149,7 +149,7 @@ class Settings(_ProviderFields):
         }
         missing = [name for name, value in values_by_name.items() if not value]
         if 0 < len(missing) < len(values_by_name):
-            raise ValueError(f"{' and '.join(missing)} missing: set all three to sign email, or none")
+            raise ValueError(f"{' and '.join(missing)} missing (set all three to sign email, or leave all three out)")
         if self.dkim_domain and not values.DOMAIN_PATTERN.fullmatch(self.dkim_domain):
             raise ValueError(f"DIGEST_DKIM_DOMAIN: {self.dkim_domain!r} isn't a domain, such as news.example.org")
         if wrong := [s for s in self.dkim_selectors if not values.SELECTOR_PATTERN.fullmatch(s)]:

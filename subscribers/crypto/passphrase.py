@@ -43,7 +43,7 @@ def open_text(text: str, passphrase: str | None) -> str:
     """
     if not passphrase:
         raise PassphraseError(
-            "is protected by a passphrase, but none was given.",
+            "is protected by a passphrase, but no passphrase was given.",
             remedy="Set DIGEST_KEY_PASSPHRASE or the systemd credential digest.key-passphrase.",
         )
     try:

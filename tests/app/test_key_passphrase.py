@@ -47,7 +47,7 @@ def test_a_protected_file_holds_no_secret_and_opens_with_the_passphrase_alone(
     assert not [key for key in keys.all if base64.b64encode(key.secret).decode() in text]
     assert file.stat().st_mode & 0o777 == 0o600
     assert _installation(one_database, tmp_path).keys.all == keys.all
-    for passphrase, says in ((None, "protected by a passphrase, but none"), ("correct horse", "can't be opened with")):
+    for passphrase, says in ((None, "protected by a passphrase, but no"), ("correct horse", "can't be opened with")):
         with pytest.raises(KeyFileError, match=rf"keys\.json .*{says}.*DIGEST_KEY_PASSPHRASE") as caught:
             _ = _installation(one_database, tmp_path, passphrase).keys
         assert "\n" not in str(caught.value)

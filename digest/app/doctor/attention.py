@@ -140,10 +140,7 @@ _KINDS = (
         "Check the log of 'digest serve' (journalctl -u digest), then run 'digest send EDITION' to continue.",
     ),
     AttentionKind(
-        "missing-backup",
-        "The last scheduled backup was made and verified",
-        "Run 'digest backup'.",
-        tells_remedy=True,
+        "missing-backup", "The last scheduled backup was made and verified", "Run 'digest backup'.", tells_remedy=True
     ),
 )
 ATTENTION_KINDS = {kind.name: kind for kind in _KINDS}
@@ -259,9 +256,7 @@ def _find_in_sending(
     """Find what keeps editions from going out."""
     hold = installation_hold.current_hold(session)
     if hold is not None:
-        yield AttentionFinding(
-            "held", f"All sending is paused. {hold}", page_sentence=_explain_hold(session, hold, zone)
-        )
+        yield AttentionFinding("held", str(hold), page_sentence=_explain_hold(session, hold, zone))
     for edition in editions:
         is_resting = edition.paused_at is not None and edition.state in edition_control.PAUSABLE_STATES
         if is_resting and edition.name != pause_told:
@@ -281,7 +276,7 @@ def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zo
     began = f"All sending has been paused since {_write_moment(hold.since, zone)}"
     release = "an admin can resume sending under Admin → Deliveries."
     if hold.may_be_copy:
-        return f"{began}: {end_sentence(hold.reason)} {release[0].upper()}{release[1:]}"
+        return f"{began}. {sentence(hold.reason)} {sentence(release)}"
     who = name_staff(session).get(hold.actor, hold.actor)
     if not hold.reason:
         return f"{began}. {who} paused it without giving a reason. Ask whether it's still needed, then {release}"

@@ -24,7 +24,7 @@ def hold(context: CommandContext, because: str | None) -> None:
     standing = hold_acts.hold_installation(
         context.installation, reason=because or "", actor=context.actor, now=context.now()
     )
-    click.echo(f"{standing}")
+    click.echo(str(standing))
 
 
 @click.command(epilog="\b\nExample:\n  digest release\n\nExit codes: 0 resumed (or wasn't paused).")

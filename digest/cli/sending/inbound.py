@@ -37,7 +37,7 @@ def inbound(context: CommandContext, as_json: bool) -> None:
     found = {"mailbox": mailbox, "applied": result.applied, "trouble": result.trouble}
     print_answer(found, _describe_result(result), as_json=as_json)
     if result.trouble:
-        click.echo(f"The mailbox couldn't be read: {result.trouble}", err=True)
+        click.echo(f"Mailbox: {result.trouble}", err=True)
         raise SystemExit(EXIT_MAILBOX_TROUBLE)
 
 

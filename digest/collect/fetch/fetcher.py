@@ -84,7 +84,7 @@ class HttpFetcher:
             ValueError: `user_agent` cannot stand in a header.
         """
         if not user_agent.isascii() or not user_agent.isprintable():
-            raise ValueError(f"user agent {user_agent!r}: only printable ASCII can stand in a header")
+            raise ValueError(f"user agent {user_agent!r} contains characters other than printable ASCII")
         self._limits = limits
         self._user_agent = user_agent
         self._clock = clock

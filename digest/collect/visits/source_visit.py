@@ -177,7 +177,7 @@ def _discover_feed(
             return answer, reading
         reasons.append(f"{feed.url} isn't a feed")
     if reasons:
-        raise ParseError(f"it's a page, and none of its feeds can be read ({'; '.join(reasons)})")
+        raise ParseError(f"it's a page, and its feeds can't be read ({'; '.join(reasons)})")
     return None
 
 

@@ -244,7 +244,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         "certificate",
     ),
     "nobody vouches for the mail server": (trust_nobody, "mail-server", "ca=FILE"),
-    "the mail server's certificate ends": (age_certificates(3), "mail-server", "Renew it"),
+    "the mail server's certificate ends": (age_certificates(3), "mail-server", "Renew the certificate"),
     "the mailbox refuses the sign-in": (
         lambda w: w.change_inbound(user="nobody"),
         *("inbound-server", "DIGEST_INBOUND_PASSWORD"),
@@ -252,14 +252,18 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "the mailbox has no such folder": (close_imap, "inbound-server", "inbound.folder"),
     "nobody vouches for the mailbox": (trust_nobody, "inbound-server", "authorities"),
     "SendGrid refuses the key": (with_account("scopes", 401, {}), "provider-account", "DIGEST_SENDGRID_API_KEY"),
-    "SendGrid's key may not send": (with_account("scopes", 200, {"scopes": []}), "provider-account", "mail.send"),
+    "SendGrid's API key doesn't allow sending": (
+        with_account("scopes", 200, {"scopes": []}),
+        "provider-account",
+        "mail.send",
+    ),
     "SendGrid counts opens": (
         with_account("tracking_settings/open", 200, {"enabled": True}),
-        *("provider-account", "Switch it off"),
+        *("provider-account", "Turn this off"),
     ),
     "SendGrid counts clicks": (
         with_account("tracking_settings/click", 200, {"enabled": False, "enable_text": True}),
-        *("provider-account", "Switch it off"),
+        *("provider-account", "Turn this off"),
     ),
     "SendGrid's key may not look": (with_account("tracking_settings/open", 403, {}), "provider-account", "permission"),
     "SendGrid does not sign for us": (
@@ -277,7 +281,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         "site-address",
         "pass on all its paths",
     ),
-    "a certificate for another name": (use_other_name, "site-certificate", "Renew it"),
+    "a certificate for another name": (use_other_name, "site-certificate", "Renew the certificate"),
     "the site's certificate ends": (age_certificates(14), "site-certificate", "certbot renew"),
     "the metrics are open": (answer("GET /metrics", "200 OK", body="digest_people 3"), "site-sign-in", "Configure the"),
     "the desk is open": (answer("GET /desk/", "200 OK", body="Desk"), "site-sign-in", "Configure the proxy to pass on"),

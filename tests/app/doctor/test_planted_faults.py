@@ -78,7 +78,7 @@ def test_a_disk_that_is_nearly_full_is_found(world: FaultyInstallation, monkeypa
     monkeypatch.setattr(shutil, "disk_usage", lambda _: scarce)
     ((check, _, sentence),) = examine(world, "disk-space")
     assert check == "disk-space"
-    assert "Make room" in sentence
+    assert "Free up space" in sentence
 
 
 @pytest.mark.seccomp
@@ -111,7 +111,7 @@ def test_a_disk_that_fills_is_forecast_from_its_nights(
         record_free_space(world.open(), NOW - timedelta(days=9 - night))
     (finding,) = run_checks(ExaminedInstallation(world.open(), NOW), ["disk-growth"])
     assert (finding.check, finding.level) == ("disk-growth", level)
-    assert ("Make room" in finding.sentence) is (level != "ok")
+    assert ("Free up space" in finding.sentence) is (level != "ok")
     assert forecast_days_left({NOW.date(): 1}, 1) is None, "one night tells nothing"
 
 
@@ -204,7 +204,7 @@ def test_a_planted_fault_outside_is_found_by_its_name_with_what_to_do(outside: O
 def test_what_keeps_several_checks_from_looking_is_told_once(outside: OutsideSetup) -> None:
     outside.mail_by(f"smtps://digest:wrong@127.0.0.1:{outside.smtp_port}")
     found = {f.check: f for f in refer_to_first(examine_outside(outside.examined())) if f.level != "ok"}
-    assert "refuses the sign-in" in found["mail-server"].message
+    assert "rejected the sign-in" in found["mail-server"].message
     assert {name for name, f in found.items() if f.level == "error"} == {"mail-server"}
     for name in ("spf", "reverse-name"):
         assert found[name].sentence == (

@@ -56,14 +56,14 @@ def test_cancelling_asks_first_and_cannot_be_undone(approved: Installation) -> N
         assert session.scalars(select(Edition.state)).one() is EditionState.SENDING
     assert _run("cancel", NAME, said="y\n").exit_code == 0
     refused = _run("pause", NAME)
-    assert (refused.exit_code, "only what goes out can be paused" in refused.output) == (2, True)
+    assert (refused.exit_code, "Only editions being sent can be paused" in refused.output) == (2, True)
 
 
 def test_a_held_installation_says_so_everywhere_until_it_is_released(approved: Installation) -> None:
     assert approved.settings.home.is_dir()
     held = _run("hold", "--because", "moving house")
     assert held.exit_code == 0
-    assert "'digest release' lets mail leave again" in held.output
+    assert "run 'digest release'" in held.output
     for command in ("status", "doctor"):
         assert "moving house" in " ".join(_run(command).output.split())
     assert _run("release").output == "Sending has resumed.\n"

@@ -186,7 +186,7 @@ def test_what_a_log_says_as_json_settles_nothing_without_yes(install: Installati
 
 def test_a_log_that_cannot_be_used_is_refused(install: Installation, tmp_path: Path, mail_log: Path) -> None:
     (tmp_path / "other.txt").write_text("hello\n")
-    assert "no line of it begins with a time" in run("uncertain", "--from-log", str(tmp_path / "other.txt")).output
+    assert "no lines that start with a time" in run("uncertain", "--from-log", str(tmp_path / "other.txt")).output
     assert run("uncertain", "--from-log", str(mail_log), "--accept", "all").exit_code == 2
     assert run("uncertain", "--from-log", str(mail_log), "--log-zone", "Atlantis").exit_code == 2
     assert states(install) == ["uncertain"] * 3

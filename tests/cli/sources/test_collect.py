@@ -166,7 +166,7 @@ def test_a_source_is_removed_after_a_question_and_its_visits_stay_counted(run: R
     )
     assert (tmp_path / "digest.toml").read_text("utf-8").rstrip("\n") == OWN.rstrip("\n")
     again = run("sources", "remove", feed, "--yes")
-    assert (again.exit_code, "is no source of the settings" in again.output) == (1, True)
+    assert (again.exit_code, "isn't a source in the settings" in again.output) == (1, True)
     opened = database(tmp_path)
     with opened.read() as session:
         day = session.scalars(select(SourceDay)).one()

@@ -504,7 +504,7 @@ def test_starttls_comes_before_the_sign_in(quick: MailboxCase, certificate: Path
         if "PLAIN" in offers:
             assert quick.poll(port=server.port, tls="starttls").stored == 1
         else:
-            with pytest.raises(MailboxError, match="only plain letters"):
+            with pytest.raises(MailboxError, match="only ASCII passwords"):
                 quick.poll(port=server.port, tls="starttls")
         verbs = [line.split()[1] for line in server.received_lines]
         assert verbs[:3] == ["CAPABILITY", "STARTTLS", "CAPABILITY"]

@@ -172,9 +172,9 @@ def test_nothing_is_said_while_the_installation_is_held(world: DeliverySetup) ->
         (ScriptedResponse(400, b'{"errors":[{"message":"Email_address Ada@example.org is not valid"}]}'), "not valid"),
         (ScriptedResponse(429, headers={"Retry-After": "9"}), "patience"),
         (ScriptedResponse(502, b"<html>Ada@example.org"), "502"),
-        (ScriptedResponse(200, b"{}"), "no answer of its API"),
-        (ScriptedResponse(302, headers={"Location": "http://127.0.0.1:1/"}), "no answer of its API"),
-        (ScriptedResponse(hang_seconds=None), "no answer that counts"),
+        (ScriptedResponse(200, b"{}"), "isn't from SendGrid's API"),
+        (ScriptedResponse(302, headers={"Location": "http://127.0.0.1:1/"}), "isn't from SendGrid's API"),
+        (ScriptedResponse(hang_seconds=None), "response isn't usable"),
     ],
 )
 def test_a_failed_try_rests_and_is_made_again(

@@ -175,15 +175,15 @@ def test_only_a_seal_that_was_kept_shows_that_ledger_and_seals_were_replaced_tog
 @pytest.mark.parametrize(
     ("changed", "fault"),
     [
-        ({"at": NOON}, "is not what was hashed"),
+        ({"at": NOON}, "doesn't match its hash"),
         ({"people": 7}, "doesn't match the ledger"),
         ({"links": 7}, "doesn't match the ledger"),
         ({"root": "0" * 64}, "doesn't match the ledger"),
         ({"through": 1}, "doesn't match the ledger"),
         ({"suppressions": 7}, "doesn't match the suppression list"),
         ({"suppressions_root": "0" * 64}, "doesn't match the suppression list"),
-        ({"suppressions_through": None}, "is not what was hashed"),
-        ({"hash": "0" * 64}, "is not what was hashed"),
+        ({"suppressions_through": None}, "doesn't match its hash"),
+        ({"hash": "0" * 64}, "doesn't match its hash"),
         ({"previous": "0" * 64}, "does not follow"),
     ],
 )

@@ -78,7 +78,7 @@ def test_every_edition_stands_with_counts_that_add_up_and_what_came_of_the_newes
     page = both.signed_in_client("admin").get("/admin/deliveries").text
     assert cells(page, 147) == ["6", "1", "2", "3", "0", "0", "0"]
     assert cells(page, 145) == ["6", "6", "0", "0", "0", "0", "0"]
-    assert re.search(r"No such mailbox</th><td class=\"num\">1<", page)
+    assert re.search(r"Mailbox doesn.t exist</th><td class=\"num\">1<", page)
     assert re.search(r"Mailbox full, or no reason given</th><td class=\"num\">1<", page)
     assert ">gmail.com</a>" in page
     assert ">Another domain</a>" in page
@@ -105,7 +105,7 @@ def test_doubts_are_settled_by_a_word_each_with_a_reason(both: Any) -> None:
     assert re.findall(r'name="reason" value="([^"]*)"', refused.text) == ["ada@example.org asked"]
     answer = post(admin, path, **words, reason="looked into the log")
     assert answer.headers["Location"] == f"/admin/deliveries?edition={NEW}&settled=2"
-    assert "2 uncertain mails settled." in admin.get(answer.headers["Location"]).text
+    assert "2 deliveries resolved." in admin.get(answer.headers["Location"]).text
     with both.database.read() as session:
         states = dict(
             session.execute(select(Delivery.id, Delivery.state).where(Delivery.purpose == f"edition:{NEW}")).all()
@@ -154,7 +154,7 @@ def test_old_counts_are_kept_every_night_and_anew_where_a_doubt_is_settled(both:
 
 def test_all_mail_is_held_with_a_reason_and_released(both: Any) -> None:
     admin = both.signed_in_client("admin")
-    assert "Nothing has gone out yet" in admin.get("/admin/deliveries").text
+    assert "No editions sent yet" in admin.get("/admin/deliveries").text
     assert post(admin, "/admin/deliveries/hold", reason=" ").status_code == 400
     assert post(admin, "/admin/deliveries/hold", reason="a wrong list").status_code == 303
     page = admin.get("/admin/deliveries").text
@@ -181,8 +181,8 @@ def test_doubts_of_notices_are_settled_as_arrived_or_lost_and_none_is_sent_again
             session.add(delivery(number, purpose, DeliveryState.UNCERTAIN, person, reply="no answer"))
     admin, path = both.signed_in_client("admin"), "/admin/deliveries/notices/doubts"
     page = admin.get("/admin/deliveries").text
-    assert ">5 uncertain <small>Notices" in page
-    for held in ("Permission request", "Link to their data", "The nightly seal", "Test of an edition"):
+    assert ">5 with status unknown <small>Transactional" in page
+    for held in ("Permission request", "Link to their data", "Daily integrity email", "Test of an edition"):
         assert re.search(rf"<td>{held}", page)
     decisions = {210: "arrived", 211: "lost", 212: "", 213: "again", 214: "lost", 3: "arrived", 200: "lost"}
     words = {f"word-d{number:025d}": word for number, word in decisions.items()}

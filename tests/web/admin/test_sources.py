@@ -105,7 +105,7 @@ def test_a_source_is_added_by_its_sites_address_after_what_was_found_is_shown(
 @pytest.mark.parametrize(
     ("address", "status", "said"),
     [
-        ("ftp://port.example.org/", 400, "is no web address"),
+        ("ftp://port.example.org/", 400, "a URL. Enter one such as"),
         ("https://alpha.example/feed", 409, "is listed already"),
         ("http://127.0.0.2:9/", 409, "http://127.0.0.2:9/"),
     ],
@@ -122,7 +122,7 @@ def test_wrong_values_of_a_source_are_answered_at_their_field(filed: Any, tmp_pa
     answer = submit(client, path, on=path, **DESCRIBED | {"weight": "9", "images": "all"})
     assert answer.status_code == 400
     assert re.search(r'id="weight"[^>]*value="9"[^>]*aria-invalid="true"', answer.text)
-    assert "it must be 3 at most" in answer.text
+    assert "Must be 3 or less" in answer.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == OWN
 
 
@@ -156,7 +156,7 @@ def test_what_is_typed_of_a_source_stays_where_a_colleague_was_first(filed: Any,
     answer = submit(client, path, on=path, **mine, fingerprint=shown)
     assert answer.status_code == 409
     assert re.search(r'id="weight"[^>]*value="2.5"', answer.text), "what was typed stays"
-    assert re.findall(r"Saved meanwhile: ([^<]+)<", answer.text) == ["Alpha Group", "1", "no"]
+    assert re.findall(r"Saved value: ([^<]+)<", answer.text) == ["Alpha Group", "1", "no"]
     again = re.findall(r'name="fingerprint" value="([^"]+)"', answer.text)[0]
     assert submit(client, path, on=path, **mine, fingerprint=again).status_code == 303
     [source] = load_settings(tmp_path / "digest.toml", {}).file.sources
@@ -176,7 +176,7 @@ def test_the_new_address_of_a_source_is_taken_over_and_its_articles_and_health_s
         session.add(article)
     assert "Update URL" in client.get(path).text
     another = submit(client, f"{path}/address", on=path, address="https://elsewhere.example/feed")
-    assert (another.status_code, "does not say that it has moved to" in another.text) == (409, True)
+    assert (another.status_code, "no longer reports that it has moved to" in another.text) == (409, True)
     answer = submit(client, f"{path}/address", on=path, address=new)
     assert answer.status_code == 303
     page = client.get(answer.location).text
@@ -236,8 +236,8 @@ def test_a_list_of_feeds_goes_out_and_comes_in_again(filed: Any, tmp_path: Path)
     more = written.text.replace("</body>", f"{''.join(outlines)}</body>")
     more += " " * 100_000  # longer than a form without a file may be
     answer = submit(client, "/admin/sources/opml", section="events", file=(io.BytesIO(more.encode()), "list.opml"))
-    assert "1 source added.</b> 1 was listed already, 2 left out" in answer.text
-    assert re.findall(r"Outline (\d+), “(\w+)”: it has no address", answer.text) == [("4", "Evil"), ("5", "Empty")]
+    assert "1 source added.</b> 1 already listed, 2 skipped" in answer.text
+    assert re.findall(r"Outline (\d+), “(\w+)”: it has no http", answer.text) == [("4", "Evil"), ("5", "Empty")]
     assert load_settings(tmp_path / "digest.toml", {}).file.sources[1].section == "events"
     wrong = submit(client, "/admin/sources/opml", section="news", file=(io.BytesIO(FEED.encode()), "feed.xml"))
     assert (wrong.status_code, "is no list of feeds" in wrong.text) == (409, True)

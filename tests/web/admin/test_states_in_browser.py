@@ -267,7 +267,7 @@ def setting_states(tour: Tour, folder: Path) -> Iterator[State]:
         typed = {name: value for name, value in tour.form(path).items() if name not in {"fingerprint", "csrf_token"}}
         kept = tour.form(path)["fingerprint"]
         wrong = tour.post(path, **{name: _spoil(name, value) for name, value in typed.items()}, fingerprint=kept)
-        assert "weren’t saved" in wrong, table
+        assert "Your changes weren" in wrong, table
         yield f"settings-{table}-wrong", wrong
     schedule = "/admin/settings/schedule"
     changed = tour.form(schedule) | {"release-day": "thu"}
@@ -297,7 +297,7 @@ def staff_states(tour: Tour) -> Iterator[State]:
     yield "staff-refused", tour.post("/admin/staff", email="nobody", role="editor")
     invited = {"email": "sam.okafor@newsroom.example", "role": "editor", "name": "Sam Okafor"}
     yield "staff-invited", tour.post("/admin/staff", **invited)
-    numbers = dict(re.findall(r"(ann|eve|Sam)\b[^\n]*?staff (\d+)", tour.get("/admin/staff")))
+    numbers = dict(re.findall(r"(ann|eve|Sam)\b[^\n]*?team member (\d+)", tour.get("/admin/staff")))
     yield "member-invited", tour.get(f"/admin/staff/{numbers['Sam']}")
     yield "member-invited-again", tour.post(f"/admin/staff/{numbers['Sam']}/invitation")
     yield "member-self", tour.get(f"/admin/staff/{numbers['ann']}")

@@ -233,7 +233,7 @@ def test_the_commands_add_list_and_remove(run: Any, world: Any) -> None:
     assert run("staff", "prove", SAM).exit_code == 0
     assert run("staff", "remove", SAM).output == "Removed: staff 1.\n"
     unknown = run("staff", "remove", SAM)
-    assert (unknown.exit_code, "Nobody on the staff has this address" in unknown.output) == (1, True)
+    assert (unknown.exit_code, "No team member has this address" in unknown.output) == (1, True)
     assert json.loads(run("staff", "list", "--json").output) == []
     assert "gone since" in run("staff", "list", "--all").output
     assert [row["email"] for row in json.loads(run("staff", "list", "--all", "--json").output)] == [""]
@@ -343,7 +343,7 @@ def test_with_nobody_to_test_with_the_desk_says_how_to_come_by_somebody(world: A
     page = client.get("/desk/editions/2026-W47/test").text
     assert ("digest staff add" in page, "Send the test" in page) == (True, False)
     answer = client.post("/desk/editions/2026-W47/test", data=fields_of(page))
-    assert (answer.status_code, "Nobody on the staff has proven" in answer.text) == (409, True)
+    assert (answer.status_code, "No team member has verified" in answer.text) == (409, True)
 
 
 def test_every_link_of_a_test_says_that_it_was_one_and_does_nothing(proven: Any) -> None:
@@ -372,7 +372,7 @@ def test_every_link_of_a_test_says_that_it_was_one_and_does_nothing(proven: Any)
 def test_the_command_sends_a_test_and_says_what_came_of_it(run: Any, world: Any) -> None:
     world.edition()
     nobody = run("send", "current", "--test")
-    assert (nobody.exit_code, "Nobody on the staff has proven an address yet" in nobody.output) == (2, True)
+    assert (nobody.exit_code, "No team member has verified an address yet" in nobody.output) == (2, True)
     add(world)
     press(world.client, link_of(mails(world)[0]))
     sent = run("--as", SAM, "send", "current", "--test", "--to", SAM)
@@ -380,7 +380,7 @@ def test_the_command_sends_a_test_and_says_what_came_of_it(run: Any, world: Any)
     assert re.search(rf"^  {re.escape(SAM)} +accepted$", sent.output, re.MULTILINE)
     assert audits(world)[-1] == ("staff 1", "test", "2026-W47")
     unknown = run("send", "current", "--test", "--to", "ada@reader.example")
-    assert (unknown.exit_code, "not on the staff" in unknown.output) == (2, True)
+    assert (unknown.exit_code, "a team member's" in unknown.output) == (2, True)
     assert "ada@" not in unknown.output
     alone = run("send", "current", "--to", SAM)
     assert (alone.exit_code, "--to works only with --test" in alone.output) == (2, True)

@@ -153,7 +153,7 @@ def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
 def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
     """Return how many deliveries to claim now: for the workers that are idle, and for the reserve."""
     if not run.is_over and run.database_retry.stopping():
-        run.stop_reason = "it was told to stop. Send again: the rest still waits."
+        run.stop_reason = "sending was stopped. Send again to continue."
     may_reserve = run.may_reserve and workers.idle_capacity <= MAX_RESERVE
     if run.is_over or run.seconds_paused or not (workers.idle_capacity or may_reserve):
         return 0
@@ -340,8 +340,8 @@ def _pause_without_answers(run: SendRun, workers: WorkerPool) -> None:
     """Pause when every connection lost its answer, then try one message; stop when no answer comes for a minute."""
     if run.unanswered_rounds >= MAX_LOST_PROBES:
         run.stop_reason = run.stop_reason or (
-            f"{run.unanswered_rounds + 1} times in a row there was no answer after a message was sent. "
-            "Look at the mail server, then send again: the rest still waits."
+            f"after {run.unanswered_rounds + 1} messages in a row, there was no response. Check the mail server, "
+            "then send again to continue."
         )
     _pause_for(run, FIRST_NO_ANSWER_PAUSE * 2**run.unanswered_rounds)
     run.unanswered_rounds += 1

@@ -144,7 +144,7 @@ def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operat
     with capture_logs() as logs:
         run_job(JobContext(operator.install, clock, GOING_ON), "read_mailbox")
         run_job(JobContext(operator.install, clock), "apply_events")
-    assert [line["event"] for line in logs] == ["the bounce mailbox is well again", "events applied"]
+    assert [line["event"] for line in logs] == ["the bounce mailbox works again", "events applied"]
     assert "was read last Nov 20 06:38 EST" in operator.doctor()
 
 
@@ -186,7 +186,7 @@ def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) ->
     run_job(JobContext(operator.install, FakeClock(), GOING_ON), "read_mailbox")
     result = operator.run()
     assert result.exit_code == 1
-    assert "The mailbox: not read: the installation is held by eve" in result.stderr
+    assert "Mailbox: not read: All sending is paused by eve" in result.stderr
     assert not operator.server.received_lines
     assert len(operator.server.inbox.messages) == 2
 
@@ -238,8 +238,8 @@ def test_the_doctor_says_whether_bounces_are_heard(
         ('host = "mx"', "inbound: user is missing"),
         ('host = "mx"\nuser = "u"\ntls = "off"', 'inbound: tls = "off" is for loopback alone'),
         ('host = "mx"\nuser = "u"\ndone = "INBOX"', "inbound: done is the folder that is read"),
-        ('host = "mx"\nuser = "u"\nfolder = "a\\"b"', "inbound.folder: "),
-        ('host = "mx"\nuser = "u"\nfolder = "a\\r\\nb"', "inbound.folder: "),
+        ('host = "mx"\nuser = "u"\nfolder = "a\\"b"', "inbound.folder ("),
+        ('host = "mx"\nuser = "u"\nfolder = "a\\r\\nb"', "inbound.folder ("),
         ('host = "mx"\nuser = "u"\ntls = "maybe"', "inbound.tls: "),
         ('host = "mx"\nuser = "u"', "DIGEST_INBOUND_PASSWORD: missing"),
         ('password = "secret"', "inbound.password: no such setting"),

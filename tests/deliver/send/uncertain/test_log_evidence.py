@@ -177,7 +177,7 @@ def test_half_a_log_or_that_of_another_server_shows_itself_by_what_was_accepted_
     with doubtful.database.write() as session:
         session.execute(update(Delivery).where(Delivery.state == DeliveryState.ACCEPTED).values(transport="outbox"))
     empty = examine(doubtful, write_log(doubtful, witnesses=0, statuses=()))
-    assert empty.incomplete_reason == "no message of this edition stands in it"
+    assert empty.incomplete_reason == "no messages of this edition are in the log"
     assert empty.verdicts == {LogVerdict.UNKNOWN: 6}
 
 

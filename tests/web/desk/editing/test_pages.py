@@ -455,7 +455,7 @@ def test_an_editor_lets_an_edition_rest_and_go_on_at_the_desk(both: Any) -> None
     with both.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENT))
     late = client.post("/desk/editions/2026-W47/pause", data=fields_of(page))
-    assert (late.status_code, "only what goes out can be paused" in late.text) == (409, True)
+    assert (late.status_code, "Only editions being sent can be paused" in late.text) == (409, True)
 
 
 def test_what_editors_changed_stands_on_the_edition_that_went_out_and_over_time(world: Any) -> None:
