@@ -157,8 +157,7 @@ def test_only_a_web_address_is_fetched(install: Installation, address: str) -> N
 def test_a_page_of_the_machine_itself_is_never_fetched(install: Installation, httpserver: HTTPServer) -> None:
     httpserver.expect_request("/deckhands").respond_with_data(PAGE, content_type="text/html")
     with pytest.raises(
-        EditRefusedError,
-        match=r"^The site cannot be reached: localhost can.t be reached from here.*digest\.toml\. Look",
+        EditRefusedError, match=r"^The site doesn't respond: localhost can.t be reached from here.*digest\.toml\. Look"
     ):
         fetch_story(install, "current", httpserver.url_for("/deckhands"), actor=EDITOR, now=NOW)
     assert httpserver.log == []

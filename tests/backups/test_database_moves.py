@@ -138,7 +138,7 @@ def test_a_row_that_the_other_database_cannot_keep_stops_the_move_and_is_not_sho
     small.database.close()
     refused = migrate(empty_url)
     assert refused.exit_code == 1
-    assert "Not moved: a row of source cannot be kept there: " in refused.output
+    assert "Not moved. The new database can't store a row of source: " in refused.output
     assert "secret" not in refused.output
     check_nothing_moved(small, empty_url)
     with small.database.write() as session:

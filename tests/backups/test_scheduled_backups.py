@@ -67,10 +67,12 @@ def run_job(install: Installation, days: int = 0) -> object:
 def test_a_backup_by_the_clock_is_encrypted_proved_and_rotated_and_a_missing_one_is_said(
     install: Installation, folder: Path
 ) -> None:
-    assert missing(install) == ["No backup was made yet. 'digest backup' makes one now."]
+    assert missing(install) == ["No backup has been made yet. To make one now, use 'digest backup'."]
     with install.database.read() as session:
         on_page = page_sentences(session, NOW, install.settings.file)
-    assert "No backup was made yet. The button under Admin, Settings, Backups makes one now." in on_page
+    assert (
+        "No backup has been made yet. To make one now, use “Back up now” under Admin → Settings → Backups." in on_page
+    )
     assert run_job(install) == "digest-20261119T223000Z.zip.age: proved, 0 older ones deleted"
     assert missing(install) == []
     assert [file.stat().st_mode & 0o777 for file in sorted(folder.iterdir())] == [0o600]
@@ -83,7 +85,7 @@ def test_a_backup_by_the_clock_is_encrypted_proved_and_rotated_and_a_missing_one
     assert len(list(folder.glob("*.age"))) == 9
     assert (folder / "left.log").read_text() == "a departure\n"
     (said,) = missing(install, 3)
-    assert "The last backup is of Nov 20 17:30 EST, and another was due since." in said
+    assert "The last backup is from Nov 20 17:30 EST, and another one is overdue." in said
     with install.database.read() as session:
         rows = session.scalars(select(AuditEntry).where(AuditEntry.act == "backed up")).all()
     assert [(row.actor, row.detail["proved"]) for row in rows] == [("scheduler", True), ("scheduler", True)]
@@ -120,7 +122,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_backups_that_are_there(install
         connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
     with largest_file(1_000_000):
         outcome = str(run_job(install, 1))
-    assert "cannot be written (File too large). Make room there, or name another place." in outcome
+    assert "File too large. Free up space, or choose another location." in outcome
     assert [file.name for file in folder.iterdir()] == ["digest-20261119T223000Z.zip.age"]
     (said,) = missing(install, 1)
     assert said.startswith("The backup of Nov 20 17:30 EST failed:")
@@ -132,7 +134,7 @@ def test_without_a_passphrase_nothing_is_written_and_the_reason_is_said(install:
     bare = Installation(with_backups(install.settings, folder, ""), install.database)
     assert "no passphrase to encrypt backups with" in str(run_job(bare))
     (said,) = missing(bare)
-    assert said.startswith("The backup of Nov 19 17:30 EST failed: backup.folder is set, and no passphrase")
+    assert said.startswith("The backup of Nov 19 17:30 EST failed (There's a backup folder but no passphrase")
     assert not folder.exists()
     assert run_job(install, 1) != ""
     assert missing(install, 1) == []

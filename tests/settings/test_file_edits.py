@@ -103,9 +103,9 @@ def test_a_wrong_value_is_named_by_its_field_and_nothing_is_written(file: Path) 
     with pytest.raises(SettingsValueError) as raised:
         change(settings, "schedule", release="friday", deadline_hours="soon", reminder_hours=[11, 900])
     assert raised.value.problems == {
-        "release": "'friday' is no time; write 'daily 06:00', 'fri 06:00', 'mon,thu 17:30' or 'every 5m'",
+        "release": "'friday' isn't a schedule; use 'daily 06:00', 'fri 06:00', 'mon,thu 17:30', or 'every 5m'",
         "deadline_hours": "must be a number",
-        "reminder_hours": "2: it must be 168 at most",
+        "reminder_hours": "2: must be 168 or less",
     }
     assert file.read_text("utf-8") == SHIPPED
 
@@ -184,7 +184,7 @@ def test_sections_of_a_file_that_names_none_and_wrong_ones_by_place_and_field(fi
             settings, [*rows, {"key": "X", "title": "", "kind": "odd"}], fingerprint=fingerprint
         )
     assert set(raised.value.problems) == {"6.key", "6.title", "6.kind"}
-    with pytest.raises(SettingsValueError, match="section key given twice: featured"):
+    with pytest.raises(SettingsValueError, match="section key used more than once: featured"):
         file_edits.replace_sections(settings, [*rows, rows[0]], fingerprint=fingerprint)
     after = file_edits.replace_sections(settings, rows[::-1], fingerprint=fingerprint)
     assert [section.key for section in after.file.sections] == [row["key"] for row in rows[::-1]]

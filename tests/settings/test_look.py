@@ -30,7 +30,7 @@ TEAL = {
         ("accent_dark", "#0B4F8A", "#0B4F8A on the paper #12161C has a contrast of 2.1, and 4.5 is needed; #"),
         ("label", "#0B6F8A", "degrees of hue from accent #0B4F8A, and 30 are needed"),
         ("tint", "#A0A8B0", "small print (#56606C) on it has a contrast of 2.6, and 4.5 is needed; #"),
-        ("label_dark", "red", "'red' is no colour such as #0B4F8A"),
+        ("label_dark", "red", "'red' isn't a color, such as #0B4F8A"),
         ("tint", "#D5D9DF", "label: #B0390C on the tint #D5D9DF has a contrast of 4.3"),
     ],
 )

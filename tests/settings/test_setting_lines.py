@@ -29,7 +29,7 @@ user = "u"
         (
             "sender",
             ['name = "X"'],
-            'in {} replace the key that begins on line 6, with the lines of its value, by: name = "X"',
+            'In {}, replace the setting that starts on line 6, including all lines of its value, with: name = "X"',
         ),
         ("limits", ["proxies = 1"], "add to the end of {} [limits] and below it: proxies = 1"),
         (

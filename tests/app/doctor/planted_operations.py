@@ -377,9 +377,9 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "the database was never migrated": (forget_schema, "database", "digest upgrade"),
     "a row of the audit log was changed": (forge_audit, "audit-log", "Compare it with a backup"),
     "the clock went back": (act_in_the_future, "clock", "timedatectl"),
-    "the departure log is damaged": (damage_departure_log, "departure-log", "left.log back from a copy"),
+    "the departure log is damaged": (damage_departure_log, "departure-log", "left.log from a copy"),
     "the departure log cannot be written": (lock_departure_log, "departure-log", "chmod 600"),
-    "a setting stands twice": (repeat_setting, "settings", "on lines 9 and 10. Take one of the two lines out."),
+    "a setting stands twice": (repeat_setting, "settings", "on lines 9 and 10. Remove one of the two lines."),
     "a setting is misspelt": (misspell_setting, "settings", "Correct the listed settings"),
     "others may change the settings": (lambda w: (w.home / "digest.toml").chmod(0o666), "settings", "chmod 644"),
     "no source": (
@@ -430,7 +430,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "the bounce mailbox can't be read": (remember_poll(trouble="no folder", troubles=3), "bounce-mailbox", "[inbound]"),
     "somebody made himself an admin in the database": (forge_admin, "access-rows", "who can"),
     "no admin": (remove_admin, "staff", "digest staff add"),
-    "an admin who has not proven the address": (forget_proof, "staff", "it mails to eve ("),
+    "an admin who has not proven the address": (forget_proof, "staff", "it emails to eve ("),
     "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest release' (all sending is paused"),
     "the timetable stands still": (
         add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY), lambda: slot("nightly", NOW - 2 * DAY)),
@@ -465,7 +465,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "the installation is held": (
         hold,
         "held",
-        'with the words "a wrong date". Ask them whether that is put right; then',
+        '("a wrong date"). Ask whether that's resolved, then',
     ),
     "an edition rests": (
         add_rows(lambda: edition(state=EditionState.SENDING, paused_at=NOW, paused_because="too many bounces")),
@@ -517,7 +517,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
                 provider="sendgrid", mark="m", ciphertext=b"c", key_id="k", asked_at=NOW - DAY, tries=2, next_try_at=NOW
             )
         ),
-        *("stuck-erasures", "The key needs Suppressions"),
+        *("stuck-erasures", "The API key needs Suppressions"),
     ),
     "a deadline is over": (
         add_rows(lambda: edition(release_at=NOW - HOUR, slot=release_slot(NOW - HOUR))),

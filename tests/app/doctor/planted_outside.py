@@ -137,7 +137,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     ),
     "two SPF records that end alike": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} -all", "v=spf1 ip4:198.51.100.7 -all"),
-        *("spf", "lets through all that any of them named and ends in -all, as they do"),
+        *("spf", "which allows every sender in them and ends in -all, like they do"),
     ),
     "SPF lets everybody through": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} +all"),
@@ -156,7 +156,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "SPF includes what is not there": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} include:no.test -all"),
         "spf",
-        "Take include:no.test out",
+        "Remove include:no.test",
     ),
     "SPF names hosts that do not exist": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} a:x.test a:y.test mx:z.test -all"),
@@ -236,7 +236,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "the mail server refuses the sign-in": (
         mail_over("digest:wrong"),
         "mail-server",
-        "its shape is: smtps://USER:PASSWORD@127.0.0.1:",
+        "in the form smtps://USER:PASSWORD@127.0.0.1:",
     ),
     "the mail server's certificate is for another name": (
         mail_over("digest:right", "localhost"),
@@ -270,7 +270,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         with_account("whitelabel/domains", 200, [{"domain": "hls.test", "valid": False}]),
         *("provider-account", "Authenticate hls.test"),
     ),
-    "the site is not in the DNS": (drop(SITE_HOST, "A"), "site-address", f"{SITE_HOST}. A ADDRESS"),
+    "the site is not in the DNS": (drop(SITE_HOST, "A"), "site-address", f"{SITE_HOST}. A IP-ADDRESS"),
     "another site answers": (
         answer("GET /healthz", "200 OK", body="hello"),
         "site-address",

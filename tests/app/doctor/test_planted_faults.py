@@ -124,8 +124,8 @@ def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(
     assert refused.exit_code == 1
     (finding,) = json.loads(refused.output)["findings"]
     assert (finding["check"], finding["level"]) == ("settings", "error")
-    assert "DIGEST_SPEED: no such setting" in finding["message"]
-    assert finding["remedy"] == "Mend the keys that are named. Then run doctor again: nothing else was looked at yet."
+    assert "DIGEST_SPEED isn't a setting" in finding["message"]
+    assert finding["remedy"] == "Correct the listed settings. Then run doctor again. The other checks haven't run yet."
     monkeypatch.delenv("DIGEST_SPEED")
     monkeypatch.setenv("DIGEST_DATABASE_URL", f"sqlite:///{initialised_home}")
     (finding,) = json.loads(CliRunner().invoke(digest, ["doctor", "--json"]).output)["findings"]
@@ -145,7 +145,7 @@ def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(
         finding["message"]
         == f"{Path('digest.toml').absolute()}: not readable as TOML, at line 2, column 8: Invalid value."
     )
-    assert finding["remedy"].startswith("Mend it there. Then run doctor again")
+    assert finding["remedy"].startswith("Correct it there. Then run doctor again")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_what_keeps_several_checks_from_looking_is_told_once(outside: OutsideSet
     assert {name for name, f in found.items() if f.level == "error"} == {"mail-server"}
     for name in ("spf", "reverse-name"):
         assert found[name].sentence == (
-            "it could not be looked at, for mail-server stands in the way. Mend mail-server first."
+            "This check didn't run because of the problem with mail-server. Fix mail-server first."
         )
 
 

@@ -175,7 +175,7 @@ def test_a_signature_that_leaves_one_click_out_shows_no_button(settings: Setting
     assert found["received-coverage"].startswith("error ")
     assert found["received-signature"].startswith("warning ")
     assert "--online" in found["received-signature"]
-    assert "only the return path at bounce.hls.test does" in found["received-alignment"]
+    assert "Only the return path at bounce.hls.test is" in found["received-alignment"]
 
 
 def test_whose_word_a_result_is_decides_how_much_it_counts(settings: Settings, signer: DkimSigner) -> None:
@@ -185,7 +185,9 @@ def test_whose_word_a_result_is_decides_how_much_it_counts(settings: Settings, s
         "error mx.provider.test says dmarc=fail."
     )
     unknown = examine(settings, arrive(signed, failed))["received-results"]
-    assert unknown.startswith("warning mx.provider.test (or whoever wrote so: name your receiver with --trust")
+    assert unknown.startswith(
+        "warning mx.provider.test (this header can be forged; to be sure, pass your receiver's name with --trust"
+    )
     forged = arrive(arrive(signed), b"mx.forger.test; spf=fail")
     assert examine(settings, forged, "mx.provider.test") == {}
     assert "no results" in examine(settings, forged, "mx.absent.test")["received-results"]
@@ -209,7 +211,7 @@ def test_online_the_dns_has_the_keys_and_says_whose_domain_is_whose(settings: Se
         names.records[key_name] = ['"v=DKIM1; k=rsa; p="']
         assert "does not hold" in ask()["received-signature"]
         names.failing.add("one._domainkey.hls.test")
-        assert "was not verified: the DNS does not say" in ask()["received-signature"]
+        assert "couldn't be verified (The DNS lookup" in ask()["received-signature"]
 
 
 @pytest.mark.usefixtures("initialised_home")

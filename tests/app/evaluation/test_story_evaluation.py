@@ -138,10 +138,10 @@ def test_feeds_of_earlier_weeks_make_their_words_common(tmp_path: Path, week: Pa
     [
         ([], "contains no label sets"),
         ({"about": "nothing"}, "contains no label sets"),
-        ({"set": {"stories": [[]]}}, "set.stories is no list of lists of addresses"),
-        ({"set": {"stories": "x"}}, "set.stories is no list of lists of addresses"),
+        ({"set": {"stories": [[]]}}, "set.stories isn't a list of lists of URLs"),
+        ({"set": {"stories": "x"}}, "set.stories isn't a list of lists of URLs"),
         ({"set": {"same": [["https://a.example/", "https://b.example/", "https://c.example/"]]}}, "no pair"),
-        ({"set": {"stories": [["nowhere"]]}}, "'nowhere' in the labels is no web address"),
+        ({"set": {"stories": [["nowhere"]]}}, "contain 'nowhere', which isn't a URL"),
     ],
 )
 def test_labels_of_another_form_are_refused_by_name(tmp_path: Path, week: Path, labels: object, message: str) -> None:

@@ -85,12 +85,12 @@ def test_what_the_settings_say_of_the_source_on_the_same_host_holds(tmp_path: Pa
     ("rows", "message"),
     [
         ([], "contains no labels"),
-        (["x", "y"], "label 1 has no url or no title"),
+        (["x", "y"], "has no url or title"),
         (7, "contains no labels"),
-        ([{"url": "https://a.example/"}], "label 1 has no url or no title"),
+        ([{"url": "https://a.example/"}], "has no url or title"),
         ([{"url": "https://a.example/", "title": "x"}], "label 1 has no topics"),
-        ([{"url": "https://a.example/", "title": "x", "topics": "y"}], "topics of label 1 is no list of words"),
-        ([{"url": "nowhere", "title": "x", "topics": []}], "'nowhere' in the labels is no web address"),
+        ([{"url": "https://a.example/", "title": "x", "topics": "y"}], "topics of label 1 isn't a list of words"),
+        ([{"url": "nowhere", "title": "x", "topics": []}], "contain 'nowhere', which isn't a URL"),
     ],
 )
 def test_topic_labels_of_another_form_are_refused_by_number(tmp_path: Path, rows: object, message: str) -> None:

@@ -108,7 +108,7 @@ def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installat
         Image.open(io.BytesIO(session.get_one(MediaFile, logo.dark).body)) as image,
     ):
         assert image.getpixel((45, 45)) == (0x11, 0x11, 0x11, 255)
-    with pytest.raises(LogoRefusedError, match=r"is the same picture as vigie-dark\.png, which is kept"):
+    with pytest.raises(LogoRefusedError, match=r"is the same image as vigie-dark\.png, which is already stored"):
         keep_logo(install, ADMIN, "other.png", draw_logo("#111111", size=(314, 90)), now=NOW)
 
 
@@ -118,9 +118,13 @@ def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installat
         (
             "wide.png",
             draw_logo("#000000", (700, 90)),
-            "30 pixels high it would be 233 wide, and the masthead has room for 200",
+            "at 30 pixels high, it would be 233 pixels wide, more than the limit of 200",
         ),
-        ("low.png", draw_logo("#000000", (100, 40)), "100 x 40 pixels: too low to be sharp (60 pixels are needed)"),
+        (
+            "low.png",
+            draw_logo("#000000", (100, 40)),
+            "100 x 40 pixels is too low (a height of at least 60 pixels is required)",
+        ),
         (
             "drawn.svg",
             b"<svg xmlns='http://www.w3.org/2000/svg'/>",

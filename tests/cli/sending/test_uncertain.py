@@ -69,7 +69,7 @@ def test_it_lists_them_and_status_says_that_they_are_there(install: Installation
         "said": "no answer",
         "silent": False,
     }
-    assert f"3 uncertain: 'digest uncertain {NAME}'" in run("status").output
+    assert f"3 with status unknown. To list and resolve them: digest uncertain {NAME}" in run("status").output
     assert states(install) == ["uncertain"] * 3
 
 
@@ -77,7 +77,7 @@ def test_it_says_what_may_come_of_it_and_does_nothing_on_a_no(install: Installat
     accept = run("uncertain", "--accept", "all", *WHY, said="n\n")
     assert (accept.exit_code, "Subscribers who didn't get the email won't get it" in accept.output) == (1, True)
     again = run("uncertain", "--again", "all", *WHY, said="n\n")
-    assert (again.exit_code, "gets it twice, unless their mail server knows it" in again.output) == (1, True)
+    assert (again.exit_code, "get it twice, unless their mail server recognizes" in again.output) == (1, True)
     assert states(install) == ["uncertain"] * 3
 
 
@@ -164,8 +164,8 @@ def test_it_shows_what_a_log_says_and_settles_that_after_one_word(install: Insta
     assert "The log covers 2026-11-20 10:30 to 2026-11-20 12:30 (UTC)." in shown.output
     for line in (
         "1 delivered",
-        "1 accepted, and still under way",
-        "1 never accepted by the mail server: to be sent again",
+        "1 accepted, but still in transit",
+        "1 never accepted by the mail server (will be sent again)",
     ):
         assert line in shown.output
     assert "@" not in shown.output

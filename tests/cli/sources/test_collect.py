@@ -128,7 +128,7 @@ def test_a_source_that_cannot_be_read_is_not_added(run: Run, httpserver: HTTPSer
     httpserver.expect_request("/feed").respond_with_data("", 403)
     result = run("sources", "add", httpserver.url_for("/feed"))
     assert result.exit_code == 1
-    assert "refuses us (403)" in result.output
+    assert "denied access (403)" in result.output
     assert (tmp_path / "digest.toml").read_text("utf-8") == OWN
     assert run("sources", "add", httpserver.url_for("/feed"), "--untried").exit_code == 0
 
@@ -201,8 +201,8 @@ def test_the_list_shows_how_each_source_is(run: Run, feed: str, httpserver: HTTP
 def test_a_readers_list_is_imported_once(run: Run, tmp_path: Path) -> None:
     outlines = "".join(f'<outline text="Feed {n}" xmlUrl="https://f{n}.example.org/feed"/>' for n in (1, 2, 2))
     (tmp_path / "list.opml").write_text(f'<opml version="2.0"><body>{outlines}</body></opml>', "utf-8")
-    assert run("sources", "import-opml", "list.opml").output.startswith("Added 2 sources; 0 were listed already")
-    assert run("sources", "import-opml", "list.opml").output.startswith("Added 0 sources; 2 were listed already")
+    assert run("sources", "import-opml", "list.opml").output.startswith("Added 2 sources. 0 were already listed")
+    assert run("sources", "import-opml", "list.opml").output.startswith("Added 0 sources. 2 were already listed")
     assert [s.name for s in load_settings(tmp_path / "digest.toml", {}).file.sources] == ["Feed 1", "Feed 2"]
     (tmp_path / "port.xml").write_text(FEED, "utf-8")
     wrong = run("sources", "import-opml", "port.xml")

@@ -226,8 +226,8 @@ def test_health_is_said_in_words(one_database: Database) -> None:
     visited(one_database, VisitFailure(SourceHealth.FAILING, "no connection"))
     assert describe_source_health(row(one_database), NOON) == "failed once since 2026-11-16: no connection"
     visited(one_database, VisitFailure(SourceHealth.REFUSING, "ask them"))
-    assert describe_source_health(row(one_database), NOON) == "refusing since 2026-11-16: ask them"
+    assert describe_source_health(row(one_database), NOON) == "access denied since 2026-11-16: ask them"
     visited(one_database, VisitSuccess(DocumentKind.RSS, moved_to="https://new.example.org/feed"))
-    assert describe_source_health(row(one_database), NOON) == "good; moved to https://new.example.org/feed"
+    assert describe_source_health(row(one_database), NOON) == "working; moved to https://new.example.org/feed"
     synced(one_database)
     assert describe_source_health(row(one_database), NOON).startswith("no longer in the settings")

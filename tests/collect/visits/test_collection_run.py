@@ -130,7 +130,7 @@ def test_force_asks_for_all_anew(database: Database) -> None:
     web = Web({PORT: fetched(rss("/a"), etag='"v1"', max_age=3600)})
     visited(database, web, PORT)
     (skipped,) = visited(database, web, PORT, now=NOON + timedelta(minutes=5))
-    assert skipped.skipped == "not due before 2026-11-16 08:00", "said in the publication's zone"
+    assert skipped.skipped == "not due until 2026-11-16 08:00", "said in the publication's zone"
     (forced,) = visited(database, web, PORT, now=NOON + timedelta(minutes=5), force=True)
     assert forced.unchanged == 1
     assert [etag for _, etag in web.asked] == [None, None]

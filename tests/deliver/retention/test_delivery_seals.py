@@ -189,7 +189,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     ),
     "taken for erased": (
         lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(person=None, salt=None)),
-        "1 sealed deliveries lead to nobody, and erasures account for 0",
+        "1 sealed deliveries have no subscriber, but erasures account for 0",
     ),
     "unsealed": (lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(sealed_in=None)), "1 missing"),
     "moved to another batch": (
@@ -221,7 +221,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     "an export to somebody else": (lambda s: s.execute(update(ListExport).values(to_whom="nobody")), "1 changed"),
     "an export without somebody": (
         lambda s: s.execute(update(ListExportPart).values(bits=b"\0")),
-        "the list export of 2026-11-20 11:00 UTC doesn't name the people whom it did",
+        "the list export of 2026-11-20 11:00 UTC doesn't list the same people as before",
     ),
     "the end of the log cut off": (
         lambda s: s.execute(
@@ -353,8 +353,11 @@ TOTAL_TAMPERINGS: list[tuple[Tampering, str]] = [
         lambda s: s.execute(update(DisclosureTotal).values(person=None, salt=None, commitment=None)),
         "aren't what was sealed",
     ),
-    (lambda s: s.execute(delete(DeliveryTotal)), "edition 2026-W47: 2 became totals, and the totals count 0"),
-    (lambda s: s.execute(update(DeliveryTotal).values(count=1)), "2 became totals, and the totals count 1"),
+    (
+        lambda s: s.execute(delete(DeliveryTotal)),
+        "edition 2026-W47: 2 were replaced with totals, but the totals count 0",
+    ),
+    (lambda s: s.execute(update(DeliveryTotal).values(count=1)), "2 were replaced with totals, but the totals count 1"),
 ]
 
 
@@ -445,7 +448,7 @@ def test_what_was_folded_before_there_were_seals_is_taken_as_it_is_found(world: 
     assert find_faults(world) == ()
     with world.database.write() as session:
         session.execute(update(DeliveryTotal).where(DeliveryTotal.purpose == "edition:2025-W01").values(count=6))
-    assert find_faults(world) == ("edition 2025-W01: 7 became totals, and the totals count 6",)
+    assert find_faults(world) == ("edition 2025-W01: 7 were replaced with totals, but the totals count 6",)
 
 
 def test_sealing_many_takes_few_rows_a_transaction_and_goes_on_where_it_was_cut_short(world: DeliverySetup) -> None:

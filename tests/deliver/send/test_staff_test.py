@@ -216,9 +216,9 @@ def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_ad
     hire(world, EVE, proven=False)
     hire(world, SAM, "kim@newsroom.example")
     for to, why in (
-        ([ADA], "Address 1 of those to test with is not on the staff"),
+        ([ADA], "Test address 1 isn't a team member's"),
         ([SAM, "nonsense"], "Address 2 of those"),
-        ([EVE], "staff 1 has not proven the address yet"),
+        ([EVE], "staff 1 hasn't verified the address yet"),
     ):
         with pytest.raises(SendError, match=why) as caught:
             sent(world, scripted(), to=to)

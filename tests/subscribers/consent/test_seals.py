@@ -122,7 +122,7 @@ def test_a_person_below_the_first_number_is_reported(database: Database, number:
         session.execute(insert(Person).values(number=number, state=row.state, choices={}, lookup="0" * 64, **copied))
     broken = _prove(database).broken
     assert broken is not None
-    assert "1 person row(s) have a number that nobody is given" in broken.fault
+    assert "1 subscriber row(s) have an invalid number" in broken.fault
 
 
 def test_a_suppression_below_the_first_id_breaks_the_seal(database: Database) -> None:
@@ -146,7 +146,7 @@ def test_a_chain_that_was_rewritten_whole_is_sound_and_breaks_the_seal(database:
         _forge(session, ada)
     proof = _prove(database)
     assert proof.broken is None
-    assert "2026-11-20 12:00 UTC is not what the ledger gives" in proof.fault
+    assert "2026-11-20 12:00 UTC doesn't match the ledger" in proof.fault
 
 
 def test_a_person_who_was_removed_with_their_whole_chain_breaks_the_seal(one_database: Database) -> None:
@@ -250,7 +250,7 @@ def test_a_suppression_that_is_taken_away_or_changed_breaks_the_seal(database: D
     with database.write() as session:
         session.execute(text(change))
     proof = _prove(database)
-    assert "2026-11-20 12:00 UTC is not what the suppressions give" in proof.fault
+    assert "2026-11-20 12:00 UTC doesn't match the suppression list" in proof.fault
 
 
 def test_any_byte_of_any_link_that_is_flipped_is_found(sqlite: Database) -> None:
@@ -301,11 +301,11 @@ def test_links_of_no_person_and_a_person_without_links_who_may_be_mailed_are_fou
     with sqlite.write() as session:
         session.execute(text("UPDATE person SET chain_head = ''"))
     assert _broken(sqlite) == chain_verification.BrokenLink(
-        ada, 0, "by the chain the person is requested, the row says subscribed"
+        ada, 0, "the state is requested in the record but subscribed in the row"
     )
     with sqlite.write() as session:
         session.execute(text("UPDATE person SET state = 'requested'"))
-    nobody = chain_verification.BrokenLink(0, 0, "1 link(s) are of no person's number")
+    nobody = chain_verification.BrokenLink(0, 0, "1 event(s) have an invalid subscriber number")
     assert _broken(sqlite) == nobody
     with sqlite3.connect(str(sqlite.engine.url.database)) as foreign:  # SQLite keeps any type in any column
         foreign.execute("UPDATE consent_event SET person = 'nobody'")

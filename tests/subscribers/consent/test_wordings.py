@@ -42,10 +42,10 @@ def test_the_shipped_words_never_change() -> None:
 @pytest.mark.parametrize(
     ("template", "complaint"),
     [
-        (" \n ", "it is blank"),
-        ("Yes, send me {nmae} by mail.", "'{nmae}' is no placeholder: only {name} is"),
-        ("Yes, send me {name} { by mail.", "'{' is no placeholder"),
-        ("Yes, send me <b>{name}</b> by mail.", "'<b>' would be shown as it stands"),
+        (" \n ", "it's blank"),
+        ("Yes, send me {nmae} by mail.", "'{nmae}' isn't a placeholder; use only {name}"),
+        ("Yes, send me {name} { by mail.", "'{' isn't a placeholder"),
+        ("Yes, send me <b>{name}</b> by mail.", "'<b>' would be shown as is"),
         ("{name}: yes.", "too short to say what's sent"),
         ("...........................", "too short to say what's sent"),
         ("Yes, send me\u200e {name} by mail.", "a control character"),

@@ -92,7 +92,7 @@ def test_who_says_yes_is_on_the_list_with_the_words_of_the_question(both: WebSet
     assert bring(both, BO, CY) == {"unverified": 2}
     no = run(both, typed="n\n")
     assert no.exit_code == 1
-    assert "2 people could be asked" in no.output
+    assert "2 people can be asked" in no.output
     assert mails(both) == {}
     assert asked(both) == 2
     mail = mails(both)

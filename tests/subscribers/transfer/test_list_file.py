@@ -79,7 +79,7 @@ def test_a_hundred_columns_and_null_bytes_are_no_trouble(tmp_path: Path) -> None
         (b"name,city\nAda,Rome\n", "no column holds addresses"),
         (b"ada@example.org,Ada\n", "first row with column names"),
         (b'email,note\na@example.org,"open\nb@example.org,\n', "never closed"),
-        (b"email,note\na@example.org," + b"x" * 200_000 + b"\n", "row 2: a field of more than 131,072"),
+        (b"email,note\na@example.org," + b"x" * 200_000 + b"\n", "Row 2 has a field of more than 131,072"),
         (b"email,note\na@example.org," + b"x" * 1_200_000, "more than 1,000,000 characters"),
         (b"\xff\xfeabc", "breaks off"),
     ],

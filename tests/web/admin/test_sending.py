@@ -83,9 +83,9 @@ def test_every_edition_stands_with_counts_that_add_up_and_what_came_of_the_newes
     assert ">gmail.com</a>" in page
     assert ">Another domain</a>" in page
     assert "county" not in page
-    assert "1 reader reported it as unwanted" in page
+    assert "1 subscriber reported it as spam" in page
     assert re.search(
-        r"The receipt of their consent</th><td[^>]*>2</td><td>1 (accepted|waiting), 1 (accepted|waiting)<", page
+        r"Welcome and consent receipt</th><td[^>]*>2</td><td>1 (accepted|waiting), 1 (accepted|waiting)<", page
     )
     assert f'<th scope="row">{NEW}</th><td>1 accepted</td>' in page
     assert all(f"/admin/readers/{person}" in page for person in people[3:])
@@ -234,7 +234,7 @@ def test_a_mail_servers_log_is_uploaded_shown_and_settles(both: Any) -> None:
     assert post(admin, f"/admin/deliveries/{NEW}/log").status_code == 400
     letter = (io.BytesIO(b"Dear all,\n"), "letter.txt")
     refused = post(admin, f"/admin/deliveries/{NEW}/log", file=letter)
-    assert (refused.status_code, "“letter.txt”: no line of it begins with a time" in refused.text) == (400, True)
+    assert (refused.status_code, "“letter.txt” has no lines that start with a time" in refused.text) == (400, True)
     assert ".log-" not in refused.text
     shown = post(admin, f"/admin/deliveries/{NEW}/log", file=(io.BytesIO(log), "mail.log"))
     place = shown.headers["Location"]

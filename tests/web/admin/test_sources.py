@@ -203,7 +203,7 @@ def test_an_address_that_another_source_has_is_not_taken_over(filed: Any, tmp_pa
     path = f"/admin/sources/{number}"
     answer = submit(filed.signed_in_client("admin"), f"{path}/address", on=path, address=new)
     assert answer.status_code == 409
-    assert "is the address of another source already, &#39;Alpha News&#39;" in answer.text
+    assert "Another source, &#39;Alpha News&#39;, already has the URL" in answer.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == OWN
 
 

@@ -180,11 +180,11 @@ def test_who_comes_back_gets_another_number_and_proves_the_address_anew(both: An
 
 def test_nobody_is_added_twice_and_nobody_proves_twice(both: Any) -> None:
     add(both)
-    with pytest.raises(StaffError, match="staff 1 has this address already, as editor") as caught:
+    with pytest.raises(StaffError, match="staff 1 already has this address and is an editor") as caught:
         add(both, SAM.upper())
     assert "sam" not in str(caught.value).lower()
     press(both.client, link_of(mails(both)[0]))
-    with pytest.raises(StaffError, match="has proven the address on 2026-11-19"):
+    with pytest.raises(StaffError, match="verified the address on 2026-11-19"):
         mail_again(both)
 
 
@@ -222,16 +222,16 @@ def test_the_commands_add_list_and_remove(run: Any, world: Any) -> None:
     assert "There are no team members yet" in run("staff", "list").output
     added = run("staff", "add", "-", "--role", "admin", typed=f"{SAM}\n")
     assert added.exit_code == 0
-    assert added.output.startswith("Added: staff 1, admin. The mail with the link goes out while 'digest serve'")
+    assert added.output.startswith("Added team member 1 (admin). 'digest serve' or hls-scheduler emails the link")
     again = run("staff", "add", SAM, "--role", "editor")
-    assert (again.exit_code, "has this address already, as admin" in again.output) == (1, True)
+    assert (again.exit_code, "already has this address and is an admin" in again.output) == (1, True)
     (listed,) = json.loads(run("staff", "list", "--json").output)
     assert (listed["number"], listed["email"], listed["role"], listed["proven_at"]) == (1, SAM, "admin", None)
     listed_in_words = run("staff", "list").output
     assert "not yet" in listed_in_words
-    assert "Refused sign-ins in the last 24 hours: 0." in listed_in_words
+    assert "Rejected sign-ins in the last 24 hours: 0." in listed_in_words
     assert run("staff", "prove", SAM).exit_code == 0
-    assert run("staff", "remove", SAM).output == "Removed: staff 1.\n"
+    assert run("staff", "remove", SAM).output == "Removed team member 1.\n"
     unknown = run("staff", "remove", SAM)
     assert (unknown.exit_code, "No team member has this address" in unknown.output) == (1, True)
     assert json.loads(run("staff", "list", "--json").output) == []

@@ -229,7 +229,7 @@ def test_a_refused_sign_in_stops_the_run(certificate: Path, password: str, accep
         provider.close()
     assert results_of(handed) == [ACCEPTED if accepted else UNTOUCHED]
     if not accepted:
-        assert "refuses the sign-in: 535" in handed.stop_reason
+        assert "rejected the sign-in: 535" in handed.stop_reason
     assert password not in handed.stop_reason + repr(server)
 
 

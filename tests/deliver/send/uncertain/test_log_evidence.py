@@ -172,7 +172,7 @@ def test_half_a_log_or_that_of_another_server_shows_itself_by_what_was_accepted_
     doubtful: DeliverySetup,
 ) -> None:
     evidence = examine(doubtful, write_log(doubtful, witnesses=1))
-    assert evidence.incomplete_reason.startswith("1 of 2 messages that the mail server took for certain do not stand")
+    assert evidence.incomplete_reason.startswith("1 of 2 messages that the mail server accepted are missing")
     assert evidence.verdicts[LogVerdict.NOT_ACCEPTED] == 0
     with doubtful.database.write() as session:
         session.execute(update(Delivery).where(Delivery.state == DeliveryState.ACCEPTED).values(transport="outbox"))

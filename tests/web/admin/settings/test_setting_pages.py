@@ -93,7 +93,7 @@ def test_changed_words_of_consent_are_a_new_version_and_each_reader_keeps_their_
     with filed.database.read() as session:
         assert prove_ledger(session, filed.install.keys).sound
     assert submit(client, "wordings", consent="Yes, send me the weekly mail.").status_code == 303
-    assert "does not name HLS.Today, so readers would not agree to mail from anybody" in client.get(CONSENT_PAGE).text
+    assert "include HLS.Today, so it" in client.get(CONSENT_PAGE).text
 
 
 def confirm_by_form(world: Any, address: str) -> int:

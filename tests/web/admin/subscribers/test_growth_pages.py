@@ -193,7 +193,7 @@ def test_the_page_says_what_changed_and_reads_kept_counts_alone(world: Any) -> N
     assert "<h1>7 more subscribers than last week</h1>" in page.text
     assert "1,000 on Nov 19, 365 more than a year ago" in page.text
     assert "Subscribers by week, from 636 on Nov 20, 2025 to 1,000 on Nov 19, 2026" in page.text
-    assert "2 other ways" in page.text
+    assert "2 others" in page.text
     assert "Why there are no open or click rates." in page.text
     assert [s for s in statements if re.search(r"FROM (consent_event|delivery|event)\b", s)] == []
     drawn = re.findall(r"<svg.*?</svg>", page.text, re.DOTALL)

@@ -313,7 +313,7 @@ def test_a_refusal_begins_with_a_capital_letter_on_a_page(world: Any) -> None:
 
 
 def test_every_page_writes_its_refusal_as_a_sentence() -> None:
-    assert refusal_sentence("this is no domain") == "This is no domain."
+    assert refusal_sentence("too far") == "Too far."
     assert refusal_sentence("No backup folder is set.") == "No backup folder is set."
     pages = Path(templating.__file__).parent.parent / "templates" / "web"
     raw = [

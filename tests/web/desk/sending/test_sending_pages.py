@@ -133,7 +133,7 @@ def test_receivers_are_told_by_domain_tag_and_named_only_where_no_reader_is_need
 
 
 def test_an_alarm_that_rings_stands_out_with_what_each_answer_does(going: Any) -> None:
-    reason = "5 of 51 addresses do not exist. Where does the list come from?"
+    reason = "5 of 51 addresses don&#39;t exist. Check where the list comes from."
     set_edition(going, paused_at=NOW, paused_because=reason)
     with going.database.write() as session:
         record_audit(session, "paused", "2026-W47", {"because": reason}, actor="digest", now=NOW)
