@@ -142,7 +142,7 @@ def test_without_a_passphrase_nothing_is_written_and_the_reason_is_said(install:
 
 def test_a_folder_that_cannot_be_used_is_named(install: Installation, folder: Path) -> None:
     folder.write_text("a file")
-    with pytest.raises(BackupError, match=r"backups: cannot be used \(File exists\). Look at backup.folder"):
+    with pytest.raises(BackupError, match=r"backups: File exists\. Check backup\.folder"):
         backups.back_up_into_folder(install, ADMIN, now=NOW)
     assert folder.read_text() == "a file"
 

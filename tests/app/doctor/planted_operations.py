@@ -462,11 +462,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     ),
     "a run was killed": (leave_run_file, "dead-run", "digest send"),
     "choices cannot be read": (lambda w: w.add_person(choices={"hour": "noon"}), "choices", "/preferences"),
-    "the installation is held": (
-        hold,
-        "held",
-        '("a wrong date"). Ask whether that's resolved, then',
-    ),
+    "the installation is held": (hold, "held", '("a wrong date"). Ask whether'),
     "an edition rests": (
         add_rows(lambda: edition(state=EditionState.SENDING, paused_at=NOW, paused_because="too many bounces")),
         *("paused", "digest resume"),

@@ -189,7 +189,7 @@ def test_all_that_is_missing_or_wrong_is_named_at_once(tmp_path: Path) -> None:
     assert refused.exit_code == 2
     for words in ("base_url: Use an https", "reply_to: 'nobody' is no e-mail", "There's no question colour"):
         assert words in refused.output
-    with pytest.raises(SetupError, match=r"name: not answered\n.*release: not answered\n.*smtp_host: not answered"):
+    with pytest.raises(SetupError, match=r"name has no answer\n.*release has no answer\n.*smtp_host has no answer"):
         complete_answers({key: ANSWERS[key] for key in ANSWERS if key not in {"name", "release", "smtp_host"}}, {})
 
 
