@@ -150,7 +150,7 @@ class AddressSearches:
             ]
             if len(others) >= MAX_RUNNING:
                 raise SearchBusyError("Two other searches are running. Try again in a few seconds.")
-            with SEARCH.transaction(installation, staff.actor, "subscribers", now=now) as (_, draft):
+            with SEARCH.transaction(installation, staff.actor, "the list", now=now) as (_, draft):
                 draft.detail = {"why": reason}
             self._searches[name] = search
         search.thread = threading.Thread(

@@ -188,7 +188,7 @@ def test_doubts_of_notices_are_settled_as_arrived_or_lost_and_none_is_sent_again
     words = {f"word-d{number:025d}": word for number, word in decisions.items()}
     assert post(admin, path, **words, reason="").status_code == 400
     answer = post(admin, path, **words, reason="asked them")
-    assert "3 uncertain mails settled." in admin.get(answer.headers["Location"]).text
+    assert "3 deliveries resolved." in admin.get(answer.headers["Location"]).text
     with both.database.read() as session:
         states = [session.get_one(Delivery, f"d{number:025d}").state for number in decisions]
         audit = session.scalars(select(AuditEntry).order_by(AuditEntry.id)).all()

@@ -122,7 +122,7 @@ def test_wrong_values_of_a_source_are_answered_at_their_field(filed: Any, tmp_pa
     answer = submit(client, path, on=path, **DESCRIBED | {"weight": "9", "images": "all"})
     assert answer.status_code == 400
     assert re.search(r'id="weight"[^>]*value="9"[^>]*aria-invalid="true"', answer.text)
-    assert "Must be 3 or less" in answer.text
+    assert "must be 3 or less" in answer.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == OWN
 
 

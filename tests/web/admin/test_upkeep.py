@@ -88,7 +88,7 @@ def test_the_log_is_read_in_sentences_by_person_act_subject_and_date(both: Any) 
     assert ">Verify log</button>" in page, "it was never checked"
     assert rows_of(page) == [
         "5:30 p.m. ET ann (staff 1) tried “list exported”: list Refused. 4",
-        "5:30 p.m. ET eve at a terminal approved 2026-W47 3",
+        "5:30 p.m. ET eve in a terminal approved 2026-W47 3",
         "5:30 p.m. ET ann (staff 1) viewed subscriber 1 &#39;s address “The subscriber asked” 2",
         "5:30 p.m. ET The scheduler sealed the ledger and this log 1",
     ]

@@ -125,7 +125,7 @@ def explain_refusal(settings: Settings, webhook: str) -> str:
     It's looked up under the guards of every fetch, so that an admin hears before an alert is lost.
     """
     if settings.alert_secret is None:
-        return "The alert wasn't sent because DIGEST_ALERT_SECRET isn't set. Set it in digest.env and restart."
+        return "DIGEST_ALERT_SECRET isn't set, so alerts can't be signed. Set it in digest.env and restart."
     try:
         address = policy.parse_web_address(webhook)
         port = address.port or (443 if address.scheme == "https" else 80)

@@ -400,7 +400,7 @@ def test_a_reader_is_added_with_evidence(both: Any) -> None:
         ({"on": "2027-01-01"}, "is in the future"),
         ({"on": "0001-01-01"}, "is before email existed"),
         ({"wording": " "}, "Describe it in words"),
-        ({"where": "bo@x.example"}, "without email addresses"),
+        ({"where": "bo@x.example"}, "without an email address"),
     ],
 )
 def test_a_reader_without_evidence_is_not_added(world: Any, changed: dict[str, str], why: str) -> None:
