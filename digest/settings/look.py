@@ -162,5 +162,5 @@ def _list_grounds(info: ValidationInfo) -> dict[str, str]:
 
 def _contrast_sentence(what: str, first: str, second: str, nearest: str | None) -> str:
     measured = math.floor(contrast_ratio(first, second) * 10) / 10
-    remedy = f"; {nearest} holds" if nearest else ""
+    remedy = f"; {nearest} works" if nearest else ""
     return f"{what} has a contrast of {measured}, and at least {READABLE_CONTRAST} is required{remedy}"

@@ -92,9 +92,9 @@ def advise_key_change(settings: Settings, table: str, *lines: str) -> str:
     written = [_advise_line_change(file, text, number, line) for line, number in numbers.items() if number]
     if new := " and ".join(line for line, number in numbers.items() if not number):
         has_table = find_key_line(text, (table,)) is not None
-        place = f"under [{table}] in {file}, add" if has_table else f"at the end of {file}, add [{table}] and below it"
+        place = f"Under [{table}] in {file}, add" if has_table else f"At the end of {file}, add [{table}] and below it"
         written.append(f"{place}: {new}")
-    return "; ".join(written)
+    return ". ".join(written)
 
 
 def _advise_line_change(file: Path, text: str, number: int, line: str) -> str:

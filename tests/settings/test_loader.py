@@ -25,7 +25,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, text: str, reason: str) 
     file.write_text(text)
     with pytest.raises(SettingsError) as caught:
         load_settings(file, {})
-    assert f"{file}: " in str(caught.value)
+    assert f"{file}" in str(caught.value)
     assert reason in str(caught.value)
 
 
@@ -33,7 +33,7 @@ def test_a_file_in_another_encoding_is_named_with_the_line(tmp_path: Path) -> No
     file = tmp_path / "digest.toml"
     file.write_bytes('[sender]\nname = "Büro"\n'.encode("latin-1"))
     with pytest.raises(
-        SettingsError, match=r"toml: not readable as TOML, at line 2: it is not UTF-8\. Save the file as UTF-8\."
+        SettingsError, match=r"toml isn't valid TOML because line 2 isn't UTF-8\. Save the file as UTF-8\."
     ):
         load_settings(file, {})
 
@@ -53,7 +53,7 @@ def test_a_file_in_another_encoding_is_named_with_the_line(tmp_path: Path) -> No
             "sources[2].publishr: not a setting; did you mean publisher? (line 9 of {})",
         ),
         ('[publication]\ntimezone = "Mars"\n', "such as America/New_York (line 2 of {})"),
-        ('sender = {replyto = "a@b.test"}\n', "sender.replyto: no such setting; write reply_to in its place"),
+        ('sender = {replyto = "a@b.test"}\n', "sender.replyto: not a setting; did you mean reply_to?"),
     ],
 )
 def test_a_key_that_is_none_is_named_with_its_line_and_the_one_that_was_meant(

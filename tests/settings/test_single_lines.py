@@ -47,5 +47,5 @@ def test_an_address_of_the_sender_holds_what_a_header_can(tmp_path: Path, key: s
 def test_a_list_id_holds_what_a_header_can(tmp_path: Path, wrong: str) -> None:
     file = tmp_path / "digest.toml"
     file.write_text(f'[sender]\nlist_id = "{wrong}"\n', "utf-8")
-    with pytest.raises(SettingsError, match=r"sender\.list_id.*no List-Id"):
+    with pytest.raises(SettingsError, match=r"sender\.list_id.*isn't a List-Id"):
         load_settings(file, {})

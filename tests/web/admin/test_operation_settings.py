@@ -91,10 +91,7 @@ def test_without_a_secret_the_page_names_the_variable_and_without_a_passphrase_i
     bare = move_settings_to_file(world, tmp_path)
     client = bare.signed_in_client("admin")
     refused = submit(client, "alerts", mail="admins", webhook="https://hooks.example.org/x")
-    assert (refused.status_code, "so alerts can" in refused.text) == (
-        400,
-        True,
-    )
+    assert (refused.status_code, "so alerts can" in refused.text) == (400, True)
     assert "Enter one and save it first." in press(client, "backup", "backup/now").text
     assert submit(client, "backup", folder=str(tmp_path / "backups")).status_code == 303
     for short in ("", "eleven char"):
