@@ -85,18 +85,11 @@ def _parse_address(typed: str) -> Address | None:
 def _describe_problem(typed: str) -> str:
     local, at, domain = typed.rpartition("@")
     if not at:
-        return mark_message("That isn't an email address because it has no @. Check the address.")
+        return mark_message("there is no @, so it is no e-mail address")
     if not local or not domain:
-        return (
-            mark_message("That email address has no name before the @. Check the address.")
-            if domain
-            else mark_message("That email address has no domain after the @. Check the address.")
-        )
+        return mark_message("nothing stands before the @") if domain else mark_message("nothing stands after the @")
     if not local.isascii():
-        return mark_message(
-            "That email address has letters beyond ASCII before the @, which many mail servers reject. Use "
-            "another address."
-        )
+        return mark_message("the part before the @ has letters beyond ASCII, which too many mail servers refuse")
     if _parse_address(f"x@{domain}") is None:
-        return mark_message("The part after the @ isn't a domain. Check the address.")
-    return mark_message("The part before the @ isn't valid. Enter only the address, without a name or quotation marks.")
+        return mark_message("the part after the @ is no domain")
+    return mark_message("the part before the @ cannot be used: write the bare address, without a name or quotes")

@@ -375,7 +375,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "others may look into the outbox": (open_outbox, "home-folder", "chmod 700"),
     "others may write the database": (open_database_file, "database", "chmod 600"),
     "the database was never migrated": (forget_schema, "database", "digest upgrade"),
-    "a row of the audit log was changed": (forge_audit, "audit-log", "Compare it with a backup"),
+    "a row of the audit log was changed": (forge_audit, "audit-log", "Compare the log with a backup"),
     "the clock went back": (act_in_the_future, "clock", "timedatectl"),
     "the departure log is damaged": (damage_departure_log, "departure-log", "left.log from a copy"),
     "the departure log cannot be written": (lock_departure_log, "departure-log", "chmod 600"),
@@ -389,13 +389,13 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     ),
     "no postal address": (
         change("1 Main St, Springfield", ""),
-        *("postal-address", 'digest.toml change line 9 to: postal_address = "'),
+        *("postal-address", 'digest.toml, change line 9 to: postal_address = "'),
     ),
     "no postal address, and no line of it": (
         change('postal_address = "1 Main St, Springfield"\n', ""),
-        *("postal-address", "add under [sender] in "),
+        *("postal-address", "Under [sender] in "),
     ),
-    "another name, and HLS.Today's words": (change("HLS.Today", "Vigie"), "own-texts", "Write your own"),
+    "another name, and HLS.Today's words": (change("HLS.Today", "Vigie"), "own-texts", "Enter your own"),
     "consent to nobody": (
         change(
             "[limits]",
@@ -407,12 +407,12 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "links without https": (
         set_environ(DIGEST_BASE_URL="http://news.hls.test"),
         "base-url",
-        "digest.env: DIGEST_BASE_URL=https://news.hls.test",
+        "digest.env, add: DIGEST_BASE_URL=https://news.hls.test",
     ),
     "a proxy that nobody declared": (
         change("proxies = 1", "proxies = 0"),
         "proxies",
-        "digest.toml change line 35 to: proxies = 1",
+        "digest.toml, change line 35 to: proxies = 1",
     ),
     "a template with a mistake": (write_template_mistake, "templates", "Correct it"),
     "a logo that is not kept": (
@@ -420,17 +420,17 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("logo", "digest media add"),
     ),
     "no such provider": (set_mail("carrier-pigeon:"), "provider", "DIGEST_MAIL_URL"),
-    "an option that SMTP has not": (set_mail("smtp://mx.hls.test?speed=9"), "provider", "Take it out"),
+    "an option that SMTP has not": (set_mail("smtp://mx.hls.test?speed=9"), "provider", "Remove or correct them"),
     "SendGrid without a key": (set_mail("sendgrid:"), "provider", "DIGEST_SENDGRID_API_KEY"),
     "SendGrid's events are rejected": (set_mail("sendgrid:"), "provider-events", "DIGEST_SENDGRID_WEBHOOK_KEY"),
     "mail is not signed": (set_mail("smtp://mx.hls.test"), "signing", "openssl genrsa -out"),
     "others may read the DKIM key": (open_dkim_key, "signing", "chmod 600"),
-    "signed for another domain": (sign_for_a_stranger, "signing", "digest.env: DIGEST_DKIM_DOMAIN=hls.test"),
+    "signed for another domain": (sign_for_a_stranger, "signing", "digest.env, add: DIGEST_DKIM_DOMAIN=hls.test"),
     "bounces are not read": (set_mail("smtp://mx.hls.test"), "bounces", "[inbound]"),
     "the bounce mailbox can't be read": (remember_poll(trouble="no folder", troubles=3), "bounce-mailbox", "[inbound]"),
-    "somebody made himself an admin in the database": (forge_admin, "access-rows", "who can"),
+    "somebody made himself an admin in the database": (forge_admin, "access-rows", "Find out how"),
     "no admin": (remove_admin, "staff", "digest staff add"),
-    "an admin who has not proven the address": (forget_proof, "staff", "it emails to eve ("),
+    "an admin who has not proven the address": (forget_proof, "staff", "open the link it emails to "),
     "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest release' (all sending is paused"),
     "the timetable stands still": (
         add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY), lambda: slot("nightly", NOW - 2 * DAY)),
@@ -531,9 +531,13 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "a backup by the clock failed": (fail_backup, *("missing-backup", "digest backup")),
     "backups without a passphrase": (
         change("[limits]", '[backup]\nfolder = "/backups"\n\n[limits]'),
-        *("backup-folder", "digest.env: DIGEST_BACKUP_PASSPHRASE"),
+        *("backup-folder", "digest.env, add: DIGEST_BACKUP_PASSPHRASE"),
     ),
     "a backup is missing that could not be made": (block_backup_folder, "missing-backup", "Fix backup-folder first"),
     "a backup folder that is none": (block_backup_folder, "backup-folder", "choose another folder under [backup]"),
-    "a section without a source": (change('section = "events"', 'section = "news"'), "unfed-section", "take"),
+    "a section without a source": (
+        change('section = "events"', 'section = "news"'),
+        "unfed-section",
+        "remove the section",
+    ),
 }

@@ -131,7 +131,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         set_text(BOUNCE_DOMAIN, "v=spf1 mx:s.test ~all", "v=spf1 ip4:198.51.100.7 -all"),
         "spf",
         (
-            f"named, and what sends now (a:{MAIL_HOST}), and ends in ~all (treat others with suspicion), the milder of their endings: "
+            f", adds your current sender (a:{MAIL_HOST}), and ends in ~all (softfail), the milder of their endings: "
             f'{BOUNCE_DOMAIN}. TXT "v=spf1 ip4:198.51.100.7 mx:s.test a:{MAIL_HOST} ~all"'
         ),
     ),
@@ -151,7 +151,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "SPF includes itself": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} include:{BOUNCE_DOMAIN} -all"),
         "spf",
-        f"Remove include:{BOUNCE_DOMAIN} out",
+        f"Remove include:{BOUNCE_DOMAIN} from",
     ),
     "SPF includes what is not there": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} include:no.test -all"),
@@ -165,7 +165,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "SPF with a slip": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} ipv4:192.0.2.1 -all"),
         "spf",
-        "Correct ipv4:192.0.2.1",
+        "Correct or remove ipv4:192.0.2.1",
     ),
     "SPF without the mail server": (
         set_text(BOUNCE_DOMAIN, "v=spf1 ip4:198.51.100.7 -all"),
@@ -181,19 +181,16 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         "Replace any DNS record",
     ),
     "another DKIM key": (publish_key(2048), "dkim-record", "Replace any DNS record"),
-    "a DKIM record that was cut off": (cut_key_off, "dkim-record", "in quotation marks. Enter this record"),
+    "a DKIM record that was cut off": (cut_key_off, "dkim-record", "at most 255 characters. Replace any DNS record"),
     "the sending host has no address": (drop(MAIL_HOST, "A"), "spf", "IP address of that name"),
     "a revoked DKIM key": (set_text(KEY_NAME, "v=DKIM1; k=rsa; p="), "dkim-record", "Replace any DNS record"),
     "a DKIM key that is tried": (mark_as_tried, "dkim-record", "Remove t=y"),
-    "a short DKIM key": (publish_key(1024), "dkim-record", "2,048 bits"),
-    "a weak DKIM key": (publish_weak_key, "dkim-record", "2,048 bits"),
+    "a short DKIM key": (publish_key(1024), "dkim-record", "2,048-bit key"),
+    "a weak DKIM key": (publish_weak_key, "dkim-record", "2,048-bit key"),
     "no DMARC": (
         drop("_dmarc.hls.test", "TXT"),
         "dmarc",
-        (
-            "write another of your domain. Enter into the DNS, as the one DMARC record there: "
-            '_dmarc.hls.test. TXT "v=DMARC1; p=none; rua=mailto:desk@hls.test"'
-        ),
+        ('Add this as the only DMARC record in DNS: _dmarc.hls.test. TXT "v=DMARC1; p=none; rua=mailto:desk@hls.test"'),
     ),
     "two DMARC records": (
         set_text("_dmarc.hls.test", "v=DMARC1; p=none", "v=DMARC1; p=reject"),
@@ -228,7 +225,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "an exchanger without address": (
         set_records("hls.test", "MX", "10 gone.hls.test."),
         "exchangers",
-        "enter into the DNS: gone.hls.test. A NUMBER; or, in place of the MX record: hls.test. MX 10 THEIR-SERVER.",
+        "add this DNS record: gone.hls.test. A IP-ADDRESS. Or replace the MX record with: hls.test. MX 10 THEIR-SERVER.",
     ),
     "no reverse name": (drop("25.2.0.192.in-addr.arpa", "PTR"), "reverse-name", "PTR record"),
     "a reverse name that leads elsewhere": (point_nowhere, "reverse-name", "PTR record"),
@@ -293,11 +290,11 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "one-click is challenged": (answer("POST /u/", "403 Forbidden"), "site-one-click", "pass POST requests to /u/"),
     "one-click is redirected": (
         answer("POST /u/", "301 Moved", ("Location", "https://www.hls.test{path}")),
-        *("site-one-click", "no redirect"),
+        *("site-one-click", "without redirects"),
     ),
     "a secret in a redirect": (
         answer("GET /u/", "302 Found", ("Location", "https://tracker.test/?to={path}")),
-        *("site-one-click", "no redirect"),
+        *("site-one-click", "without redirects"),
     ),
     "the clock is slow": (turn_clock_back, "site-clock", "timedatectl"),
 }

@@ -56,7 +56,7 @@ def test_an_alarm_and_an_unfinished_import_are_named_with_what_to_do(home: Path)
     status, doctor = _run("status", "2026-W47").output, _run("doctor").output
     for said in (status, doctor):
         assert "Sign-ups have surged since 2026-11-20 12:00 UTC, with up to 120 in an hour. Sign-ups" in said
-        assert "Import 1 (Mailchimp, begun 2026-11-20 12:00 UTC) was not finished" in said
+        assert "Import 1 (Mailchimp, started 2026-11-20 12:00 UTC) is unfinished" in said
         assert "digest subscribers import --abandon 1" in said
     found = json.loads(_run("status", "2026-W47", "--json").output)["attention"]
     assert len(found) == 2
@@ -95,7 +95,7 @@ def test_an_import_that_somebody_works_on_is_not_named(home: Path) -> None:
                 stored.value = {"owner": str(dead), "at": NOW.isoformat()}
             assert look() == [left]
     assert said == [[]]
-    assert "was not finished" in left
+    assert "is unfinished" in left
 
 
 def test_a_section_that_no_source_feeds_is_named_with_what_to_do(home: Path) -> None:

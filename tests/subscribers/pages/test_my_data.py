@@ -515,7 +515,7 @@ def test_a_line_without_an_address_says_so(world: Any) -> None:
         ({}, "Write your message here."),
         ({"message": " \r\n "}, "Write your message here."),
         ({"message": "x" * 5001}, "1 character too long"),
-        ({"message": "Hello", "email": "no at"}, "has no @"),
+        ({"message": "Hello", "email": "no at"}, "there is no @"),
         ({"message": "Hello", "email": "a@b.example\r\nBcc: x@y.example"}, "Please check it"),
     ],
 )

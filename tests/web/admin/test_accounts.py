@@ -79,7 +79,7 @@ def test_an_admin_invites_an_editor_who_signs_in_by_the_mail(both: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"email": "nobody"}, "it has no @"),
+        ({"email": "nobody"}, "There is no @"),
         ({"email": ""}, "no @"),
         ({"name": "x" * 61}, "too long for a name"),
         ({"email": "ann@newsroom.example"}, "already has this address"),

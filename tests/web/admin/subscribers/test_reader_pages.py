@@ -395,7 +395,7 @@ def test_a_reader_is_added_with_evidence(both: Any) -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"address": "nobody"}, "it has no @"),
+        ({"address": "nobody"}, "There is no @"),
         ({"on": "soon"}, "Enter the date they agreed"),
         ({"on": "2027-01-01"}, "is in the future"),
         ({"on": "0001-01-01"}, "is before email existed"),
