@@ -221,7 +221,7 @@ def read_url_options(url: SplitResult, defaults: Mapping[str, str]) -> dict[str,
     """
     given = {key: values[-1] for key, values in parse_qs(url.query, keep_blank_values=True).items()}
     if unknown := sorted(given.keys() - defaults.keys()):
-        allowed = f"there's only {', '.join(defaults)}" if defaults else "there are none"
+        allowed = f"only {', '.join(defaults)}" if defaults else "no options"
         raise ProviderSettingsError(
             f"DIGEST_MAIL_URL has unknown options: {', '.join(unknown)}.",
             remedy=f"Remove or correct them. For {url.scheme}, use {allowed}.",
