@@ -164,7 +164,7 @@ def test_while_messages_are_handed_over_or_somebody_works_with_it_nothing_moves(
     small.database.close()
     refused = migrate(empty_url)
     assert refused.exit_code == 1
-    assert "1 messages are being handed over" in refused.output
+    assert "1 messages are being sent" in refused.output
     check_nothing_moved(small, empty_url)
 
 
@@ -185,7 +185,7 @@ def test_what_is_no_empty_database_is_refused_in_a_sentence_without_a_password(
     for url, words in words_by_url.items():
         refused = migrate(url)
         assert refused.exit_code == 1, url
-        assert refused.output.startswith("Error: Not moved: ")
+        assert refused.output.startswith("Error: Not moved. ")
         assert words in refused.output
         assert "hid-den" not in refused.output
     with closing(small.database):

@@ -125,7 +125,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_backups_that_are_there(install
     assert "File too large. Free up space, or choose another location." in outcome
     assert [file.name for file in folder.iterdir()] == ["digest-20261119T223000Z.zip.age"]
     (said,) = missing(install, 1)
-    assert said.startswith("The backup of Nov 20 17:30 EST failed:")
+    assert said.startswith("The backup of Nov 20 17:30 EST failed (")
     assert "proved" in str(run_job(install, 2))
     assert missing(install, 2) == []
 

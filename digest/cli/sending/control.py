@@ -41,7 +41,8 @@ Exit codes: 0 resumed (or wasn't paused), 2 can't be resumed."""
 def resume(context: CommandContext, edition: str) -> None:
     """Resume a paused EDITION. If 'digest serve' isn't running, continue with 'digest send'."""
     result = sending.resume_edition(context.installation, edition, actor=context.actor, now=context.now())
-    click.echo(f"{result.edition} {'goes on' if result.changed else 'was not paused'}.")
+    outcome = "has been resumed" if result.changed else "wasn't paused"
+    click.echo(f"{result.edition} {outcome}.")
 
 
 @click.command(

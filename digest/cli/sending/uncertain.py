@@ -194,7 +194,7 @@ def _resolve_deliveries(
 def _describe_resolution(
     name: str, resolution: UncertainResolution, resolved: int, resolved_meanwhile: int
 ) -> Iterator[str]:
-    yield f"{resolved:,} of {name} {resolution}."
+    yield f"{resolved:,} deliveries of {name} resolved ({resolution})."
     if resolved and resolution is UncertainResolution.SEND_AGAIN:
         yield f"'digest serve' or hls-scheduler sends them soon. To send them now: digest send {name}"
     if resolved_meanwhile:

@@ -173,7 +173,7 @@ def _describe_proof(proof: LedgerProof, log: AuditProof) -> str:
     if unnamed := proof.address_fault_count - len(proof.address_faults):
         faults.append(f"the addresses of {unnamed:,} more people failed verification")
     if faults:
-        return "\n".join(f"Broken: {fault}." for fault in faults)
+        return "\n".join(f"Failed verification: {fault}." for fault in faults)
     counts = (
         f"{proof.people:,} people, {proof.links:,} events, {proof.suppressions:,} suppressions, "
         f"{proof.seals:,} seals, {proof.disclosures:,} sealed deliveries and other disclosures, {log.rows:,} "

@@ -90,7 +90,7 @@ def test_it_says_that_sendgrid_keeps_no_message_id(install: Installation, monkey
 
 def test_it_settles_those_that_are_named_and_writes_down_who_and_why(install: Installation) -> None:
     done = run("uncertain", NAME, "--accept", IDS[0], "--accept", IDS[1], *WHY, said="y\n")
-    assert (done.exit_code, f"2 of {NAME} taken as accepted." in done.output) == (0, True)
+    assert (done.exit_code, f"2 deliveries of {NAME} resolved (taken as accepted)." in done.output) == (0, True)
     again = run("uncertain", NAME, "--again", "all", *WHY, "--yes", "--json")
     assert json.loads(again.output) == {"edition": NAME, "word": "sent again", "settled": 1, "settled_meanwhile": 0}
     assert states(install) == ["accepted", "accepted", "waiting"]
@@ -118,7 +118,9 @@ def test_notices_in_doubt_are_listed_and_settled_and_the_doctor_says_where_they_
     assert "because their content isn't kept" in run("uncertain", "notices", "--again", "all", *WHY).output
     assert "To send an edition's email again" in run("uncertain", NAME, "--lost", "all", *WHY).output
     assert run("uncertain", "notices", "--accept", IDS[0], *WHY, "--yes").exit_code == 1
-    assert "1 of notices taken as accepted." in run("uncertain", "notices", "--accept", "n" * 26, *WHY, "--yes").output
+    assert (
+        "1 deliveries of notices resolved (taken as accepted)." in run("uncertain", "notices", "--accept", "n" * 26, *WHY, "--yes").output
+    )
     lost = run("uncertain", "notices", "--lost", "all", *WHY, said="y\n")
     assert "1 message will be marked as lost and not sent again." in lost.output
     assert states(install) == ["uncertain"] * 3 + ["accepted", "expired"]
@@ -171,7 +173,7 @@ def test_it_shows_what_a_log_says_and_settles_that_after_one_word(install: Insta
     assert "@" not in shown.output
     assert states(install) == ["uncertain"] * 3
     done = run("uncertain", NAME, "--from-log", str(mail_log), said="y\n")
-    assert (done.exit_code, f"3 of {NAME} settled." in done.output) == (0, True)
+    assert (done.exit_code, f"3 deliveries of {NAME} resolved." in done.output) == (0, True)
     assert states(install) == ["accepted", "accepted", "waiting"]
 
 
@@ -203,7 +205,7 @@ def test_what_sendgrid_never_reported_is_proposed_together(
         values = {"at": RELEASE, "received_at": RELEASE, "fingerprint": "f", "detail": {}}
         session.add(Event(delivery=IDS[0], kind="delivered", **values))
     listed = run("uncertain", NAME)
-    assert "Of 2 nothing was heard for 24 hours" in listed.output
+    assert "2 were probably not accepted" in listed.output
     again = run("uncertain", NAME, "--again", "silent", "--because", "a day of silence", "--yes")
-    assert (again.exit_code, f"2 of {NAME} sent again." in again.output) == (0, True)
+    assert (again.exit_code, f"2 deliveries of {NAME} resolved (sent again)." in again.output) == (0, True)
     assert states(install) == ["accepted", "waiting", "waiting"]

@@ -99,14 +99,14 @@ def test_a_source_is_added_by_its_sites_address_after_what_was_found_is_shown(
     assert (source.name, source.weight, source.images, source.primary) == ("Port News", 1.5, "licensed", True)
     assert acts(filed) == [("source added", f"{site}feed")]
     again = submit(client, "/admin/sources/look", address=site)
-    assert (again.status_code, "is listed already" in again.text) == (409, True)
+    assert (again.status_code, "is already listed" in again.text) == (409, True)
 
 
 @pytest.mark.parametrize(
     ("address", "status", "said"),
     [
         ("ftp://port.example.org/", 400, "a URL. Enter one such as"),
-        ("https://alpha.example/feed", 409, "is listed already"),
+        ("https://alpha.example/feed", 409, "is already listed"),
         ("http://127.0.0.2:9/", 409, "http://127.0.0.2:9/"),
     ],
 )
