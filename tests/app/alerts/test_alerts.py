@@ -212,7 +212,7 @@ def test_a_post_that_fails_is_tried_six_times_and_then_given_up(
     assert len(set(tries)) == 1, "a receiver knows a repeated post by its id"
     with world.database.read() as session:
         (post,) = session.scalars(select(AlertPost))
-    assert (post.attempts, post.trouble, post.done_at) == (6, "it answered 302", None)
+    assert (post.attempts, post.trouble, post.done_at) == (6, "status 302", None)
 
 
 def test_what_one_channel_took_is_tried_again_over_the_other_alone(

@@ -142,8 +142,7 @@ def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(
     (finding,) = json.loads(CliRunner().invoke(digest, ["doctor", "--json"]).output)["findings"]
     assert finding["check"] == "settings"
     assert (
-        finding["message"]
-        == f"{Path('digest.toml').absolute()}: not readable as TOML, at line 2, column 8: Invalid value."
+        finding["message"] == f"{Path('digest.toml').absolute()} isn't valid TOML, at line 2, column 8: Invalid value."
     )
     assert finding["remedy"].startswith("Correct it there. Then run doctor again")
 

@@ -84,7 +84,7 @@ def test_hard_pairs_say_which_came_out_wrong(tmp_path: Path, week: Path) -> None
     scored = json.loads(evaluate(tmp_path, week, labels, "--json").output)["sets"][0]
     assert scored["same"] == {"right": 1, "of": 2, "wrong": [apart]}
     assert scored["different"] == {"right": 1, "of": 2, "wrong": [DAM_STORY]}
-    assert "pairs that are same: 1 of 2 right" in evaluate(tmp_path, week, labels).output
+    assert "same pairs: 1 of 2 right" in evaluate(tmp_path, week, labels).output
 
 
 def test_a_link_in_another_spelling_is_the_same_article(tmp_path: Path, week: Path) -> None:
@@ -140,7 +140,7 @@ def test_feeds_of_earlier_weeks_make_their_words_common(tmp_path: Path, week: Pa
         ({"about": "nothing"}, "contains no label sets"),
         ({"set": {"stories": [[]]}}, "set.stories isn't a list of lists of URLs"),
         ({"set": {"stories": "x"}}, "set.stories isn't a list of lists of URLs"),
-        ({"set": {"same": [["https://a.example/", "https://b.example/", "https://c.example/"]]}}, "no pair"),
+        ({"set": {"same": [["https://a.example/", "https://b.example/", "https://c.example/"]]}}, "isn't a pair"),
         ({"set": {"stories": [["nowhere"]]}}, "contain 'nowhere', which isn't a URL"),
     ],
 )

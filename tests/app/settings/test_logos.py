@@ -130,7 +130,7 @@ def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installat
             b"<svg xmlns='http://www.w3.org/2000/svg'/>",
             "it's SVG or a web page, which email can't show; save the image as PNG or JPEG",
         ),
-        ("a logo.png", draw_logo("#000000"), "'a logo.png' cannot stand in [look]"),
+        ("a logo.png", draw_logo("#000000"), "'a logo.png' can't be used in [look]"),
     ],
 )
 def test_what_cannot_be_the_logo_is_refused_in_a_sentence(

@@ -73,7 +73,7 @@ def test_a_held_installation_says_so_everywhere_until_it_is_released(approved: I
 def test_no_reader_is_named_in_a_reason(approved: Installation) -> None:
     assert approved.settings.home.is_dir()
     refused = _run("pause", NAME, "--because", "ada@example.org complained")
-    assert (refused.exit_code, "no address" in refused.output) == (2, True)
+    assert (refused.exit_code, "without email addresses" in refused.output) == (2, True)
 
 
 def test_what_does_not_exist_is_said_with_what_does(approved: Installation) -> None:

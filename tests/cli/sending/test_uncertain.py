@@ -111,7 +111,7 @@ def test_notices_in_doubt_are_listed_and_settled_and_the_doctor_says_where_they_
         for delivery, purpose in notices.items():
             due = {"due_at": RELEASE, "next_try_at": RELEASE, "handed_at": RELEASE}
             session.add(Delivery(id=delivery, purpose=purpose, state=DeliveryState.UNCERTAIN, reply="cut", **due))
-    assert f"(5: 3 of {NAME}, 2 of notices)" in run("doctor").output
+    assert f"of 5 messages is unknown (3 of {NAME}, 2 of notices)" in run("doctor").output
     listed = run("uncertain", "notices")
     assert all(words in listed.output for words in (*notices, " ask ", " data ", "--lost"))
     assert [row["kind"] for row in json.loads(run("uncertain", "notices", "--json").output)] == ["ask", "data"]
@@ -119,13 +119,14 @@ def test_notices_in_doubt_are_listed_and_settled_and_the_doctor_says_where_they_
     assert "To send an edition's email again" in run("uncertain", NAME, "--lost", "all", *WHY).output
     assert run("uncertain", "notices", "--accept", IDS[0], *WHY, "--yes").exit_code == 1
     assert (
-        "1 deliveries of notices resolved (taken as accepted)." in run("uncertain", "notices", "--accept", "n" * 26, *WHY, "--yes").output
+        "1 deliveries of notices resolved (taken as accepted)."
+        in run("uncertain", "notices", "--accept", "n" * 26, *WHY, "--yes").output
     )
     lost = run("uncertain", "notices", "--lost", "all", *WHY, said="y\n")
     assert "1 message will be marked as lost and not sent again." in lost.output
     assert states(install) == ["uncertain"] * 3 + ["accepted", "expired"]
     assert run("uncertain", "notices").output == "notices has no messages with status unknown.\n"
-    assert f"(3: 3 of {NAME})" in run("doctor").output
+    assert f"of 3 messages is unknown (3 of {NAME})" in run("doctor").output
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_notices_in_doubt_are_listed_and_settled_and_the_doctor_says_where_they_
         (("--accept", "d" * 26, *WHY, "--yes"), 1, f"No deliveries were resolved because {'d' * 26} doesn't have"),
         (("--accept", "all", "--again", "all", *WHY), 2, "Use only one of --accept"),
         (("--accept", "all"), 2, "Add --because for the audit log"),
-        (("--accept", "all", "--because", "ada@example.org said so"), 2, "no address"),
+        (("--accept", "all", "--because", "ada@example.org said so"), 2, "without email addresses"),
     ],
 )
 def test_what_cannot_be_is_said_and_settles_nothing(

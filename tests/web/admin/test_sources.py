@@ -240,7 +240,7 @@ def test_a_list_of_feeds_goes_out_and_comes_in_again(filed: Any, tmp_path: Path)
     assert re.findall(r"Outline (\d+), “(\w+)”: it has no http", answer.text) == [("4", "Evil"), ("5", "Empty")]
     assert load_settings(tmp_path / "digest.toml", {}).file.sources[1].section == "events"
     wrong = submit(client, "/admin/sources/opml", section="news", file=(io.BytesIO(FEED.encode()), "feed.xml"))
-    assert (wrong.status_code, "is no list of feeds" in wrong.text) == (409, True)
+    assert (wrong.status_code, "a list of feeds (OPML) but" in wrong.text) == (409, True)
     assert submit(client, "/admin/sources/opml", section="news").status_code == 409
 
 

@@ -132,7 +132,7 @@ def test_a_language_without_a_catalogue_is_refused_and_another_is_spoken_at_once
     client = filed.signed_in_client("admin")
     refused = submit(client, "publication", language="de")
     assert refused.status_code == 400
-    assert "there is no catalogue for &#39;de&#39;: write one of en, fr" in refused.text
+    assert "There is no catalogue for &#39;de&#39;: write one of en, fr" in refused.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS
     assert submit(client, "publication", language="fr").status_code == 303
     assert '<html lang="fr"' in filed.client.get("/subscribe").text
@@ -156,7 +156,7 @@ def test_a_colleagues_change_meanwhile_is_not_lost(filed: Any) -> None:
     [
         ("publication", {"name": " "}, "Can&#39;t be empty"),
         ("schedule", {"collect": "every 1s"}, "is too often for other people&#39;s sites. Use 5m or more"),
-        ("limits", {"domains_per_hour": "a b = 5"}, "a b: &#39;a b&#39; isn&#39;t a domain"),
+        ("limits", {"domains_per_hour": "a b = 5"}, "A b: &#39;a b&#39; isn&#39;t a domain"),
         (
             "sections",
             {"6.title": "Ports", "6.kind": "stories", "6.most": "5"},
