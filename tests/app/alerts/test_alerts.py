@@ -160,10 +160,10 @@ def test_every_alert_arrives_once_and_ends(
     # Without the keys no email can be queued: it's tried again, and by then it tells of the end as well.
     assert subjects == {
         "Action needed": len(ALERT_KINDS) - len(unmailed),
-        "It is over": len(ALERT_KINDS) - len(UNMAILED_KINDS | {"key-file"}),
+        "Resolved": len(ALERT_KINDS) - len(UNMAILED_KINDS | {"key-file"}),
     }
     assert {mail["To"] for mail in mails} == {"eve@hls.test"}
-    bodies = "".join(mail.get_body(("plain",)).get_content() for mail in mails if mail["Subject"] != "It is over")  # type: ignore[union-attr]
+    bodies = "".join(mail.get_body(("plain",)).get_content() for mail in mails if mail["Subject"] != "Resolved")  # type: ignore[union-attr]
     for words in ("X no longer works", "digest uncertain", "/backups: no room."):
         assert words in " ".join(bodies.split())
 

@@ -148,4 +148,4 @@ def test_the_command_keeps_it_and_says_its_size(install: Installation, tmp_path:
     environment = {"DIGEST_HOME": str(tmp_path), "DIGEST_SETTINGS": str(tmp_path / "digest.toml")}
     install.database.close()
     kept = CliRunner().invoke(digest_command, ["media", "add", str(file)], env=environment)
-    assert (kept.exit_code, kept.output.splitlines()[0]) == (0, "mark.png: kept, 112 x 30 in the masthead")
+    assert (kept.exit_code, kept.output.splitlines()[0]) == (0, "mark.png: stored, 112 x 30 pixels in the masthead")
