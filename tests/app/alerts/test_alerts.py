@@ -164,7 +164,7 @@ def test_every_alert_arrives_once_and_ends(
     }
     assert {mail["To"] for mail in mails} == {"eve@hls.test"}
     bodies = "".join(mail.get_body(("plain",)).get_content() for mail in mails if mail["Subject"] != "Resolved")  # type: ignore[union-attr]
-    for words in ("X no longer works", "digest uncertain", "/backups: no room."):
+    for words in ("X no longer works", "digest uncertain", "/backups: no room"):
         assert words in " ".join(bodies.split())
 
 
