@@ -78,7 +78,7 @@ class ExaminedLogs:
                     installation, edition, files, zone=zone, longest_silence=LOG_SILENCE, now=now
                 )
             except UnreadableLogError as exc:
-                raise LogUploadError(f"“{uploads[files.index(exc.file)][0]}”: {exc.why}") from None
+                raise LogUploadError(f"“{uploads[files.index(exc.file)][0]}” {exc.why}") from None
             except MailLogError as exc:
                 raise LogUploadError(f"{exc.message} Choose the log's time zone.") from None
         name = secrets.token_urlsafe(12)

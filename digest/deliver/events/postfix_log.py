@@ -47,7 +47,7 @@ class UnreadableLogError(MailLogError):
     """One file cannot be read; `why` says what is the matter without its name."""
 
     def __init__(self, file: Path, why: str) -> None:
-        super().__init__(f"{file}: {why}")
+        super().__init__(f"{file} {why}")
         self.file, self.why = file, why
 
 
