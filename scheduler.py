@@ -239,7 +239,7 @@ class JobScheduler:
 def main() -> None:
     """Run the timetable alone, until SIGINT or SIGTERM (`hls-scheduler [digest.toml]`)."""
     if len(sys.argv) > 2 or (len(sys.argv) == 2 and sys.argv[1].startswith("-")):
-        sys.exit("usage: hls-scheduler [SETTINGS-FILE]\n\nFollows the timetable of the settings until stopped.")
+        sys.exit("usage: hls-scheduler [SETTINGS-FILE]\n\nRun scheduled jobs until stopped.")
     logs.configure_logging()
     try:
         settings = load_settings(Path(sys.argv[1]) if len(sys.argv) == 2 else None)

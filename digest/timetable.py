@@ -71,7 +71,7 @@ def parse_schedule_rule(text: str) -> ScheduleRule:
         names = _WEEKDAYS if at[1] == "daily" else tuple(at[1].split(","))
         if all(n in _WEEKDAYS for n in names) and int(at[2]) < 24 and int(at[3]) < 60:
             return ScheduleRule(frozenset(_WEEKDAYS.index(n) for n in names), time(int(at[2]), int(at[3])))
-    raise ValueError(f"{text!r} is no time; write 'daily 06:00', 'fri 06:00', 'mon,thu 17:30' or 'every 5m'")
+    raise ValueError(f"{text!r} isn't a schedule; use 'daily 06:00', 'fri 06:00', 'mon,thu 17:30', or 'every 5m'")
 
 
 def resolve_wall_time(day: date, at: time, zone: ZoneInfo) -> datetime:

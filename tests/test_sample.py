@@ -98,7 +98,7 @@ def test_the_sample_gives_sixty_items_of_eight_sources_and_each_feed_kind(readin
 
 def test_only_a_cancelled_event_is_rejected(readings: dict[str, ParsedDocument]) -> None:
     rejected = [r.reason for reading in readings.values() for r in reading.rejected]
-    assert rejected == ["the event is cancelled"]
+    assert rejected == ["the event is canceled"]
 
 
 def test_a_sites_page_names_its_feed_and_the_feed_is_served(readings: dict[str, ParsedDocument]) -> None:

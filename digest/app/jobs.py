@@ -68,8 +68,8 @@ def check_worker_database(installation: Installation) -> None:
     """Raise WorkerError unless several processes may work on the database."""
     if installation.database.engine.dialect.name != "postgresql":
         raise WorkerError(
-            "Workers need PostgreSQL: SQLite has one writer, and 'digest serve' does all its work. "
-            "'digest migrate --to postgresql+psycopg://…' moves the installation."
+            "Workers need PostgreSQL. To move this installation, run 'digest migrate --to "
+            "postgresql+psycopg://…'. With SQLite, 'digest serve' does all the work."
         )
 
 

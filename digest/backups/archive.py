@@ -117,13 +117,15 @@ def _open_to_read(path: Path, passphrase: str | None) -> IO[bytes]:
         if is_encrypted(file):
             if passphrase is None:
                 raise BackupError(
-                    f"{path} is encrypted. Set DIGEST_BACKUP_PASSPHRASE to its passphrase, or run the command in a terminal, where it asks for it."
+                    f"{path} is encrypted. Set DIGEST_BACKUP_PASSPHRASE to its passphrase, or run the command in a "
+                    "terminal, where it asks for it."
                 )
             try:
                 decrypted = EncryptedReader(file, passphrase)
             except WrongPassphraseError:
                 raise BackupError(
-                    f"{path} doesn't open with this passphrase. Set DIGEST_BACKUP_PASSPHRASE to the one it was made with."
+                    f"The passphrase doesn't open {path}. Set DIGEST_BACKUP_PASSPHRASE to the one this backup was made "
+                    "with."
                 ) from None
             opened = io.BufferedReader(decrypted, CHUNK_BYTES)
         on_failure.pop_all()
@@ -149,12 +151,17 @@ class ArchiveReader:
                 self.manifest = ArchiveManifest(**fields, tables=parts)
                 self._opened = on_failure.pop_all()
         except OSError as exc:
-            raise BackupError(f"{path}: cannot be read ({exc.strerror}).") from exc
+            raise BackupError(f"Can't read {path}: {exc.strerror}.") from exc
         except _DAMAGE_ERRORS as exc:
-            raise BackupError(f"{path}: no backup of ours, or a damaged one. Take another.") from exc
+            raise BackupError(
+                f"{path} isn't a backup of this program or is damaged. Restore from a different backup."
+            ) from exc
         if self.manifest.format != ARCHIVE_FORMAT:
             self.close()
-            raise BackupError(f"{path}: of format {self.manifest.format}; this version reads {ARCHIVE_FORMAT}.")
+            raise BackupError(
+                f"{path} has backup format {self.manifest.format}, but this version reads {ARCHIVE_FORMAT}. Restore it "
+                "with the version that made it."
+            )
 
     def close(self) -> None:
         """Close the file."""
@@ -180,9 +187,9 @@ class ArchiveReader:
                         for (column, read), value in zip(forms.items(), values, strict=True)
                     }
         except (*_DAMAGE_ERRORS, OSError) as exc:
-            raise BackupError(f"{self.path}: the rows of {name} are damaged. Take another.") from exc
+            raise BackupError(f"The {name} rows in {self.path} are damaged. Restore from a different backup.") from exc
         if (count, digest.hexdigest()) != (part.rows, part.sha256):
-            raise BackupError(f"{self.path}: the rows of {name} are not those that were written.")
+            raise BackupError(f"The {name} rows in {self.path} failed verification. Restore from a different backup.")
 
     def verify(self) -> Mapping[str, int]:
         """Read everything once and prove it; give the number of rows by table.

@@ -44,7 +44,7 @@ def create_backup(
         BackupError: the file is there, cannot be written, or does not hold what it should.
     """
     if file.exists():
-        raise BackupError(f"{file}: is there already. Name a new file.")
+        raise BackupError(f"{file} already exists. Choose another name.")
     part = file.with_name(f".{file.name}.part")
     try:
         _write_archive(database, part, passphrase, now, progress)
@@ -55,9 +55,7 @@ def create_backup(
         part.rename(file)
         sync_folder(file.parent)
     except OSError as exc:
-        raise BackupError(
-            f"{file}: cannot be written ({exc.strerror}). Make room there, or name another place."
-        ) from exc
+        raise BackupError(f"Can't write {file}: {exc.strerror}. Free up space, or choose another location.") from exc
     finally:
         part.unlink(missing_ok=True)
     return reader.manifest

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import installation_hold
 from digest.settings import SettingsFile
 from digest.store.engine import Database
-from subscribers.phrases import end_sentence
 
 BACKUP_STATE_KEY = "backup"
 MAX_BACKUP_LATENESS = timedelta(hours=6)  # after its time, until somebody is asked to look
@@ -66,14 +65,14 @@ def explain_missing_backup(session: Session, file: SettingsFile, now: datetime, 
     outcome = read_backup_outcome(session)
     if outcome.trouble and outcome.tried_at:
         at = f"{outcome.tried_at.astimezone(zone):%b %d %H:%M %Z}"
-        return f"The backup of {at} failed: {end_sentence(outcome.trouble)} {way} tries again now."
+        return f"The backup of {at} failed ({outcome.trouble.rstrip('.')}). To try again, use {way}."
     proved_at = outcome.proved_at
     if proved_at is None:
-        return f"No backup was made yet. {way} makes one now."
+        return f"No backup has been made yet. To make one now, use {way}."
     if proved_at < max(rule.latest_time(now - MAX_BACKUP_LATENESS, zone) for rule in file.backup.rules):
         local = proved_at.astimezone(zone)
         return (
-            f"The last backup is of {local:%b %d %H:%M %Z}, and another was due since. Does 'digest serve' or "
-            f"'hls-scheduler' run? {way} makes one now."
+            f"The last backup is from {local:%b %d %H:%M %Z}, and another one is overdue. Check that 'digest "
+            f"serve' or 'hls-scheduler' is running. To make a backup now, use {way}."
         )
     return ""

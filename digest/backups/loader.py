@@ -68,15 +68,18 @@ def write_archived_rows(
     except Exception as exc:
         if type(exc).__module__.startswith("alembic"):
             raise archive.BackupError(
-                f"{reader.path}: made by version {manifest.version}, whose database this version does not know. "
-                "Restore it with that version, or a newer one."
+                f"{reader.path} was made by version {manifest.version}, and this version doesn't know its database "
+                "schema. Restore it with that version or a newer one."
             ) from exc
         raise
     total = sum(part.rows for part in manifest.tables.values())
     rows_done = 0
     tables = set(inspect(connection).get_table_names())
     if strange := sorted(manifest.tables.keys() - tables):
-        raise archive.BackupError(f"{reader.path}: has tables that its version does not know: {', '.join(strange)}.")
+        raise archive.BackupError(
+            f"{reader.path} has unknown tables ({', '.join(strange)}), so it can't be restored. Restore from a "
+            "different backup."
+        )
     for name, part in manifest.tables.items():
         put = insert_statement(connection, name, part.columns)
         remaining = reader.read_rows(name)
@@ -132,7 +135,10 @@ def _check_keys(session: Session, reader: archive.ArchiveReader, keys: KeyRing) 
     some = session.scalars(query).all()
     try:
         if some and all(decrypt_person_address(keys, person) is None for person in some):
-            raise archive.BackupError(f"{reader.path}: its addresses do not open with the keys of the key file.")
+            raise archive.BackupError(
+                f"The key file doesn't decrypt the addresses in {reader.path}. Put the key file from the time of the "
+                "backup in place."
+            )
     except KeyFileError as exc:
         raise archive.BackupError(f"{reader.path}: {exc}") from exc
 
@@ -142,4 +148,4 @@ def check_sqlite_integrity(connection: Connection) -> None:
     problems = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
     if problems != ["ok"] or broken:
-        raise archive.BackupError("the restored database is not sound: take another backup.")
+        raise archive.BackupError("The restored database failed its integrity check. Restore from a different backup.")

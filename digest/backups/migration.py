@@ -31,7 +31,7 @@ from subscribers.callbacks import Progress
 from subscribers.consent import seals
 from subscribers.crypto.keys import KeyRing
 
-HOLD_REASON = "everything was moved to another database, which sends from then on"
+HOLD_REASON = "everything was moved to another database, which now does the sending"
 _HASH_SPACE = 2**256
 _PASSES = 2  # each row is written, and read again
 
@@ -73,7 +73,10 @@ def parse_target_url(text_: str) -> URL:
     except ArgumentError:
         backend = ""
     if backend not in {"sqlite", "postgresql"} or not url.database:
-        raise BackupError("--to: write postgresql+psycopg://user:password@host/name, or sqlite:////folder/digest.db")
+        raise BackupError(
+            "The database URL isn't valid. For --to, use postgresql+psycopg://user:password@host/name or "
+            "sqlite:////folder/digest.db."
+        )
     if problem := explain_database_in_clear(text_):
         raise BackupError(f"--to: {problem}")
     return url.set(drivername="postgresql+psycopg") if backend == "postgresql" else url
@@ -90,7 +93,7 @@ def move_database(
         BackupError: it cannot be done; nothing has changed.
     """
     if make_url(source_url) == target_url:
-        raise BackupError("--to names the database that is in use. Name another, empty one.")
+        raise BackupError("The URL in --to is of the database in use. Choose another, empty one.")
     with _open_target(target_url) as target, _open_source(source_url) as (source, session):
         _refuse_handovers(session)
         was_held = installation_hold.current_hold(session) is not None
@@ -111,7 +114,7 @@ def move_database(
                 with source.write() as undoing:
                     installation_hold.release_installation(undoing)
             if isinstance(exc, DBAPIError):
-                raise BackupError(f"the other database refuses: {describe_driver_error(exc)}") from exc
+                raise BackupError(f"The new database rejected the data: {describe_driver_error(exc)}") from exc
             raise
     return MigrationResult({name: hash_.rows for name, hash_ in hashes.items()}, proof)
 
@@ -138,7 +141,7 @@ def _open_target(url: URL) -> Iterator[Database]:
     """Lend the other database; a file that was made for it goes again where the move fails."""
     file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
     if file is not None and file.exists():
-        raise BackupError(f"{file}: is there already. Name a new file.")
+        raise BackupError(f"{file} already exists. Choose another name.")
     try:
         with closing(open_database(url.render_as_string(hide_password=False))) as database:
             with database.engine.connect():
@@ -149,7 +152,7 @@ def _open_target(url: URL) -> Iterator[Database]:
             path.unlink()
         if isinstance(exc, DBAPIError):
             reason = describe_driver_error(exc)
-            raise BackupError(f"the other database cannot be opened: {reason}") from exc
+            raise BackupError(f"Can't open the new database: {reason}") from exc
         raise
 
 
@@ -159,18 +162,18 @@ def _refuse_handovers(session: Session) -> None:
     )
     if count:
         raise BackupError(
-            f"{count:,} messages are being handed over, or were when a send died. Let the send end, or have 'digest status' and "
-            "'digest uncertain EDITION' settle what it left; then try again."
+            f"{count:,} messages are being sent, or were when a send was interrupted. Wait for the send to finish, "
+            "or resolve them with 'digest status' and 'digest uncertain EDITION'. Then try again."
         )
 
 
 def _refuse_content(connection: Connection) -> None:
     if inspect(connection).get_table_names():
-        raise BackupError("the other database has tables already. Name an empty one (createdb makes one).")
+        raise BackupError("The new database isn't empty. Choose an empty one (createdb makes one).")
     if connection.dialect.name == "postgresql":
         encoding = connection.scalar(text("SHOW server_encoding"))
         if encoding != "UTF8":
-            raise BackupError(f"the other database keeps texts as {encoding}. Make one with the encoding UTF8.")
+            raise BackupError(f"The new database has the encoding {encoding}. Create one with the encoding UTF8.")
 
 
 def _copy_rows(session: Session, connection: Connection, progress: Progress) -> dict[str, _TableHash]:
@@ -213,7 +216,9 @@ def _write_rows(connection: Connection, table: Table, rows: Iterator[Sequence[An
                         yield written
         except connection.dialect.loaded_dbapi.Error as exc:
             # What else the driver says quotes the row.
-            raise BackupError(f"a row of {table.name} cannot be kept there: {exc.diag.message_primary}") from None
+            raise BackupError(
+                f"The new database can't store a row of {table.name}: {exc.diag.message_primary}"
+            ) from None
         return
     formats = {column.name: table_rows.value_format(column) for column in table.c}
     put = loader.insert_statement(connection, table.name, formats)
@@ -239,7 +244,7 @@ def _prove_rows(connection: Connection, hashes: dict[str, _TableHash], progress:
                 progress(done + number, total)
         done += found.rows
         if found != hashes[table.name]:
-            raise BackupError(f"the rows of {table.name} are not the same there. Nothing was moved: try again.")
+            raise BackupError(f"The copied rows of {table.name} don't match, so the database wasn't moved. Try again.")
 
 
 def _finish_target(connection: Connection, keys: KeyRing, *, actor: str, now: datetime) -> seals.LedgerProof:

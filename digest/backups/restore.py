@@ -78,7 +78,7 @@ def rehearse_restore(
             check_sqlite_integrity(connection)
             return _prove_restored_ledger(session, keys, reader.manifest.revision, datetime.now(UTC))
     except DBAPIError as exc:
-        raise BackupError(f"{file}: cannot be loaded into a scratch database in {settings.home} ({exc.orig}).") from exc
+        raise BackupError(f"Can't load {file} into a temporary database in {settings.home}: {exc.orig}.") from exc
 
 
 def restore_backup(
@@ -117,7 +117,7 @@ def restore_backup(
         made_at = reader.manifest.made_at
         # The database belongs where it is opened next.
         installation_hold.delete_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
-        installation_hold.hold_and_record(session, f"restored from a backup of {made_at}", actor=actor, now=now)
+        installation_hold.hold_and_record(session, f"restored from a backup made {made_at}", actor=actor, now=now)
         detail = {"made_at": made_at, "people": reader.manifest.people, "merged": dict(merged.departed)}
         record_audit(session, "restored", "installation", detail, actor=actor, now=now)
         tell_admins(session)
@@ -169,8 +169,9 @@ def _open_checked_archive(settings: Settings, file: Path, keys: KeyRing) -> Iter
         missing = [f"{kind} {id_}" for kind, id_ in needed if (kind, id_) not in available]
         if missing:
             raise BackupError(
-                f"{file}: its rows were made with keys that are not in the key file: {', '.join(missing)}. "
-                "Put the key file of that time back (its recovery copy was printed by 'digest init')."
+                f"The rows in {file} were made with keys that aren't in the key file ({', '.join(missing)}). Put the "
+                "key file from the time of the backup in place, or restore it with 'digest keys restore' from the "
+                "recovery copy printed by 'digest init'."
             )
         reader.verify()
         yield reader
@@ -181,7 +182,7 @@ def _restore_into_sqlite(
 ) -> RestoreResult:
     file_name = make_url(settings.effective_database_url).database
     if not file_name:
-        raise BackupError("DIGEST_DATABASE_URL names no file to restore into.")
+        raise BackupError("Can't restore because DIGEST_DATABASE_URL isn't a database file. Set it to one.")
     final = Path(file_name)
     exists = final.exists()
     has_content = exists and _has_content(settings.effective_database_url)
@@ -260,11 +261,11 @@ def _unused_name(name: str, taken: Callable[[str], bool]) -> str:
 
 
 _NOT_EMPTY_MESSAGE = (
-    "the database holds something already. To put the backup in its place, say --replace: what is there is set "
-    "aside, not removed."
+    "The database isn't empty. To move its contents aside and restore the backup in its place, add --replace."
 )
 _IN_USE_MESSAGE = (
-    "the database is in use. Stop 'digest serve', 'hls-scheduler' and whoever else has it open, then try again."
+    "The database is in use. Stop 'digest serve', 'hls-scheduler', and everything else that has it open, "
+    "then try again."
 )
 
 

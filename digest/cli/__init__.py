@@ -39,16 +39,16 @@ COMMAND_PLACES = {
     epilog="""\b
 The week:
   digest collect && digest draft --explain
-  digest check current && digest serve        look at it, approve it
+  digest check current && digest serve        review and approve it
   digest send current
-To see it all on made-up data first: digest demo
+To try everything with sample data first: digest demo
 
-Exit codes: 0 done, 1 the answer is no, 2 wrong use, or something that you can mend: each command says which.""",
+Exit codes: 0 done, 1 refused or negative result, 2 usage error or a problem you can fix. Each command lists its own.""",
 )
 @click.version_option(__version__, prog_name="digest")
 @context_options
 def digest() -> None:
-    """Make and send a weekly digest: collect articles, draft an edition, approve it, hand it over."""
+    """Collect articles, draft an edition, approve it, and send it as a newsletter."""
 
 
 def main() -> None:

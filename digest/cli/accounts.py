@@ -25,20 +25,22 @@ from subscribers.address import Address
 EXIT_CODES_HELP = """\b
 Exit codes:
   0  done
-  1  refused, and why
-  2  wrong use"""
+  1  refused
+  2  usage error"""
 
 
 @click.group(epilog="\b\nExample:\n  digest staff list")
 def staff() -> None:
-    """Look after the staff: editors and admins, who sign in at the desk by an address that they prove is theirs.
+    """Manage the team (editors and admins).
 
-    Test mails go to proven addresses. Whoever is on the staff can be named with --as: acts of theirs stand in the
-    audit log as 'staff 3', by the number that 'digest staff list' shows.
+    Test emails go to team members with a verified address. To act as a team member, use --as. The audit log records
+    their actions as 'staff 3', with the number from 'digest staff list'.
     """
 
 
-role_option = click.option("--role", type=click.Choice(["editor", "admin"]), required=True, help="What they may do.")
+role_option = click.option(
+    "--role", type=click.Choice(["editor", "admin"]), required=True, help="Role of the team member."
+)
 
 
 @staff.command(
@@ -46,13 +48,13 @@ role_option = click.option("--role", type=click.Choice(["editor", "admin"]), req
 )
 @email_argument
 @role_option
-@click.option("--name", default="", help="Their name, as colleagues see it.")
+@click.option("--name", default="", help="Name shown to the team.")
 @pass_command_context
 def add_member(context: CommandContext, address: Address, role: StaffRole, name: str) -> None:
-    """Take EMAIL on to the staff, and mail an invitation: its button proves the address and signs them in."""
+    """Add EMAIL to the team and email an invitation, whose link verifies the address and signs them in."""
     with label_refusals("Not added"):
         member = context.act(staff_acts.add_staff_member, address, role, name=name, now=context.now())
-    click.echo(f"Added: staff {member.id}, {role}. {_LINK_MESSAGE}")
+    click.echo(f"Added team member {member.id} ({role}). {_LINK_MESSAGE}")
 
 
 @staff.command(
@@ -62,17 +64,17 @@ def add_member(context: CommandContext, address: Address, role: StaffRole, name:
 @role_option
 @pass_command_context
 def change_role(context: CommandContext, address: Address, role: StaffRole) -> None:
-    """Give EMAIL another role. They are signed out everywhere, and sign in again as what they are then."""
+    """Change the role of EMAIL and sign them out everywhere."""
     with label_refusals("Not changed"):
         member = context.act(staff_acts.change_staff_role, address, role, now=context.now())
-    click.echo(f"Staff {member.id} is an {member.role}.")
+    click.echo(f"Team member {member.id} is now an {member.role}.")
 
 
 @staff.command("link", epilog=f"\b\nExample:\n  digest staff link sam@news.example.org\n\n{EXIT_CODES_HELP}")
 @email_argument
 @pass_command_context
 def make_link(context: CommandContext, address: Address) -> None:
-    """Print a link that signs EMAIL in once, within an hour: for the first sign-in, and for who is locked out."""
+    """Print a link that signs EMAIL in once, within an hour, such as for the first sign-in or if they're locked out."""
     with label_refusals("No link"):
         link = context.act(make_sign_in_link, address.mailbox, now=context.now())
     click.echo(link)
@@ -82,23 +84,23 @@ def make_link(context: CommandContext, address: Address) -> None:
 @email_argument
 @pass_command_context
 def reset(context: CommandContext, address: Address) -> None:
-    """Take from EMAIL all passkeys, the password, the app and the recovery codes, end all sessions, and print a sign-in link."""
+    """Delete the passkeys, password, app, and recovery codes of EMAIL, end all sessions, and print a sign-in link."""
     with label_refusals("Not reset"):
         member = context.act(staff_acts.reset_staff_sign_in, address, now=context.now())
         link = context.act(make_sign_in_link, address.mailbox, now=context.now())
-    click.echo(f"Staff {member.id} is signed out, and nothing signs them in but this link, once, within an hour:")
+    click.echo(f"Team member {member.id} is signed out everywhere. This link signs them in once, within an hour:")
     click.echo(link)
 
 
 @staff.command(
     "list",
-    epilog="\b\nExamples:\n  digest staff list\n  digest staff list --all --json\n\nExit codes: 0 shown, 2 wrong use.",
+    epilog="\b\nExamples:\n  digest staff list\n  digest staff list --all --json\n\nExit codes: 0 shown, 2 usage error.",
 )
-@flag("--all", "with_gone", help="Also those who were on the staff.")
+@flag("--all", "with_gone", help="Include people who were removed.")
 @json_option("Print the list as JSON.")
 @pass_command_context
 def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
-    """List the staff by number, as the audit log names them, and count refused sign-ins."""
+    """List team members with their audit-log numbers, and count rejected sign-ins."""
     members = context.act(staff_acts.list_staff_members, include_removed=with_gone, now=context.now())
     found = [_member_as_json(member) for member in members]
     print_answer(found, _describe_staff(context, members), as_json=as_json, indent=2)
@@ -106,7 +108,7 @@ def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
 
 def _describe_staff(context: CommandContext, members: Sequence[StaffMember]) -> Iterator[RenderableType]:
     if not members:
-        yield "Nobody is on the staff yet: digest staff add EMAIL --role admin"
+        yield "There are no team members yet. Add one: digest staff add EMAIL --role admin"
         return
     table = Table("No.", "Address", "Name", "Role", "Proven", "Added by")
     for member in members:
@@ -121,27 +123,27 @@ def _describe_staff(context: CommandContext, members: Sequence[StaffMember]) -> 
 @email_argument
 @pass_command_context
 def remove(context: CommandContext, address: Address) -> None:
-    """Let EMAIL go, signed out everywhere. The address goes; the number and the name stay on record, for the audit log speaks of them."""
+    """Remove EMAIL from the team and sign them out everywhere. Their address is deleted, but the audit log keeps their name and number."""
     member = context.act(staff_acts.remove_staff_member, address, now=context.now())
-    click.echo(f"Removed: staff {member.id}.")
+    click.echo(f"Removed team member {member.id}.")
 
 
 @staff.command(epilog=f"\b\nExample:\n  digest staff prove sam@news.example.org\n\n{EXIT_CODES_HELP}")
 @email_argument
 @pass_command_context
 def prove(context: CommandContext, address: Address) -> None:
-    """Mail EMAIL the link again; an earlier link ends."""
-    with label_refusals("Nothing was mailed"):
+    """Send EMAIL a new verification link. Earlier links stop working."""
+    with label_refusals("No email sent"):
         context.act(staff_acts.mail_proof_link, address, now=context.now())
     click.echo(_LINK_MESSAGE)
 
 
-_LINK_MESSAGE = f"The mail with the link goes out while 'digest serve' or hls-scheduler runs; it works for {PROOF_LINK_LIFETIME.days} days."
+_LINK_MESSAGE = f"'digest serve' or hls-scheduler emails the link, which expires in {PROOF_LINK_LIFETIME.days} days."
 
 
 def _proof_status(member: StaffMember) -> str:
     if member.removed_at is not None:
-        return f"gone since {member.removed_at:%Y-%m-%d}"
+        return f"removed {member.removed_at:%Y-%m-%d}"
     return f"{member.proven_at:%Y-%m-%d}" if member.proven_at else "not yet"
 
 

@@ -16,7 +16,7 @@ from subscribers.phrases import clock_time, weekday_date
 
 @click.group(epilog="\b\nExample:\n  digest calendar list")
 def calendar() -> None:
-    """Show what goes out when, and change it."""
+    """Show and change the schedule of editions."""
 
 
 @calendar.command(
@@ -29,12 +29,16 @@ Examples:
 Exit codes: 0 shown.""",
 )
 @click.option(
-    "--count", type=click.IntRange(1, 100), default=calendar_acts.LISTED_RELEASES, show_default=True, help="How many."
+    "--count",
+    type=click.IntRange(1, 100),
+    default=calendar_acts.LISTED_RELEASES,
+    show_default=True,
+    help="Number of editions.",
 )
-@json_option("Print the releases as JSON.")
+@json_option("Print the editions as JSON.")
 @pass_command_context
 def list_releases(context: CommandContext, count: int, as_json: bool) -> None:
-    """Show the next releases with their drafts, reminders and deadlines, in the publication's zone."""
+    """List the next editions with their draft times, reminders, and deadlines, in the publication's time zone."""
     entries = calendar_acts.read_calendar(context.installation, now=context.now(), count=count)
     found = [_entry_as_json(entry) for entry in entries]
     print_answer(found, [_make_calendar_table(context, entries)], as_json=as_json)
@@ -42,7 +46,7 @@ def list_releases(context: CommandContext, count: int, as_json: bool) -> None:
 
 def _make_calendar_table(context: CommandContext, entries: Sequence[CalendarEntry]) -> Table:
     zone = context.settings.file.publication.zone
-    headings = ("Goes out", "Edition", "No.", "Draft", "Reminder", "Approve by", "What to know")
+    headings = ("Send time", "Edition", "No.", "Draft", "Reminder", "Approve by", "Notes")
     table = Table(*(Column(heading, overflow="fold") for heading in headings))
     for entry in entries:
         steps = entry.steps
@@ -61,17 +65,17 @@ Examples:
   digest calendar skip 2026-12-25
   digest calendar skip 2026-W52
 
-RELEASE is the day of a planned edition, its name, or 'next'; where two go out on one day, the day with the time
-(2026-12-08T12:00). 'digest calendar restore' takes it back until then. Exit codes: 0 skipped, 1 it can't be."""
+RELEASE is the date of a planned edition, its name, or 'next'. If there are two on one day, add the time
+(2026-12-08T12:00). To undo this before the send time, run 'digest calendar restore'. Exit codes: 0 skipped, 1 not possible."""
 )
 @click.argument("release")
 @pass_command_context
 def skip(context: CommandContext, release: str) -> None:
-    """Skip an edition: nothing goes out, and its week goes into the next one. A draft is set aside."""
+    """Skip an edition and keep its stories for the next one. An existing draft is set aside."""
     skipped = calendar_acts.skip_release(
         context.installation, _find_moment(context, release), actor=context.actor, now=context.now()
     )
-    click.echo(f"Nothing goes out on {_write_release(context, skipped)}; its week goes into the next edition.")
+    click.echo(f"Skipped {_write_release(context, skipped)}. Its stories are kept for the next edition.")
 
 
 @calendar.command(
@@ -80,19 +84,19 @@ Examples:
   digest calendar move 2027-01-01 2026-12-31T06:00
   digest calendar move next 2026-11-21T08:00
 
-TO is meant in the publication's zone. Drafting, reminder and deadline follow; a draft is written anew with its day.
-Exit codes: 0 moved, 1 it can't be."""
+TO is in the publication's time zone. Draft time, reminders, and deadline move too, and an existing draft gets the new date.
+Exit codes: 0 moved, 1 not possible."""
 )
 @click.argument("release")
 @click.argument("to")
 @pass_command_context
 def move(context: CommandContext, release: str, to: str) -> None:
-    """Move an edition to another day or time, by at most seven days and never past another."""
+    """Move an edition to another day or time, by at most seven days and not past another edition."""
     day, clock = _read_local_moment(to)
     moved = calendar_acts.move_release(
         context.installation, _find_moment(context, release), day, clock, actor=context.actor, now=context.now()
     )
-    click.echo(f"It goes out on {_write_release(context, moved)}.")
+    click.echo(f"Moved to {_write_release(context, moved)}.")
 
 
 @calendar.command(
@@ -100,8 +104,8 @@ def move(context: CommandContext, release: str, to: str) -> None:
 Example:
   digest calendar add 2026-12-08T12:00
 
-WHEN is meant in the publication's zone. The edition holds what came since the one before it, and takes the next number;
-'digest calendar skip' removes it again. Exit codes: 0 added, 1 nothing can go out then."""
+WHEN is in the publication's time zone. The edition contains articles since the one before it and gets the next number.
+To remove it, run 'digest calendar skip'. Exit codes: 0 added, 1 not possible at that time."""
 )
 @click.argument("when")
 @pass_command_context
@@ -109,7 +113,7 @@ def add(context: CommandContext, when: str) -> None:
     """Add an extra edition."""
     day, clock = _read_local_moment(when)
     added = calendar_acts.add_release(context.installation, day, clock, actor=context.actor, now=context.now())
-    click.echo(f"An extra edition goes out on {_write_release(context, added)}, once it is approved.")
+    click.echo(f"Added an extra edition on {_write_release(context, added)}. It's sent if approved.")
 
 
 @calendar.command(
@@ -119,16 +123,16 @@ Examples:
   digest calendar restore 2026-12-25
   digest calendar restore 2026-12-31
 
-Exit codes: 0 restored, 1 it stands as the timetable has it, or something else is in its place.""",
+Exit codes: 0 restored, 1 not skipped or moved, or another edition is in its place.""",
 )
 @click.argument("release")
 @pass_command_context
 def bring_back_edition(context: CommandContext, release: str) -> None:
-    """Bring a skipped edition back with its draft, or put a moved one back to its usual time."""
+    """Restore a skipped edition with its draft, or move a moved edition back to its usual time."""
     restored = calendar_acts.restore_release(
         context.installation, _find_moment(context, release), actor=context.actor, now=context.now()
     )
-    click.echo(f"It goes out on {_write_release(context, restored)}.")
+    click.echo(f"Restored. The send time is {_write_release(context, restored)}.")
 
 
 def _find_moment(context: CommandContext, release: str) -> datetime:
@@ -143,7 +147,7 @@ def _read_local_moment(text: str) -> tuple[date, time]:
         moment = None
     if moment is None or moment.tzinfo is not None or "T" not in text:
         raise click.BadParameter(
-            f"{text!r} is no day and time of the publication's zone; write one such as 2026-12-31T06:00"
+            f"{text!r} isn't a date and time in the publication's time zone, such as 2026-12-31T06:00."
         )
     return moment.date(), moment.time()
 

@@ -47,7 +47,7 @@ def moment(text: str) -> datetime:
         return isoparse(text.strip())
     except ValueError as exc:
         raise click.BadParameter(
-            f"{text!r} is no moment; write one such as 2026-11-19T17:30 or 2026-11-19T22:30Z"
+            f"{text!r} isn't a date and time, such as 2026-11-19T17:30 or 2026-11-19T22:30Z."
         ) from exc
 
 
@@ -216,15 +216,13 @@ def context_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a group `--settings` and `--as`, and put the `CommandContext` they describe before its commands."""
 
     @click.option(
-        "--settings", "file", type=FILE_PATH, help="The settings file; by default DIGEST_SETTINGS, else ./digest.toml."
+        "--settings", "file", type=FILE_PATH, help="Settings file. [default: DIGEST_SETTINGS, else ./digest.toml]"
     )
-    @click.option(
-        "--as", "email", metavar="EMAIL", help="Act as this staff member; by default as terminal:<system user>."
-    )
+    @click.option("--as", "email", metavar="EMAIL", help="Act as this team member. [default: terminal:USER]")
     @click.pass_context
     def begin(context: click.Context, /, file: Path | None, email: str | None, **others: Any) -> Any:
         if email and "@" not in email:
-            raise click.BadParameter("a staff member's e-mail address is meant", param_hint="--as")
+            raise click.BadParameter("Enter a team member's email address.", param_hint="--as")
         context.obj = CommandContext(file, email)
         return context.invoke(command, **others)
 
@@ -262,13 +260,13 @@ def json_option(what: str) -> Callable[..., Any]:
     return flag("--json", "as_json", help=what)
 
 
-def yes_option(what: str = "Do not ask.") -> Callable[..., Any]:
+def yes_option(what: str = "Don't ask for confirmation.") -> Callable[..., Any]:
     """Make the option that leaves a question out; `what` is its help."""
     return flag("--yes", help=what)
 
 
 because_option = click.option(
-    "--because", callback=check_reason, help="Why, in a few words: it is shown, and stands in the audit log."
+    "--because", callback=check_reason, help="Reason, shown to others and recorded in the audit log."
 )
 
 
@@ -278,7 +276,7 @@ def label_refusals(label: str) -> Iterator[None]:
     try:
         yield
     except RefusalError as exc:
-        raise CommandRefusedError(f"{label}: {exc}") from exc
+        raise CommandRefusedError(f"{label}. {exc}") from exc
 
 
 def _read_email(_context: click.Context, _parameter: click.Parameter, email: str) -> "Address":
@@ -303,5 +301,5 @@ person_argument = click.argument("whom", metavar="EMAIL|NUMBER", callback=_read_
 
 def reason_option(record: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make the option that says why somebody acts on a person; the reason is kept in `record`."""
-    why = f"Why, for the {record}. No names or addresses."
+    why = f"Reason, recorded in the {record}. No names or email addresses."
     return click.option("--reason", required=True, callback=check_reason, help=why)

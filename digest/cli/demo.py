@@ -13,21 +13,21 @@ from digest.cli.context import CommandContext, flag, pass_command_context
 @click.command(
     epilog="""\b
 Examples:
-  digest demo                     the bundled sample week, into ./digest-demo
-  digest demo --live              the sources of the settings instead, this week
+  digest demo                     run the sample week in ./digest-demo
+  digest demo --live              use this week's articles from your sources
   digest demo --to /tmp/look
 
-Exit codes: 0 all was written, 1 something stopped it (it says what)."""
+Exit codes: 0 done, 1 failed."""
 )
-@flag("--live", help="Collect the sources of digest.toml (else the shipped ones) from the world.")
+@flag("--live", help="Collect live sources from digest.toml instead of the sample.")
 @click.option(
     "--to", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path("digest-demo"), show_default=True
 )
 @pass_command_context
 def demo(context: CommandContext, live: bool, folder: Path) -> None:
-    """Run a whole week into .eml files: collect, draft, render, check, approve, hand over. Nobody is mailed.
+    """Run a whole week, from collecting to sending, into .eml files. No email is sent.
 
-    Of the bundled sample the next edition is left as a draft, to try the desk on.
+    With the sample, the next edition is left as a draft for you to edit.
     """
     console = Console()
 
@@ -41,8 +41,8 @@ def demo(context: CommandContext, live: bool, folder: Path) -> None:
     home = result.settings.home
     served = f"DIGEST_HOME={home} {sys.argv[0]} --settings {home / 'digest.toml'} serve --no-timetable"
     report(
-        f"\nMail:      {result.settings.outbox_folder / 'edition'}/*.eml   (open one in any mail program)\n"
+        f"\nEmails:    {result.settings.outbox_folder / 'edition'}/*.eml   (open in a mail app)\n"
         f"Web copy:  {result.web_copy}   (open it in a browser)\n"
-        "Desk: this serves it, and prints links that sign you in as its sample editor and its sample admin:\n"
+        "To edit the draft, run this. It prints links that sign you in as the sample editor and the sample admin:\n"
         f"  {served} --sign-in {SAMPLE_EDITOR} --sign-in {SAMPLE_ADMIN}"
     )

@@ -28,7 +28,7 @@ EXISTING_PATH = click.Path(exists=True, path_type=Path)
 
 @click.group(epilog="\b\nExample:\n  digest evaluate stories gold.json feeds/")
 def evaluate() -> None:
-    """Measure selection against labels made by hand: a change of a weight is a number."""
+    """Score story selection against hand-made labels, so you can measure a change in weights."""
 
 
 @evaluate.command(
@@ -38,12 +38,14 @@ Examples:
   digest evaluate stories gold.json feeds/ --same-story 0.2 --json
 
 \b
-Exit codes: 0 measured, 2 wrong use, or a file that cannot be read."""
+Exit codes: 0 measured, 2 usage error, or a file can't be read."""
 )
 @click.argument("gold", type=EXISTING_FILE)
 @click.argument("feeds", nargs=-1, required=True, type=EXISTING_PATH, metavar="FEED...")
-@click.option("--earlier", multiple=True, type=EXISTING_PATH, help="Feeds of earlier weeks: how rare words are.")
-@click.option("--same-story", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Try this threshold.")
+@click.option(
+    "--earlier", multiple=True, type=EXISTING_PATH, help="Feeds from earlier weeks, used for word frequencies."
+)
+@click.option("--same-story", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Threshold to try.")
 @json_option("Print the scores as JSON.")
 @pass_command_context
 def stories(
@@ -54,7 +56,7 @@ def stories(
     same_story: float | None,
     as_json: bool,
 ) -> None:
-    """Group the articles of FEEDs (files or folders), and hold the stories against those of GOLD."""
+    """Group the articles in FEEDS (files or folders) into stories, and compare them with the stories in GOLD."""
     context.refuse_unknown_actor()
     result = story_evaluation.evaluate_stories(
         gold, feeds, context.settings, earlier=earlier, same_story=same_story, now=context.now()
@@ -84,8 +86,8 @@ def _scored_set_as_json(scored: story_evaluation.StorySetScore) -> dict[str, obj
 def _story_report(result: story_evaluation.StoryEvaluation) -> Iterator[str]:
     yield f"{result.article_count:,} articles in {result.story_count:,} stories"
     for scored in result.sets:
-        missing = f" ({len(scored.missing)} more are in no feed)" if scored.missing else ""
-        yield f"{scored.name}: {scored.article_count} labelled articles{missing} in {scored.story_count} stories"
+        missing = f" ({len(scored.missing)} more aren't in any feed)" if scored.missing else ""
+        yield f"{scored.name}: {scored.article_count} labeled articles{missing} in {scored.story_count} stories"
         if scored.article_count:
             for name, value in (("B-cubed", scored.bcubed), ("pairs", scored.pairs)):
                 yield f"  {name:8} precision {value.precision:.3f}, recall {value.recall:.3f}, F1 {value.f1:.3f}"
@@ -94,7 +96,7 @@ def _story_report(result: story_evaluation.StoryEvaluation) -> Iterator[str]:
             yield f"  {large.article_count} articles in {len(large.piece_sizes)} pieces ({sizes}): {large.url}"
         for name, pairs in (("same", scored.same), ("different", scored.different)):
             if pairs.total:
-                yield f"  pairs that are {name}: {pairs.right} of {pairs.total} right"
+                yield f"  {name} pairs: {pairs.right} of {pairs.total} right"
             for first, other in pairs.wrong:
                 yield f"    wrong: {first}\n           {other}"
 
@@ -106,13 +108,13 @@ Examples:
   digest evaluate topics labels.jsonl --json
 
 \b
-Exit codes: 0 measured, 2 wrong use, or a file that cannot be read."""
+Exit codes: 0 measured, 2 usage error, or a file can't be read."""
 )
 @click.argument("labels", type=EXISTING_FILE)
 @json_option("Print the scores as JSON.")
 @pass_command_context
 def topics(context: CommandContext, labels: Path, as_json: bool) -> None:
-    """Give topics to the articles of LABELS, and hold them against those given by hand."""
+    """Assign topics to the articles in LABELS, and compare them with the labels."""
     context.refuse_unknown_actor()
     result = topic_evaluation.evaluate_topics(labels, context.settings)
     print_answer(_topics_as_json(result), _topic_report(result), as_json=as_json, indent=2)
@@ -141,11 +143,11 @@ def _topic_report(result: topic_evaluation.TopicEvaluation) -> Iterator[str]:
         yield f"  strict   precision {scored.precision:.3f}, recall {scored.recall:.3f}"
         yield f"  lenient  precision {scored.lenient_precision:.3f}, recall {scored.lenient_recall:.3f}"
     if result.unknown_topics:
-        yield f"Topics of the labels that the rules do not have: {', '.join(result.unknown_topics)}"
+        yield f"Labeled topics that the rules don't have: {', '.join(result.unknown_topics)}"
     for m in result.disagreements:
         given = f"{m.match.topic} ({', '.join(m.match.words)})" if m.match else "no topic"
         right = " or ".join(m.label.right) or "none"
-        passed = f"; let pass: {', '.join(m.label.allowed)}" if m.label.allowed else ""
+        passed = f"; also allowed: {', '.join(m.label.allowed)}" if m.label.allowed else ""
         yield f"{'let pass' if m.is_allowed else 'wrong'}: {m.label.article.title}"
         yield f"  given {given}; right: {right}{passed}"
 
@@ -160,15 +162,13 @@ Examples:
   digest evaluate draft picks.jsonl feeds/ --now 2026-11-19T17:30
 
 \b
-Exit codes: 0 measured, 2 wrong use, or a file that cannot be read.""",
+Exit codes: 0 measured, 2 usage error, or a file can't be read.""",
 )
 @click.argument("picks", type=EXISTING_FILE)
 @click.argument("feeds", nargs=-1, type=EXISTING_PATH, metavar="[FEED]...")
-@click.option("--edition", default="current", show_default=True, help="The edition, where no FEED is given.")
-@flag("--redraft", help="Choose its stories again, by the settings as they are now.")
-@click.option(
-    "--now", type=MOMENT, help="Draft from the FEEDs as if it were this moment; else when the newest came out."
-)
+@click.option("--edition", default="current", show_default=True, help="Edition to score, if no FEEDs are given.")
+@flag("--redraft", help="Select its stories again with the current settings.")
+@click.option("--now", type=MOMENT, help="Draft from the FEEDs as of this time. [default: the newest article's time]")
 @json_option("Print the scores as JSON.")
 @pass_command_context
 def grade_draft(
@@ -180,9 +180,9 @@ def grade_draft(
     now: datetime | None,
     as_json: bool,
 ) -> None:
-    """Hold an edition, or what would be drafted from FEEDs (files or folders), against an editor's grades in PICKS."""
+    """Compare an edition, or a draft made from FEEDS (files or folders), with an editor's grades in PICKS."""
     if feeds and redraft:
-        raise click.UsageError("--redraft chooses from stored articles: leave it out, or name no FEED.")
+        raise click.UsageError("--redraft uses stored articles. Leave out --redraft or the FEEDs.")
     if feeds:
         context.refuse_unknown_actor()
         result = draft_evaluation.evaluate_feeds_draft(
@@ -202,12 +202,12 @@ Examples:
   digest evaluate draft picks.jsonl --edition 2026-W47 --redraft
 
 \b
-Exit codes: 0 printed, 2 wrong use, an unknown edition, or one whose proposal was not kept."""
+Exit codes: 0 printed, 2 usage error, unknown edition, or an edition without a stored proposal."""
 )
 @edition_argument
 @pass_command_context
 def picks(context: CommandContext, edition: str) -> None:
-    """Print what the editors of an edition decided, as PICKS of `evaluate draft`: JSON, a line a story."""
+    """Print an edition's editing decisions as PICKS for 'digest evaluate draft' (one JSON line per story)."""
     for pick in draft_evaluation.list_editor_picks(context.installation, edition):
         click.echo(json.dumps(pick, ensure_ascii=False))
 
@@ -220,8 +220,8 @@ def _draft_report(result: draft_evaluation.DraftEvaluation) -> Iterator[str]:
         yield f"{place:3}. {story.headline}\n     {grade}"
     for scored in result.scores:
         yield (
-            f"first {scored.first} (has {scored.stories}): {scored.changes} to change, {scored.ungraded} ungraded, "
-            f"{scored.poor_leads} poor leads; {scored.musts} of {result.must_count} matters that must be in"
+            f"first {scored.first} (of {scored.stories}): {scored.changes} to change, {scored.ungraded} ungraded, "
+            f"{scored.poor_leads} poor leads, {scored.musts} of {result.must_count} required stories"
         )
     for missed in result.missing:
         yield f"missing: {missed.title}"

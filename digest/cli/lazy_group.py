@@ -80,5 +80,5 @@ class ErrorReportingGroup(LazyGroup):
 
 
 def _describe_error(error: ApplicationError) -> click.ClickException:
-    advice = " Run the same command again in a while." if error.can_retry else ""
+    advice = " Run the command again later." if error.can_retry else ""
     return (CommandRefusedError if isinstance(error, RefusalError) else CorrectableError)(f"{error}{advice}")

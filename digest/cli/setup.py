@@ -19,7 +19,7 @@ from digest.cli.upkeep.keys import show_new_keys
 from digest.deliver.providers.setup_form import SetupStep
 from digest.settings import SETTINGS_FILE_NAME, Settings, load_settings
 
-_WORDS_BY_CHANGE = {"new": "new", "changed": "changed", "same": "as it is"}
+_WORDS_BY_CHANGE = {"new": "new", "changed": "changed", "same": "unchanged"}
 
 
 def _answer_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,29 +34,29 @@ def _answer_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command(
     epilog="""\b
 Examples:
-  digest setup --folder /srv/digest                    asks, shows what it would write, asks before it does
-  digest setup --folder /srv/digest --dry-run          shows what would change, and changes nothing
+  digest setup --folder /srv/digest                    asks questions, then shows and confirms changes
+  digest setup --folder /srv/digest --dry-run          only shows what would change
   digest setup --folder /srv/digest --batch --answers answers.toml
 
 \b
-Answers are taken from the options, then --answers, then what the installation says already; what is left is asked, once. A
-password or an API key stands in the answers file (mode 0600) or is typed, never in an option.
+Answers come from the options, then --answers, then the existing settings. You're asked for the rest. Passwords and API keys
+come from the answers file (mode 0600) or are typed, never from an option.
 
 \b
 Exit codes:
-  0  all is written, or nothing was to be changed
-  1  you said no; or the files are written and the database is out of reach (it says why)
-  2  an answer is missing or wrong; nothing was written"""
+  0  files written, or no changes needed
+  1  you answered no; or the files are written, but the database doesn't respond
+  2  an answer is missing or invalid (no files written)"""
 )
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The folder of the installation; by default that of the settings file, else the one you are in.",
+    help="Folder of the installation. [default: the settings file's folder, else the current one]",
 )
-@click.option("--answers", "answers_file", type=FILE_PATH, help="A TOML file of answers.")
-@flag("--batch", help="Ask nothing: what is not answered keeps what it is.")
-@flag("--dry-run", help="Show what would change; write nothing.")
-@yes_option("Do not ask before something is written.")
+@click.option("--answers", "answers_file", type=FILE_PATH, help="TOML file with answers.")
+@flag("--batch", help="Don't ask. Settings without an answer aren't changed.")
+@flag("--dry-run", help="Show what would change, without changing it.")
+@yes_option("Don't ask for confirmation before writing files.")
 @_answer_options
 @pass_command_context
 def setup(
@@ -69,10 +69,10 @@ def setup(
     yes: bool,
     **options: str | None,
 ) -> None:
-    """Set an installation up, or change how it is set up: settings, keys, database, and the files of service and web server.
+    """Set up an installation, or change its setup (settings, keys, database, service, and web server).
 
-    It writes digest.toml, digest.env (places and secrets), a key that signs the mail (DKIM), and into deploy/ a systemd unit,
-    configurations for nginx and Caddy, a container file and a compose file. It ends with what is left to do, step by step.
+    This writes digest.toml, digest.env (paths and secrets), and a DKIM key. In deploy/, it writes a systemd unit,
+    configurations for nginx and Caddy, a container file, and a compose file. At the end, it lists your next steps.
     """
     settings_file = _find_settings_file(context, folder)
     settings = load_settings(settings_file, may_be_missing=True)
@@ -85,11 +85,11 @@ def setup(
         _show_planned_file(planned, plan)
     is_changed = any(planned.change != "same" for planned in plan.files)
     if dry_run:
-        click.echo("Nothing was written." if is_changed else "Nothing would change.")
+        click.echo("No files were written." if is_changed else "No changes are needed.")
         _show_steps(list_remaining_steps(plan, load_plan_signer(settings)))
         return
     if is_changed and not (yes or batch):
-        click.confirm("Write this?", abort=True, default=True)
+        click.confirm("Write these changes?", abort=True, default=True)
     result = carry_out_setup(plan, context.identify_actor, now=context.now())
     show_new_keys(result.settings.key_file, result.new_keys.to_json() if result.new_keys else None)
     _show_steps(list_remaining_steps(plan, result.signer, result.problem))
@@ -108,14 +108,12 @@ def _find_settings_file(context: CommandContext, folder: Path | None) -> Path:
     in_environment = os.environ.get("DIGEST_SETTINGS")
     named = context.settings_file or (Path(in_environment) if in_environment else None)
     if named and folder and named.resolve().parent != folder.resolve():
-        raise SetupError(f"{named} does not stand in {folder}: leave --folder out, or --settings.")
+        raise SetupError(f"{named} isn't in {folder}. Leave out --folder or --settings.")
     file = (named or (folder or Path.cwd()) / SETTINGS_FILE_NAME).resolve()
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     except OSError as exc:
-        raise SetupError(
-            f"{file.parent}: cannot be made ({exc.strerror}). Name a folder of yours with --folder."
-        ) from exc
+        raise SetupError(f"Can't create {file.parent}: {exc.strerror}. Choose another folder with --folder.") from exc
     return file
 
 
@@ -156,7 +154,7 @@ def _ask_question(question: SetupQuestion, proposed: Any) -> Any:
 def _describe_empty_answer(question: SetupQuestion, proposed: Any) -> str:
     """Say what an empty answer does, where it is not taken for what is proposed."""
     if question.is_secret:
-        return " (empty: as it is)" if proposed else ""
+        return " (leave empty to keep the current value)" if proposed else ""
     return " (needed)" if proposed is None else ""
 
 
@@ -170,7 +168,7 @@ def _show_planned_file(planned: PlannedFile, plan: SetupPlan) -> None:
 
 
 def _show_steps(steps: Iterable[SetupStep]) -> None:
-    click.echo("\nWhat is left to do:")
+    click.echo("\nNext steps:")
     for number, step in enumerate(steps, 1):
         click.echo("")
         click.echo(

@@ -15,19 +15,19 @@ Examples:
   digest processing > record-of-processing.txt
   digest processing --json
 
-Exit codes: 0 shown, 2 wrong use."""
+Exit codes: 0 shown, 2 usage error."""
 )
 @json_option("Print the record as JSON.")
 @pass_command_context
 def processing(context: CommandContext, as_json: bool) -> None:
-    """Print the record of processing that GDPR article 30 asks for, with who gets to know addresses."""
+    """Print the record of processing required by GDPR Article 30, including who receives email addresses."""
     record = context.act(view_processing_record, now=context.now())
     print_answer(asdict(record), _write_record(record), as_json=as_json, indent=2)
 
 
 def _write_record(record: ProcessingRecord) -> Iterator[str]:
     controller = record.controller
-    yield "Record of processing (GDPR, article 30)"
+    yield "Record of processing (GDPR Article 30)"
     yield f"\nController: {controller.name}, {controller.postal_address or 'no postal address'}, {controller.contact}, {controller.url}"
     for activity in record.activities:
         yield f"\n{activity.purpose}"
@@ -36,9 +36,9 @@ def _write_record(record: ProcessingRecord) -> Iterator[str]:
         yield f"  data    {activity.data}"
         yield f"  kept    {activity.kept}"
     for title, lines in (
-        ("Who gets to know addresses", record.recipients),
-        ("How data is guarded", record.measures),
-        ("To be added by hand", record.gaps),
+        ("Third parties that receive email addresses", record.recipients),
+        ("Security measures", record.measures),
+        ("Add by hand", record.gaps),
     ):
         yield f"\n{title}"
         yield from (f"  {line}" for line in lines)

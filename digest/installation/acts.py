@@ -96,8 +96,8 @@ def identify_staff(database: Database, email: str, *, claimant: Actor, subject: 
         with database.write() as session:
             record_audit(session, "refused: acting as staff", subject, {}, actor=claimant.name, now=now)
         raise UnknownStaffError(
-            "--as: nobody on the staff has this address. See 'digest staff list', or leave --as out: then you act as "
-            "the user of this terminal."
+            "No team member has the address in --as. To list the team, run 'digest staff list'. To act as the "
+            "user of this terminal, leave out --as."
         )
     return Actor(staff_actor(member), Role(member.role), claimant.face)
 
@@ -115,7 +115,7 @@ class ConfirmationRequiredError(ApplicationError):
     """The action is guarded, and the actor's proof of who they are is too old."""
 
     def __init__(self) -> None:
-        super().__init__("Nothing was changed.", remedy="Confirm who you are, then try again.")
+        super().__init__("Your change wasn't saved.", remedy="Confirm your identity, then try again.")
 
 
 def _describe_failure(exc: BaseException) -> dict[str, str]:
@@ -266,7 +266,9 @@ class Act:
             return
         detail = {"role": str(actor.role), "needed": str(self.role)}
         self._record_refusal(database, actor, subject, detail, now)
-        raise NotPermittedError(f"{actor.name} is an {actor.role}: only an {self.role} may do this.")
+        raise NotPermittedError(
+            f"{actor.name} is an {actor.role}, and only an {self.role} can do this. Ask an {self.role}."
+        )
 
     def check_permitted(self, database: Database, actor: Actor, subject: str, *, now: datetime) -> None:
         """Refuse an actor without the role, or whose proof of who they are is too old for a guarded action.

@@ -40,11 +40,13 @@ def hold_if_copied(database: Database, settings: Settings, *, now: datetime) -> 
         recorded = installation_hold.read_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
         differences = [] if recorded is None else describe_differences(recorded, current)
         if differences:
-            why = f"this may be a copy: it was last at home {' and '.join(differences)}"
+            why = f"this may be a copy, because its files were last used {' and '.join(differences)}"
             installation_hold.hold_and_record(
                 session,
-                f"{why}. Release it once nothing else sends to the same list; what was sent since it was copied would go out "
-                "twice, so call that off before",
+                (
+                    f"{why}. Resume sending only when nothing else sends to the same list. Email sent since this was "
+                    "copied would be sent twice, so first cancel those editions"
+                ),
                 actor=COPY_GUARD_ACTOR,
                 now=now,
             )
@@ -54,7 +56,7 @@ def hold_if_copied(database: Database, settings: Settings, *, now: datetime) -> 
 def describe_differences(recorded: Mapping[str, str], current: Mapping[str, str]) -> list[str]:
     """Say in what two places differ. What one of them does not know (a container without a machine id) is no difference."""
     if recorded.keys() != current.keys():
-        return ["somewhere that was told apart by other marks"]
+        return ["in another environment"]
     return [
         _DIFFERENCE_TEXTS[part].format(recorded[part])
         for part in current

@@ -30,7 +30,7 @@ from subscribers.store.database import upsert
 
 STAFF_PREFIX = "staff "
 SUMMARY_STATE_KEY = "address summary"
-FACE_WORDS = {"terminal": "on the command line", "desk": "at the desk"}
+FACE_WORDS = {"terminal": "on the command line", "desk": "on the website"}
 
 
 @dataclass(frozen=True, slots=True)

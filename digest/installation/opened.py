@@ -41,11 +41,12 @@ LIVE_TABLES = tuple(name for name in SettingsFile.model_fields if name != "inbou
 
 log = structlog.get_logger("installation")
 
-_PUT_KEYS_BACK = (
-    "Put the recovery copy, which 'digest init' printed when it made the keys, back: digest keys restore FILE"
-)
+_PUT_KEYS_BACK = "Restore the key file from the recovery copy that 'digest init' printed: digest keys restore FILE"
 
-BRING_SCHEMA_UP = "Stop what works with it and run 'digest upgrade': it backs the database up, brings its schema up to date and proves it."
+BRING_SCHEMA_UP = (
+    "Stop everything that uses the database, then run 'digest upgrade', which makes a backup, updates the "
+    "schema, and verifies it."
+)
 
 FileStamp = tuple[int, int, int]
 
@@ -154,10 +155,14 @@ class Installation:
         """
         if self.keys.has_demo_keys:
             raise InstallationError(
-                f"{self.settings.key_file}: these are the demo's keys, which everybody knows, so nothing is sent to the world or "
-                "served beyond this machine with them.",
-                remedy="Set DIGEST_HOME to a new folder and run 'digest init', before anybody subscribes; new keys in this folder "
-                "would not do, because old keys go on verifying.",
+                (
+                    f"{self.settings.key_file} contains the demo's keys, which are public, so this installation can't send "
+                    "email or serve pages to others."
+                ),
+                remedy=(
+                    "Set DIGEST_HOME to a new folder and run 'digest init' before anyone subscribes. New keys in this "
+                    "folder wouldn't help, because the old keys would still be accepted."
+                ),
             )
 
     @property
@@ -207,15 +212,18 @@ def open_installation(
             copy_guard.hold_if_copied(database, settings, now=clock())
         except OSError as exc:
             raise InstallationError(
-                f"{settings.home}: the database can't be opened ({exc.strerror}).",
-                remedy=f"Look at DIGEST_HOME (in {settings.environment_place}).",
+                f"Can't open the database in {settings.home}: {exc.strerror}.",
+                remedy=f"Check DIGEST_HOME (in {settings.environment_place}).",
             ) from exc
         except SQLAlchemyError as exc:
             # The URL may hold a password, so only what the driver said is shown.
             reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else type(exc).__name__
             raise InstallationError(
-                f"The database cannot be opened: {reason}.",
-                remedy=f"Look at DIGEST_DATABASE_URL and DIGEST_HOME (in {settings.environment_place}), and whether its server runs.",
+                f"Can't open the database: {reason}.",
+                remedy=(
+                    f"Check DIGEST_DATABASE_URL and DIGEST_HOME (in {settings.environment_place}), and whether the "
+                    "database server is running."
+                ),
             ) from exc
         SANDBOX.keep_closed(settings.private_places)
         installation = Installation(settings, database)
@@ -230,8 +238,10 @@ def _refuse_other_schema(settings: Settings, database: Database) -> None:
     refuse_newer_schema(revision)
     if revision != newest_schema_revision():
         raise InstallationError(
-            f"{settings.home}: the schema of its database is older ({revision or 'none'}) than this program's "
-            f"({newest_schema_revision()}), and was left as it is.",
+            (
+                f"The database in {settings.home} has an older schema ({revision or 'none'}) than this version needs "
+                f"({newest_schema_revision()})."
+            ),
             remedy=BRING_SCHEMA_UP,
         )
 
@@ -294,9 +304,12 @@ def refuse_missing_files(settings: Settings) -> None:
 def _missing_installation(settings: Settings, reason: str) -> InstallationError:
     variables = "DIGEST_HOME and DIGEST_DATABASE_URL" if settings.database_url else "DIGEST_HOME"
     return InstallationError(
-        f"{settings.home.absolute()}: no installation is here, for {reason}.",
-        remedy=f"Check {variables} (in {settings.environment_place}, or in the environment, which wins); to make a new installation run "
-        "'digest init' or 'digest setup', to bring one back 'digest restore FILE'.",
+        f"There's no installation in {settings.home.absolute()} ({reason}).",
+        remedy=(
+            f"Check {variables} (in {settings.environment_place}, or in the environment, which takes precedence). "
+            "To create an installation, run 'digest init' or 'digest setup'. To restore one from a backup, run "
+            "'digest restore FILE'."
+        ),
     )
 
 
@@ -310,14 +323,14 @@ def create_home_folder(home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as exc:
         raise InstallationError(
-            f"{home}: cannot be made ({exc.strerror}).", remedy="Set DIGEST_HOME to a folder of yours."
+            f"Can't create {home}: {exc.strerror}.", remedy="Set DIGEST_HOME to a folder you can write to."
         ) from exc
 
 
 def missing_key_file(file: Path, database: Database) -> InstallationError:
     """Say what to do where there is no key file."""
     return _refusal_of_new_keys(file, database) or InstallationError(
-        f"{file}: no key file.", remedy="Run 'digest init' first."
+        f"There's no key file {file}.", remedy="Run 'digest init' first."
     )
 
 
@@ -326,15 +339,19 @@ def _refusal_of_new_keys(file: Path, database: Database) -> InstallationError | 
     with database.read() as session:
         if holds_people(session):
             return InstallationError(
-                f"{file}: the key file is missing, and the database holds people whom nobody knows without it: new keys would "
-                "bring back those who left.",
+                (
+                    f"The key file {file} is missing, but the database contains subscribers. With new keys, people who "
+                    "unsubscribed would be emailed again."
+                ),
                 remedy=_PUT_KEYS_BACK,
             )
         first_ids = [session.scalar(select(table.id).limit(1)) for table in (StaffMember, Edition)]
         if any(first_id is not None for first_id in first_ids):
             return InstallationError(
-                f"{file}: the key file is missing, and the database holds editions or staff: with new keys no approval could be "
-                "proved and nobody's sign-in read.",
+                (
+                    f"The key file {file} is missing, but the database contains editions or team members. With new keys, "
+                    "approvals couldn't be verified and the team couldn't sign in."
+                ),
                 remedy=_PUT_KEYS_BACK,
             )
     return None

@@ -22,9 +22,7 @@ def read_reason(text: str) -> str:
     """
     reason = " ".join(text.split())
     if may_hold_address(reason) or not reason or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
-        raise ReasonError(
-            f"Say why in a few words (at most {MAX_REASON_LENGTH} characters), with no address among them."
-        )
+        raise ReasonError(f"Enter a reason of at most {MAX_REASON_LENGTH} characters, without email addresses.")
     return reason
 
 

@@ -30,7 +30,9 @@ def explain_storage_error(error: BaseException) -> StorageError | None:
         return _explain_database_error(error)
     if isinstance(error, OSError) and error.errno in _FULL_DISK_CODES:
         place = error.filename or "A file could not be written"
-        return StorageError(f"{place}: the disk is full. Make room, and run the same command again.")
+        return StorageError(
+            f"The disk is full, so {place} couldn't be written. Free up space, then run the command again."
+        )
     return None
 
 
@@ -41,18 +43,18 @@ def _explain_database_error(error: DBAPIError) -> StorageError | None:
         code = driver_error.sqlite_errorcode & 0xFF
         if code in _SQLITE_BUSY_CODES:
             return StorageError(
-                "The database is in use by others for too long. Nothing was changed.", is_transient=True
+                "The database was in use by others for too long, so your change wasn't saved.", is_transient=True
             )
         return _describe_refused_write(reason) if code in _SQLITE_CODES else None
     state = getattr(driver_error, "sqlstate", None) or ""
     if state == _POSTGRESQL_DISK_FULL:
         return _describe_refused_write(reason)
     is_away = state[:2] in _POSTGRESQL_CLASSES
-    return StorageError(f"The database is out of reach: {reason}", is_transient=True) if is_away else None
+    return StorageError(f"The database doesn't respond: {reason}", is_transient=True) if is_away else None
 
 
 def _describe_refused_write(reason: str) -> StorageError:
     return StorageError(
-        f"The database cannot be written ({reason}): the disk is full, or it is failing. The last step was taken back, and what "
-        "was done before it stands. Make room, and run the same command again."
+        f"Couldn't write to the database ({reason}). The disk is full or failing. The last step was undone, "
+        "and earlier steps were saved. Free up space, then run the command again."
     )

@@ -8,21 +8,21 @@ from pydantic import BaseModel
 class Concern(StrEnum):
     """What a change affects, in the words of the email that admins get about it."""
 
-    NONE = "nothing that is guarded"
-    BY_SETTING = "what each changed setting declares"  # of the one action that changes settings
+    NONE = "no guarded settings"
+    BY_SETTING = "as declared by each changed setting"  # of the one action that changes settings
     ADDRESSES = "subscriber addresses"
     ACCOUNTS = "who can sign in, and how"
-    ALERTS = "alerts, and the rules that stop a send"
-    APPROVAL = "who must approve an edition"
+    ALERTS = "alerts and stop rules"
+    APPROVAL = "approvals"
     BACKUPS = "backups and the database"
     CONSENT = "consent and the suppression list"
     KEYS = "encryption keys"
-    LOOK = "what every email and page looks like, and its logo"
+    LOOK = "design of emails and pages, and the logo"
     LIMITS = "limits on sign-ups, sending, and fetching"
-    NETWORK = "which networks and proxies are trusted"
-    RETENTION = "how long records are kept"
-    SENDER = "who email comes from, and where replies and links lead"
-    SENDING = "whether email leaves this installation"
+    NETWORK = "trusted networks and proxies"
+    RETENTION = "data retention"
+    SENDER = "sender, replies, and links"
+    SENDING = "sending"
 
     @property
     def weakens_control(self) -> bool:

@@ -22,16 +22,16 @@ class SectionSettings(values.SettingsTable, title="Sections"):
     concern: ClassVar = Concern.NONE
 
     key: Annotated[str, AfterValidator(values.check_section_key)] = file_setting(
-        ..., "Identifies the section in edits and URLs: lowercase letters, digits, and hyphens."
+        ..., "Identifies the section in edits and URLs. Use lowercase letters, digits, and hyphens."
     )
-    title: values.FilledLine = file_setting(..., "The heading that subscribers see.")
-    kind: SectionKindName = file_setting(..., "What the section accepts; `stories` is for sections of your own.")
+    title: values.FilledLine = file_setting(..., "The heading subscribers see.")
+    kind: SectionKindName = file_setting(..., "The type of content. Use `stories` for custom sections.")
     note: values.SingleLine = file_setting("", "A line below the title.")
     most: int = file_setting(5, "The maximum number of entries.", ge=1, le=40)
-    topics: list[str] = file_setting([], "The topics that a `stories` section is filled from.")
+    topics: list[str] = file_setting([], "The topics whose articles fill a `stories` section.")
     refill: Literal["next", "none"] = file_setting(
         "next",
-        "What replaces a story that an editor drops: the next proposed one, or nothing.",
+        "What replaces a story an editor drops: the next proposed story, or nothing.",
         "`next` doesn't add a story if the section still has `most` or more.",
     )
 
@@ -83,15 +83,15 @@ class SourceSettings(values.SettingsTable):
     concern: ClassVar = Concern.NONE
 
     url: Annotated[str, AfterValidator(values.check_web_address)] = file_setting(
-        ..., "A feed, a WordPress REST URL, a calendar, or a site that links to its feed."
+        ..., "The URL of a feed, a WordPress REST API, a calendar, or a site that links to its feed."
     )
-    name: values.SingleLine = file_setting(..., "The source's name on the desk.")
-    publisher: values.SingleLine = file_setting(..., "The publisher named in emails, and counted once per story.")
-    section: SourceSectionName = file_setting("news", "The kind of content it brings.")
-    weight: float = file_setting(1.0, "How much a story gains by coming from here.", ge=0.0, le=3.0)
+    name: values.SingleLine = file_setting(..., "The source's name, shown to editors.")
+    publisher: values.SingleLine = file_setting(..., "The publisher shown in emails, counted once per story.")
+    section: SourceSectionName = file_setting("news", "The kind of content this source provides.")
+    weight: float = file_setting(1.0, "Added to the score of each story from this source.", ge=0.0, le=3.0)
     primary: bool = file_setting(False, "Marks an official source.")
     own: bool = file_setting(
-        False, "Marks the publication's own site.", "Only its stories can lead the Most read section."
+        False, "Marks the publication's own site.", "Only its stories can be the first in the Most read section."
     )
     images: Literal["own", "licensed", "none"] = file_setting(
         "none", "Images are emailed only if they're your `own` or `licensed`."
@@ -99,8 +99,11 @@ class SourceSettings(values.SettingsTable):
     topics: dict[str, str] = file_setting({}, "Maps the publisher's categories to our topics.")
     default_topic: str = file_setting(
         "",
-        "The topic of articles that don't indicate another.",
-        "It's enough by itself for official and own sources. For others, an article also needs one of the topic's words.",
+        "The topic of articles that don't match another.",
+        (
+            "It always applies for official and own sources. For others, an article must also contain one of the "
+            "topic's keywords."
+        ),
         max_length=100,
     )
 
@@ -174,20 +177,22 @@ class SelectionSettings(values.SettingsTable):
     weights: RankingWeights = RankingWeights()
     same_story: float = file_setting(
         0.21,  # average-linkage similarity that joins two articles
-        "How similar two articles must be to share a story; a lower value joins more articles.",
+        "How similar two articles must be to share a story. A lower value groups more articles together.",
         gt=0,
         lt=1,
     )
-    per_publisher: int = file_setting(3, "The maximum number of stories led by one publisher in an edition.", ge=1)
+    per_publisher: int = file_setting(
+        3, "The maximum number of stories in an edition with the same main publisher.", ge=1
+    )
     minimum: int = file_setting(4, "An edition with fewer stories is incomplete (`held`) and isn't sent.", ge=1)
     repeat_editions: int = file_setting(
         4,
-        "How many past editions are checked for repeats.",
+        "The number of past editions checked for repeats.",
         "Their articles aren't used again, and their stories return only with news.",
         ge=0,
     )
     variety: float = file_setting(  # MMR's lambda
-        0.75, "1 ranks by score alone; a lower value spreads the selection over more topics.", ge=0, le=1
+        0.75, "With 1, stories rank by score only. A lower value spreads the selection over more topics.", ge=0, le=1
     )
     home_country: str = file_setting(
         "US",
@@ -197,24 +202,24 @@ class SelectionSettings(values.SettingsTable):
     )
     home_agencies: list[str] = file_setting(
         HOME_AGENCIES,
-        "Names that concern the home country, the way the press writes them.",
+        "Names related to the home country, as the press writes them.",
         "Your list replaces the default one.",
     )
     borderless_topics: list[str] = file_setting(
-        ["Cybersecurity"], "Topics that concern the home country wherever they happen."
+        ["Cybersecurity"], "Topics related to the home country wherever they happen."
     )
     local_topics: list[str] = file_setting(
         ["Law enforcement", "Fire service"],
-        "Topics with many local cases; such a case loses a fifth of its score.",
-        "A case is local if it doesn't mention anything that concerns the whole country.",
+        "Topics with many local cases, whose scores are reduced by a fifth.",
+        "A case is local if it doesn't mention anything related to the whole country.",
     )
     topics: dict[str, list[str]] = file_setting(
         {},
         'Maps topics to words and phrases, such as `{ "Ports" = ["port", "a phrase"] }`. Leave empty for the built-in list.',
         "In `cyber*`, `*` stands for any ending. `exploited, exploiting + flaw, bug` needs a word from each side of `+`.",
     )
-    pins: list[str] = file_setting([], "URLs of articles that must be in.")
-    bans: list[str] = file_setting([], "URLs of articles that must stay out.")
+    pins: list[str] = file_setting([], "URLs of articles that must be included.")
+    bans: list[str] = file_setting([], "URLs of articles that must be excluded.")
 
 
 class ReadershipSettings(values.SettingsTable):

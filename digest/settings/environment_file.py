@@ -30,16 +30,15 @@ def read_environment_file(file: Path) -> dict[str, str]:
         with file.open("rb") as opened:
             if stat.S_IMODE(file.stat().st_mode) & 0o077:
                 raise EnvironmentFileError(
-                    f"{file}: it holds secrets and others can read it.", remedy=f"Run: chmod 600 {file}"
+                    f"Other users can read {file}, which contains secrets.", remedy=f"Run: chmod 600 {file}"
                 )
             return parse_variables(opened.read().decode("utf-8"), str(file))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8"
+        reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
         raise EnvironmentFileError(
-            f"{file}: cannot be read ({reason}).",
-            remedy="Run as the user whom it belongs to (sudo -u digest digest …).",
+            f"Can't read {file}: {reason}.", remedy="Run the command as the file's owner (sudo -u digest digest …)."
         ) from exc
 
 
@@ -60,7 +59,8 @@ def parse_variables(text: str, name: str = ENVIRONMENT_FILE_NAME) -> dict[str, s
         variable, equals, value = words[0].partition("=") if len(words) == 1 else ("", "", "")
         if not equals or not _NAME_PATTERN.fullmatch(variable):
             raise EnvironmentFileError(
-                f"{name}, line {number}: write NAME=value there, with quotes around a value that has blanks in it."
+                f"Line {number} of {name} isn't valid. Use the form NAME=value, with quotes around a value that "
+                "contains spaces."
             )
         variables[variable] = value
     return variables

@@ -98,9 +98,9 @@ def edit_settings_text(settings: Settings, text: str, tables: Mapping[str, Mappi
             changed = table_values.find_changed_values(getattr(before, table), getattr(wanted, table), values)
             text = _set_table_values(text, table, changed) if changed else text
             if parse_settings_text(settings, text).file != wanted:
-                raise SettingsError(f"[{table}] is written in a way that only a person can change: edit the file.")
+                raise SettingsError(f"Can't update [{table}] automatically. Edit the file by hand.")
     except TOMLKitError as exc:
-        raise SettingsError(f"The settings were left as they are: {exc}") from exc
+        raise SettingsError(f"The settings weren't changed: {exc}") from exc
     return text
 
 
@@ -158,7 +158,9 @@ def remove_source(settings: Settings, url: str) -> Settings:
     def edit(text: str, file: SettingsFile) -> tuple[str, SettingsFile]:
         kept = [source for source in file.sources if source.url != url]
         if len(kept) == len(file.sources):
-            raise SettingsConflictError(f"The settings do not name {url} any more. Nothing was changed.")
+            raise SettingsConflictError(
+                f"The source {url} is no longer in the settings, so it wasn't changed. Reload the page."
+            )
         wanted = table_values.check_settings_file(file, {"sources": kept})
         place = next(number for number, source in enumerate(file.sources) if source.url == url)
         document = tomlkit.parse(text)
@@ -173,7 +175,8 @@ def remove_source(settings: Settings, url: str) -> Settings:
 def _refuse_conflict(values: BaseModel | Sequence[BaseModel] | None, fingerprint: str) -> None:
     if values is None or table_values.fingerprint_values(values) != fingerprint:
         raise SettingsConflictError(
-            "Somebody else changed this since the page was opened. Nothing was saved: look at what stands there now."
+            "Someone else changed this since you opened the page, so your changes weren't saved. Compare them "
+            "with the new values."
         )
 
 
@@ -186,17 +189,14 @@ def _rewrite_file(settings: Settings, edit: Callable[[str, SettingsFile], tuple[
             after, wanted = edit(before, parse_settings_text(settings, before).file)
             checked = parse_settings_text(settings, after)
             if checked.file != wanted:
-                raise SettingsError(
-                    f"{file}: what is to be changed is written there in a way that only a person can change. "
-                    "Nothing was changed: edit the file."
-                )
+                raise SettingsError(f"Can't update {file} automatically. Edit it by hand.")
             if after != before:
                 replace_text_file(file, after)
     except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8"
-        raise SettingsError(f"{file}: cannot be changed ({reason}). Nothing was changed.") from exc
+        reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
+        raise SettingsError(f"Can't change {file}: {reason}.") from exc
     except TOMLKitError as exc:
-        raise SettingsError(f"{file} was left as it is: {exc}") from exc
+        raise SettingsError(f"{file} wasn't changed: {exc}") from exc
     return checked.model_copy(update={"origin": settings.origin or Path(SETTINGS_FILE_NAME)})
 
 

@@ -53,7 +53,7 @@ def load_settings(
     file = named or Path(SETTINGS_FILE_NAME)
     if named and not may_be_missing and not file.exists():
         raise SettingsError(
-            f"{file}: no such settings file.", remedy="Write one with 'digest init' or leave the option out."
+            f"There's no settings file {file}.", remedy="Create one with 'digest init', or leave out the option."
         )
     environment_file = file.parent / ENVIRONMENT_FILE_NAME
     variables = _add_environment_file(environment_file, environ)
@@ -76,8 +76,8 @@ def _list_unknown(variables: Iterable[str]) -> list[str]:
 def _describe_unknown_variable(name: str, file: Path, process_environ: Mapping[str, str]) -> str:
     suggested = suggest_name(name, (*ENVIRONMENT_FIELDS, *_OPERATORS_VARIABLES), prefix=ENVIRONMENT_PREFIX)
     number = None if process_environ.get(name) else find_variable_line(read_lines(file), name)
-    place = f"line {number} of {file.absolute()}" if number else "in the environment of this process"
-    return f"{name}: no such setting{suggested} ({place})"
+    place = f"line {number} of {file.absolute()}" if number else "in this process's environment"
+    return f"{name} isn't a setting{suggested} ({place})"
 
 
 def _add_environment_file(file: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -102,7 +102,7 @@ def _read_secret(file: Path) -> str:
     try:
         return file.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as exc:
-        raise SettingsError(f"{file}: the secret in it cannot be read: {exc}") from exc
+        raise SettingsError(f"Can't read the secret in {file}: {exc}") from exc
 
 
 def reload_settings(settings: Settings) -> Settings:
@@ -151,11 +151,10 @@ def _read_toml(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError as exc:
         line = exc.object[: exc.start].count(b"\n") + 1
         raise SettingsError(
-            f"{file.absolute()}: not readable as TOML, at line {line}: it is not UTF-8.",
-            remedy="Save the file as UTF-8.",
+            f"{file.absolute()} isn't valid TOML because line {line} isn't UTF-8.", remedy="Save the file as UTF-8."
         ) from exc
     except OSError as exc:
-        raise SettingsError(f"{file}: can't be read: {exc.strerror}") from exc
+        raise SettingsError(f"Can't read {file}: {exc.strerror}") from exc
 
 
 def _parse_toml(text: str, file: Path) -> dict[str, Any]:
@@ -164,7 +163,8 @@ def _parse_toml(text: str, file: Path) -> dict[str, Any]:
     too_long = ((number, length) for number, length in lengths if length > MAX_LINE_LENGTH)
     for number, length in too_long:
         raise SettingsError(
-            f"{file}: line {number} has {length:,} characters, and may have {MAX_LINE_LENGTH:,}.", remedy="Break it up."
+            f"Line {number} of {file} has {length:,} characters, more than the limit of {MAX_LINE_LENGTH:,}.",
+            remedy="Split it into several lines.",
         )
     try:
         return tomllib.loads(text)
@@ -172,7 +172,7 @@ def _parse_toml(text: str, file: Path) -> dict[str, Any]:
         raise _explain_toml_error(file, text, str(exc)) from exc
     except RecursionError:
         raise SettingsError(
-            f"{file}: not readable as TOML: too many brackets within each other.", remedy="Take brackets out."
+            f"{file} isn't valid TOML because its brackets are nested too deeply.", remedy="Remove some brackets."
         ) from None
 
 
@@ -182,11 +182,11 @@ def _explain_toml_error(file: Path, text: str, said: str) -> SettingsError:
     second = int(place[1]) if place and said.startswith("Cannot ") else 0
     if repeated := find_repeated_key(text, second):
         name, first = repeated
-        remedy = "Put what stands under both into one." if name.startswith("[") else "Take one of the two lines out."
-        return SettingsError(f"{file.absolute()}: {name} stands twice, on lines {first} and {second}.", remedy=remedy)
+        remedy = "Merge both into one." if name.startswith("[") else "Remove one of the two lines."
+        return SettingsError(f"{file.absolute()} contains {name} twice, on lines {first} and {second}.", remedy=remedy)
     words, _, at = said.partition(" (at ")
     where = at.rstrip(")") or "end of document"
-    return SettingsError(f"{file.absolute()}: not readable as TOML, at {where}: {words}.", remedy="Mend it there.")
+    return SettingsError(f"{file.absolute()} isn't valid TOML, at {where}: {words}.", remedy="Correct it there.")
 
 
 def _describe_problem(error: dict[str, Any], file: Path, text: str) -> str:
@@ -210,25 +210,25 @@ def _join_steps(path: KeyPath) -> str:
 
 # What is wrong with a value, by pydantic's kinds of error, with the facts that it gives: its own words are for programmers.
 _ERROR_WORDS = {
-    "extra_forbidden": "no such setting",
-    "missing": "it is missing",
-    "int_parsing": "write a whole number",
-    "int_type": "write a whole number",
-    "int_from_float": "write a whole number",
-    "float_parsing": "write a number",
-    "float_type": "write a number",
-    "finite_number": "write a number",
-    "date_from_datetime_parsing": "write a day such as 2026-06-16",
-    "date_from_datetime_inexact": "write a day such as 2026-06-16",
-    "date_parsing": "write a day such as 2026-06-16",
-    "bool_parsing": "write true or false",
-    "bool_type": "write true or false",
-    "string_type": "write a text, in quotation marks",
-    "string_too_long": "write at most {max_length} characters",
-    "greater_than": "it must be more than {gt:g}",
-    "greater_than_equal": "it must be {ge:g} or more",
-    "less_than": "it must be less than {lt:g}",
-    "less_than_equal": "it must be {le:g} at most",
+    "extra_forbidden": "not a setting",
+    "missing": "required",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "finite_number": "must be a number",
+    "date_from_datetime_parsing": "must be a date, such as 2026-06-16",
+    "date_from_datetime_inexact": "must be a date, such as 2026-06-16",
+    "date_parsing": "must be a date, such as 2026-06-16",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "string_type": "must be text in quotation marks",
+    "string_too_long": "must have at most {max_length} characters",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be {ge:g} or more",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be {le:g} or less",
     "literal_error": "write {expected}",
 }
 

@@ -25,13 +25,15 @@ MIN_HUE_DISTANCE = 30  # degrees; nearer, a label is taken for a link
 
 def _check_colour(text: str) -> str:
     if not re.fullmatch(r"#[0-9A-Fa-f]{6}", text):
-        raise ValueError(f"{text!r} is no colour such as #0B4F8A")
+        raise ValueError(f"{text!r} isn't a color, such as #0B4F8A")
     return text.upper()
 
 
 def _check_logo_name(name: str) -> str:
     if name and not LOGO_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name of a picture such as logo-light.png: letters, digits, dots and hyphens")
+        raise ValueError(
+            f"{name!r} isn't a valid image name, such as logo-light.png (use letters, digits, dots, and hyphens)"
+        )
     return name
 
 
@@ -81,13 +83,13 @@ class LookSettings(values.SettingsTable, title="Look"):
     headings: Literal["serif", "sans"] = setting(
         "serif",
         "Headlines",
-        "The font of what editors write: headlines and the intro.",
+        "The font of headlines and the intro.",
         choices={"serif": "With serifs", "sans": "Without serifs"},
     )
-    bar: int = setting(6, "Line at the top", "In pixels; 0 for no line.", ge=0, le=12)
+    bar: int = setting(6, "Top line", "In pixels; 0 for no line.", ge=0, le=12)
     bar_colour: Literal["ink", "accent"] = setting(
         "ink",
-        "Color of that line",
+        "Color of the top line",
         "The same as text, or as links.",
         choices={"ink": "Same as text", "accent": "Same as links"},
     )
@@ -105,7 +107,7 @@ class LookSettings(values.SettingsTable, title="Look"):
         if bool(self.logo) != bool(self.logo_dark):
             given, missing = ("logo", "logo_dark") if self.logo else ("logo_dark", "logo")
             raise ValueError(
-                f"{given} is given and {missing} is not: on one of a light and a dark screen it would not be seen"
+                f"{given} is set but {missing} isn't, so one logo would be invisible on light or dark screens"
             )
         return self
 
@@ -136,8 +138,8 @@ class LookSettings(values.SettingsTable, title="Look"):
         apart = hue_distance(colour, accent) if accent else None
         if apart is not None and apart < MIN_HUE_DISTANCE:
             raise ValueError(
-                f"{colour} is {math.floor(apart)} degrees of hue from {other} {accent}, and {MIN_HUE_DISTANCE} are needed: "
-                "readers would take a label for a link"
+                f"the hue of {colour} is only {math.floor(apart)} degrees from {other} {accent}, so labels would look "
+                f"like links (at least {MIN_HUE_DISTANCE} degrees are required)"
             )
         return colour
 
@@ -160,5 +162,5 @@ def _list_grounds(info: ValidationInfo) -> dict[str, str]:
 
 def _contrast_sentence(what: str, first: str, second: str, nearest: str | None) -> str:
     measured = math.floor(contrast_ratio(first, second) * 10) / 10
-    remedy = f"; {nearest} holds" if nearest else ""
-    return f"{what} has a contrast of {measured}, and {READABLE_CONTRAST} is needed{remedy}"
+    remedy = f"; {nearest} works" if nearest else ""
+    return f"{what} has a contrast of {measured}, and at least {READABLE_CONTRAST} is required{remedy}"

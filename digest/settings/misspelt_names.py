@@ -19,7 +19,7 @@ def suggest_name(name: str, known: Iterable[str], *, prefix: str = "") -> str:
     """
     bare = {each.removeprefix(prefix): each for each in known}
     near = get_close_matches(name.removeprefix(prefix), bare, n=1, cutoff=MIN_LIKENESS)
-    return f"; write {bare[near[0]]} in its place" if near else ""
+    return f"; did you mean {bare[near[0]]}?" if near else ""
 
 
 def suggest_key(path: KeyPath) -> str:

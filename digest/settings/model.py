@@ -67,7 +67,7 @@ class SettingsFile(values.SettingsTable):
         ):
             twice = sorted({n for n in names if names.count(n) > 1})
             if twice:
-                raise ValueError(f"{what} given twice: {', '.join(twice)}")
+                raise ValueError(f"{what} used more than once: {', '.join(twice)}")
         return self
 
 
@@ -129,7 +129,7 @@ class Settings(_ProviderFields):
     def _check_base_url(self) -> Self:
         parts = urlsplit(self.base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError(f"DIGEST_BASE_URL: {self.base_url!r} is no web address such as https://news.example.org")
+            raise ValueError(f"DIGEST_BASE_URL: {self.base_url!r} isn't a URL, such as https://news.example.org")
         return self
 
     @model_validator(mode="after")
@@ -149,17 +149,17 @@ class Settings(_ProviderFields):
         }
         missing = [name for name, value in values_by_name.items() if not value]
         if 0 < len(missing) < len(values_by_name):
-            raise ValueError(f"{' and '.join(missing)} missing: mail is signed with all three or with none")
+            raise ValueError(f"{' and '.join(missing)} missing (set all three to sign email, or leave all three out)")
         if self.dkim_domain and not values.DOMAIN_PATTERN.fullmatch(self.dkim_domain):
-            raise ValueError(f"DIGEST_DKIM_DOMAIN: {self.dkim_domain!r} is no domain such as news.example.org")
+            raise ValueError(f"DIGEST_DKIM_DOMAIN: {self.dkim_domain!r} isn't a domain, such as news.example.org")
         if wrong := [s for s in self.dkim_selectors if not values.SELECTOR_PATTERN.fullmatch(s)]:
-            raise ValueError(f"DIGEST_DKIM_SELECTOR: {wrong[0]!r} is no selector such as digest-2026")
+            raise ValueError(f"DIGEST_DKIM_SELECTOR: {wrong[0]!r} isn't a selector, such as digest-2026")
         return self
 
     @model_validator(mode="after")
     def _check_mailbox_password(self) -> Self:
         if self.file.inbound.host and self.inbound_password is None:
-            raise ValueError("DIGEST_INBOUND_PASSWORD: missing; inbound.host names a server to sign in to")
+            raise ValueError("DIGEST_INBOUND_PASSWORD is required when inbound.host is set")
         return self
 
     @model_validator(mode="after")
@@ -177,9 +177,7 @@ class Settings(_ProviderFields):
     @model_validator(mode="after")
     def _check_alert_secret(self) -> Self:
         if self.file.alerts.webhook and self.alert_secret is None:
-            raise ValueError(
-                "DIGEST_ALERT_SECRET: missing; alerts.webhook names where alerts are posted to, signed with it"
-            )
+            raise ValueError("DIGEST_ALERT_SECRET is required when alerts.webhook is set")
         return self
 
     def provider_variable(self, name: str) -> str:

@@ -10,7 +10,7 @@ from digest.settings.values import file_setting, setting
 from digest.timetable import ScheduleRule, parse_schedule_rule
 
 _MORE_WAIT = "More wait for up to 24 hours."
-_AS_FAST = "0 for as fast as the server accepts them."
+_AS_FAST = "Use 0 to send as fast as the server accepts email."
 
 
 class LimitSettings(values.SettingsTable, title="Limits"):
@@ -22,8 +22,10 @@ class LimitSettings(values.SettingsTable, title="Limits"):
         0.0,
         "Messages per second",
         _AS_FAST,
-        "It applies to editions and corrections from all processes together: never more, and at least 95% of it over a minute. Emails "
-        "that somebody waits for (a confirmation, a link) count but don't wait.",
+        (
+            "The limit applies to editions and corrections from all processes together. Actual speed is at least "
+            "95% of it over a minute. Confirmations, links, and other transactional emails count but don't wait."
+        ),
         ge=0,
         le=100_000,
     )
@@ -31,13 +33,13 @@ class LimitSettings(values.SettingsTable, title="Limits"):
     warm_up: list[Annotated[int, Field(ge=1)]] = setting(
         [],
         "A new sender's first days",
-        "The most messages on its first day, its second day, and so on, such as 500, 1000, 2000.",
+        "The maximum number of messages on its first day, its second day, and so on, such as 500, 1000, 2000.",
     )
     domains_per_hour: dict[Annotated[str, AfterValidator(values.check_domain)], Annotated[int, Field(ge=1)]] = setting(
         {},
         "Messages per hour to one domain",
-        "The most messages to each domain, evenly spread.",
-        'In the file, it looks like this: `{ "gmail.com" = 6000 }`.',
+        "The maximum number of messages to each domain, spread evenly.",
+        'In the file, write it like this: `{ "gmail.com" = 6000 }`.',
     )
     signups_per_network: int = setting(
         30, "Sign-ups per hour from one network", "More are rejected. A network is a /24 or a /48.", ge=1
@@ -46,53 +48,53 @@ class LimitSettings(values.SettingsTable, title="Limits"):
         40,
         "Sign-ups in 7 days for one domain",
         "More are rejected. Large mailbox providers have no limit.",
-        "Subdomains of a registered domain count with it.",
+        "Subdomains of a registered domain are counted with it.",
         ge=1,
     )
     signups_first: int = setting(
         500,
         "First sign-ups from wide networks, per hour",
         _MORE_WAIT,
-        "The first form in an hour from each /16 or /32 counts here.",
+        "The first form submitted in an hour from each /16 or /32 counts here.",
         ge=1,
     )
     signups_further: int = setting(
-        200, "All other sign-ups, per hour", _MORE_WAIT, "They also get what `signups_first` leaves over.", ge=1
+        200, "All other sign-ups, per hour", _MORE_WAIT, "These can also use what's left of `signups_first`.", ge=1
     )
-    signups_alarm: int = setting(100, "Sign-ups per hour that raise the alarm", "All sign-ups count.", ge=1)
+    signups_alarm: int = setting(100, "Sign-ups per hour that trigger an alert", "All sign-ups count.", ge=1)
     signups_waiting: int = setting(
-        5000, "Sign-ups in the queue", "When it's full, the network with the most forms loses one.", ge=1
+        5000, "Sign-ups in the queue", "If the queue is full, the network with the most forms loses one.", ge=1
     )
     signup_mails_per_address: int = file_setting(
-        4, "The most emails in 30 days to a mailbox that confirms none of them.", ge=1
+        4, "The maximum number of emails in 30 days to an address that confirms none of them.", ge=1
     )
     contact_per_network: int = setting(
         5, "Messages to the editors per hour from one network", "More are rejected. A network is a /24 or a /48.", ge=1
     )
     contact_first: int = file_setting(
         250,
-        "Messages to the editors per hour that are the first from their wide network (/16, /32); more are rejected.",
+        ("Messages to the editors per hour, counting the first from each wide network (/16, /32). More are rejected."),
         ge=1,
     )
-    contact_further: int = file_setting(50, "All other messages to the editors per hour; more are rejected.", ge=1)
+    contact_further: int = file_setting(50, "All other messages to the editors per hour. More are rejected.", ge=1)
     proxies: Annotated[int, Concern.NETWORK] = setting(
         0,
         "Proxies in front of the pages",
-        "How many entries of X-Forwarded-For can be trusted.",
+        "The number of trusted entries in X-Forwarded-For.",
         "With 0, the header is ignored.",
         ge=0,
         le=5,
     )
     allow_networks: Annotated[list[values.NetworkText], Concern.NETWORK] = file_setting(
-        [], 'Private networks that sources may be in, such as "10.1.0.0/16".'
+        [], 'Private networks that may contain sources, such as "10.1.0.0/16".'
     )
-    fetch_timeout: float = file_setting(20.0, "Seconds for one whole fetch.", gt=0, le=300)
-    fetch_bytes: int = file_setting(10_000_000, "Bytes of a document after decompression.", ge=1000)
-    fetch_redirects: int = file_setting(5, "How many redirects are followed.", ge=0, le=20)
-    fetch_workers: int = file_setting(8, "How many sources are visited at once.", ge=1, le=64)
-    items_per_source: int = file_setting(20_000, "How many items of one document are read.", ge=1)
-    image_bytes: int = file_setting(8_000_000, "Bytes of an image as downloaded.", ge=1000)
-    image_pixels: int = file_setting(40_000_000, "Pixels of an image as downloaded.", ge=1000)
+    fetch_timeout: float = file_setting(20.0, "Time limit for one fetch, in seconds.", gt=0, le=300)
+    fetch_bytes: int = file_setting(10_000_000, "Maximum size of a document after decompression, in bytes.", ge=1000)
+    fetch_redirects: int = file_setting(5, "Maximum number of redirects.", ge=0, le=20)
+    fetch_workers: int = file_setting(8, "Maximum number of sources visited at the same time.", ge=1, le=64)
+    items_per_source: int = file_setting(20_000, "Maximum number of items read from one document.", ge=1)
+    image_bytes: int = file_setting(8_000_000, "Maximum size of a downloaded image, in bytes.", ge=1000)
+    image_pixels: int = file_setting(40_000_000, "Maximum number of pixels in a downloaded image.", ge=1000)
 
 
 def _check_webhook(text: str) -> str:
@@ -102,7 +104,7 @@ def _check_webhook(text: str) -> str:
         ValueError: it is neither.
     """
     if text and not text.startswith("https://") and not values.leads_to_this_machine(text):
-        raise ValueError(f"{text!r} is no https address")
+        raise ValueError(f"{text!r} isn't an https URL")
     return text
 
 
@@ -120,37 +122,38 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
     )
     hard_bounces: int = file_setting(10, "Addresses that don't exist.", ge=1)
     hard_bounces_share: float = file_setting(0.05, "Hard bounces as a share of attempted messages.", ge=0, le=1)
-    policy_refusals: int = file_setting(
-        5, "Messages refused because of what we are or send (policy, DKIM, DMARC).", ge=1
-    )
-    policy_refusals_share: float = file_setting(0.01, "Policy refusals as a share of attempted messages.", ge=0, le=1)
+    policy_refusals: int = file_setting(5, "Policy rejections (DKIM, DMARC, reputation).", ge=1)
+    policy_refusals_share: float = file_setting(0.01, "Policy rejections as a share of attempted messages.", ge=0, le=1)
     list_drift: float = file_setting(
-        0.25, "How much the list may grow or shrink from one edition to the next, as a share; 0 for any change.", ge=0
+        0.25, "The maximum change in list size from one edition to the next, as a share. Use 0 for no limit.", ge=0
     )
-    list_drift_people: int = file_setting(100, "A change of fewer people never matters.", ge=1)
+    list_drift_people: int = file_setting(100, "Smaller changes in subscribers are always allowed.", ge=1)
     canary_minutes: int = file_setting(
         15,
-        "How long the first few hundred messages are watched before the rest is sent; 0 to send all at once.",
+        ("How long the first few hundred messages are watched before the rest is sent. Use 0 to send all at once."),
         ge=0,
         le=24 * 60,
     )
     seal_mail_days: int = file_setting(
         7,
-        "How often admins get the newest seal of the consent ledger by email, in days; 0 for never.",
-        "It goes to admins with a proven address, and immediately when a check finds a fault.",
+        (
+            "Days between daily integrity emails to admins, with the newest seal of the consent ledger. Use 0 for "
+            "no emails."
+        ),
+        "The email goes to admins with a verified address. If a check finds a problem, it's sent immediately.",
         ge=0,
         le=366,
     )
     mail: Literal["admins", "staff", "off"] = setting(
         "admins",
         "Send alerts to",
-        "Only people with a proven address get them.",
-        choices={"admins": "Admins", "staff": "All staff", "off": "Nobody"},
+        "Only people with a verified address get alerts.",
+        choices={"admins": "Admins", "staff": "The whole team", "off": "Nobody"},
     )
     webhook: Annotated[str, AfterValidator(_check_webhook), values.SHOWN_BY_HOST] = setting(
         "",
         "Webhook",
-        "An https URL that alerts are posted to. Leave empty for none.",
+        "The https URL alerts are posted to. Leave empty for none.",
         "Alerts are signed with `DIGEST_ALERT_SECRET`.",
     )
 
@@ -162,14 +165,14 @@ class RetentionSettings(values.SettingsTable):
 
     evidence_days: int = file_setting(
         90,
-        "Days for the IP address and user agent of a sign-up, which are encrypted.",
-        "Their digests stay in the ledger.",
+        "Days to keep the IP address and user agent of a sign-up, which are encrypted.",
+        "The ledger keeps their hashes.",
         ge=1,
     )
     delivery_days: int = file_setting(  # fewer would hide strikes
         400,
-        "Days for each delivery and its events; only totals are kept after that.",
-        "Daily counts (visits to a source, consents by kind) are kept for as long, and for at least 400 days.",
+        "Days to keep each delivery and its events. After that, only totals are kept.",
+        "Daily counts (visits to a source, consents by kind) are kept as long, and for at least 400 days.",
         ge=90,
     )
 
@@ -188,14 +191,14 @@ class BackupSettings(values.SettingsTable, title="Backups"):
         "An absolute path on this server, such as /backups/digest. Use another disk. Leave empty for no backups.",
     )
     at: list[values.RuleText] = setting(
-        ["daily 02:30"], "Back up", "The times when backups are made.", "They have the form of `[schedule]`."
+        ["daily 02:30"], "Back up", "The times when backups are made.", "Use the same format as in `[schedule]`."
     )
     daily: int = setting(7, "Daily backups to keep", "The newest backup of each of this many days.", ge=1, le=366)
     weekly: int = setting(4, "Weekly backups to keep", "The newest backup of each of this many weeks.", ge=0, le=520)
     monthly: int = setting(
         0,
         "Monthly backups to keep",
-        "They contain addresses for more than 30 days after people leave.",
+        "These backups keep addresses longer than 30 days after people unsubscribe.",
         "The newest backup of each of this many months is kept.",
         ge=0,
         le=240,
@@ -217,8 +220,8 @@ class BounceMailboxSettings(values.SettingsTable):
 
     host: str = file_setting("", "The IMAP server, such as imap.example.org. Leave empty for no mailbox.")
     port: int = file_setting(0, "0 for 993, or 143 if tls is starttls or off.", ge=0, le=65535)
-    tls: Literal["implicit", "starttls", "off"] = file_setting("implicit", "Off is only for this machine.")
-    user: str = file_setting("", "The user that signs in, with the password in `DIGEST_INBOUND_PASSWORD`.")
+    tls: Literal["implicit", "starttls", "off"] = file_setting("implicit", "Use off only for a server on this machine.")
+    user: str = file_setting("", "The user name, whose password is in `DIGEST_INBOUND_PASSWORD`.")
     authorities: str = file_setting(
         "", "A PEM file, if your own certificate authority signed the server's certificate."
     )
@@ -237,9 +240,9 @@ class BounceMailboxSettings(values.SettingsTable):
     @model_validator(mode="after")
     def _check_consistent(self) -> Self:
         if self.host and not self.user:
-            raise ValueError("user is missing; host names a server to sign in to")
+            raise ValueError("user is required when host is set")
         if self.host and self.tls == "off" and not values.is_loopback(self.host):
-            raise ValueError('tls = "off" is for loopback alone: others could read along')
+            raise ValueError('tls = "off" works only on this machine because others could read the connection')
         if self.host and self.folder == self.done:
-            raise ValueError("done is the folder that is read; name another")
+            raise ValueError("done must not be the folder that is read; choose another folder")
         return self

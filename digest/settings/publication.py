@@ -79,7 +79,7 @@ class WordingSettings(values.SettingsTable, title="Consent"):
     consent: Annotated[values.LongText, AfterValidator(check_template)] = setting(
         "",
         "Consent text",
-        "{name} stands for the publication's name. Leave empty for the standard text.",
+        "{name} is replaced with the publication's name. Leave empty for the standard text.",
         'The standard text is "Yes, email me {name} once a week. I can unsubscribe at any time. My email address will be used '
         'only to send me this newsletter and shared with no one else.", in the language of `publication.language`. '
         "If `schedule.release` has more than one day a week, the text says so, and it's a different version. People who "
@@ -103,7 +103,7 @@ class SenderSettings(values.SettingsTable, title="Sender"):
         "You can't approve an edition without one (15 USC 7704(a)(5)).",
     )
     list_id: values.ListId = setting(  # RFC 2919, section 4: constant for the list's life
-        "weekly.news.example.org", "List-Id", "Don't ever change it: subscribers' filters use it."
+        "weekly.news.example.org", "List-Id", "Never change it, because subscribers' filters use it."
     )
     bounce_domain: Annotated[str, AfterValidator(values.check_domain)] = setting(
         "",
@@ -133,8 +133,10 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         10,
         "Approve by",
         "Hours before the usual send time.",
-        "It's counted on the day of the edition: 10 hours before 6 a.m. is 8 p.m. the evening before. A deadline before "
-        "the draft time is moved to the send time.",
+        (
+            "It's counted from the usual send time on the day of the edition. For example, 10 hours before 6 a.m. "
+            "is 8 p.m. the evening before. A deadline before the draft time is moved to the send time."
+        ),
         ge=0,
         le=168,
     )
@@ -142,12 +144,12 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         [11],
         "Remind editors",
         "Hours before the usual send time. Leave empty for no reminders.",
-        "Editors get an email if the edition isn't approved. Each is more than 0 and at most 168.",
+        "Editors get an email if the edition isn't approved. Each value is more than 0 and at most 168.",
     )
     at_deadline: Annotated[DeadlineRule, Concern.APPROVAL] = setting(
         "wait",
         "If it isn't approved by then",
-        "This is decided at the deadline, and again at the send time.",
+        "What happens at the deadline, and again at the send time.",
         "`wait` sends it once it's approved. `skip` moves its stories to the next edition. `send-last-approved` sends the last "
         "approved version unless it was revoked.",
         choices={
@@ -159,7 +161,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
     last_look_minutes: Annotated[int, Concern.ALERTS] = setting(
         20,
         "Check every article again",
-        "Minutes before the send time; 0 to skip the check.",
+        "Minutes before the send time. Use 0 to skip the check.",
         "Every article in the edition is opened the way a visitor would.",
         ge=0,
         le=24 * 60,
@@ -202,7 +204,10 @@ class ApprovalSettings(values.SettingsTable, title="Approval"):
     approvers: Literal[1, 2] = setting(
         1,
         "Approvers needed",
-        "This many people other than its author approve each text, link, and image. A sole editor can approve alone.",
+        (
+            "How many people other than its author must approve each text, link, and image. A sole editor can "
+            "approve alone."
+        ),
         "With 1, a sole editor can approve their own changes. In a terminal, editors identify themselves with `--as`.",
         choices={1: "One", 2: "Two"},
     )

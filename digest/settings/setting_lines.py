@@ -92,23 +92,25 @@ def advise_key_change(settings: Settings, table: str, *lines: str) -> str:
     written = [_advise_line_change(file, text, number, line) for line, number in numbers.items() if number]
     if new := " and ".join(line for line, number in numbers.items() if not number):
         has_table = find_key_line(text, (table,)) is not None
-        place = f"add under [{table}] in {file}" if has_table else f"add to the end of {file} [{table}] and below it"
+        place = f"Under [{table}] in {file}, add" if has_table else f"At the end of {file}, add [{table}] and below it"
         written.append(f"{place}: {new}")
-    return "; ".join(written)
+    return ". ".join(written)
 
 
 def _advise_line_change(file: Path, text: str, number: int, line: str) -> str:
     if _is_whole(text.splitlines()[number - 1]):
-        return f"in {file} change line {number} to: {line}"
-    return f"in {file} replace the key that begins on line {number}, with the lines of its value, by: {line}"
+        return f"In {file}, change line {number} to: {line}"
+    return (
+        f"In {file}, replace the setting that starts on line {number}, including all lines of its value, with: {line}"
+    )
 
 
 def advise_variable_change(settings: Settings, line: str) -> str:
     """Say where in `digest.env` a line such as `DIGEST_HOME=/srv/digest` belongs, as `advise_key_change` does."""
     file, name = settings.environment_place, line.partition("=")[0]
     if number := find_variable_line(read_lines(file), name):
-        return f"in {file} change the line {name}=… (line {number}) to: {line}"
-    return f"add to {file}: {line}"
+        return f"In {file}, change the line {name}=… (line {number}) to: {line}"
+    return f"In {file}, add: {line}"
 
 
 def read_lines(file: Path) -> str:

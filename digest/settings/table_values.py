@@ -44,7 +44,7 @@ def replace_section_list(file: SettingsFile, sections: Sequence[Mapping[str, Any
         SettingsValueError: a value is wrong, a key is given twice, or no section is left.
     """
     if not sections:
-        raise SettingsValueError({"": "An edition has at least one section."})
+        raise SettingsValueError({"": "An edition needs at least one section."})
     problems: dict[str, str] = {}
     read: list[SectionSettings] = []
     for place, values in enumerate(sections):

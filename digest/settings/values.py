@@ -90,7 +90,7 @@ def check_filled(text: str) -> str:
         ValueError: it is.
     """
     if not text:
-        raise ValueError("it cannot be empty")
+        raise ValueError("can't be empty")
     return text
 
 
@@ -106,7 +106,7 @@ def check_mail_address(text: str) -> str:
         ValueError: it holds what an address cannot.
     """
     if not fits_angle_brackets(text):
-        raise ValueError(f"{text!r} is no mail address; write it alone, such as editors@news.example.org")
+        raise ValueError(f"{text!r} isn't an email address, such as editors@news.example.org (without a name)")
     return text
 
 
@@ -117,7 +117,7 @@ def check_list_id(text: str) -> str:
         ValueError: it holds what a List-Id cannot.
     """
     if not fits_angle_brackets(text) or "@" in text:
-        raise ValueError(f"{text!r} is no List-Id; write one such as weekly.news.example.org")
+        raise ValueError(f"{text!r} isn't a List-Id, such as weekly.news.example.org")
     return text
 
 
@@ -133,7 +133,8 @@ def check_section_key(key: str) -> str:
     """
     if not _SECTION_KEY_PATTERN.fullmatch(key):
         raise ValueError(
-            "write a key of small letters, digits and hyphens that begins with a letter, such as border-security; 39 characters at most"
+            "must be a key of lowercase letters, digits, and hyphens that begins with a letter, such as "
+            "border-security (at most 39 characters)"
         )
     return key
 
@@ -147,7 +148,7 @@ def check_time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError) as exc:
-        raise ValueError(f"{name!r} is no time zone; write one such as America/New_York") from exc
+        raise ValueError(f"{name!r} isn't a time zone, such as America/New_York") from exc
     return name
 
 
@@ -168,7 +169,7 @@ def check_domain(name: str) -> str:
         ValueError: it is none.
     """
     if name and not DOMAIN_PATTERN.fullmatch(name):
-        raise ValueError(f"{name!r} is no domain; write one such as news.example.org")
+        raise ValueError(f"{name!r} isn't a domain, such as news.example.org")
     return name
 
 
@@ -184,7 +185,7 @@ def check_web_address(text: str) -> str:
         parts = urlsplit("")
     # urlsplit leaves line breaks out without a word.
     if parts.scheme not in {"http", "https"} or not parts.hostname or not text.isprintable():
-        raise ValueError(f"{text!r} is no http or https address")
+        raise ValueError(f"{text!r} isn't an http or https URL")
     return text
 
 
@@ -210,12 +211,12 @@ def explain_database_in_clear(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "it is no URL such as postgresql+psycopg://user:password@host/name"
+        return "isn't a URL, such as postgresql+psycopg://user:password@host/name"
     if not parts.scheme.startswith("postgresql") or _is_reached_safely(parts):
         return ""
     return (
-        "the database is on another machine, so add ?sslmode=verify-full to its URL, and &sslrootcert=FILE "
-        "for a certificate authority of your own"
+        "the database is on another machine, so add ?sslmode=verify-full to its URL (for your own certificate "
+        "authority, also add &sslrootcert=FILE)"
     )
 
 

@@ -81,15 +81,15 @@ def include_audit_fault(session: Session, proof: LedgerProof) -> LedgerProof:
 def _find_row_fault(row: list[Any], place: int, head: str) -> str:
     seq, at, actor, act, subject, detail_text, previous, stored_hash = row
     if seq != place:
-        return f"row {place:,} is missing; the next there is {seq}"
+        return f"row {place:,} is missing; the next one is {seq}"
     if previous != head:
-        return f"row {place:,} does not follow from the row before it"
+        return f"row {place:,} doesn't match the row before it"
     try:
         detail = json.loads(detail_text)
     except (ValueError, RecursionError):
-        return f"row {place:,} was changed: its detail cannot be read"
+        return f"row {place:,} was changed; its details can't be read"
     if stored_hash != hash_audit_entry(seq, at, actor, act, subject, detail, previous=previous):
-        return f"row {place:,} was changed: it is not what was hashed"
+        return f"row {place:,} was changed; its hash doesn't match"
     return ""
 
 
@@ -97,9 +97,9 @@ def _find_witness_fault(row: list[Any], place: int, seal: Any, checked: CheckedE
     """Hold a row against the seal that covers it, and against where the last check found the end."""
     head = row[-1]
     if seal is not None and seal.log_head != head:
-        return f"row {place:,} is not the one that the seal of {seal.at:%Y-%m-%d %H:%M} UTC covers"
+        return f"row {place:,} isn't the one covered by the seal of {seal.at:%Y-%m-%d %H:%M} UTC"
     if checked is not None and place == checked.rows and head != checked.head:
-        return f"row {place:,} is not the one that the check of {_write_minute(checked.at)} UTC found"
+        return f"row {place:,} isn't the one verified on {_write_minute(checked.at)} UTC"
     return ""
 
 
@@ -114,8 +114,8 @@ def _find_missing_rows(
         if through:
             return f"rows after {rows:,} are missing; the seal of {seal.at:%Y-%m-%d %H:%M} UTC covers row {through:,}"
     if checked is not None and checked.rows > rows:
-        found = f"the check of {_write_minute(checked.at)} UTC found {checked.rows:,} rows"
+        found = f"{checked.rows:,} rows were verified on {_write_minute(checked.at)} UTC"
         return f"rows after {rows:,} are missing; {found}"
     outside = select(func.min(AuditEntry.id)).where(AuditEntry.seq.is_(None))
     stray = session.scalar(outside)
-    return "" if stray is None else f"the row with id {stray} is in no chain: it was not written by this program"
+    return "" if stray is None else f"the row with id {stray} wasn't written by this program"

@@ -255,8 +255,9 @@ def refuse_newer_schema(revision: str | None) -> None:
     newest = newest_schema_revision()
     if revision is not None and revision > newest:
         raise SchemaTooNewError(
-            f"The database belongs to a newer version of this program (schema {revision}; this one knows {newest}), and was left as it "
-            "is. Install that version (pip install --upgrade hls-digest), or restore a backup of before the upgrade."
+            f"The database belongs to a newer version of this program (schema {revision}; this version knows "
+            f"{newest}) and wasn't changed. Install that version (pip install --upgrade hls-digest), or restore a "
+            "backup made before the upgrade."
         )
 
 

@@ -110,7 +110,7 @@ def require_staff_member(session: Session, email: str) -> StaffMember:
     """
     member = find_staff_member(session, email)
     if member is None:
-        raise StaffError("Nobody on the staff has this address. See 'digest staff list'.")
+        raise StaffError("No team member has this address. To list the team, run 'digest staff list'.")
     return member
 
 
@@ -182,8 +182,8 @@ def add_staff_member(
         member = None
     if member is not None:
         raise StaffError(
-            f"{staff_actor(member)} has this address already, as {member.role}. For another role: 'digest staff role'; "
-            "'digest staff prove' mails the link again."
+            f"{staff_actor(member)} already has this address and is an {member.role}. To change the role, run "
+            "'digest staff role'. To send the link again, run 'digest staff prove'."
         )
     member = StaffMember(email=email, role=role, added_at=now, added_by=actor, name=name)
     session.add(member)
@@ -208,7 +208,7 @@ def mail_proof_link(session: Session, member: StaffMember, queue: QueueMail, *, 
         StaffError: the address is proven.
     """
     if member.proven_at is not None:
-        raise StaffError(f"{staff_actor(member)} has proven the address on {member.proven_at:%Y-%m-%d} (UTC).")
+        raise StaffError(f"{staff_actor(member)} verified the address on {member.proven_at:%Y-%m-%d} (UTC).")
     _audit_staff_change(session, "staff link mailed", member, {}, actor=actor, now=now)
     _queue_proof_mail(session, member, queue, now=now)
 

@@ -114,7 +114,7 @@ def recorded_moment(text: str) -> datetime | None:
 def refusal_sentence(refusal: object) -> str:
     """Write a refusal as a sentence: many are written to follow a word, as a command says them. The name of a setting stays as it is."""
     text = str(refusal)
-    return sentence(text) if text.split(" ", 1)[0].isalpha() else text
+    return sentence(text) if text.split(" ", 1)[0].replace("'", "").isalpha() else text
 
 
 def as_sentence(text: str) -> str:

@@ -190,7 +190,7 @@ def find_broken_link(chunk: ChainChunk) -> BrokenLink | None:
     chains: dict[int, list[ChainLink]] = {holder.number: [] for holder in chunk.owners}
     for link in chunk.links:
         if link.person not in chains:
-            return BrokenLink(link.person, link.seq, "it belongs to nobody: the person's row is gone")
+            return BrokenLink(link.person, link.seq, "the subscriber's row is missing")
         chains[link.person].append(link)
     broken_links = (_check_chain(holder, chains[holder.number]) for holder in chunk.owners)
     return next((broken for broken in broken_links if broken), None)
@@ -217,13 +217,13 @@ def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | 
     for place, link in enumerate(links, start=1):
         fault = _find_link_fault(link, place, head)
         if not fault and place > 1 and not _may_change_commitment(link, commitment):
-            fault = "it speaks of another address than the link before it"
+            fault = "it's about another address than the event before it"
         if fault:
             return BrokenLink(owner.number, place, fault)
         head, commitment = link.hash, link.commitment
         state = ledger.next_state(state, _KINDS_BY_VALUE[link.kind])
     if head != owner.chain_head:
-        fault = "the chain's last link is not the one that the person names"
+        fault = "the last event isn't the one in the subscriber's row"
         return BrokenLink(owner.number, len(links) + 1, fault)
     fault = _find_row_fault(owner, links, state)
     return BrokenLink(owner.number, len(links), fault) if fault else None
@@ -232,16 +232,16 @@ def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | 
 def _find_row_fault(owner: ChainOwner, links: Sequence[ChainLink], state: PersonState) -> str:
     """Return what the person's row says that the links, which leave them at `state`, don't; empty where they agree."""
     if state != owner.state:
-        return f"by the chain the person is {state}, the row says {owner.state}"
+        return f"the state is {state} in the record but {owner.state} in the row"
     if not _are_choices_readable(owner):
         return (
-            "what they chose cannot be read, and no edition is mailed to them until they choose anew, by the link of "
-            "any mail or at /preferences"
+            "the preferences can't be read, so no editions are sent until the subscriber chooses again, with the "
+            "link in any email or at /preferences"
         )
     if not _are_choices_of_chain(owner, links):
-        return "by the chain the person chose otherwise than the row says"
+        return "the preferences in the record and the row differ"
     if not _is_generation_of_chain(owner, links):
-        return "the row lets other links than the chain's last renewal change what the person chose"
+        return "the row allows other links than the last renewal in the record"
     return _find_origin_fault(owner, links)
 
 
@@ -281,21 +281,21 @@ def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
     if origin is None:
         return ""
     if origin.where != owner.asked_where:
-        return "the chain says that the person asked somewhere else than the row does"
+        return "the sign-up source in the record and the row differ"
     stored = to_hashed_moment(_MICROSECONDS_PATTERN.sub("000", owner.asked_at))
     if origin.at is not None and (stored is None or stored != ledger.format_moment(origin.at)):
-        return "the chain says that the person asked at another time than the row does"
+        return "the sign-up time in the record and the row differ"
     return ""
 
 
 def _find_link_fault(link: ChainLink, expected_seq: int, previous_hash: str) -> str:
     if link.seq != expected_seq:
-        return f"link {expected_seq} is missing; the next there is {link.seq}"
+        return f"event {expected_seq} is missing; the next one is {link.seq}"
     if link.previous != previous_hash:
-        return "it does not follow from the link before it"
+        return "it doesn't match the event before it"
     moment = to_hashed_moment(link.at)
     if moment is None or link.kind not in _KINDS_BY_VALUE or link.hash != _hash_stored_link(link, moment):
-        return "its content is not what was hashed"
+        return "its content doesn't match its hash"
     return ""
 
 
@@ -330,17 +330,17 @@ def find_address_faults(keys: KeyRing, chunk: ChainChunk) -> list[AddressFault]:
 
 def _find_address_fault(keys: KeyRing, owner: ChainOwner, commitment: str) -> str:
     if owner.ciphertext is None:
-        return "no address is there, and they are subscribed" if owner.state == PersonState.SUBSCRIBED else ""
+        return "the address of an active subscriber is missing" if owner.state == PersonState.SUBSCRIBED else ""
     mailbox = _decrypt_stored_address(keys, owner)
     if mailbox is None:
-        return "the address does not open: the row is damaged"
+        return "the address can't be decrypted"
     if not isinstance(owner.salt, bytes):
         return "the address has no salt"
     if not commitment:
-        return "no link of the chain is bound to an address"
+        return "no event in the record is linked to an address"
     if commitment not in [commit_address(key, mailbox, owner.salt) for key in keys.of_kind("commitment")]:
-        return "the address is not the one that the chain is bound to"
-    return "" if _is_found_by(keys, owner, mailbox) else "the look-up is not that of the address"
+        return "the address doesn't match the record"
+    return "" if _is_found_by(keys, owner, mailbox) else "the lookup hash doesn't match the address"
 
 
 def _decrypt_stored_address(keys: KeyRing, owner: ChainOwner) -> str | None:
@@ -364,8 +364,8 @@ def find_stray_rows(session: Session, people_seen: int, links_seen: int) -> Brok
     """Find people and links that no walk by numbers comes by, once so many people and links were looked at."""
     people_stored = session.scalar(text("SELECT count(*) FROM person")) or 0
     if people_stored != people_seen:
-        return BrokenLink(0, 0, f"{people_stored - people_seen:,} person row(s) have a number that nobody is given")
+        return BrokenLink(0, 0, f"{people_stored - people_seen:,} subscriber row(s) have an invalid number")
     links_stored = session.scalar(text("SELECT count(*) FROM consent_event")) or 0
     if links_stored == links_seen:
         return None
-    return BrokenLink(0, 0, f"{links_stored - links_seen:,} link(s) are of no person's number")
+    return BrokenLink(0, 0, f"{links_stored - links_seen:,} event(s) have an invalid subscriber number")

@@ -118,7 +118,7 @@ class DepartureLog:
                 return
             fields = _parse_line(line)
             if fields is None or fields.pop("hash", None) != _hash_line(fields, previous):
-                raise DepartureLogError(f"{self.path}: line {number} was changed, or one before it is missing")
+                raise DepartureLogError(f"Line {number} of {self.path} was changed, or a line before it is missing")
             previous = _hash_line(fields, previous)
             yield LoggedDeparture(
                 fields["who"], fields["lookup_key"], fields["key"], fields["kind"], datetime.fromisoformat(fields["at"])

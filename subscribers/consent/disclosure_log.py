@@ -120,12 +120,12 @@ def prove_log(session: Session, keys: KeyRing, sealed_heads: Mapping[int, str]) 
         fault = _find_entry_fault(row, count, head, secrets)
         head = row[12]
         if not fault and uncovered.pop(count, head) != head:
-            fault = "isn't the one that a seal covers"
+            fault = "isn't the one covered by a seal"
         if fault:
             return LogProof(count, f"disclosure log: entry {count:,} {fault}")
     missing = [through for through in uncovered if through]
     lost = (
-        f"disclosure log: entries after {count:,} are missing; a seal covers entry {max(missing):,}" if missing else ""
+        f"disclosure log: entries after {count:,} are missing (a seal covers entry {max(missing):,})" if missing else ""
     )
     return LogProof(count, lost)
 
@@ -139,11 +139,11 @@ def _find_entry_fault(row: Sequence[Any], place: int, head: str, secrets: Sequen
         return "doesn't follow from the one before it"
     moment = to_hashed_moment(stored_at)
     if moment is None or stored_hash != hash_entry(moment, said):
-        return "was changed: it isn't what was hashed"
+        return "was changed (its hash doesn't match)"
     if not any(hmac.compare_digest(mac.encode(), _authenticate(secret, stored_hash).encode()) for secret in secrets):
-        return "wasn't written by this program: its MAC is wrong"
+        return "wasn't written by this program (its MAC doesn't match)"
     if min(said["rows"], said["folded"], said["erased"]) < 0:
-        return "counts fewer than none"
+        return "has a negative count"
     return ""
 
 

@@ -58,7 +58,7 @@ def prove_disclosures(
     faults += [*_find_total_faults(session, keys), *_find_erasure_fault(session, TOTALS, erased)]
     faults += _find_export_faults(session)
     if len(faults) > MAX_FAULTS:
-        faults[MAX_FAULTS:] = [f"{len(faults) - MAX_FAULTS:,} more faults in where addresses have been"]
+        faults[MAX_FAULTS:] = [f"{len(faults) - MAX_FAULTS:,} more problems with disclosures"]
     return DisclosureProof(rows, tuple(faults))
 
 
@@ -77,7 +77,7 @@ def _prove_table(session: Session, keys: KeyRing, table: SealedTable, night: dat
     faults = [_describe(name, table, changes) for name, changes in counted.items() if set(changes) - {"sealed"}]
     stored = session.scalar(text(f"SELECT count(*) FROM {table.name} WHERE sealed_in IS NOT NULL")) or 0  # noqa: S608 - our own name
     if stored != seen:
-        wrong = "are missing" if stored < seen else "name a batch that isn't there"
+        wrong = "are missing" if stored < seen else "refer to a missing batch"
         faults.append(f"{abs(stored - seen):,} sealed {table.noun} {wrong}")
     return seen, faults + _find_late_rows(session, table) + _find_count_faults(session, table)
 
@@ -109,7 +109,7 @@ def _name_subject(table: SealedTable, batch: SealedBatch) -> str:
 
 def _describe(name: str, table: SealedTable, changes: Counter[str]) -> str:
     counts = [f"{changes[word]:,} {word}" for word in ("missing", "changed", "added") if changes[word]]
-    return f"{name}: of {changes['sealed']:,} {table.noun} that were sealed, {', '.join(counts)}"
+    return f"{name}: of {changes['sealed']:,} sealed {table.noun}, {', '.join(counts)}"
 
 
 def _find_late_rows(session: Session, table: SealedTable) -> list[str]:
@@ -133,8 +133,10 @@ def _find_count_faults(session: Session, table: SealedTable) -> list[str]:
     query = text(table.totals)
     totals = Counter({subject: int(count) for subject, count in session.execute(query)})
     return [
-        f"{subject.replace(':', ' ') or f'other {table.noun}'}: {folded[subject]:,} became totals, "
-        f"and the totals count {totals[subject]:,}"
+        (
+            f"{subject.replace(':', ' ') or f'other {table.noun}'}: {folded[subject]:,} were replaced with totals, "
+            f"but the totals count {totals[subject]:,}"
+        )
         for subject in sorted(folded.keys() | totals.keys())
         if folded[subject] != totals[subject]
     ]
@@ -149,7 +151,7 @@ def _find_erasure_fault(session: Session, table: SealedTable, erased: Mapping[st
     told = erased.get(table.name, 0)
     if found == told:
         return []
-    return [f"{found:,} sealed {table.noun} lead to nobody, and erasures account for {told:,}"]
+    return [f"{found:,} sealed {table.noun} have no subscriber, but erasures account for {told:,}"]
 
 
 def _find_total_faults(session: Session, keys: KeyRing) -> Iterator[str]:
@@ -158,11 +160,11 @@ def _find_total_faults(session: Session, keys: KeyRing) -> Iterator[str]:
         return
     changed = sum(not sealed_rows.is_intact(keys, TOTALS, row) for row in sealed_rows.stream_rows(session, TOTALS))
     if changed:
-        yield f"{changed:,} of the {TOTALS.noun} aren't what was sealed"
+        yield f"{changed:,} of the {TOTALS.noun} don't match their seal"
     there = int(session.scalar(select(func.sum(DisclosureTotal.times))) or 0)
     added = disclosure_log.count_added(session)
     if there != added:
-        yield f"the {TOTALS.noun} count {there:,}, and {added:,} were added to them"
+        yield f"the {TOTALS.noun} count {there:,}, but {added:,} were added to them"
 
 
 def _find_export_faults(session: Session) -> Iterator[str]:
@@ -170,7 +172,7 @@ def _find_export_faults(session: Session) -> Iterator[str]:
     sealed = select(ListExport.id, ListExport.at, ListExport.parts_hash).where(ListExport.sealed_in.is_not(None))
     for export in session.execute(sealed.order_by(ListExport.id)).all():
         if hash_export_parts(session, export.id) != export.parts_hash:
-            yield f"the list export of {export.at:%Y-%m-%d %H:%M} UTC doesn't name the people whom it did"
+            yield f"the list export of {export.at:%Y-%m-%d %H:%M} UTC doesn't list the same people as before"
 
 
 def hash_export_parts(session: Session, export: int) -> str:

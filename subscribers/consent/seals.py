@@ -401,20 +401,20 @@ def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurve
     for seal, survey in zip(seals, surveys, strict=False):
         name = f"the seal of {seal.at[:16] or 'an unreadable time'} UTC"
         if seal.previous != previous:
-            return f"{name} does not follow from the one before it: a seal was changed or removed"
+            return f"{name} doesn't match the one before it; a seal was changed or removed"
         if (seal.people, seal.links, seal.root) != (survey.people, survey.links, survey.root):
-            return f"{name} is not what the ledger gives: links of before it were changed, swapped or removed"
+            return f"{name} doesn't match the ledger; events before it were changed, swapped, or removed"
         if seal.covered_suppressions != survey.suppressions:
-            return f"{name} is not what the suppressions give: rows of before it were changed or removed"
+            return f"{name} doesn't match the suppression list; rows before it were changed or removed"
         if seal.covered_wordings != survey.wordings:
-            return f"{name} is not what the register of wordings gives: rows from before it were changed, added, or removed"
+            return f"{name} doesn't match the consent texts; rows before it were changed, added, or removed"
         moment = chain_verification.to_hashed_moment(seal.at)
         if moment is None or seal.hash != hash_seal(moment, survey, previous, seal.log_head, seal.disclosure_head):
-            return f"{name} is not what was hashed"
+            return f"{name} doesn't match its hash"
         previous = seal.hash
     return ""
 
 
 def _find_missing_seal(seals: Sequence[_StoredSeal], kept_hashes: Sequence[str]) -> str:
     missing = (kept for kept in kept_hashes if not any(seal.hash.startswith(kept.lower()) for seal in seals))
-    return next((f"no seal {kept} is there: seals, or the whole ledger, were replaced" for kept in missing), "")
+    return next((f"there is no seal {kept}; seals, or the whole ledger, were replaced" for kept in missing), "")

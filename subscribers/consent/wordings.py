@@ -81,23 +81,19 @@ def check_template(template: str) -> str:
     """
     text = " ".join(template.split())
     if not text and template:
-        raise ValueError(
-            "it is blank: write the sentence that readers agree to, or leave the key out for the shipped one"
-        )
+        raise ValueError("it's blank; enter the consent text, or leave the setting out to use the standard text")
     if not text:
         return ""
     if not text.isprintable():
-        raise ValueError("a control character stands in it: write it anew, as plain text")
+        raise ValueError("it contains a control character; enter it again as plain text")
     if found := re.search(r"\{[^{}]*\}|[{}]", text.replace(NAME_PLACEHOLDER, "")):
-        raise ValueError(
-            f"{found[0]!r} is no placeholder: only {NAME_PLACEHOLDER} is, which stands for the publication's name"
-        )
+        raise ValueError(f"{found[0]!r} isn't a placeholder; use only {NAME_PLACEHOLDER}, for the publication's name")
     if found := re.search(r"</?[A-Za-z][^>]*>", text):
-        raise ValueError(f"{found[0]!r} would be shown as it stands: write plain text without markup")
+        raise ValueError(f"{found[0]!r} would be shown as is; use plain text without markup")
     if sum(character.isalpha() for character in text.replace(NAME_PLACEHOLDER, "")) < MIN_LETTERS:
-        raise ValueError("it is too short to say what is sent and how one leaves: write a whole sentence")
+        raise ValueError("it's too short to say what's sent and how to unsubscribe; enter a whole sentence")
     if len(text) > MAX_CHARACTERS:
-        raise ValueError(f"it has {len(text)} characters, and {MAX_CHARACTERS} are the most: nobody reads more")
+        raise ValueError(f"it has {len(text)} characters, over the limit of {MAX_CHARACTERS}; shorten it")
     return text
 
 
@@ -145,9 +141,9 @@ def find_register_fault(session: Session, hashes: Collection[str]) -> str:
     kept = {row.hash for row in session.scalars(select(PublishedWording))}
     for row in session.scalars(select(PublishedWording).order_by(PublishedWording.version)):
         if hash_wording(row.text) != row.hash:
-            return f"the words of version {row.version} are not those that were agreed to: their hash is another"
+            return f"version {row.version} of the consent text doesn't match its hash"
     missing = sorted(set(hashes) - kept)
-    return f"the words with the SHA-256 {missing[0]} were agreed to and are not in the register" if missing else ""
+    return f"the consent text with the SHA-256 {missing[0]} was agreed to but isn't on record" if missing else ""
 
 
 def _find_by_text(session: Session, words: WordingText) -> Wording | None:

@@ -35,7 +35,7 @@ MARKING_KIND: KeyKind = "access"
 DEMO_KEY_SEED = b"the bundled sample"  # the demo's keys are no secret: its readers are invented
 MAX_KEYS_PER_KIND = 255  # keys of a kind
 PUT_COPY_BACK = (
-    "Put the recovery copy, which 'digest init' printed when it made the keys, back: digest keys restore FILE --replace"
+    "Restore the key file from the recovery copy that 'digest init' printed: digest keys restore FILE --replace"
 )
 _FileStamp = tuple[int, int, int]
 
@@ -177,7 +177,7 @@ class KeyRing:
             key = self._snapshot.by_id.get((kind, key_id))
         if key is None:
             raise KeyFileError(
-                f"the {kind} key {key_id} is not in the key file: this database was written with other keys.",
+                f"The {kind} key {key_id} isn't in the key file, so this database was written with other keys.",
                 remedy=PUT_COPY_BACK,
             )
         return key
@@ -195,9 +195,7 @@ class KeyRing:
             return False  # whoever mends the file must not stop readers from leaving meanwhile
         self._stamp = stamp
         if not self._snapshot.by_id.keys() <= replaced.by_id.keys():
-            log.error(
-                "the key file was replaced by one that lacks keys in use: it is not taken", what_to_do=PUT_COPY_BACK
-            )
+            log.error("The new key file lacks keys that are in use, so it was ignored.", what_to_do=PUT_COPY_BACK)
             return False
         self._snapshot = replaced
         return True
@@ -210,7 +208,7 @@ class KeyRing:
         """
         number = self.current(kind).number + 1
         if number > MAX_KEYS_PER_KIND:
-            raise KeyFileError(f"there are {MAX_KEYS_PER_KIND} keys of kind {kind} already, and no number for another.")
+            raise KeyFileError(f"There are already {MAX_KEYS_PER_KIND} {kind} keys, the maximum.")
         return type(self)([*self.all, SecretKey(kind, number, secrets.token_bytes(32))])
 
     @classmethod
@@ -237,7 +235,7 @@ class KeyRing:
         try:
             key_file.create_file(path, keys.file_text(passphrase))
         except FileExistsError:
-            raise KeyFileError(f"{path}: there is a key file already; it was left as it is.") from None
+            raise KeyFileError(f"{path} already exists and wasn't changed.") from None
         return keys
 
     @classmethod
@@ -252,18 +250,20 @@ class KeyRing:
                 status = os.fstat(file.fileno())
                 text = file.read()
         except FileNotFoundError:
-            raise KeyFileError(f"{path}: no key file.", remedy="'digest init' makes one.") from None
+            raise KeyFileError(f"There's no key file {path}.", remedy="Run 'digest init' to create one.") from None
         except OSError as exc:
             raise KeyFileError(
-                f"{path}: cannot be read ({exc.strerror}).",
-                remedy="Run this as the user whom the file belongs to (sudo -u digest digest …).",
+                f"Can't read {path}: {exc.strerror}.",
+                remedy="Run the command as the file's owner (sudo -u digest digest …).",
             ) from exc
         mode = stat.S_IMODE(status.st_mode)
         if mode & 0o077:
             raise KeyFileError(
-                f"{path}: other users may read or write it (mode {mode:04o}).",
-                remedy=f"Run: chmod 600 {path}; and if people whom you do not trust can sign in on this machine, make new keys too: "
-                "for kind in vault lookup session; do digest keys rotate $kind; done",
+                f"Other users can read or write {path} (mode {mode:04o}).",
+                remedy=(
+                    f"Run: chmod 600 {path}. If people you don't trust can sign in on this machine, also make new keys: "
+                    "for kind in vault lookup session; do digest keys rotate $kind; done"
+                ),
             )
         clear_text, under_passphrase = _open_key_text(str(path), text.decode("utf-8", "replace"), passphrase)
         keys = cls(_parse_key_text(str(path), clear_text), under_passphrase=under_passphrase)
@@ -318,7 +318,7 @@ def _parse_key_text(name: str, text: str) -> list[SecretKey]:
     except (ValueError, KeyError, TypeError, RecursionError):
         raise KeyFileError(f"{name}: damaged.", remedy=PUT_COPY_BACK) from None  # the cause quotes it
     if not all(map(_is_sound, keys)) or [k.id for k in keys] != written_ids:
-        raise KeyFileError(f"{name}: a key in it is damaged.", remedy=PUT_COPY_BACK)
+        raise KeyFileError(f"{name} contains a damaged key.", remedy=PUT_COPY_BACK)
     return keys
 
 

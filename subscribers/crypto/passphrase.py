@@ -43,19 +43,19 @@ def open_text(text: str, passphrase: str | None) -> str:
     """
     if not passphrase:
         raise PassphraseError(
-            "is protected by a passphrase, and none was given.",
-            remedy="Set DIGEST_KEY_PASSPHRASE, or hand it over as the systemd credential digest.key-passphrase.",
+            "is protected by a passphrase, but no passphrase was given.",
+            remedy="Set DIGEST_KEY_PASSPHRASE or the systemd credential digest.key-passphrase.",
         )
     try:
         values = json.loads(text)
         if values["protected"] != _METHOD:
-            raise PassphraseError("was protected by a newer version of this program.", remedy="Install that one.")
+            raise PassphraseError("was protected by a newer version of this program.", remedy="Install that version.")
         salt, nonce, ciphertext = (b64decode(values[name], validate=True) for name in ("salt", "nonce", "ciphertext"))
         return _cipher(passphrase, salt).decrypt(nonce, ciphertext, _METHOD.encode()).decode()
     except (InvalidTag, ValueError, KeyError, TypeError):
         raise PassphraseError(
-            "does not open with the passphrase that was given: it is another one, or the file is damaged.",
-            remedy="Correct DIGEST_KEY_PASSPHRASE, or put the recovery copy back: digest keys restore FILE --replace",
+            "can't be opened with this passphrase. The passphrase is wrong, or the file is damaged.",
+            remedy="Correct DIGEST_KEY_PASSPHRASE, or restore the recovery copy: digest keys restore FILE --replace",
         ) from None
 
 
@@ -63,5 +63,5 @@ def _cipher(passphrase: str, salt: bytes) -> AESGCM:
     try:
         kdf = Argon2id(salt=salt, length=32, iterations=3, lanes=4, memory_cost=65536)
     except UnsupportedAlgorithm:
-        raise PassphraseError("needs Argon2id, which this build of cryptography lacks: install its wheel.") from None
+        raise PassphraseError("needs Argon2id, which this build of cryptography lacks. Install its wheel.") from None
     return AESGCM(kdf.derive(passphrase.encode()))

@@ -65,16 +65,14 @@ def add_subscriber(
         SignupRefusedError: the address is suppressed, its owner left, or the evidence is of the future, or of a time before there was mail.
     """
     if evidence.agreed_at > now:
-        raise SignupRefusedError("the consent's date lies in the future: give the day on which the person agreed.")
+        raise SignupRefusedError("The date of consent is in the future. Enter the date the person agreed.")
     if evidence.agreed_at < ledger.EARLIEST_CONSENT:
-        raise SignupRefusedError(
-            "the consent's date lies before there was mail: give the day on which the person agreed."
-        )
+        raise SignupRefusedError("The date of consent is before email existed. Enter the date the person agreed.")
     parsed = read_address(address)
     if (suppressed := suppression.find_suppression(session, keys, parsed)) is not None:
         raise SignupRefusedError(
-            f"this address is suppressed ({suppressed.reason}, {suppressed.at:%Y-%m-%d}): "
-            "only its owner's own new sign-up can bring it back."
+            f"This address is suppressed ({suppressed.reason}, {suppressed.at:%Y-%m-%d}). Ask its owner to sign up "
+            "again."
         )
     source = evidence.page[:200]
     number = people.find_person_number(session, keys, parsed)
@@ -86,8 +84,8 @@ def add_subscriber(
         return ManualSignup(person.number, already_subscribed=True)
     elif person.state not in {PersonState.REQUESTED, PersonState.UNVERIFIED}:
         raise SignupRefusedError(
-            f"this address is {person.state}: its owner left, or did not answer when asked. "
-            "Only their own new sign-up can bring it back."
+            f"This address is {person.state} because its owner unsubscribed or didn't answer a request. Ask them "
+            "to sign up again."
         )
     person.asked_at, person.asked_where = evidence.agreed_at, source
     ledger.append_event(session, person, evidence.kind, evidence.as_json(), now, commitment=commitment)

@@ -302,16 +302,16 @@ def _select_open_alarm() -> Select[SignupAlarm]:
     return select(SignupAlarm).where(SignupAlarm.kind == SURGE_ALARM_KIND, SignupAlarm.ended_at.is_(None)).limit(1)
 
 
-_RAISE_LIMITS = "raise limits.signups_first, limits.signups_further and limits.signups_alarm"
+_RAISE_LIMITS = "raise limits.signups_first, limits.signups_further, and limits.signups_alarm"
 
 
 def describe_alarm(alarm: SignupAlarm, *, since: str = "", remedy: str = _RAISE_LIMITS) -> str:
     """Describe an alarm that is on, and what to do; `since` writes its beginning, in UTC by default."""
     since = since or f"{alarm.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return (
-        f"Sign-ups have surged since {since}, with up to {alarm.detail['most']:,} forms in an hour. Networks take turns, "
-        "and forms over the limits wait for up to 24 hours. This ends by itself. If the sign-ups are real, "
-        f"{remedy}."
+        f"Sign-ups have surged since {since}, with up to {alarm.detail['most']:,} in an hour. Sign-ups over "
+        f"the limits wait for up to 24 hours. If they're real, {remedy}. Otherwise, wait until the surge is "
+        "over."
     )
 
 

@@ -27,8 +27,10 @@ def check_keys(session: Session, keys: KeyRing, *, every_row: bool = False) -> N
     for kind, table, key_id in (_list_all_keys if every_row else _list_keys_at_ends)(session):
         if key_id not in {key.id for key in keys.of_kind(kind)}:
             raise KeyMismatchError(
-                f"The key file is not this database's: {table.name} was written with the {kind} key {key_id}, which it "
-                "lacks. Nothing is read or written about people.",
+                (
+                    f"The key file doesn't belong to this database. {table.name} was written with the {kind} key {key_id}, "
+                    "which the key file doesn't contain."
+                ),
                 remedy=PUT_COPY_BACK,
             )
 

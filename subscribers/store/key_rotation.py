@@ -128,7 +128,7 @@ def add_key(key_file: Path, kind: KeyKind, passphrase: str | None = None) -> Key
             keys = KeyRing.load(key_file, passphrase)
             replace_file(key_file, keys.with_new_key(kind).file_text(passphrase if keys.under_passphrase else None))
     except OSError as exc:
-        raise KeyFileError(f"{key_file}: cannot be written ({exc.strerror}); no key was added.") from exc
+        raise KeyFileError(f"Can't write {key_file}: {exc.strerror}. The key wasn't added.") from exc
     return KeyRing.load(key_file, passphrase)
 
 
@@ -145,7 +145,7 @@ def note_sealed_rows(key_file: Path, passphrase: str | None = None) -> None:
                 text = keys.saying_sealed().file_text(passphrase if keys.under_passphrase else None)
                 replace_file(key_file, text)
     except OSError as exc:
-        raise KeyFileError(f"{key_file}: cannot be written ({exc.strerror}); it is as it was.") from exc
+        raise KeyFileError(f"Can't write {key_file}: {exc.strerror}. The file wasn't changed.") from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +262,7 @@ def _write_changes(
         unique = [change for change in changes if change["of"] not in twins]
         rewritten = session.connection().execute(_update_statement(kind, column), unique).rowcount if unique else 0
         return rewritten, [
-            UnmovedRow(f"person {number}", f"person {other} has the same address: erase one of the two")
+            UnmovedRow(f"person {number}", f"person {other} has the same address; erase one of them")
             for number, other in twins.items()
         ]
 

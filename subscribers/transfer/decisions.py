@@ -42,27 +42,35 @@ class RowReason(StrEnum):
         member._value_, member.outcome, member.words = value, outcome, words
         return member
 
-    CONFIRMED = "confirmed", RowOutcome.SUBSCRIBED, "the list records when they confirmed"
+    CONFIRMED = "confirmed", RowOutcome.SUBSCRIBED, "the list shows when they confirmed"
     ATTESTED = "attested", RowOutcome.SUBSCRIBED, "an admin vouches for their consent"
-    UNCONFIRMED = "unconfirmed", RowOutcome.UNVERIFIED, "the list says that they never confirmed"
-    NO_EVIDENCE = "no evidence", RowOutcome.UNVERIFIED, "the list records no confirmation"
-    NO_NETWORK = "no network", RowOutcome.UNVERIFIED, "the list records no network address of their confirmation"
-    ON_THE_LIST = "on the list", RowOutcome.KNOWN, "this address is on the list"
-    WAITING = "waiting", RowOutcome.KNOWN, "this address is known, and waits for a confirmation"
-    CONSENTED_SINCE = "consented since", RowOutcome.KNOWN, "the list says that they left there; they agreed here since"
-    LEFT_HERE = "left here", RowOutcome.LEFT_OR_SUPPRESSED, "they left this list"
+    UNCONFIRMED = "unconfirmed", RowOutcome.UNVERIFIED, "the list shows that they never confirmed"
+    NO_EVIDENCE = "no evidence", RowOutcome.UNVERIFIED, "the list shows no confirmation"
+    NO_NETWORK = "no network", RowOutcome.UNVERIFIED, "the list shows no IP address for their confirmation"
+    ON_THE_LIST = "on the list", RowOutcome.KNOWN, "this address is already subscribed"
+    WAITING = "waiting", RowOutcome.KNOWN, "this address is waiting for confirmation"
+    CONSENTED_SINCE = (
+        "consented since",
+        RowOutcome.KNOWN,
+        "the list shows that they unsubscribed there, but they agreed here later",
+    )
+    LEFT_HERE = "left here", RowOutcome.LEFT_OR_SUPPRESSED, "they unsubscribed from this list"
     # Nobody is told why: that somebody was here and is erased would be one of the reasons.
-    KEPT_AWAY = "kept away", RowOutcome.LEFT_OR_SUPPRESSED, "this address is kept away from this list"
-    LEFT_BY_EARLIER_ROW = "left by earlier row", RowOutcome.LEFT_OR_SUPPRESSED, "row {detail} says that they left"
-    LEFT_THERE = "left there", RowOutcome.DEPARTED, "the list says that they left"
-    BOUNCED_THERE = "bounced there", RowOutcome.DEPARTED, "the list says that mail to them came back"
-    COMPLAINED_THERE = "complained there", RowOutcome.DEPARTED, "the list says that they complained"
-    BLOCKED_THERE = "blocked there", RowOutcome.DEPARTED, "the list says that they were blocked"
-    DUPLICATE = "duplicate", RowOutcome.DUPLICATE, "the address stands in row {detail} already"
+    KEPT_AWAY = "kept away", RowOutcome.LEFT_OR_SUPPRESSED, "this address is suppressed here"
+    LEFT_BY_EARLIER_ROW = (
+        "left by earlier row",
+        RowOutcome.LEFT_OR_SUPPRESSED,
+        "row {detail} shows that they unsubscribed",
+    )
+    LEFT_THERE = "left there", RowOutcome.DEPARTED, "the list shows that they unsubscribed"
+    BOUNCED_THERE = "bounced there", RowOutcome.DEPARTED, "the list shows that email to them bounced"
+    COMPLAINED_THERE = "complained there", RowOutcome.DEPARTED, "the list shows that they complained"
+    BLOCKED_THERE = "blocked there", RowOutcome.DEPARTED, "the list shows that they were blocked"
+    DUPLICATE = "duplicate", RowOutcome.DUPLICATE, "the address is already in row {detail}"
     REJECTED = "rejected", RowOutcome.REJECTED, "{detail}"
-    BLANK = "blank", RowOutcome.BLANK, "nothing stands in it"
+    BLANK = "blank", RowOutcome.BLANK, "the row is empty"
     # A run that kept no account of its rows.
-    EARLIER_RUN = "earlier run", None, "it was settled before the import was cut short, by a run that kept no account"
+    EARLIER_RUN = "earlier run", None, "processed before the import was interrupted, without recording the result"
 
 
 @dataclass(frozen=True, slots=True)

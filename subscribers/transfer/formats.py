@@ -37,7 +37,7 @@ class RowStatus(LabeledEnum):
     SUBSCRIBED = "person", "A reader"
     UNCONFIRMED = "unconfirmed", "Never confirmed"  # the service itself says that they never confirmed
     LEFT = "left", "Left"
-    BOUNCED = "bounced", "Mail came back"
+    BOUNCED = "bounced", "Bounced"
     BLOCKED = "blocked", "Blocked"
     COMPLAINED = "complained", "Complained"
 
@@ -48,17 +48,17 @@ DEPARTURE_STATUSES = frozenset({RowStatus.LEFT, RowStatus.BOUNCED, RowStatus.COM
 class ColumnMeaning(LabeledEnum):
     """What a column says of its row's person. `formats.toml` and `ColumnLayout` use the names in lower case."""
 
-    ADDRESS = "address", "The address"
-    REQUESTED_AT = "requested at", "When they asked, UTC"
-    REQUESTED_IP = "requested from", "Where they asked from"
-    CONFIRMED_AT = "confirmed at", "When they confirmed, UTC"
-    CONFIRMED_IP = "confirmed from", "Where they confirmed from"
+    ADDRESS = "address", "Email address"
+    REQUESTED_AT = "requested at", "Sign-up time (UTC)"
+    REQUESTED_IP = "requested from", "Sign-up IP address"
+    CONFIRMED_AT = "confirmed at", "Confirmation time (UTC)"
+    CONFIRMED_IP = "confirmed from", "Confirmation IP address"
     STATUS = "status", "Where they stand"
-    LEFT_WHERE_SET = "left where set", "They left, where it says yes"
-    LEFT_WHERE_UNSET = "left where unset", "They left, where it says no"
-    LEFT_AT = "left at", "When they left"
-    BOUNCED_AT = "bounced at", "When mail to them came back"
-    NOTHING = "nothing", "Nothing, leave it out"
+    LEFT_WHERE_SET = "left where set", "Unsubscribed if yes"
+    LEFT_WHERE_UNSET = "left where unset", "Unsubscribed if no"
+    LEFT_AT = "left at", "Unsubscribe time"
+    BOUNCED_AT = "bounced at", "Bounce time"
+    NOTHING = "nothing", "Don't import"
 
 
 _SINGLE_MEANINGS = (
@@ -232,9 +232,11 @@ def check_column_meanings(meanings: Sequence[ColumnMeaning]) -> None:
         ColumnMappingError: no column, or several, hold what one must; the message says which.
     """
     if ColumnMeaning.ADDRESS not in meanings:
-        raise ColumnMappingError("No column is the address: choose one.")
+        raise ColumnMappingError("No column has the email addresses. Choose one.")
     if twice := next((meaning for meaning in _SINGLE_MEANINGS if list(meanings).count(meaning) > 1), None):
-        raise ColumnMappingError(f"Two columns are “{twice}”: choose one of them, and nothing for the other.")
+        raise ColumnMappingError(
+            f"Two columns are imported as “{twice}”. Choose one of them, and don't import the other."
+        )
 
 
 def assign_column_meanings(layout: ColumnLayout, meanings: Sequence[ColumnMeaning]) -> ColumnLayout:
@@ -244,7 +246,7 @@ def assign_column_meanings(layout: ColumnLayout, meanings: Sequence[ColumnMeanin
         ColumnMappingError: they do not make a list; the message says why.
     """
     if len(meanings) != layout.width:
-        raise ColumnMappingError("The file has other columns than those that were mapped: map them again.")
+        raise ColumnMappingError("The file's columns don't match the ones you chose. Choose them again.")
     check_column_meanings(meanings)
     columns = {
         meaning: tuple(place for place, each in enumerate(meanings) if each is meaning) for meaning in _COLUMN_MEANINGS

@@ -98,9 +98,9 @@ class UnfinishedImport:
     def sentence(self) -> str:
         """Say that it was not finished, and what to do."""
         return (
-            f"Import {self.batch} ({self.origin}, begun {self.started_at:%Y-%m-%d %H:%M} UTC) was not finished: nobody "
-            "of it is mailed. Run it again with the same file, or drop it with "
-            f"'digest subscribers import --abandon {self.batch}'."
+            f"Import {self.batch} ({self.origin}, started {self.started_at:%Y-%m-%d %H:%M} UTC) is unfinished, so "
+            "its people aren't emailed. To continue, import the same file again. To undo it, run 'digest "
+            f"subscribers import --abandon {self.batch}'."
         )
 
 
@@ -177,7 +177,9 @@ def run_import(
         run.finish_steps()
     with context.database.write() as session:
         if lock_unfinished_batch(session, batch.id) is None:
-            raise ListFileError("this import was dropped meanwhile: nobody of it is mailed.")
+            raise ListFileError(
+                "This import was undone in another process, so its people aren't emailed. Import the file again."
+            )
         row = session.get_one(ImportBatch, batch.id)
         row.counts, row.done_at = dict(report.counts), now  # from here on, all of them count
     return report
@@ -280,8 +282,8 @@ def _find_earlier_batch(session: Session, survey: FileSurvey, options: ImportOpt
     same = next((row for row in several if row.options == options.as_json()), None)
     if same is None and any(row.done_at is None for row in several):
         raise ListFileError(
-            "an import of this file was begun with other options and not finished: run it again with those, "
-            "so that its people count, and then with the new ones."
+            "An unfinished import of this file used other options. Finish it with the same options, then import "
+            "the file again with the new ones."
         )
     return same
 
@@ -305,7 +307,7 @@ def _read_chunks(
             if meant := find_likely_domain(row.address.domain):
                 report.note_slip(row.address.domain, meant)
                 if report.survey.leave_out_slips:
-                    raise LikelySlipError(f"the domain {row.address.domain} is most likely a slip for {meant}")
+                    raise LikelySlipError(f"the domain {row.address.domain} is probably a typo for {meant}")
         except RowError as exc:
             on_reject(number, str(exc), fields)
             report.add_reject(number, exc, counted=number > reached)

@@ -58,7 +58,7 @@ def survey_file(path: Path, options: ImportOptions | None = None) -> FileSurvey:
             stamp = _file_stamp(file)
             file_hash, encoding = _hash_and_encoding(file)
     except OSError as exc:
-        raise ListFileError(f"{path}: cannot be read: {exc.strerror}") from None
+        raise ListFileError(f"Can't read {path}: {exc.strerror}") from None
     options = options or ImportOptions()
     separator, layout = _detect_layout(path, encoding, options.file_status)
     if options.columns:
@@ -68,7 +68,7 @@ def survey_file(path: Path, options: ImportOptions | None = None) -> FileSurvey:
     rows = sum(1 for _ in _read_body(path, encoding, separator, layout))
     warnings = []
     if encoding == "latin-1":
-        warnings.append("The file is not in UTF-8; it was read as Latin-1. Look at names with accents.")
+        warnings.append("The file isn't UTF-8, so it was read as Latin-1. Check names with accents.")
     return FileSurvey(
         path, encoding, separator, layout, file_hash, rows, stamp, tuple(warnings), options.leave_out_slips
     )
@@ -83,7 +83,7 @@ def read_rows(survey: FileSurvey) -> Iterator[NumberedFields]:
     yield from _read_body(survey.path, survey.encoding, survey.separator, survey.layout)
     with survey.path.open("rb") as file:
         if _file_stamp(file) != survey.stamp:
-            raise ListFileError("the file changed while it was read: nothing of it counts. Run the command again.")
+            raise ListFileError("The file changed while it was being read, so it wasn't used. Run the command again.")
 
 
 def read_headings(survey: FileSurvey) -> list[str]:
@@ -119,7 +119,7 @@ def _check_encoding(encoding: str, decoder: codecs.IncrementalDecoder, chunk: by
         decoder.decode(chunk, final)
     except UnicodeDecodeError:
         if encoding != "utf-8-sig":
-            raise ListFileError("the file begins as UTF-16 and breaks off: export it again, as UTF-8.") from None
+            raise ListFileError("The file starts as UTF-16 but is truncated. Export it again as UTF-8.") from None
         return "latin-1"
     return encoding
 
@@ -137,9 +137,9 @@ def _guess_encoding(first_bytes: bytes) -> str:
 
 def _refuse_binary_file(first_bytes: bytes) -> None:
     if not first_bytes.strip():
-        raise ListFileError("the file is empty.")
+        raise ListFileError("The file is empty. Choose another file.")
     if first_bytes.startswith((b"PK\x03\x04", b"\x1f\x8b", b"\xd0\xcf\x11\xe0", b"%PDF")):
-        raise ListFileError("this is a spreadsheet or an archive: unpack it, or save the sheet as CSV (UTF-8).")
+        raise ListFileError("This is a spreadsheet or an archive. Unpack it, or save the sheet as CSV (UTF-8).")
 
 
 def _detect_layout(path: Path, encoding: str, file_status: RowStatus | None) -> tuple[str, ColumnLayout]:
@@ -152,8 +152,8 @@ def _detect_layout(path: Path, encoding: str, file_status: RowStatus | None) -> 
             layouts.append((separator, layout))
     if not layouts:
         raise ListFileError(
-            "no column holds addresses. The first row must name the columns, one of them 'email' "
-            "(a file with nothing but addresses, one a line, needs no names)."
+            "No column contains email addresses. Add a first row with column names, including 'email'. (A file "
+            "with only one address per line doesn't need column names.)"
         )
     return max(layouts, key=lambda each: each[1].width)
 
@@ -185,12 +185,12 @@ def _parse_rows(path: Path, encoding: str, separator: str, layout: ColumnLayout 
                 yield fields
         except csv.Error:
             raise ListFileError(
-                f"row {number + 1}: a field of more than {csv.field_size_limit():,} characters. Is a quotation "
-                f'mark (") there, or in a row before, that is never closed? Mend it, and run the command again.'
+                f"Row {number + 1} has a field of more than {csv.field_size_limit():,} characters. Check for an "
+                'unclosed quotation mark (") there or in an earlier row.'
             ) from None
     raise ListFileError(
-        f'row {number}: a quotation mark (") is opened there, or in a row before, and never closed. '
-        "Mend it, and run the command again."
+        f'Row {number} has an unclosed quotation mark ("), there or in an earlier row. Correct it and run the '
+        "command again."
     )
 
 
@@ -202,5 +202,8 @@ def _csv_options(separator: str, layout: ColumnLayout | None) -> dict[str, Any]:
 def _read_lines(file: IO[str]) -> Iterator[str]:
     for number, line in enumerate(iter(partial(file.readline, _MAX_LINE_LENGTH), ""), start=1):
         if len(line) >= _MAX_LINE_LENGTH:
-            raise ListFileError(f"line {number} has more than {_MAX_LINE_LENGTH:,} characters: this is no table.")
+            raise ListFileError(
+                f"Line {number} has more than {_MAX_LINE_LENGTH:,} characters, so this isn't a table. Choose another "
+                "file."
+            )
         yield line

@@ -82,7 +82,7 @@ class OutcomeFile:
             self._connection.executemany(statement, rows)
             self._connection.execute("COMMIT")
         except sqlite3.Error as exc:
-            raise OSError(f"the account of the rows cannot be written: {exc}") from exc
+            raise OSError(f"Can't write the row results: {exc}") from exc
 
 
 def read_outcomes(path: Path) -> Iterator[RowAccount]:

@@ -76,9 +76,9 @@ class UnknownWordError(RowError):
         self.column = column
         self.word = word if len(word) <= MAX_WORD_LENGTH and "@" not in word and word.isprintable() else ""
         super().__init__(
-            f"“{self.word}” in the column “{column}” is no status that is known: say what it means, or mend the row"
+            f"unknown status “{self.word}” in column “{column}”; map it to a status, or correct the row"
             if self.word
-            else f"what stands in the column “{column}” is no status, but a long text or an address: mend the row"
+            else f"the value in column “{column}” is a long text or an address, not a status; correct the row"
         )
 
 
@@ -149,11 +149,11 @@ def _fit_to_width(fields: Sequence[str], layout: ColumnLayout) -> Sequence[str]:
     """Fill up a row whose last fields are missing, as some programs write it; refuse one with fields too many."""
     if len(fields) < layout.width:
         if len(fields) <= layout.email:
-            raise RowError("the row ends before the column of the address")
+            raise RowError("the row has no email address column")
         return [*fields, *[""] * (layout.width - len(fields))]
     if any(field.strip() for field in fields[layout.width :]):
         raise RowError(
-            f"{len(fields)} fields, and the heading has {layout.width}: a comma or a quotation mark is astray"
+            f"the row has {len(fields)} fields instead of {layout.width}; check for an extra comma or quotation mark"
         )
     return fields[: layout.width]
 
@@ -198,10 +198,10 @@ def _confirmation_time(fields: Sequence[str], columns: tuple[int, ...], now: dat
         confirmed_at = parse_row_time(fields[columns[0]])
     except (ValueError, OverflowError):
         raise RowError(
-            "its confirmation time cannot be read; write it like 2026-03-04 10:20:30 or 2026-03-04T10:20:30Z"
+            "its confirmation time can't be read; use the format 2026-03-04 10:20:30 or 2026-03-04T10:20:30Z"
         ) from None
     if confirmed_at is not None and confirmed_at > now + timedelta(days=1):
-        raise RowError("its confirmation lies in the future")
+        raise RowError("its confirmation is in the future")
     return confirmed_at
 
 

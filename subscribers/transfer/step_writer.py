@@ -118,10 +118,12 @@ class StepWriter:
             began = time.monotonic()
             reached_before = import_store.lock_unfinished_batch(session, self._batch)
             if reached_before is None:
-                raise ListFileError("this import was dropped meanwhile: nobody of it is mailed.")
+                raise ListFileError(
+                    "This import was undone in another process, so its people aren't emailed. Import the file again."
+                )
             if reached_before != reached:
                 raise ListFileError(
-                    "another process is at work on this import: wait for it, and run the command again."
+                    "Another process is working on this import. Wait for it, then run the command again."
                 )
             import_store.write_step(session, step, links, now=self._now)
             if progress.last_row is not None:

@@ -80,10 +80,8 @@ class WriterProcess:
 
     def _report_end(self) -> ListFileError:
         code = self._process.wait()
-        how = f"was ended from outside (signal {-code})" if code < 0 else f"broke off (exit code {code})"
-        return ListFileError(
-            f"the process that writes {how}: run the command again, and the import goes on where it stopped."
-        )
+        how = f"was stopped from outside (signal {-code})" if code < 0 else f"crashed (exit code {code})"
+        return ListFileError(f"The process that writes {how}. Run the command again to continue the import.")
 
 
 def serve_steps(requests: IO[bytes], answers: IO[bytes]) -> None:

@@ -101,7 +101,7 @@ def test_before_approval_it_is_said_when_the_warm_up_spreads_it_over_days(both: 
 @pytest.mark.parametrize("act", ADMINS_ACTS)
 def test_what_an_editor_may_not_do_leaves_only_its_refusal(approved_once: WebSetup, act: str) -> None:
     before = approved_once.dump()
-    with pytest.raises(NotPermittedError, match="only an admin may do this"):
+    with pytest.raises(NotPermittedError, match="only an admin can do this"):
         ADMINS_ACTS[act](approved_once.install, "2026-W47", EDITOR)
     after = approved_once.dump()
     subject = "installation" if act in {"held", "released"} else "2026-W47"
@@ -169,7 +169,7 @@ def test_a_failed_act_is_written_as_failed_and_changes_nothing(approved: WebSetu
     assert cancel[:3] == ("failed: cancelled", ADMIN.name, name)
     assert cancel[3] == {
         "error": "EditionControlError",
-        "message": "2026-W47 is sent: there is nothing left to cancel.",
+        "message": "2026-W47 is already sent, so it can't be canceled.",
     }
     assert approved.dump() | {"audit": []} == before
 

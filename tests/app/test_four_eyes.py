@@ -107,7 +107,7 @@ def test_where_two_wrote_both_sign_and_one_signature_is_no_approval(install_on_b
     with install_on_both.database.read() as session:
         edition = session.scalars(select(Edition)).one()
         assert approval.find_sendable_approval(session, edition) is None
-    with pytest.raises(SendError, match="only an approved edition is sent"):
+    with pytest.raises(SendError, match="Only approved editions are sent"):
         sending.send_edition(install_on_both, "current", actor=ADMIN, clock=lambda: edition.release_at)
     approve(install_on_both, PRIYA)
     assert version_states(install_on_both) == [ApprovalState.STANDING]

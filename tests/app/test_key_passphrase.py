@@ -47,7 +47,7 @@ def test_a_protected_file_holds_no_secret_and_opens_with_the_passphrase_alone(
     assert not [key for key in keys.all if base64.b64encode(key.secret).decode() in text]
     assert file.stat().st_mode & 0o777 == 0o600
     assert _installation(one_database, tmp_path).keys.all == keys.all
-    for passphrase, says in ((None, "protected by a passphrase, and none"), ("correct horse", "does not open with")):
+    for passphrase, says in ((None, "protected by a passphrase, but no"), ("correct horse", "can't be opened with")):
         with pytest.raises(KeyFileError, match=rf"keys\.json .*{says}.*DIGEST_KEY_PASSPHRASE") as caught:
             _ = _installation(one_database, tmp_path, passphrase).keys
         assert "\n" not in str(caught.value)
@@ -82,7 +82,9 @@ def test_a_running_process_follows_protecting_rotating_and_unprotecting(
             unprotect_keys(acting, EVE, now=NOW)
         _, recovery_copy = rotate_key(acting, EVE, "token", force_new_key=False, now=NOW, progress=_ignore_progress)
         assert ("ciphertext" in file.read_text("utf-8")) is protected
-        assert KeyRing.parse("the copy", recovery_copy).current("token").number == number, "it needs no passphrase"
+        assert KeyRing.parse("the copy", recovery_copy).current("token").number == number, (
+            "no longer protected by a passphrase"
+        )
         assert [key.number for key in running.keys.of_kind("token")][-1] == number
     assert _installation(one_database, tmp_path, None).keys.current("token").number == 3
 
@@ -108,7 +110,7 @@ def test_protecting_takes_an_admin_and_a_passphrase(one_database: Database, tmp_
     for act in (protect_keys, unprotect_keys):
         with pytest.raises(NotPermittedError):
             act(_installation(one_database, tmp_path), editor, now=NOW)
-    with pytest.raises(InstallationError, match="No passphrase is given"):
+    with pytest.raises(InstallationError, match="No passphrase is set"):
         protect_keys(_installation(one_database, tmp_path, None), EVE, now=NOW)
     assert file.read_text("utf-8") == keys.to_json()
 

@@ -72,7 +72,7 @@ def test_beside_staff_no_new_keys_are_made_either(one_database: Database, tmp_pa
     with one_database.write() as session:
         session.add(StaffMember(email="eve@newsroom.example", name="Eve", role="admin", added_by="test", added_at=NOW))
     installation = _installation(one_database, tmp_path)
-    with pytest.raises(InstallationError, match="holds editions or staff"):
+    with pytest.raises(InstallationError, match="contains editions or team members"):
         create_key_file(installation)
     assert not installation.settings.key_file.exists()
 
@@ -80,7 +80,7 @@ def test_beside_staff_no_new_keys_are_made_either(one_database: Database, tmp_pa
 def test_other_keys_stop_everything_about_people(one_database: Database, tmp_path: Path, recovery_copy: str) -> None:
     installation = _installation(one_database, tmp_path)
     KeyRing.create(installation.settings.key_file)
-    with pytest.raises(KeyMismatchError, match="not this database's"):
+    with pytest.raises(KeyMismatchError, match="doesn't belong to this database"):
         _ = installation.keys
     aside = restore_keys(installation, EVE, recovery_copy, replace=True, now=NOW).aside
     assert aside is not None
@@ -97,10 +97,10 @@ def test_init_says_that_keys_are_not_the_databases(
     monkeypatch.chdir(tmp_path)
     run = CliRunner()
     refused = run.invoke(digest_command, ["init"])
-    assert (refused.exit_code, "not this database's" in refused.output) == (2, True), refused.output
+    assert (refused.exit_code, "doesn't belong to this database" in refused.output) == (2, True), refused.output
     run.invoke(digest_command, ["keys", "restore", "-", "--replace"], input=recovery_copy)
     again = run.invoke(digest_command, ["init"])
-    assert (again.exit_code, "there already, left as it is" in again.output) == (0, True), again.output
+    assert (again.exit_code, "already exists and wasn't changed" in again.output) == (0, True), again.output
 
 
 def test_only_the_databases_own_whole_copy_is_put_back_and_by_an_admin_only(
@@ -134,7 +134,7 @@ def test_the_command_puts_it_back_from_standard_input(
     assert (refused.exit_code, "digest keys restore FILE" in refused.output) == (2, True)
     done = run.invoke(digest_command, ["keys", "restore", "-"], input=recovery_copy)
     assert done.exit_code == 0, done.output
-    assert "the keys are back" in done.output
+    assert "Restored the keys in" in done.output
     assert run.invoke(digest_command, ["keys", "list"]).exit_code == 0
 
 

@@ -112,7 +112,7 @@ def test_a_page_is_fetched_read_corrected_and_added(install: Installation, https
 @pytest.mark.parametrize(
     ("path", "why"),
     [
-        ("/private/x", "robots.txt does not let us"),
+        ("/private/x", "robots.txt disallows"),
         ("/gone", "could not be fetched"),
         ("/empty", "could not be read"),
         ("/feed", "No article can be made out"),
@@ -157,8 +157,7 @@ def test_only_a_web_address_is_fetched(install: Installation, address: str) -> N
 def test_a_page_of_the_machine_itself_is_never_fetched(install: Installation, httpserver: HTTPServer) -> None:
     httpserver.expect_request("/deckhands").respond_with_data(PAGE, content_type="text/html")
     with pytest.raises(
-        EditRefusedError,
-        match=r"^The site cannot be reached: localhost can.t be reached from here.*digest\.toml\. Look",
+        EditRefusedError, match=r"^The site doesn't respond: localhost can.t be reached from here.*digest\.toml\. Look"
     ):
         fetch_story(install, "current", httpserver.url_for("/deckhands"), actor=EDITOR, now=NOW)
     assert httpserver.log == []

@@ -51,7 +51,7 @@ def test_a_template_or_a_folder_is_copied_once_and_listed_as_replaced(
     assert run(environment, "templates", "copy", "mail/welcome")[1].count(": copied\n") == 3
     code, said = run(environment, "templates", "copy", "mail/welcome")
     assert (code, said.count("\n")) == (2, 1)
-    assert "there already, left as it is" in said
+    assert "already exists and wasn't changed" in said
     listed = run(environment, "templates", "list")[1].splitlines()
     assert "* mail/edition/foot.html" in listed
     assert "  mail/edition/body.html" in listed
@@ -64,7 +64,7 @@ def test_what_is_no_shipped_template_is_refused(
     monkeypatch.chdir(tmp_path)
     code, said = run(environment, "templates", "copy", name)
     assert code == 2
-    assert f"{name}: there is no such template. 'digest templates list' names them." in said
+    assert f"There's no template {name}. To list the templates, run 'digest templates list'." in said
     assert not (tmp_path / "own").exists()
 
 
@@ -73,7 +73,7 @@ def test_without_a_folder_for_them_it_says_which_setting_names_one(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, said = run(environment | {"DIGEST_TEMPLATES": ""}, "templates", "copy", "mail/welcome")
-    assert (code, "DIGEST_TEMPLATES names no folder" in said) == (2, True)
+    assert (code, "no folder for custom templates" in said) == (2, True)
 
 
 def test_the_gallery_has_every_mail_that_there_are_templates_for() -> None:

@@ -138,7 +138,7 @@ def test_a_row_that_the_other_database_cannot_keep_stops_the_move_and_is_not_sho
     small.database.close()
     refused = migrate(empty_url)
     assert refused.exit_code == 1
-    assert "Not moved: a row of source cannot be kept there: " in refused.output
+    assert "Not moved. The new database can't store a row of source: " in refused.output
     assert "secret" not in refused.output
     check_nothing_moved(small, empty_url)
     with small.database.write() as session:
@@ -155,7 +155,7 @@ def test_while_messages_are_handed_over_or_somebody_works_with_it_nothing_moves(
         session.execute(text("SELECT 1"))
         refused = migrate(empty_url)
     assert refused.exit_code == 1
-    assert "the database is in use" in refused.output
+    assert "The database is in use" in refused.output
     with small.database.write() as session:
         handing = {"state": DeliveryState.HANDING_OVER, "due_at": NOW, "next_try_at": NOW, "message_id": "<c@d>"}
         session.add(
@@ -164,7 +164,7 @@ def test_while_messages_are_handed_over_or_somebody_works_with_it_nothing_moves(
     small.database.close()
     refused = migrate(empty_url)
     assert refused.exit_code == 1
-    assert "1 messages are being handed over" in refused.output
+    assert "1 messages are being sent" in refused.output
     check_nothing_moved(small, empty_url)
 
 
@@ -174,18 +174,18 @@ def test_what_is_no_empty_database_is_refused_in_a_sentence_without_a_password(
     with closing(open_database(empty_url)) as target, target.engine.begin() as connection:
         connection.execute(text("CREATE TABLE theirs (id int)"))
     words_by_url = {
-        empty_url: "the other database has tables already",
-        f"sqlite:///{tmp_path / 'digest.db'}": "--to names the database that is in use",
-        f"sqlite:///{tmp_path / 'digest.env'}": "is there already. Name a new file",
-        "mysql://h/d": "--to: write postgresql+psycopg://",
-        "nonsense": "--to: write postgresql+psycopg://",
-        "postgresql://h": "--to: write postgresql+psycopg://",
-        "postgresql+psycopg://u:hid-den@127.0.0.1:1/d": "the other database cannot be opened",
+        empty_url: "The new database isn't empty",
+        f"sqlite:///{tmp_path / 'digest.db'}": "The URL in --to is of the database in use",
+        f"sqlite:///{tmp_path / 'digest.env'}": "already exists. Choose another name",
+        "mysql://h/d": "For --to, use postgresql+psycopg://",
+        "nonsense": "For --to, use postgresql+psycopg://",
+        "postgresql://h": "For --to, use postgresql+psycopg://",
+        "postgresql+psycopg://u:hid-den@127.0.0.1:1/d": "Can't open the new database",
     }
     for url, words in words_by_url.items():
         refused = migrate(url)
         assert refused.exit_code == 1, url
-        assert refused.output.startswith("Error: Not moved: ")
+        assert refused.output.startswith("Error: Not moved. ")
         assert words in refused.output
         assert "hid-den" not in refused.output
     with closing(small.database):

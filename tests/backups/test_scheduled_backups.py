@@ -67,10 +67,12 @@ def run_job(install: Installation, days: int = 0) -> object:
 def test_a_backup_by_the_clock_is_encrypted_proved_and_rotated_and_a_missing_one_is_said(
     install: Installation, folder: Path
 ) -> None:
-    assert missing(install) == ["No backup was made yet. 'digest backup' makes one now."]
+    assert missing(install) == ["No backup has been made yet. To make one now, use 'digest backup'."]
     with install.database.read() as session:
         on_page = page_sentences(session, NOW, install.settings.file)
-    assert "No backup was made yet. The button under Admin, Settings, Backups makes one now." in on_page
+    assert (
+        "No backup has been made yet. To make one now, use “Back up now” under Admin → Settings → Backups." in on_page
+    )
     assert run_job(install) == "digest-20261119T223000Z.zip.age: proved, 0 older ones deleted"
     assert missing(install) == []
     assert [file.stat().st_mode & 0o777 for file in sorted(folder.iterdir())] == [0o600]
@@ -83,7 +85,7 @@ def test_a_backup_by_the_clock_is_encrypted_proved_and_rotated_and_a_missing_one
     assert len(list(folder.glob("*.age"))) == 9
     assert (folder / "left.log").read_text() == "a departure\n"
     (said,) = missing(install, 3)
-    assert "The last backup is of Nov 20 17:30 EST, and another was due since." in said
+    assert "The last backup is from Nov 20 17:30 EST, and another one is overdue." in said
     with install.database.read() as session:
         rows = session.scalars(select(AuditEntry).where(AuditEntry.act == "backed up")).all()
     assert [(row.actor, row.detail["proved"]) for row in rows] == [("scheduler", True), ("scheduler", True)]
@@ -95,7 +97,7 @@ def test_a_broken_ledger_makes_a_backup_that_is_kept_apart_and_said(install: Ins
         connection.execute(text("UPDATE consent_event SET body = '{}'"))
     assert run_job(install, 1) == "digest-20261120T223000Z-unproved.zip.age: its ledger is broken, 0 older ones deleted"
     (said,) = missing(install, 1)
-    assert "the ledger in it is broken. 'digest subscribers verify' says where." in said
+    assert "its consent ledger failed verification. Run 'digest subscribers verify' for details." in said
     assert min(file.name for file in folder.iterdir()) == "digest-20261119T223000Z.zip.age"
 
 
@@ -120,19 +122,19 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_backups_that_are_there(install
         connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
     with largest_file(1_000_000):
         outcome = str(run_job(install, 1))
-    assert "cannot be written (File too large). Make room there, or name another place." in outcome
+    assert "File too large. Free up space, or choose another location." in outcome
     assert [file.name for file in folder.iterdir()] == ["digest-20261119T223000Z.zip.age"]
     (said,) = missing(install, 1)
-    assert said.startswith("The backup of Nov 20 17:30 EST failed:")
+    assert said.startswith("The backup of Nov 20 17:30 EST failed (")
     assert "proved" in str(run_job(install, 2))
     assert missing(install, 2) == []
 
 
 def test_without_a_passphrase_nothing_is_written_and_the_reason_is_said(install: Installation, folder: Path) -> None:
     bare = Installation(with_backups(install.settings, folder, ""), install.database)
-    assert "no passphrase to encrypt with" in str(run_job(bare))
+    assert "no passphrase to encrypt backups with" in str(run_job(bare))
     (said,) = missing(bare)
-    assert said.startswith("The backup of Nov 19 17:30 EST failed: backup.folder is set, and no passphrase")
+    assert said.startswith("The backup of Nov 19 17:30 EST failed (There's a backup folder but no passphrase")
     assert not folder.exists()
     assert run_job(install, 1) != ""
     assert missing(install, 1) == []
@@ -140,7 +142,7 @@ def test_without_a_passphrase_nothing_is_written_and_the_reason_is_said(install:
 
 def test_a_folder_that_cannot_be_used_is_named(install: Installation, folder: Path) -> None:
     folder.write_text("a file")
-    with pytest.raises(BackupError, match=r"backups: cannot be used \(File exists\). Look at backup.folder"):
+    with pytest.raises(BackupError, match=r"backups: File exists\. Check backup\.folder"):
         backups.back_up_into_folder(install, ADMIN, now=NOW)
     assert folder.read_text() == "a file"
 
@@ -171,10 +173,10 @@ def test_an_encrypted_backup_is_restored_with_its_passphrase_alone(
         return CliRunner(env=said).invoke(digest, ["restore", str(file)]).output
 
     assert "is encrypted. Set DIGEST_BACKUP_PASSPHRASE to its passphrase" in restore(done.file, "")
-    assert "doesn't open with this passphrase." in restore(done.file, "another")
-    assert "no backup of ours, or a damaged one" in restore(cut, PASSPHRASE)
+    assert f"The passphrase doesn't open {done.file}." in restore(done.file, "another")
+    assert "isn't a backup of this program or is damaged. Restore from a different backup" in restore(cut, PASSPHRASE)
     assert not (home / "digest.db").exists()
-    assert "every chain and every seal holds" in restore(done.file, PASSPHRASE)
+    assert "All rows, records, and seals passed verification" in restore(done.file, PASSPHRASE)
 
 
 def test_the_passphrase_comes_from_a_file_or_a_credential_too(tmp_path: Path) -> None:

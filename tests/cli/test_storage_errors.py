@@ -89,7 +89,7 @@ def test_a_full_disk_ends_an_import_with_a_sentence_and_it_can_be_run_again(
     assert "Traceback" not in refused.stderr
     assert "county.example" not in refused.stdout + refused.stderr
     assert error.startswith("Error: The database cannot be written")
-    assert error.endswith("run the same command again.")
+    assert error.endswith("run the command again.")
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DIGEST_HOME", str(tmp_path))
@@ -148,7 +148,7 @@ def test_a_mistake_of_ours_is_not_explained_away(database: Database) -> None:
 def test_a_file_that_has_no_room_is_named(tmp_path: Path) -> None:
     explained = explain_storage_error(OSError(28, "No space left on device", str(tmp_path / "left.log")))
     assert explained is not None
-    assert str(explained).startswith(f"{tmp_path / 'left.log'}: the disk is full.")
+    assert str(explained).startswith(f"The disk is full, so {tmp_path / 'left.log'} couldn't be written.")
     assert explain_storage_error(FileNotFoundError(2, "No such file or directory", "x")) is None
 
 
@@ -159,4 +159,4 @@ def test_a_command_says_when_it_may_be_run_again_as_it_is(*, transient: bool) ->
 
     group = ErrorReportingGroup("group", commands={"fail": click.Command("fail", callback=fail)})
     said = CliRunner().invoke(group, ["fail"]).output
-    assert ("Run the same command again in a while." in said) is transient
+    assert ("Run the command again later." in said) is transient

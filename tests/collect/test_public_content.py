@@ -183,7 +183,7 @@ def test_what_its_page_said_is_not_taken_back_by_a_list(
         (Response(status=302, headers={"Location": "/login?to=member"}), "it redirects to a sign-in page"),
         (Response(status=302, headers={"Location": "/"}), "it redirects to the front page"),
         (Response(f"<html><body>{FORM}</body></html>", content_type="text/html"), PROTECTED),
-        (Response(status=401), "visitors have to sign in"),
+        (Response(status=401), "visitors must sign in"),
     ],
 )
 def test_a_page_that_visitors_cannot_read_anymore_is_withdrawn(
@@ -211,9 +211,9 @@ LOOKS = {
     "/form": PageLook(200, PROTECTED),
     "/wall": PageLook(200, "it redirects to a sign-in page"),
     "/home": PageLook(200, "it redirects to the front page"),
-    "/soft": PageLook(200, "its page says that nothing is there"),
+    "/soft": PageLook(200, "its page shows “not found”"),
     "/moved": PageLook(200),
-    "/401": PageLook(401, "visitors have to sign in"),
+    "/401": PageLook(401, "visitors must sign in"),
     "/404": PageLook(404),
 }
 

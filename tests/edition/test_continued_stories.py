@@ -112,7 +112,6 @@ def test_a_story_that_gave_its_new_articles_away_goes_on_no_more() -> None:
 def test_the_explanation_names_the_earlier_edition_and_counts_the_news() -> None:
     story = Story(LEAD, (SAME, POWER))
     placed = PlacedStory(ScoredStory(story, 50.0, (), continues=Continuation(OLD, (LEAD, POWER))))
-    assert (
-        "     goes on from 2026-W46 (No. 146), “Nadia nears Port Ellery”: 2 of its 3 articles are news since"
-        in list(explain_proposal(Proposal({"featured": (placed,)})))
+    assert "     continues “Nadia nears Port Ellery” in 2026-W46 (No. 146), 2 of its 3 articles are new since" in list(
+        explain_proposal(Proposal({"featured": (placed,)}))
     )

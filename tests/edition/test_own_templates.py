@@ -133,7 +133,7 @@ def test_the_doctor_makes_every_mail_with_them(one_database: Database, tmp_path:
     assert error.startswith(f"{folder}/body.txt, line 2: ")
     (folder / "body.txt").unlink()
     said = [f.message for f in examine_installation(Installation(settings, one_database))]
-    assert f"{tmp_path / 'own'}: your own templates can be read, and every mail was made with them" in said
+    assert f"custom templates in {tmp_path / 'own'} work for every email" in said
 
 
 @pytest.mark.parametrize("file", ["known/body.txt", "known/body.html", "edition/body.txt"])

@@ -377,7 +377,7 @@ def test_a_lower_score_above_a_higher_one_names_the_rule() -> None:
     said = list(explain_proposal(proposal))
     assert any(line.startswith("     summary: ") for line in said)
     assert f"     {first.rule}" in said
-    assert any(line.startswith("     left out, because ") for line in said)
+    assert any(line.startswith("     skipped: ") for line in said)
 
 
 def test_too_few_news_stories_hold_the_edition() -> None:

@@ -24,18 +24,18 @@ user = "u"
 @pytest.mark.parametrize(
     ("table", "lines", "said"),
     [
-        ("sender", ['postal_address = "X"'], 'in {} change line 5 to: postal_address = "X"'),
-        ("sender", ['reply_to = "X"'], 'add under [sender] in {}: reply_to = "X"'),
+        ("sender", ['postal_address = "X"'], 'In {}, change line 5 to: postal_address = "X"'),
+        ("sender", ['reply_to = "X"'], 'Under [sender] in {}, add: reply_to = "X"'),
         (
             "sender",
             ['name = "X"'],
-            'in {} replace the key that begins on line 6, with the lines of its value, by: name = "X"',
+            'In {}, replace the setting that starts on line 6, including all lines of its value, with: name = "X"',
         ),
-        ("limits", ["proxies = 1"], "add to the end of {} [limits] and below it: proxies = 1"),
+        ("limits", ["proxies = 1"], "At the end of {}, add [limits] and below it: proxies = 1"),
         (
             "inbound",
             ['host = "h"', 'user = "v"', "port = 1"],
-            'in {0} change line 11 to: user = "v"; add under [inbound] in {0}: host = "h" and port = 1',
+            'In {0}, change line 11 to: user = "v". Under [inbound] in {0}, add: host = "h" and port = 1',
         ),
     ],
 )
@@ -50,11 +50,11 @@ def test_where_a_variable_belongs_is_said_without_its_old_value(tmp_path: Path) 
     file.write_text(FILE)
     settings = load_settings(file, {})
     assert advise_variable_change(settings, "DIGEST_BASE_URL=https://a.test") == (
-        f"add to {environment}: DIGEST_BASE_URL=https://a.test"
+        f"In {environment}, add: DIGEST_BASE_URL=https://a.test"
     )
     environment.write_text("# ours\nDIGEST_BASE_URL=http://secret.test\n")
     assert advise_variable_change(settings, "DIGEST_BASE_URL=https://a.test") == (
-        f"in {environment} change the line DIGEST_BASE_URL=… (line 2) to: DIGEST_BASE_URL=https://a.test"
+        f"In {environment}, change the line DIGEST_BASE_URL=… (line 2) to: DIGEST_BASE_URL=https://a.test"
     )
 
 

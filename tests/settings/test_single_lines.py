@@ -39,7 +39,7 @@ def test_the_publications_site_is_an_address_of_the_web(tmp_path: Path, site: st
 def test_an_address_of_the_sender_holds_what_a_header_can(tmp_path: Path, key: str, wrong: str) -> None:
     file = tmp_path / "digest.toml"
     file.write_text(f'[sender]\n{key} = "{wrong}"\n', "utf-8")
-    with pytest.raises(SettingsError, match=rf"sender\.{key}.*no mail address"):
+    with pytest.raises(SettingsError, match=rf"sender\.{key}.*isn't an email address"):
         load_settings(file, {})
 
 
@@ -47,5 +47,5 @@ def test_an_address_of_the_sender_holds_what_a_header_can(tmp_path: Path, key: s
 def test_a_list_id_holds_what_a_header_can(tmp_path: Path, wrong: str) -> None:
     file = tmp_path / "digest.toml"
     file.write_text(f'[sender]\nlist_id = "{wrong}"\n', "utf-8")
-    with pytest.raises(SettingsError, match=r"sender\.list_id.*no List-Id"):
+    with pytest.raises(SettingsError, match=r"sender\.list_id.*isn't a List-Id"):
         load_settings(file, {})

@@ -67,15 +67,15 @@ def test_many_writers_make_one_chain(database: Database) -> None:
         (update(AuditEntry).where(AuditEntry.seq == 2).values(at=NOW - timedelta(days=1)), "row 2 was changed"),
         (update(AuditEntry).where(AuditEntry.seq == 2).values(hash="0" * 64), "row 2 was changed"),
         (update(AuditEntry).where(AuditEntry.seq == 3).values(previous="0" * 64), "row 3 does not follow"),
-        (delete(AuditEntry).where(AuditEntry.seq == 2), "row 2 is missing; the next there is 3"),
+        (delete(AuditEntry).where(AuditEntry.seq == 2), "row 2 is missing; the next one is 3"),
         (
             insert(AuditEntry).values(at=NOW, actor="staff 1", act="made up", subject="list", detail={}),
-            "is in no chain",
+            "wasn't written by this program",
         ),
         *(
             (
                 insert(AuditEntry).values(seq=seq, at=NOW, actor="staff 1", act="made up", subject="list", detail={}),
-                f"row 1 is missing; the next there is {seq}",
+                f"row 1 is missing; the next one is {seq}",
             )
             for seq in (0, -1)
         ),
@@ -100,6 +100,6 @@ def test_a_seal_covers_the_log_and_tells_that_its_end_was_cut_off_or_written_ane
         session.execute(delete(AuditEntry).where(AuditEntry.seq > 1))
     assert "rows after 1 are missing; the seal of 2026-11-19 22:30 UTC covers row 3" in fault_of(one_database)
     record(one_database, "two", "a milder three")
-    assert "row 3 is not the one that the seal of 2026-11-19 22:30 UTC covers" in fault_of(one_database)
+    assert "row 3 isn't the one covered by the seal of 2026-11-19 22:30 UTC" in fault_of(one_database)
     _, proof = nightly_steps.prove_and_seal_ledger(world.install, NOW + timedelta(days=1), actor="scheduler")
     assert "row 3 is not the one" in proof.fault

@@ -62,8 +62,8 @@ def revision_of(url: str) -> str | None:
 def test_it_is_backed_up_as_it_was_migrated_and_proved_and_can_go_back(old_url: str, tmp_path: Path) -> None:
     done = upgrade()
     assert done.exit_code == 0, done.output
-    assert f"Schema {OLD} is now {newest_schema_revision()}." in done.output
-    assert "every chain and every seal holds" in done.output
+    assert f"Upgraded the schema from {OLD} to {newest_schema_revision()}." in done.output
+    assert "All records and seals passed verification." in done.output
     (file,) = (tmp_path / "home" / "backups").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
     with closing(ArchiveReader(file)) as reader:
@@ -77,10 +77,10 @@ def test_it_is_backed_up_as_it_was_migrated_and_proved_and_can_go_back(old_url: 
         assert prove_audit_log(session).fault == ""
     again = upgrade()
     assert again.exit_code == 0, again.output
-    assert "is the newest: nothing was to be done" in again.output
+    assert "is already up to date" in again.output
     back = CliRunner().invoke(digest, ["restore", str(file), "--check"])
     assert back.exit_code == 0, back.output
-    assert "every chain and every seal holds" in back.output
+    assert "All rows, records, and seals passed verification." in back.output
 
 
 def test_while_somebody_works_with_it_nothing_is_done(old_url: str, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_while_somebody_works_with_it_nothing_is_done(old_url: str, tmp_path: Pa
         session.execute(text("SELECT count(*) FROM person"))
         refused = upgrade()
     assert refused.exit_code == 1
-    assert "the database is in use. Stop 'digest serve'" in refused.output
+    assert "The database is in use. Stop 'digest serve'" in refused.output
     assert revision_of(old_url) == OLD
     assert not (tmp_path / "home" / "backups").exists()
 

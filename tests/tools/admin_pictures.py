@@ -77,9 +77,9 @@ def _take_import(page: Page, address: str, folder: Path) -> None:
     page.goto(f"{address}/admin/import")
     file = {"name": "audience-export.csv", "mimeType": "text/csv", "buffer": _write_list().encode()}
     page.get_by_label("File").set_input_files(file)  # type: ignore[arg-type]  # as above
-    follow(page.get_by_role("button", name="Upload and look at it"))
-    follow(page.get_by_role("button", name="Try it: nothing is written"))
-    expect(page.get_by_role("row", name="Cannot be taken")).to_be_visible()
+    follow(page.get_by_role("button", name="Upload file"))
+    follow(page.get_by_role("button", name="Start dry run"))
+    expect(page.get_by_role("row", name="Invalid")).to_be_visible()
     _take(page, folder / "import.png", height=1700)
 
 

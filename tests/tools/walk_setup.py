@@ -106,7 +106,7 @@ class SetupWalk:
         file.write_text(answers, "utf-8")
         file.chmod(0o600)
         printed = self.run("setup", "--batch", "--answers", str(file))
-        self.steps = printed.partition("What is left to do:")[2]
+        self.steps = printed.partition("Next steps:")[2]
 
     def check_deployed_files(self) -> None:
         """Have each tool that is there look at the file that is for it."""

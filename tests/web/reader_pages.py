@@ -18,7 +18,7 @@ from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
 
 BO = "bo.peep@county.example"
-WRITTEN_BY_STAFF = ("Ann", "a look at the record", "r1", "signed list")
+WRITTEN_BY_STAFF = ("Ann", "record viewed", "r1", "signed list")
 
 
 class ReaderPages:
@@ -173,7 +173,7 @@ def _see_data(tour: ReaderPages) -> None:
         expires_at = NOW + timedelta(days=1)
         token = one_time_tokens.issue_token(session, "my data", world.ada, now=NOW, expires_at=expires_at)
         moment = NOW - timedelta(days=3)
-        session.add(Disclosure(person=world.ada, at=moment, to_whom="Ann", why="a look at the record", reference="r1"))
+        session.add(Disclosure(person=world.ada, at=moment, to_whom="Ann", why="record viewed", reference="r1"))
         session.add(
             DisclosureTotal(
                 person=world.ada,

@@ -30,19 +30,19 @@ def test_each_alarm_is_mailed_to_the_staff_once_and_the_page_says_so(both: Any) 
     both.session_cookie("editor")
     both.session_cookie("admin")
     assert mail_new_alarms(both.install, now=NOW) == 0
-    ring(both, "38 of 412 addresses do not exist. Where does the list come from?", 1)
+    ring(both, "38 of 412 addresses don't exist. Check where the list comes from.", 1)
     assert mail_new_alarms(both.install, now=NOW) == 1
     assert mail_new_alarms(both.install, now=NOW) == 0
     told = mails(both)
     assert sorted(address for address in MEMBERS.values() if any(f"To: {address}" in mail for mail in told)) == sorted(
         MEMBERS.values()
     )
-    assert "38 of 412 addresses do not exist." in told[0]
+    assert "38 of 412 addresses don't exist." in told[0]
     assert f"https://news.example.org/desk/editions/{NAME}/sending" in told[0].replace("=\n", "")
     assert "2 of the staff were mailed what rang." in both.desk.get(f"/desk/editions/{NAME}/sending").text
     sending.resume_edition(both.install, NAME, actor=EDITOR, now=NOW + timedelta(minutes=2))
     assert mail_new_alarms(both.install, now=NOW) == 0
-    ring(both, "3 of 500 readers reported the mail as unwanted.", 3)
+    ring(both, "3 of 500 subscribers reported the email as spam.", 3)
     assert mail_new_alarms(both.install, now=NOW) == 1
     assert len(mails(both)) == 4
 
@@ -55,7 +55,7 @@ def test_what_a_person_paused_is_no_alarm(world: Any) -> None:
 
 def test_without_a_proven_address_on_the_staff_it_goes_to_the_editors_own(world: Any) -> None:
     world.edition(state=EditionState.SENDING)
-    ring(world, "3 of 500 readers reported the mail as unwanted.", 1)
+    ring(world, "3 of 500 subscribers reported the email as spam.", 1)
     assert mail_new_alarms(world.install, now=NOW) == 1
     (told,) = mails(world)
     assert f"To: {world.install.settings.file.sender.reply_to}" in told

@@ -35,12 +35,12 @@ def test_values_are_read_as_what_they_are_and_unknown_fields_are_ignored() -> No
 def test_every_wrong_field_has_its_own_sentence() -> None:
     with pytest.raises(FormError) as refused:
         read_form(VisitFields, posted(day="1066-10-14", most="many"))
-    assert refused.value.problems == {"day": "Choose a day from 1970 on.", "most": "write a whole number"}
+    assert refused.value.problems == {"day": "Choose a day from 1970 on.", "most": "must be a whole number"}
 
 
 @pytest.mark.parametrize("reason", ["", "for ann@example.org", "x" * 151])
 def test_a_reason_is_words_without_an_address(reason: str) -> None:
-    with pytest.raises(FormError, match="Say why in a few words") as refused:
+    with pytest.raises(FormError, match="Enter a reason of at most") as refused:
         read_form(ReasonForm, posted(reason=reason))
     assert list(refused.value.problems) == ["reason"]
 

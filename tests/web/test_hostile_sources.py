@@ -58,5 +58,5 @@ def test_pages_are_served_while_documents_misbehave_and_each_source_says_what_ha
     with one_database.read() as session:
         burning = session.scalars(select(Source).where(Source.name == "Burn")).one()
         assert burning.health == SourceHealth.FAILING
-        assert "take the source out" in (burning.message or "")
+        assert "remove the source" in (burning.message or "")
     assert answers > 0, "in the server's own process the first of these never ends"

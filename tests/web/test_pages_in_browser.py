@@ -78,7 +78,7 @@ def sources() -> list[Source]:
             health=health,
             failures=9,
             failing_since=RELEASE - timedelta(9),
-            message="the publisher refuses us (403); ask them to allow the user agent",
+            message="the publisher denied access (403); ask them to allow the user agent",
             good_at=RELEASE - timedelta(10),
         )
         for health in SourceHealth

@@ -147,7 +147,7 @@ def tidy_name(name: str) -> str:
     """
     name = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     if len(name) > MAX_NAME_LENGTH:
-        raise OwnAccountError(f"{len(name)} characters are too many for a name: take at most {MAX_NAME_LENGTH}.")
+        raise OwnAccountError(f"{len(name)} characters is too long for a name. Use at most {MAX_NAME_LENGTH}.")
     return name
 
 
@@ -219,12 +219,12 @@ def set_password(
         counts = code_apps.find_code_app(session, member_id) is not None
         waits = code_apps.find_code_app(session, member_id, waiting=True) is not None
         if not counts and not waits:
-            raise OwnAccountError("There is no app yet that makes codes: begin with that.")
+            raise OwnAccountError("You don't have an authenticator app yet. Set one up first.")
         if not password and (member.password_hash is None or not code):
-            raise OwnAccountError("Type a new password." if counts else "Type a password, and a code from the app.")
+            raise OwnAccountError("Enter a new password." if counts else "Enter a password and a code from your app.")
         takes_app = waits and (bool(code) or not counts)
         if takes_app and not code_apps.confirm_code_app(session, keys, member_id, code, now=now):
-            raise OwnAccountError("That code is not right. Wait for the next one, and see that the phone's clock is.")
+            raise OwnAccountError("That code is wrong. Check your phone's clock, then enter the next code.")
         if password_hash:
             member.password_hash, member.password_at = password_hash, now
         draft.detail = {"password": bool(password), "app": takes_app, "sessions": _end_others(session, signed_in)}
@@ -255,7 +255,9 @@ def replace_recovery_codes(installation: Installation, signed_in: SignedInStaff,
     """
     with MAKE_RECOVERY_CODES.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
         if code_apps.find_code_app(session, signed_in.member_id) is None:
-            raise OwnAccountError("Recovery codes stand in for an app's codes: set up password and code first.")
+            raise OwnAccountError(
+                "You can't have recovery codes without an authenticator app. Set up a password and an app first."
+            )
         return code_apps.make_recovery_codes(session, signed_in.member_id)
 
 
@@ -334,7 +336,8 @@ def remove_own_passkey(installation: Installation, signed_in: SignedInStaff, pas
         app = code_apps.find_code_app(session, member.id)
         if count == 1 and (member.password_hash is None or app is None):
             raise OwnAccountError(
-                "This is your only way to sign in. Add another passkey, or a password with codes, first."
+                "This is your only way to sign in. First add another passkey, or set up a password and an "
+                "authenticator app."
             )
         session.delete(passkey)
 
@@ -343,7 +346,7 @@ def _require_passkey(session: Session, signed_in: SignedInStaff, passkey_id: int
     own = (Passkey.id == passkey_id, Passkey.staff == signed_in.member_id)
     passkey = session.scalar(select(Passkey).where(*own).with_for_update())
     if passkey is None:  # one without a valid seal may go too
-        raise OwnAccountError("This passkey is not there any more.")
+        raise OwnAccountError("This passkey was already removed. Reload the page.")
     return passkey
 
 

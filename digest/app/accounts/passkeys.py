@@ -70,10 +70,10 @@ def _check_challenge(
     body, signature = challenge[:24], challenge[24:]
     expected = (_sign_challenge(key.secret, purpose, subject, body) for key in keys.of_kind("session"))
     if len(challenge) != 24 + 32 or not any(hmac.compare_digest(signature, one) for one in expected):
-        raise PasskeyError("This answer belongs to another page. Press the button once more.")
+        raise PasskeyError("This request belongs to another page. Try again.")
     ends = datetime.fromtimestamp(int.from_bytes(body[16:], "big"), UTC)
     if ends <= now:
-        raise PasskeyError("The page stood open for more than an hour. Press the button once more.")
+        raise PasskeyError("The page was open for more than an hour. Try again.")
     return ends
 
 
@@ -90,7 +90,7 @@ def _use_challenge(session: Session, challenge: bytes, ends: datetime) -> None:
     row = {"hash": hashlib.sha256(challenge).hexdigest(), "expires_at": ends}
     statement = upsert(session, UsedChallenge).values(row).on_conflict_do_nothing(index_elements=["hash"])
     if session.scalar(statement.returning(UsedChallenge.hash)) is None:
-        raise PasskeyError("This answer was used. Press the button once more.")
+        raise PasskeyError("This passkey response was already used. Try again.")
 
 
 def delete_old_challenges(session: Session, *, now: datetime) -> None:
@@ -150,7 +150,7 @@ def verify_sign_in(
             require_user_verification=True,
         )
     except (WebAuthnException, ValueError, KeyError, TypeError):
-        raise PasskeyError("This passkey could not be verified. Try again, or use your password.") from None
+        raise PasskeyError("Couldn't verify this passkey. Try again, or use your password.") from None
     passkey.sign_count, passkey.used_at = verified.new_sign_count, now
 
 
@@ -174,7 +174,7 @@ def add_passkey(
     from webauthn.helpers.exceptions import WebAuthnException
 
     if len(list_passkeys(session, staff)) >= MAX_PASSKEYS:
-        raise PasskeyError(f"You have {MAX_PASSKEYS} passkeys. Remove one that you do not use, then add this one.")
+        raise PasskeyError(f"You already have {MAX_PASSKEYS} passkeys. Remove one before you add another.")
     challenge = _read_challenge(answer)
     _use_challenge(session, challenge, _check_challenge(keys, challenge, "add", subject, now))
     try:
@@ -186,7 +186,7 @@ def add_passkey(
             require_user_verification=True,
         )
     except (WebAuthnException, ValueError, KeyError, TypeError):
-        raise PasskeyError("This passkey could not be verified, and was not added. Try again.") from None
+        raise PasskeyError("Couldn't verify this passkey, so it wasn't added. Try again.") from None
     passkey = Passkey(
         staff=staff,
         credential=verified.credential_id,
@@ -199,7 +199,7 @@ def add_passkey(
         with session.begin_nested():
             session.add(passkey)
     except IntegrityError:
-        raise PasskeyError("This passkey is there already.") from None
+        raise PasskeyError("You already added this passkey. Use another one.") from None
     return passkey
 
 
@@ -216,7 +216,7 @@ def _read_answer(answer: str) -> dict[str, Any]:
             value = None
         if isinstance(value, dict):
             return value
-    raise PasskeyError("The browser sent no passkey. Press the button once more, or use your password.")
+    raise PasskeyError("The browser didn't send a passkey. Try again, or use your password.")
 
 
 def _read_challenge(answer: str) -> bytes:
@@ -233,9 +233,9 @@ def _read_challenge(answer: str) -> bytes:
         client_data = json.loads(_from_base64url(str(told)))
         challenge = _from_base64url(str(client_data["challenge"]))
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise PasskeyError("The browser sent no passkey. Press the button once more, or use your password.") from None
+        raise PasskeyError("The browser didn't send a passkey. Try again, or use your password.") from None
     if client_data.get("crossOrigin", False) is not False or "topOrigin" in client_data:
-        raise PasskeyError("This passkey was used on another site. Open the desk in a tab of its own, then try again.")
+        raise PasskeyError("This passkey was used on another site. Open the sign-in page in its own tab and try again.")
     return challenge
 
 

@@ -36,21 +36,25 @@ def check_password(password: str, *, own_words: list[str]) -> None:
         PasswordRefusedError: it is too short, too long, or easily guessed.
     """
     if len(password) < MIN_LENGTH:
-        raise PasswordRefusedError(f"{len(password)} characters are too few: take {MIN_LENGTH} or more.")
+        raise PasswordRefusedError(f"That password is too short. Use at least {MIN_LENGTH} characters.")
     if len(password) > MAX_LENGTH:
-        raise PasswordRefusedError(f"{len(password)} characters are too many: take at most {MAX_LENGTH}.")
+        raise PasswordRefusedError(f"That password is too long. Use at most {MAX_LENGTH} characters.")
     rest = password.lower()
     for word in sorted((word for word in own_words if len(word) >= MIN_OWN_WORD), key=len, reverse=True):
         rest = rest.replace(word, "")
     if sum(character.isalnum() for character in rest) < MIN_REST:
-        raise PasswordRefusedError(f"This is mostly your address or name, or the publication's. {_ADVICE}")
+        raise PasswordRefusedError(
+            f"This password is too close to your name or address, or the publication's. {_ADVICE}"
+        )
     if is_common_word_framed(password):
-        raise PasswordRefusedError(f"This is a common password or word with digits or symbols around it. {_ADVICE}")
+        raise PasswordRefusedError(
+            f"This password is a common word or password with digits or symbols added. {_ADVICE}"
+        )
     from zxcvbn import zxcvbn  # imported here because it loads 30,000 passwords
 
     judged = zxcvbn(password[:_ANALYSED_LENGTH], user_inputs=own_words)
     if judged["score"] < MIN_STRENGTH:
-        reason = judged["feedback"]["warning"] or "This would be guessed."
+        reason = judged["feedback"]["warning"] or "This password is easy to guess."
         raise PasswordRefusedError(f"{reason} {_ADVICE}")
 
 

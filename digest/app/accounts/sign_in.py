@@ -25,7 +25,7 @@ from subscribers.store import one_time_tokens
 
 TOUCH_INTERVAL = timedelta(minutes=5)  # between two notes that a session is in use
 LINK_LIFETIME = timedelta(hours=1)  # of a sign-in link
-_UNKNOWN_PASSKEY = "This passkey is not known here. It may have been removed: use another, or your password."
+_UNKNOWN_PASSKEY = "This passkey isn't registered here. Use another passkey or your password."
 MAKE_LINK = Act("sign-in link made", Role.ADMIN, Concern.ACCOUNTS)
 
 
@@ -33,7 +33,7 @@ class SessionEndedError(RefusalError):
     """The session ended between the request and its answer."""
 
     def __init__(self) -> None:
-        super().__init__("You were signed out meanwhile, and nothing was done. Sign in, then try again.")
+        super().__init__("You were signed out, so your change wasn't saved. Sign in and try again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def make_sign_in_link(installation: Installation, actor: Actor, email: str, *, n
     """
     with MAKE_LINK.transaction(installation, actor, "staff", now=now) as (session, draft):
         if actor.face is Face.DESK:
-            raise staff.StaffError("The desk shows no sign-in links: they're emailed to the member.")
+            raise staff.StaffError("Sign-in links aren't shown here. Email the link instead.")
         member = staff.require_staff_member(session, email)
         draft.subject = staff.staff_actor(member)
         token = _issue_link(session, member, now)
@@ -143,7 +143,7 @@ def email_sign_in_link(installation: Installation, actor: Actor, email: str, *, 
         member = staff.require_staff_member(session, email)
         draft.subject, draft.detail = staff.staff_actor(member), {"emailed": "yes"}
         if member.proven_at is None:
-            raise staff.StaffError(f"{draft.subject} hasn't proven the address yet. Email the invitation again.")
+            raise staff.StaffError(f"{draft.subject} hasn't verified the address yet. Send the invitation again.")
         facts = {"to": member.email, "token": _issue_link(session, member, now), "signs_in": "yes"}
         facts |= {"expires_at": (now + LINK_LIFETIME).isoformat(), "role": member.role}
         queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
@@ -254,7 +254,7 @@ def _judge_password_and_code(
     now: datetime,
 ) -> tuple[StaffMember, SignInMethod, try_limits.TryCount]:
     """Judge password and code. Which of the two was wrong is told only to who knew the password."""
-    refusal = "Address, password and code do not belong together."
+    refusal = "The email address, password, or code is wrong. Check all three."
     counted = try_limits.judge_password(installation, member, email, password, visitor, refusal, now=now)
     assert member is not None, "a password was right"
     with installation.database.write() as session:
@@ -265,7 +265,7 @@ def _judge_password_and_code(
         session.add(describe_try(member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now))
     record_refusal(installation.database, "wrong code", member=staff.staff_actor(member), now=now)
     raise SignInRefusedError(
-        f"That code is not right, or was used. Wait for the next one. {counted.words_left}", "code"
+        f"That code is wrong or was already used. Enter the next code. {counted.words_left}", "code"
     )
 
 
@@ -283,7 +283,7 @@ def require_current_password(
         member = _get_member(session, signed_in.member_id)
     if member.password_hash is None:
         return
-    refusal = "Your current password isn't right."
+    refusal = "Your current password is wrong. Enter it again."
     counted = try_limits.judge_password(installation, member, member.email, password, visitor, refusal, now=now)
     with installation.database.write() as session:
         try_limits.forget_tries(session, counted)

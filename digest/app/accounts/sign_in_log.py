@@ -55,8 +55,8 @@ class Refusals:
     @property
     def sentence(self) -> str:
         """The counts for admins."""
-        unknown = f" ({self.unknown_address:,} for addresses not on the staff)" if self.unknown_address else ""
-        return f"Refused sign-ins in the last 24 hours: {self.last_day:,}{unknown}."
+        unknown = f" ({self.unknown_address:,} for unknown addresses)" if self.unknown_address else ""
+        return f"Rejected sign-ins in the last 24 hours: {self.last_day:,}{unknown}."
 
 
 def record_refusal(

@@ -113,12 +113,12 @@ def send_test(installation: Installation, actor: Actor, channel_name: str, *, no
     with SEND_TEST.steps(installation, actor, channel_name, now=now) as draft:
         channel = alert_channels().get(channel_name)
         if channel is None or channel.test is None:
-            raise AlertTestError("This channel has no test.")
+            raise AlertTestError("This channel can't be tested. Choose another.")
         if not channel.is_on(installation.settings):
-            raise AlertTestError(f"No {channel.title} is named. Name one, save, and send the test then.")
+            raise AlertTestError(f"There's no {channel.title} yet. Enter one and save, then send the test.")
         trouble = channel.test.send(installation, now)
         draft.detail = {"trouble": trouble}
         if trouble:
             raise AlertTestError(
-                f"The test was not taken: {trouble}. Correct the address or its receiver, and try again."
+                f"The test failed ({trouble}). Check the URL and the server behind it, then try again."
             )

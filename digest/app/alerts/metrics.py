@@ -64,9 +64,9 @@ class InstallationCollector:
 
     def collect(self) -> Iterator["Metric"]:
         """Yield every metric."""
-        yield gauges("info", "The version that runs.", "version", {__version__: 1})
+        yield gauges("info", "Running version.", "version", {__version__: 1})
         free = shutil.disk_usage(self.installation.settings.home).free
-        yield gauge("disk_free_bytes", "What is free where the files of the installation are.", free)
+        yield gauge("disk_free_bytes", "Free disk space for the installation's files, in bytes.", free)
         with self.installation.database.snapshot() as session:
             yield from self._collect_lists(session)
             yield from self._collect_sending(session)
@@ -75,22 +75,22 @@ class InstallationCollector:
     def _collect_lists(self, session: Session) -> Iterator["Metric"]:
         by_state = audience.count_people_by_state(session)
         people = {str(state): float(by_state.get(state, 0)) for state in PersonState}
-        yield gauges("people", "Rows of the list by state.", "state", people)
+        yield gauges("people", "Subscriber records by state.", "state", people)
         health = dict.fromkeys(map(str, SourceHealth), 0.0)
         active = select(Source.health, func.count()).where(Source.active)
         counted = active.group_by(Source.health)
         health |= {str(state): float(count) for state, count in session.execute(counted)}
-        yield gauges("sources", "Sources in the settings, by how they behave.", "health", health)
+        yield gauges("sources", "Configured sources by health.", "health", health)
         refused = count_refusals(session, now=self.now).last_hour
-        yield gauge("refused_sign_ins", "Sign-ins refused in the last hour.", refused)
+        yield gauge("refused_sign_ins", "Sign-ins rejected in the last hour.", refused)
         open_alerts = Counter(alert.kind for alert in list_open_alerts(session))
         alerts = {kind: float(open_alerts[kind]) for kind in ALERT_KINDS}
-        yield gauges("alerts_open", "Alerts that are not over, by kind.", "kind", alerts)
+        yield gauges("alerts_open", "Open alerts by kind.", "kind", alerts)
 
     def _collect_sending(self, session: Session) -> Iterator["Metric"]:
         held = installation_hold.current_hold(session) is not None
-        yield gauge("held", "1 while the installation is held.", held)
-        meaning = "Mails of the editions that go out, and of the last that went out."
+        yield gauge("held", "1 while all sending is paused.", held)
+        meaning = "Emails of the editions being sent and of the last one sent."
         family = make_gauge("deliveries", meaning, ("edition", "state"))
         for name in _list_counted_editions(session):
             counts = count_deliveries(session, edition_purpose(name))
@@ -100,17 +100,17 @@ class InstallationCollector:
         waiting = (Delivery.state == DeliveryState.WAITING, Delivery.purpose.not_like("edition:%"))
         is_due = Delivery.next_try_at <= self.now
         due = session.scalar(select(func.count()).where(*waiting, is_due))
-        yield gauge("notices_due", "Confirmations, links and other notices that are due and have not left.", due or 0)
+        yield gauge("notices_due", "Transactional emails that are due but not sent.", due or 0)
 
     def _collect_timetable(self, session: Session) -> Iterator["Metric"]:
         last_done = select(TimetableSlot.job, func.max(TimetableSlot.done_at)).group_by(TimetableSlot.job)
         times = {job: at.timestamp() for job, at in session.execute(last_done) if at}
-        yield gauges("job_done_timestamp_seconds", "When each job of the timetable was last done.", "job", times)
+        yield gauges("job_done_timestamp_seconds", "Last time each scheduled job finished.", "job", times)
         release = load_calendar(session, self.installation.settings.file).next_release(self.now)
         at = release.release_at.timestamp()
-        yield gauge("next_release_timestamp_seconds", "When the next edition is released.", at)
+        yield gauge("next_release_timestamp_seconds", "Next send time.", at)
         if proved_at := find_last_proof(session):
-            meaning = "When the last backup by the clock was made that was proved."
+            meaning = "Time of the last verified scheduled backup."
             yield gauge("backup_proved_timestamp_seconds", meaning, proved_at.timestamp())
 
 

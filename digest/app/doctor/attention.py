@@ -53,94 +53,94 @@ class AttentionKind:
 _KINDS = (
     AttentionKind(
         "held",
-        "Whether the installation is held, so that nothing leaves",
-        "Ask who held it whether the reason is put right; 'digest release' lets mail leave again.",
+        "Sending isn't paused",
+        "Ask the person who paused sending whether the reason is resolved, then run 'digest release'.",
         tells_remedy=True,
     ),
     AttentionKind(
         "paused",
-        "Whether an edition rests half sent",
-        "'digest resume EDITION' goes on, 'digest cancel EDITION' calls the rest off.",
+        "No edition is paused partway through sending",
+        "Run 'digest resume EDITION' to continue, or 'digest cancel EDITION' to cancel the rest.",
         tells_remedy=True,
     ),
     AttentionKind(
         "gone-articles",
-        "Whether visitors can read every article of a coming edition",
-        "Drop or replace them at the desk, and approve the edition again.",
+        "Visitors can read every article in upcoming editions",
+        "Drop or replace the article, and approve the edition again.",
         tells_remedy=True,
     ),
     AttentionKind(
         "signup-surge",
-        "Whether sign-up forms come in numbers that nobody expects",
-        "It ends by itself; where the readers are real, raise the limits that it names.",
+        "The number of sign-ups is normal",
+        "Wait until it's over. If the sign-ups are real, raise the limits in the finding.",
         tells_remedy=True,
     ),
     AttentionKind(
         "refused-sign-ins",
-        "Whether unusually many sign-ins are refused",
-        "Ask your colleagues whether those were theirs; the log (journalctl -u digest) names the accounts.",
+        "Fewer than 30 sign-ins were rejected in the last hour",
+        "Ask your team whether they tried to sign in. The log (journalctl -u digest) lists the accounts.",
         tells_remedy=True,
     ),
     AttentionKind(
         "undelivered-warnings",
-        "Whether emails about guarded actions reach the admins",
-        "Check the audit log for what was done, then whether the mail server takes email from the sender's address.",
+        "Emails about security changes reach the admins",
+        (
+            "Check the audit log for the change, then check whether the mail server accepts email from the "
+            "sender's address."
+        ),
         tells_remedy=True,
     ),
     AttentionKind(
         "unfinished-import",
-        "Whether the import of a list was begun and not finished",
-        "Import the same file again: it goes on where it stopped.",
+        "Every import is finished",
+        "Import the same file again. The import continues where it stopped.",
         tells_remedy=True,
     ),
     AttentionKind(
         "missed-release",
-        "Whether an approved edition missed its release",
-        "A person decides: late mail may be wrong mail.",
+        "Approved editions are sent at their send time",
+        "Decide whether the edition is still worth sending.",
         tells_remedy=True,
     ),
     AttentionKind(
         "dead-source",
-        "Whether sources give nothing any more",
-        "Try it with 'digest sources test URL', correct its address, or remove it.",
+        "Every source works",
+        "Run 'digest sources test URL', then correct the source's URL or remove the source.",
     ),
     AttentionKind(
         "suppression-lists",
-        "Whether the provider's suppression lists were read whole",
+        "The provider's suppression lists were read completely",
         provider_remedy("suppression-lists"),
     ),
     AttentionKind(
         "stuck-erasures",
-        "Whether the provider erases those who asked for it",
+        "The provider erases addresses when asked",
         provider_remedy("stuck-erasures"),
         tells_remedy=True,
     ),
     AttentionKind(
         "missed-deadline",
-        "Whether an edition is past its deadline and not approved",
-        "Approve it at the desk, or with 'digest approve EDITION'.",
+        "Editions are approved by their deadline",
+        "Approve the edition on its page or with 'digest approve EDITION'.",
     ),
     AttentionKind(
         "unfed-section",
-        "Whether every section has sources",
-        "Add a source for it, or take it out of [[sections]].",
+        "Every section has a source",
+        "Add a source for the section, or remove it from [[sections]].",
         tells_remedy=True,
     ),
     AttentionKind(
         "missed-run",
-        "Whether sources were visited, editions drafted and nights worked at their times",
-        "Start 'digest serve' or hls-scheduler; what is owed is then done once.",
+        "Collection, drafting, and nightly maintenance are on time",
+        "Start 'digest serve' or hls-scheduler. Overdue jobs then run once.",
     ),
     AttentionKind(
         "stuck-send",
-        "Whether an edition that goes out moves",
-        "Look into the log of 'digest serve' (journalctl -u digest); 'digest send EDITION' goes on with it.",
+        "No edition is stuck partway through sending",
+        "Check the log of 'digest serve' (journalctl -u digest), then run 'digest send EDITION' to continue.",
     ),
     AttentionKind(
-        "missing-backup",
-        "Whether the last backup by the clock was made and proved",
-        "'digest backup' makes one now.",
-        tells_remedy=True,
+        "missing-backup", "The last scheduled backup was made and verified", "Run 'digest backup'.", tells_remedy=True
     ),
 )
 ATTENTION_KINDS = {kind.name: kind for kind in _KINDS}
@@ -185,7 +185,7 @@ def find_attention(
             for slot in find_missed_runs(session, file, now)
         ]
         if missing := explain_missing_backup(session, file, now):
-            way = "The button under Admin, Settings, Backups"
+            way = "“Back up now” under Admin → Settings → Backups"
             on_page = explain_missing_backup(session, file, now, way=way)
             findings.append(AttentionFinding("missing-backup", missing, page_sentence=on_page))
     return findings
@@ -225,9 +225,9 @@ def _find_passed_deadlines(
         if deadline is not None and deadline <= now:
             local = deadline.astimezone(file.publication.zone)
             by = f"{weekday_month_day(local)}, {clock_hour(local)}"
-            over = sentence(f"No. {edition.number} is not approved, and its deadline is over: {by}")
-            goes = "" if edition.release_at <= now else ", and goes out at its release time"
-            said = f"{over} It can be approved all the same{goes}."
+            over = sentence(f"No. {edition.number} wasn't approved by its deadline ({by})")
+            goes = "" if edition.release_at <= now else ". It will be sent at its send time"
+            said = f"{over} You can still approve it{goes}."
             yield AttentionFinding("missed-deadline", said, edition.name)
 
 
@@ -239,10 +239,14 @@ def find_unfed_sections(file: SettingsFile) -> Iterator[AttentionFinding]:
         if wanted not in fed:
             yield AttentionFinding(
                 "unfed-section",
-                f'{section.title} has no source: add one with section = "{wanted}" to digest.toml, or take the section '
-                "out of [[sections]].",
-                page_sentence=f"{section.title} has no source: an admin adds one that brings {wanted} under Sources, or takes the "
-                "section out under Admin, Settings, Sections.",
+                (
+                    f'{section.title} has no source. Add one with section = "{wanted}" to digest.toml, or remove the '
+                    "section from [[sections]]."
+                ),
+                page_sentence=(
+                    f"{section.title} has no source. An admin can add one for {wanted} under Sources, or remove the "
+                    "section under Admin → Settings → Sections."
+                ),
             )
 
 
@@ -252,31 +256,31 @@ def _find_in_sending(
     """Find what keeps editions from going out."""
     hold = installation_hold.current_hold(session)
     if hold is not None:
-        yield AttentionFinding("held", f"Nothing leaves: {hold}", page_sentence=_explain_hold(session, hold, zone))
+        yield AttentionFinding("held", str(hold), page_sentence=_explain_hold(session, hold, zone))
     for edition in editions:
         is_resting = edition.paused_at is not None and edition.state in edition_control.PAUSABLE_STATES
         if is_resting and edition.name != pause_told:
             said = send_blocked_reason(edition.name, edition, None, called=f"No. {edition.number}")
             reason = f": {end_sentence(edition.paused_because)}" if edition.paused_because else "."
-            on_page = f"No. {edition.number} is paused{reason} Its page at the desk lets it go on."
+            on_page = f"No. {edition.number} is paused{reason} You can resume it on its page."
             yield AttentionFinding("paused", said, edition.name, on_page)
     if hold is None:
         yield from _find_stuck_sends(session, editions, now, zone)
     yield from _find_gone_articles(session, editions)
     for edition in editions:
         if words := explain_missed_release(edition, now):
-            yield AttentionFinding("missed-release", f"No. {edition.number} did not go out. {words}", edition.name)
+            yield AttentionFinding("missed-release", f"No. {edition.number} wasn't sent. {words}", edition.name)
 
 
 def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zone: tzinfo) -> str:
-    began = f"Nothing leaves since {_write_moment(hold.since, zone)}"
-    release = "an admin lets mail leave again under Admin, Deliveries."
+    began = f"All sending has been paused since {_write_moment(hold.since, zone)}"
+    release = "an admin can resume sending under Admin → Deliveries."
     if hold.may_be_copy:
-        return f"{began}: {end_sentence(hold.reason)} {release[0].upper()}{release[1:]}"
+        return f"{began}. {sentence(hold.reason)} {sentence(release)}"
     who = name_staff(session).get(hold.actor, hold.actor)
     if not hold.reason:
-        return f"{began}: {who} holds it, and gave no reason. Ask them whether it is over; then {release}"
-    return f"{began}: {who} holds it, with the words “{hold.reason.rstrip('.')}”. Ask them whether that is put right; then {release}"
+        return f"{began}. {who} paused it without giving a reason. Ask whether it's still needed, then {release}"
+    return f"{began}. {who} paused it (“{hold.reason.rstrip('.')}”). Ask whether that's resolved, then {release}"
 
 
 def _write_moment(at: datetime, zone: tzinfo) -> str:
@@ -299,9 +303,9 @@ def _find_stuck_sends(
         purpose = Delivery.purpose == edition_purpose(edition.name)
         if count := session.scalar(select(func.count()).where(purpose, *due)):
             reason = progress.wait_reason if progress else ""
-            why = f" It said: {reason}." if reason else ""
+            why = f" Reason: {reason}." if reason else ""
             said, on_page = (
-                f"No. {edition.number} stands still since {since}, and {count:,} of its mails are due.{why}"
+                f"No. {edition.number} has made no progress since {since}, and {count:,} emails are overdue.{why}"
                 for since in (f"{moved_at:%Y-%m-%d %H:%M} UTC", _write_moment(moved_at, zone))
             )
             yield AttentionFinding("stuck-send", said, edition.name, on_page)
@@ -324,19 +328,23 @@ def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source
     alarm = rate_limits.find_open_alarm(session)
     if alarm is not None:
         since = _write_moment(alarm.at, zone)
-        on_page = rate_limits.describe_alarm(alarm, since=since, remedy="raise them under Admin, Settings, Limits")
+        on_page = rate_limits.describe_alarm(
+            alarm, since=since, remedy="raise the limits under Admin → Settings → Limits"
+        )
         yield AttentionFinding("signup-surge", rate_limits.describe_alarm(alarm), page_sentence=on_page)
     yield from _find_refused_sign_ins(session, now)
     if held := count_held_warnings(session):
         said = (
-            f"{held:,} {'email' if held == 1 else 'emails'} about guarded actions can't be delivered. Check the audit log for what "
-            "was done, then whether the mail server takes email from the sender's address."
+            f"{held:,} {('email' if held == 1 else 'emails')} about security changes can't be delivered. Check the "
+            "audit log for the changes, then check whether the mail server accepts email from the sender's "
+            "address."
         )
         yield AttentionFinding("undelivered-warnings", said)
     for unfinished in list_idle_imports(session, now):
         on_page = (
-            f"Import {unfinished.batch} ({unfinished.origin}, begun {_write_moment(unfinished.started_at, zone)}) was not finished: "
-            "nobody of it is mailed. An admin goes on with the same file, or drops it, under Admin, Import."
+            f"Import {unfinished.batch} ({unfinished.origin}, started "
+            f"{_write_moment(unfinished.started_at, zone)}) is unfinished, so its people aren't emailed. An admin "
+            "can continue or undo it under Admin → Import."
         )
         yield AttentionFinding("unfinished-import", unfinished.sentence, f"import {unfinished.batch}", on_page)
     yield from _find_dead_sources(session, now, each_source=each_source)
@@ -344,9 +352,12 @@ def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source
         if kind.suppressions and (trouble := kind.suppressions.last_trouble(session)):
             yield AttentionFinding(
                 "suppression-lists",
-                f"{kind.title}'s lists were not read whole last time: {trouble}. The next night tries again, or 'digest subscribers pull'.",
+                (
+                    f"Couldn't read all of {kind.title}'s suppression lists ({trouble}). They'll be read again tonight, or "
+                    "run 'digest subscribers pull' now."
+                ),
                 kind.title,
-                f"{kind.title}'s lists were not read whole last time: {trouble}. The next night tries again.",
+                f"Couldn't read all of {kind.title}'s suppression lists ({trouble}). They'll be read again tonight.",
             )
     for said in provider_erasures.stuck_erasures_warnings(session):
         yield AttentionFinding("stuck-erasures", said)
@@ -356,26 +367,27 @@ def _find_refused_sign_ins(session: Session, now: datetime) -> Iterator[Attentio
     refusals = count_refusals(session, now=now)
     if refusals.last_hour >= SURGE:
         said = (
-            f"{refusals.last_hour:,} sign-ins were refused in the last hour. Ask your colleagues whether those were theirs. If not, "
-            "somebody is guessing: attempts are limited, and {place} names the accounts."
+            f"{refusals.last_hour:,} sign-ins were rejected in the last hour. Ask your team whether they tried to "
+            f"sign in. If they didn't, someone is guessing passwords. Attempts are limited, and {{place}} lists "
+            "the accounts."
         )
         yield AttentionFinding(
             "refused-sign-ins",
             said.format(place="the log of 'digest serve'"),
-            page_sentence=said.format(place="the log of the server"),
+            page_sentence=said.format(place="the server log"),
         )
 
 
 def _find_dead_sources(session: Session, now: datetime, *, each_source: bool) -> Iterator[AttentionFinding]:
     dead = list_source_problems(session, now)
     for source in dead if each_source else ():
-        said = f"Nothing comes in from {source.name}: {describe_source_health(source, now)}"
+        said = f"{source.name} no longer works: {describe_source_health(source, now)}"
         yield AttentionFinding("dead-source", said, source.url)
     if dead and not each_source:
         named = [source.name for source in dead[:MAX_SOURCES_NAMED]]
         names = join_words(named, more=len(dead) - len(named))
-        said = f"Nothing comes in from {names}: see Sources at the desk, or 'digest sources list'."
-        on_page = f"Nothing comes in from {names}: Sources says why."
+        said = f"No articles from {names}. See Sources, or run 'digest sources list'."
+        on_page = f"No articles from {names}. See Sources for the reason."
         yield AttentionFinding("dead-source", said, page_sentence=on_page)
 
 

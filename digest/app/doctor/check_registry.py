@@ -98,7 +98,7 @@ def run_check(check: DoctorCheck[ExaminedInstallation], examined: ExaminedInstal
         findings = [report_error(exc.message, exc.remedy or check.remedy)]
     except OSError as exc:
         findings = [report_error(f"{exc.filename or check.name}: {exc.strerror or type(exc).__name__}.", check.remedy)]
-    return [complete_finding(check, finding) for finding in findings or [report_fine("nothing to mend")]]
+    return [complete_finding(check, finding) for finding in findings or [report_fine("no problems found")]]
 
 
 def complete_finding(check: DoctorCheck[Any], finding: DoctorFinding) -> DoctorFinding:

@@ -7,7 +7,7 @@ from digest.app.doctor.outside_world import NameLookup
 
 MAX_LABELS = 8  # RFC 9989, section 4.10: a longer name is cut to 7 labels after its first question
 POLICIES = ("none", "quarantine", "reject")
-GONE_TAGS = {"pct": "t=y marks a policy that is only tried", "rf": "nobody reads it", "ri": "reports come daily"}
+GONE_TAGS = {"pct": "use t=y for a test policy", "rf": "receivers ignore it", "ri": "reports are sent daily"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def _walk_up(names: NameLookup, domain: str) -> _Walk:
     for name in _list_steps(domain):
         found = [text for text in names.find_texts(f"_dmarc.{name}") if parse_tags(text).get("v") == "DMARC1"]
         if len(found) > 1:
-            walk.problems.append(f"_dmarc.{name} has {len(found)} DMARC records, so none of them counts.")
+            walk.problems.append(f"_dmarc.{name} has {len(found)} DMARC records, so receivers ignore all of them.")
         if len(found) == 1:
             walk.records.append(DmarcRecord(name, parse_tags(found[0])))
             if walk.records[-1].tags.get("psd") in {"y", "n"}:
@@ -112,15 +112,15 @@ def _choose_policy(record: DmarcRecord, domain: str) -> str:
 def _find_record_problems(record: DmarcRecord) -> list[str]:
     tags, place = record.tags, f"_dmarc.{record.domain}"
     problems = [
-        f"{place} says {tag}={tags[tag]}, which is no policy."
+        f"{place} has {tag}={tags[tag]}, which isn't a valid policy."
         for tag in ("p", "sp", "np")
         if tag in tags and tags[tag].lower() not in POLICIES
     ]
     problems += [
-        f"{place} says {tag}=, which was dropped (RFC 9989, section 9.3): {why}."
+        f"{place} has {tag}=, which was removed from DMARC in RFC 9989, section 9.3 ({why})."
         for tag, why in GONE_TAGS.items()
         if tag in tags
     ]
     if "rua" not in tags:
-        problems.append(f"{place} names nobody who gets reports (rua=), so nobody learns of mail that fails.")
+        problems.append(f"{place} has no report address (rua=), so you won't learn about email that fails DMARC.")
     return problems

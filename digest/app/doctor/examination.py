@@ -72,8 +72,8 @@ def refer_to_first(findings: Iterable[DoctorFinding]) -> list[DoctorFinding]:
     for finding in findings:
         first = told.setdefault(finding.message, finding.check) if finding.level == "error" else finding.check
         if first != finding.check:
-            message = f"it could not be looked at, for {first} stands in the way."
-            referred.append(replace(finding, level="warning", message=message, remedy=f"Mend {first} first."))
+            message = f"This check didn't run because of the problem with {first}."
+            referred.append(replace(finding, level="warning", message=message, remedy=f"Fix {first} first."))
         else:
             referred.append(finding)
     return referred
@@ -82,7 +82,10 @@ def refer_to_first(findings: Iterable[DoctorFinding]) -> list[DoctorFinding]:
 def explain_dns_lines(findings: Iterable[DoctorFinding]) -> str:
     """Say how the records that findings print are entered into a form; empty where none prints one."""
     if any(DNS_LINE.search(finding.remedy) for finding in findings):
-        return "The DNS records above are written as in a zone file; in a form the dot at the end of a name may be left out."
+        return (
+            "The DNS records above are in zone-file format. If you enter them in a web form, you can leave out "
+            "the dot at the end of a name."
+        )
     return ""
 
 
@@ -90,5 +93,5 @@ def explain_closed_installation(error: ApplicationError) -> list[DoctorFinding]:
     """Make a finding of what keeps an installation from being opened: its settings, or its folder and database."""
     check = DOCTOR_CHECKS["settings" if isinstance(error, SettingsError) else "database"]
     advice = end_sentence(error.remedy or check.remedy)
-    remedy = f"{advice} Then run doctor again: nothing else was looked at yet."
+    remedy = f"{advice} Then run doctor again. The other checks haven't run yet."
     return [complete_finding(check, report_error(error.message, remedy))]

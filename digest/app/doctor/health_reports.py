@@ -91,7 +91,7 @@ class HealthReports:
         wanted = [check for check in list_checks().values() if is_online or not check.is_online]
         with self._lock:
             if self._latest is not None and self._latest.stage is ExaminationStage.RUNNING:
-                raise ExaminationRunsError("An examination runs already. It is shown below.")
+                raise ExaminationRunsError("Checks are already running. See their progress below.")
             with EXAMINE.transaction(installation, actor, "installation", now=now) as (_, draft):
                 draft.detail = {"online": is_online}
             report = self._latest = HealthReport(now, is_online, len(wanted))

@@ -34,99 +34,91 @@ MAX_CLOCK_STEP = 300.0  # seconds that rows may stand in the future: clocks of t
 OTHERS = 0o077  # the mode bits of everybody but the owner
 
 
-@doctor_check(
-    "import-names", "Install hls-digest in an environment of its own (pipx, or a venv), without the other distribution."
-)
+@doctor_check("import-names", "Install hls-digest in its own environment (pipx or a venv), without the other package.")
 def check_import_names(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether another distribution owns one of our import names."""
+    """Other packages don't own our import names."""
     owners = {name: list(distributions) for name, distributions in metadata.packages_distributions().items()}
     known = {name: set(owners.get(name, ())) for name in IMPORT_NAMES}
     shared = [name for name in IMPORT_NAMES if len(known[name]) > 1]
     for name in shared:
-        yield report_error(f"the import name {name} belongs to {' and '.join(sorted(set(owners[name])))}.")
+        yield report_error(f"The import name {name} belongs to {' and '.join(sorted(set(owners[name])))}.")
     if not shared:
-        yield report_fine("nobody else owns our import names")
+        yield report_fine("our import names are ours only")
 
 
-@doctor_check("home-folder", "Give the folder to the user that digest runs as, and close it: chmod 700 FOLDER.")
+@doctor_check("home-folder", "Give the folder to the user that runs digest, and make it private: chmod 700 FOLDER")
 def check_home_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether the installation's folder and those in it can be written by us, and by nobody else."""
+    """The installation's folders are writable, but only by their owner."""
     settings = examined.settings
     folders = (settings.home, settings.outbox_folder, settings.uploads_folder, settings.runs_folder)
     problems = [problem for folder in folders if folder.exists() for problem in _find_folder_problems(folder)]
     yield from problems
     if not problems:
-        yield report_fine(f"{settings.home}: written by you alone")
+        yield report_fine(f"{settings.home} is writable by its owner only")
 
 
 def _find_folder_problems(folder: Path) -> Iterator[DoctorFinding]:
     mode = stat.S_IMODE(folder.stat().st_mode)
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK) or not mode & stat.S_IWUSR:
         yield report_error(
-            f"{folder}: cannot be written.",
-            f"Run: chmod 700 {folder}; and where it belongs to another user, first: sudo chown $(id -un) {folder}",
+            f"Can't write to {folder}.",
+            f"Run: chmod 700 {folder}. If another user owns it, first run: sudo chown $(id -un) {folder}",
         )
     elif mode & OTHERS:
-        yield report_error(f"{folder}: other users may look into it (mode {mode:04o}).", f"Run: chmod 700 {folder}")
+        yield report_error(f"Other users can open {folder} (mode {mode:04o}).", f"Run: chmod 700 {folder}")
 
 
-@doctor_check("key-file", "Put the recovery copy of the keys back: digest keys restore FILE.")
+@doctor_check("key-file", "Restore the key file from its recovery copy: digest keys restore FILE")
 def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether the key file is there, is the database's, and is readable for its owner alone."""
+    """The key file exists, belongs to the database, and is readable only by its owner."""
     installation = examined.installation
     file = installation.settings.key_file
     if not file.exists():
         raise missing_key_file(file, installation.database)
     keys = installation.keys
-    yield report_fine(f"{file}: readable by you alone")
+    yield report_fine(f"{file} is readable by its owner only")
     if installation.settings.key_passphrase and not keys.under_passphrase:
-        yield report_warning(f"{file}: a passphrase is given and not used.", "Run: digest keys protect")
+        yield report_warning(f"A passphrase is set, but {file} isn't protected by it.", "Run: digest keys protect")
     for aside in list_files_in_clear(installation):
-        yield report_warning(f"{aside}: these keys stand there without a passphrase.", f"Run: rm {aside}")
+        yield report_warning(f"{aside} contains keys without a passphrase.", f"Run: rm {aside}")
     installation.refuse_demo_keys()
 
 
 @doctor_check(
     "database",
-    "Look at DIGEST_DATABASE_URL, and whether its server runs; 'digest upgrade' brings the schema up to date.",
+    ("Check DIGEST_DATABASE_URL and whether its server is running. To update the schema, run 'digest upgrade'."),
 )
 def check_database(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether the database answers with the schema of this version, and can be written by nobody else."""
+    """The database works, has this version's schema, and isn't writable by other users."""
     installation = examined.installation
     if problem := page_views.find_schema_problem(installation):
         yield report_error(problem.message, problem.remedy)
         return
     named, known = len(installation.settings.file.sources), page_views.count_active_sources(installation)
-    waiting = (
-        ""
-        if known >= named
-        else f" of the {named} that the settings name; the next 'digest collect' takes the others in"
-    )
-    yield report_fine(f"the database answers, and has {known} sources{waiting}")
+    waiting = "" if known >= named else f", of the {named} in the settings. The next 'digest collect' adds the others"
+    yield report_fine(f"The database works and has {known} sources{waiting}")
     name = installation.database.engine.url.database if installation.database.engine.dialect.name == "sqlite" else ""
     file = Path(name or "")
     if name and file.exists() and (mode := stat.S_IMODE(file.stat().st_mode)) & 0o022:
-        yield report_error(f"{file}: other users may write it (mode {mode:04o}).", f"Run: chmod 600 {file}")
+        yield report_error(f"Other users can write to {file} (mode {mode:04o}).", f"Run: chmod 600 {file}")
 
 
 @doctor_check(
-    "audit-log", "Compare it with a backup, and keep the seals that came by mail: they say which rows were there."
+    "audit-log", "Compare the log with a backup. Keep your daily integrity emails, which show what the log contained."
 )
 def check_audit_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether every row of the audit log is the one that was written."""
+    """The audit log passes verification."""
     with examined.read() as session:
         proof = prove_audit_log(session)
     if proof.fault:
         yield report_error(f"{proof.fault}.")
     else:
-        yield report_fine(f"the audit log holds, {proof.rows:,} rows")
+        yield report_fine(f"audit log verified ({proof.rows:,} rows)")
 
 
-@doctor_check(
-    "departure-log", "Put the file back from a copy of the machine; until then nothing can be restored from a backup."
-)
+@doctor_check("departure-log", "Restore the file from a copy of the server. Until you do, you can't restore a backup.")
 def check_departure_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether `left.log`, which keeps who left after a restore, is whole and can be written."""
+    """`left.log`, which keeps people unsubscribed after a restore, passes verification and is writable."""
     installation = examined.installation
     file = installation.settings.left_log
     try:
@@ -137,39 +129,44 @@ def check_departure_log(examined: ExaminedInstallation) -> Iterator[DoctorFindin
         return
     if not os.access(file, os.R_OK | os.W_OK) or not file.stat().st_mode & stat.S_IWUSR:
         yield report_error(
-            f"{file}: cannot be written, so nobody can leave.",
-            f"Run: chmod 600 {file}; and where it belongs to another user, first: sudo chown $(id -un) {file}",
+            f"Can't write to {file}, so subscribers can't unsubscribe.",
+            f"Run: chmod 600 {file}. If another user owns it, first run: sudo chown $(id -un) {file}",
         )
         return
     try:
         lines = sum(1 for _ in log.read())
     except DepartureLogError as exc:
         yield report_error(
-            str(exc), f"Put {file} back from a copy of the machine; until then nothing can be restored from a backup."
+            str(exc), f"Restore {file} from a copy of the server. Until you do, you can't restore a backup."
         )
     else:
-        yield report_fine(f"{file}: whole, {lines:,} departures")
+        yield report_fine(f"{file} verified ({lines:,} unsubscribes)")
 
 
 @doctor_check(
     "parsing-sandbox",
-    "Run it on Linux 5.13 or later (x86_64 or aarch64) with Landlock on, which /sys/kernel/security/lsm lists; in a "
-    "service or a container, allow the calls landlock_create_ruleset, landlock_add_rule, landlock_restrict_self and prctl.",
+    (
+        "Run digest on Linux 5.13 or later (x86_64 or aarch64) with Landlock enabled (see "
+        "/sys/kernel/security/lsm). In a service or container, allow the system calls "
+        "landlock_create_ruleset, landlock_add_rule, landlock_restrict_self, and prctl."
+    ),
 )
 def check_parsing_sandbox(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether the system keeps files, connections and other processes from those that parse documents."""
+    """The system isolates the processes that parse documents."""
     if doors := list_open_doors_of_children():
         yield report_warning(
-            f"the processes that parse documents are limited, but this system does not keep {' and '.join(doors)} from them: "
-            "a document that exploits a fault in a parser could reach the keys."
+            f"The processes that parse documents can access {' and '.join(doors)} on this system. A document that "
+            "exploits a parser bug could read the keys."
         )
     else:
-        yield report_fine("what parses documents can open no file but code, no connection, and no other process")
+        yield report_fine("document parsers can't open data files, connections, or other processes")
 
 
-@doctor_check("disk-space", "Make room, or move DIGEST_HOME to a larger disk: a full one stops sending and leaving.")
+@doctor_check(
+    "disk-space", "Free up space, or move DIGEST_HOME to a larger disk. A full disk stops sending and unsubscribing."
+)
 def check_disk_space(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether there is room where the installation's files are."""
+    """There's enough free disk space for the installation's files."""
     home = examined.settings.home
     free = shutil.disk_usage(home).free
     said = f"{home}: {free // 1_000_000} MB free"
@@ -178,29 +175,30 @@ def check_disk_space(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "disk-growth",
-    "Make room, move DIGEST_HOME to a larger disk, or keep less: old backups, files of the outbox, [retention].",
+    "Free up space, move DIGEST_HOME to a larger disk, or keep less (old backups, outbox files, [retention]).",
 )
 def check_disk_growth(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether the disk, at the pace of the last weeks, has room for the weeks to come."""
+    """The disk won't fill up within weeks at its current rate."""
     installation = examined.installation
     with installation.read() as session:
         nights = read_free_space(session)
     days_left = forecast_days_left(nights, shutil.disk_usage(installation.settings.home).free)
     if days_left is None or days_left >= FEW_WEEKS:
-        yield report_fine("the disk does not fill within weeks, as far as the nights tell")
+        yield report_fine("the disk won't fill up within weeks at its current rate")
     else:
         report = report_error if days_left < FEW_DAYS else report_warning
-        yield report(f"at its pace since {min(nights):%Y-%m-%d} the disk is full in {days_left:.0f} days.")
+        yield report(f"At the rate since {min(nights):%Y-%m-%d}, the disk will be full in {days_left:.0f} days.")
 
 
-@doctor_check("clock", "Set the clock, and have it follow a time server: timedatectl set-ntp true")
+@doctor_check("clock", "Set the clock and synchronize it: timedatectl set-ntp true")
 def check_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether the machine's clock is not behind what was written by it."""
+    """The system clock isn't earlier than the newest recorded action."""
     with examined.read() as session:
         latest = session.scalar(select(func.max(AuditEntry.at)))
     if latest is not None and (latest - examined.now).total_seconds() > MAX_CLOCK_STEP:
         yield report_error(
-            f"the clock says {examined.now:%Y-%m-%d %H:%M} UTC, and something was done at {latest:%Y-%m-%d %H:%M} UTC."
+            f"The clock shows {examined.now:%Y-%m-%d %H:%M} UTC, but the audit log has an action at "
+            f"{latest:%Y-%m-%d %H:%M} UTC."
         )
     else:
-        yield report_fine(f"the clock says {examined.now:%Y-%m-%d %H:%M} UTC, after all that was done")
+        yield report_fine(f"the clock shows {examined.now:%Y-%m-%d %H:%M} UTC, later than all recorded actions")

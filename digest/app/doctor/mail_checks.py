@@ -50,23 +50,23 @@ def _find_sending_host(examined: ExaminedInstallation, server: MailServer) -> st
 
 @doctor_check(
     "mail-server",
-    "Look at DIGEST_MAIL_URL, and whether the server runs and its certificate is for its name.",
+    "Check DIGEST_MAIL_URL, whether the server is running, and whether its certificate matches its name.",
     is_online=True,
 )
 def check_mail_server(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether the mail server answers, over TLS that can be trusted, and lets us sign in."""
+    """The mail server has a trusted certificate and accepts the sign-in."""
     settings = examined.settings
     kind = provider_in_use(settings)
     if kind.mail_server is None:
-        yield report_fine("no mail server of ours is used")
+        yield report_fine("you don't use your own mail server")
         return
     facts = _examine_server(examined, kind.mail_server)
     yield judge_certificate("", kind.mail_server.host(settings), facts.valid_until, examined.now)
 
 
-@doctor_check("inbound-server", "Look at [inbound] and DIGEST_INBOUND_PASSWORD.", is_online=True)
+@doctor_check("inbound-server", "Check [inbound] and DIGEST_INBOUND_PASSWORD.", is_online=True)
 def check_inbound_server(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether the bounce mailbox can be opened, over TLS that can be trusted; nothing in it is touched."""
+    """The bounce mailbox has a trusted certificate and accepts the sign-in."""
     settings = examined.settings
     inbound, password = settings.file.inbound, settings.inbound_password
     if not inbound.host or password is None:
@@ -77,7 +77,7 @@ def check_inbound_server(examined: ExaminedInstallation) -> Iterator[DoctorFindi
 
 @doctor_check("provider-account", provider_remedy("provider-account"), is_online=True, tells_remedy=True)
 def check_provider_account(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether the provider's account takes our key, signs in our name, and counts neither opens nor clicks."""
+    """The provider's account accepts your key, signs with your domain, and doesn't track opens or clicks."""
     settings = examined.settings
     account = provider_in_use(settings).account
     if account is not None:
@@ -86,11 +86,14 @@ def check_provider_account(examined: ExaminedInstallation) -> Iterator[DoctorFin
 
 @doctor_check(
     "spf",
-    "Publish one TXT record that begins with v=spf1, names what sends for the domain, and ends in -all or ~all.",
+    (
+        "Publish one TXT record that begins with v=spf1, lists everything that sends for the domain, and ends "
+        "in -all or ~all."
+    ),
     is_online=True,
 )
 def check_spf(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether SPF (RFC 7208, section 4) of the return path's domain lets our mail through, and nobody else's."""
+    """The SPF record (RFC 7208, section 4) of the return path's domain allows your email and rejects others'."""
     settings = examined.settings
     kind = provider_in_use(settings)
     if kind.mail_server is not None:
@@ -99,7 +102,7 @@ def check_spf(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     elif kind.account is not None:
         domain = _sender_domain(settings)
         if kind.account.is_authenticated(settings, domain, examined.outside.timeout):
-            yield report_fine(f"{kind.title} uses a return path of its own within {domain}")
+            yield report_fine(f"{kind.title} uses its own return path within {domain}")
         else:
             yield from _judge_spf(examined, domain, f"include:{kind.account.spf_include}", kind.account.spf_include)
 
@@ -110,7 +113,8 @@ def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: s
     survey = spf.survey_spf(names, domain)
     if not survey.records:
         yield report_error(
-            f"{domain} has no SPF record.", f"Enter into the DNS: {_record_line(domain, f'v=spf1 {term} -all')}"
+            f"The domain {domain} has no SPF record.",
+            f"Add this DNS record: {_record_line(domain, f'v=spf1 {term} -all')}",
         )
         return
     if len(survey.records) > 1:
@@ -126,38 +130,42 @@ def _merge_spf_records(names: NameLookup, domain: str, records: list[str], term:
     is_named = together.includes_owner(sender) or together.lets_through(names.find_addresses(sender))
     missing = "" if is_named else term
     record = spf.write_record(records, missing)
-    added = f", and what sends now ({missing})," if missing else ""
+    added = f", adds your current sender ({missing})," if missing else ""
     return report_error(
-        f"{domain} has {len(records)} SPF records, so none of them counts.",
-        f"Take them out of the DNS and enter this one, which lets through all that any of them named{added} and ends in "
-        f"{_explain_all_term(record, records)}: {_record_line(domain, record)}",
+        f"The domain {domain} has {len(records)} SPF records, so receivers ignore all of them.",
+        (
+            f"Replace them with this DNS record, which allows every sender in them{added} and ends in "
+            f"{_explain_all_term(record, records)}: {_record_line(domain, record)}"
+        ),
     )
 
 
 def _judge_spf_ending(domain: str, survey: spf.SpfSurvey) -> Iterator[DoctorFinding]:
-    corrected = f"Enter it into the DNS as: {_record_line(domain, spf.write_record(survey.records))}"
+    corrected = f"Replace the DNS record with: {_record_line(domain, spf.write_record(survey.records))}"
     if survey.all_qualifier == "+":
-        yield report_error(f"SPF of {domain} ends in +all: it lets everybody through.", corrected)
+        yield report_error(
+            f"The SPF record of {domain} ends in +all, which allows anyone to send for the domain.", corrected
+        )
     elif survey.all_qualifier in {"", "?"} and not survey.included:
-        yield report_warning(f"SPF of {domain} says nothing of others.", corrected)
+        yield report_warning(f"The SPF record of {domain} doesn't say how to treat other senders.", corrected)
 
 
 def _judge_spf_sender(
     domain: str, survey: spf.SpfSurvey, term: str, sender: str, addresses: Sequence[str]
 ) -> DoctorFinding:
     if survey.includes_owner(sender):
-        return report_fine(f"SPF of {domain} includes what sends for it")
+        return report_fine(f"SPF record of {domain} includes your sender")
     if not addresses and term.startswith("a:"):
         return report_error(
-            f"SPF of {domain} lets nothing through for {sender}, which has no address.",
-            "Give that name an address in the DNS, or correct the name of the server that sends.",
+            f"The SPF record of {domain} can't allow {sender} because that name has no IP address.",
+            "Add a DNS record with the IP address of that name, or correct the name of the sending server.",
         )
     if survey.lets_through(addresses):
-        return report_fine(f"SPF of {domain} lets {sender} through")
+        return report_fine(f"SPF record of {domain} allows {sender}")
     record = spf.write_record(survey.records, term)
     return report_error(
-        f"SPF of {domain} does not let {sender} through.",
-        f"Add {term} to the record, so that it is: {_record_line(domain, record)}",
+        f"The SPF record of {domain} doesn't allow {sender}.",
+        f"Add {term}, so that the DNS record is: {_record_line(domain, record)}",
     )
 
 
@@ -166,12 +174,8 @@ def _explain_all_term(record: str, merged: list[str]) -> str:
     last = record.rpartition(" ")[2]
     endings = {text.rpartition(" ")[2].lower() for text in merged}
     if endings == {last}:
-        return f"{last}, as they do"
-    return (
-        f"{last} (treat others with suspicion), the milder of their endings"
-        if last == "~all"
-        else f"{last} (refuse others)"
-    )
+        return f"{last}, like they do"
+    return f"{last} (softfail), the milder of their endings" if last == "~all" else f"{last} (fail)"
 
 
 def _record_line(name: str, text: str) -> str:
@@ -181,10 +185,10 @@ def _record_line(name: str, text: str) -> str:
 
 @doctor_check("dkim-record", "Publish the TXT record that 'digest doctor --online' prints here.", is_online=True)
 def check_dkim_records(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether the DNS has the public half of every key that we sign with (RFC 6376, section 3.6)."""
+    """DNS has the public key for every key that email is signed with (RFC 6376, section 3.6)."""
     signer = load_signer(examined.settings)
     if signer is None or provider_in_use(examined.settings).account is not None:
-        yield report_fine("mail is not signed here")
+        yield report_fine("email isn't signed on this server")
         return
     for key in signer.keys:
         yield from _judge_dkim_record(examined, key, f"{key.selector}._domainkey.{signer.domain}")
@@ -192,24 +196,22 @@ def check_dkim_records(examined: ExaminedInstallation) -> Iterator[DoctorFinding
 
 def _judge_dkim_record(examined: ExaminedInstallation, key: SigningKey, name: str) -> Iterator[DoctorFinding]:
     expected = key.dns_record()
-    publish = (
-        f"Enter this record into the DNS, in place of what is there under that name: {_record_line(name, expected)}"
-    )
+    publish = f"Replace any DNS record of that name with: {_record_line(name, expected)}"
     texts = examined.outside.names.find_texts(name)
     if len(texts) != 1:
         many = (
-            f"has {len(texts)} records, so nobody knows which counts"
+            f"has {len(texts)} records, so receivers can't tell which one to use"
             if texts
-            else "is not in the DNS: no signature verifies"
+            else "isn't in DNS, so DKIM signatures fail"
         )
         yield report_error(f"{name} {many}.", publish)
         return
     tags = dmarc.parse_tags(texts[0])
     if not tags.get("p"):
-        yield report_error(f"{name} revokes the key (p= is empty): no signature verifies.", publish)
+        yield report_error(f"The DKIM record {name} revokes the key (p= is empty), so DKIM signatures fail.", publish)
         return
     file = examined.settings.dkim_key_file
-    advice = f"Where {file} is a key of 2,048 bits, enter its record into the DNS in place of the one there: {_record_line(name, expected)}"
+    advice = f"If {file} contains a 2,048-bit key, replace the DNS record with: {_record_line(name, expected)}"
     yield from _judge_key_size(name, tags, advice)
     yield from _judge_published_key(name, tags, expected, publish)
 
@@ -218,9 +220,9 @@ def _judge_key_size(name: str, tags: dict[str, str], advice: str) -> Iterator[Do
     bits = _count_bits(tags)
     if bits is None or bits >= SHORT_BITS:
         return
-    told = f"{name} has a key of {bits:,} bits"
+    told = f"The DKIM record {name} has a key of only {bits:,} bits"
     if bits < WEAK_BITS:
-        yield report_error(f"{told}: nobody may accept it.", advice)
+        yield report_error(f"{told}, which receivers may reject.", advice)
     else:
         yield report_warning(f"{told}.", advice)
 
@@ -228,20 +230,26 @@ def _judge_key_size(name: str, tags: dict[str, str], advice: str) -> Iterator[Do
 def _judge_published_key(name: str, tags: dict[str, str], expected: str, publish: str) -> Iterator[DoctorFinding]:
     wanted, published = dmarc.parse_tags(expected), "".join(tags["p"].split())
     if published != wanted["p"] and wanted["p"].startswith(published):
-        advice = f"A string in the DNS takes 255 characters, so the record is two strings or more, each in quotation marks. {publish}"
+        advice = f"Split the record into quoted strings of at most 255 characters. {publish}"
         yield report_error(
-            f"{name} has our key, cut off after {len(published)} characters: no signature verifies.", advice
+            (
+                f"The DKIM record {name} has your key but is cut off after {len(published)} characters, so DKIM "
+                "signatures fail."
+            ),
+            advice,
         )
         return
     if (tags.get("k", "rsa"), published) != (wanted["k"], wanted["p"]):
-        yield report_error(f"{name} has another key than the one that we sign with: no signature verifies.", publish)
+        yield report_error(
+            f"The key in the DKIM record {name} isn't the one emails are signed with, so DKIM signatures fail.", publish
+        )
         return
     if "y" in tags.get("t", "").split(":"):
         yield report_warning(
-            f"{name} says t=y: receivers treat mail as if it were not signed.",
-            f"Take t=y out of the record, so that it is: {_record_line(name, expected)}",
+            f"The DKIM record {name} contains t=y, so receivers treat your email as unsigned.",
+            f"Remove t=y, so that the DNS record is: {_record_line(name, expected)}",
         )
-    yield report_fine(f"{name} has the key that we sign with")
+    yield report_fine(f"{name} contains your signing key")
 
 
 def _count_bits(tags: dict[str, str]) -> int | None:
@@ -255,29 +263,32 @@ def _count_bits(tags: dict[str, str]) -> int | None:
 
 @doctor_check(
     "dmarc",
-    'Publish at _dmarc.DOMAIN a TXT record such as "v=DMARC1; p=none; rua=mailto:reports@DOMAIN".',
+    'Publish a TXT record at _dmarc.DOMAIN, such as "v=DMARC1; p=none; rua=mailto:reports@DOMAIN".',
     is_online=True,
 )
 def check_dmarc(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether a DMARC policy (RFC 9989, section 4.10.1) counts for the domain of From, and somebody gets reports."""
+    """The domain in From has a DMARC policy (RFC 9989, section 4.10.1) with a report address."""
     sender = examined.settings.file.sender
     domain, reports = _sender_domain(examined.settings), sender.reply_to or sender.address
     found = dmarc.discover_policy(examined.outside.names, domain)
     if found.record is None:
         problems = found.problems or (
-            f"neither {domain} nor a domain above it has a DMARC policy: large providers refuse its mail in bulk.",
+            (
+                f"Neither {domain} nor a parent domain has a DMARC policy. Large mailbox providers reject bulk email "
+                "from such domains."
+            ),
         )
         line = _record_line(f"_dmarc.{domain}", f"v=DMARC1; p=none; rua=mailto:{reports}")
         remedy = (
-            "Large providers send daily reports to the address in it: leave it where somebody reads its mail, or write another of your "
-            f"domain. Enter into the DNS, as the one DMARC record there: {line}"
+            f"Add this as the only DMARC record in DNS: {line}. Large mailbox providers will send daily reports to "
+            "the address in it, so use one you read."
         )
         yield from (report_error(problem, remedy) for problem in problems)
         return
     corrected = _record_line(f"_dmarc.{found.record.domain}", dmarc.write_corrected_record(found.record, reports))
-    yield from (report_warning(problem, f"Enter it into the DNS as: {corrected}") for problem in found.problems)
+    yield from (report_warning(problem, f"Replace the DNS record with: {corrected}") for problem in found.problems)
     yield from _judge_report_addresses(examined, found.record)
-    tried = "; it is only tried (t=y)" if found.record.tags.get("t") == "y" else ""
+    tried = " (testing, t=y)" if found.record.tags.get("t") == "y" else ""
     inherited = f" of {found.record.domain}" if found.record.domain != domain else ""
     yield report_fine(f"{domain} has a DMARC policy{inherited} (p={found.policy}){tried}")
 
@@ -295,18 +306,18 @@ def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcR
         place = f"{record.domain}._report._dmarc.{other}"
         if not any(dmarc.parse_tags(text).get("v") == "DMARC1" for text in names.find_texts(place)):
             yield report_warning(
-                f"reports for {record.domain} go to {other}, which does not say that it takes them.",
-                f'Have {other} publish at {place} the TXT record "v=DMARC1".',
+                f"DMARC reports for {record.domain} go to {other}, which hasn't agreed to receive them.",
+                f'Ask {other} to publish this TXT record at {place}: "v=DMARC1".',
             )
 
 
 @doctor_check(
     "alignment",
-    "Sign with the domain of sender.address (DIGEST_DKIM_DOMAIN), and let bounces return to it or to one below.",
+    ("Sign with the domain of sender.address (DIGEST_DKIM_DOMAIN), and use it or a subdomain as the bounce domain."),
     is_online=True,
 )
 def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether signature and return path speak for the domain of From, as DMARC demands of one of them."""
+    """The signature or return path is aligned with the domain in From, as DMARC requires."""
     settings, names = examined.settings, examined.outside.names
     if provider_in_use(settings).mail_server is None:
         return
@@ -316,34 +327,38 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     by_path = dmarc.are_aligned(names, author, _bounce_domain(settings), strict=tags.get("aspf") == "s")
     by_key = signer is not None and dmarc.are_aligned(names, author, signer.domain, strict=tags.get("adkim") == "s")
     by_key_remedy = (
-        "Sign for that domain, then run 'digest doctor --online' again, which prints the record for the DNS: "
+        "Sign for that domain, then run 'digest doctor --online' again to get the DNS record. "
         + advise_variable_change(settings, f"DIGEST_DKIM_DOMAIN={author}")
     )
     bounce_line = f'bounce_domain = "{author}"'
-    by_path_remedy = f"Let bounces return to {author}: {advise_key_change(settings, 'sender', bounce_line)}"
+    by_path_remedy = f"Use {author} as the bounce domain. {advise_key_change(settings, 'sender', bounce_line)}"
     if by_key and by_path:
-        yield report_fine(f"signature and return path speak for {author}")
+        yield report_fine(f"DKIM signature and return path are aligned with {author}")
     elif by_key:
         yield report_warning(
-            f"the return path's domain {_bounce_domain(settings)} does not speak for {author}: only the signature does.",
+            (
+                f"The return path's domain {_bounce_domain(settings)} isn't aligned with {author}. Only the signature "
+                "is."
+            ),
             by_path_remedy,
         )
     elif by_path:
         told = (
-            f"the signature's domain {signer.domain} does not speak for {author}"
+            f"The signature's domain {signer.domain} isn't aligned with {author}"
             if signer
-            else "mail is not signed here"
+            else "Email isn't signed on this server"
         )
-        yield report_warning(f"{told}: only the return path does, and forwarded mail fails DMARC.", by_key_remedy)
+        yield report_warning(f"{told}. Only the return path is aligned, so forwarded email fails DMARC.", by_key_remedy)
     else:
         yield report_error(
-            f"neither signature nor return path speaks for {author}: DMARC fails.", f"{by_key_remedy}. {by_path_remedy}"
+            f"Neither the signature nor the return path is aligned with {author}, so DMARC fails.",
+            f"{by_key_remedy}. {by_path_remedy}",
         )
 
 
-@doctor_check("exchangers", "Publish an MX record that names the server which takes the domain's mail.", is_online=True)
+@doctor_check("exchangers", "Publish an MX record with the server that accepts email for the domain.", is_online=True)
 def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether mail to the sender's address and to the return path finds a server."""
+    """The domains of the sender's address and the return path have mail servers."""
     settings, names = examined.settings, examined.outside.names
     domains = dict.fromkeys(
         (_sender_domain(settings), settings.file.sender.reply_to.rpartition("@")[2].lower(), _bounce_domain(settings))
@@ -351,40 +366,49 @@ def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     for domain in filter(None, domains):
         exchangers = names.find_exchangers(domain)
         remedy = (
-            "Ask who runs your mailboxes (not who sends the newsletter) for the name of the server that takes the domain's mail, and "
-            f"enter into the DNS, with that name for MAILHOST: {domain}. MX 10 MAILHOST."
+            "Ask the provider of your mailboxes (not of the newsletter's email) for the name of their mail "
+            f"server. Add this DNS record with that name for MAILHOST: {domain}. MX 10 MAILHOST."
         )
         if exchangers == [NULL_EXCHANGER]:
             yield report_error(
-                f"{domain} says that it takes no mail (a null MX): answers and bounces are lost.", remedy
+                f"The domain {domain} doesn't accept email (null MX), so replies and bounces are lost.", remedy
             )
         elif not exchangers:
             has_host = bool(names.find_addresses(domain))
-            told = f"{domain} has no MX record"
+            told = f"The domain {domain} has no MX record"
             yield (
-                report_warning(f"{told}; its own host is tried.", remedy)
+                report_warning(f"{told}, so mail servers try the domain's own IP address.", remedy)
                 if has_host
-                else report_error(f"{told} and no address: answers and bounces are lost.", remedy)
+                else report_error(f"{told} and no IP address, so replies and bounces are lost.", remedy)
             )
         elif lost := [host for host in exchangers if not names.find_addresses(host)]:
             yield report_error(
-                f"the MX record of {domain} names {lost[0]}, which has no address, so mail to anybody there is lost.",
-                "Ask who runs your mailboxes (not who sends the newsletter) for the server's address, and enter into the DNS: "
-                f"{lost[0]}. A NUMBER; or, in place of the MX record: {domain}. MX 10 THEIR-SERVER.",
+                (
+                    f"The MX record of {domain} points to {lost[0]}, which has no IP address, so email to that domain is "
+                    "lost."
+                ),
+                (
+                    "Ask the provider of your mailboxes (not of the newsletter's email) for the server's IP address, and "
+                    f"add this DNS record: {lost[0]}. A IP-ADDRESS. Or replace the MX record with: {domain}. MX 10 "
+                    "THEIR-SERVER."
+                ),
             )
         else:
             yield report_fine(
-                f"{exchangers[0]}, which the MX record of {domain} names, has an address; whether it takes mail was not tried"
+                f"{exchangers[0]}, in the MX record of {domain}, has an IP address (accepting email wasn't tested)"
             )
 
 
 @doctor_check(
     "reverse-name",
-    "Have who gave you the address set its PTR record to the mail server's name, which must lead back to it.",
+    (
+        "Ask whoever assigned the IP address to set its PTR record to the mail server's name. That name must "
+        "have the same IP address."
+    ),
     is_online=True,
 )
 def check_reverse_name(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether a mail server on this machine has a public address whose name leads back to it."""
+    """A mail server on this machine has a public IP address with a matching PTR record."""
     settings, names = examined.settings, examined.outside.names
     server = provider_in_use(settings).mail_server
     if server is None or not is_loopback(server.host(settings)):
@@ -393,14 +417,17 @@ def check_reverse_name(examined: ExaminedInstallation) -> Iterator[DoctorFinding
     addresses = names.find_addresses(name)
     if not addresses:
         yield report_error(
-            f"the mail server calls itself {name or 'nothing'}, which has no address.",
-            "Give that name an address in the DNS, or set the server's name (Postfix: myhostname) to one that has.",
+            f"The mail server calls itself {name or '(no name)'}, which has no IP address.",
+            (
+                "Add a DNS record with the IP address of that name, or change the server's name (in Postfix, "
+                "myhostname) to one that has an IP address."
+            ),
         )
     for address in addresses:
         pointers = names.find_names(address)
         if not pointers:
-            yield report_error(f"{address} ({name}) has no name of its own.")
+            yield report_error(f"The IP address {address} ({name}) has no PTR record.")
         elif not any(address in names.find_addresses(pointer) for pointer in pointers):
-            yield report_error(f"{address} is called {pointers[0]}, which does not lead back to it.")
+            yield report_error(f"The PTR record of {address} is {pointers[0]}, which doesn't have that IP address.")
         else:
-            yield report_fine(f"{address} is called {pointers[0]}, which leads back to it")
+            yield report_fine(f"{address} and {pointers[0]} refer to each other")

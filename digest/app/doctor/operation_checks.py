@@ -56,35 +56,43 @@ MAX_NAMED = 5  # of what is found in one check
 
 @doctor_check(
     "staff",
-    "Run, with the admin's address for EMAIL: digest staff add EMAIL --role admin; 'digest serve', which has to run, mails a link that "
-    "proves the address.",
+    (
+        "Add an admin: digest staff add EMAIL --role admin. 'digest serve' must be running to email the link "
+        "that verifies the address."
+    ),
 )
 def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether there is an admin whose address is proven, for alarms, seals and answers to readers."""
+    """An admin with a verified address can get alerts, integrity emails, and subscribers' replies."""
     with examined.read() as session:
         admins = [member for member in list_staff_members(session) if member.role == "admin"]
         hold = installation_hold.current_hold(session)
     unproven = [display_name_of(member.name, member.email) for member in admins if not member.proven_at]
     if len(unproven) < len(admins):
-        yield report_fine(f"{len(admins) - len(unproven)} who get alarms")
+        yield report_fine(f"{len(admins) - len(unproven)} with a verified address")
     elif unproven:
-        released = "run 'digest release' (all is held, and no mail leaves), " if hold else ""
+        released = "run 'digest release' (all sending is paused), " if hold else ""
         yield report_warning(
-            f"no admin has a proven address yet ({join_words(unproven[:MAX_NAMED])}): nobody is told when something needs a person.",
-            f"Mail has to leave: {released}let 'digest serve' run, and open the link that it mails to {unproven[0]} ('digest staff "
-            "prove EMAIL' asks for another). If that mailbox cannot be read, add another admin: digest staff add EMAIL --role admin",
+            (f"No admin has verified their address yet ({join_words(unproven[:MAX_NAMED])}), so alerts can't be sent."),
+            (
+                f"To verify it, {released}keep 'digest serve' running, and open the link it emails to {unproven[0]}. "
+                "To get another link, run 'digest staff prove EMAIL'. If you can't read that mailbox, add another "
+                "admin: digest staff add EMAIL --role admin"
+            ),
         )
     else:
-        yield report_warning("there is no admin: nobody is told when something needs a person.")
+        yield report_warning("There's no admin, so alerts can't be sent.")
 
 
 @doctor_check(
     "access-rows",
-    "Somebody or something wrote to the database past the program: find out who can. The rows count for nothing; 'digest staff list' "
-    "shows who is on the staff. Run 'digest keys rotate access', which discards them; add whoever is missing again: digest staff add EMAIL",
+    (
+        "Find out how the database was changed without this program. The affected rows are ignored ('digest "
+        "staff list' shows the valid team members). To delete them, run 'digest keys rotate access'. Then add "
+        "missing people again: digest staff add EMAIL"
+    ),
 )
 def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether every row that lets somebody in (staff, sessions, passkeys, codes, links), and each edition's figures, edits, proposal, and corrections, has a valid seal, and no member is missing."""
+    """Rows that give access (team, sessions, passkeys, codes, links), edition counts, edits, proposals, and corrections have valid seals, and no team member is missing."""
     if (keys := _find_keys(examined)) is None:
         return
     with examined.read() as session:
@@ -94,33 +102,32 @@ def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
         missing = list_missing_members(session)
     if forged:
         counts = join_words([f"{len(rows):,} of {model.__tablename__}" for model, rows in forged.items()])
-        yield report_error(f"rows have no valid seal, so they count for nothing: {counts}.")
+        yield report_error(f"Some rows have no valid seal and are ignored ({counts}).")
     if outdated:
-        yield report_error(f"rows of the staff are older than the audit log says: {outdated:,}.")
+        yield report_error(f"The database contains {outdated:,} team rows older than the audit log shows.")
     if missing:
-        yield report_error(f"rows of the staff are gone: {join_words(missing[:MAX_NAMED])}.")
+        yield report_error(f"Team rows are missing ({join_words(missing[:MAX_NAMED])}).")
     if not (forged or outdated or missing):
         yield report_fine("every sealed row has a valid seal")
 
 
 @doctor_check(
     "changed-deliveries",
-    "Somebody or something wrote to the database past the program: find out who can. The emails weren't sent; people can ask for "
-    "another link or confirmation.",
+    "Find out how the database was changed without this program. The emails weren't sent. People can ask for another link or confirmation.",
 )
 def check_changed_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether every delivery of the last 30 days was for the person and purpose that it was planned for."""
+    """Every delivery of the last 30 days was for the person and purpose that it was planned for."""
     refused = (Delivery.state == DeliveryState.REFUSED, Delivery.reply == CHANGED_ROW)
     recent = Delivery.due_at > examined.now - MAX_CHANGE_AGE
     with examined.read() as session:
         ids = session.scalars(select(Delivery.id).where(*refused, recent).order_by(Delivery.due_at.desc())).all()
     if ids:
         named = ", ".join(ids[:MAX_NAMED])
-        yield report_error(f"deliveries were changed outside the application and not sent ({len(ids):,}: {named}).")
+        yield report_error(f"{len(ids):,} deliveries were changed without this program and weren't sent ({named}).")
 
 
 def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
-    """Return the keys; None where `key-file` says what is wrong with them."""
+    """Return the keys; None if `key-file` reports a problem with them."""
     try:
         return examined.installation.keys
     except ApplicationError:
@@ -129,11 +136,11 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
 
 @doctor_check(
     "drafts",
-    "Draft it again ('digest draft', or any edit at the desk) and make missing edits again. If neither the settings nor the program changed since, find out who "
-    "can write to the database.",
+    "Draft it again ('digest draft', or any edit in the browser), and repeat missing edits. If neither the settings nor the program "
+    "changed since, find out how the database was changed without this program.",
 )
 def check_drafts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether each coming draft is what its stories, edits, and settings make of it, so that it can be approved."""
+    """Each upcoming draft matches its stories, edits, and settings, so that it can be approved."""
     coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > examined.now)
     settings = examined.installation.settings
     if _find_keys(examined) is None:
@@ -151,9 +158,9 @@ def check_drafts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_fine(f"{len(drafts)} as composed")
 
 
-@doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and have systemd start it with the machine.")
+@doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and configure systemd to start it at boot.")
 def check_timetable(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether a process follows the timetable: collecting, drafting, sending and the work of the night."""
+    """The scheduler is running (collection, drafting, sending, and nightly maintenance)."""
     newest = select(func.max(TimetableSlot.done_at)).where(TimetableSlot.job == NIGHTLY_JOB)
     first = select(func.min(TimetableSlot.at)).where(TimetableSlot.job == FIRST_LOOK_JOB)
     with examined.read() as session:
@@ -161,36 +168,36 @@ def check_timetable(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         set_up_at = session.scalar(select(func.min(AuditEntry.at)))
     if since is None and set_up_at is not None and examined.now - set_up_at > MAX_SILENCE:
         yield report_warning(
-            f"nothing follows it since the first act here ({set_up_at:%Y-%m-%d %H:%M} UTC): nothing is collected, drafted or mailed "
-            "at its time."
+            f"The scheduler hasn't run since this installation was set up ({set_up_at:%Y-%m-%d %H:%M} UTC), so "
+            "scheduled jobs don't run."
         )
     elif since is None:
-        yield report_fine("nothing follows it yet, on an installation that is new; 'digest serve' does")
+        yield report_fine("the scheduler hasn't run yet on this new installation; start 'digest serve'")
     elif examined.now - (last or since) > MAX_SILENCE:
-        yield report_error(f"nothing that belongs to a night was done since {(last or since):%Y-%m-%d %H:%M} UTC.")
+        yield report_error(f"No nightly maintenance has run since {last or since:%Y-%m-%d %H:%M} UTC.")
     else:
-        yield report_fine(f"followed since {since:%Y-%m-%d}")
+        yield report_fine(f"the scheduler has been running since {since:%Y-%m-%d}")
 
 
-@doctor_check("coming-steps", "Look at the calendar at the desk, or at 'digest calendar list'.")
+@doctor_check("coming-steps", "Check the calendar, or run 'digest calendar list'.")
 def check_coming_steps(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether an edition goes out in the coming fortnight; and what happens next."""
+    """An edition is scheduled in the next two weeks."""
     file = examined.settings.file
     with examined.read() as session:
         steps = list_coming_steps(session, file, examined.now)
         release = load_calendar(session, file).next_release(examined.now)
     if release.release_at > examined.now + LOOK_AHEAD:
         local = release.release_at.astimezone(file.publication.zone)
-        yield report_warning(f"nothing goes out before {local:%Y-%m-%d %H:%M %Z}.")
+        yield report_warning(f"No edition is scheduled before {local:%Y-%m-%d %H:%M %Z}.")
     yield from (report_fine(step.describe(file)) for step in steps)
 
 
 @doctor_check(
     "stuck-job",
-    "Look for the job's name in the log of the scheduler (journalctl -u digest); it is tried again until it is done.",
+    ("Find the job's name in the scheduler log (journalctl -u digest). The job is retried until it succeeds."),
 )
 def check_slots(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether a job of the timetable was begun and never done."""
+    """Every scheduled job that started has finished."""
     undone = select(TimetableSlot).where(
         TimetableSlot.done_at.is_(None),
         TimetableSlot.at < examined.now - MAX_WAIT,
@@ -200,14 +207,14 @@ def check_slots(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         newest_first = undone.order_by(TimetableSlot.at.desc())
         for slot in session.scalars(newest_first.limit(MAX_NAMED)):
             why = f": {slot.outcome}" if slot.outcome else ""
-            yield report_error(f"{slot.job} of {slot.at:%Y-%m-%d %H:%M} UTC was begun and is not done{why}.")
+            yield report_error(f"The job {slot.job}, due {slot.at:%Y-%m-%d %H:%M} UTC, started but didn't finish{why}.")
 
 
 @doctor_check(
-    "nightly-steps", "The log of that night (journalctl -u digest) has the error; the step runs again every night."
+    "nightly-steps", "Find the error in that night's log (journalctl -u digest). The step runs again every night."
 )
 def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether every step of the last night was done."""
+    """Every step of last night's maintenance finished."""
     done = select(TimetableSlot).where(TimetableSlot.job == NIGHTLY_JOB, TimetableSlot.done_at.is_not(None))
     with examined.read() as session:
         newest_first = done.order_by(TimetableSlot.at.desc())
@@ -218,10 +225,13 @@ def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFindin
 
 @doctor_check(
     "seals",
-    "Start 'digest serve' or hls-scheduler, which seal at night; 'digest subscribers verify' proves the ledger now.",
+    (
+        "Start 'digest serve' or hls-scheduler, which seal the ledger nightly. To verify the ledger now, run "
+        "'digest subscribers verify'."
+    ),
 )
 def check_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether the consent ledger was sealed of late."""
+    """The consent ledger was sealed recently."""
     with examined.read() as session:
         last, first_person = (
             session.scalar(select(func.max(Seal.at))),
@@ -230,15 +240,15 @@ def check_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if last is None and (first_person is None or examined.now - first_person < MAX_SEAL_AGE):
         return
     if last is None or examined.now - last > MAX_SEAL_AGE:
-        told = f"was last sealed {last:%Y-%m-%d %H:%M} UTC" if last else "was never sealed, and there are people"
-        yield report_error(f"the consent ledger {told}.")
+        told = f"was last sealed {last:%Y-%m-%d %H:%M} UTC" if last else "has never been sealed"
+        yield report_error(f"The consent ledger {told}.")
     else:
-        yield report_fine(f"the consent ledger was sealed {last:%Y-%m-%d %H:%M} UTC")
+        yield report_fine(f"consent ledger sealed {last:%Y-%m-%d %H:%M} UTC")
 
 
-@doctor_check("backup", "Run, with a file on another disk or machine for FILE: digest backup FILE")
+@doctor_check("backup", "Make a backup on another disk or machine: digest backup FILE")
 def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether there is a backup of the last week, once there are people; where the clock makes them, `missing-backup` says so."""
+    """There's a backup from the last week, if there are subscribers. For scheduled backups, see `missing-backup`."""
     with examined.read() as session:
         if explain_missing_backup(session, examined.settings.file, examined.now):
             return
@@ -246,23 +256,23 @@ def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         last = session.scalar(made)
         holds_anybody = session.scalar(select(Person.number).limit(1)) is not None
     if last is not None and examined.now - last <= MAX_BACKUP_AGE:
-        yield report_fine(f"the last was made {last:%Y-%m-%d %H:%M} UTC")
+        yield report_fine(f"last backup {last:%Y-%m-%d %H:%M} UTC")
     elif holds_anybody:
         yield report_warning(
-            f"the last backup was made {last:%Y-%m-%d %H:%M} UTC." if last else "no backup was ever made here."
+            f"The last backup was made {last:%Y-%m-%d %H:%M} UTC." if last else "No backup has been made yet."
         )
 
 
 @doctor_check(
-    "backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and let the user that digest runs as write into backup.folder."
+    "backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and let the user that runs digest write to backup.folder."
 )
 def check_backup_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether backups by the clock can be made: there is a passphrase, and the folder can be written."""
+    """Scheduled backups have a passphrase and a writable folder."""
     settings = examined.settings
     if not settings.file.backup.folder:
         return
     yield _find_backup_obstacle(settings) or report_fine(
-        f"backups by the clock go to {settings.file.backup.folder}, encrypted"
+        f"scheduled backups are encrypted and saved to {settings.file.backup.folder}"
     )
 
 
@@ -271,25 +281,29 @@ def _find_backup_obstacle(settings: Settings) -> DoctorFinding | None:
     folder = Path(settings.file.backup.folder)
     if not settings.backup_passphrase_text:
         return report_error(
-            f"backups go to {folder}, and there is no passphrase to encrypt them with: none is made.",
-            "Choose a passphrase and write it down away from the backups: without it nothing is restored. Then "
+            f"No backups can be made in {folder} because there's no passphrase to encrypt them with.",
+            "Choose a passphrase and keep a copy apart from the backups. You can't restore a backup without it. "
             + advise_variable_change(settings, "DIGEST_BACKUP_PASSPHRASE='…'")
-            + "; and run: digest backup",
+            + ". Then run: digest backup",
         )
     is_writable = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
     if folder.exists() and not is_writable:
         return report_error(
-            f"backups go to {folder}, which is no folder that can be written: none is made.",
-            f"Run: sudo chown $(id -un) {folder}; or name another under [backup] in {settings.settings_place}.",
+            f"No backups can be made because {folder} isn't a writable folder.",
+            (
+                f"Run: sudo chown $(id -un) {folder}. Or choose another folder under [backup] in "
+                f"{settings.settings_place}."
+            ),
         )
     return None
 
 
 @doctor_check(
-    "waiting-mail", "Start 'digest serve'; where it runs, its log (journalctl -u digest) says why mail cannot leave."
+    "waiting-mail",
+    "Start 'digest serve'. If it's running, its log (journalctl -u digest) shows why email can't be sent.",
 )
 def check_waiting_mail(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether confirmations, links and other notices leave within the hour."""
+    """Confirmations, links, and other transactional emails are sent within an hour."""
     late = (
         Delivery.state == DeliveryState.WAITING,
         Delivery.purpose.not_like("edition:%"),
@@ -300,29 +314,26 @@ def check_waiting_mail(examined: ExaminedInstallation) -> Iterator[DoctorFinding
         count, oldest = session.execute(counted).one()
     if count:
         yield report_error(
-            f"mails that somebody waits for have not left ({count:,}), the oldest since {oldest:%Y-%m-%d %H:%M} UTC."
+            f"There are {count:,} overdue transactional emails, the oldest due {oldest:%Y-%m-%d %H:%M} UTC."
         )
 
 
 @doctor_check(
     "unapplied-events",
-    "Start 'digest serve', or run 'digest inbound': bounces and complaints count once they are applied.",
+    "Start 'digest serve' or run 'digest inbound'. Until then, bounces and complaints have no effect.",
 )
 def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether what providers and bounces said was applied within the hour."""
+    """Bounces and provider events are processed within an hour."""
     waiting = (InboundPayload.applied_at.is_(None), InboundPayload.at < examined.now - MAX_WAIT)
     with examined.read() as session:
         count = session.scalar(select(func.count()).where(*waiting))
     if count:
-        yield report_error(f"posts of bounces and events wait to be applied ({count:,}).")
+        yield report_error(f"There are {count:,} unprocessed bounces and events.")
 
 
-@doctor_check(
-    "uncertain",
-    "'digest uncertain EDITION' names them, 'digest uncertain notices' those of no edition, and what can be said of each; Deliveries under Admin does too.",
-)
+@doctor_check("uncertain", "Run 'digest uncertain EDITION' or 'digest uncertain notices', or open Admin → Deliveries.")
 def check_uncertain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether it is known of every message whether it left."""
+    """No message has an unknown status."""
     # Of an edition that rests or is cancelled no run marks what a process left that fell silent.
     silent = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < examined.now)
     with examined.read() as session:
@@ -335,36 +346,42 @@ def check_uncertain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             counts[name if kind == "edition" else NOTICES] += count
     if counts:
         named = ", ".join(f"{count:,} of {name}" for name, count in counts.most_common(MAX_NAMED))
-        yield report_warning(f"nobody knows of some messages whether they arrived ({counts.total():,}: {named}).")
+        yield report_warning(f"The status of {counts.total():,} messages is unknown ({named}).")
 
 
-@doctor_check("dead-run", "The next 'digest send EDITION', or 'digest serve', reads what they tell and removes them.")
+@doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve', which reads the file and removes it.")
 def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether a run that was killed left its file behind."""
+    """No killed run left its file behind."""
     settings = examined.settings
     for file in list_abandoned_files(settings.runs_folder)[:MAX_NAMED]:
-        yield report_warning(f"{file}: a run ended without a word and left this file.")
+        yield report_warning(f"A run ended unexpectedly and left {file}.")
 
 
 @doctor_check(
-    "choices", "Write to each ('digest subscribers show NUMBER'), and ask them to choose anew at /preferences."
+    "choices",
+    (
+        "Write to each of them (their address: 'digest subscribers show NUMBER'), and ask them to choose "
+        "again at /preferences."
+    ),
 )
 def check_choices(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether what every reader chose can be read; who cannot be understood is mailed nothing."""
+    """All subscribers' preferences can be read."""
     with examined.read() as session:
         numbers = list_unreadable_choices(session)
     if numbers:
         named = ", ".join(str(number) for number in numbers[:MAX_NAMED])
-        yield report_error(f"what readers chose cannot be read ({len(numbers):,}: number {named}): their mail rests.")
+        yield report_error(
+            f"The preferences of {len(numbers):,} subscribers can't be read (numbers {named}), so they get no editions."
+        )
 
 
 @doctor_check(
     "damaged-values",
-    "Something wrote to the database past the program: find out what. Each value counts as 0, or as January 1, 1970; "
-    "put back what a backup has, or delete the row.",
+    "Find out how the database was changed without this program. Each value counts as 0 or as January 1, 1970. "
+    "Restore the value from a backup, or delete the row.",
 )
 def check_damaged_values(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether every number and every moment in the database is one: SQLite keeps anything in their columns."""
+    """Every number and time in the database is one. SQLite stores anything in their columns."""
     with examined.read() as session:
         if is_postgresql(session):
             return
@@ -393,7 +410,7 @@ def examine_attention(kind: str, examined: ExaminedInstallation) -> Iterator[Doc
     for finding in found:
         if finding.kind == kind == "missing-backup" and _find_backup_obstacle(installation.settings):
             yield report_warning(
-                "none can be made by the clock: backup-folder stands in the way.", "Mend backup-folder first."
+                "Scheduled backups don't work because of the problem with backup-folder.", "Fix backup-folder first."
             )
         elif finding.kind == kind:
             yield report_warning(finding.sentence)

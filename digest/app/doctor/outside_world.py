@@ -54,7 +54,7 @@ class NameLookup:
         try:
             self._resolver = dns.resolver.Resolver(configure=name_server is None)
         except dns.resolver.NoResolverConfiguration:
-            raise LookupFailedError("this machine names no name server (/etc/resolv.conf).") from None
+            raise LookupFailedError("No name server is configured on this machine (/etc/resolv.conf).") from None
         if name_server is not None:
             self._resolver.nameservers, self._resolver.port = [name_server[0]], name_server[1]
         self._resolver.lifetime = timeout
@@ -84,7 +84,7 @@ class NameLookup:
             return []
         except dns.exception.DNSException as exc:
             reason = "no answer in time" if isinstance(exc, dns.exception.Timeout) else type(exc).__name__
-            raise LookupFailedError(f"the DNS does not say what {kind} {name} has: {reason}.") from exc
+            raise LookupFailedError(f"The DNS lookup of {kind} for {name} failed ({reason}).") from exc
 
 
 def _plain_name(name: Any) -> str:

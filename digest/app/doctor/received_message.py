@@ -112,7 +112,7 @@ class ReceivedMessage:
         covered = frozenset(name.strip().lower() for name in named)
         domain, selector = tags.get("d", "").lower(), tags.get("s", "")
         if self.world is None and self._find_key(f"{selector}._domainkey.{domain}") is None:
-            return MessageSignature(domain, selector, covered, None, "its key is in the DNS: add --online")
+            return MessageSignature(domain, selector, covered, None, "its key is in DNS")
         try:
             holds = dkim.DKIM(self.raw, logger=_SILENT_LOG).verify(
                 at, dnsfunc=lambda name, **_: self._find_key(name.decode().rstrip("."))
@@ -122,7 +122,7 @@ class ReceivedMessage:
         except dkim.DKIMException as exc:
             return MessageSignature(domain, selector, covered, holds=False, trouble=str(exc))
         return MessageSignature(
-            domain, selector, covered, holds=bool(holds), trouble="" if holds else "what it covers was changed"
+            domain, selector, covered, holds=bool(holds), trouble="" if holds else "signed content was changed"
         )
 
     def _find_key(self, name: str) -> bytes | None:
@@ -162,7 +162,7 @@ def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
     """
     if len(received.raw) > MAX_MESSAGE_BYTES or not received.list_values("From"):
         raise MessageFileError(
-            "This is no message: it has no From. Save it with all its headers (“show original”, .eml)."
+            "This isn't an email because it has no From header. Save it with all its headers (“show original”, .eml)."
         )
     checks = MESSAGE_CHECKS.values()
     return [complete_finding(check, finding) for check in checks for finding in _run(check, received)]
@@ -180,21 +180,23 @@ def _run(check: DoctorCheck[ReceivedMessage], received: ReceivedMessage) -> Sequ
         return [report_warning(str(exc), "Try again.")]
 
 
-@message_check("received-results", "Mend what failed: 'digest doctor --online' says which record.")
+@message_check(
+    "received-results", "Fix the cause of the failure. 'digest doctor --online' shows which DNS record is wrong."
+)
 def check_results(received: ReceivedMessage) -> Iterator[DoctorFinding]:
-    """Whether the receiver found SPF, DKIM and DMARC to pass, and whose word that is."""
+    """SPF, DKIM, and DMARC passed at the receiver."""
     trusted = received.trusted_server
     told = _list_told_results(received)
     if not told:
         yield report_warning(
-            f"no results (Authentication-Results) of {trusted or 'anybody'} are in it.",
-            "Save the message as it arrived at a large provider.",
+            f"The message has no results (Authentication-Results) from {trusted or 'a receiver'}.",
+            "Save the message as a large mailbox provider received it.",
         )
         return
     results = _read_results(told[0])
     word = _name_server(told[0])
     if not trusted:
-        word += " (or whoever wrote so: name your receiver with --trust to be sure)"
+        word += " (this header can be forged; to be sure, pass your receiver's name with --trust)"
     if bad := {method: result for method, result in results.items() if result not in _GOOD_RESULTS}:
         make = report_error if trusted else report_warning
         yield make(f"{word} says {_write_results(bad)}.")
@@ -228,120 +230,135 @@ def _write_results(results: Mapping[str, str]) -> str:
 
 @message_check(
     "received-signature",
-    "Look for what changes mail after it is signed: footers, link counting, a relay that folds lines anew.",
+    (
+        "Find out what changes the email after it's signed, such as a footer, click tracking, or a relay that "
+        "rewraps lines."
+    ),
 )
 def check_signatures(received: ReceivedMessage) -> Iterator[DoctorFinding]:
-    """Whether every DKIM signature holds."""
+    """Every DKIM signature is valid."""
     if not received.signatures:
         yield report_error(
-            "it is not signed (DKIM).",
-            "Set DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR and DIGEST_DKIM_KEY_FILE, or let your mail server sign.",
+            "This email has no DKIM signature.",
+            (
+                "Set DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR, and DIGEST_DKIM_KEY_FILE, or configure your mail "
+                "server to sign."
+            ),
         )
     for signature in received.signatures:
-        name = f"the signature of {signature.domain} ({signature.selector})"
+        name = f"The signature of {signature.domain} ({signature.selector})"
         if signature.holds:
             yield report_fine(f"{name} holds")
         elif signature.holds is None:
-            yield report_warning(f"{name} was not verified: {signature.trouble}.", "Run it again with --online.")
+            yield report_warning(
+                f"{name} couldn't be verified ({signature.trouble}).", "Run the command again with --online."
+            )
         else:
-            yield report_error(f"{name} does not hold: {signature.trouble}.")
+            yield report_error(f"{name} failed verification ({signature.trouble}).")
 
 
 @message_check(
     "received-coverage",
-    "Sign here (DIGEST_DKIM_DOMAIN and its key): that signature covers both; or have who signs name both in h=.",
+    (
+        "Sign on this server (DIGEST_DKIM_DOMAIN and its key), which covers both headers, or ask whoever "
+        "signs to include both in h=."
+    ),
 )
 def check_coverage(received: ReceivedMessage) -> Iterator[DoctorFinding]:
-    """Whether a signature covers both headers of one-click unsubscribing, as RFC 8058, section 4, demands."""
+    """A signature covers both one-click unsubscribe headers, as RFC 8058, section 4, requires."""
     sound = [signature for signature in received.signatures if signature.holds is not False]
     if any(set(ONE_CLICK_FIELDS) <= signature.covered for signature in sound):
         yield report_fine("List-Unsubscribe and List-Unsubscribe-Post are signed")
     else:
         yield report_error(
-            "no signature that holds covers both List-Unsubscribe and List-Unsubscribe-Post: Gmail shows no button."
+            "No valid signature covers both List-Unsubscribe and List-Unsubscribe-Post, so Gmail doesn't show its "
+            "unsubscribe button."
         )
 
 
-@message_check("received-alignment", "Sign with the domain of sender.address, or a domain of the same organisation.")
+@message_check(
+    "received-alignment", "Sign with the domain of sender.address or with a domain of the same organization."
+)
 def check_message_alignment(received: ReceivedMessage) -> Iterator[DoctorFinding]:
-    """Whether a signature speaks for the domain of From, as DMARC demands."""
+    """A signature is aligned with the domain in From, as DMARC requires."""
     domains = [signature.domain for signature in received.signatures if signature.holds is not False]
     if aligned := [domain for domain in domains if received.is_aligned(domain)]:
-        yield report_fine(f"the signature of {aligned[0]} speaks for {received.author_domain}")
+        yield report_fine(f"signature of {aligned[0]} is aligned with {received.author_domain}")
         return
     path = received.read_domain("Return-Path")
     if path and received.is_aligned(path):
-        yield report_warning(f"no signature speaks for {received.author_domain}; only the return path at {path} does.")
-    else:
-        yield report_error(f"neither a signature nor the return path speaks for {received.author_domain}.")
-
-
-@message_check("received-forwarding", "Save it where it was not forwarded, to see what the first receiver saw.")
-def check_forwarding(received: ReceivedMessage) -> Iterator[DoctorFinding]:
-    """Whether others passed it on, by the seals that they put on it (ARC, RFC 8617, section 4.1.3)."""
-    seals = [dmarc.parse_tags(value) for value in received.list_values("ARC-Seal")]
-    if any(seal.get("cv", "").lower() == "fail" for seal in seals):
-        yield report_warning("it was passed on, and a seal (ARC) of those who did is broken.")
-    elif seals:
-        yield report_fine(
-            f"it was passed on by {', '.join(sorted({seal.get('d', '?') for seal in seals}))}, who sealed it (ARC)"
+        yield report_warning(
+            f"No signature is aligned with {received.author_domain}. Only the return path at {path} is."
         )
     else:
-        yield report_fine("nobody sealed it on its way (ARC)")
+        yield report_error(f"Neither a signature nor the return path is aligned with {received.author_domain}.")
+
+
+@message_check(
+    "received-forwarding", "Save the message at an address that isn't forwarded, to see the first receiver's results."
+)
+def check_forwarding(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+    """Forwarders' ARC seals are valid (RFC 8617, section 4.1.3)."""
+    seals = [dmarc.parse_tags(value) for value in received.list_values("ARC-Seal")]
+    if any(seal.get("cv", "").lower() == "fail" for seal in seals):
+        yield report_warning("The message was forwarded, and a forwarder's ARC seal is invalid.")
+    elif seals:
+        yield report_fine(f"forwarded and sealed (ARC) by {', '.join(sorted({seal.get('d', '?') for seal in seals}))}")
+    else:
+        yield report_fine("no ARC seals from forwarders")
 
 
 @message_check(
     "received-one-click",
-    "Preflight has it as it leaves ('digest check'); what differs was changed on its way. "
+    ("Compare the message with the one that was sent ('digest check'). The differences were made in transit. ")
     + provider_remedy("received-one-click"),
 )
 def check_one_click_fields(received: ReceivedMessage) -> Iterator[DoctorFinding]:
-    """Whether the headers of one-click unsubscribing arrived as RFC 8058, section 3.1, has them."""
+    """The one-click unsubscribe headers comply with RFC 8058, section 3.1."""
     links, posts = received.list_values("List-Unsubscribe"), received.list_values("List-Unsubscribe-Post")
     if len(links) != 1 or len(posts) != 1:
         yield report_error(
-            f"List-Unsubscribe stands {len(links)} times in it, List-Unsubscribe-Post {len(posts)} times."
+            f"The message has {len(links)} List-Unsubscribe and {len(posts)} List-Unsubscribe-Post headers instead "
+            "of one each."
         )
     elif "=?" in links[0]:
-        yield report_error("List-Unsubscribe was encoded (RFC 2047, section 5), which no mail program reads.")
+        yield report_error("List-Unsubscribe was encoded (RFC 2047, section 5), so mail apps can't read it.")
     elif len(_HTTPS_LINK.findall(links[0])) != 1:
-        yield report_error("List-Unsubscribe does not hold one https link.")
+        yield report_error("List-Unsubscribe doesn't contain exactly one https link.")
     elif posts[0] != "List-Unsubscribe=One-Click":
-        yield report_error("List-Unsubscribe-Post is not List-Unsubscribe=One-Click.")
+        yield report_error("List-Unsubscribe-Post isn't List-Unsubscribe=One-Click.")
     else:
-        yield report_fine("both headers are as RFC 8058, section 3.1, has them")
+        yield report_fine("both headers comply with RFC 8058, section 3.1")
 
 
-@message_check(
-    "received-links", f"Switch link and open tracking off where mail is relayed. {provider_remedy('received-links')}"
-)
+@message_check("received-links", f"Turn off click and open tracking at the relay. {provider_remedy('received-links')}")
 def check_links(received: ReceivedMessage) -> Iterator[DoctorFinding]:
-    """Whether the links are ours still, or were written anew on the way to count who follows them."""
+    """Links weren't rewritten to track clicks."""
     if _COUNTED_LINK.search(received.html):
-        yield report_error("its links were written anew to count who opens and follows them.")
+        yield report_error("The links were rewritten to track opens and clicks.")
         return
     if _WRAPPED_LINK.search(received.html):
         yield report_warning(
-            "its links were wrapped by the receiver's filter, which asks for each.",
-            "Nothing to do: our links change nothing when they are opened.",
+            "The receiver's filter rewrote the links and opens each one.",
+            "No change is needed because opening a link doesn't change anything.",
         )
         return
     links = _HTTPS_LINK.findall(" ".join(received.list_values("List-Unsubscribe")))
     link = links[0] if links else ""
     if link and received.html and link.encode() not in received.html.replace(b"&amp;", b"&"):
-        yield report_error("the link to unsubscribe in the text is not the one of the header.")
+        yield report_error("The unsubscribe link in the text differs from the one in the header.")
     else:
-        yield report_fine("its links are as they were sent")
+        yield report_fine("links are unchanged")
 
 
-@message_check("received-size", "Drop stories, or lower most of a section; and let nobody add to it on its way.")
+@message_check("received-size", "Drop stories or lower a section's maximum. Make sure relays don't add to the email.")
 def check_size(received: ReceivedMessage) -> Iterator[DoctorFinding]:
-    """Whether the HTML part is shown whole: Gmail cuts it at 102 KB."""
+    """The HTML part is small enough for Gmail, which cuts it off at 102 KB."""
     size = len(received.html)
-    told = f"its HTML has {size / 1024:,.0f} KB"
+    told = f"The HTML part is {size / 1024:,.0f} KB"
     if size >= MAX_HTML_BYTES:
-        yield report_error(f"{told}: Gmail hides the end, with the link to unsubscribe.")
+        yield report_error(f"{told}. Gmail cuts off the end, including the unsubscribe link.")
     elif size >= MANY_HTML_BYTES:
-        yield report_warning(f"{told}; Gmail hides what is beyond 102.")
+        yield report_warning(f"{told}. Gmail cuts off email at 102 KB.")
     else:
         yield report_fine(told)

@@ -74,7 +74,7 @@ def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, 
             valid_until = read_certificate_end(secured.getpeercert()) if secured else None
             return SiteAnswer(response.status_code, response.headers, _read_text(response), valid_until)
     except httpx.HTTPError as exc:
-        raise SiteError(f"{host} does not answer: {_explain(exc).rstrip('.')}.") from exc
+        raise SiteError(f"The server {host} doesn't respond ({_explain(exc).rstrip('.')}).") from exc
 
 
 def _find_address(examined: ExaminedInstallation, host: str) -> str:
@@ -87,8 +87,11 @@ def _find_address(examined: ExaminedInstallation, host: str) -> str:
     addresses = [host] if is_address else examined.outside.names.find_addresses(host)
     if not addresses:
         raise SiteError(
-            f"{host} has no address in the DNS: no link of a mail leads anywhere.",
-            remedy=f"Enter into the DNS, with the public address of this machine or its proxy for ADDRESS: {host}. A ADDRESS",
+            f"The name {host} has no IP address in DNS, so links in emails don't work.",
+            remedy=(
+                f"Add this DNS record, with the public IP address of this server or its proxy for IP-ADDRESS: {host}. "
+                "A IP-ADDRESS"
+            ),
         )
     return f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
 
@@ -123,8 +126,7 @@ def _where_it_answers(examine: CheckFunction) -> CheckFunction:
             yield from examine(examined)
         except SiteError:
             yield report_warning(
-                "it could not be looked at, for the pages do not answer.",
-                "Mend site-address and site-certificate first.",
+                "This check didn't run because the pages don't respond.", "Fix site-address and site-certificate first."
             )
 
     return examine_or_say
@@ -132,36 +134,39 @@ def _where_it_answers(examine: CheckFunction) -> CheckFunction:
 
 @doctor_check(
     "site-address",
-    "Point DIGEST_BASE_URL's host at this machine or its proxy, and let the proxy pass all below it on.",
+    ("Point DIGEST_BASE_URL's host to this server or its proxy, and configure the proxy to pass on all its paths."),
     is_online=True,
 )
 def check_site_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether the base URL's host is in the DNS, and our pages answer there."""
+    """The base URL's host is in DNS and serves these pages."""
     if _stays_here(examined):
-        yield report_fine("links lead to this machine alone")
+        yield report_fine("links work only on this machine")
         return
     base, name = examined.settings.link_base, examined.settings.file.publication.name
-    remedy = f"Point {urlsplit(base).hostname} (in the DNS) at this machine or its proxy, and let the proxy pass all below it on."
+    remedy = (
+        f"Point {urlsplit(base).hostname} (in DNS) to this server or its proxy, and configure the proxy to "
+        "pass on all its paths."
+    )
     try:
         alive, home = _visit(examined, "/healthz"), _visit(examined, "/")
     except SiteError as exc:
         yield report_error(exc.message, exc.remedy or remedy)
         return
     if alive.status != 200 or alive.text.strip() != "alive":
-        yield report_error(f"{base}/healthz answers {alive.status}, and not as our pages do.", remedy)
+        yield report_error(f"The response of {base}/healthz ({alive.status}) isn't from this program.", remedy)
     elif home.status != 200 or name not in home.text:
-        yield report_error(f"{base}/ answers {home.status}, and is not the page of {name}.", remedy)
+        yield report_error(f"The response of {base}/ ({home.status}) isn't the home page of {name}.", remedy)
     else:
         yield report_fine(f"{base} is {name}")
 
 
 @doctor_check(
     "site-certificate",
-    "Renew it for the base URL's host, and have that done by itself (certbot renew, or what made it).",
+    "Renew the certificate for the base URL's host, and set up automatic renewal (such as certbot renew).",
     is_online=True,
 )
 def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether the certificate of the base URL can be trusted, and for how long."""
+    """The base URL's certificate is trusted and not about to expire."""
     link_base = examined.settings.link_base
     if _stays_here(examined):
         return
@@ -172,7 +177,7 @@ def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFin
 
 @doctor_check(
     "site-sign-in",
-    "Make sure the proxy passes /desk/, /admin/, and /metrics through without answering or signing in itself.",
+    "Configure the proxy to pass on /desk/, /admin/, and /metrics without handling sign-in itself.",
     is_online=True,
 )
 @_where_it_answers
@@ -184,28 +189,33 @@ def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding
         yield (
             report_fine(f"{path} requires a sign-in")
             if asks
-            else report_error(f"{path} answers {answer.status} without requiring a sign-in.")
+            else report_error(f"The page {path} responds with {answer.status} without requiring a sign-in.")
         )
 
 
 @doctor_check(
     "site-https",
-    "Let the proxy pass the header on, and redirect http to https: 'digest setup' writes files for nginx and Caddy that do both.",
+    (
+        "Configure the proxy to pass the header on and redirect http to https. 'digest setup' creates such "
+        "configurations for nginx and Caddy."
+    ),
     is_online=True,
 )
 @_where_it_answers
 def check_site_https(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether browsers are told to use https alone (HSTS), and http leads there."""
+    """The pages require https (HSTS), and http redirects to it."""
     base = urlsplit(examined.settings.link_base)
     if base.scheme != "https":
-        yield report_warning("it could not be looked at, for base-url stands in the way.", "Mend base-url first.")
+        yield report_warning("This check didn't run because of the problem with base-url.", "Fix base-url first.")
         return
     header = _visit(examined, "/healthz").headers.get("strict-transport-security", "")
     seconds = header.partition("max-age=")[2].partition(";")[0].strip().strip('"')
     if not seconds.isdigit() or int(seconds) < MIN_HSTS_SECONDS:
-        yield report_warning(f"{base.hostname} sends no Strict-Transport-Security of half a year or more.")
+        yield report_warning(
+            f"The server {base.hostname} doesn't send Strict-Transport-Security with at least half a year."
+        )
     else:
-        yield report_fine(f"{base.hostname} is https alone")
+        yield report_fine(f"{base.hostname} is only served over https")
     if base.port is None:
         yield from _judge_plain_http(examined, base.hostname or "")
 
@@ -216,44 +226,47 @@ def _judge_plain_http(examined: ExaminedInstallation, host: str) -> Iterator[Doc
     except SiteError:  # nobody listens: as good
         return
     if not answer.headers.get("location", "").startswith(f"https://{host}"):
-        yield report_warning(f"http://{host}/ answers {answer.status}, and does not lead to https.")
+        yield report_warning(f"The response of http://{host}/ ({answer.status}) doesn't redirect to https.")
 
 
 @doctor_check(
     "site-one-click",
-    "Let the proxy pass POST to /u/… on as it comes: no redirect, no challenge, no sign-in.",
+    "Configure the proxy to pass POST requests to /u/… through without redirects, challenges, or sign-in.",
     is_online=True,
 )
 @_where_it_answers
 def check_site_one_click(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether one-click unsubscribing (RFC 8058, section 3.2) reaches us, by a POST to a link that nobody has."""
+    """One-click unsubscribing (RFC 8058, section 3.2) works, tested with a POST to a made-up link."""
     token = secrets.token_urlsafe(16)
     posted, opened = _visit(examined, f"/u/{token}", is_post=True), _visit(examined, f"/u/{token}")
     if posted.status != 404:
         yield report_error(
-            f"a POST to /u/… answers {posted.status}, where a link that nobody has answers 404: one-click unsubscribing fails."
+            f"One-click unsubscribing fails. A POST request to /u/… got the response {posted.status} instead of "
+            "404 (for a made-up link)."
         )
     else:
-        yield report_fine("a POST to /u/… reaches us")
+        yield report_fine("POST requests to /u/… work")
     if token in opened.headers.get("location", "") + posted.headers.get("location", ""):
-        yield report_error("a reader's link is redirected with its secret in the address, which others then log.")
+        yield report_error(
+            "Subscriber links are redirected with their secret in the URL, where other servers may log it."
+        )
 
 
-@doctor_check(
-    "site-clock", "Set the clock, and have it follow a time server (timedatectl set-ntp true).", is_online=True
-)
+@doctor_check("site-clock", "Set the clock and synchronize it (timedatectl set-ntp true).", is_online=True)
 @_where_it_answers
 def check_site_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether this machine's clock agrees with the one that answers at the base URL."""
+    """This server's clock matches the clock behind the base URL."""
     if _stays_here(examined):
         return
     said = _visit(examined, "/healthz").headers.get("date", "")
     try:
         difference = (parsedate_to_datetime(said) - examined.now).total_seconds()
     except (ValueError, TypeError):
-        yield report_fine("the answer has no Date to compare with")
+        yield report_fine("the response has no Date to compare with")
         return
     if abs(difference) > MAX_CLOCK_DIFFERENCE:
-        yield report_error(f"the clock here differs by {abs(difference):,.0f} seconds from the Date of the answer.")
+        yield report_error(
+            f"This server's clock differs from the Date of the response by {abs(difference):,.0f} seconds."
+        )
     else:
-        yield report_fine("the clock agrees with the Date of the answer")
+        yield report_fine("the clock matches the Date of the response")

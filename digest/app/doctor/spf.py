@@ -61,15 +61,21 @@ def survey_spf(names: NameLookup, domain: str) -> SpfSurvey:
     if survey.lookups > MAX_LOOKUPS:
         survey.problems.append(
             (
-                f"SPF of {domain} needs {survey.lookups} look-ups, and receivers stop at {MAX_LOOKUPS}: none of it counts.",
-                "Take out what sends no mail for you, or write the numbers of hosts (ip4:, ip6:) in place of a:, mx: and include:.",
+                (
+                    f"The SPF record of {domain} needs {survey.lookups} DNS lookups, more than the limit of {MAX_LOOKUPS}, "
+                    "so receivers ignore it."
+                ),
+                "Remove senders you don't use, or replace a:, mx:, and include: with IP addresses (ip4:, ip6:).",
             )
         )
     if survey.void_lookups > MAX_VOID_LOOKUPS:
         survey.problems.append(
             (
-                f"SPF of {domain} names {survey.void_lookups} hosts that do not exist, more than {MAX_VOID_LOOKUPS}.",
-                "Take them out of the record, or correct their names.",
+                (
+                    f"The SPF record of {domain} contains {survey.void_lookups} hosts that don't exist, more than the "
+                    f"limit of {MAX_VOID_LOOKUPS}."
+                ),
+                "Remove them from the record, or correct their names.",
             )
         )
     return survey
@@ -102,16 +108,16 @@ class _SpfReader:
         """Read one record; `above` are the domains that include it."""
         survey = self._survey
         if domain in above:
-            problem = f"SPF of {above[0]} includes {domain} within itself."
-            survey.problems.append((problem, f"Take include:{domain} out of the record of {above[-1]}."))
+            problem = f"The SPF record of {above[0]} includes {domain} in a loop."
+            survey.problems.append((problem, f"Remove include:{domain} from the record of {above[-1]}."))
             return
         records = find_spf_records(self._names, domain)
         if not above:
             survey.records = sorted(records)  # the DNS gives them in any order
         elif len(records) != 1:
-            problem = f"SPF of {above[0]} includes {domain}, which has {len(records) or 'no'} SPF records."
+            problem = f"The SPF record of {above[0]} includes {domain}, which has {len(records) or 'no'} SPF records."
             survey.problems.append(
-                (problem, f"Take include:{domain} out of the record of {above[-1]}, or correct its name.")
+                (problem, f"Remove include:{domain} from the record of {above[-1]}, or correct its name.")
             )
         if len(records) != 1 or survey.lookups > 3 * MAX_LOOKUPS:
             return
@@ -128,8 +134,8 @@ class _SpfReader:
         if mechanism is not None:
             self._read_mechanism(mechanism, domain, above)
         elif modifier is None:
-            problem = f"SPF of {domain}: {term} is no term of SPF (RFC 7208, section 4.6.1)."
-            remedy = f"Correct {term} in the record (a number is ip4:192.0.2.1 or ip6:2001:db8::1), or take it out."
+            problem = f"The SPF record of {domain} contains {term}, which isn't valid (RFC 7208, section 4.6.1)."
+            remedy = f"Correct or remove {term} (an IP address is written ip4:192.0.2.1 or ip6:2001:db8::1)."
             self._survey.problems.append((problem, remedy))
         elif modifier["name"].lower() == "redirect" and follow_redirect:
             self._survey.lookups += 1
@@ -160,7 +166,10 @@ class _SpfReader:
                 network = ip_network(f"{address}{_choose_length(address, length)}", strict=False)
             except ValueError:
                 survey.problems.append(
-                    (f"SPF: {name}:{value}{length} is no network.", f"Correct {name}:{value}{length} in the record.")
+                    (
+                        f"An SPF record contains {name}:{value}{length}, which isn't a network.",
+                        f"Correct {name}:{value}{length} in the record.",
+                    )
                 )
                 continue
             if passes:

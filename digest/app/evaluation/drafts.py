@@ -112,7 +112,7 @@ def _read_graded_articles(rows: Iterable[Mapping[str, Any]]) -> list[tuple[tuple
                 found.append(((place > 0, -grade.grade), url, title, grade))
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
             raise EvaluationError(
-                f"Line {number} of the grades is not of the form described in docs/evaluation.md: {exc!r}."
+                f"Line {number} of the grades has the wrong format ({exc!r}). Correct it (see docs/evaluation.md)."
             ) from exc
     return found
 
@@ -263,8 +263,8 @@ def list_editor_picks(installation: Installation, edition_name: str) -> list[dic
         proposed = read_proposed_content(session, edition, installation.settings)
         if proposed is None:
             raise EvaluationError(
-                f"{edition.name} was drafted by an earlier version, which kept no proposal: nobody can tell what its editors "
-                "changed. Choose a later edition."
+                f"{edition.name} was drafted by an earlier version, which didn't store proposals. Choose a later "
+                "edition."
             )
         rows = session.scalars(select(EditionStory).where(EditionStory.edition_id == edition.id)).all()
         approved = _read_approved_content(session, edition)

@@ -29,7 +29,7 @@ def read_labels(file: Path) -> Any:
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        raise EvaluationError(f"{file} cannot be read: {exc}.") from exc
+        raise EvaluationError(f"Can't read {file}: {exc}.") from exc
     try:
         return json.loads(text)
     except ValueError:
@@ -37,7 +37,7 @@ def read_labels(file: Path) -> Any:
     try:
         return [json.loads(line) for line in text.splitlines() if line.strip()]
     except ValueError as exc:
-        raise EvaluationError(f"{file} is neither JSON nor JSON lines: {exc}.") from exc
+        raise EvaluationError(f"{file} isn't JSON or JSON lines: {exc}.") from exc
 
 
 def is_text_list(value: object) -> bool:
@@ -74,7 +74,7 @@ def labelled_url(address: str) -> str:
     try:
         return canonical_url(address)
     except ValueError as exc:
-        raise EvaluationError(f"{address!r} in the labels is no web address: {exc}.") from exc
+        raise EvaluationError(f"The labels contain {address!r}, which isn't a URL: {exc}.") from exc
 
 
 def _candidate_from_item(item: ParsedItem, publisher: str, settings: Settings, now: datetime) -> CandidateArticle:

@@ -156,15 +156,17 @@ def _read_label_sets(gold: Path) -> dict[str, LabelledStories]:
     named = content.items() if isinstance(content, dict) else ()
     sets = {name: values for name, values in named if isinstance(values, dict)}
     if not sets:
-        raise EvaluationError(f'{gold} holds no set of labels: {{"NAME": {{"stories": [[URL, …], …]}}}} is wanted.')
+        raise EvaluationError(
+            f'{gold} contains no label sets. Use the format {{"NAME": {{"stories": [[URL, …], …]}}}}.'
+        )
     return {name: _parse_label_set(gold, name, values) for name, values in sets.items()}
 
 
 def _check_groups(place: str, groups: object, *, are_pairs: bool) -> None:
     if not isinstance(groups, list) or not all(group and is_text_list(group) for group in groups):
-        raise EvaluationError(f"{place} is no list of lists of addresses.")
+        raise EvaluationError(f"{place} isn't a list of lists of URLs. Correct it.")
     if are_pairs and any(len(group) != 2 for group in groups):
-        raise EvaluationError(f"{place} holds what is no pair of addresses.")
+        raise EvaluationError(f"{place} contains an item that isn't a pair of URLs. Correct it.")
 
 
 def _parse_label_set(gold: Path, name: str, values: Mapping[str, Any]) -> LabelledStories:

@@ -143,18 +143,18 @@ def _read_topic_labels(file: Path, sources: Mapping[str | None, SourceSettings])
     if isinstance(rows, dict):
         rows = [rows]  # a file of one line
     if not isinstance(rows, list) or not rows:
-        raise EvaluationError(f'{file} holds no labels: one {{"url": …, "title": …, "topics": […]}} a line is wanted.')
+        raise EvaluationError(f'{file} contains no labels. Use one {{"url": …, "title": …, "topics": […]}} per line.')
     return [_parse_topic_label(file, number, row, sources) for number, row in enumerate(rows, 1)]
 
 
 def _check_topic_label(file: Path, number: int, row: Any) -> None:
     if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("url", "title")):
-        raise EvaluationError(f"{file}: label {number} has no url or no title.")
+        raise EvaluationError(f"Label {number} in {file} has no url or title. Add it.")
     for key in _LIST_KEYS:
         if not is_text_list(row.get(key, [])):
-            raise EvaluationError(f"{file}: {key} of label {number} is no list of words.")
+            raise EvaluationError(f"In {file}, {key} of label {number} isn't a list of words. Correct it.")
     if "topics" not in row:
-        raise EvaluationError(f"{file}: label {number} has no topics; an article that has none has [].")
+        raise EvaluationError(f"Label {number} in {file} has no topics. For an article without topics, use [].")
 
 
 def _parse_topic_label(file: Path, number: int, row: Any, sources: Mapping[str | None, SourceSettings]) -> TopicLabel:

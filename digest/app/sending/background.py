@@ -99,7 +99,7 @@ def read_bounce_mailbox(
     if not inbound.host or password is None:
         return None
     if hold := _read_current_hold(installation):
-        raise MailboxError(f"not read: the installation is {hold}")
+        raise MailboxError(f"not read: {hold}")
     secret = password.get_secret_value()
     queue = notice_queue.make_notice_queue(installation.keys, installation.settings, clock)
     poller = poll.MailboxPoller(installation.database, installation.keys, inbound, secret, clock, queue, stopping)

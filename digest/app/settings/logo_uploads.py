@@ -39,7 +39,8 @@ def replace_logos(
     missing = [name for name in ("logo", "logo_dark") if name not in uploads and not getattr(look, name)]
     if not uploads or missing:
         raise LogoRefusedError(
-            "Nothing was changed: choose a picture for light screens and one for dark screens; it may be the same file."
+            "The logo wasn't changed because an image is missing. Choose one for light screens and one for dark "
+            "screens (or the same file for both)."
         )
     names = {setting: name_upload(file_name, body) for setting, (file_name, body) in uploads.items()}
     for setting, (_, body) in uploads.items():

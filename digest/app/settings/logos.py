@@ -37,18 +37,19 @@ def keep_logo(installation: Installation, actor: Actor, name: str, body: bytes, 
     """
     with KEEP.steps(installation, actor, name, now=now) as audit:
         if not LOGO_NAME.fullmatch(name):
-            raise LogoRefusedError(f"{name!r} cannot stand in [look]: letters, digits, dots and hyphens make a name.")
+            raise LogoRefusedError(f"{name!r} can't be used in [look]. Use only letters, digits, dots, and hyphens.")
         try:
             prepared = prepare_logo(body, name, installation.settings.file.limits)
         except ImageError as exc:
             raise LogoRefusedError(
-                f"{name} cannot be the logo: {exc}. PNG, WebP, GIF, AVIF and JPEG are read."
+                f"{name} can't be used as a logo ({exc}). Use a PNG, WebP, GIF, AVIF, or JPEG image."
             ) from exc
         with installation.database.write() as session:
             row = store_image(session, prepared, now)
             if row.source_url != logo_address(name):
                 raise LogoRefusedError(
-                    f"{name} is the same picture as {row.source_url.partition(':')[2]}, which is kept: name that one in [look]."
+                    f"{name} is the same image as {row.source_url.partition(':')[2]}, which is already stored. Use that "
+                    "name in [look]."
                 )
             row.made_at = now
             width = shown_logo_width(row.width, row.height)

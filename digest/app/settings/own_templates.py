@@ -43,14 +43,10 @@ def copy_templates(installation: Installation, actor: Actor, name: str, *, now: 
     own, shipped = installation.settings.templates, find_template_folder()
     with COPY.steps(installation, actor, name, now=now) as audit:
         if own is None:
-            raise TemplateCopyError(
-                "DIGEST_TEMPLATES names no folder: set it to the one in which templates of your own are to stand."
-            )
+            raise TemplateCopyError("There's no folder for custom templates. Set DIGEST_TEMPLATES to one.")
         names = _list_names(shipped, name)
         if standing := [str(own / one) for one in names if (own / one).exists()]:
-            raise TemplateCopyError(
-                f"{standing[0]}: there already, left as it is. Move it away to have it copied anew."
-            )
+            raise TemplateCopyError(f"{standing[0]} already exists. Move it away to copy the template again.")
         copies = [own / one for one in names]
         for one, copy in zip(names, copies, strict=True):
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +59,6 @@ def _list_names(shipped: Path, name: str) -> list[str]:
     """Name the shipped files that `name` stands for: one, or all below a folder."""
     asked = (shipped / name).resolve()
     if not asked.is_relative_to(shipped.resolve()) or not asked.exists() or asked == shipped.resolve():
-        raise TemplateCopyError(f"{name}: there is no such template. 'digest templates list' names them.")
+        raise TemplateCopyError(f"There's no template {name}. To list the templates, run 'digest templates list'.")
     files = [asked] if asked.is_file() else sorted(path for path in asked.rglob("*") if path.is_file())
     return [file.relative_to(shipped.resolve()).as_posix() for file in files]

@@ -183,7 +183,7 @@ def _refuse_silence(settings: Settings, wanted: SettingsFile) -> None:
         before = list_sender_problems(settings)
         after = list_sender_problems(settings.model_copy(update={"file": wanted}))
         if problems := [problem for problem in after if problem not in before]:
-            raise SettingsValueError({"": f"No email could leave any more: {'; '.join(problems)}"})
+            raise SettingsValueError({"": f"With these settings, email couldn't be sent: {'; '.join(problems)}"})
 
 
 def guard_settings(draft: AuditDraft, table: str, before: BaseModel, after: BaseModel, names: Iterable[str]) -> None:
@@ -208,14 +208,14 @@ def _check_against_installation(installation: Installation, table: str, values: 
         raise SettingsValueError(problems)
     folder = values.get("folder", "")
     if table == "backup" and folder and not Path(folder).is_absolute():
-        raise SettingsValueError({"folder": f"{folder!r} is no path from the root, such as /backups/digest."})
+        raise SettingsValueError({"folder": f"{folder!r} isn't an absolute path, such as /backups/digest."})
 
 
 def _check_visits(rules: Sequence[str]) -> None:
     """Answer visits that other people's sites cannot be asked to bear; whoever writes the file knows what they do."""
     periods = [(rule, parse_schedule_rule(rule).period) for rule in rules]
     if often := next((rule for rule, period in periods if period and period < MIN_VISIT_PERIOD), ""):
-        raise SettingsValueError({"collect": f"{often!r} is too often for other people's sites: every 5m at most"})
+        raise SettingsValueError({"collect": f"{often!r} is too often for other people's sites. Use 5m or more."})
 
 
 def _check_language(installation: Installation, code: str) -> None:
@@ -260,8 +260,8 @@ def _require_file(installation: Installation) -> Settings:
     settings = installation.settings
     if settings.origin is None:
         raise SettingsError(
-            "This installation runs without a settings file, so nothing can be saved. Write one with 'digest init', and "
-            "start the process again beside it or with DIGEST_SETTINGS."
+            "You can't save settings because there's no settings file. Create one with 'digest init', then "
+            "restart from its folder or with DIGEST_SETTINGS."
         )
     return settings
 
@@ -270,8 +270,8 @@ def _refuse_while_sending(installation: Installation) -> None:
     going_out = [name for name, state in _list_approved(installation).items() if state is EditionState.SENDING]
     if going_out:
         raise SettingsError(
-            f"{' and '.join(going_out)} is going out under this sender. Nothing was saved: change it when the edition "
-            "has gone out, or cancel that first."
+            f"{' and '.join(going_out)} is being sent, so the sender can't be changed. Try again when it's "
+            "finished, or cancel the edition first."
         )
 
 
@@ -302,19 +302,19 @@ def _list_outside_settings(settings: Settings, table: str) -> list[OutsideSettin
     mail = urlsplit(settings.mail_url.get_secret_value())
     values = {
         "publication": [
-            ("Site's address", "base_url", settings.link_base),
-            ("Your own templates", "templates", str(settings.templates or "none")),
+            ("Site URL", "base_url", settings.link_base),
+            ("Custom templates", "templates", str(settings.templates or "none")),
         ],
         "sender": [
-            ("Mail goes by", "mail_url", ", ".join(part for part in (mail.scheme, mail.hostname) if part)),
-            ("Mail is signed for", "dkim_domain", settings.dkim_domain or "nobody: it is unsigned"),
+            ("Email provider", "mail_url", ", ".join(part for part in (mail.scheme, mail.hostname) if part)),
+            ("Email is signed for", "dkim_domain", settings.dkim_domain or "not signed"),
         ],
-        "alerts": [("The secret that signs posts", "alert_secret", "set" if settings.alert_secret else "not set")],
+        "alerts": [("Alert signing secret", "alert_secret", "set" if settings.alert_secret else "not set")],
         "backup": [
             (
-                "The passphrase",
+                "Backup passphrase",
                 "backup_passphrase",
-                "set" if settings.backup_passphrase else "not set: no backups are made",
+                "set" if settings.backup_passphrase else "not set (no backups are made)",
             )
         ],
     }
@@ -356,7 +356,9 @@ def preview_schedule(
     file = installation.settings.file
     schedule: ScheduleSettings = replace_table_values(file, "schedule", values).schedule
     if schedule.draft_rule.period or schedule.release_rule.period:
-        raise SettingsValueError({"release": "Only a release on certain days stands in the calendar."})
+        raise SettingsValueError(
+            {"release": "The calendar works only if editions are sent on set days. Change the schedule first."}
+        )
     with installation.database.read() as session:
         calendar = calendar_store.load_calendar(session, file)
     return pair_releases(calendar, schedule.release_rule, now)

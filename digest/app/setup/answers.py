@@ -34,34 +34,34 @@ class SetupError(ApplicationError):
 
 def _check_email(text: str) -> str:
     if text.rpartition("@")[2].lower().endswith(_EXAMPLE_DOMAIN):
-        raise ValueError("this is an example; write an address of your own domain")
+        raise ValueError("This is an example. Enter an address at your own domain.")
     try:
         read_address(text)
     except ApplicationError:
-        raise ValueError(f"{text!r} is no e-mail address") from None
+        raise ValueError(f"{text!r} isn't an email address.") from None
     return text
 
 
 def _check_line(text: str) -> str:
     text = " ".join(text.split())
     if not text:
-        raise ValueError("it must not be empty")
+        raise ValueError("This can't be empty.")
     return text
 
 
 def _check_base_url(text: str) -> str:
     parts = urlsplit(values.check_web_address(text))
     if parts.scheme != "https" and not values.leads_to_this_machine(text):
-        raise ValueError("write an https address: one-click unsubscribing demands it (RFC 8058, section 3.1)")
+        raise ValueError("Use an https URL. One-click unsubscribing requires it (RFC 8058, section 3.1).")
     is_host = values.is_loopback(parts.hostname or "") or values.DOMAIN_PATTERN.fullmatch(parts.hostname or "")
     if parts.query or parts.fragment or parts.path.strip("/") or not is_host:
-        raise ValueError("write the host alone, such as https://news.your.site")
+        raise ValueError("Enter only the host, such as https://news.your.site.")
     return text.rstrip("/")
 
 
 def _check_database(text: str) -> str:
     if text != "sqlite" and not text.startswith("postgresql+psycopg://"):
-        raise ValueError("write sqlite, or postgresql+psycopg://user:password@host/name")
+        raise ValueError("Enter sqlite, or a URL like postgresql+psycopg://user:password@host/name.")
     if problem := values.explain_database_in_clear(text):
         raise ValueError(problem)
     return check_quotable(text)
@@ -80,7 +80,7 @@ def _join_choices(words: Iterable[str]) -> str:
 
 
 def _ask_provider() -> str:
-    return f"How mail leaves: {_join_choices(kind.setup_form.words for kind in provider_kinds())}"
+    return f"How to send email: {_join_choices(kind.setup_form.words for kind in provider_kinds())}"
 
 
 _Line = Annotated[str, AfterValidator(_check_line)]
@@ -90,27 +90,23 @@ _Email = Annotated[str, AfterValidator(_check_email)]
 class SetupAnswers(values.SettingsTable):
     """All that is asked: each field with a title is a question, and so are the fields of the provider that is chosen."""
 
-    name: _Line = Field(title="The newsletter's name")
-    tagline: _Line = Field(title="What it is, in a few words")
-    about: _Line = Field(title="What it is about, in one sentence for new readers")
-    site: Annotated[str, AfterValidator(values.check_web_address)] = Field(title="The web address of the publication")
-    timezone: Annotated[str, AfterValidator(values.check_time_zone)] = Field(
-        title="The time zone that all its hours are meant in"
-    )
-    release: values.RuleText = Field(title="When an edition goes out (fri 06:00, mon,thu 17:30, daily 06:00)")
-    base_url: Annotated[str, AfterValidator(_check_base_url)] = Field(
-        title="The web address that the pages of this installation get"
-    )
-    sender_address: _Email = Field(title="The address that the mail comes from")
-    reply_to: _Email = Field(title="The address that answers go to")
-    postal_address: _Line = Field(title="The postal address that stands in every mail (the law wants one)")
+    name: _Line = Field(title="Newsletter name")
+    tagline: _Line = Field(title="Description in a few words")
+    about: _Line = Field(title="Description in one sentence, for new subscribers")
+    site: Annotated[str, AfterValidator(values.check_web_address)] = Field(title="URL of the publication's website")
+    timezone: Annotated[str, AfterValidator(values.check_time_zone)] = Field(title="Time zone for all times")
+    release: values.RuleText = Field(title="When editions are sent (fri 06:00, mon,thu 17:30, daily 06:00)")
+    base_url: Annotated[str, AfterValidator(_check_base_url)] = Field(title="Public URL of this installation's pages")
+    sender_address: _Email = Field(title="Sender address")
+    reply_to: _Email = Field(title="Reply-to address")
+    postal_address: _Line = Field(title="Postal address, included in every email (required by law)")
     mail: Annotated[str, AfterValidator(_check_provider)] = Field(title=_ask_provider())
     provider: InstanceOf[ProviderAnswers]
     database: Annotated[str, AfterValidator(_check_database)] = Field(
-        title="The database: sqlite, or postgresql+psycopg://user:password@host/name"
+        title="Database: sqlite, or postgresql+psycopg://user:password@host/name"
     )
     readers: int = Field(
-        default=0, ge=0, title="How many readers it begins with, imported ones too (0: it grows from nothing)"
+        default=0, ge=0, title="Expected number of subscribers at the start, including imported ones (0 if none)"
     )
 
     @property
@@ -210,8 +206,8 @@ def read_answers_file(file: Path) -> dict[str, Any]:
     """
     answers, mode = _load_answers(file)
     if _holds_secret(answers) and mode & 0o077:
-        raise SetupError(f"{file}: it holds a secret and others can read it; run: chmod 600 {file}")
-    unknown = [f"{key}: no such question" for key in answers if key not in _QUESTIONS_BY_KEY]
+        raise SetupError(f"{file} contains a secret but other users can read it. Run: chmod 600 {file}")
+    unknown = [f"There's no question {key}" for key in answers if key not in _QUESTIONS_BY_KEY]
     checked, problems = _check_answers({key: answers[key] for key in answers.keys() & _QUESTIONS_BY_KEY.keys()})
     _refuse_problems(f"{file}:", [*unknown, *problems])
     return checked
@@ -221,9 +217,9 @@ def _load_answers(file: Path) -> tuple[dict[str, Any], int]:
     try:
         return tomllib.loads(file.read_text("utf-8")), stat.S_IMODE(file.stat().st_mode)
     except OSError as exc:
-        raise SetupError(f"{file}: cannot be read ({exc.strerror}).") from exc
+        raise SetupError(f"Can't read {file}: {exc.strerror}.") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise SetupError(f"{file}: not readable as TOML: {exc}") from exc
+        raise SetupError(f"{file} isn't valid TOML: {exc}") from exc
 
 
 def _holds_secret(answers: Mapping[str, Any]) -> bool:
@@ -256,8 +252,8 @@ def complete_answers(given: Mapping[str, Any], present: Mapping[str, Any]) -> Se
     checked, problems = _check_answers(answers)
     provider_name = checked.get("mail", "")
     needed = [question.key for question in QUESTIONS if question.is_needed(provider_name)]
-    problems += [f"{key}: not answered" for key in needed if not answers.get(key)]
-    _refuse_problems("Nothing was written:", problems)
+    problems += [f"{key} has no answer" for key in needed if not answers.get(key)]
+    _refuse_problems("No files were written:", problems)
     form = _find_form(provider_name)
     provider = form(**_pick_answers(checked, form))
     return SetupAnswers(**_pick_answers(checked, SetupAnswers) | {"provider": provider})

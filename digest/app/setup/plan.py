@@ -131,10 +131,11 @@ def plan_setup(
     return SetupPlan(folder, settings_file, answers, tuple(planned), overriding)
 
 
-_HEAD = """\
-# Places and secrets of this installation, for every command and service that works on the digest.toml beside it.
-# NAME=value, quoted as in a shell. The environment of a process wins over this file. Keep it to yourself: mode 0600.
-"""
+_HEAD = (
+    "# Paths and secrets of this installation, for every command and service that uses the digest.toml "
+    "beside it.\n# Use NAME=value with quotes as in a shell. Environment variables of a process take "
+    "precedence. Keep this file private (mode 0600).\n"
+)
 
 
 def _refuse_other_database(answers: SetupAnswers, settings: Settings) -> None:
@@ -142,8 +143,8 @@ def _refuse_other_database(answers: SetupAnswers, settings: Settings) -> None:
         return
     if settings.database_url or (settings.home / "digest.db").exists():
         raise SetupError(
-            "database: this installation has a database already, and setting up moves nothing. Move it with "
-            "'digest migrate --to URL'."
+            "This installation already has a database, and 'digest setup' can't move it. Run 'digest migrate --to "
+            "URL' instead."
         )
 
 
@@ -244,9 +245,8 @@ def _plan_deployment(
 def _make_database_variables() -> str:
     password = secrets.token_urlsafe(24)
     return (
-        "# The database of compose.yaml. A password that is changed here has to be changed in the database too.\n"
-        f"POSTGRES_USER=digest\nPOSTGRES_DB=digest\nPOSTGRES_PASSWORD={password}\n"
-        f"DIGEST_DATABASE_URL=postgresql+psycopg://digest:{password}@127.0.0.1:{DATABASE_PORT}/digest\n"
+        "# The database of compose.yaml. If you change a password here, change it in the database "
+        f"too.\nPOSTGRES_USER=digest\nPOSTGRES_DB=digest\nPOSTGRES_PASSWORD={password}\nDIGEST_DATABASE_URL=postgresql+psycopg://digest:{password}@127.0.0.1:{DATABASE_PORT}/digest\n"
     )
 
 
@@ -262,8 +262,8 @@ def _read(file: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8"
-        raise SetupError(f"{file}: cannot be read ({reason}).") from exc
+        reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
+        raise SetupError(f"Can't read {file}: {reason}.") from exc
 
 
 def write_planned_files(plan: SetupPlan) -> None:
@@ -282,4 +282,4 @@ def _write_file(planned: PlannedFile) -> None:
         planned.path.parent.mkdir(parents=True, exist_ok=True)
         replace_text_file(planned.path, planned.after, new_mode=planned.mode)
     except OSError as exc:
-        raise SetupError(f"{planned.path}: cannot be written ({exc.strerror}).") from exc
+        raise SetupError(f"Can't write {planned.path}: {exc.strerror}.") from exc

@@ -12,11 +12,16 @@ from digest.settings import SETTINGS_FILE_NAME, is_loopback
 from digest.templating import create_jinja_environment
 
 EXAMPLE_ADDRESS = "192.0.2.1"  # RFC 5737, section 3: it is nobody's, and stands for this machine's
-_ADDRESS_NOTE = "the pages; put this machine's address in, and an AAAA beside it"
-_SPF_NOTE = "SPF; name there whatever else sends for this domain"
-_MX_NOTE = "what comes back; for MAILHOST put in the server that takes this domain's mail: whoever runs your mailboxes knows it"
-_DMARC_NOTE = "DMARC; p=quarantine once the reports show that all your mail passes"
-_PTR_NOTE = "PTR, set by whoever gave you the address: this machine's address leads to the mail server's name, and that back to it"
+_ADDRESS_NOTE = "Web pages (enter this server's IP address, and add an AAAA record for IPv6)"
+_SPF_NOTE = "SPF (add anything else that sends for this domain)"
+_MX_NOTE = (
+    "Bounces and replies (for MAILHOST, enter the mail server of this domain; ask the provider of your mailboxes)"
+)
+_DMARC_NOTE = "DMARC (change to p=quarantine once reports show that all your email passes)"
+_PTR_NOTE = (
+    "PTR record, set by your hosting provider, from this server's IP address to the mail server's name "
+    "(which must have that IP address)"
+)
 
 
 @dataclass(frozen=True, slots=True)

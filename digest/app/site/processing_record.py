@@ -64,75 +64,90 @@ def describe_processing(settings: Settings) -> ProcessingRecord:
 
 def _describe_activities(settings: Settings) -> tuple[ProcessingActivity, ...]:
     retention = settings.file.retention
-    readers = "readers, and who typed an address into the form"
+    readers = "subscribers and people who entered an address in the form"
     return (
         ProcessingActivity(
             "Sending the newsletter",
-            "consent: article 6(1)(a)",
-            "readers who confirmed, or whose consent a list shows",
-            "address, choices of sections, frequency and hour",
-            "while on the list, and 30 days after leaving",
+            "consent (Article 6(1)(a))",
+            "subscribers who confirmed or whose consent an imported list shows",
+            "email address, preferences (sections, frequency, hour)",
+            "while subscribed, and for 30 days after unsubscribing",
         ),
         ProcessingActivity(
-            "Proving consent",
-            "duty to show it: article 7(1)",
+            "Demonstrating consent",
+            "obligation to demonstrate consent (Article 7(1))",
             readers,
-            "wording, time and place of each consent; network address and program",
-            f"until erasure; network address and program {retention.evidence_days} days",
+            "text, time, and place of each consent; IP address and browser",
+            f"until erasure; IP address and browser for {retention.evidence_days} days",
         ),
         ProcessingActivity(
-            "Showing what was sent, and stopping at bounces and complaints",
-            "legitimate interest: article 6(1)(f)",
-            "readers",
-            "a line for each mail with its result; what servers said of it",
-            f"{retention.delivery_days} days, then totals; servers' words 30 days, encrypted",
+            "Recording what was sent, and stopping after bounces and complaints",
+            "legitimate interest (Article 6(1)(f))",
+            "subscribers",
+            "a record of each email and its result; server replies",
+            f"{retention.delivery_days} days, then totals; server replies 30 days, encrypted",
         ),
         ProcessingActivity(
-            "Keeping away who left, complained or was erased",
-            "legal duty: articles 6(1)(c), 17 and 21",
-            "former readers, and departures that lists named",
-            "a keyed hash of the address, without the address",
+            "Not emailing people who unsubscribed, complained, or were erased",
+            "legal obligation (Articles 6(1)(c), 17, and 21)",
+            "former subscribers, and people whom an imported list marked as unsubscribed",
+            "a keyed hash of the email address",
             "as long as the list exists",
         ),
         ProcessingActivity(
-            "Answering requests for data, and saying where an address has been",
-            "legal duty: articles 12 to 20",
-            "readers",
-            "each passage of an address: to whom, why, when",
+            "Answering data requests and listing disclosures of an address",
+            "legal obligation (Articles 12 to 20)",
+            "subscribers",
+            "each disclosure of an address (recipient, reason, time)",
             "400 days, then totals",
         ),
         ProcessingActivity(
-            "Accounts of the staff, and the audit log",
-            "legitimate interest: article 6(1)(f)",
-            "the staff",
-            "address, name, ways to sign in; what they did, and when",
-            "the address and ways to sign in until removal; sign-ins 90 days; the log, number and name as long as the installation exists",
+            "Team accounts and the audit log",
+            "legitimate interest (Article 6(1)(f))",
+            "team members",
+            "email address, name, sign-in methods; actions and their times",
+            (
+                "address and sign-in methods until removal; sign-ins 90 days; audit log, number, and name as long as "
+                "the installation exists"
+            ),
         ),
     )
 
 
 def _describe_mailbox(settings: Settings) -> Sequence[str]:
     host = settings.file.inbound.host
-    return (f"The mailbox for what comes back lies at {host}.",) if host else ()
+    return (f"The bounce mailbox is hosted at {host}.",) if host else ()
 
 
 def _describe_measures(settings: Settings) -> tuple[str, ...]:
-    passphrase = "the key file under a passphrase" if settings.key_passphrase else "the key file closed to other users"
+    passphrase = (
+        "the key file is protected by a passphrase"
+        if settings.key_passphrase
+        else "the key file is readable only by its owner"
+    )
     return (
-        f"Addresses are encrypted at rest (AES-256-GCM), {passphrase}; backups hold no key.",
-        "Staff sign in by passkey, or by password and code; whatever shows or moves addresses asks for it anew and for a reason.",
-        "Every act stands in an audit log whose rows are chained and sealed every night.",
-        "Mail leaves over TLS alone, except to this machine; it holds no tracking pixel and no counted links.",
-        "Consent and suppression are asked again at the moment of handing over.",
+        f"Addresses are encrypted at rest (AES-256-GCM), and {passphrase}. Backups don't contain keys.",
+        (
+            "Team members sign in with a passkey, or with a password and a code. To view or export addresses, "
+            "they must sign in again and give a reason."
+        ),
+        "Every action is recorded in an audit log whose rows are hash-chained and sealed nightly.",
+        (
+            "Email is sent only over TLS (except to a mail server on the same machine), without tracking pixels "
+            "or tracked links."
+        ),
+        "Consent and suppression are checked again as each email is sent.",
     )
 
 
 def _find_gaps(controller: DataController) -> Sequence[str]:
     gaps = []
     if not controller.postal_address.strip():
-        gaps.append("sender.postal_address is empty: the record must say where the controller can be reached.")
+        gaps.append(
+            "No postal address is set (sender.postal_address). The record must include the controller's address."
+        )
     gaps.append(
-        "A representative or a data protection officer, where you must have one, and the contracts with the processors "
-        "(article 28) stand in no setting: add them to the copy that you file."
+        "The settings don't include a representative, a data protection officer, or contracts with processors "
+        "(Article 28). Add them to the copy you file if you have them."
     )
     return gaps

@@ -149,7 +149,7 @@ class AddressSearches:
                 s for s in self._searches.values() if s.stage is SearchStage.RUNNING and not s.stop_asked.is_set()
             ]
             if len(others) >= MAX_RUNNING:
-                raise SearchBusyError("Two searches run already, of colleagues. Try again in a few seconds.")
+                raise SearchBusyError("Two other searches are running. Try again in a few seconds.")
             with SEARCH.transaction(installation, staff.actor, "the list", now=now) as (_, draft):
                 draft.detail = {"why": reason}
             self._searches[name] = search
@@ -212,8 +212,8 @@ def read_search_part(text: str) -> str:
     part = text.strip().lower()
     if not MIN_PART_LENGTH <= len(part) <= MAX_PART_LENGTH or not part.isascii() or not part.isprintable():
         raise SearchPartError(
-            f"Give {MIN_PART_LENGTH} to {MAX_PART_LENGTH} letters, digits or signs as they stand in an address; "
-            "a domain in other letters stands there as xn--…"
+            f"Enter {MIN_PART_LENGTH} to {MAX_PART_LENGTH} characters of an address. For a domain with other than "
+            "English letters, use its xn--… form."
         )
     return part
 

@@ -19,7 +19,7 @@ from subscribers.errors import ApplicationError
 
 # The server that children are forked from loads them once; a child starts in some 20 ms.
 PRELOADED_MODULES = ["digest.app.subscribers.address_searches", "digest.app.subscribers.uploads"]
-BROKE_OFF = "It broke off. “digest doctor” says more."
+BROKE_OFF = "The work failed. Run 'digest doctor' for details."
 _NICENESS = 5  # pages and sending come first
 _LOOK_SECONDS = 0.1  # between two looks whether to stop
 _STOP = "stop"
@@ -61,7 +61,7 @@ def run_in_child(
             outcome, value = _follow_child(ours, on_progress, stop_asked)
         except (EOFError, ConnectionError):
             process.join()
-            raise WorkFailedError(f"Its process was ended from outside (exit code {process.exitcode}).") from None
+            raise WorkFailedError(f"The process was stopped from outside (exit code {process.exitcode}).") from None
     process.join()
     if outcome == "done":
         result: Result = value

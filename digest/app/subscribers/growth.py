@@ -183,7 +183,7 @@ def _count_ways(session: Session, today: date) -> tuple[WayCount, ...]:
     rest = rows[SHOWN_WAYS:]
     if len(rest) > 1:
         sums = (sum(getattr(row, name) for row in rest) for name in ("asked", "confirmed", "brought", "left"))
-        rows = [*rows[:SHOWN_WAYS], WayCount(f"{len(rest)} other ways", *sums)]
+        rows = [*rows[:SHOWN_WAYS], WayCount(f"{len(rest)} others", *sums)]
     return tuple(rows)
 
 

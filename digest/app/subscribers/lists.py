@@ -264,7 +264,9 @@ def abandon_import(installation: Installation, actor: Actor, batch: int, *, now:
 
 
 def _unknown_import(batch: int) -> UnknownImportError:
-    return UnknownImportError(f"There is no unfinished import {batch}. 'digest subscribers import --list' names them.")
+    return UnknownImportError(
+        f"There's no unfinished import {batch}. To list unfinished imports, run 'digest subscribers import --list'."
+    )
 
 
 def export_list(
@@ -333,9 +335,7 @@ def create_export_file(path: Path) -> Iterator[IO[str]]:
     try:
         file = _create_private_file(path)
     except OSError as exc:
-        raise ExportFileError(
-            f"{path}: cannot be written: {exc.strerror}. Name a file that does not exist yet."
-        ) from exc
+        raise ExportFileError(f"Can't write {path}: {exc.strerror}. Choose a file that doesn't exist yet.") from exc
     try:
         with file:
             yield file

@@ -216,7 +216,7 @@ def allow_signup(
     address = read_address(address) if isinstance(address, str) else address
     with ALLOW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         if not suppression.allow_signup(session, installation.keys, address, now=now):
-            raise NotSuppressedError("The address is not suppressed: nothing stands in the way of its owner.")
+            raise NotSuppressedError("This address isn't suppressed. Its owner can sign up.")
         draft.detail = {"why": reason}
 
 
@@ -286,7 +286,7 @@ def verify_ledger(
 def _decrypt_address_of(session: Session, keys: KeyRing, number: int) -> Address:
     address = people.decrypt_person_address(keys, _find_person(session, keys, number))
     if address is None:
-        raise UnknownPersonError("The address of this number is not kept any more, so there is nothing to act on.")
+        raise UnknownPersonError("This number's address is no longer stored, so it can't be used here.")
     return address
 
 
@@ -301,7 +301,9 @@ def _find_person(session: Session, keys: KeyRing, whom: Address | int) -> Person
     if person is not None:
         return person
     if isinstance(whom, int):
-        raise UnknownPersonError("Nobody has this number.")
+        raise UnknownPersonError("No subscriber has this number.")
     suppressed = suppression.find_suppression(session, keys, whom)
-    status = "" if suppressed is None else f" It is suppressed: {suppressed.reason}, {suppressed.at:%Y-%m-%d}."
-    raise UnknownPersonError(f"Nobody of this address is on the list.{status}")
+    status = (
+        "" if suppressed is None else f" The address is suppressed ({suppressed.reason}, {suppressed.at:%Y-%m-%d})."
+    )
+    raise UnknownPersonError(f"No subscriber has this address.{status}")

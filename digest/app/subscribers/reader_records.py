@@ -118,7 +118,7 @@ def view_reader_record(
     with installation.database.read() as session:
         person = session.get(Person, number)
         if person is None:
-            raise UnknownPersonError("Nobody has this number.")
+            raise UnknownPersonError("No subscriber has this number.")
         chain = session.scalars(
             select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
         ).all()
@@ -176,12 +176,12 @@ def _find_fault(session: Session, keys: KeyRing, number: int) -> str:
     chunk = chain_verification.load_chain(session, number)
     broken = chain_verification.find_broken_link(chunk)
     if broken is not None:
-        return f"Link {broken.seq} of the chain does not hold: {broken.fault}."
+        return f"Event {broken.seq} failed verification ({broken.fault})."
     faults = chain_verification.find_address_faults(keys, chunk)
     if faults:
-        return f"The address does not hold: {faults[0].fault}."
+        return f"The address failed verification ({faults[0].fault})."
     changed = sealed_rows.find_changed_rows(session, keys, (*SEALED_TABLES, sealed_rows.TOTALS), number)
-    return f"Where the address has been doesn't match the seal: {'; '.join(changed)}." if changed else ""
+    return f"The disclosures of this address failed verification ({'; '.join(changed)})." if changed else ""
 
 
 def _list_mails(session: Session, number: int, limit: int) -> tuple[SentMail, ...]:
@@ -228,7 +228,7 @@ def check_reader(installation: Installation, staff: SignedInStaff, number: int, 
     SHOW_RECORD.check_role(installation.database, staff.actor, _name_subject(number), now=now)
     with installation.database.read() as session:
         if session.get(Person, number) is None:
-            raise UnknownPersonError("Nobody has this number.")
+            raise UnknownPersonError("No subscriber has this number.")
 
 
 def show_addresses(
@@ -247,7 +247,7 @@ def show_addresses(
         there = select(Person.number).where(Person.number.in_(numbers[:MAX_ADDRESSES]), Person.ciphertext.is_not(None))
         shown = list(session.scalars(there.order_by(Person.number)))
         if not shown:
-            raise UnknownPersonError("No address is kept of this number any more.")
+            raise UnknownPersonError("This number's address is no longer stored.")
         disclosures.record_disclosures(
             session, shown, to_whom=STAFF_RECIPIENT, why=reason, reference=staff.sign_in, now=now
         )

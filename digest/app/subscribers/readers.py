@@ -149,4 +149,4 @@ def tag_domain(keys: KeyRing, domain_text: str) -> str:
     try:
         return domain_tag(keys, read_address(f"a@{domain}"))
     except AddressError:
-        raise AddressError("This is no domain: write what stands after the @, such as county.example.org.") from None
+        raise AddressError("This isn't a domain. Enter the part after the @, such as county.example.org.") from None

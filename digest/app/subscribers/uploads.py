@@ -116,7 +116,9 @@ class ListUploads:
         SHOW.check_role(installation.database, actor, "uploads", now=now)
         upload = read_note(installation.settings.uploads_folder / name) if _NAME.fullmatch(name) else None
         if upload is None:
-            raise UnknownUploadError("This upload is not there any more. Upload the file again: what came in is known.")
+            raise UnknownUploadError(
+                "This upload has expired. Upload the file again. Rows already imported will be skipped."
+            )
         return self._with_progress(upload)
 
     def list_all(self, installation: Installation, actor: Actor, *, now: datetime) -> list[ListUpload]:
@@ -165,7 +167,7 @@ class ListUploads:
         work = _RunningWork(rows=upload.rows)
         with self._lock:
             if name in self._running:
-                raise UploadError("This list is being worked on: wait until it is through, or stop it.")
+                raise UploadError("This list is being processed. Wait until it's finished, or stop it.")
             self._running[name] = work
         stage = UploadStage.IMPORTING if commit else UploadStage.TRYING
         upload = replace(upload, stage=stage, options=options, problem="", reached=0)
@@ -233,7 +235,7 @@ class ListUploads:
         """
         upload = self.find(installation, actor, name, now=now)
         if upload.is_running:
-            raise UploadError("This list is being worked on: stop it first.")
+            raise UploadError("This list is being processed. Stop it first.")
         with REMOVE.steps(installation, actor, f"upload {name}", now=now):
             shutil.rmtree(upload.file.parent)
 
@@ -330,7 +332,10 @@ def write_row_outcomes(
     """
     upload = uploads.find(installation, actor, name, now=now)
     if not has_row_outcomes(upload):
-        raise UploadError("There is no account of its rows: the list has not been tried yet, or came in before.")
+        raise UploadError(
+            "Row results aren't available because the list hasn't been checked yet or was imported earlier. Start "
+            "a dry run."
+        )
     with (TAKE_REJECTS if left_out else TAKE_OUTCOMES).steps(installation, actor, f"upload {name}", now=now):
         accounts = read_outcomes(_outcomes_path(upload, came_in=upload.stage is UploadStage.DONE))
     return _write_pieces((each for each in accounts if not left_out or each.reason is RowReason.REJECTED), name_outcome)

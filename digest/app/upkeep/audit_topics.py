@@ -7,16 +7,16 @@ from digest.installation.act_words import acts_by_topic, find_act_words, split_l
 
 REFUSED = "refused"
 NO_SUBJECT = "."
-UNREADABLE = "unreadable: somebody changed this row"
+UNREADABLE = "unreadable because this row was changed"
 TOPICS: Mapping[str, str] = {
-    "addresses": "Addresses seen or moved",
-    "readers": "Readers",
+    "addresses": "Access to addresses",
+    "readers": "Subscribers",
     "approvals": "Approvals",
     "editions": "Editions and sending",
     "settings": "Settings and sources",
-    "staff": "Staff and sign-ins",
-    "keys": "Keys, backups, seals",
-    REFUSED: "Refused or failed",
+    "staff": "Team and sign-ins",
+    "keys": "Keys, backups, and integrity",
+    REFUSED: "Denied or failed",
 }
 _REFUSED_PREFIX, _FAILED_PREFIX = "refused: ", "failed: "
 
@@ -70,23 +70,23 @@ def describe_actor(actor: str, names: Mapping[str, str]) -> str:
     if actor in names:
         return names[actor]
     if actor.startswith("terminal:"):
-        return f"{actor.removeprefix('terminal:')} at a terminal"
-    return {"scheduler": "The timetable", "digest": "An alarm", "upgrade": "An upgrade"}.get(actor, actor)
+        return f"{actor.removeprefix('terminal:')} in a terminal"
+    return {"scheduler": "The scheduler", "digest": "A stop rule", "upgrade": "An upgrade"}.get(actor, actor)
 
 
 def describe_subject(subject: str, names: Mapping[str, str]) -> str:
-    """Name what was acted on: "reader 8,214", a colleague by name."""
+    """Describe the subject of an action, such as "subscriber 8,214" or a colleague's name."""
     kind, _, number = subject.partition(" ")
     if kind == "person" and number.isdigit():
-        return f"reader {int(number):,}"
+        return f"subscriber {int(number):,}"
     return names.get(subject, subject)
 
 
 def read_subject(text: str) -> str:
-    """Return the subject that somebody typed as the log has it: "reader 8,214" is `person 8214`."""
+    """Return a typed subject as the log stores it: "subscriber 8,214" is `person 8214`."""
     subject = " ".join(text.split())
     kind, _, number = subject.lower().partition(" ")
-    if kind in {"reader", "person"} and number.replace(",", "").isdigit():
+    if kind in {"subscriber", "reader", "person"} and number.replace(",", "").isdigit():
         return f"person {int(number.replace(',', ''))}"
     return subject
 

@@ -69,14 +69,14 @@ class BackgroundBackups:
         BACK_UP.check_permitted(installation.database, actor, AUDIT_SUBJECT, now=now)
         settings = installation.settings
         if not settings.file.backup.folder:
-            raise BackupError("Name a folder and save it first.")
+            raise BackupError("No backup folder is set. Enter one and save it first.")
         if settings.backup_passphrase_text:
             passphrase = ""
         else:
             check_new_passphrase(passphrase)
         with self._lock:
             if self._progress is not None:
-                raise BackupRunsError("A backup is being made already.")
+                raise BackupRunsError("A backup is already running. Wait until it's finished.")
             self._progress = BackupProgress()
         self._thread = threading.Thread(
             target=self._run, args=(installation, actor, passphrase, now), name="backup", daemon=True

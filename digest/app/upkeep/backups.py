@@ -72,7 +72,7 @@ def create_backup(
         passphrase = passphrase or installation.settings.backup_passphrase_text or ""
         if not passphrase:
             raise BackupError(
-                "No backup was made: it holds staff addresses, so it needs a passphrase. Set DIGEST_BACKUP_PASSPHRASE or "
+                "No backup was made because there's no passphrase to encrypt it with. Set DIGEST_BACKUP_PASSPHRASE or "
                 "DIGEST_BACKUP_PASSPHRASE_FILE, or run the command in a terminal, where it asks for one."
             )
         manifest = creation.create_backup(
@@ -99,7 +99,7 @@ def check_new_passphrase(passphrase: str) -> None:
         BackupError: it has fewer than 12 characters.
     """
     if len(passphrase) < MIN_PASSPHRASE:
-        raise BackupError(f"Choose a passphrase of at least {MIN_PASSPHRASE} characters.")
+        raise BackupError(f"That passphrase is too short. Use at least {MIN_PASSPHRASE} characters.")
 
 
 def back_up_into_folder(
@@ -127,7 +127,12 @@ def back_up_into_folder(
         remember_outcome(installation.database, {"trouble": str(exc)}, now=now)
         raise
     proved = {"trouble": "", "proved_at": now.isoformat(), "file": done.file.name, "bytes": done.file.stat().st_size}
-    broken = {"trouble": f"{done.file.name}: the ledger in it is broken. 'digest subscribers verify' says where."}
+    broken = {
+        "trouble": (
+            f"The backup {done.file.name} was made, but its consent ledger failed verification. Run 'digest "
+            "subscribers verify' for details."
+        )
+    }
     remember_outcome(installation.database, proved if done.proof.sound else broken, now=now)
     return done
 
@@ -141,11 +146,12 @@ def _write_into_folder(
     wanted, passphrase = settings.file.backup, settings.backup_passphrase_text
     if not wanted.folder:
         raise BackupError(
-            "backup.folder names no folder. Name one in digest.toml, or give the file: digest backup FILE"
+            "No backup folder is set. Set backup.folder in digest.toml, or give a file: digest backup FILE"
         )
     if not passphrase:
         raise BackupError(
-            "backup.folder is set, and no passphrase to encrypt with. Set DIGEST_BACKUP_PASSPHRASE, or DIGEST_BACKUP_PASSPHRASE_FILE."
+            "There's a backup folder but no passphrase to encrypt backups with. Set DIGEST_BACKUP_PASSPHRASE or "
+            "DIGEST_BACKUP_PASSPHRASE_FILE."
         )
     folder = Path(wanted.folder)
     try:
@@ -168,7 +174,7 @@ def _write_into_folder(
         for old in outdated:
             (folder / old.name).unlink(missing_ok=True)
     except OSError as exc:
-        raise BackupError(f"{folder}: cannot be used ({exc.strerror}). Look at backup.folder in digest.toml.") from exc
+        raise BackupError(f"Can't use {folder}: {exc.strerror}. Check backup.folder in digest.toml.") from exc
     return FolderBackup(file, manifest, proof, tuple(old.name for old in outdated))
 
 

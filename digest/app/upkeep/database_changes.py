@@ -84,7 +84,7 @@ def upgrade_installation(
         refuse_newer_schema(before)
         if before is None:
             raise InstallationError(
-                f"{settings.home}: there is no database yet, or it does not answer. Run 'digest init' first."
+                f"The database in {settings.home} doesn't exist or doesn't respond. Run 'digest init' first."
             )
         is_old = before != newest_schema_revision()
         if before < _FIRST_WITH_SLOTS:
@@ -95,7 +95,8 @@ def upgrade_installation(
         after = _count_rows(installation.database)
         if lost := [name for name, count in counts.items() if after[name] != count]:
             raise BackupError(
-                f"after the upgrade {', '.join(lost)} has another number of rows than before. Restore {backup} with the version before."
+                f"The upgrade changed the number of rows in {', '.join(lost)}. Install the previous version and "
+                f"restore {backup} with it."
             )
         proof = _prove(installation, show_progress)
         if backup is not None:
@@ -111,8 +112,8 @@ def _refuse_edition_on_its_way(database: Database) -> None:
         name = session.scalar(text("SELECT name FROM edition WHERE state = 'sending' ORDER BY id LIMIT 1"))
     if name is not None:
         raise UpgradeError(
-            f"{name} is going out, and this version can't send what the version before approved.",
-            remedy=f"Install the version before, finish sending or run 'digest cancel {name}', then upgrade.",
+            f"{name} is being sent, and the new version can't send what the previous version approved.",
+            remedy=f"Install the previous version, finish sending or run 'digest cancel {name}', then upgrade.",
         )
 
 
@@ -126,7 +127,7 @@ def _back_up(settings: Settings, database: Database, revision: str, now: datetim
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as exc:
-        raise BackupError(f"{folder}: cannot be made ({exc.strerror}). Look at backup.folder in digest.toml.") from exc
+        raise BackupError(f"Can't create {folder}: {exc.strerror}. Check backup.folder in digest.toml.") from exc
     with show_progress("Backing up") as progress:
         creation.create_backup(database, file, passphrase=passphrase, now=now, progress=progress)
     return file

@@ -115,7 +115,7 @@ def restore_keys(
         if file.exists():
             if not replace:
                 raise InstallationError(
-                    f"{file}: there is a key file. To set it aside and put the copy in its place: --replace"
+                    f"{file} already exists. To move it aside and use the recovery copy, add --replace."
                 )
             with suppress(KeyFileError):  # what cannot be read has nothing to add
                 keys = keys.joined_with(KeyRing.load(file, passphrase))
@@ -160,8 +160,8 @@ def protect_keys(installation: Installation, actor: Actor, *, now: datetime) -> 
     passphrase = installation.settings.key_passphrase_text
     if passphrase is None:
         raise InstallationError(
-            "No passphrase is given. Set DIGEST_KEY_PASSPHRASE, or hand it over as the systemd credential "
-            "digest.key-passphrase (docs/keys.md); then run this again."
+            "No passphrase is set. Set DIGEST_KEY_PASSPHRASE or the systemd credential digest.key-passphrase (see "
+            "docs/keys.md), then run this command again."
         )
     _rewrite_key_file(installation, actor, PROTECT, passphrase, now)
 
@@ -194,4 +194,4 @@ def _change_key_file(file: Path) -> Iterator[None]:
         with key_file.lock_file(file):
             yield
     except OSError as exc:
-        raise InstallationError(f"{file}: cannot be written ({exc.strerror}); it is as it was.") from exc
+        raise InstallationError(f"Can't write {file}: {exc.strerror}. The file wasn't changed.") from exc

@@ -20,22 +20,22 @@ Examples:
       --note "We wrote 41,000." --carry
   digest --as priya@news.example correct 2026-W47 --mail 1
 
-On the edition's page the old text stays, struck through, with the date and your name; elsewhere the right text stands with
-the date, and the feed says what was wrong.
-Someone other than the author approves the email: --mail requests it from its author, and approves it from anyone else. Without --story
-and --mail the corrections made so far are listed. Exit codes: 0 done, 1 not confirmed, refused, or waiting for approval, 2 wrong use."""
+The edition's page shows the old text crossed out, with the date and your name. Other pages show the corrected text with the
+date, and the feed explains the error. Someone other than the author must approve the email. With --mail, the author requests the
+email, and anyone else approves it. Without --story and --mail, the corrections made so far are listed.
+Exit codes: 0 done, 1 not confirmed, refused, or waiting for approval, 2 usage error."""
 )
 @click.argument("edition")
-@click.option("--story", metavar="URL", help="The story, by its link in the edition.")
-@click.option("--headline", metavar="TEXT", help="How its headline should read.")
-@click.option("--summary", metavar="TEXT", help="How its summary should read.")
-@click.option("--note", metavar="TEXT", default="", help="What was wrong, for readers.")
-@flag("--carry", help="Say it in the next edition too. One that is approved becomes a draft again by it.")
+@click.option("--story", metavar="URL", help="URL of the story's link in the edition.")
+@click.option("--headline", metavar="TEXT", help="Corrected headline.")
+@click.option("--summary", metavar="TEXT", help="Corrected summary.")
+@click.option("--note", metavar="TEXT", default="", help="Explanation of the error, for subscribers.")
+@flag("--carry", help="Include the correction in the next edition. If that's approved, it becomes a draft again.")
 @click.option(
     "--mail",
     type=int,
     metavar="NUMBER",
-    help="Request or approve the email of a correction to those who got the error.",
+    help="Request or approve an email of this correction to subscribers who got the error.",
 )
 @yes_option()
 @pass_command_context
@@ -50,7 +50,7 @@ def correct(
     mail: int | None,
     yes: bool,
 ) -> None:
-    """Correct a text of an EDITION that went out: in the archive, in the next edition, by mail to who got it."""
+    """Correct a text of a sent EDITION in the archive, in the next edition, and by email to subscribers who got it."""
     if mail is not None:
         _mail_correction(context, edition, mail, yes=yes)
     elif story is None:
@@ -59,15 +59,16 @@ def correct(
         field, text = _read_text(headline, summary)
         form = CorrectionForm(story, field, text, note, is_carried=carry)
         made = corrections.correct_story(context.installation, edition, form, actor=context.actor, now=context.now())
-        click.echo(f"Correction {made.seq} stands in the archive, signed {made.signed}.")
+        click.echo(f"Correction {made.seq} is in the archive, signed {made.signed}.")
         click.echo(
-            f"'digest correct {edition} --mail {made.seq}' says who got the error and who has to approve an email to them."
+            f"To see who got the error and who must approve an email to them: digest correct {edition} --mail "
+            f"{made.seq}"
         )
 
 
 def _read_text(headline: str | None, summary: str | None) -> tuple[CorrectedField, str]:
     if (headline is None) == (summary is None):
-        raise CorrectableError("Give one of --headline and --summary: how it should read.")
+        raise CorrectableError("The corrected text is missing. Use --headline or --summary.")
     return ("headline", headline) if headline is not None else ("summary", summary or "")
 
 
@@ -81,7 +82,7 @@ def _list_corrections(context: CommandContext, edition: str) -> None:
         )
         click.echo(f"   was: {correction.was}\n   is:  {correction.becomes}\n   {correction.note}")
     if not made:
-        click.echo("Nothing was corrected. 'digest correct --help' shows how.")
+        click.echo("No corrections yet. To make one, see 'digest correct --help'.")
 
 
 def _mail_correction(context: CommandContext, edition: str, number: int, *, yes: bool) -> None:
@@ -89,9 +90,7 @@ def _mail_correction(context: CommandContext, edition: str, number: int, *, yes:
     installation, actor = context.installation, context.actor
     email = correction_emails.view_email(installation, edition, number)
     if email.is_approved:
-        raise CorrectionError(
-            f"Correction {number} was already emailed: each subscriber who got the error gets it once."
-        )
+        raise CorrectionError(f"Correction {number} was already emailed. Subscribers get each correction only once.")
     refusal = email.rule.explain_refusal(actor.name)
     if refusal and email.is_requested:
         raise CorrectionError(refusal)
@@ -103,7 +102,7 @@ def _mail_correction(context: CommandContext, edition: str, number: int, *, yes:
         click.confirm(question, abort=True)
     if refusal:
         correction_emails.request_email(installation, edition, number, actor=actor, now=context.now())
-        click.echo(f"The email is requested, not sent. {refusal}")
+        click.echo(f"The email was requested but not sent. {refusal}")
         raise SystemExit(EXIT_ANSWER_NO)
     email = correction_emails.approve_email(
         installation, edition, number, email.content_hash, actor=actor, now=context.now()
@@ -113,14 +112,14 @@ def _mail_correction(context: CommandContext, edition: str, number: int, *, yes:
         print_lines(email.describe(actor.name))
         raise SystemExit(EXIT_ANSWER_NO)
     planned = correction_emails.plan_correction_emails(installation, clock=context.now)
-    click.echo(f"{planned.queued:,} emails are queued; 'digest serve' sends them.")
+    click.echo(f"{planned.queued:,} emails are queued. 'digest serve' sends them.")
 
 
 def _ask(email: CorrectionEmail, actor: str, audience: CorrectionAudience, *, is_request: bool) -> str:
     """Return what has to be confirmed, with the number of recipients."""
     count = f"{audience.recipients:,} subscriber{'' if audience.recipients == 1 else 's'}"
     if is_request:
-        return f"Request the email to {count}? Nothing is sent until it's approved."
+        return f"Request the email to {count}? It's only sent once it's approved."
     if email.rule.sign(actor).missing:
         return f"Approve the email to {count}? It needs another approval after yours."
     return f"Email the correction to {count}? This can't be undone."
@@ -129,6 +128,7 @@ def _ask(email: CorrectionEmail, actor: str, audience: CorrectionAudience, *, is
 def describe_recipients(got: CorrectionAudience) -> str:
     """Say in a sentence who got an error."""
     return (
-        f"{got.accepted:,} accepted and {got.uncertain:,} uncertain messages contained the error; "
-        f"{got.gone:,} of those subscribers have left since. {got.spared:,} messages didn't contain it."
+        f"{got.accepted:,} accepted messages and {got.uncertain:,} with status unknown contained the error. "
+        f"{got.gone:,} of those subscribers have unsubscribed since. {got.spared:,} messages didn't contain "
+        "the error."
     )

@@ -44,8 +44,8 @@ def explain_proposal(proposal: Proposal) -> Iterator[str]:
             yield f"{place:3}. {p.scored.story.lead.title}"
             if continues := p.scored.continues:
                 earlier = continues.earlier
-                news = f"{len(continues.news)} of its {len(p.scored.story.members)} articles are news since"
-                yield f"     goes on from {earlier.edition} (No. {earlier.number}), “{earlier.headline}”: {news}"
+                news = f"{len(continues.news)} of its {len(p.scored.story.members)} articles are new since"
+                yield f"     continues “{earlier.headline}” in {earlier.edition} (No. {earlier.number}), {news}"
             if p.rule:
                 yield f"     {p.rule}"
             yield from _story_lines(p.scored)
@@ -53,10 +53,10 @@ def explain_proposal(proposal: Proposal) -> Iterator[str]:
                 yield f"     under it ({under.score:.1f}): {under.story.lead.title} ({under.story.lead.publisher})"
         yield ""
     if proposal.left_out:
-        yield f"LEFT OUT (the first {min(MAX_LEFT_OUT_SHOWN, len(proposal.left_out))} of {len(proposal.left_out)})"
+        yield f"SKIPPED (first {min(MAX_LEFT_OUT_SHOWN, len(proposal.left_out))} of {len(proposal.left_out)})"
     for out in proposal.left_out[:MAX_LEFT_OUT_SHOWN]:
         yield f"   - {out.scored.story.lead.title}"
-        yield f"     left out, because {out.reason}"
+        yield f"     skipped: {out.reason}"
         yield from _story_lines(out.scored)
 
 
@@ -77,18 +77,18 @@ EXIT_ANSWER_NO = 1  # a rule of preflight fails, an edition is held, or it takes
 @click.command(
     epilog="""\b
 Examples:
-  digest draft                        the edition of the next release
-  digest draft --explain              with every score, and why what was left out was
-  digest draft --now 2026-11-19T17:30 as if it were that moment (publication's zone)
+  digest draft                        the next edition
+  digest draft --explain              also print scores and why stories were skipped
+  digest draft --now 2026-11-19T17:30 as of that time (publication's time zone)
 
-Exit codes: 0 drafted, 1 drafted but held (too few stories), 2 wrong use."""
+Exit codes: 0 drafted, 1 drafted but incomplete (too few stories), 2 usage error."""
 )
-@click.option("--now", type=MOMENT, help="Draft as if it were this moment.")
-@flag("--explain", help="Print every story's terms and sum, and why twenty were left out.")
-@json_option("Print what was drafted as JSON.")
+@click.option("--now", type=MOMENT, help="Draft as of this time.")
+@flag("--explain", help="Print each story's score in detail, and why 20 others were skipped.")
+@json_option("Print the draft as JSON.")
 @pass_command_context
 def draft(context: CommandContext, now: datetime | None, explain: bool, as_json: bool) -> None:
-    """Group, rank and arrange an edition from the articles of its window."""
+    """Draft an edition from the articles collected for it."""
     drafted = editions.draft_next_edition(context.installation, actor=context.actor, now=context.moment_or_now(now))
     found = pick_fields(
         drafted,
@@ -118,7 +118,7 @@ def _describe_draft(context: CommandContext, drafted: DraftResult, *, explain: b
     if drafted.incomplete_reason:
         yield f"Held: {drafted.incomplete_reason}"
     else:
-        yield f"Next: digest check {drafted.name}, then look at it at the desk ('digest serve')."
+        yield f"Next: run 'digest check {drafted.name}', then review the edition ('digest serve')."
 
 
 @click.command(
@@ -127,14 +127,14 @@ Examples:
   digest show current --as text
   digest show 2026-W47 --as eml -o edition.eml
 
-Exit codes: 0 shown, 2 there is no such edition, or wrong use."""
+Exit codes: 0 shown, 2 no such edition, or usage error."""
 )
 @click.argument("edition")
 @click.option("--as", "form", type=click.Choice(["html", "text", "eml", "json"]), default="text", show_default=True)
 @click.option("-o", "--output", type=FILE_PATH, help="Write to a file.")
 @pass_command_context
 def show(context: CommandContext, edition: str, form: editions.EditionFormat, output: Path | None) -> None:
-    """Print an EDITION (a name such as 2026-W47, or 'current'): the bytes that readers get."""
+    """Print an EDITION (a name such as 2026-W47, or 'current') exactly as subscribers get it."""
     body = editions.edition_bytes(context.installation, edition, form)
     if output:
         output.write_bytes(body)
@@ -154,19 +154,19 @@ def print_rules(context: click.Context, _option: click.Parameter, wanted: bool) 
 @click.command(
     epilog="""\b
 Examples:
-  digest check current                visits the links to your own site too
-  digest check 2026-W47 --online      tries every link too
-  digest check --rules                what is checked
+  digest check current                also tries links to your own site
+  digest check 2026-W47 --online      also tries all other links
+  digest check --rules                lists the rules
 
-Exit codes: 0 no rule fails (warnings may be shown), 1 a rule fails, 2 wrong use."""
+Exit codes: 0 no errors (there may be warnings), 1 errors, 2 usage error."""
 )
 @edition_argument
 @flag("--online", help="Try every link.")
-@flag("--rules", is_eager=True, expose_value=False, callback=print_rules, help="List the rules and end.")
+@flag("--rules", is_eager=True, expose_value=False, callback=print_rules, help="List the rules and exit.")
 @json_option("Print the findings as JSON.")
 @pass_command_context
 def check(context: CommandContext, edition: str, online: bool, as_json: bool) -> None:
-    """Run preflight on the final bytes of an EDITION, and visit its links to your own site."""
+    """Run preflight checks on an EDITION, and try its links to your own site."""
     findings = edition_checks.check_edition(
         context.installation, edition, own_site=True, online=online, now=context.now()
     )
@@ -174,7 +174,7 @@ def check(context: CommandContext, edition: str, online: bool, as_json: bool) ->
     lines = [f"{f.level:7} {f.rule}: {f.message}{f' ({f.where})' if f.where else ''}" for f in findings]
     passed = len(PREFLIGHT_RULES) - len({f.rule for f in findings})
     warnings = len(findings) - len(errors)
-    counts = f"{passed} of {len(PREFLIGHT_RULES)} rules pass; {len(errors)} error(s), {warnings} warning(s)."
+    counts = f"{passed} of {len(PREFLIGHT_RULES)} rules passed, {len(errors)} error(s), {warnings} warning(s)."
     print_answer([asdict(f) for f in findings], [*lines, counts], as_json=as_json)
     if errors:
         raise SystemExit(EXIT_ANSWER_NO)
@@ -183,35 +183,34 @@ def check(context: CommandContext, edition: str, online: bool, as_json: bool) ->
 @click.command(
     epilog="""\b
 Examples:
-  digest approve 2026-W47              shows what would be approved, and its mark
+  digest approve 2026-W47              shows what would be approved, and its MARK
   digest approve 2026-W47 3fa9c21b07de4456
-                                       approves it, if it is still that
-  digest approve 2026-W47 --void       takes the approval back
-  digest approve 2026-W47 --send-back "The intro names a story that is out."
-  digest approve 2026-W47 --done       what it was sent back for is done
+                                       approves it if it hasn't changed
+  digest approve 2026-W47 --void       revokes the approval
+  digest approve 2026-W47 --send-back "The intro mentions a dropped story."
+  digest approve 2026-W47 --done       marks the notes as done
 
-Exit codes: 0 approved (without MARK: shown), 1 your approval is recorded and another is needed, 2 it cannot be approved (it
-says why), or wrong use."""
+Exit codes: 0 approved (or shown, without MARK), 1 recorded, but another approval is needed, 2 can't be approved, or usage error."""
 )
 @click.argument("edition")
 @click.argument("mark", default="")
-@flag("--void", help="Take the approval back, so that the edition can change.")
-@click.option("--send-back", "note", metavar="NOTE", help="Send it back with a note; an approval is taken back.")
-@flag("--done", help="Mark as done what it was sent back for.")
+@flag("--void", help="Revoke the approval, so that the edition can be changed.")
+@click.option("--send-back", "note", metavar="NOTE", help="Send the edition back with a note, and revoke any approval.")
+@flag("--done", help="Mark all notes as done.")
 @pass_command_context
 def approve(context: CommandContext, edition: str, mark: str, void: bool, note: str | None, done: bool) -> None:
-    """Approve an EDITION by its MARK, which the command shows without one."""
+    """Approve an EDITION. Without MARK, show what would be approved and its MARK."""
     installation, now = context.installation, context.now()
     if sum((bool(mark), void, note is not None, done)) > 1:
-        raise click.UsageError("Give MARK, --void, --send-back or --done: one of them.")
+        raise click.UsageError("Use only one of MARK, --void, --send-back, and --done.")
     if note is not None:
         name = approvals.send_back_edition(installation, edition, note, actor=context.actor, now=now)
-        click.echo(f"{name} is sent back: the note stands at the desk until somebody marks it as done.")
+        click.echo(f"{name} was sent back. Editors see the note until someone marks it as done.")
     elif done:
         notes = approvals.list_open_notes(installation, edition)
         for open_note in notes:
             approvals.finish_note(installation, edition, open_note.id, actor=context.actor, now=now)
-        click.echo(f"{len(notes)} marked as done." if notes else "No note is open.")
+        click.echo(f"{len(notes)} marked as done." if notes else "No open notes.")
     elif void:
         name = signing.void_approval(installation, edition, actor=context.actor, now=now)
         click.echo(f"{name} is a draft again.")
@@ -228,7 +227,7 @@ def _approve_mark(context: CommandContext, edition: str, mark: str) -> None:
     if result.unchecked:
         click.echo(result.unchecked)
     if not result.missing:
-        click.echo(f"{result.edition} is approved. Any change after this voids the approval.")
+        click.echo(f"{result.edition} is approved. Any later change revokes the approval.")
         return
     click.echo(f"Your approval of {result.edition} is recorded, but the edition isn't approved yet.")
     print_lines(approvals.approver_sentences(approvals.read_approval_overview(installation, edition)))
@@ -244,14 +243,14 @@ def _show_what_to_approve(installation: Installation, edition: str, now: datetim
     mark = approvals.read_approval_mark(installation, edition)  # first: an edit since makes it void
     overview = edition_status(installation, edition, now=now)
     if overview.state != EditionState.DRAFT:
-        raise ApprovalError(f"{overview.name} is {overview.state}: only a draft can be approved.")
+        raise ApprovalError(f"{overview.name} is {overview.state}. Only drafts can be approved.")
     standing = approvals.read_approval_overview(installation, edition)
     if standing.ended and not standing.ended.ended_by and standing.ended.ended_because:
-        click.echo(f"The approval no longer counts: {standing.ended.ended_because}.")
+        click.echo(f"The approval is no longer valid: {standing.ended.ended_because}.")
     print_lines(approvals.approval_sentences(standing))
     for host in approvals.read_text_hosts(installation, edition):
         click.echo(
-            f"{'New site' if host.is_new else 'Site'} linked in the text: {host.host} ({', '.join(host.places)})"
+            f"{('New site' if host.is_new else 'Site')} linked in the text: {host.host} ({', '.join(host.places)})"
         )
     click.echo(
         f"{overview.release_sentence}\nIts content hash is {overview.content_hash[:7]}. To approve exactly this:\n"

@@ -13,19 +13,19 @@ Examples:
   digest pause current --because "a wrong date in the second story"
   digest resume current
 
-What is being handed over at this moment still arrives; everybody else waits. Confirmations and other notices go on:
-'digest hold' stops those too. Exit codes: 0 paused, also if it was before; 2 it can't be."""
+Messages being sent right now still arrive. Confirmations and other transactional emails are still sent. To pause those too,
+use 'digest hold'. Exit codes: 0 paused (or already paused), 2 can't be paused."""
 )
 @edition_argument
 @because_option
 @pass_command_context
 def pause(context: CommandContext, edition: str, because: str | None) -> None:
-    """Let the sending of an EDITION rest, from any terminal, until 'digest resume'."""
+    """Pause sending an EDITION until 'digest resume'."""
     result = sending.pause_edition(
         context.installation, edition, reason=because or "", actor=context.actor, now=context.now()
     )
-    outcome = "is paused" if result.changed else "was paused already"
-    click.echo(f"{result.edition} {outcome}; {result.waiting:,} deliveries wait.")
+    outcome = "is paused" if result.changed else "was already paused"
+    click.echo(f"{result.edition} {outcome}. Unsent: {result.waiting:,}.")
 
 
 @click.command(
@@ -33,38 +33,41 @@ def pause(context: CommandContext, edition: str, because: str | None) -> None:
 Example:
   digest resume current
 
-Where an alarm had paused it, what was said until now no longer counts against it.
-Exit codes: 0 it goes on, also if it did not rest; 2 it can't."""
+If a stop rule paused the edition, bounces and complaints so far no longer count toward the rule.
+Exit codes: 0 resumed (or wasn't paused), 2 can't be resumed."""
 )
 @edition_argument
 @pass_command_context
 def resume(context: CommandContext, edition: str) -> None:
-    """Let a paused EDITION go on: by itself where 'digest serve' runs, else with 'digest send'."""
+    """Resume a paused EDITION. If 'digest serve' isn't running, continue with 'digest send'."""
     result = sending.resume_edition(context.installation, edition, actor=context.actor, now=context.now())
-    click.echo(f"{result.edition} {'goes on' if result.changed else 'was not paused'}.")
+    outcome = "has been resumed" if result.changed else "wasn't paused"
+    click.echo(f"{result.edition} {outcome}.")
 
 
 @click.command(
     epilog="""\b
 Examples:
   digest cancel 2026-W47
-  digest cancel 2026-W47 --yes            without being asked
+  digest cancel 2026-W47 --yes            without confirmation
 
-Exit codes: 0 cancelled, 1 not confirmed, 2 it can't be: it is sent."""
+Exit codes: 0 canceled, 1 not confirmed, 2 can't be canceled because it's sent."""
 )
 @click.argument("edition")
 @yes_option()
 @pass_command_context
 def cancel(context: CommandContext, edition: str, yes: bool) -> None:
-    """Cancel an EDITION for good: who has it keeps it, nobody else gets it."""
+    """Permanently cancel an EDITION for subscribers who haven't been sent it yet."""
     now = context.now()
     status = edition_status(context.installation, edition, now=now)
     counts = status.delivery_counts
     if not yes:
         click.confirm(
-            f"{counts.handed_over:,} of {counts.planned:,} readers were sent {status.name} already. Cancel it for all "
-            "others? This can't be undone.",
+            (
+                f"{status.name} has been sent to {counts.handed_over:,} of {counts.planned:,} subscribers. Cancel it "
+                "for the others? This can't be undone."
+            ),
             abort=True,
         )
     cancelled = sending.cancel_edition(context.installation, status.name, actor=context.actor, now=now)
-    click.echo(f"{status.name} is cancelled; {cancelled:,} deliveries that waited will not go out.")
+    click.echo(f"{status.name} is canceled. Emails that won't be sent: {cancelled:,}.")

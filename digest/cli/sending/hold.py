@@ -12,24 +12,24 @@ Examples:
   digest hold --because "moving to the new machine"
   digest release
 
-Exit codes: 0 held, also if it was before."""
+Exit codes: 0 paused (or already paused)."""
 )
 @because_option
 @pass_command_context
 def hold(context: CommandContext, because: str | None) -> None:
-    """Pause all sending: no edition, no confirmation, nothing about anybody to a provider.
+    """Pause all sending, including confirmations and erasure requests to the email provider.
 
-    Only emails that tell admins about guarded actions still leave.
+    Only emails to admins about security changes are still sent.
     """
     standing = hold_acts.hold_installation(
         context.installation, reason=because or "", actor=context.actor, now=context.now()
     )
-    click.echo(f"This installation is {standing}")
+    click.echo(str(standing))
 
 
-@click.command(epilog="\b\nExample:\n  digest release\n\nExit codes: 0 released, also if nothing held it.")
+@click.command(epilog="\b\nExample:\n  digest release\n\nExit codes: 0 resumed (or wasn't paused).")
 @pass_command_context
 def release(context: CommandContext) -> None:
-    """Let mail leave a held installation again."""
+    """Resume sending after 'digest hold'."""
     released = hold_acts.release_installation(context.installation, actor=context.actor, now=context.now())
-    click.echo("Mail leaves again." if released else "Nothing held this installation.")
+    click.echo("Sending has resumed." if released else "Sending wasn't paused.")

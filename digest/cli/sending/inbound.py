@@ -19,17 +19,17 @@ Examples:
 
 \b
 Exit codes:
-  0  done; no mailbox may be set
-  1  the mailbox gave trouble, which is said; what was stored is applied
-  2  wrong use, or the settings cannot be used"""
+  0  done (or there's no bounce mailbox)
+  1  the mailbox couldn't be read; stored messages are still processed
+  2  usage error, or invalid settings"""
 )
 @json_option("Print the counts as JSON.")
 @pass_command_context
 def inbound(context: CommandContext, as_json: bool) -> None:
-    """Read the bounce mailbox now, and apply what it and providers say. 'digest serve' does so by itself.
+    """Read the bounce mailbox now, and process bounces and provider events. 'digest serve' does this automatically.
 
-    Bounces and complaints of our messages are stored encrypted, then put away. A reader who writes that they want to
-    leave is mailed their link, for one click. All other mail stays where it is.
+    Bounces and complaints about your messages are stored encrypted and removed from the mailbox. Subscribers who email a
+    request to unsubscribe get a link to do so. Other email stays in the mailbox.
     """
     result = context.act(process_inbound_mail, clock=context.now)
     names = {"known": "already_stored", "left": "ignored"}
@@ -37,18 +37,18 @@ def inbound(context: CommandContext, as_json: bool) -> None:
     found = {"mailbox": mailbox, "applied": result.applied, "trouble": result.trouble}
     print_answer(found, _describe_result(result), as_json=as_json)
     if result.trouble:
-        click.echo(f"The mailbox: {result.trouble}", err=True)
+        click.echo(f"Mailbox: {result.trouble}", err=True)
         raise SystemExit(EXIT_MAILBOX_TROUBLE)
 
 
 def _describe_result(result: InboundResult) -> Iterator[str]:
     if poll := result.poll:
         yield (
-            f"The mailbox: {poll.stored:,} stored, {poll.already_stored:,} known, {poll.answered:,} answered, "
-            f"{_describe_counts(poll.ignored)} left alone."
+            f"Mailbox: {poll.stored:,} stored, {poll.already_stored:,} already stored, {poll.answered:,} answered, "
+            f"{_describe_counts(poll.ignored)} ignored."
         )
     elif not result.trouble:
-        yield "No mailbox is set: see [inbound] in digest.toml."
+        yield "There's no bounce mailbox. To set one up, see [inbound] in digest.toml."
     yield f"Applied: {_describe_counts(result.applied)}."
 
 

@@ -22,33 +22,34 @@ POLL_SECONDS = 2.0  # between two looks whether an edition still rests, or other
     epilog="""\b
 Examples:
   digest send 2026-W47
-  digest send 2026-W47 --wait         stay until nobody waits any more
-  digest send current --test          to the staff whose address is proven; a draft too
+  digest send 2026-W47 --wait         wait until everything is sent
+  digest send current --test          to team members with a verified address
   digest send current --test --to sam@news.example.org
 
-Sending can be interrupted at any moment and started again, and several processes may send at a time: nobody
-gets it twice, and what another is handing over is waited for. What a crash leaves in doubt is listed by
-'digest uncertain'. From another terminal: 'digest status', 'digest pause', 'digest cancel'.
-Exit codes: 0 nothing waits any more (a test: all of it was accepted), 1 something still waits (was not), or
-the delivery counts do not balance, 2 wrong use or it may not be sent, 3 nothing waits any more, but of some messages
-nobody knows whether they arrived ('digest uncertain')."""
+You can interrupt sending at any time and start it again, and several processes can send at once, without duplicates. If a
+process crashes, 'digest uncertain' lists the messages whose status is unknown. In another terminal, you can use
+'digest status', 'digest pause', and 'digest cancel'.
+Exit codes: 0 everything is sent (for a test, accepted), 1 some messages aren't sent yet (or accepted), or the delivery counts
+don't add up, 2 usage error, or it can't be sent, 3 everything is sent, but some messages have an unknown status."""
 )
 @click.argument("edition")
 @flag(
     "--wait",
-    help="Stay until nobody waits: through a pause or a hold, the first readers' quarter of an hour, bounds, later hours and second tries.",
+    help="Wait until everything is sent, including pauses, limits, retries, and subscribers with a later hour.",
 )
-@flag("--test", help="Send it as it stands to the staff alone; no reader is counted.")
-@click.option("--to", multiple=True, metavar="EMAIL", help="With --test: to this member of the staff. Repeatable.")
-@yes_option("Do not ask before mail leaves for the world.")
+@flag("--test", help="Send a test of the edition in its current state to the team.")
+@click.option("--to", multiple=True, metavar="EMAIL", help="With --test, the team member to send it to. Repeatable.")
+@yes_option("Don't ask for confirmation before sending to external addresses.")
 @pass_command_context
 def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tuple[str, ...], yes: bool) -> None:
-    """Send an approved EDITION now, one message per person; with --test, to the staff."""
+    """Send an approved EDITION now. With --test, send it to the team, even if it's a draft."""
     if test:
         _send_test(context, edition, to)
         return
     if to:
-        raise click.BadParameter("it goes with --test: an edition goes to its readers", param_hint="--to")
+        raise click.BadParameter(
+            "--to works only with --test. Editions are always sent to all subscribers.", param_hint="--to"
+        )
     installation = context.installation
     overview = edition_status(installation, edition, now=context.now())
     if not yes and not installation.settings.mail_url.get_secret_value().startswith("outbox:"):
@@ -56,7 +57,7 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
     _look_again(context, overview.name)
     report = _run_send(context, overview.name, wait=wait)
     if report is None:
-        click.echo("Stopped: it was told to stop, and nothing was sent.", err=True)
+        click.echo("Canceled. No email was sent.", err=True)
         raise SystemExit(EXIT_STILL_WAITING)
     click.echo(describe_delivery_counts(report.delivery_counts))
     if exit_code := _explain_rest(context, report):
@@ -76,12 +77,12 @@ def _explain_rest(context: CommandContext, report: SendReport) -> int:
         click.echo(f"Stopped: {stop_reason}", err=True)
     if counts.open or not counts.is_balanced:
         if resume_time := _resume_time(report, context):
-            how = f"where 'digest serve' runs by itself, else with 'digest send {report.edition}'"
-            click.echo(f"{counts.open:,} still wait{resume_time}, {how}.", err=True)
+            how = f"automatically if 'digest serve' is running, or with 'digest send {report.edition}'"
+            click.echo(f"{counts.open:,} not sent yet{resume_time}. Sending continues {how}.", err=True)
         return EXIT_STILL_WAITING
     if not counts[DeliveryState.UNCERTAIN]:
         return 0
-    click.echo(f"Nobody knows whether all of them arrived: see 'digest uncertain {report.edition}'.", err=True)
+    click.echo(f"The status of some messages is unknown. See 'digest uncertain {report.edition}'.", err=True)
     return EXIT_UNCERTAIN
 
 
@@ -138,7 +139,7 @@ def _rest_seconds(report: SendReport, context: CommandContext) -> float:
 def _reason_for_rest(report: SendReport) -> str:
     """Say why some of an edition is still open."""
     if report.ends_elsewhere:
-        return "another process, such as 'digest serve', is handing over the last messages"
+        return "another process, such as 'digest serve', is sending the last messages"
     return report.wait_reason or "the rest is due later"
 
 
@@ -147,13 +148,13 @@ def _resume_time(report: SendReport, context: CommandContext) -> str:
     if report.next_due_at is None or report.next_due_at <= context.now():
         return ""
     local = report.next_due_at.astimezone(context.installation.settings.file.publication.zone)
-    return f"; it goes on from {local:%A %H:%M %Z}"
+    return f" (continues {local:%A %H:%M %Z})"
 
 
 def _send_test(context: CommandContext, edition: str, to: Sequence[str]) -> None:
     """Send a test, and print a line for each member of the staff."""
     report = sending.send_test(context.installation, edition, to=to, actor=context.actor, clock=context.now)
-    click.echo(f"Test of {report.edition}, to the staff; no reader is counted:")
+    click.echo(f"Test of {report.edition} to the team:")
     for result in report.tested:
         click.echo(f"  {result.email:40} {result.state}{f': {result.reply}' if result.reply else ''}")
     if report.stopped:

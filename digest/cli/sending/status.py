@@ -28,13 +28,13 @@ Examples:
   digest status
   digest status 2026-W47 --json
 
-Exit codes: 0 shown (there may be no edition yet), 2 there is none of the name that was given."""
+Exit codes: 0 shown (there may be no edition yet), 2 no such edition."""
 )
 @edition_argument
-@json_option("Print the books as JSON.")
+@json_option("Print delivery counts as JSON.")
 @pass_command_context
 def status(context: CommandContext, edition: str, as_json: bool) -> None:
-    """Show where an EDITION stands, what needs somebody, and what happens in the coming fortnight."""
+    """Show the status of an EDITION, what needs attention, and what happens in the next two weeks."""
     now, installation = context.now(), context.installation_as_it_is
     overview = find_edition_status(installation, edition, now=now)
     with installation.read() as session:
@@ -49,7 +49,7 @@ def status(context: CommandContext, edition: str, as_json: bool) -> None:
 
 def _describe_edition(overview: EditionStatus | None) -> Iterator[RenderableType]:
     if overview is None:
-        yield "There is no edition yet: the timetable drafts the first, or 'digest draft' does now."
+        yield "There's no edition yet. The scheduler makes the first draft, or run 'digest draft'."
         return
     table = Table(show_header=False, box=None)
     rows = {
@@ -65,7 +65,7 @@ def _describe_edition(overview: EditionStatus | None) -> Iterator[RenderableType
             table.add_row(title, value)
     yield table
     if doubts := overview.delivery_counts[DeliveryState.UNCERTAIN]:
-        yield f"{doubts:,} uncertain: 'digest uncertain {overview.name}' lists them, and settles them by a log or by your word."
+        yield f"{doubts:,} with status unknown. To list and resolve them: digest uncertain {overview.name}"
 
 
 def _describe_as_json(overview: EditionStatus | None, now: datetime) -> dict[str, object]:

@@ -34,7 +34,9 @@ def _read_zone(_context: click.Context, _parameter: click.Parameter, name: str |
     try:
         return ZoneInfo(name) if name else None
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise click.BadParameter("there is no such zone; write UTC or Europe/Paris", param_hint="--log-zone") from None
+        raise click.BadParameter(
+            "There's no such time zone. Use one such as UTC or Europe/Paris.", param_hint="--log-zone"
+        ) from None
 
 
 @click.command(
@@ -43,46 +45,48 @@ Examples:
   digest uncertain current
   digest uncertain 2026-W47 --from-log /var/log/mail.log --from-log /var/log/mail.log.1.gz
   digest uncertain 2026-W47 --accept all --because "the server's log has them all"
-  digest uncertain 2026-W47 --again silent --because "a day without a word from the provider"
-  digest uncertain 2026-W47 --again tvlhxkq2yd7m5c3zwj6rn4bgae --because "its log ends before it"
+  digest uncertain 2026-W47 --again silent --because "not reported by the provider for a day"
+  digest uncertain 2026-W47 --again tvlhxkq2yd7m5c3zwj6rn4bgae --because "the log ends before it"
   digest uncertain notices
-  digest uncertain notices --lost all --because "the reader asked once more"
+  digest uncertain notices --lost all --because "the subscriber asked again"
 
-A message is uncertain where the connection or the process died while it was handed over. The log of a Postfix settles
-most: --from-log shows what it says, asks once, and then settles that. Give all its files, rotated ones too. Where a provider
-reports events, wait for them. "silent" are those of which nothing was heard for 24 hours, though others that were sent beside them were. "notices" are the mails of no edition: what they were written from goes with their try, so they arrived
-or are lost, and are not sent again.
+A message's status is unknown if the connection or process died while it was being sent. Postfix logs resolve most of them:
+--from-log shows the results and asks before it applies them. Include all rotated logs. If your provider reports events, wait for
+them. "silent" selects messages that the provider hasn't reported for 24 hours although it has reported others sent with them.
+"notices" selects transactional emails, which can only be marked as accepted or lost because their content isn't kept.
 
 \b
 Exit codes:
-  0  listed, or settled
-  1  one of those named is not uncertain, or was settled meanwhile; or you said no
-  2  wrong use, or the edition is cancelled"""
+  0  listed or resolved
+  1  a listed message is already resolved, or you answered no
+  2  usage error, or the edition is canceled"""
 )
 @click.argument("edition", default="current", metavar="[EDITION|notices]")
-@click.option("--accept", multiple=True, metavar="ID|all", help="Take it as accepted. Repeatable.")
+@click.option("--accept", multiple=True, metavar="ID|all", help="Mark as accepted. Repeatable.")
 @click.option("--again", multiple=True, metavar="ID|all|silent", help="Send it again. Repeatable.")
-@click.option("--lost", multiple=True, metavar="ID|all", help="Take it as lost: notices alone. Repeatable.")
+@click.option("--lost", multiple=True, metavar="ID|all", help="Mark as lost (transactional emails only). Repeatable.")
 @click.option(
     "--from-log",
     "log_files",
     multiple=True,
     type=EXISTING_FILE,
     metavar="FILE",
-    help="Settle by a Postfix log, plain or gzip. Repeatable.",
+    help="Postfix log to resolve deliveries with, plain or gzip. Repeatable.",
 )
-@click.option("--log-zone", callback=_read_zone, metavar="ZONE", help="Of times without one; else this machine's.")
+@click.option(
+    "--log-zone", callback=_read_zone, metavar="ZONE", help="Time zone for log lines without one. [default: local]"
+)
 @click.option(
     "--log-silence",
     type=click.IntRange(min=1),
     default=60,
     show_default=True,
     metavar="MINUTES",
-    help="So long the log may be silent without a gap.",
+    help="Longest gap between log lines, in minutes.",
 )
-@click.option("--because", callback=check_reason, help="Why, for the audit log; needed to settle.")
-@yes_option("Do not ask before settling.")
-@json_option("Print what is uncertain, or what was settled, as JSON.")
+@click.option("--because", callback=check_reason, help="Reason for the audit log, required to resolve deliveries.")
+@yes_option("Don't ask for confirmation.")
+@json_option("Print the listed or resolved deliveries as JSON.")
 @pass_command_context
 def uncertain(
     context: CommandContext,
@@ -97,7 +101,7 @@ def uncertain(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """List the uncertain messages of an EDITION, or of notices, and settle them by a log or by your word. No address is shown."""
+    """List and resolve messages with status unknown, of an EDITION or of transactional emails ('notices'). Addresses aren't shown."""
     words = {
         UncertainResolution.ACCEPTED: accept,
         UncertainResolution.SEND_AGAIN: again,
@@ -134,13 +138,17 @@ def _check_words(
 ) -> None:
     """Check that one word is given, that it fits what it is said of, and that a reason goes with it."""
     if len(given) + bool(log_files) > 1:
-        raise click.UsageError("Give --accept, --again, --lost or --from-log: one word at a time.")
+        raise click.UsageError("Use only one of --accept, --again, --lost, and --from-log.")
     if of_notices and (UncertainResolution.SEND_AGAIN in given or log_files):
-        raise click.UsageError("Notices are settled by --accept or --lost: what they were written from is gone.")
+        raise click.UsageError(
+            "Transactional emails can't be sent again because their content isn't kept. Use --accept or --lost."
+        )
     if not of_notices and UncertainResolution.LOST in given:
-        raise click.UsageError("--lost is for notices alone: an edition's mail is sent again, by --again.")
+        raise click.UsageError(
+            "--lost is only for transactional emails. To send an edition's email again, use --again."
+        )
     if given and not because:
-        raise click.UsageError("Say why with --because: it stands in the audit log.")
+        raise click.UsageError("The reason is missing. Add --because for the audit log.")
 
 
 def _select_deliveries(
@@ -152,7 +160,10 @@ def _select_deliveries(
     if SILENT in chosen_ids:
         return [delivery for delivery in candidates if delivery.is_silent]
     if unknown := [delivery_id for delivery_id in chosen_ids if delivery_id not in by_id]:
-        raise CommandRefusedError(f"Nothing was settled: {unknown[0]} is not among what is uncertain of {name}.")
+        raise CommandRefusedError(
+            f"No deliveries were resolved because {unknown[0]} doesn't have status unknown in {name}. List them "
+            f"with 'digest uncertain {name}'."
+        )
     return [by_id[delivery_id] for delivery_id in dict.fromkeys(chosen_ids)]
 
 
@@ -168,7 +179,7 @@ def _resolve_deliveries(
 ) -> None:
     if deliveries and not yes:
         risk = _describe_risk(len(deliveries), resolution, uncertain_acts.resend_risk(context.installation))
-        click.confirm(f"{risk} Go on?", abort=True, err=True)
+        click.confirm(f"{risk} Continue?", abort=True, err=True)
     ids = [delivery.delivery_id for delivery in deliveries]
     resolved = uncertain_acts.resolve_uncertain(
         context.installation, name, ids, resolution, reason=because, actor=context.actor, clock=context.now
@@ -183,11 +194,11 @@ def _resolve_deliveries(
 def _describe_resolution(
     name: str, resolution: UncertainResolution, resolved: int, resolved_meanwhile: int
 ) -> Iterator[str]:
-    yield f"{resolved:,} of {name} {resolution}."
+    yield f"{resolved:,} deliveries of {name} resolved ({resolution})."
     if resolved and resolution is UncertainResolution.SEND_AGAIN:
-        yield f"'digest serve' or hls-scheduler sends them with its next look, 'digest send {name}' now."
+        yield f"'digest serve' or hls-scheduler sends them soon. To send them now: digest send {name}"
     if resolved_meanwhile:
-        yield f"{resolved_meanwhile:,} were settled by somebody else meanwhile, and were left as they are."
+        yield f"{resolved_meanwhile:,} were already resolved by someone else and weren't changed."
 
 
 def _resolve_by_log(
@@ -199,7 +210,7 @@ def _resolve_by_log(
         print_lines(_describe_evidence(name, evidence))
     is_wanted = yes
     if settleable and not yes and not as_json:
-        is_wanted = click.confirm(f"Settle these {settleable:,} so?", abort=True, err=True)
+        is_wanted = click.confirm(f"Resolve these {settleable:,} deliveries?", abort=True, err=True)
     settled = 0
     if settleable and is_wanted:
         settled = uncertain_acts.resolve_by_log(
@@ -207,51 +218,59 @@ def _resolve_by_log(
         )
     counts = {verdict.name.lower(): evidence.verdicts[verdict] for verdict in LogVerdict}
     facts = {"edition": name, "covered": evidence.spans, "incomplete": evidence.incomplete_reason}
-    lines = [f"{settled:,} of {name} settled."] if settled else []
+    lines = [f"{settled:,} deliveries of {name} resolved."] if settled else []
     print_answer(facts | counts | {"settled": settled}, lines, as_json=as_json)
 
 
 def _describe_evidence(name: str, evidence: LogEvidence) -> Iterator[str]:
     stretches = " and ".join(f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}" for start, end in evidence.spans)
-    yield f"The log covers {stretches} (UTC)." if stretches else "The log covers none of the time in doubt."
+    yield (
+        f"The log covers {stretches} (UTC)."
+        if stretches
+        else "The log doesn't cover the time these messages were sent."
+    )
     if evidence.incomplete_reason:
-        yield f"{sentence(evidence.incomplete_reason)} That a message is not in it proves nothing."
-    yield f"{evidence.verdicts.total():,} uncertain of {name}:"
+        yield f"{sentence(evidence.incomplete_reason)} A message missing from the log may still have arrived."
+    yield f"{evidence.verdicts.total():,} messages of {name} with status unknown:"
     for verdict in LogVerdict:
-        again = ": to be sent again" if verdict is LogVerdict.NOT_ACCEPTED else ""
+        again = " (will be sent again)" if verdict is LogVerdict.NOT_ACCEPTED else ""
         yield f"  {evidence.verdicts[verdict]:>9,} {verdict}{again}"
 
 
 def _describe_risk(count: int, resolution: UncertainResolution, resend_risk: str) -> str:
     """Say in plain words what may come of it."""
     outcomes = {
-        UncertainResolution.ACCEPTED: "count as accepted: whoever did not get it, will not get it any more.",
-        UncertainResolution.LOST: "count as lost: nothing is sent again.",
-        UncertainResolution.SEND_AGAIN: f"be sent again: whoever got it already, gets it twice{resend_risk}",
+        UncertainResolution.ACCEPTED: "be marked as accepted. Subscribers who didn't get the email won't get it.",
+        UncertainResolution.LOST: "be marked as lost and not sent again.",
+        UncertainResolution.SEND_AGAIN: f"be sent again. Subscribers who already got the email will get it twice{resend_risk}",
     }
     return f"{count:,} message{'s' if count > 1 else ''} will {outcomes[resolution]}"
 
 
 def _describe_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> Iterator[RenderableType]:
     if not candidates:
-        yield f"Nothing is uncertain of {name}."
+        yield f"{name} has no messages with status unknown."
         return
     kind_column = ["Kind"] if name == NOTICES else []
-    table = Table(Column("Delivery", no_wrap=True), *kind_column, "Handed over (UTC)", "Over", "What was said")
+    table = Table(Column("Delivery", no_wrap=True), *kind_column, "Sent (UTC)", "Over", "Server reply")
     for delivery in candidates[:MAX_ROWS_SHOWN]:
         at = f"{delivery.handed_at:%Y-%m-%d %H:%M:%S}" if delivery.handed_at else ""
         kind = [delivery.kind] if kind_column else []
         table.add_row(delivery.delivery_id, *kind, at, delivery.provider_name, delivery.reply)
     yield table
     if len(candidates) > MAX_ROWS_SHOWN:
-        yield f"… and {len(candidates) - MAX_ROWS_SHOWN:,} more: --json lists them all."
+        yield f"… and {len(candidates) - MAX_ROWS_SHOWN:,} more. To list all of them, use --json."
     if silent := sum(delivery.is_silent for delivery in candidates):
         yield (
-            f"Of {silent:,} nothing was heard for 24 hours, though others that were sent beside them were reported: most "
-            f"likely they were never taken. 'digest uncertain {name} --again silent --because …' sends them again."
+            f"{silent:,} were probably not accepted, because the provider hasn't reported them for 24 hours but "
+            f"has reported others sent with them. To send them again: digest uncertain {name} --again silent "
+            "--because …"
         )
     other_word = "--lost" if name == NOTICES else "--again"
-    yield f"{len(candidates):,} uncertain. Settle them with --accept or {other_word}: see 'digest uncertain --help'."
+    yield (
+        f"{len(candidates):,} messages with status unknown. To resolve them, use --accept or {other_word} (see "
+        "'digest uncertain --help')."
+    )
 
 
 def _delivery_as_json(candidate: UncertainDelivery) -> dict[str, object]:

@@ -13,17 +13,17 @@ def _read_parts(_context: click.Context, _parameter: click.Parameter, value: str
     """Read parts of the work, written with commas between them."""
     parts = tuple(part.strip() for part in value.split(","))
     if unknown := [part for part in parts if part not in WORKER_PARTS]:
-        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(WORKER_PARTS)}.")
+        raise click.BadParameter(f"There's no part {unknown[0]!r}. Choose from {', '.join(WORKER_PARTS)}.")
     return parts
 
 
 @click.command(
     epilog="""\b
 Examples:
-  digest work                         send editions and notices, collect
-  digest work --only send             on a machine that does nothing else
+  digest work                         send all email, and collect
+  digest work --only send             on a machine that only sends
 
-Exit codes: 0 stopped by Ctrl+C or SIGTERM, with nothing left in the air; 2 the database is SQLite, or keys or settings are missing."""
+Exit codes: 0 stopped by Ctrl+C or SIGTERM after finishing current messages, 2 the database is SQLite, or keys or settings are missing."""
 )
 @click.option(
     "--only",
@@ -31,18 +31,18 @@ Exit codes: 0 stopped by Ctrl+C or SIGTERM, with nothing left in the air; 2 the 
     callback=_read_parts,
     default=",".join(WORKER_PARTS),
     show_default=True,
-    help="Parts of the work, with commas between them.",
+    help="Parts of the work to do, separated by commas.",
 )
 @pass_command_context
 def work(context: CommandContext, only: tuple[str, ...]) -> None:
-    """Do one more process's share of the work until stopped: on PostgreSQL, on as many machines as one likes."""
+    """Run a worker process until stopped. You can run workers on several machines. Requires PostgreSQL."""
     logs.configure_logging(log_format=context.settings.log_format)
     installation = context.installation
     _ = installation.keys  # a missing key file is said now, not at the first release
     scheduler = JobScheduler.for_worker(JobContext(installation), only)
     with stop_on_signal() as stopping:
         scheduler.start()
-        click.echo(f"Working: {', '.join(only)}. Stop with Ctrl+C.")
+        click.echo(f"Working on {', '.join(only)}. Press Ctrl+C to stop.")
         stopping.wait()
-        click.echo("Stopping: what is being handed over ends first.", err=True)
+        click.echo("Stopping. Messages being sent are finished first.", err=True)
         scheduler.stop()

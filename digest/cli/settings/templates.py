@@ -8,13 +8,13 @@ from digest.cli.context import CommandContext, pass_command_context
 
 @click.group(epilog="\b\nExample:\n  digest templates copy mail/edition/foot.html")
 def templates() -> None:
-    """Change what mails and pages are made of, beyond the settings."""
+    """Customize the templates of emails and pages."""
 
 
 @templates.command("list", epilog="\b\nExample:\n  digest templates list\n\nExit codes: 0 listed.")
 @pass_command_context
 def list_command(context: CommandContext) -> None:
-    """Name the shipped templates; a star marks those that a file of your own replaces."""
+    """List the built-in templates. A star marks those you've replaced."""
     for template in list_templates(context.installation):
         click.echo(f"{'*' if template.is_replaced else ' '} {template.name}")
 
@@ -25,12 +25,12 @@ Examples:
   DIGEST_TEMPLATES=/srv/digest/templates digest templates copy mail/edition/foot.html
   digest templates copy mail/welcome
 
-The copy is used in place of the shipped one from then on; an upgrade does not change it. What a template gets is written in
-docs/templates.md; 'digest doctor' renders every mail with yours. Exit codes: 0 copied, 2 it cannot be (it says why)."""
+From then on, your copy is used instead of the built-in template, and upgrades don't change it. For the variables of each
+template, see docs/templates.md. To test your templates, run 'digest doctor'. Exit codes: 0 copied, 2 not possible."""
 )
 @click.argument("name")
 @pass_command_context
 def copy(context: CommandContext, name: str) -> None:
-    """Copy a shipped template, or a folder of them, into DIGEST_TEMPLATES, for you to change."""
+    """Copy a built-in template, or a folder of them, to DIGEST_TEMPLATES, where you can edit it."""
     for path in context.act(copy_templates, name, now=context.now()):
         click.echo(f"{path}: copied")

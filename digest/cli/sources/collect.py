@@ -22,36 +22,36 @@ EXIT_NOTHING_READ = 1  # something was tried, and nothing could be read
 
 
 @click.command(
-    epilog=f"""Reads {", ".join(kind.label for kind in DocumentKind)}. What a source gives is told by looking at it.
+    epilog=f"""Reads {", ".join(kind.label for kind in DocumentKind)}. Formats are detected automatically.
 
 \b
 Examples:
-  digest collect                          every source that is due
-  digest collect "CISA news" --force      this one, due or not
-  digest collect feeds/ page.html.gz      files, and folders with all that is in them
+  digest collect                          all sources that are due
+  digest collect "CISA news" --force      one source, even if it isn't due
+  digest collect feeds/ page.html.gz      files, and all files in folders
   digest collect --json | jq '.sources[] | select(.error)'
 
 \b
 Exit codes:
-  0  at least one source or file was read, or none was due
-  1  none could be read
-  2  wrong use: an unknown source, settings with mistakes"""
+  0  at least one source or file was read, or no source was due
+  1  no source or file could be read
+  2  usage error, unknown source, or invalid settings"""
 )
 @click.argument("names", nargs=-1, metavar="[SOURCE|FILE]...")
-@click.option("--now", type=MOMENT, help="Collect as if it were this moment.")
-@flag("--force", help="Visit also sources that are not due, or gone, and fetch all anew.")
-@json_option("Print what became of each source as JSON.")
+@click.option("--now", type=MOMENT, help="Collect as of this time.")
+@flag("--force", help="Also visit sources that aren't due or are gone, and fetch everything again.")
+@json_option("Print each source's result as JSON.")
 @pass_command_context
 def collect(context: CommandContext, names: tuple[str, ...], now: datetime | None, force: bool, as_json: bool) -> None:
-    """Gather articles from the sources of the settings, or only from the SOURCES and FILES that are named.
+    """Collect articles from all sources in the settings, or only from the given SOURCES and FILES.
 
-    A source is named by its name or address. One that fails never stops the others. Files (feeds, calendars,
-    pages; .gz is unpacked) count as sources of their own.
+    Give a source by name or URL. If a source fails, the others are still collected. Files can be feeds, calendars, or
+    pages, and can be gzipped (.gz).
     """
     files, only = _split_files_and_names(names)
     installation, actor = context.installation, context.actor
     if not names and not context.settings.file.sources:
-        raise click.UsageError("The settings name no source yet. Add one: digest sources add URL")
+        raise click.UsageError("There are no sources in the settings yet. Add one: digest sources add URL")
     with show_progress("Collecting", shown=not as_json) as progress:
         collection = editions.collect_articles(
             installation,
@@ -127,7 +127,7 @@ def _remark_lines(collection: editions.CollectionResult) -> Iterator[str]:
 def _describe_readership(outcomes: Sequence[ReadershipImport]) -> Iterator[str]:
     for readership in outcomes:
         matched, unmatched, rejected = readership.matched, readership.unmatched, len(readership.rejected)
-        outcome = f"{matched} pages counted, {unmatched} are no articles of ours, {rejected} rows rejected"
+        outcome = f"{matched} pages counted, {unmatched} not our articles, {rejected} rows rejected"
         yield f"Readership from {readership.origin}: {readership.error or outcome}"
         for row in readership.rejected[:5]:
             yield f"  row {row.place}: {row.reason}"

@@ -27,7 +27,7 @@ _MAX_ITEMS_SHOWN = 10  # items of a source under test
 
 @click.group(epilog="\b\nExample:\n  digest sources add https://www.example.org/ && digest sources list")
 def sources() -> None:
-    """List, add and try the places that articles come from."""
+    """List, add, and test sources."""
 
 
 @sources.command(
@@ -37,23 +37,23 @@ Examples:
   digest sources list
   digest sources list --json | jq '.[] | select(.health != "good")'
 
-Exit codes: 0 shown, 2 wrong use.""",
+Exit codes: 0 shown, 2 usage error.""",
 )
-@flag("--all", "everything", help="Also those that the settings no longer name.")
+@flag("--all", "everything", help="Include sources that are no longer in the settings.")
 @json_option("Print the sources as JSON.")
 @pass_command_context
 def list_sources(context: CommandContext, everything: bool, as_json: bool) -> None:
-    """Show every source with its health: last good visit, next try, and what to do where it is not well."""
+    """List all sources with their health, last successful visit, next visit, and how to fix problems."""
     now = context.now()
     listed = context.act(source_acts.list_sources, include_inactive=everything, now=now)
     found = [_source_as_json(source) for source in listed]
-    lines = [_make_source_table(context, listed)] if listed else ["No source yet. Add one: digest sources add URL"]
+    lines = [_make_source_table(context, listed)] if listed else ["No sources yet. Add one: digest sources add URL"]
     print_answer(found, lines, as_json=as_json, indent=2)
 
 
 def _make_source_table(context: CommandContext, listed: Sequence[source_acts.ListedSource]) -> Table:
     zone = context.settings.file.publication.zone
-    headings = ("Name", "Publisher", "Section", "Kind", "Last good", "Next try")
+    headings = ("Name", "Publisher", "Section", "Kind", "Last success", "Next visit")
     table = Table(
         *(Column(heading, overflow="fold") for heading in headings), Column("State", overflow="fold", ratio=1)
     )
@@ -74,18 +74,18 @@ Examples:
   digest sources add https://www.example.org/events.ics --section events
 
 \b
-Exit codes: 0 added, 1 it could not be read (nothing was added), 2 wrong use.""",
+Exit codes: 0 added, 1 not added because it can't be read, 2 usage error.""",
 )
 @click.argument("url")
-@click.option("--name", help="What the desk calls it; by default the feed's own title.")
-@click.option("--publisher", help="Who publishes it; by default as the name.")
+@click.option("--name", help="Name shown to editors. [default: the feed's title]")
+@click.option("--publisher", help="Publisher. [default: the name]")
 @click.option("--section", type=click.Choice(SOURCE_SECTIONS), default="news", show_default=True)
-@flag("--untried", help="Add it although it cannot be read now.")
+@flag("--untried", help="Add the source even if it can't be read now.")
 @pass_command_context
 def add_source(
     context: CommandContext, url: str, name: str | None, publisher: str | None, section: str, untried: bool
 ) -> None:
-    """Try a source and add it to the settings file. Of a site's page the best feed that it names is taken."""
+    """Test a source and add it to the settings file. For the URL of a web page, its best feed is used."""
     source, document = context.act(
         source_acts.add_source,
         _parse_web_address(url),
@@ -95,7 +95,7 @@ def add_source(
         try_first=not untried,
         now=context.now(),
     )
-    items = f": {len(document.items)} items, {document.kind}" if document else " (not tried)"
+    items = f": {len(document.items)} items, {document.kind}" if document else " (not checked)"
     click.echo(f"Added {source.name} <{source.url}>{items}. Next: digest collect")
 
 
@@ -106,13 +106,13 @@ Examples:
   digest sources test www.example.org --json
 
 \b
-Exit codes: 0 it could be read, 1 it could not."""
+Exit codes: 0 read, 1 can't be read."""
 )
 @click.argument("url")
-@json_option("Print all that would come in as JSON.")
+@json_option("Print the articles as JSON.")
 @pass_command_context
 def test(context: CommandContext, url: str, as_json: bool) -> None:
-    """Visit a source and show what would come in; nothing is stored."""
+    """Visit a source and show its articles without saving them."""
     context.refuse_unknown_actor()
     tried = source_acts.try_source(context.settings, _parse_web_address(url), now=context.now())
     document = tried.document
@@ -122,7 +122,8 @@ def test(context: CommandContext, url: str, as_json: bool) -> None:
         return
     click.echo(f"{tried.url}\n{document.kind}: {document.title or 'no title'}")
     click.echo(
-        f"{document.item_count} items found, {len(document.items)} fit, {len(document.rejected)} rejected. {tried.note}"
+        f"{document.item_count} items found, {len(document.items)} usable, {len(document.rejected)} rejected. "
+        f"{tried.note}"
     )
     for item in document.items[:_MAX_ITEMS_SHOWN]:
         moment = item.starts_at or item.published or item.updated
@@ -140,19 +141,19 @@ Example:
   digest sources import-opml subscriptions.opml
 
 \b
-Exit codes: 0 done, 1 the file is no list of feeds, 2 wrong use.""",
+Exit codes: 0 done, 1 the file isn't OPML, 2 usage error.""",
 )
 @click.argument("file", type=EXISTING_FILE)
 @click.option("--section", type=click.Choice(SOURCE_SECTIONS), default="news", show_default=True)
 @pass_command_context
 def import_opml(context: CommandContext, file: Path, section: str) -> None:
-    """Add the feeds of an OPML file, as feed readers export it. They are first visited by 'digest collect'."""
+    """Add the feeds in an OPML file exported from a feed reader. 'digest collect' then visits them."""
     result = context.act(source_acts.import_opml, file, section, now=context.now())
     for refusal in result.refusals:
-        click.echo(f"left out: {refusal}", err=True)
+        click.echo(f"skipped: {refusal}", err=True)
     click.echo(
-        f"Added {result.added} sources; {result.listed_before} were listed already, {len(result.refusals)} left out. "
-        "Next: digest collect"
+        f"Added {result.added} sources. {result.listed_before} were already listed, and {len(result.refusals)} "
+        "were skipped. Next: digest collect"
     )
 
 
@@ -163,18 +164,18 @@ Examples:
   digest sources remove https://www.example.org/news/feed/ --yes
 
 \b
-Exit codes: 0 removed, 1 it was not confirmed or is no source of the settings, 2 wrong use."""
+Exit codes: 0 removed, 1 not confirmed, or not in the settings, 2 usage error."""
 )
 @click.argument("url")
 @yes_option()
 @pass_command_context
 def remove(context: CommandContext, url: str, yes: bool) -> None:
-    """Take a source out of the settings file. Its articles stay, also those that stand in editions."""
+    """Remove a source from the settings file. Its articles are kept."""
     configured = source_acts.find_configured_source(context.installation, url)
     if configured and not yes:
         click.confirm(f"Remove {configured.name} <{url}> from the settings?", abort=True)
     removed = context.act(source_acts.remove_source, url, now=context.now())
-    click.echo(f"Removed {removed.name} <{removed.url}>. Add it again with 'digest sources add'.")
+    click.echo(f"Removed {removed.name} <{removed.url}>. To add it again, run 'digest sources add'.")
 
 
 @sources.command(
@@ -184,11 +185,11 @@ Examples:
   digest sources export-opml > sources.opml
 
 \b
-Exit codes: 0 written, 2 wrong use.""",
+Exit codes: 0 written, 2 usage error.""",
 )
 @pass_command_context
 def export_opml(context: CommandContext) -> None:
-    """Write the sources of the settings as OPML to the standard output, for another feed reader."""
+    """Write the sources in the settings to standard output as OPML."""
     context.refuse_unknown_actor()
     click.echo(source_acts.write_opml(context.installation).decode(), nl=False)
 
@@ -203,4 +204,4 @@ def _parse_web_address(url: str) -> str:
     try:
         return source_acts.parse_web_address(url)
     except ValueError as exc:
-        raise click.BadParameter(f"{url!r} is no web address: {exc}", param_hint="URL") from exc
+        raise click.BadParameter(f"{url!r} isn't a URL: {exc}", param_hint="URL") from exc

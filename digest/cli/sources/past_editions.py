@@ -23,7 +23,7 @@ from digest.cli.terminal import show_progress
 
 @click.group(epilog="\b\nExample:\n  digest editions import https://www.example.org/newsletter/146")
 def editions() -> None:
-    """Bring in editions that went out before this installation."""
+    """Import editions sent before this installation."""
 
 
 @editions.command(
@@ -35,15 +35,15 @@ Examples:
   digest editions import --list addresses.txt
   digest editions import --released 2026-11-13T06:00 last-week.html
 
-Of each edition are kept: its address, date, number, and the headline, address and first words of every story. They
-are not shown in the archive. What was imported from an address before is replaced.
-Exit codes: 0 all imported, 1 some could not be read, 2 wrong use.""",
+For each edition, its URL, date, number, and the headline, URL, and first words of each story are stored. Imported editions
+aren't shown in the archive. An edition imported earlier from the same URL is replaced.
+Exit codes: 0 all imported, 1 some couldn't be read, 2 usage error.""",
 )
 @click.argument("places", metavar="FILE|URL...", nargs=-1)
-@click.option("--list", "list_file", type=EXISTING_FILE, help="A file with an address a line, imported too.")
-@click.option("--released", type=MOMENT, metavar="MOMENT", help="When those were released that say no date.")
-@flag("--dry-run", help="Say what would be imported, and import nothing.")
-@json_option("Print what was recognised as JSON.")
+@click.option("--list", "list_file", type=EXISTING_FILE, help="File with one URL per line.")
+@click.option("--released", type=MOMENT, metavar="MOMENT", help="Send time of editions that don't contain one.")
+@flag("--dry-run", help="Show what would be imported, without importing it.")
+@json_option("Print the recognized editions as JSON.")
 @pass_command_context
 def import_editions(
     context: CommandContext,
@@ -53,10 +53,10 @@ def import_editions(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Import past editions from their pages, saved HTML files or mails (.eml): their stories count as told; numbers go on from theirs."""
+    """Import past editions from web pages, HTML files, or emails (.eml), so that their stories aren't repeated and numbering continues."""
     named = _read_places(places, list_file)
     if not named:
-        raise click.UsageError("Name a file, an address, or a list of addresses (--list).")
+        raise click.UsageError("There are no editions to import. Give a file or URL, or a list of URLs with --list.")
     with show_progress("Reading") as progress:
         reports = past_editions.import_past_editions(
             context.installation,
@@ -91,15 +91,15 @@ def _describe_outcome(reports: Sequence[PastEditionReport], *, dry_run: bool) ->
 def _describe_report(context: CommandContext, report: PastEditionReport) -> str:
     page = report.page
     if page is None:
-        return f"{report.place}: not imported. {report.refusal}"
+        return f"{report.place} was not imported. {report.refusal}"
     zone = context.settings.file.publication.zone
     parts = [
         f"No. {page.number}" if page.number is not None else "no number",
         f"{page.released_at.astimezone(zone):%Y-%m-%d}" if page.released_at else "no date",
         f"{len(page.stories)} stories",
-        *(["replaces what was imported before"] if report.replaced else []),
+        *(["replaces an earlier import"] if report.replaced else []),
     ]
-    counted = f" {page.counted_links} links lead through a counter and tell no address." if page.counted_links else ""
+    counted = f" {page.counted_links} tracked links were skipped." if page.counted_links else ""
     return f"{report.place}: {', '.join(parts)}. {page.title}{counted}"
 
 

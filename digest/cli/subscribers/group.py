@@ -38,10 +38,10 @@ from subscribers.store.models import ConsentKind
     epilog="\b\nExample:\n  digest subscribers list",
 )
 def subscribers() -> None:
-    """Look after the list: add, withdraw, count, and prove the consent ledger.
+    """Manage subscribers, and verify the consent ledger.
 
-    Where a command wants EMAIL, `-` reads it from standard input: what stands on a command line stays in the
-    shell's history and is seen by every user of the machine while the command runs.
+    For EMAIL, use - to read the address from standard input. Addresses on a command line are saved in the shell's
+    history and visible to other users of the machine while the command runs.
     """
 
 
@@ -55,21 +55,23 @@ Examples:
 
 \b
 Exit codes:
-  0  added, or subscribed already
-  1  refused: no address, suppressed, or its owner left
-  2  wrong use"""
+  0  added, or already subscribed
+  1  refused (not an address, suppressed, or unsubscribed)
+  2  usage error"""
 )
 @click.argument("email")
-@click.option("--wording", required=True, help="The exact words that the person agreed to.")
-@click.option("--wording-version", default="1", show_default=True, help="Which version of those words it was.")
-@click.option("--language", default="en", show_default=True, help="The language of the words.")
-@click.option("--where", "page", required=True, help="Where they stood: a site or an occasion. Readers see it.")
-@click.option("--method", "--evidence", required=True, help="What proves it: 'signed paper list', 'double opt-in'.")
-@click.option("--on", "agreed", type=MOMENT, required=True, help="When the person agreed.")
-@flag("--confirmed", help="The person confirmed by mail; otherwise you attest it.")
+@click.option("--wording", required=True, help="Exact consent text the person agreed to.")
+@click.option("--wording-version", default="1", show_default=True, help="Version of the consent text.")
+@click.option("--language", default="en", show_default=True, help="Language of the consent text.")
+@click.option(
+    "--where", "page", required=True, help="Website or event where the person agreed. The subscriber can see it."
+)
+@click.option("--method", "--evidence", required=True, help="Evidence, such as 'signed paper list' or 'double opt-in'.")
+@click.option("--on", "agreed", type=MOMENT, required=True, help="Time the person agreed.")
+@flag("--confirmed", help="The person confirmed by email. Without this option, you vouch for their consent.")
 @pass_command_context
 def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetime, **evidence_fields: str) -> None:
-    """Add one person, with the evidence that they asked for it. Nobody is mailed by this."""
+    """Add a person with evidence of their consent. No email is sent."""
     evidence = ConsentEvidence(
         **evidence_fields,
         actor=context.actor.name,
@@ -83,12 +85,12 @@ def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetim
 
 
 @subscribers.command(
-    "list", epilog="\b\nExample:\n  digest subscribers list --json\n\nExit codes: 0 shown, 2 wrong use."
+    "list", epilog="\b\nExample:\n  digest subscribers list --json\n\nExit codes: 0 shown, 2 usage error."
 )
 @json_option("Print the counts as JSON.")
 @pass_command_context
 def list_person_states(context: CommandContext, as_json: bool) -> None:
-    """Count people by where they stand; addresses are never shown."""
+    """Count people by state. Addresses aren't shown."""
     counts = context.act(people.count_people, now=context.now())
     if as_json:
         click.echo(json.dumps(counts))
@@ -104,53 +106,55 @@ Example:
 
 \b
 Exit codes:
-  0  the person is off the list, now or before
+  0  the person is unsubscribed (or already was)
   1  no such person
-  2  wrong use"""
+  2  usage error"""
 )
 @email_argument
 @reason_option("ledger")
 @pass_command_context
 def withdraw(context: CommandContext, address: Address, reason: str) -> None:
-    """Take one person off the list, as if they had left by themselves."""
+    """Unsubscribe a person, as if they had unsubscribed themselves."""
     number, was_listed = context.act(people.withdraw_person, address, reason, now=context.now())
-    click.echo(f"Withdrawn: person {number}." if was_listed else f"Person {number} had left before.")
+    click.echo(f"Unsubscribed person {number}." if was_listed else f"Person {number} was already unsubscribed.")
 
 
 @subscribers.command(
     epilog="""\b
 Examples:
   digest subscribers verify
-  digest subscribers verify --seal 4f0c6a1b9d27       a seal that came by mail
+  digest subscribers verify --seal 4f0c6a1b9d27       a seal from an email
   digest subscribers verify --json
 
 \b
-What this cannot prove:
-  that a consent was true when it was recorded: only that its record is what it was;
-  anything against somebody who can write to the database, for the time since the last
-  seal that was kept elsewhere (they come by mail): name it with --seal.
+This can't verify that a consent was genuine when it was recorded, only that the record
+  hasn't changed since. Someone who can write to the database could change anything recorded
+  after the last seal kept elsewhere. To check such a seal (from an integrity email), use --seal.
 
 \b
 Exit codes:
-  0  every chain, address and seal holds
-  1  a link, an address, a seal or a row does not hold; the first are named, people by their numbers
-  2  wrong use"""
+  0  everything passed verification
+  1  something failed verification; the first failures are listed, with people by number
+  2  usage error"""
 )
 @click.option(
-    "--seal", "kept", multiple=True, metavar="HASH", help="A seal that was kept: it must be there. Repeatable."
+    "--seal",
+    "kept",
+    multiple=True,
+    metavar="HASH",
+    help="Also check that this saved seal is in the ledger. Repeatable.",
 )
-@json_option("Print the finding as JSON.")
+@json_option("Print the result as JSON.")
 @pass_command_context
 def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> None:
-    """Prove the consent ledger and the audit log.
+    """Verify the consent ledger and the audit log.
 
-    Checks every link of every person's chain and where they stand by it, each stored address against the one that
-    the chain is bound to, then every nightly seal against the
-    chains and the suppressions as they stood that night, every delivery and other disclosure against the commitment that was
-    sealed, and every row of the audit log against the one before it.
+    This checks each person's consent record, state, and stored address, each nightly seal against the ledger and the
+    suppression list at that time, each delivery and other disclosure against its sealed commitment, and each row of the
+    audit log against the one before it.
     """
     if short := [seal for seal in kept if len(seal) < 12]:
-        raise click.BadParameter(f"{short[0]!r}: give at least the first 12 digits of a seal.")
+        raise click.BadParameter(f"{short[0]!r} is too short. Enter at least the first 12 digits of the seal.")
     with show_progress("Verifying", shown=not as_json) as progress:
         proof, log = context.act(people.verify_ledger, kept_hashes=kept, now=context.now(), progress=progress)
     if as_json:
@@ -163,18 +167,19 @@ def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> Non
 
 
 def _describe_proof(proof: LedgerProof, log: AuditProof) -> str:
-    faults = [f"person {proof.broken.person}, link {proof.broken.seq}: {proof.broken.fault}"] if proof.broken else []
+    faults = [f"person {proof.broken.person}, event {proof.broken.seq}: {proof.broken.fault}"] if proof.broken else []
     faults += [f"person {at_fault.person}: {at_fault.fault}" for at_fault in proof.address_faults]
     faults += [fault for fault in (proof.fault, log.fault, *proof.disclosure_faults) if fault]
     if unnamed := proof.address_fault_count - len(proof.address_faults):
-        faults.append(f"the addresses of {unnamed:,} more people do not hold")
+        faults.append(f"the addresses of {unnamed:,} more people failed verification")
     if faults:
-        return "\n".join(f"Broken: {fault}." for fault in faults)
+        return "\n".join(f"Failed verification: {fault}." for fault in faults)
     counts = (
-        f"{proof.people:,} people, {proof.links:,} links, {proof.suppressions:,} suppressions, {proof.seals:,} seals, "
-        f"{proof.disclosures:,} sealed deliveries and other disclosures, {log.rows:,} rows of the audit log"
+        f"{proof.people:,} people, {proof.links:,} events, {proof.suppressions:,} suppressions, "
+        f"{proof.seals:,} seals, {proof.disclosures:,} sealed deliveries and other disclosures, {log.rows:,} "
+        "rows of the audit log"
     )
-    return f"{counts}: every chain, address and seal holds."
+    return f"Verified {counts}."
 
 
 @subscribers.command(
@@ -187,12 +192,12 @@ Examples:
 \b
 Exit codes:
   0  listed
-  2  wrong use""",
+  2  usage error""",
 )
-@json_option("Print them as JSON.")
+@json_option("Print the versions as JSON.")
 @pass_command_context
 def list_wordings(context: CommandContext, as_json: bool) -> None:
-    """List the words that readers agree to now, and all that they agreed to before, with their versions and hashes."""
+    """List the current consent text and all earlier ones, with their versions and hashes."""
     register = context.act(consent_wordings.view_wordings, now=context.now())
     if as_json:
         kept = [
@@ -204,9 +209,9 @@ def list_wordings(context: CommandContext, as_json: bool) -> None:
         click.echo(json.dumps(found, ensure_ascii=False))
         return
     if not register.is_kept:
-        click.echo(f"Now, not used yet ({register.current.language}):\n  {register.current.text}")
+        click.echo(f"Current text, not used yet ({register.current.language}):\n  {register.current.text}")
     for wording in register.kept:
-        now = ", counts now" if register.is_current(wording) else ""
+        now = ", current" if register.is_current(wording) else ""
         click.echo(f"Version {wording.version} ({wording.language}), first used {wording.first_used_at:%Y-%m-%d}{now}:")
         click.echo(f"  {wording.text}\n  SHA-256 {wording.hash}")
 
@@ -215,29 +220,29 @@ def list_wordings(context: CommandContext, as_json: bool) -> None:
     epilog="""\b
 Examples:
   echo ada@example.org | digest subscribers show - > ada.json
-  echo ada@example.org | digest subscribers show - --form html > ada.html       to print
-  digest subscribers show 7                              a person whom 'verify' has named
+  echo ada@example.org | digest subscribers show - --form html > ada.html       for printing
+  digest subscribers show 7                              a person listed by 'verify'
 
 \b
 Exit codes:
   0  shown
   1  no such person
-  2  wrong use"""
+  2  usage error"""
 )
 @person_argument
 @click.option(
     "--reason",
-    default="a look at the record",
+    default="record viewed",
     show_default=True,
     callback=check_reason,
-    help="Why; the person sees it among the passages of their address.",
+    help="Reason. The subscriber can see it among the disclosures of their address.",
 )
 @click.option("--form", type=click.Choice(["json", "html"]), default="json", show_default=True)
 @pass_command_context
 def show(context: CommandContext, whom: Address | int, reason: str, form: str) -> None:
-    """Show all that is held of one person (ISO/IEC TS 27560): consent with its words, and disclosures.
+    """Show everything stored about a person (ISO/IEC TS 27560), including consent texts and disclosures.
 
-    The look is itself a passage of the address: the person can see that it happened.
+    The person can see that you viewed their data, when, and why.
     """
     installation = context.installation
     record = people.show_person(installation, context.actor, whom, reason, now=context.now())
@@ -255,75 +260,75 @@ Examples:
 
 \b
 Exit codes:
-  0  the person is erased, now or before
+  0  the person is erased (or already was)
   1  no such person
-  2  wrong use"""
+  2  usage error"""
 )
 @person_argument
 @reason_option("ledger")
 @pass_command_context
 def erase(context: CommandContext, whom: Address | int, reason: str) -> None:
-    """Erase one person: the address goes for good, and a keyed hash of it keeps later imports away."""
+    """Permanently erase a person and their address. A keyed hash is kept so that imports don't add them again."""
     number, was_there = context.act(people.erase_subscriber, whom, reason, now=context.now())
-    click.echo(f"Erased: person {number}." if was_there else f"Person {number} had been erased before.")
+    click.echo(f"Erased person {number}." if was_there else f"Person {number} was already erased.")
 
 
 @subscribers.command(
     epilog="""\b
 Example:
-  echo ada@example.org | digest subscribers suppress - --reason "asked never to be written to"
+  echo ada@example.org | digest subscribers suppress - --reason "asked never to be emailed"
 
 \b
 Exit codes:
-  0  the address is suppressed, now or before
-  1  no address
-  2  wrong use"""
+  0  the address is suppressed (or already was)
+  1  not an email address
+  2  usage error"""
 )
 @email_argument
 @reason_option("ledger")
 @pass_command_context
 def suppress(context: CommandContext, address: Address, reason: str) -> None:
-    """Bar one address, whether or not it is on the list: no import and no form brings it back."""
+    """Add an address to the suppression list, so that forms and imports can't add it."""
     changed = context.act(people.suppress_address, address, reason, now=context.now())
-    click.echo("Suppressed." if changed else "It had been suppressed before.")
+    click.echo("Suppressed." if changed else "It was already suppressed.")
 
 
 @subscribers.command(
     epilog="""\b
 Example:
-  echo ada@example.org | digest subscribers allow - --reason "wrote that the complaint was a slip"
+  echo ada@example.org | digest subscribers allow - --reason "complained by mistake"
 
 \b
 Exit codes:
-  0  they may sign up again
+  0  removed from the suppression list
   1  the address is not suppressed
-  2  wrong use"""
+  2  usage error"""
 )
 @email_argument
 @reason_option("audit log")
 @pass_command_context
 def allow(context: CommandContext, address: Address, reason: str) -> None:
-    """Let somebody who complained, or was barred, sign up again. Nobody is on the list before they confirm."""
+    """Remove an address from the suppression list. Its owner must sign up and confirm to be subscribed."""
     context.act(people.allow_signup, address, reason, now=context.now())
-    click.echo("Allowed: their own form and confirmation bring them back, and nothing else does.")
+    click.echo("The address is no longer suppressed. Its owner can sign up again.")
 
 
 @subscribers.command(
     name="renew-links",
     epilog="""\b
 Example:
-  echo ada@example.org | digest subscribers renew-links - --reason "asked by mail: forwarded an edition"
+  echo ada@example.org | digest subscribers renew-links - --reason "forwarded an edition, asked by email"
 
 \b
 Exit codes:
   0  renewed
-  1  nobody of this address is on the list
-  2  wrong use""",
+  1  no subscriber has this address
+  2  usage error""",
 )
 @email_argument
 @reason_option("audit log")
 @pass_command_context
 def renew_links(context: CommandContext, address: Address, reason: str) -> None:
-    """Renew one person's links: those in mails that they forwarded can then unsubscribe them, and change nothing."""
+    """Renew a person's email links, such as after they forwarded an email. Links in earlier emails then only unsubscribe."""
     number, _ = context.act(people.renew_person_links, address, reason, now=context.now())
-    click.echo(f"Renewed: person {number}. The next mail to them holds the new link.")
+    click.echo(f"Renewed the links of person {number}. The next email will contain the new ones.")

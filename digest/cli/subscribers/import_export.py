@@ -49,9 +49,9 @@ def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
         click.echo(json.dumps(rows))
         return
     for batch, people in unfinished:
-        click.echo(f"{batch.sentence} People in it: {people:,}.")
+        click.echo(f"{batch.sentence} People so far: {people:,}.")
     if not unfinished:
-        click.echo("Every import was finished.")
+        click.echo("There are no unfinished imports.")
 
 
 def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> None:
@@ -64,57 +64,60 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
     people = context.act(lists.count_unfinished_import, batch, now=now)
     if not confirmed:
         click.confirm(
-            f"Import {batch} brought {people:,} people so far; nobody of them is mailed. Drop it?", abort=True
+            f"Import {batch} has added {people:,} people so far, who aren't emailed yet. Undo it?", abort=True
         )
     result = context.act(lists.abandon_import, batch, now=now)
-    click.echo(f"Dropped: import {batch}, {result.removed:,} people.")
+    click.echo(f"Undid import {batch} ({result.removed:,} people removed).")
     if result.kept:
-        click.echo(f"{result.kept:,} were there before, or have acted since, and stand as if it had never been.")
+        click.echo(
+            f"{result.kept:,} people were kept because they were here before or have been active since. The import "
+            "no longer affects them."
+        )
 
 
 @click.command(
     "import",
     epilog="""\b
 Examples:
-  digest subscribers import subscribed_members.csv                look at it first
-  digest subscribers import subscribed_members.csv --commit       then do it
-  digest subscribers import subscribed_members.csv --outcomes rows.csv      what every row would come to, and why
-  digest subscribers import unsubscribed_members.csv --commit     those who left stay away
+  digest subscribers import subscribed_members.csv                dry run
+  digest subscribers import subscribed_members.csv --commit       import it
+  digest subscribers import subscribed_members.csv --outcomes rows.csv      dry run with a result for each row
+  digest subscribers import unsubscribed_members.csv --commit     suppress people who unsubscribed
   digest subscribers import expo.csv --attest "signed paper list, Border Expo 2026" --commit
-  digest subscribers import --list                                which were not finished?
-  digest subscribers import --abandon 3                           drop one of them
+  digest subscribers import --list                                list unfinished imports
+  digest subscribers import --abandon 3                           undo one of them
 
 \b
 Exit codes:
-  0  imported, looked at, listed or dropped
-  1  the file cannot be read as a list, or there is no such import; nothing of it counts
-  2  wrong use""",
+  0  imported, checked, listed, or undone
+  1  the file can't be read as a list, or no such import (no one was added)
+  2  usage error""",
 )
 @click.argument("file", required=False, type=EXISTING_FILE)
-@flag("--commit", help="Do it. Without this, the file is only looked at.")
+@flag("--commit", help="Import the file. Without this option, it's a dry run.")
 @click.option(
     "--attest",
     metavar="REASON",
     callback=check_reason,
-    help="Vouch for the rows without evidence, in your name; each of these readers sees both.",
+    help="Reason to vouch for rows without evidence, recorded with your name and shown to these subscribers.",
 )
 @click.option(
     "--these-are",
     "whole",
     type=click.Choice([str(claim) for claim in RowStatus if claim in DEPARTURE_STATUSES]),
-    help="Every row of the file is a departure of this kind, whatever its columns say.",
+    help="Status of all rows, whatever their columns contain.",
 )
-@flag("--need-network", help="Believe a confirmation only where the network address that it came from is recorded.")
-@flag("--leave-out-slips", help="Reject rows whose domain is most likely mistyped, such as gmial.com.")
+@flag("--need-network", help="Require an IP address for each confirmation.")
+@flag("--leave-out-slips", help="Skip rows with a likely typo in the domain, such as gmial.com.")
 @click.option(
     "--outcomes",
     type=FILE_PATH,
-    help="Write what every row comes to, and why, to a new FILE as CSV: by its number, without the address.",
+    help="Write each row's result and reason to a new CSV file, with row numbers but without addresses.",
 )
-@flag("--list", "list_", help="Say which imports were not finished.")
-@click.option("--abandon", type=int, metavar="IMPORT", help="Drop an import that was not finished.")
-@yes_option("Do not ask before an import is dropped.")
-@json_option("Print the counts, or the list, as JSON.")
+@flag("--list", "list_", help="List unfinished imports.")
+@click.option("--abandon", type=int, metavar="IMPORT", help="Undo an unfinished import.")
+@yes_option("Don't ask for confirmation before undoing an import.")
+@json_option("Print the counts or the list as JSON.")
 @pass_command_context
 def import_list(
     context: CommandContext,
@@ -130,13 +133,13 @@ def import_list(
     outcomes: Path | None,
     as_json: bool,
 ) -> None:
-    """Bring a list in: of Mailchimp, MailPoet, listmonk, Ghost, Substack, Buttondown, beehiiv, Kit, or any CSV with addresses.
+    """Import a list from Mailchimp, MailPoet, listmonk, Ghost, Substack, Buttondown, beehiiv, Kit, or any CSV file with addresses.
 
-    Only people whose confirmation the file records may be mailed afterwards. Nobody who left, bounced,
-    complained or was erased comes back by an import.
+    Only people with a recorded confirmation are subscribed. People who unsubscribed, bounced, complained, or were erased
+    here are never resubscribed by an import.
     """
     if [file is not None, list_, abandon is not None].count(True) != 1:
-        raise click.UsageError("give a FILE, or --list, or --abandon IMPORT.")
+        raise click.UsageError("Give a FILE, --list, or --abandon IMPORT.")
     if list_:
         print_unfinished_imports(context, as_json=as_json)
         return
@@ -160,7 +163,7 @@ def _run_import(
     """Import a file, or only count what that would do; name the file of its rejected rows."""
     now = context.now()
     if outcomes is not None and outcomes.exists():
-        raise CommandRefusedError(f"{outcomes}: is there already. Name a file that does not exist yet.")
+        raise CommandRefusedError(f"{outcomes} already exists. Choose another name.")
     # An import that is interrupted leaves it: the next run goes on with it.
     account = outcomes.with_name(f"{outcomes.name}.part") if outcomes is not None else None
     try:
@@ -178,7 +181,7 @@ def _run_import(
         raise CommandRefusedError(f"{file.name}: {exc}") from exc
     except KeyboardInterrupt:
         raise CommandRefusedError(
-            "Interrupted: nobody of this file is mailed yet. Run the same command again to go on."
+            "The import was interrupted, and its people aren't emailed yet. Run the same command again to continue."
         ) from None
     if account is not None and outcomes is not None:
         _keep_outcomes(report, account, outcomes)
@@ -195,7 +198,7 @@ def _keep_outcomes(report: ImportReport, account: Path, outcomes: Path) -> None:
 
 def _name_outcome(reason: RowReason) -> str:
     """Return what a row comes to, in the words under which the report counts it."""
-    return _OUTCOME_TEXTS[reason.outcome][0] if reason.outcome is not None else "not on record"
+    return _OUTCOME_TEXTS[reason.outcome][0] if reason.outcome is not None else "not recorded"
 
 
 def _list_counts(counts: Mapping[tuple[str, str], int], *names: str) -> list[dict[str, Any]]:
@@ -225,12 +228,15 @@ Example:
 \b
 Exit codes:
   0  written
-  1  the file exists already, or cannot be written
-  2  wrong use"""
+  1  the file already exists or can't be written
+  2  usage error"""
 )
 @click.argument("file", type=FILE_PATH)
 @click.option(
-    "--reason", required=True, callback=check_reason, help="Why; every reader in the file sees it. No addresses."
+    "--reason",
+    required=True,
+    callback=check_reason,
+    help="Reason, which each subscriber in the file can see. No addresses.",
 )
 @click.option(
     "--to",
@@ -238,23 +244,22 @@ Exit codes:
     default="the people who run this list",
     show_default=True,
     callback=check_reason,
-    help="Who gets the file; every reader in it sees this, too.",
+    help="Recipient of the file, which each subscriber in it can see.",
 )
 @pass_command_context
 def export(context: CommandContext, file: Path, reason: str, to_whom: str) -> None:
-    """Write everyone who may be mailed to a CSV file that only you can read. Each of them sees that it happened."""
+    """Export all active subscribers to a CSV file that only you can read. Each of them can see the export in their data."""
     with show_progress("Exporting") as progress:
         exported = context.act(
             lists.export_list, file, ExportRecipient(to_whom, reason), now=context.now(), progress=progress
         )
     click.echo(
-        f"{exported.people:,} people written to {file}. It holds addresses in clear: delete it when it has served."
+        f"Exported {exported.people:,} people to {file}. The file contains unencrypted email addresses, so "
+        "delete it when you no longer need it."
     )
     if exported.damaged:
         numbers = ", ".join(map(str, exported.damaged))
-        click.echo(
-            f"Left out, because their row is damaged: person {numbers}. See 'digest subscribers show'.", err=True
-        )
+        click.echo(f"Skipped because their row is damaged: person {numbers}. See 'digest subscribers show'.", err=True)
 
 
 DEFAULT_BATCH_SIZE = 500
@@ -263,44 +268,44 @@ DEFAULT_BATCH_SIZE = 500
 @click.command(
     epilog="""\b
 Examples:
-  digest subscribers ask                 says how many could be asked, and asks you first
+  digest subscribers ask                 counts people and asks for confirmation
   digest subscribers ask --most 50 --yes
-  digest subscribers ask --silent 3      readers who have done nothing for three years
+  digest subscribers ask --silent 3      subscribers inactive for three years
 
 \b
 Exit codes:
-  0  the questions are queued, or there is nobody to ask
-  1  you said no
-  2  wrong use"""
+  0  the emails are queued, or there are no people to ask
+  1  you answered no
+  2  usage error"""
 )
 @click.option(
     "--most",
     default=DEFAULT_BATCH_SIZE,
     show_default=True,
     type=click.IntRange(1),
-    help="How many people at most: a new sender does well to begin with few.",
+    help="Maximum number of people to ask. Start small if your sender is new.",
 )
 @click.option(
     "--silent",
     "years",
     type=click.IntRange(1, MOST_YEARS),
-    help="Ask readers instead who have done nothing for so many years: no consent, no choice, no move.",
+    help="Ask subscribers who have been inactive for this many years instead.",
 )
-@flag("--take-off", help="With --silent: who does not answer in 30 days is taken off the list.")
-@yes_option("Do not ask before anybody is mailed.")
+@flag("--take-off", help="With --silent, unsubscribe people who don't answer within 30 days.")
+@yes_option("Don't ask for confirmation before emailing.")
 @json_option("Print the counts as JSON.")
 @pass_command_context
 def ask(context: CommandContext, most: int, years: int | None, take_off: bool, yes: bool, as_json: bool) -> None:
-    """Ask those whom a list named without evidence whether they want the mail: each of them once, for ever.
+    """Ask imported people without evidence of consent whether they want the newsletter. Each can be asked only once.
 
-    They answer with the button on the confirmation page. Who does not within seven days is emptied, and is never
-    asked again. Who is not asked within 30 days of the import is emptied too.
+    People who don't confirm within seven days are erased and never asked again. People who aren't asked within 30 days
+    of the import are erased too.
 
-    With --silent, readers of whom nothing was heard for long are asked whether they still want it: once, until they do
-    something again. They stay on the list, whatever they answer, unless --take-off says otherwise; the mail then says so too.
+    With --silent, ask inactive subscribers whether they still want the newsletter. They aren't asked again until they've
+    been active. With --take-off, those who don't answer are unsubscribed, and the email says so.
     """
     if take_off and years is None:
-        raise click.UsageError("--take-off belongs to --silent.")
+        raise click.UsageError("--take-off works only with --silent. Add --silent.")
     now = context.now()
     if years is None:
         candidates = context.act(lists.count_unverified_people, now=now)
@@ -309,8 +314,8 @@ def ask(context: CommandContext, most: int, years: int | None, take_off: bool, y
     asked = 0
     if candidates:
         if not yes:
-            fate = " Who does not answer in 30 days is taken off." if take_off else ""
-            question = f"{candidates:,} people could be asked. Mail up to {most:,} of them?{fate}"
+            fate = " People who don't answer within 30 days are unsubscribed." if take_off else ""
+            question = f"{candidates:,} people can be asked. Email up to {most:,} of them?{fate}"
             click.confirm(question, abort=True, err=True)
         asked = (
             context.act(lists.ask_unverified_people, limit=most, now=now)
@@ -320,37 +325,37 @@ def ask(context: CommandContext, most: int, years: int | None, take_off: bool, y
     if as_json:
         click.echo(json.dumps({"could": candidates, "asked": asked}))
     elif candidates:
-        click.echo(f"{asked:,} questions are queued; 'digest serve' or 'hls-scheduler' hands them over.")
+        click.echo(f"{asked:,} emails are queued. 'digest serve' or hls-scheduler sends them.")
     else:
-        click.echo("There is nobody to ask.")
+        click.echo("There are no people to ask.")
 
 
 @click.command(
     epilog="""\b
 Examples:
   digest subscribers pull
-  digest subscribers pull --all        after an outage of the webhook, or into a restored copy
+  digest subscribers pull --all        after a webhook outage or a restore
   digest subscribers pull --json
 
 \b
 Exit codes:
-  0  every list was read whole
-  1  a list could not be read, or not whole; the line says why, and the next run goes on
-  2  wrong use"""
+  0  all lists were read completely
+  1  a list couldn't be read completely; the next run continues
+  2  usage error"""
 )
-@flag("--all", "whole", help="Read the lists from their beginning, not since last time.")
-@json_option("Print what it came to as JSON.")
+@flag("--all", "whole", help="Read the lists from the beginning, not just what's new.")
+@json_option("Print the results as JSON.")
 @pass_command_context
 def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
-    """Take over whom the provider will not deliver to any more. The timetable does it every night.
+    """Import the email provider's suppression lists. The scheduler does this every night.
 
-    Bounces, invalid addresses, complaints and departures on its lists are applied to the people here; nobody
-    comes back by it. Addresses that are not on our list are counted and dropped.
+    Bounces, invalid addresses, complaints, and unsubscribes on its lists are applied to people here, and no one is
+    resubscribed. Addresses that aren't stored here are only counted.
     """
     try:
         result = context.act(lists.pull_suppressions, from_beginning=whole, now=context.now())
     except ProviderSettingsError as exc:
-        raise CommandRefusedError(f"Not read: {exc}") from exc
+        raise CommandRefusedError(f"Can't read the suppression lists: {exc}") from exc
     if as_json:
         counts = {"entries": result.entries, "ours": result.matched_people, "people": dict(result.feedback_counts)}
         click.echo(json.dumps(counts | {"troubles": result.troubles}))
@@ -361,15 +366,15 @@ def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
 
 
 _OUTCOME_TEXTS = {
-    RowOutcome.SUBSCRIBED: ("subscribed", "may be mailed from the next edition on"),
-    RowOutcome.UNVERIFIED: ("unverified", "the file shows no consent: not mailed until they confirm"),
-    RowOutcome.KNOWN: ("known already", "nothing changes"),
+    RowOutcome.SUBSCRIBED: ("subscribed", "subscribed, starting with the next edition"),
+    RowOutcome.UNVERIFIED: ("unverified", "no evidence of consent in the file, so not emailed until they confirm"),
+    RowOutcome.KNOWN: ("already known", "not changed"),
     RowOutcome.LEFT_OR_SUPPRESSED: (
-        "left or suppressed",
-        "they left, bounced, complained or were erased: nothing changes",
+        "unsubscribed or suppressed",
+        "unsubscribed, bounced, complained, or erased here, so not changed",
     ),
-    RowOutcome.DEPARTED: ("departures", "the file says that they left or cannot be reached: kept away from now on"),
-    RowOutcome.DUPLICATE: ("duplicates", "the address stands in an earlier row"),
+    RowOutcome.DEPARTED: ("departures", "unsubscribed or unreachable according to the file, so suppressed"),
+    RowOutcome.DUPLICATE: ("duplicates", "in an earlier row"),
     RowOutcome.REJECTED: ("rejected", ""),
     RowOutcome.BLANK: ("blank rows", ""),
 }
@@ -383,11 +388,11 @@ def describe_import(
     yield f"{survey.path.name}: {survey.layout.origin}, {survey.rows:,} rows, {survey.encoding}."
     yield from survey.warnings
     if report.already_imported and report.started_at is not None:
-        yield f"This very file came in before, as import {report.batch} on {report.started_at:%Y-%m-%d %H:%M} UTC:"
+        yield f"You already imported this file, as import {report.batch} on {report.started_at:%Y-%m-%d %H:%M} UTC:"
     yield from _describe_counts(report)
     yield from _describe_problems(report)
     if rejected_file is not None:
-        yield f"The rejected rows stand in {rejected_file}, each with its reason."
+        yield f"The skipped rows and reasons are in {rejected_file}."
     yield from (other.sentence for other in other_unfinished)
     yield from _next_step(report, committed=committed)
 
@@ -397,23 +402,23 @@ def _describe_counts(report: ImportReport) -> Iterator[str]:
         if count := report.counts[outcome]:
             yield f"  {words:20}{count:>11,}  {meaning}".rstrip()
     if flags := [f"{report.counts[flag]:,} {flag}" for flag in ROW_FLAGS if report.counts[flag]]:
-        yield f"Look twice at: {'; '.join(flags)} (docs/importing.md says why)."
+        yield f"Check these: {'; '.join(flags)} (see docs/importing.md)."
 
 
 def _describe_problems(report: ImportReport) -> Iterator[str]:
     for (column, word), rows in report.unknown_words.most_common(MAX_PROBLEMS):
-        yield f"Unknown in the column {column}: {word or 'a text that could be an address'}, {rows:,} rows."
+        yield f"Unknown in column {column}: {word or 'text that could be an address'} ({rows:,} rows)."
     for (domain, meant), rows in report.slips.most_common(MAX_PROBLEMS):
-        yield f"Likely a slip: {domain}, {rows:,} rows; {meant} was meant."
+        yield f"Likely typo: {domain} ({rows:,} rows), probably {meant}."
     if report.problems:
-        yield "The first problems:"
+        yield "First problems:"
         yield from (f"  row {number}: {reason}" for number, reason in report.problems)
 
 
 def _next_step(report: ImportReport, *, committed: bool) -> Iterator[str]:
     if report.already_imported:
-        yield "Nothing was done again."
+        yield "The file wasn't imported again."
     elif committed:
-        yield f"Done: import {report.batch}."
+        yield f"Finished import {report.batch}."
     else:
-        yield "Nothing was written. To do it, run the same command with --commit."
+        yield "This was a dry run. To import the file, run the same command with --commit."

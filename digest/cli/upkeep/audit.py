@@ -27,32 +27,30 @@ from digest.cli.context import (
 Examples:
   digest audit
   digest audit --who scheduler --since 2026-11-01
-  digest audit --what addresses --about "reader 8214"
+  digest audit --what addresses --about "subscriber 8214"
   digest audit --since 2026-01-01 --csv audit-2026.csv --reason "yearly audit"
 
 \b
 Exit codes:
-  0  shown or written
-  1  the file is there already, or nobody has the address
-  2  wrong use"""
+  0  shown or exported
+  1  the file already exists, or no team member has the address
+  2  usage error"""
 )
 @click.option(
     "--who",
     default="",
-    help="An actor as the log names it ('staff 3', 'scheduler', 'terminal:'), or EMAIL of the staff.",
+    help="Person or process, as in the log ('staff 3', 'scheduler', 'terminal:'), or a team member's EMAIL.",
 )
-@click.option("--what", default="", help=f"An act as the log names it, or one of {', '.join(audit_topics.TOPICS)}.")
-@click.option("--about", default="", help="A subject: 'reader 8214', '2026-W47', 'staff 3'.")
-@click.option("--since", type=MOMENT, help="The first moment.")
-@click.option("--until", type=MOMENT, help="The moment before which they were.")
+@click.option("--what", default="", help=f"Action, as in the log, or one of {', '.join(audit_topics.TOPICS)}.")
+@click.option("--about", default="", help="Subject, such as 'subscriber 8214', '2026-W47', or 'staff 3'.")
+@click.option("--since", type=MOMENT, help="Start time.")
+@click.option("--until", type=MOMENT, help="End time (exclusive).")
+@click.option("--count", type=click.IntRange(min=1), default=50, show_default=True, help="Number of rows to show.")
+@json_option("Print the rows as JSON, one per line.")
 @click.option(
-    "--count", type=click.IntRange(min=1), default=50, show_default=True, help="How many of the newest to show."
+    "--csv", "csv_file", type=click.Path(path_type=Path), help="Write all matching rows to a new CSV file instead."
 )
-@json_option("Print them as JSON, one a line.")
-@click.option(
-    "--csv", "csv_file", type=click.Path(path_type=Path), help="Write all of them to a new FILE as CSV instead."
-)
-@click.option("--reason", callback=check_reason, help="Why they are exported; with --csv. It stands in the log.")
+@click.option("--reason", callback=check_reason, help="Reason for the export, recorded in the log. Requires --csv.")
 @pass_command_context
 def audit(
     context: CommandContext,
@@ -66,9 +64,9 @@ def audit(
     csv_file: Path | None,
     reason: str | None,
 ) -> None:
-    """Show who did what, when: the newest first. 'digest subscribers verify' proves that no row was changed."""
+    """Show recorded actions, newest first. To verify the log, run 'digest subscribers verify'."""
     if (csv_file is None) != (reason is None):
-        raise click.UsageError("--csv and --reason go together: an export has a reason.")
+        raise click.UsageError("--csv and --reason must be used together. Add the other one.")
     now = context.now()
     wanted = audit_log.AuditFilter(
         actor=context.act(audit_log.find_actor, who, now=now) if "@" in who else who,
@@ -97,7 +95,7 @@ def _write_row(row: audit_log.AuditRow) -> str:
 
 
 def _make_table(rows: Iterable[audit_log.AuditRow], zone: tzinfo) -> Table:
-    table = Table("Row", "When", "Who", "Act", "Subject", "Reason or detail")
+    table = Table("Row", "When", "Who", "Act", "Subject", "Reason or details")
     for row in rows:
         detail = ". ".join(filter(None, audit_topics.describe_detail(audit_log.read_detail(row))))
         when = f"{row.at.astimezone(zone):%Y-%m-%d %H:%M}"

@@ -34,28 +34,28 @@ from subscribers.errors import ApplicationError
 @click.command(
     epilog="""\b
 Examples:
-  digest backup                                              into backup.folder, as the clock does it
+  digest backup                                              to backup.folder, like scheduled backups
   digest backup /backups/digest-2026-11-24.zip
   digest backup /backups/digest-2026-11-24.zip --json
 
 \b
-Not in it, so keep them apart: the key file (without it nobody can read an address), digest.toml, left.log (a restore
-needs the newest one), and the outbox, whose files hold addresses in clear.
+A backup doesn't contain the key file (without it, addresses can't be read), digest.toml, left.log (a restore needs the
+newest one), or the outbox (its files contain unencrypted addresses). Keep copies of the first three separately.
 
 \b
 Exit codes:
-  0  written, read again and proved
-  1  there is no passphrase, or the file exists or can't be written; or the ledger in it is broken
-  2  wrong use"""
+  0  written and verified
+  1  no passphrase, the file exists or can't be written, or the ledger in it failed verification
+  2  usage error"""
 )
 @click.argument("file", type=FILE_PATH, required=False)
-@json_option("Print what it holds as JSON.")
+@json_option("Print the backup's contents as JSON.")
 @pass_command_context
 def backup(context: CommandContext, file: Path | None, as_json: bool) -> None:
-    """Write every row of the database to one FILE that only you can read. Work goes on meanwhile.
+    """Back up the database to a FILE that only you can read. You don't need to stop anything.
 
-    Without FILE, the backup goes into the folder from the settings, is restored into a scratch database to prove it, and
-    replaces outdated ones. It's encrypted to the passphrase in DIGEST_BACKUP_PASSPHRASE or DIGEST_BACKUP_PASSPHRASE_FILE;
+    Without FILE, the backup goes to the folder in the settings, is verified by restoring it to a temporary database, and
+    outdated backups are deleted. It's encrypted to the passphrase in DIGEST_BACKUP_PASSPHRASE or DIGEST_BACKUP_PASSPHRASE_FILE;
     if neither is set, the command asks for one. Subscriber addresses in it also need the key file. It can be restored into
     SQLite and PostgreSQL.
     """
@@ -87,7 +87,7 @@ def _ask_new_passphrase() -> str:
     if not _is_terminal():
         return ""
     click.echo(
-        "The backup holds staff addresses, so it's encrypted. It can't be restored without the passphrase.", err=True
+        "The backup contains team addresses, so it's encrypted. It can't be restored without the passphrase.", err=True
     )
     passphrase = click.prompt(
         "Passphrase", hide_input=True, confirmation_prompt=True, err=True, value_proc=_check_typed
@@ -112,8 +112,8 @@ def _show_backup(context: CommandContext, file: Path, manifest: ArchiveManifest,
         print_json(found)
         return
     click.echo(
-        f"{file}: {manifest.people:,} people, {sum(rows.values()):,} rows, {size:,} bytes; read again and proved.\n"
-        f"{_describe_keys(context)}"
+        f"{file}: {manifest.people:,} people, {sum(rows.values()):,} rows, {size:,} bytes, "
+        f"verified.\n{_describe_keys(context)}"
     )
     click.echo("It can't be restored without the passphrase, so keep that somewhere else, too.")
 
@@ -123,44 +123,44 @@ def _describe_keys(context: CommandContext) -> str:
     try:
         _ = context.installation.keys
     except ApplicationError as exc:
-        return f"Its addresses do not open with {context.settings.key_file}. {exc}"
-    return f"Its addresses open with {context.settings.key_file} alone: keep a copy of that file elsewhere."
+        return f"{context.settings.key_file} doesn't decrypt its addresses. {exc}"
+    return f"Only {context.settings.key_file} can decrypt its addresses, so keep a copy of that file somewhere else."
 
 
 @click.command(
     epilog="""\b
 Examples:
-  digest restore /backups/digest-2026-11-24.zip --check      would it work? nothing is changed
-  digest restore /backups/digest-2026-11-24.zip              into an empty installation
-  digest restore /backups/digest-2026-11-24.zip --replace    in the place of what is there
+  digest restore /backups/digest-2026-11-24.zip --check      only test the backup
+  digest restore /backups/digest-2026-11-24.zip              restore to an empty installation
+  digest restore /backups/digest-2026-11-24.zip --replace    replace the current database
 
 \b
-Before: put the key file of that time and the newest left.log into DIGEST_HOME, and stop 'digest serve'.
-After: nothing leaves until 'digest release'; the last lines say what to look at first.
+Before you restore, put the key file from the time of the backup and the newest left.log in DIGEST_HOME, and stop
+'digest serve'. After the restore, all sending is paused until 'digest release'. The last lines list what to do first.
 
 \b
 Exit codes:
-  0  restored, or checked
-  1  it cannot be done, and nothing has changed; or its ledger is broken, which is said
-  2  wrong use"""
+  0  restored or tested
+  1  not restored, with no changes made; or restored, but its ledger failed verification
+  2  usage error"""
 )
 @click.argument("file", type=FILE_PATH)
-@flag("--check", help="Load it into a database that is thrown away; change nothing.")
-@flag("--replace", help="Do it though the database holds something, which is set aside.")
-@yes_option("Do not ask before something is replaced.")
-@json_option("Print what came of it as JSON.")
+@flag("--check", help="Test the backup in a temporary database without changing anything.")
+@flag("--replace", help="Restore even if the database isn't empty. Its contents are moved aside.")
+@yes_option("Don't ask for confirmation before replacing anything.")
+@json_option("Print the result as JSON.")
 @pass_command_context
 def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes: bool, as_json: bool) -> None:
-    """Put a backup in the place of the database, tell it of all who left since, and hold it.
+    """Restore a backup, apply later unsubscribes, and pause all sending.
 
-    `left.log` in DIGEST_HOME knows who left, bounced, complained or was erased after the backup was made.
+    left.log in DIGEST_HOME records who unsubscribed, bounced, complained, or was erased after the backup was made.
     """
     now = context.now()
     actor = _permitted_actor(context, now)
     settings = _ask_passphrase(context.settings, file)
     if replace and not check and not yes:
         click.confirm(
-            "The database that is there is set aside, and the backup takes its place. Go on?", abort=True, err=True
+            "The current database will be moved aside and replaced with the backup. Continue?", abort=True, err=True
         )
     with label_refusals("Not restored"), show_progress("Checking" if check else "Restoring", shown=not as_json) as bar:
         result = None
@@ -196,31 +196,37 @@ def _permitted_actor(context: CommandContext, now: datetime) -> Actor:
 def _describe_proof(proof: LedgerProof) -> str:
     counts = f"{proof.people:,} people, {proof.links:,} links, {proof.seals:,} seals"
     if proof.sound:
-        return f"{counts}: every row is as it was written, every chain and every seal holds."
-    return f"{counts}: the ledger in it is broken. 'digest subscribers verify' says where."
+        return f"{counts}. All rows, records, and seals passed verification."
+    return f"{counts}. The consent ledger failed verification. Run 'digest subscribers verify' for details."
 
 
 def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
-    yield f"Restored as of {result.manifest.made_at}."
+    yield f"Restored the backup made {result.manifest.made_at}."
     if result.set_aside_as:
-        yield f"What was there is set aside as {result.set_aside_as}; remove it once all is well: it holds people's data."
+        yield (
+            f"The previous contents were moved to {result.set_aside_as}. They contain personal data, so delete "
+            "them when everything works."
+        )
     departed = sorted(result.departures.departed.items())
     merged = ", ".join(f"{count:,} {kind}" for kind, count in departed) or "none"
     if result.departure_log_found:
-        yield f"Departures since then, by {left_log}: {merged}; {result.departures.unknown_hashes:,} other addresses barred."
+        yield (
+            f"People who unsubscribed after the backup, from {left_log}: {merged}; "
+            f"{result.departures.unknown_hashes:,} other addresses suppressed."
+        )
     else:
         yield (
-            f"{left_log} is not there: nobody knows who left after the backup was made. Find its newest copy, put it "
-            "there, and restore again, before anything is sent."
+            f"{left_log} is missing, so people who unsubscribed after the backup would be emailed again. Before "
+            "you send anything, find its newest copy, put it there, and restore again."
         )
-    yield "The installation is held: nothing leaves. Next:"
-    yield "  digest subscribers pull --all      where a provider keeps lists: what they know of departures"
+    yield "All sending is paused. Next steps:"
+    yield "  digest subscribers pull --all      gets unsubscribes from a provider's lists"
     for name, count in result.open_editions.items():
         if count:
-            yield f"  digest uncertain {name}          {count:,} of its messages may have gone out since the copy was made"
+            yield f"  digest uncertain {name}          {count:,} of its messages may have been sent since the backup"
         else:
-            yield f"  digest cancel {name}             if it went out since: in this copy it was not sent yet"
-    yield "  digest doctor                      does everything stand where it should?"
+            yield f"  digest cancel {name}             if it was sent after the backup (here, it isn't sent yet)"
+    yield "  digest doctor                      checks everything"
     yield "  digest release                     when nothing else sends to the same list"
 
 

@@ -45,34 +45,32 @@ Examples:
   digest init
   DIGEST_HOME=/srv/digest digest init
 
-Exit codes: 0 all is there, 2 something stands in the way (it says what)."""
+Exit codes: 0 done, 2 not possible."""
 )
 @click.option(
     "--file",
     "target",
     type=FILE_PATH,
-    help=f"The settings file to write; by default what --settings or DIGEST_SETTINGS names, else {SETTINGS_FILE_NAME}.",
+    help=f"Settings file to write. [default: --settings or DIGEST_SETTINGS, else {SETTINGS_FILE_NAME}]",
 )
 @pass_command_context
 def init(context: CommandContext, target: Path | None) -> None:
-    """Write a settings file, the keys and an empty database. What is there already is left as it is."""
+    """Create a settings file, keys, and an empty database. Existing ones aren't changed."""
     target = target or context.settings_file or Path(os.environ.get("DIGEST_SETTINGS") or SETTINGS_FILE_NAME)
     if target.exists():
-        click.echo(f"{target}: there already, left as it is")
+        click.echo(f"{target} already exists and wasn't changed")
     else:
         target.write_text(resources.files("digest").joinpath("shipped.toml").read_text("utf-8"), "utf-8")
-        click.echo(
-            f"{target}: written, with the sources of homeland-security news; change sender and publication first"
-        )
+        click.echo(f"Created {target} with homeland-security news sources. Edit sender and publication first")
     settings = load_settings(target)
     with open_installation(settings, may_create=True) as installation:
         new_keys = create_key_file(installation)
     show_new_keys(settings.key_file, new_keys.to_json() if new_keys else None)
     click.echo(
-        f"{settings.home}: the database is ready\n"
-        "Before an edition can be approved, digest.toml needs sender.postal_address, and the links of the mail\n"
-        "an https address in DIGEST_BASE_URL; 'digest doctor' says what is missing.\n"
-        "Next: 'digest staff add EMAIL --role admin', 'digest collect', 'digest draft', 'digest serve'."
+        f'"{settings.home}: the database is ready\\nBefore an edition can be approved, set '
+        "sender.postal_address in digest.toml and an https URL\\nin DIGEST_BASE_URL. 'digest doctor' shows "
+        "what's missing.\\nNext: 'digest staff add EMAIL --role admin', 'digest collect', 'digest draft', "
+        "'digest serve'.\""
     )
 
 
@@ -83,8 +81,7 @@ Examples:
   digest doctor --online --json
   digest doctor received.eml --online --trust mx.google.com
 
-Every check is explained in docs/doctor.md. Exit codes: 0 nothing must be mended, 1 something must be (an error), 2 it
-could not look."""
+For details of each check, see docs/doctor.md. Exit codes: 0 no errors, 1 errors, 2 the checks couldn't run."""
 )
 @click.argument("message", required=False, type=click.File("rb"))
 @click.option(
@@ -92,13 +89,13 @@ could not look."""
     "trusted_server",
     metavar="NAME",
     default="",
-    help="With MESSAGE: your receiver's name in Authentication-Results; others' results are left out.",
+    help="With MESSAGE, your receiver's name in Authentication-Results. Other results are ignored.",
 )
-@flag("--online", "is_online", help="Ask outside too: the DNS, mail servers, the provider, your own pages.")
+@flag("--online", "is_online", help="Also check DNS, mail servers, the email provider, and your public pages.")
 @click.option(
     "--name-server",
     metavar="ADDRESS[:PORT]",
-    help="Ask this name server in place of the system's: one that knows of a change before others do.",
+    help="Use this name server instead of the system's, for example to see DNS changes sooner.",
 )
 @json_option("Print the findings as JSON.")
 @pass_command_context
@@ -110,9 +107,9 @@ def doctor(
     name_server: str | None,
     as_json: bool,
 ) -> None:
-    """Look for what would go wrong: names, settings, keys, database, disk, sending to the world.
+    """Check the installation for problems (settings, keys, database, disk, and email).
 
-    With MESSAGE look at a message as it arrived (a file of it with all its headers, or - for standard input) instead.
+    With MESSAGE, check a received email instead (a file with all headers, or - for standard input).
     """
     server = _parse_name_server(name_server) if name_server else None
     world = OutsideWorld(server) if is_online else None
@@ -143,7 +140,7 @@ def _examine_installation(context: CommandContext, world: OutsideWorld | None) -
         return explain_closed_installation(exc)
     findings = examine_installation(installation)
     if world is not None:
-        with show_progress("Asking outside") as progress:
+        with show_progress("Running online checks") as progress:
             findings += examine_outside(ExaminedInstallation(installation, outside=world), progress=progress)
     return refer_to_first(findings)
 
@@ -161,31 +158,31 @@ def _parse_name_server(text: str) -> tuple[str, int]:
         return str(ip_address(address)), int(port)
     except ValueError as exc:
         raise click.BadParameter(
-            f"{text!r} is no address of a name server; write one such as 192.0.2.53 or 192.0.2.53:5300"
+            f"{text!r} isn't the address of a name server, such as 192.0.2.53 or 192.0.2.53:5300."
         ) from exc
 
 
 @click.command(
     epilog="""\b
 Examples:
-  digest serve                        pages, desk and timetable on http://localhost:8025
+  digest serve                        pages and scheduled jobs on http://localhost:8025
   digest serve --port 9000 --no-timetable
 
-Exit codes: 0 stopped by Ctrl+C or SIGTERM, with nothing left in the air; 1 the port is taken."""
+Exit codes: 0 stopped by Ctrl+C or SIGTERM after finishing current messages, 1 the port is in use."""
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8025, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--timetable/--no-timetable", default=True, help="Follow the timetable in this process too.")
+@click.option("--timetable/--no-timetable", default=True, help="Run scheduled jobs in this process. [default: yes]")
 @click.option(
     "--sign-in",
     "emails",
     metavar="EMAIL",
     multiple=True,
-    help="Print a link that signs this member of the staff in once; may be given several times.",
+    help="Print a link that signs in this team member once. Repeatable.",
 )
 @pass_command_context
 def serve(context: CommandContext, host: str, port: int, timetable: bool, emails: tuple[str, ...]) -> None:
-    """Serve pages and desk, and follow the timetable, until stopped. The desk asks everybody to sign in."""
+    """Serve the public, editor, and admin pages, and run scheduled jobs, until stopped."""
     from scheduler import JobScheduler  # the one upward import: serving starts the timetable beside the pages
 
     logs.configure_logging(log_format=context.settings.log_format)
@@ -196,18 +193,18 @@ def serve(context: CommandContext, host: str, port: int, timetable: bool, emails
         serving = serve_app(app, host, port)
     except OSError as exc:
         raise click.ClickException(
-            f"{host}:{port} can't be listened on ({exc.strerror}). Give another with --port."
+            f"Can't listen on {host}:{port}: {exc.strerror}. Choose another port with --port."
         ) from exc
     context_of_jobs = JobContext(installation)
     clockwork = JobScheduler(context_of_jobs) if timetable else JobScheduler.for_pages(context_of_jobs)
     with stop_on_signal() as stopping, serving:
         clockwork.start()
         set_long_lived_aside()
-        click.echo(f"Pages on http://{host}:{serving.port}/, the desk on /desk/. Stop with Ctrl+C.")
+        click.echo(f"Serving http://{host}:{serving.port}/ (editors: /desk/). Press Ctrl+C to stop.")
         for email, link in zip(emails, links, strict=True):
-            click.echo(f"This signs {email} in, once, within an hour:\n{_local_link(link, serving.port)}")
+            click.echo(f"This link signs in {email} once, within an hour:\n{_local_link(link, serving.port)}")
         stopping.wait()
-        click.echo("Stopping: what is being handed over ends first.", err=True)
+        click.echo("Stopping. Messages being sent are finished first.", err=True)
         clockwork.stop()
 
 

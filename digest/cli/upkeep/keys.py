@@ -19,17 +19,16 @@ EXIT_ROWS_STUCK = 1
 
 @click.group(epilog="\b\nExample:\n  digest keys list")
 def keys() -> None:
-    """Look after the keys: addresses, look-ups, tokens and signatures hang on them. See docs/keys.md."""
+    """Manage the keys that protect addresses, lookups, links, and signatures. See docs/keys.md."""
 
 
 @keys.command(
-    "list",
-    epilog="\b\nExamples:\n  digest keys list\n  digest keys list --json\n\nExit codes: 0 shown, 2 there is no key file.",
+    "list", epilog="\b\nExamples:\n  digest keys list\n  digest keys list --json\n\nExit codes: 0 shown, 2 no key file."
 )
 @json_option("Print the list as JSON.")
 @pass_command_context
 def list_keys(context: CommandContext, as_json: bool) -> None:
-    """List the keys by kind, with the number of rows that name each. No secret is shown."""
+    """List the keys by kind, with the number of rows that use each. Secrets aren't shown."""
     usages = context.act(key_acts.list_keys, now=context.now())
     table = Table("Kind", "Id", Column("Rows", justify="right"), "")
     for usage in usages:
@@ -40,38 +39,38 @@ def list_keys(context: CommandContext, as_json: bool) -> None:
 
 def _key_status(usage: KeyUsage) -> str:
     if not usage.in_file:
-        return "NOT IN THE KEY FILE: these rows cannot be read"
+        return "NOT IN THE KEY FILE (these rows can't be read)"
     if usage.current:
         return "current"
-    return "kept: it verifies what was made with it" if usage.rows is None else "kept"
+    return "kept to verify what was made with it" if usage.rows is None else "kept"
 
 
 @keys.command(
     epilog="""\b
 Examples:
   digest keys rotate token
-  digest keys rotate vault             encrypts every address anew
-  digest keys rotate vault --fresh     a new key, though an earlier rotation was cut short
+  digest keys rotate vault             encrypts every address again
+  digest keys rotate vault --fresh     a new key, despite an unfinished rotation
 
 \b
-It may be stopped at any moment: the installation goes on working, and the next run finishes.
-What runs on this machine follows by itself. Of other machines, stop the processes first, and copy the
-key file to them afterwards.
+You can stop a rotation at any time. The installation keeps working, and the next run finishes it.
+Processes on this machine use the new key automatically. On other machines, stop them first, and copy
+the key file there afterward.
 
 \b
 Exit codes:
   0  done
-  1  done, but for some rows, which are named and keep their old key
-  2  wrong use, or the key file cannot be used"""
+  1  done, except for the listed rows, which keep their old key
+  2  usage error, or the key file can't be used"""
 )
 @click.argument("kind", type=click.Choice(get_args(KeyKind)))
-@flag("--fresh", help="Make a new key even though an earlier rotation is not finished.")
+@flag("--fresh", help="Make a new key even if an earlier rotation isn't finished.")
 @pass_command_context
 def rotate(context: CommandContext, kind: KeyKind, fresh: bool) -> None:
-    """Make a fresh key of a KIND. Older keys are kept: they open and verify what was made with them.
+    """Make a new key of a KIND. Older keys are kept to decrypt and verify what was made with them.
 
-    For `vault` every address is encrypted anew, for `lookup` every hash is computed anew. For the others
-    nothing is rewritten; after `session`, staff sign in again once the pages are restarted.
+    Rotating vault encrypts every address again, and rotating lookup computes every hash again. For other kinds, no rows
+    are rewritten. After rotating session and restarting 'digest serve', the team has to sign in again.
     """
     with show_progress(f"Rotating {kind}") as progress:
         result, recovery_copy = context.act(
@@ -79,7 +78,8 @@ def rotate(context: CommandContext, kind: KeyKind, fresh: bool) -> None:
         )
     _print_rotation(result)
     click.echo(
-        f"The keys' new recovery copy. Keep it apart from the backups, in place of the old one:\n\n{recovery_copy}\n"
+        '"New recovery copy of the keys. Replace the old copy with it, and keep it apart from the '
+        f'backups:\\n\\n{recovery_copy}\\n"'
     )
     if result.unmoved_rows:
         raise SystemExit(EXIT_ROWS_STUCK)
@@ -91,33 +91,35 @@ def rotate(context: CommandContext, kind: KeyKind, fresh: bool) -> None:
 Examples:
   digest keys restore recovery-copy.json
   digest keys restore -                       paste it, then Ctrl+D
-  digest keys restore copy.json --replace     where new keys were made meanwhile: they are set aside
+  digest keys restore copy.json --replace     if there are newer keys (moved aside)
 
 \b
 Exit codes:
-  0  the key file is back
-  2  wrong use; the copy is damaged, or belongs to another database""",
+  0  restored
+  2  usage error, or the copy is damaged or belongs to another database""",
 )
 @click.argument("file", type=click.File("r", encoding="utf-8"))
-@flag("--replace", help="Set a key file that is there aside.")
+@flag("--replace", help="Move an existing key file aside.")
 @pass_command_context
 def restore_key_file(context: CommandContext, file: IO[str], replace: bool) -> None:
-    """Put a recovery copy (FILE, or - for standard input) back as the key file, if the database was written with it."""
+    """Restore the key file from a recovery copy (FILE, or - for standard input), if it belongs to this database."""
     # After a loss the keys may come back before the database does.
     with open_installation(context.settings, may_create=True) as installation:
         actor = context.identify_actor(installation)
         copy = file.read()
         result = key_acts.restore_keys(installation, actor, copy, replace=replace, now=context.now())
     if result.aside:
-        click.echo(f"The key file that was there is now {result.aside}.")
-    click.echo(f"{context.settings.key_file}: the keys are back. Start 'digest serve' anew, if it runs.")
+        click.echo(f"The previous key file is now {result.aside}.")
+    click.echo(f"Restored the keys in {context.settings.key_file}. If 'digest serve' is running, restart it.")
     for key in result.lost_keys:
         click.echo(
-            f"The copy is older than the key {key}: what was made with that one, such as links in mails, is no longer known."
+            f"This recovery copy is older than the key {key}, so anything made with that key, such as links in "
+            "emails, no longer works."
         )
     if result.lost_keys:
         click.echo(
-            "Look for the copy that its rotation printed, and put that back too: digest keys restore FILE --replace"
+            "To fix this, find the recovery copy printed by that key's rotation, and restore it: digest keys "
+            "restore FILE --replace"
         )
 
 
@@ -125,23 +127,23 @@ def restore_key_file(context: CommandContext, file: IO[str], replace: bool) -> N
     epilog="""\b
 Examples:
   DIGEST_KEY_PASSPHRASE=… digest keys protect
-  digest keys protect                     where systemd hands the passphrase over
+  digest keys protect                     with a systemd credential
 
 \b
-Give the passphrase to everything that runs here first; see docs/keys.md.
+First give the passphrase to everything that runs here (see docs/keys.md).
 
 \b
 Exit codes:
   0  the key file is protected
-  2  no passphrase is given, or the key file cannot be used"""
+  2  no passphrase, or the key file can't be used"""
 )
 @pass_command_context
 def protect(context: CommandContext) -> None:
-    """Put the key file under the passphrase of DIGEST_KEY_PASSPHRASE: without it, a copy of the file opens nothing."""
+    """Protect the key file with the passphrase in DIGEST_KEY_PASSPHRASE."""
     context.act(key_acts.protect_keys, now=context.now())
     click.echo(
-        f"{context.settings.key_file}: it opens with the passphrase alone from now on. Its recovery copy, which\n"
-        "needs no passphrase, stays good: keep it, because a forgotten passphrase cannot be found again."
+        f"\"{context.settings.key_file} is now protected by the passphrase. Its recovery copy isn't, and still "
+        "works.\\nKeep the copy, because a forgotten passphrase can't be recovered.\""
     )
 
 
@@ -152,26 +154,26 @@ Example:
 
 \b
 Exit codes:
-  0  the key file needs no passphrase any more
-  2  the passphrase does not open it, or it cannot be used"""
+  0  the passphrase is removed
+  2  wrong passphrase, or the key file can't be used"""
 )
 @pass_command_context
 def unprotect(context: CommandContext) -> None:
-    """Write the key file without a passphrase."""
+    """Remove the passphrase from the key file."""
     context.act(key_acts.unprotect_keys, now=context.now())
-    click.echo(f"{context.settings.key_file}: it needs no passphrase any more.")
+    click.echo(f"{context.settings.key_file} is no longer protected by a passphrase.")
 
 
 def _print_rotation(result: RotationResult) -> None:
     if result.key_added:
-        click.echo(f"A fresh {result.kind} key was made: {result.key_id}.")
+        click.echo(f"Made a new {result.kind} key: {result.key_id}")
     else:
         click.echo(
-            f"An earlier rotation was finished; the {result.kind} key is {result.key_id}.\n"
-            f"For a new key run: digest keys rotate {result.kind}"
+            f"Finished an earlier rotation. The {result.kind} key is {result.key_id}.\nFor a new key, run: digest "
+            f"keys rotate {result.kind}"
         )
     if result.kind in REWRITTEN_KINDS:
-        click.echo(f"{result.rows_moved:,} rows were brought over.")
+        click.echo(f"Rows updated: {result.rows_moved:,}")
     for unmoved in result.unmoved_rows:
         click.echo(f"{unmoved.row.capitalize()} keeps the old key: {unmoved.reason}.", err=True)
 
@@ -179,11 +181,10 @@ def _print_rotation(result: RotationResult) -> None:
 def show_new_keys(file: Path, recovery_copy: str | None) -> None:
     """Print the recovery copy of keys that were just made; None: they were there already."""
     if recovery_copy is None:
-        click.echo(f"{file}: there already, left as it is")
+        click.echo(f"{file} already exists and wasn't changed")
         return
     click.echo(
-        f"{file}: the keys were made\n"
-        "Without this file nobody, you included, can read an address again. Keep a copy of it apart from\n"
-        "the backups, printed or in a safe. Its recovery copy, to be put back as that file if it is ever lost:\n\n"
-        f"{recovery_copy.strip()}\n"
+        f"Created the keys in {file}.\nWithout this file, email addresses can never be read again. Keep a copy "
+        "apart from the backups,\nprinted or in a safe. To restore a lost key file, use this recovery "
+        f"copy:\n\n{recovery_copy.strip()}\n"
     )

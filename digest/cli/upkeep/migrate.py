@@ -13,39 +13,41 @@ from digest.cli.terminal import show_progress
 @click.command(
     epilog="""\b
 Examples:
-  digest migrate --to postgresql+psycopg://digest@localhost/digest        the password from ~/.pgpass
-  digest migrate --to -                                                   types or pipes the URL, with a password
+  digest migrate --to postgresql+psycopg://digest@localhost/digest        password from ~/.pgpass
+  digest migrate --to -                                                   URL from standard input
 
 \b
-Before: make an empty database (createdb -E UTF8 digest), and stop 'digest serve' and whoever else has the old one open.
-After: start it again. digest.env names the new database where there is one; the old one stays as it was, held.
+Before you migrate, create an empty database (createdb -E UTF8 digest), and stop 'digest serve' and everything else that uses
+the old one. Afterward, start it again. If you use digest.env, it's updated. The old database is kept, with sending paused.
 
 \b
 Exit codes:
-  0  moved and proved
-  1  it cannot be done, and nothing has changed; or it is moved, and its ledger was broken before, which is said
-  2  wrong use"""
+  0  moved and verified
+  1  not moved, with no changes made; or moved, but its ledger had already failed verification
+  2  usage error"""
 )
 @click.option(
     "--to",
     "url",
     required=True,
     metavar="URL",
-    help="The other database, which is empty; - reads the URL from standard input.",
+    help="URL of the new, empty database, or - to read it from standard input.",
 )
 @yes_option()
-@json_option("Print what was moved as JSON.")
+@json_option("Print the results as JSON.")
 @pass_command_context
 def migrate(context: CommandContext, url: str, yes: bool, as_json: bool) -> None:
-    """Move everything into another database, and prove that every row and every chain is there as it was.
+    """Move everything to another database, and verify every row and record.
 
-    From SQLite to PostgreSQL or back. It is one transaction: where anything fails, nothing was moved.
+    This works from SQLite to PostgreSQL and back. If anything fails, the move is undone completely.
     """
     if url == "-":
         url = sys.stdin.readline().strip()
     if not yes:
         click.confirm(
-            "Everything is moved into the other database, and the old one is held. Go on?", abort=True, err=True
+            ("Everything will be copied to the new database, and sending from the old one will be paused. Continue?"),
+            abort=True,
+            err=True,
         )
     with label_refusals("Not moved"), show_progress("Moving", shown=not as_json) as bar:
         move = database_changes.migrate_installation(
@@ -59,21 +61,28 @@ def migrate(context: CommandContext, url: str, yes: bool, as_json: bool) -> None
         )
     else:
         click.echo(
-            f"{result.rows:,} rows in {len(result.rows_by_table)} tables: each was read again and is the same.\n"
-            f"{result.proof.people:,} people, {result.proof.links:,} links, {result.proof.seals:,} seals: "
+            (
+                f"{result.rows:,} rows in {len(result.rows_by_table)} tables copied and "
+                f"verified.\n{result.proof.people:,} people, {result.proof.links:,} events, {result.proof.seals:,} "
+                "seals. "
+            )
             + (
-                "every chain and every seal holds."
+                "All records and seals passed verification."
                 if result.proof.sound
-                else "the ledger was broken before; see 'digest subscribers verify'."
+                else "The ledger already failed verification before. See 'digest subscribers verify'."
             )
         )
         click.echo(
-            f"{file} names the new database. Start 'digest serve' again, then: digest doctor"
+            f"{file} now uses the new database. Start 'digest serve' again, then run 'digest doctor'."
             if file
-            else "Set DIGEST_DATABASE_URL to the new database wherever this program runs. Then start 'digest serve' again, and: digest doctor"
+            else (
+                "Set DIGEST_DATABASE_URL to the new database wherever this program runs. Start 'digest serve' again, "
+                "then run 'digest doctor'."
+            )
         )
         click.echo(
-            "The old database is held and otherwise as it was. Remove it once all is well: it holds people's data."
+            "The old database wasn't changed, except that sending from it is paused. It contains personal data, "
+            "so delete it when everything works."
         )
     if not result.proof.sound:
         raise SystemExit(1)
@@ -85,36 +94,39 @@ Example:
   systemctl stop digest && pip install --upgrade hls-digest && digest upgrade && systemctl start digest
 
 \b
-The backup is a file 'before-upgrade-…' in backup.folder, else in the folder 'backups' of DIGEST_HOME. To go back: install the
-version before, and 'digest restore FILE --replace'. Remove it once all is well, and after 30 days in any case.
+The backup is a file 'before-upgrade-…' in backup.folder, or in the 'backups' folder of DIGEST_HOME. To go back, install the
+previous version and run 'digest restore FILE --replace'. Delete the backup when everything works, within 30 days at most.
 
 \b
 Exit codes:
-  0  the schema is the newest, and every chain and seal holds
-  1  it cannot be done, and nothing has changed; or the ledger is broken, which is said
-  2  wrong use, or something that you can mend: a newer version has worked with the database, or there is none"""
+  0  the schema is up to date, and everything passed verification
+  1  not upgraded, with no changes made; or the ledger failed verification
+  2  usage error, no database, or a database from a newer version"""
 )
 @pass_command_context
 def upgrade(context: CommandContext) -> None:
-    """Back the database up, bring its schema up to date, and prove it. Any other command does the second without the first."""
+    """Back up the database, upgrade its schema, and verify it. Most other commands also upgrade it, but without a backup."""
     if context.acting_email is not None:
-        raise click.UsageError("--as is not for an upgrade: who does it sits at the terminal.")
+        raise click.UsageError(
+            "--as doesn't work with upgrade, which is recorded under the terminal's user. Leave it out."
+        )
     with label_refusals("Not upgraded"):
         result = database_changes.upgrade_installation(
             context.settings, context.terminal, now=context.now(), show_progress=show_progress
         )
     if result.backup is None:
-        click.echo(f"Schema {result.after} is the newest: nothing was to be done.")
+        click.echo(f"The schema {result.after} is already up to date.")
     else:
         click.echo(
-            f"{result.backup}: the database as it was, read again and proved\nSchema {result.before} is now {result.after}."
+            f"{result.backup}: a verified backup of the database before the upgrade\nUpgraded the schema from "
+            f"{result.before} to {result.after}."
         )
     proof = result.proof
     holds = (
-        "every chain and every seal holds."
+        "All records and seals passed verification."
         if proof.sound
-        else "the ledger is broken. 'digest subscribers verify' says where."
+        else "The ledger failed verification. Run 'digest subscribers verify' for details."
     )
-    click.echo(f"{proof.people:,} people, {proof.links:,} links, {proof.seals:,} seals: {holds}")
+    click.echo(f"{proof.people:,} people, {proof.links:,} events, {proof.seals:,} seals. {holds}")
     if not proof.sound:
         raise SystemExit(1)

@@ -60,7 +60,7 @@ def prepare_uploaded_image(body: bytes, limits: LimitSettings) -> PreparedImage:
         ImageError: it is too large, or no usable picture: SVG, broken, too many pixels, or too small to show.
     """
     if len(body) > limits.image_bytes:
-        raise ImageError(f"{len(body):,} bytes, more than {limits.image_bytes:,} (limits.image_bytes)")
+        raise ImageError(f"{len(body):,} bytes is over the limit of {limits.image_bytes:,} (limits.image_bytes)")
     encoded = client.fit_in_child(body, max_pixels=limits.image_pixels)
     return PreparedImage(**asdict(encoded), source_url=f"upload:{hashlib.sha256(body).hexdigest()}")
 
@@ -72,7 +72,7 @@ def prepare_logo(body: bytes, name: str, limits: LimitSettings) -> PreparedImage
         ImageError: it is too large, or no usable logo: SVG, broken, too many pixels, too low or too wide.
     """
     if len(body) > limits.image_bytes:
-        raise ImageError(f"{len(body):,} bytes, more than {limits.image_bytes:,} (limits.image_bytes)")
+        raise ImageError(f"{len(body):,} bytes is over the limit of {limits.image_bytes:,} (limits.image_bytes)")
     encoded = client.fit_logo_in_child(body, max_pixels=limits.image_pixels)
     return PreparedImage(**asdict(encoded), source_url=logo_address(name))
 

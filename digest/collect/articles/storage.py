@@ -254,7 +254,7 @@ def _rejection_reason(item: ParsedItem) -> str | None:
     if not item.title:
         return "no title"
     if urlsplit(item.url).scheme not in {"http", "https"}:
-        return f"no web address (its link is {item.link[:100]!r})" if item.link else "no web address"
+        return f"no URL (its link is {item.link[:100]!r})" if item.link else "no URL"
     return None
 
 

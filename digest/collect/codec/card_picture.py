@@ -34,7 +34,7 @@ def draw_card(picture: bytes, words: CardWords) -> EncodedImage:
         ImageError: the typeface lacks a letter of the words, or `picture` is none.
     """
     if missing := _find_missing_letter(words.name + words.issue + words.headline + words.deadline):
-        raise ImageError(f"the card's typeface has no {missing!r}")
+        raise ImageError(f"the card's font has no {missing!r}")
     card = Image.new("RGB", CARD_SIZE, PAPER)
     draw = ImageDraw.Draw(card)
     width = CARD_SIZE[0] - 2 * _MARGIN
@@ -134,9 +134,7 @@ def _balance_lines(words: list[str], font: _Font, width: int, count: int) -> lis
 def load_font(weight: str, size: int) -> _Font:
     """Load the serif face of cards; where its package is missing, the one that Pillow brings."""
     if find_spec(_FONT_PACKAGE) is None:
-        logging.getLogger(__name__).warning(
-            "the package of the card's typeface is missing: cards are set in Pillow's own"
-        )
+        logging.getLogger(__name__).warning("the card font package is missing, so cards use Pillow's own font")
         return ImageFont.load_default(size)
     folder = resources.files(_FONT_PACKAGE) / "files"
     file = next(f for f in folder.iterdir() if f.name.startswith(f"SourceSerifPro-{weight}."))

@@ -44,7 +44,7 @@ def decode_image(values: dict[str, Any]) -> EncodedImage:
     """
     image = _ENCODED_IMAGE.validate_python(values)
     if not image.body.startswith(_SIGNATURES[image.content_type]):
-        raise ValueError(f"its bytes are no {image.content_type}")
+        raise ValueError(f"not a valid {image.content_type} file")
     return image
 
 

@@ -38,7 +38,7 @@ def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
     image = decode_image(body, max_pixels=max_pixels, max_size=(MAX_WIDTH, MAX_HEIGHT))
     if image.width < MIN_WIDTH or image.height < MIN_HEIGHT:
         raise ImageError(
-            f"{image.width} x {image.height} pixels: too small to show ({MIN_WIDTH} x {MIN_HEIGHT} are needed)"
+            f"{image.width} x {image.height} pixels is too small (at least {MIN_WIDTH} x {MIN_HEIGHT} is required)"
         )
     return encode_image(image, MAX_IMAGE_BYTES)
 
@@ -52,12 +52,13 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
     image = _read_image(body, max_pixels=max_pixels, max_size=(LOGO_PIXELS * 40, LOGO_PIXELS))
     if image.height < MIN_LOGO_PIXELS:
         raise ImageError(
-            f"{image.width} x {image.height} pixels: too low to be sharp ({MIN_LOGO_PIXELS} pixels are needed)"
+            f"{image.width} x {image.height} pixels is too low (a height of at least {MIN_LOGO_PIXELS} pixels is "
+            "required)"
         )
     if image.width * LOGO_HEIGHT > image.height * MAX_LOGO_WIDTH:
         shown = round(image.width * LOGO_HEIGHT / image.height)
         raise ImageError(
-            f"{LOGO_HEIGHT} pixels high it would be {shown} wide, and the masthead has room for {MAX_LOGO_WIDTH}"
+            f"at {LOGO_HEIGHT} pixels high, it would be {shown} pixels wide, more than the limit of {MAX_LOGO_WIDTH}"
         )
     image.info = {}
     colours = image.convert("RGBA")
@@ -91,7 +92,7 @@ def _read_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> I
         ImageError: no picture, a kind that is not read (SVG), too many pixels, or broken.
     """
     if body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP_STARTS):
-        raise ImageError("it is SVG or a page, and neither is shown in mail: save the picture as PNG or JPEG")
+        raise ImageError("it's SVG or a web page, which email can't show; save the image as PNG or JPEG")
     try:
         # Pillow only warns between one and two times its own bound; no warning of a bomb is to be ignored.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -103,17 +104,19 @@ def _read_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> I
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as exc:
         raise ImageError(
-            f"it has more than {min(max_pixels, Image.MAX_IMAGE_PIXELS or max_pixels):,} pixels: save it smaller"
+            f"it has more than {min(max_pixels, Image.MAX_IMAGE_PIXELS or max_pixels):,} pixels; save a smaller image"
         ) from exc
     except Exception as exc:  # at hostile bytes Pillow's readers raise anything, from OSError to IndexError
         # What Pillow does not know at all, it names by where it lies in memory.
         detail = "" if isinstance(exc, UnidentifiedImageError) else f" ({type(exc).__name__}: {exc})"
-        raise ImageError(f"it cannot be read as a picture{detail}"[:300]) from exc
+        raise ImageError(f"it can't be read as an image{detail}"[:300]) from exc
 
 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
-        raise ImageError(f"{image.width} x {image.height} pixels, more than {max_pixels:,}: save it smaller")
+        raise ImageError(
+            f"{image.width} x {image.height} pixels is over the limit of {max_pixels:,}; save a smaller image"
+        )
 
 
 def _draft_to_size(image: Image.Image, max_size: tuple[int, int]) -> None:
@@ -128,7 +131,8 @@ def _draft_to_size(image: Image.Image, max_size: tuple[int, int]) -> None:
     image.draft("RGB", box)
     if image.width * image.height > _MAX_DECODED_PIXELS:
         raise ImageError(
-            f"{image.width} x {image.height} pixels, more than {_MAX_DECODED_PIXELS:,}: only JPEG can be decoded smaller"
+            f"{image.width} x {image.height} pixels is over the limit of {_MAX_DECODED_PIXELS:,}; save a smaller "
+            "image, or use JPEG"
         )
 
 

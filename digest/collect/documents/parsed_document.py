@@ -135,7 +135,7 @@ class ParsedItem:
 
 
 NOT_PUBLIC = "not public: "  # begins the reason of an item that visitors can't read
-SIGN_IN, SIGN_IN_STATUS = "visitors have to sign in", 401  # not 403: publishers answer that to programs alone
+SIGN_IN, SIGN_IN_STATUS = "visitors must sign in", 401  # not 403: publishers answer that to programs alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,8 @@ class UnreachableHostError(ApplicationError):
 
     def __init__(self, host: str, detail: str) -> None:
         super().__init__(
-            f"{host} can't be reached from here. Check the spelling. A private network must be listed in limits.allow_networks of digest.toml."
+            f"{host} can't be reached from here. Check the spelling. If it's in a private network, list that "
+            "network under limits.allow_networks in digest.toml."
         )
         self.detail = detail
 
@@ -97,16 +98,16 @@ class AddressGuard:
         answers = [literal] if literal else self._look_up_host(host, port, timeout)
         for answer in answers:
             if why := blocked_reason(answer, self._allowed_networks):
-                raise AddressRefusedError(host, f"leads to {answer}, which is not on the public internet ({why})")
+                raise AddressRefusedError(host, f"points to {answer}, which isn't on the public internet ({why})")
         return list(dict.fromkeys(unmap_ipv4(answer) for answer in answers))
 
     def _look_up_host(self, host: str, port: int, timeout: float) -> list[IPAddress]:
         try:
             answers = [ip_address(text) for text in _run_with_timeout(lambda: self._resolver(host, port), timeout)]
         except (OSError, ValueError) as exc:
-            raise UnknownHostError(host, f"has no address ({exc})") from exc
+            raise UnknownHostError(host, f"has no IP address ({exc})") from exc
         if not answers:
-            raise UnknownHostError(host, "has no address")
+            raise UnknownHostError(host, "has no IP address")
         return answers
 
 
@@ -151,7 +152,7 @@ def parse_ip_literal(host: str) -> IPAddress | None:
     try:
         return IPv4Address(socket.inet_aton(bare))
     except OSError as exc:
-        raise UnknownHostError(host, "is neither a name nor an address") from exc
+        raise UnknownHostError(host, "isn't a name or IP address") from exc
 
 
 def resolve_host(host: str, port: int) -> list[str]:
@@ -174,7 +175,7 @@ def _run_with_timeout(look_up: Callable[[], Iterable[str]], timeout: float) -> l
     try:
         answer = answers.get(timeout=timeout)
     except queue.Empty:
-        raise TimeoutError(f"no DNS answer within {timeout:.0f} s") from None
+        raise TimeoutError(f"no DNS response within {timeout:.0f} s") from None
     if isinstance(answer, Exception):
         raise answer
     return answer

@@ -84,7 +84,7 @@ class HttpFetcher:
             ValueError: `user_agent` cannot stand in a header.
         """
         if not user_agent.isascii() or not user_agent.isprintable():
-            raise ValueError(f"user agent {user_agent!r}: only printable ASCII can stand in a header")
+            raise ValueError(f"user agent {user_agent!r} contains characters other than printable ASCII")
         self._limits = limits
         self._user_agent = user_agent
         self._clock = clock
@@ -138,9 +138,7 @@ class HttpFetcher:
                 return _fetch_result(current, answer, moved_to)
             target = policy.redirect_target(current, answer.headers, request.url)
             if str(target) in seen:
-                raise FetchError(
-                    request.url, FetchErrorReason.REDIRECT_LOOP, f"it redirects in a circle, back to {target}"
-                )
+                raise FetchError(request.url, FetchErrorReason.REDIRECT_LOOP, f"redirect loop back to {target}")
             seen.add(str(target))
             # A stored address follows permanent redirects only, and never loses its encryption by one answer.
             permanent &= answer.status in _PERMANENT_REDIRECTS and (current.scheme, target.scheme) != ("https", "http")
@@ -149,7 +147,7 @@ class HttpFetcher:
         raise FetchError(
             request.url,
             FetchErrorReason.TOO_MANY_REDIRECTS,
-            f"more than {self._limits.fetch_redirects} redirects, the last to {current}; use the final address",
+            f"more than {self._limits.fetch_redirects} redirects, the last to {current}; use the final URL",
         )
 
     def _fetch_hop(self, url: httpx.URL, request: _FetchRequest, budget: http_connection.TimeBudget) -> _HopResponse:
@@ -169,7 +167,7 @@ class HttpFetcher:
                 return _HopResponse(response.status, answer_headers, body)
         except policy.FETCH_EXCEPTIONS as exc:
             if isinstance(exc, UnreachableHostError):
-                log.info("host not reached", host=url.host, why=exc.detail)
+                log.info("couldn't connect to the host", host=url.host, why=exc.detail)
             reason, message = policy.classify_exception(exc, request.max_bytes, self._limits.fetch_timeout)
             raise FetchError(request.url, reason, message) from exc
 
@@ -178,7 +176,7 @@ class HttpFetcher:
             reason, message, pause = problem
             raise FetchError(request.url, reason, message, retry_after=pause, status=status)
         if status == 304 and not request.conditional:
-            message = "it says 'not modified' (304), yet we asked for all of it; tell the publisher"
+            message = "the server replied 'not modified' (304) to a full request; report it to the publisher"
             raise FetchError(request.url, FetchErrorReason.BAD_ANSWER, message, status=status)
 
 

@@ -52,7 +52,7 @@ class TimeBudget:
         """
         seconds = self._deadline - time.monotonic()
         if seconds <= 0:
-            raise httpcore.ReadTimeout("the time for this fetch is used up")
+            raise httpcore.ReadTimeout("the fetch timed out")
         return seconds
 
 

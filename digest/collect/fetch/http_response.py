@@ -89,7 +89,7 @@ def decode_body(chunks: Iterable[bytes], encoding: str, max_bytes: int, *, trunc
                 return bytes(body[:max_bytes])
             raise BodyTooLargeError(f"more than {max_bytes:,} bytes")
     if not unpacking.complete:
-        raise ContentEncodingError("its gzip packing ends too early")
+        raise ContentEncodingError("its gzip data is truncated")
     return bytes(body)
 
 
@@ -100,7 +100,7 @@ def _body_decoder(encoding: str) -> "_GzipDecoder | _IdentityDecoder":
         case "gzip" | "x-gzip":
             return _GzipDecoder()
         case other:
-            raise ContentEncodingError(f"it is packed as {other[:40]!r}, and we asked for gzip")
+            raise ContentEncodingError(f"it uses encoding {other[:40]!r} instead of gzip")
 
 
 class _IdentityDecoder:
@@ -135,6 +135,6 @@ class _GzipDecoder:
             try:
                 out += self._member.decompress(data, max_bytes - len(out))
             except zlib.error as exc:
-                raise ContentEncodingError(f"its gzip packing is broken ({exc})") from exc
+                raise ContentEncodingError(f"its gzip data is invalid ({exc})") from exc
             data = self._member.unused_data or self._member.unconsumed_tail
         return bytes(out)

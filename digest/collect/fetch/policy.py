@@ -31,7 +31,7 @@ def parse_web_address(url: str) -> httpx.URL:
         read = httpx.URL(url[: MAX_URL_LENGTH + 1].strip())
         host = read.raw_host.decode("ascii")
     except (httpx.InvalidURL, ValueError) as exc:  # ValueError: a label that IDNA cannot carry
-        raise FetchError(_printable_url(url), FetchErrorReason.BAD_URL, f"no web address ({exc}); correct it") from exc
+        raise FetchError(_printable_url(url), FetchErrorReason.BAD_URL, f"not a URL ({exc}); correct it") from exc
     if why := _address_objection(read, host, url):
         raise FetchError(_printable_url(url), FetchErrorReason.BAD_URL, why)
     return read.copy_with(raw_path=read.raw_path, fragment=None)  # raw_path is "/" where there is none
@@ -39,15 +39,15 @@ def parse_web_address(url: str) -> httpx.URL:
 
 def _address_objection(parsed: httpx.URL, host: str, url: str) -> str | None:
     if len(url) > MAX_URL_LENGTH:
-        return f"longer than {MAX_URL_LENGTH:,} characters; correct it"
+        return f"longer than {MAX_URL_LENGTH:,} characters; shorten it"
     if parsed.scheme not in {"http", "https"}:
-        return "only http and https are fetched; correct the address"
+        return "not an http or https URL; correct it"
     if parsed.userinfo:
-        return "it holds a user name or password, which would end up in logs; use an address without"
+        return "it contains a user name or password, which would appear in logs; remove them"
     if ":" not in host and not _HOST_NAME.fullmatch(host):
-        return "its host is no name and no address; correct it"
+        return "its host isn't a name or IP address; correct it"
     if parsed.port is not None and parsed.port not in {80, 443} and not 1024 <= parsed.port <= 65535:
-        return f"port {parsed.port} is not for the web; use 80, 443 or one from 1024 up"
+        return f"port {parsed.port} isn't allowed; use 80, 443, or a port from 1024 up"
     return None
 
 
@@ -60,16 +60,18 @@ def redirect_target(current: httpx.URL, headers: Mapping[str, str], requested_ur
     location = headers.get("location", "")
     if not location:
         raise FetchError(
-            requested_url, FetchErrorReason.BAD_ANSWER, f"{current} redirects without saying where; tell the publisher"
+            requested_url,
+            FetchErrorReason.BAD_ANSWER,
+            f"{current} redirects without a target; report it to the publisher",
         )
     try:
         target = parse_web_address(str(current.join(location[:MAX_URL_LENGTH])))
     except FetchError as exc:
-        message = f"{current} redirects to {exc.url}: {exc.message}"
+        message = f"{current} redirects to {exc.url}, which can't be fetched ({exc.message})"
         raise FetchError(requested_url, exc.reason, message) from exc
     except (httpx.InvalidURL, ValueError) as exc:
         message = (
-            f"{current} redirects to {_printable_url(location)}, which is no web address ({exc}); tell the publisher"
+            f"{current} redirects to {_printable_url(location)}, which isn't a URL ({exc}); report it to the publisher"
         )
         raise FetchError(requested_url, FetchErrorReason.BAD_URL, message) from exc
     return target
@@ -84,28 +86,28 @@ def classify_status(
     otherwise = _SERVER_FAILURE if 500 <= status < 600 else _UNEXPECTED_FAILURE
     reason, words = _STATUS_FAILURES.get(status, otherwise)
     pause = parse_retry_after(headers.get("retry-after"), now)
-    wait_note = "" if pause is None else f"; it asks us to wait {pause:.0f} s"
+    wait_note = "" if pause is None else f"; it asks to wait {pause:.0f} s"
     return reason, words.format(status=status, agent=agent) + wait_note, pause
 
 
 _REFUSED_FAILURE = (
     FetchErrorReason.REFUSING,
-    ("the publisher refuses us ({status}); ask them to allow the user agent '{agent}', or use another feed of theirs"),
+    (
+        "the publisher denied access ({status}); ask them to allow the user agent '{agent}', or use another "
+        "of their feeds"
+    ),
 )
 _STATUS_FAILURES = {
     **dict.fromkeys((401, 403, 407, 451), _REFUSED_FAILURE),
-    404: (FetchErrorReason.MISSING, "nothing is there (404); look up the address on the publisher's site"),
-    410: (FetchErrorReason.GONE, "the publisher has closed it (410); remove the source or find its successor"),
-    429: (FetchErrorReason.RATE_LIMITED, f"the publisher says that we ask too often (429){TRIED_AGAIN}"),
+    404: (FetchErrorReason.MISSING, "the page doesn't exist (404); look up its URL on the publisher's site"),
+    410: (FetchErrorReason.GONE, "the publisher removed it (410); remove the source or find its new URL"),
+    429: (FetchErrorReason.RATE_LIMITED, f"the publisher's rate limit was reached (429){TRIED_AGAIN}"),
 }
 _SERVER_FAILURE = (FetchErrorReason.SERVER, "the publisher's server failed ({status})" + TRIED_AGAIN)
-_UNEXPECTED_FAILURE = (
-    FetchErrorReason.BAD_ANSWER,
-    "an answer that makes no sense here ({status}); open the address in a browser",
-)
+_UNEXPECTED_FAILURE = (FetchErrorReason.BAD_ANSWER, "unexpected response ({status}); open the URL in a browser")
 
 
-_BROKEN_OFF = "it broke off or is no HTTP ({exc})" + TRIED_AGAIN
+_BROKEN_OFF = "the connection broke off or isn't HTTP ({exc})" + TRIED_AGAIN
 # The first that an exception is one of counts.
 _EXCEPTION_FAILURES: tuple[tuple[type[Exception], FetchErrorReason, str], ...] = (
     (AddressRefusedError, FetchErrorReason.REFUSED_ADDRESS, "{exc}"),
@@ -113,11 +115,11 @@ _EXCEPTION_FAILURES: tuple[tuple[type[Exception], FetchErrorReason, str], ...] =
     (
         BodyTooLargeError,
         FetchErrorReason.TOO_BIG,
-        "more than {max_bytes:,} bytes; raise the limit in digest.toml if it is meant",
+        "more than {max_bytes:,} bytes; if that's intended, raise the limit in digest.toml",
     ),
-    (ContentEncodingError, FetchErrorReason.BAD_ANSWER, "{exc}; tell the publisher"),
-    (httpcore.TimeoutException, FetchErrorReason.TIMEOUT, "not done within {timeout:g} s" + TRIED_AGAIN),
-    (TlsHandshakeError, FetchErrorReason.TLS, "no safe connection ({exc}); the publisher's certificate needs mending"),
+    (ContentEncodingError, FetchErrorReason.BAD_ANSWER, "{exc}; report it to the publisher"),
+    (httpcore.TimeoutException, FetchErrorReason.TIMEOUT, "timed out after {timeout:g} s" + TRIED_AGAIN),
+    (TlsHandshakeError, FetchErrorReason.TLS, "no secure connection ({exc}); the publisher must fix its certificate"),
     (httpcore.ConnectError, FetchErrorReason.CONNECT, "no connection ({exc})" + TRIED_AGAIN),
     (httpcore.NetworkError, FetchErrorReason.BAD_ANSWER, _BROKEN_OFF),
     (httpcore.ProtocolError, FetchErrorReason.BAD_ANSWER, _BROKEN_OFF),

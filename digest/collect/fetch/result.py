@@ -27,7 +27,7 @@ class FetchErrorReason(StrEnum):
     BAD_ANSWER = "bad-answer"  # no HTTP, a broken body, a status that makes no sense here
 
 
-TRIED_AGAIN = "; it is tried again later"  # ends the message of what may pass by itself
+TRIED_AGAIN = "; it will be retried"  # ends the message of what may pass by itself
 _PERMANENT = frozenset(
     {FetchErrorReason.BAD_URL, FetchErrorReason.REFUSED_ADDRESS, FetchErrorReason.REFUSING, FetchErrorReason.GONE}
 )

@@ -71,5 +71,5 @@ def explain_unreadable(fetcher: ContentFetcher, url: str) -> str:
     except FetchError as error:
         is_absent = error.status is not None and 400 <= error.status < 500
         if not is_absent or error.reason is FetchErrorReason.RATE_LIMITED:
-            return sentence(f"the site cannot be reached: {error.message_for_now}")
-    return "The site's robots.txt does not let us read that page."
+            return sentence(f"The site doesn't respond: {error.message_for_now}")
+    return "The site's robots.txt disallows this page. Choose another page."

@@ -41,7 +41,9 @@ def parse_document(
         ParseError: the document can't be read at all; nothing else is raised.
     """
     if len(body) > MAX_DOCUMENT_BYTES:
-        raise ParseError(f"The answer has {len(body):,} bytes, more than {MAX_DOCUMENT_BYTES:,}. Give a shorter feed.")
+        raise ParseError(
+            f"The response is too large ({len(body):,} bytes; the limit is {MAX_DOCUMENT_BYTES:,}). Use a shorter feed."
+        )
     text = shorten_references(decode_document(body, charset, content_type))
     kind = detect_kind(text)
     context = ParseContext(url, now)
@@ -65,8 +67,8 @@ def _parse_json(document: str, context: ParseContext) -> ParsedDocument:
             return parsed
     if isinstance(value, dict) and "code" in value and "message" in value:
         error_text = f"{value['code']}: {value['message']}"[:200]
-        raise ParseError(f"The WordPress site answers with an error ({error_text}). Check the address in a browser.")
-    raise ParseError("The answer is JSON, but neither a JSON Feed nor WordPress posts. Look for the feed's address.")
+        raise ParseError(f"The WordPress site returned an error ({error_text}). Check the URL in a browser.")
+    raise ParseError("The response is JSON, but not a JSON Feed or WordPress posts. Find the feed's URL.")
 
 
 def _load_json(document: str) -> Any:
@@ -90,8 +92,8 @@ def _complete_posts(document: str, cause: Exception) -> Any:
             posts.append(value)
     except (ValueError, RecursionError):
         if posts:
-            return [*posts, "the document breaks off within this item"]
-    raise ParseError(f"The answer is no valid JSON: {str(cause)[:200]}. Tell the publisher.") from cause
+            return [*posts, "the document ends within this item"]
+    raise ParseError(f"The response isn't valid JSON: {str(cause)[:200]}. Report it to the publisher.") from cause
 
 
 def _next_object_offset(document: str, offset: int) -> int:
@@ -113,5 +115,5 @@ def _find_script_posts(document: str) -> list[Any]:
             continue
         posts += [post for post in (value if isinstance(value, list) else [value]) if is_post(post)]
     if not posts:
-        raise ParseError("The answer is a script without WordPress posts. Look for the address of the site's feed.")
+        raise ParseError("The response is a script without WordPress posts. Find the URL of the site's feed.")
     return posts

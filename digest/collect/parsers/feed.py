@@ -36,7 +36,7 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
     title = text_cleanup.clean_title(str(head.get("title") or ""))
     entries: list[RawItem | RejectedEntry] = [*_raw_items(parsed["entries"], kind, title)]
     if broken:
-        entries.append(RejectedEntry(0, "the document breaks off within this item"))
+        entries.append(RejectedEntry(0, "the document ends within this item"))
     items, rejected = clean_items(entries, ParseContext(context.url, context.now, spoken))
     return ParsedDocument(
         kind=kind,
@@ -57,10 +57,10 @@ def _run_feedparser(body: bytes, url: str) -> Any:
         )
     except Exception as exc:  # feedparser lets KeyError, AssertionError, RecursionError and others through
         raise ParseError(
-            f"The feed can't be read: {type(exc).__name__}: {str(exc)[:200]}. Tell the publisher."
+            f"Can't read the feed: {type(exc).__name__}: {str(exc)[:200]}. Report it to the publisher."
         ) from exc
     if not parsed["entries"] and not parsed["feed"]:
-        raise ParseError("The answer begins like a feed and holds nothing of one. Open the address in a browser.")
+        raise ParseError("The response starts like a feed but has no feed content. Open the URL in a browser.")
     return parsed
 
 

@@ -84,7 +84,7 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
     zones = _defined_zones(document)
     events = [_parse_event(block, zones) for block in _components(document, "VEVENT")]
     if document.rfind("\nBEGIN:VEVENT\n") > document.rfind("\nEND:VEVENT\n"):
-        events.append(RejectedEntry(0, "the document breaks off within this event"))
+        events.append(RejectedEntry(0, "the document ends within this event"))
     zone = _load_zone(_calendar_property(document, "X-WR-TIMEZONE"))
     items, rejected = clean_items(_raw_items(events, context, zone), context)
     return ParsedDocument(
@@ -157,7 +157,7 @@ def _event_items(
     event: Any, overridden: dict[str, set[date]], context: ParseContext, default_zone: tzinfo | None
 ) -> Iterator[RawItem | RejectedEntry]:
     if _text_value(event, "STATUS").upper() == "CANCELLED":
-        yield RejectedEntry(0, "the event is cancelled")
+        yield RejectedEntry(0, "the event is canceled")
         return
     when, uid = _event_time(event, default_zone), _text_value(event, "UID")
     if "RRULE" not in event or "RECURRENCE-ID" in event:
@@ -314,9 +314,9 @@ def _check_rule(parts: Mapping[str, Sequence[object]]) -> str:
     """Return the frequency of a rule that can be read."""
     frequency = str(next(iter(parts.get("FREQ", ())), "")).upper()
     if frequency not in _STEP_DAYS:
-        raise ValueError(f"it repeats {frequency.lower()[:20] or 'at no frequency'}; only daily to yearly is read")
+        raise ValueError(f"it repeats {frequency.lower()[:20] or '(no frequency)'}; only daily to yearly is supported")
     if odd := sorted(str(p)[:20] for p in set(parts) - _KNOWN_PARTS):
-        raise ValueError(f"its rule has {', '.join(odd)[:80]}, which is not read")
+        raise ValueError(f"its recurrence rule has {', '.join(odd)[:80]}, which isn't supported")
     return frequency
 
 

@@ -39,4 +39,4 @@ def read_entries(
 ) -> Iterator[RawItem | RejectedEntry]:
     """Read each entry of a list, which people call `noun`; what is no JSON object is rejected in its place."""
     for entry in value if isinstance(value, list) else ():
-        yield read_entry(entry) if isinstance(entry, dict) else RejectedEntry(0, f"the {noun} is no JSON object")
+        yield read_entry(entry) if isinstance(entry, dict) else RejectedEntry(0, f"the {noun} isn't a JSON object")

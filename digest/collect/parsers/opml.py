@@ -27,7 +27,7 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
             feeds.setdefault(url, FeedLink(url, title))
         elif address or attributes.get("type", "").lower() in _FEED_TYPES:
             named = f"“{title}”: " if title else ""
-            rejected.append(RejectedEntry(place, f"{named}it has no address that begins with http:// or https://."))
+            rejected.append(RejectedEntry(place, f"{named}it has no http or https URL."))
     return ParsedDocument(
         kind=kind,
         items=(),

@@ -61,7 +61,7 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
         return ParsedDocument(kind, (), (withheld,), feeds=feeds)
     item = _page_item(page, context, names_feeds=bool(feeds))
     if not item and not feeds:
-        raise ParseError("The page holds no article that can be made out, and names no feed. Give the feed's address.")
+        raise ParseError("The page has no recognizable article and no link to a feed. Use the feed's URL.")
     items, rejected = _clean_page_items([item] if item else [], context)
     return ParsedDocument(
         kind=kind,
@@ -125,7 +125,7 @@ def _read_page(document: str, url: str) -> _Page:
 def _parse_plain_text(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     article = extract_article(document)
     if article is None:
-        raise ParseError("The answer is plain text without an article. Give the address of a feed or a page.")
+        raise ParseError("The response is plain text without an article. Use the URL of a feed or a page.")
     item = RawItem(
         link=context.url,
         title=escape(article.title, quote=False),
@@ -157,7 +157,7 @@ def read_html_tree(document: str) -> Any:
     try:
         root = lxml.html.document_fromstring(document.encode("utf-8", "replace"), parser=parser)
     except (etree.LxmlError, ValueError, AssertionError) as exc:
-        raise ParseError(f"The page can't be read as HTML: {str(exc)[:200]}. Open it in a browser.") from exc
+        raise ParseError(f"Can't read the page as HTML: {str(exc)[:200]}. Open it in a browser.") from exc
     return root
 
 
@@ -270,7 +270,7 @@ def _extract_main_text(root: Any, context: ParseContext) -> Any:
             root, url=context.url, fast=True, with_metadata=True, include_comments=False, date_extraction_params=dates
         )
     except Exception as exc:  # it lets the errors of its many parts through
-        raise ParseError(f"The page can't be read: {type(exc).__name__}: {str(exc)[:200]}.") from exc
+        raise ParseError(f"Can't read the page: {type(exc).__name__}: {str(exc)[:200]}.") from exc
     return extracted or trafilatura.settings.Document()
 
 

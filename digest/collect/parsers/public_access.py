@@ -9,7 +9,7 @@ from digest.collect.documents.parsed_document import SIGN_IN
 from digest.collect.texts import text_cleanup
 
 PROTECTED = "it's password-protected"
-MISSING = "its page says that nothing is there"
+MISSING = "its page shows “not found”"
 
 # What WordPress says in place of a protected post's excerpt, from its own catalogs of several releases, and above the form.
 _STOCK_EXCERPT = re.compile(

@@ -132,7 +132,7 @@ def _make_title(raw: RawItem, summary: str) -> str:
     first_sentence = next(text_cleanup.split_sentences(summary), "")
     title = text_cleanup.clean_title(raw.title) or text_cleanup.shorten_text(first_sentence, _MAX_TITLE_WORDS)
     if not title:
-        raise UnusableItemError("no title, and no text to make one from")
+        raise UnusableItemError("no title and no text")
     return title
 
 
@@ -167,7 +167,7 @@ def _clean_urls(raw: RawItem, base: str) -> tuple[str, str]:
     if not link and re.match(r"https?://", raw.guid.strip(), re.IGNORECASE):
         link = raw.guid
     if not link:
-        raise UnusableItemError("no link, and its id is no address either")
+        raise UnusableItemError("no link, and its id isn't a URL")
     try:
         return absolute_url(link, base), canonical_url(link, base)
     except ValueError as exc:

@@ -55,7 +55,7 @@ def _place_on_site(document: ParsedDocument, site: str) -> ParsedDocument:
     return replace(document, items=items, rejected=(*document.rejected, *undated))
 
 
-_NO_ADDRESS_REASON = "a plain text without address or date of publication; save the page as HTML instead"
+_NO_ADDRESS_REASON = "plain text without a URL or publication date; save the page as HTML instead"
 
 
 def _with_search_link(item: ParsedItem, site: str) -> ParsedItem:

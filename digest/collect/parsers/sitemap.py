@@ -36,7 +36,7 @@ def _raw_item(entry: etree._Element) -> RawItem | RejectedEntry:
 
     title = said("{*}news/{*}title") or said("{*}video/{*}title")
     if not title:
-        return RejectedEntry(0, "no title: the sitemap isn't a news sitemap; give the address of the feed or the page")
+        return RejectedEntry(0, "no title, because it isn't a news sitemap; use the URL of the feed or the page")
     return RawItem(
         link=said("{*}loc"),
         title=title,

@@ -234,13 +234,13 @@ class _Broker:
         try:
             frame = child.reply.take(part)
         except OversizedMessageError:
-            self._give_up(child, "the reader's answer was longer than it may be")
+            self._give_up(child, "the parser's response was too long")
             return
         if frame is None:
             return
         number, message = frame
         if number != document.number or child.unwritten:
-            self._give_up(child, "the reader answered what it wasn't asked")
+            self._give_up(child, "the parser sent an unexpected response")
             return
         if child.is_used_up:
             self._remove(child)
@@ -263,7 +263,7 @@ class _Broker:
 def describe_death(exit_code: int, limits: DocumentLimits) -> str:
     """Say why a child ended before its document was read."""
     if exit_code == -signal.SIGXCPU:
-        return f"it took more than {limits.cpu_seconds} s of computing"
+        return f"it took more than {limits.cpu_seconds} s of CPU time"
     if exit_code == MEMORY_EXIT_CODE:
         return f"it took more than {limits.memory_bytes // 1_000_000} MB of memory"
-    return f"the reader broke off ({f'signal {-exit_code}' if exit_code < 0 else f'exit code {exit_code}'})"
+    return f"the parser crashed ({(f'signal {-exit_code}' if exit_code < 0 else f'exit code {exit_code}')})"

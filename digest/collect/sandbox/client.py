@@ -140,7 +140,7 @@ class Sandbox:
         message = wire.pack_message(head, body)
         if len(message) > wire.MAX_MESSAGE_BYTES:
             raise DocumentRefusedError(
-                f"It has {len(body):,} bytes, more than {wire.MAX_MESSAGE_BYTES:,}: give a shorter one."
+                f"It has {len(body):,} bytes, over the limit of {wire.MAX_MESSAGE_BYTES:,}. Use a shorter document."
             )
         for _ in range(_ATTEMPTS):
             try:
@@ -152,15 +152,17 @@ class Sandbox:
                 continue
             if "limit" in reply:
                 raise DocumentRefusedError(
-                    f"Reading it was given up: {_plain_words(reply['limit'])}. It is much larger or stranger than such a document "
-                    "should be: tell its publisher, or take the source out. The other sources are not affected."
+                    f"Reading it was stopped ({_plain_words(reply['limit'])}). The document is much larger or more complex "
+                    "than usual. Report it to the publisher, or remove the source. Other sources aren't affected."
                 )
             if "refused" in reply:
                 raise DocumentRefusedError(_plain_words(reply["refused"]))
             if "surprise" in reply:
                 raise SandboxError(f"reading the document failed: {_plain_words(reply['surprise'])}")
             return reply, content
-        raise SandboxError("The process that reads documents ends again and again. Is the machine out of memory?")
+        raise SandboxError(
+            "The process that reads documents keeps crashing. Check whether the machine is out of memory."
+        )
 
     def running_broker(self) -> BrokerProcess:
         """Give the broker; start one where there is none.
@@ -175,9 +177,7 @@ class Sandbox:
                 try:
                     self._broker = BrokerProcess(self._module, self._closed)
                 except OSError as error:
-                    raise SandboxError(
-                        f"The process that reads documents cannot be started: {error.strerror}"
-                    ) from error
+                    raise SandboxError(f"Can't start the process that reads documents: {error.strerror}") from error
             return self._broker
 
     def stop(self) -> None:
@@ -206,8 +206,8 @@ def _open_answer(answer: bytes) -> tuple[bytes, dict[str, Any], bytes]:
 
 def _untrusted_answer(error: Exception) -> DocumentRefusedError:
     return DocumentRefusedError(
-        f"Reading it gave an answer that can't be used ({type(error).__name__}), as if the document had tampered with its "
-        "reader. Nothing of it was kept. Look at the document before you try it again, or take the source out."
+        f"Reading it gave an invalid result ({type(error).__name__}), as if the document had exploited the "
+        "parser, so it was discarded. Inspect the document before you try it again, or remove the source."
     )
 
 
@@ -343,4 +343,4 @@ def _encode(operation: str, body: bytes, **head: Any) -> EncodedImage:
     except DocumentRefusedError as refusal:
         raise ImageError(str(refusal)) from refusal
     except SandboxError as error:  # no picture is worth an edition
-        raise ImageError(f"it cannot be read ({str(error).splitlines()[-1]})"[:300]) from error
+        raise ImageError(f"can't be read ({str(error).splitlines()[-1]})"[:300]) from error

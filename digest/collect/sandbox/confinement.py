@@ -262,7 +262,7 @@ def _restrict_files(places: Iterable[Path]) -> None:
     rights = [_rights_until(version, by_version) for by_version in (_FILE_RIGHTS, _NETWORK_RIGHTS, _SCOPES)]
     ruleset = _landlock(_CREATE_RULESET, struct.pack("=QQQ", *rights), 24, 0)
     if ruleset < 0:
-        raise OSError(ctypes.get_errno(), "no Landlock ruleset can be made")
+        raise OSError(ctypes.get_errno(), "can't create a Landlock ruleset")
     for place in places:
         try:
             opened = os.open(place, os.O_PATH | os.O_CLOEXEC)
@@ -270,10 +270,10 @@ def _restrict_files(places: Iterable[Path]) -> None:
             continue
         rule = struct.pack("=Qi", _READ_FILE | (_READ_DIR if place.is_dir() else 0), opened)
         if _landlock(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0):
-            raise OSError(ctypes.get_errno(), "no Landlock rule can be made", str(place))
+            raise OSError(ctypes.get_errno(), "can't create a Landlock rule", str(place))
         os.close(opened)
     if _landlock(_RESTRICT_SELF, ruleset, 0):
-        raise OSError(ctypes.get_errno(), "Landlock can't be entered")
+        raise OSError(ctypes.get_errno(), "can't enter Landlock")
     os.close(ruleset)
 
 
@@ -289,7 +289,7 @@ def _restrict_calls(allowed: AllowedCalls) -> None:
     filter_program = _FilterProgram(len(program) // 8, program)
     refused = _libc().prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filter_program), 0, 0)
     if refused and ctypes.get_errno() != errno.EINVAL:  # which says that the kernel has no filters
-        raise OSError(ctypes.get_errno(), "the filter of system calls can't be entered")
+        raise OSError(ctypes.get_errno(), "can't install the system call filter")
 
 
 def _landlock(call: int, *arguments: int | bytes | None) -> int:

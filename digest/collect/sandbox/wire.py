@@ -44,7 +44,7 @@ def unpack_message(message: bytes) -> tuple[dict[str, Any], bytes]:
     except RecursionError as error:
         raise ValueError("a message whose head is nested too deeply") from error
     if not isinstance(head, dict):
-        raise ValueError("a message whose head is no JSON object")  # noqa: TRY004  it comes from outside
+        raise ValueError("a message whose head isn't a JSON object")  # noqa: TRY004  it comes from outside
     return head, message[end:]
 
 

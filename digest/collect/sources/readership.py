@@ -151,12 +151,12 @@ def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ReadershipRepor
         body = fetcher.get(address, accept="application/json").body
         posts = json.loads(body)
     except FetchError as exc:
-        advice = "Is the plugin WordPress Popular Posts active, and its REST API public?"
+        advice = "Check that the WordPress Popular Posts plugin is active and its REST API is public."
         raise ReadershipError(f"{exc.message}. {advice}") from exc
     except (ValueError, RecursionError) as exc:
-        raise ReadershipError(f"{address}: no JSON came back. Open the address in a browser.") from exc
+        raise ReadershipError(f"The response of {address} isn't JSON. Open the URL in a browser.") from exc
     if not isinstance(posts, list):
-        raise ReadershipError(f"{address}: a list of posts was expected. Open the address in a browser.")
+        raise ReadershipError(f"The response of {address} isn't a list of posts. Open the URL in a browser.")
     return _count_views(enumerate(posts, 1), _parse_post)
 
 
@@ -181,7 +181,7 @@ def _load_csv(name: str, settings: Settings, _: ContentFetcher) -> ReadershipRep
     try:
         content = file.read_bytes()
     except OSError as exc:
-        raise ReadershipError(f"{file}: {exc.strerror}. Correct readership.csv in digest.toml.") from exc
+        raise ReadershipError(f"Can't read {file}: {exc.strerror}. Correct readership.csv in digest.toml.") from exc
     return parse_readership_csv(content, settings.file.publication.site)
 
 
@@ -207,7 +207,7 @@ def _decode_csv(content: bytes) -> str:
     except UnicodeDecodeError:
         text = content.decode("cp1252", "replace")
     if not text.strip() or "\0" in text:
-        raise ReadershipError("It is empty or no text. Write a CSV file with the columns url and views.")
+        raise ReadershipError("The file is empty or not text. Use a CSV file with the columns url and views.")
     return text
 
 
@@ -223,7 +223,7 @@ def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
             if any(cells) and not cells[0].startswith("#"):
                 yield reader.line_num, cells
     except csv.Error as exc:
-        raise ReadershipError(f"line {reader.line_num}: {exc}. Write it as CSV anew.") from exc
+        raise ReadershipError(f"Line {reader.line_num} isn't valid ({exc}). Export the CSV file again.") from exc
 
 
 def _header_columns(row: Sequence[str]) -> tuple[int, int] | None:
@@ -235,7 +235,7 @@ def _header_columns(row: Sequence[str]) -> tuple[int, int] | None:
 
 def _parse_row(row: Sequence[str], columns: tuple[int, int], site: str) -> tuple[str, int]:
     if len(row) <= max(columns):
-        raise ValueError(f"{len(row)} column(s), where an address and a number were expected")
+        raise ValueError(f"{len(row)} column(s) instead of a URL and a number")
     return canonical_url(row[columns[0]], site), _parse_count(row[columns[1]])
 
 
@@ -247,9 +247,9 @@ def _parse_post(post: object) -> tuple[str, int]:
 
 def _parse_count(text: str) -> int:
     if not _COUNT_PATTERN.fullmatch(text):
-        raise ValueError(f"{text[:40]!r} is no number of views")
+        raise ValueError(f"{text[:40]!r} isn't a number of views")
     whole = re.sub(r"\.0{1,2}$", "", text)  # some analytics write 12.0
     count = int(re.sub(r"\D", "", whole))
     if count > _MAX_VIEWS:
-        raise ValueError(f"{text[:40]!r} is more than {_MAX_VIEWS:,} views")
+        raise ValueError(f"{text[:40]!r} is over {_MAX_VIEWS:,} views")
     return count

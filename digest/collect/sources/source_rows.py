@@ -160,12 +160,12 @@ def describe_source_health(source: Source, now: datetime) -> str:
         case SourceHealth.NEW:
             text = "not visited yet"
         case SourceHealth.GOOD:
-            text = f"good; moved to {source.moved_to}" if source.moved_to else "good"
+            text = f"working; moved to {source.moved_to}" if source.moved_to else "good"
         case SourceHealth.FAILING:
             times = "once" if source.failures == 1 else f"{source.failures} times"
             text = f"failed {times} since {since:%Y-%m-%d}: {source.message}"
         case SourceHealth.REFUSING:
-            text = f"refusing since {since:%Y-%m-%d}: {source.message}"
+            text = f"access denied since {since:%Y-%m-%d}: {source.message}"
         case SourceHealth.GONE:
             text = f"gone since {since:%Y-%m-%d}: {source.message}"
     return text if source.active else f"no longer in the settings; {text}"

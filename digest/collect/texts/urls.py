@@ -48,9 +48,9 @@ def absolute_url(link: str, base: str | None = None) -> str:
     """
     address = re.sub(r"[\t\r\n]+", "", _SPACES.sub(" ", link).strip() if _SPACES.search(link) else link)
     if not address:
-        raise ValueError("no address: the link is empty")
+        raise ValueError("the link is empty")
     if len(address) > MAX_URL_CHARACTERS:
-        raise ValueError(f"the address has {len(address):,} characters, more than {MAX_URL_CHARACTERS:,}")
+        raise ValueError(f"the URL has {len(address):,} characters, over the limit of {MAX_URL_CHARACTERS:,}")
     joined = urljoin(base, address) if base else address
     joined = _ILLEGAL_CHARACTERS.sub(lambda c: quote(c[0], safe="", errors="replace"), joined)
     _split_url(joined)
@@ -140,7 +140,7 @@ def _canonicalise_once(url: str) -> str:
     result = f"{scheme if own_port else 'https'}://{host}{f':{port}' if own_port else ''}{path}"
     result += f"?{query}" if query else ""
     if len(result) > MAX_URL_CHARACTERS:
-        raise ValueError(f"the address has {len(result):,} characters, more than {MAX_URL_CHARACTERS:,}")
+        raise ValueError(f"the URL has {len(result):,} characters, over the limit of {MAX_URL_CHARACTERS:,}")
     return result
 
 
@@ -148,9 +148,9 @@ def _split_url(url: str) -> tuple[str, str, int | None, str, str]:
     """Split an absolute address into scheme, host, port, path and query; ValueError says what is wrong."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"}:
-        raise ValueError(f"not an http or https address: {_printable(url)}")
+        raise ValueError(f"not an http or https URL: {_printable(url)}")
     if "@" in parts.netloc:
-        raise ValueError("the address carries a user name or password")
+        raise ValueError("the URL contains a user name or password")
     host = _normalise_host(parts.hostname or "", parts.netloc)
     return parts.scheme, host, parts.port, parts.path, parts.query
 

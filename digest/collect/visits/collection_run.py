@@ -42,7 +42,7 @@ from digest.store.models import Article, Source, SourceHealth
 from subscribers.errors import ApplicationError
 
 VISITED_ELSEWHERE = "another process visited it"
-LEFT_TO_OTHERS = "another process holds its host"
+LEFT_TO_OTHERS = "another process is visiting its host"
 STOPPED = "stopped before its turn"
 OTHERS_POLL_SECONDS = 1.0  # between two looks whether hosts that other runs hold are free
 
@@ -207,7 +207,7 @@ def _selected_urls(settings: Settings, only: Collection[str] | None) -> list[str
         urls = [s.url for s in listed if name == s.url or name.casefold() == s.name.casefold()]
         if not urls:
             names = ", ".join(repr(source.name) for source in listed) or "none yet"
-            raise UnknownSourceError(f"{name!r} is no source and no file. The sources are: {names}.")
+            raise UnknownSourceError(f"There's no source or file {name!r}. Choose one of: {names}.")
         chosen += urls
     return chosen
 
@@ -232,8 +232,8 @@ def _reason_not_due(row: Source, settings: Settings, now: datetime, since: datet
     zone = settings.file.publication.zone
     if not sources.is_source_due(row, now):
         if row.next_try_at is None:
-            return f"gone: {row.message}; visited only with --force, or when it is added again"
-        return f"not due before {row.next_try_at.astimezone(zone):%Y-%m-%d %H:%M}" + (
+            return f"gone: {row.message}; only visited with --force, or after you add it again"
+        return f"not due until {row.next_try_at.astimezone(zone):%Y-%m-%d %H:%M}" + (
             f" ({row.message})" if row.message else ""
         )
     if since and row.tried_at and row.tried_at >= since:
@@ -321,7 +321,7 @@ def _finish_job(run: _CollectionRun, job: _CollectionJob, future: Future[VisitRe
         report = _store_result(run, job, future.result())
     except Exception as surprise:
         log.exception("collect.surprise", source=job.empty_report.url)
-        message = f"an error of this program, please report it: {type(surprise).__name__}: {surprise}"[:500]
+        message = f"internal error (please report it): {type(surprise).__name__}: {surprise}"[:500]
         report = replace(job.empty_report, error=message)
         _try_record_failure(run, job, message)
     return replace(report, seconds=round(time.monotonic() - job.start_times[0], 3))

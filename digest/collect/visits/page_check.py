@@ -172,7 +172,7 @@ class PageLook:
     @property
     def reason(self) -> str:
         """Why visitors can't read a page that is gone, in words."""
-        return self.barrier or f"its page answers {self.status}"
+        return self.barrier or f"its page returned {self.status}"
 
 
 def look_at_pages(
@@ -186,7 +186,7 @@ def look_at_pages(
     if not links:
         return {}
     looks = _fetch_pages(fetcher, set(links), workers, seconds)
-    return {link: looks.get(link, PageLook(failure="there was no time left to ask")) for link in links}
+    return {link: looks.get(link, PageLook(failure="the check ran out of time")) for link in links}
 
 
 def _fetch_pages(fetcher: ContentFetcher, links: Collection[str], workers: int, seconds: float) -> dict[str, PageLook]:
@@ -209,12 +209,12 @@ def _fetch_host_pages(fetcher: ContentFetcher, links: Collection[str], *, deadli
             if fetcher.may_read(link):
                 looks[link] = _read_page(link, fetcher.get(link, accept="text/html, */*;q=0.5"))
             else:
-                looks[link] = PageLook(failure="robots.txt lets nobody look, or did not answer")
+                looks[link] = PageLook(failure="robots.txt disallows this or didn't respond")
         except FetchError as error:
             looks[link] = _judge_failure(error)
         except Exception:  # one page's surprise must not keep an edition from being drafted
             log.exception("recheck.surprise", page=link)
-            looks[link] = PageLook(failure="our own fault: see the log")
+            looks[link] = PageLook(failure="internal error (see the log)")
     return looks
 
 

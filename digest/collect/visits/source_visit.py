@@ -22,7 +22,7 @@ FEED_ACCEPT = (
     "application/rss+xml, application/atom+xml, application/feed+json, application/json;q=0.9, "
     "text/calendar;q=0.9, application/xml;q=0.9, text/html;q=0.8, */*;q=0.5"
 )
-OPML_MESSAGE = "it is a list of feeds (OPML): take its feeds in with 'digest sources import-opml'"
+OPML_MESSAGE = "it's a list of feeds (OPML); import its feeds with 'digest sources import-opml'"
 MAX_PAGES = 10
 MAX_ITEM_AGE = timedelta(days=21)  # a page whose items are all older has no older page worth reading
 MAX_FEEDS_TRIED = 3  # feeds of a page that are tried
@@ -97,7 +97,7 @@ def rank_feeds(feeds: tuple[FeedLink, ...], page_url: str) -> list[FeedLink]:
     )
 
 
-_ROBOTS_MESSAGE = "robots.txt asks us not to read this page; use a feed of the site, or ask its publisher"
+_ROBOTS_MESSAGE = "robots.txt disallows this page; use one of the site's feeds, or ask its publisher"
 
 
 def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime) -> VisitResult:
@@ -147,7 +147,7 @@ def _judge_document(fetcher: ContentFetcher, document: ParsedDocument, url: str)
 
 
 def _withheld_failure(barrier: str) -> VisitFailure:
-    message = f"visitors can't read this page: {barrier}; use a feed of the site, or ask its publisher"
+    message = f"visitors can't read this page ({barrier}); use one of the site's feeds, or ask its publisher"
     return VisitFailure(SourceHealth.REFUSING, message, barrier=barrier)
 
 
@@ -175,9 +175,9 @@ def _discover_feed(
             continue
         if reading.kind not in {DocumentKind.PAGE, DocumentKind.OPML}:
             return answer, reading
-        reasons.append(f"{feed.url}: no feed is there")
+        reasons.append(f"{feed.url} isn't a feed")
     if reasons:
-        raise ParseError(f"it is a page, and none of the feeds that it names can be read: {'; '.join(reasons)}")
+        raise ParseError(f"it's a page, and its feeds can't be read ({'; '.join(reasons)})")
     return None
 
 
@@ -197,11 +197,11 @@ def _append_older_pages(
         except (FetchError, ParseError) as error:
             # WordPress answers 400 to the page after its last.
             ended = first_page.kind is DocumentKind.WORDPRESS and isinstance(error, FetchError) and error.status == 400
-            return whole, "" if ended else f"older pages are missing: {error}"
+            return whole, "" if ended else f"older pages are missing ({error})"
         if page.kind is not first_page.kind:
-            return whole, f"older pages are missing: page {number} is of another kind ({page.kind})"
+            return whole, f"older pages are missing because page {number} has another format ({page.kind})"
         whole = _merge_page(whole, page)
-    return whole, f"the first {MAX_PAGES} pages were read, there are more"
+    return whole, f"only the first {MAX_PAGES} pages were read"
 
 
 def _older_page_url(page: ParsedDocument, url: str) -> str | None:
@@ -258,9 +258,9 @@ def read_file_source(path: Path, *, max_bytes: int, site: str, now: datetime) ->
             _read_bytes(path, max_bytes), file_url=path.resolve().as_uri(), site=site, now=now
         )
     except OSError as error:
-        return VisitResult(VisitFailure(SourceHealth.FAILING, f"cannot be read: {error.strerror}"))
+        return VisitResult(VisitFailure(SourceHealth.FAILING, f"can't be read: {error.strerror}"))
     except BodyTooLargeError:
-        message = f"over {max_bytes:,} bytes; raise limits.fetch_bytes in digest.toml if it is meant"
+        message = f"over {max_bytes:,} bytes; if that's intended, raise limits.fetch_bytes in digest.toml"
         return VisitResult(VisitFailure(SourceHealth.FAILING, message))
     except (ContentEncodingError, ParseError) as error:
         return VisitResult(VisitFailure(SourceHealth.FAILING, str(error)))

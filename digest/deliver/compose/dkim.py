@@ -170,13 +170,17 @@ def load_signer(settings: Settings) -> DkimSigner | None:
     file, selectors = settings.dkim_key_file, settings.dkim_selectors
     secrets = [_load_private_key(file, pem) for pem in _PEM_KEY.findall(_read_key_file(file))]
     if not 0 < len(secrets) == len(selectors):
-        raise _key_file_error(file, f"it holds {len(secrets)} key(s), and DIGEST_DKIM_SELECTOR names {len(selectors)}")
+        raise _key_file_error(
+            file, f"it contains {len(secrets)} key(s), but DIGEST_DKIM_SELECTOR has {len(selectors)} selector(s)"
+        )
     rsa, *more = secrets
     # RFC 8463, section 6: few can check Ed25519 yet, so it is no more than a second signature beside RSA.
     if not isinstance(rsa, RSAPrivateKey) or not all(isinstance(key, Ed25519PrivateKey) for key in more):
-        raise _key_file_error(file, "an RSA key must stand first, and nothing but Ed25519 keys may follow")
+        raise _key_file_error(file, "the first key must be RSA, and any others must be Ed25519")
     if not 2048 <= rsa.key_size <= 4096:
-        raise _key_file_error(file, f"an RSA key of {rsa.key_size} bits; RFC 8301, section 3.2, wants 2048 to 4096")
+        raise _key_file_error(
+            file, f"its RSA key has {rsa.key_size} bits, but RFC 8301, section 3.2, requires 2048 to 4096"
+        )
     keys = tuple(SigningKey(name, secret) for name, secret in zip(selectors, secrets, strict=True))
     return DkimSigner(settings.dkim_domain, keys)
 
@@ -185,13 +189,13 @@ def _read_key_file(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
             if stat.S_IMODE(os.fstat(opened.fileno()).st_mode) & 0o077:
-                raise _key_file_error(file, "others than you can read it", f"Run: chmod 600 {file}")
+                raise _key_file_error(file, "other users can read it", f"Run: chmod 600 {file}")
             return opened.read(1_000_000)
     except OSError as exc:
         raise _key_file_error(
             file,
-            f"cannot be read ({exc.strerror})",
-            f"{_MAKE_KEY} {file} 2048; or give it to the user that digest runs as.",
+            f"it can't be read ({exc.strerror})",
+            f"{_MAKE_KEY} {file} 2048. Or give the file to the user that runs digest.",
         ) from None
 
 
@@ -202,18 +206,21 @@ def _load_private_key(file: Path, pem: bytes) -> RSAPrivateKey | Ed25519PrivateK
         raise _key_file_error(
             file,
             "its key wants a password",
-            f"Store it without one: openssl pkey -in {file} -out {file}.new; chmod 600 {file}.new; mv {file}.new {file}",
+            (
+                f"Remove its passphrase: openssl pkey -in {file} -out {file}.new; chmod 600 {file}.new; mv {file}.new "
+                f"{file}"
+            ),
         ) from None
     except ValueError:
-        raise _key_file_error(file, "a key in it cannot be read") from None
+        raise _key_file_error(file, "a key in it can't be read") from None
     if not isinstance(secret, (RSAPrivateKey, Ed25519PrivateKey)):
-        raise _key_file_error(file, "only RSA and Ed25519 keys sign mail")
+        raise _key_file_error(file, "only RSA and Ed25519 keys can sign email")
     return secret
 
 
 def _key_file_error(file: Path, reason: str, remedy: str = "") -> DkimError:
-    usual = f"{_MAKE_KEY} {file} 2048; and publish the record that 'digest doctor --online' prints then."
-    return DkimError(f"DIGEST_DKIM_KEY_FILE: {file}: {reason}.", remedy=remedy or usual)
+    usual = f"{_MAKE_KEY} {file} 2048. Then publish the record printed by 'digest doctor --online'."
+    return DkimError(f"DIGEST_DKIM_KEY_FILE ({file}) can't be used: {reason}.", remedy=remedy or usual)
 
 
 def _canonical_fields(head: bytes) -> list[tuple[bytes, bytes]]:

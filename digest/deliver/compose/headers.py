@@ -32,10 +32,10 @@ def header_field(name: str, value: str) -> bytes:
         HeaderError: the value holds a line break, another control character or a letter beyond ASCII.
     """
     if not value.isascii() or not value.isprintable():
-        raise HeaderError(f"{name}: a control character, a line break or a letter beyond ASCII stands in it")
+        raise HeaderError(f"{name} contains a control character, a line break, or a letter beyond ASCII")
     line = f"{name}: {value}\r\n"
     if len(line) > 998:
-        raise HeaderError(f"{name}: {len(line)} characters are more than a line may have (RFC 5322, section 2.1.1)")
+        raise HeaderError(f"{name} has {len(line)} characters, more than a line can have (RFC 5322, section 2.1.1)")
     return line.encode("ascii")
 
 
@@ -70,7 +70,7 @@ def mailbox_value(name: str, display_name: str, address: str) -> str:
 
 def _mailbox_lines(name: str, display_name: str, address: str) -> list[str]:
     if not fits_angle_brackets(address):
-        raise HeaderError(f"{name}: the address in it has characters that an address cannot have")
+        raise HeaderError(f"the address in {name} has invalid characters")
     phrase = _display_phrase(" ".join(display_name.split()), first_width=ENCODED_WORD_LENGTH - len(name) - 2)
     return _fold_words([*phrase, f"<{address}>"], HEADER_LINE_LENGTH - len(name) - 2)
 

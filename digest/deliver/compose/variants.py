@@ -157,7 +157,7 @@ def compose_specimen(mailable: MailableEdition, edition: Edition, settings: Sett
     variants = create_variants(mailable, settings)
     template = variants.template_for(Preferences())
     if template is None:
-        raise ComposeError(f"{edition.name} has no sections: draft it again.")
+        raise ComposeError(f"{edition.name} has no sections. Draft it again.")
     zone, language = settings.file.publication.zone, settings.reader_language
     return splice_message(
         template,
@@ -195,6 +195,6 @@ def check_unsubscribe_length(base_url: str) -> None:
     length = len(f"<{base_url}/u/") + 22 + 1
     if length > _MAX_UNSUBSCRIBE_LENGTH:
         raise ComposeError(
-            f"DIGEST_BASE_URL: with {base_url} List-Unsubscribe would have {length} characters; from 78 on some providers "
-            f"garble it. Use a host that is {length - _MAX_UNSUBSCRIBE_LENGTH} character(s) shorter."
+            f"DIGEST_BASE_URL ({base_url}) makes List-Unsubscribe {length} characters long, and some providers "
+            f"garble it from 78 on. Use a host that's {length - _MAX_UNSUBSCRIBE_LENGTH} character(s) shorter."
         )

@@ -45,9 +45,9 @@ class ArticleLook:
     @property
     def sentence(self) -> str:
         """Say it in one sentence."""
-        parts = [f"{self.looked_at} articles looked at again"]
+        parts = [f"{self.looked_at} articles checked again"]
         parts += [f"{len(self.gone)} gone"] if self.gone else []
-        parts += [f"{len(self.unanswered)} without an answer"] if self.unanswered else []
+        parts += [f"{len(self.unanswered)} without a response"] if self.unanswered else []
         return ", ".join(parts)
 
 
@@ -136,6 +136,6 @@ def describe_gone(gone: tuple[LookFinding, ...]) -> str:
     more = f"; and {len(gone) - 3} more" if len(gone) > 3 else ""
     subject, them = ("an article", "it") if len(gone) == 1 else (f"{len(gone)} articles", "them")
     return (
-        f"visitors can't read {subject} anymore: {named}{more}. Remove {them} at the desk and approve again, or let the edition go on "
-        "as it is."
+        f"visitors can't read {subject} anymore: {named}{more}. Remove {them} and approve the edition again, "
+        "or resume it unchanged."
     )

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from digest.store.audit import record_audit
 from digest.store.delivery_models import InstallationState
-from subscribers.phrases import end_sentence
+from subscribers.phrases import sentence
 from subscribers.store.database import upsert
 
 # Where the database belongs: the name, machine or server that it was last opened on.
@@ -59,14 +59,13 @@ class InstallationHold:
     may_be_copy: bool = False
 
     def __str__(self) -> str:
-        """Say it as a sentence, with what to do: whoever held it knows whether that is put right."""
-        held = f"held by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC"
-        release = "'digest release' lets mail leave again."
+        """Say who paused sending, when, and why, and how to resume it, in sentences."""
+        paused = f"All sending is paused by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC"
         if self.may_be_copy:
-            return f"{held}: {end_sentence(self.reason)} {release}"
+            return f"{paused}. {sentence(self.reason)} To resume sending, run 'digest release'."
         if not self.reason:
-            return f"{held}, and no reason was given. Ask them whether it is over; then {release}"
-        return f'{held}, with the words "{self.reason.rstrip(".")}". Ask them whether that is put right; then {release}'
+            return f"{paused}, without a reason. Ask whether it's still needed, then run 'digest release'."
+        return f"{paused} (\"{self.reason.rstrip('.')}\"). Ask whether that's resolved, then run 'digest release'."
 
 
 def current_hold(session: Session) -> InstallationHold | None:

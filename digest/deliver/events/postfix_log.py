@@ -47,7 +47,7 @@ class UnreadableLogError(MailLogError):
     """One file cannot be read; `why` says what is the matter without its name."""
 
     def __init__(self, file: Path, why: str) -> None:
-        super().__init__(f"{file}: {why}")
+        super().__init__(f"{file} {why}")
         self.file, self.why = file, why
 
 
@@ -155,7 +155,7 @@ def _open_log(file: Path) -> Iterator[BinaryIO]:
             with gzip.open(raw) as lines:
                 yield lines  # type: ignore[misc]  # a GzipFile is read like any binary file
     except (OSError, EOFError, zlib.error) as exc:
-        raise UnreadableLogError(file, f"cannot be read ({getattr(exc, 'strerror', None) or exc}).") from None
+        raise UnreadableLogError(file, f"can't be read ({getattr(exc, 'strerror', None) or exc}).") from None
 
 
 def _first_time(file: Path, clock: "_Clock") -> datetime:
@@ -163,7 +163,7 @@ def _first_time(file: Path, clock: "_Clock") -> datetime:
         for line in lines:
             if at := clock.read_time(line):
                 return at
-    raise UnreadableLogError(file, "no line of it begins with a time, as those of a syslog do.")
+    raise UnreadableLogError(file, "has no lines that start with a time, as in a syslog file.")
 
 
 @dataclass(slots=True)

@@ -50,8 +50,8 @@ class MailboxFolder:
         status, reply = imap.select(_quote_name(mailbox.folder), readonly)
         if status != "OK":
             raise MailboxError(
-                f"no folder {mailbox.folder}: {_reply_text(reply)}.",
-                remedy="Correct inbound.folder: the line folder under [inbound] in digest.toml.",
+                f"there's no folder {mailbox.folder}: {_reply_text(reply)}.",
+                remedy="Correct inbound.folder (the line folder under [inbound] in digest.toml).",
             )
         self.uid_validity = self._response_number("UIDVALIDITY") or 0
         self.uid_next = self._response_number("UIDNEXT")
@@ -107,7 +107,7 @@ class MailboxFolder:
                 status, reply = self._move(uid)
         if status == "OK":
             return ""
-        return f"cannot move to {self._done_folder}: {_reply_text(reply)}. Put inbound.done right."
+        return f"can't move messages to {self._done_folder}: {_reply_text(reply)}. Correct inbound.done."
 
     def _move(self, uid: int) -> tuple[str, list[bytes | None]]:
         can_move = "MOVE" in self._imap.capabilities  # RFC 6851, section 3.1
@@ -122,7 +122,7 @@ class MailboxFolder:
         status, reply = self._imap.uid("STORE", str(uid), "+FLAGS.SILENT", r"(\Seen \Deleted)")
         if status == "OK" and "UIDPLUS" in self._imap.capabilities:  # RFC 4315, section 2.1
             status, reply = self._imap.uid("EXPUNGE", str(uid))
-        return "" if status == "OK" else f"cannot delete what is stored: {_reply_text(reply)}."
+        return "" if status == "OK" else f"can't delete stored messages: {_reply_text(reply)}."
 
 
 @contextmanager
@@ -180,16 +180,18 @@ def _translate_errors(server_name: str) -> Iterator[None]:
         cause = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
         raise MailboxError(
             f"no trusted TLS with {server_name}: {cause.rstrip('.')}.",
-            remedy="Name the server in host under [inbound] in digest.toml as its certificate does, or name there in authorities a file "
-            "of the certificates of who vouches for it.",
+            remedy=(
+                "In host under [inbound] in digest.toml, use the server name in its certificate. For your own "
+                "certificate authority, set authorities to a file with its certificates."
+            ),
         ) from None
     except OSError as exc:
         raise MailboxError(
             f"no connection to {server_name}: {exc.strerror or type(exc).__name__}.",
-            remedy="See whether the server runs, and correct host and port under [inbound] in digest.toml.",
+            remedy="Check that the server is running, and correct host and port under [inbound] in digest.toml.",
         ) from None
     except ValueError:  # a number that is none, and the like
-        raise MailboxError(f"{server_name} does not speak IMAP as it should") from None
+        raise MailboxError(f"{server_name} doesn't follow the IMAP protocol") from None
 
 
 def _connect_imap(mailbox: BounceMailboxSettings, tls: ssl.SSLContext | None = None) -> imaplib.IMAP4:
@@ -220,14 +222,14 @@ def _sign_in(imap: imaplib.IMAP4, user: str, password: str) -> None:
         else:
             imap.login(user, password)
     except UnicodeEncodeError:
-        raise MailboxError("the server takes only plain letters in a password; choose another") from None
+        raise MailboxError("the server accepts only ASCII passwords; choose another") from None
     except imaplib.IMAP4.abort:
         raise
     except imaplib.IMAP4.error as exc:
         reply = scrub_addresses(_reply_text(exc.args).replace(password, "<password>"))
         raise MailboxError(
-            f"the server refuses the sign-in: {reply}.",
-            remedy="Write the right user under [inbound] in digest.toml, and the right DIGEST_INBOUND_PASSWORD into digest.env.",
+            f"the server rejected the sign-in: {reply}.",
+            remedy="Correct user under [inbound] in digest.toml and DIGEST_INBOUND_PASSWORD in digest.env.",
         ) from None
     capabilities = imap.capability()[1][-1]  # there may be more after the sign-in
     if capabilities:

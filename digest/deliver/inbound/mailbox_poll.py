@@ -194,9 +194,9 @@ def _follow_poll(last: LastPoll, result: PollResult | None, trouble: str, now: d
 
 def _log_change(previous: str, problem: str) -> None:
     if problem and problem != previous:
-        log.error("the bounce mailbox gives trouble", why=problem)
+        log.error("the bounce mailbox can't be read", why=problem)
     elif previous and not problem:
-        log.info("the bounce mailbox is well again", was=previous)
+        log.info("the bounce mailbox works again", was=previous)
 
 
 def _answer_leave_request(

@@ -20,13 +20,15 @@ def read_certificate_end(certificate: Mapping[str, Any] | None) -> datetime | No
 def judge_certificate(check: str, server: str, valid_until: datetime | None, now: datetime) -> DoctorFinding:
     """Judge a certificate that TLS accepted, by the days that it has left."""
     if valid_until is None:
-        return DoctorFinding(check, "ok", f"{server} answers, without TLS")
+        return DoctorFinding(check, "ok", f"{server} responds, without TLS")
     days = (valid_until - now).days
     if days >= MANY_DAYS:
-        return DoctorFinding(check, "ok", f"{server} answers; its certificate is valid until {valid_until:%Y-%m-%d}")
+        return DoctorFinding(
+            check, "ok", f"{server} responds, and its certificate is valid until {valid_until:%Y-%m-%d}"
+        )
     return DoctorFinding(
         check,
         "error" if days < FEW_DAYS else "warning",
-        f"the certificate of {server} ends in {max(days, 0)} days, on {valid_until:%Y-%m-%d}.",
-        "Renew it, and have that done by itself (certbot renew, or what made it).",
+        f"The certificate of {server} expires in {max(days, 0)} days, on {valid_until:%Y-%m-%d}.",
+        "Renew the certificate, and set up automatic renewal (such as certbot renew).",
     )

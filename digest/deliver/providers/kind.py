@@ -75,7 +75,7 @@ class PullResult:
     def __str__(self) -> str:
         """Describe the result in one line."""
         changes = ", ".join(f"{count:,} {word}" for word, count in sorted(self.feedback_counts.items()))
-        counts = f"{self.entries:,} entries, {self.matched_people:,} of our people"
+        counts = f"{self.entries:,} entries, {self.matched_people:,} for people on this list"
         return "; ".join([f"{self.provider_title}'s lists: {changes or 'nobody new'} ({counts})", *self.troubles])
 
 
@@ -189,7 +189,7 @@ class ProviderKind:
     # What to do, by the check of `digest doctor` that wants it, such as "provider-account".
     remedies: Mapping[str, str] = field(default_factory=dict)
     # Ends the sentence "whoever got it already, gets it twice".
-    resend_risk: str = ", unless their mail server knows it by its Message-ID, which stays the same. Many do, not all."
+    resend_risk: str = ", unless their mail server recognizes the unchanged Message-ID, as many do."
     acceptance_is_arrival: bool = False  # nothing more will be reported of an accepted message that arrived
     max_event_delay: timedelta = timedelta(0)  # how late an event may still be reported
     webhook: ProviderWebhook | None = None
@@ -221,10 +221,10 @@ def read_url_options(url: SplitResult, defaults: Mapping[str, str]) -> dict[str,
     """
     given = {key: values[-1] for key, values in parse_qs(url.query, keep_blank_values=True).items()}
     if unknown := sorted(given.keys() - defaults.keys()):
-        allowed = f"there is {', '.join(defaults)}" if defaults else "there are none"
+        allowed = f"only {', '.join(defaults)}" if defaults else "no options"
         raise ProviderSettingsError(
-            f"DIGEST_MAIL_URL: no such option: {', '.join(unknown)}.",
-            remedy=f"Take it out, or correct it: for {url.scheme}: {allowed}.",
+            f"DIGEST_MAIL_URL has unknown options: {', '.join(unknown)}.",
+            remedy=f"Remove or correct them. For {url.scheme}, use {allowed}.",
         )
     return {**defaults, **given}
 
@@ -236,5 +236,5 @@ def parse_count(text: str, maximum: int, name: str) -> int:
         ProviderSettingsError: it is no such number.
     """
     if not (text.isdigit() and 1 <= int(text) <= maximum):
-        raise ProviderSettingsError(f"DIGEST_MAIL_URL: {name} is a number from 1 to {maximum}")
+        raise ProviderSettingsError(f"DIGEST_MAIL_URL: {name} must be a number from 1 to {maximum}")
     return int(text)

@@ -58,8 +58,8 @@ def provider_in_use(settings: Settings) -> ProviderKind:
             return kind
     *examples, last = (example for kind in provider_kinds() for example in kind.url_examples)
     raise ProviderSettingsError(
-        "DIGEST_MAIL_URL names no way for mail to go out.",
-        remedy=f"Write it as one of {', '.join(examples)} or {last}: {advise_variable_change(settings, 'DIGEST_MAIL_URL=…')}",
+        "DIGEST_MAIL_URL doesn't say how to send email.",
+        remedy=f"Use one of {', '.join(examples)} or {last}. {advise_variable_change(settings, 'DIGEST_MAIL_URL=…')}",
     )
 
 
@@ -88,7 +88,7 @@ def open_provider(settings: Settings) -> Provider:
     kind = provider_in_use(settings)
     problems = list_sender_problems(settings) if kind.leaves_machine(settings) else []
     if problems:
-        raise ProviderSettingsError("Nothing can be sent yet:\n" + "\n".join(f"  {p}" for p in problems))
+        raise ProviderSettingsError("Email can't be sent yet:\n" + "\n".join(f"  {p}" for p in problems))
     return kind.open(settings)
 
 
@@ -127,19 +127,22 @@ def list_sender_problems(settings: Settings) -> list[str]:
     checks = (
         (
             not sender.postal_address.strip(),
-            "sender.postal_address: empty; the law (CAN-SPAM, 15 USC 7704) wants it in every mail",
+            "sender.postal_address: empty; every email must include it (CAN-SPAM, 15 USC 7704)",
         ),
-        (_is_example(sender.bounce_domain), "sender.bounce_domain: an example; bounces must reach you"),
-        (not sender.address, "sender.address: empty; email must come from an address of yours"),
-        (_is_example(sender.address), "sender.address: still the example; mail must come from a domain of yours"),
         (
-            _is_example(sender.list_id),
-            "sender.list_id: still the example; its domain must be yours (RFC 2919, section 2)",
+            _is_example(sender.bounce_domain),
+            "sender.bounce_domain: still the example; use your own domain, so that bounces reach you",
         ),
-        (_is_example(sender.reply_to), "sender.reply_to: still the example; answers must reach you"),
+        (not sender.address, "sender.address: empty; enter your own address"),
+        (_is_example(sender.address), "sender.address: still the example; use an address at your own domain"),
+        (_is_example(sender.list_id), "sender.list_id: still the example; use your own domain (RFC 2919, section 2)"),
+        (
+            _is_example(sender.reply_to),
+            "sender.reply_to: still the example; use your own address, so that replies reach you",
+        ),
         (
             urlsplit(settings.base_url).scheme != "https",
-            "DIGEST_BASE_URL: not https; one-click unsubscribing demands it (RFC 8058, section 3.1)",
+            "DIGEST_BASE_URL: not https; one-click unsubscribing requires it (RFC 8058, section 3.1)",
         ),
     )
     return [problem for is_there, problem in checks if is_there]

@@ -35,7 +35,7 @@ def check_quotable(text: str) -> str:
         ValueError: it has quotes, backslashes, or characters that can't be printed.
     """
     if any(character in "'\"\\" or not character.isprintable() for character in text):
-        raise ValueError("it must be one line without quotes and backslashes")
+        raise ValueError("Enter one line without quotation marks or backslashes.")
     return text
 
 

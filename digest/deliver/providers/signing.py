@@ -32,22 +32,27 @@ def find_signing_problems(settings: Settings, *, unsigned: Literal["ok", "warnin
         yield DoctorFinding(
             "signing",
             unsigned,
-            "mail is not signed (DKIM): the large providers refuse newsletters without a signature.",
+            "Email isn't signed (DKIM), so large mailbox providers will reject it.",
             _describe_signing(settings),
         )
         return
     for key in signer.keys:
         name = f"{key.selector}._domainkey.{signer.domain}"
-        told = f"mail is signed by {name}; 'digest doctor --online' says whether the DNS has its record"
+        told = f"email is signed by {name}; to check the DNS record, run 'digest doctor --online'"
         yield DoctorFinding("signing", "ok", told)
     sender = settings.file.sender.address.rpartition("@")[2].lower()
     if sender != signer.domain and not sender.endswith(f".{signer.domain}"):
         yield DoctorFinding(
             "signing",
             "warning",
-            f"mail is signed for {signer.domain} and comes from {sender}: without a common domain DMARC fails.",
-            f"Sign for {sender}, then run 'digest doctor --online' again, which prints the record for the DNS: "
-            f"{advise_variable_change(settings, f'DIGEST_DKIM_DOMAIN={sender}')}; or write from {signer.domain}: "
+            (
+                f"Email is signed for {signer.domain} but sent from {sender}. The domains aren't aligned, so DMARC "
+                "fails."
+            ),
+            (
+                f"Sign for {sender}, then run 'digest doctor --online' again to get the DNS record. "
+                f"{advise_variable_change(settings, f'DIGEST_DKIM_DOMAIN={sender}')}. Or send from {signer.domain}. "
+            )
             + advise_key_change(settings, "sender", f'address = "…@{signer.domain}"'),
         )
 
@@ -57,7 +62,7 @@ def _describe_signing(settings: Settings) -> str:
     domain = settings.file.sender.address.rpartition("@")[2].lower()
     file = settings.settings_place.parent / "dkim.pem"
     return (
-        f"Run: openssl genrsa -out {file} 2048; chmod 600 {file}; write DIGEST_DKIM_DOMAIN={domain}, DIGEST_DKIM_SELECTOR=digest and "
-        f"DIGEST_DKIM_KEY_FILE={file} into {settings.environment_place}; and enter the record that 'digest doctor --online' prints then into "
-        "the DNS. Or let your mail server sign."
+        f"Run: openssl genrsa -out {file} 2048; chmod 600 {file}. In {settings.environment_place}, set "
+        f"DIGEST_DKIM_DOMAIN={domain}, DIGEST_DKIM_SELECTOR=digest, and DIGEST_DKIM_KEY_FILE={file}. Then add "
+        "the DNS record that 'digest doctor --online' prints. Or configure your mail server to sign."
     )

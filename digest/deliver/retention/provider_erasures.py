@@ -130,9 +130,9 @@ def stuck_erasures_warnings(session: Session) -> Iterator[str]:
         provider = find_provider(name)
         if provider is not None and provider.erasures is not None:
             yield (
-                f"{provider.title} has not taken {count:,} of the erasures it was asked for, and the first is given up "
-                f"on {first + ERASURE_KEPT_FOR:%Y-%m-%d}: the log of the night says why. "
-                f"The key needs {provider.erasures.needed_permission}."
+                f"{provider.title} hasn't processed {count:,} erasure requests, and the first expires on "
+                f"{first + ERASURE_KEPT_FOR:%Y-%m-%d}. Check that night's log for the reason. The API key needs "
+                f"{provider.erasures.needed_permission}."
             )
 
 

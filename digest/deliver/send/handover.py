@@ -207,7 +207,7 @@ class HandoverRun:
         """Return whether anything may still be claimed; `stop_reason` says why not."""
         hold = installation_hold.current_hold(session)
         if hold is not None and not self.stop_reason:
-            self.stop_reason = f"the installation is {hold}"
+            self.stop_reason = str(hold)
         return not self.stop_reason
 
 

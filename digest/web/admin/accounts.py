@@ -95,7 +95,9 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
     """Do one of the acts of an admin on a member."""
     row = _find_row(number)
     if number == current_staff().member_id and act in OTHERS_ONLY:
-        return _member_page(row, refusal=StaffError("Ask another admin: nobody changes their own place here.")), 409
+        return _member_page(
+            row, refusal=StaffError("You can't change your own role or remove yourself. Ask another admin.")
+        ), 409
     try:
         done, ended = _act_on_member(row, act)
     except FormError as exc:
@@ -139,7 +141,7 @@ _MEMBER_ACTS: Mapping[str, Callable[..., object]] = {
 def _find_row(number: int) -> StaffOverview:
     installation, actor, now = acting_admin()
     rows = {row.member.id: row for row in staff_acts.view_staff(installation, actor, now=now)}
-    return rows.get(number) or abort(404, "Nobody on the staff has this number.")
+    return rows.get(number) or abort(404, "No team member has this number.")
 
 
 def _member_page(row: StaffOverview, *, refusal: RefusalError | None = None, done: str = "", ended: int = 0) -> str:

@@ -7,11 +7,11 @@ from digest.web.admin.subscribers import import_pages, list_pages, reader_pages,
 
 # A place for admins: its key in the templates, its title, its first page. They stand in this order.
 ADMIN_PLACES = (
-    ("readers", "Readers", "admin.list_readers"),
+    ("readers", "Subscribers", "admin.list_readers"),
     ("import", "Import", "admin.list_imports"),
     ("deliveries", "Deliveries", "admin.list_deliveries"),
     ("growth", "Growth", "admin.show_growth"),
-    ("staff", "Staff", "admin.list_staff"),
+    ("staff", "Team", "admin.list_staff"),
     ("audit", "Audit log", "admin.show_audit_log"),
     ("health", "Health", "admin.show_health"),
     ("settings", "Settings", "admin.list_settings"),

@@ -43,7 +43,7 @@ class SourceForm(PageFields):
 
     def values(self) -> dict[str, Any]:
         """Return the values, unchecked: of the texts, those that the form has."""
-        name = self.name or self.url[:_MAX_TEXT_LENGTH] or "Without a name"
+        name = self.name or self.url[:_MAX_TEXT_LENGTH] or "Untitled"
         given = self.model_dump(exclude_unset=True, exclude={"url", "fingerprint"})
         marks = {"primary": self.primary, "own": self.own}
         return given | marks | {"name": name, "publisher": self.publisher or name}
@@ -112,7 +112,7 @@ def ask_before_removing_source(number: int) -> ResponseReturnValue:
     """Say what removing a source means, and ask."""
     view = _view(number)
     if view.configured is None:
-        abort(404, "The settings do not name this source any more.")
+        abort(404, "This source is no longer in the settings.")
     return render_template("web/admin/sources/source_removal.html", view=view, refusal=None)
 
 
@@ -146,7 +146,7 @@ def look_for_feeds() -> ResponseReturnValue:
         tried = sources.try_source(installation.settings, address, now=now)
         sources.refuse_listed_source(installation, tried.url)
     except ValueError:
-        refusal = SourceRefusedError(f"“{typed}” is no web address such as news.example.org.")
+        refusal = SourceRefusedError(f"“{typed}” isn't a URL. Enter one such as news.example.org.")
         return _adding_page(typed, refusal=refusal), 400
     except SourceRefusedError as exc:
         return _adding_page(typed, refusal=exc), 409
@@ -186,7 +186,7 @@ def _read_opml() -> tuple[bytes, str]:
     upload, section = request.files.get("file"), request.form.get("section", "news")
     body = upload.read() if upload else b""
     if not body or section not in SOURCE_SECTIONS:
-        raise SourceRefusedError("Choose a file in OPML first: feed readers export it.")
+        raise SourceRefusedError("No file was chosen. Choose an OPML file exported from a feed reader.")
     return body, section
 
 
@@ -207,7 +207,7 @@ def _view(number: int) -> SourceView:
 def _require_file() -> None:
     if web_context().settings.origin is None:
         raise SourceRefusedError(
-            "This installation runs without a settings file, so nothing can be saved. Write one with 'digest init'."
+            "You can't save settings because there's no settings file. Create one with 'digest init'."
         )
 
 
@@ -215,7 +215,7 @@ def _describe_saved(view: SourceView, form: SourceForm) -> dict[str, str]:
     """Say of each field what is saved, where something else was typed: for a form that came after another one."""
     saved, typed = _saved_values(view), form.values()
     differing = [name for name in saved.keys() & typed.keys() if not _is_same(typed[name], saved[name])]
-    return {name: f"Saved meanwhile: {_write_value(saved[name])}" for name in differing}
+    return {name: f"Saved value: {_write_value(saved[name])}" for name in differing}
 
 
 def _saved_values(view: SourceView) -> dict[str, Any]:

@@ -25,12 +25,12 @@ from subscribers.pages.forms import FormError
 REFRESH_SECONDS = 1  # between two looks of the page at an examination that runs; it works without scripts
 _MAX_FIELD_LENGTH = 200  # characters
 _MAX_ROW = 10**18 - 1
-_KNOWN_ACTORS = (("scheduler", "The timetable"), (audit_log.TERMINAL_ACTORS, "A terminal"))
+_KNOWN_ACTORS = (("scheduler", "The scheduler"), (audit_log.TERMINAL_ACTORS, "A terminal"))
 
 
 def _check_text(text: str) -> str:
     if may_hold_address(text):
-        raise ValueError("No address belongs into a URL, and no subject has one.")
+        raise ValueError("email addresses aren't allowed in URLs")
     return " ".join(text.replace("\0", "").split())[:_MAX_FIELD_LENGTH]
 
 

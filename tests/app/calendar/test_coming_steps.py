@@ -97,7 +97,7 @@ def test_status_of_an_installation_without_an_edition_says_so_and_what_holds_it_
     assert CliRunner().invoke(digest, ["hold", "--because", "a wrong date"]).exit_code == 0
     said = CliRunner().invoke(digest, ["status"])
     assert said.exit_code == 0, said.output
-    assert said.output.startswith("There is no edition yet: ")
+    assert said.output.startswith("There's no edition yet. ")
     assert "a wrong date" in said.output
     assert "is drafted" in said.output.partition("What happens next:\n")[2]
     found = json.loads(CliRunner().invoke(digest, ["status", "--json"]).output)

@@ -377,12 +377,12 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "others may look into the outbox": (open_outbox, "home-folder", "chmod 700"),
     "others may write the database": (open_database_file, "database", "chmod 600"),
     "the database was never migrated": (forget_schema, "database", "digest upgrade"),
-    "a row of the audit log was changed": (forge_audit, "audit-log", "Compare it with a backup"),
+    "a row of the audit log was changed": (forge_audit, "audit-log", "Compare the log with a backup"),
     "the clock went back": (act_in_the_future, "clock", "timedatectl"),
-    "the departure log is damaged": (damage_departure_log, "departure-log", "left.log back from a copy"),
+    "the departure log is damaged": (damage_departure_log, "departure-log", "left.log from a copy"),
     "the departure log cannot be written": (lock_departure_log, "departure-log", "chmod 600"),
-    "a setting stands twice": (repeat_setting, "settings", "on lines 9 and 10. Take one of the two lines out."),
-    "a setting is misspelt": (misspell_setting, "settings", "Mend the keys"),
+    "a setting stands twice": (repeat_setting, "settings", "on lines 9 and 10. Remove one of the two lines."),
+    "a setting is misspelt": (misspell_setting, "settings", "Correct the listed settings"),
     "others may change the settings": (lambda w: (w.home / "digest.toml").chmod(0o666), "settings", "chmod 644"),
     "no source": (
         change(SOUND_SETTINGS[SOUND_SETTINGS.index("[[") : SOUND_SETTINGS.index("[limits")], ""),
@@ -391,13 +391,13 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     ),
     "no postal address": (
         change("1 Main St, Springfield", ""),
-        *("postal-address", 'digest.toml change line 9 to: postal_address = "'),
+        *("postal-address", 'digest.toml, change line 9 to: postal_address = "'),
     ),
     "no postal address, and no line of it": (
         change('postal_address = "1 Main St, Springfield"\n', ""),
-        *("postal-address", "add under [sender] in "),
+        *("postal-address", "Under [sender] in "),
     ),
-    "another name, and HLS.Today's words": (change("HLS.Today", "Vigie"), "own-texts", "Write your own"),
+    "another name, and HLS.Today's words": (change("HLS.Today", "Vigie"), "own-texts", "Enter your own"),
     "consent to nobody": (
         change(
             "[limits]",
@@ -409,12 +409,12 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "links without https": (
         set_environ(DIGEST_BASE_URL="http://news.hls.test"),
         "base-url",
-        "digest.env: DIGEST_BASE_URL=https://news.hls.test",
+        "digest.env, add: DIGEST_BASE_URL=https://news.hls.test",
     ),
     "a proxy that nobody declared": (
         change("proxies = 1", "proxies = 0"),
         "proxies",
-        "digest.toml change line 35 to: proxies = 1",
+        "digest.toml, change line 35 to: proxies = 1",
     ),
     "a template with a mistake": (write_template_mistake, "templates", "Correct it"),
     "a logo that is not kept": (
@@ -422,28 +422,28 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("logo", "digest media add"),
     ),
     "no such provider": (set_mail("carrier-pigeon:"), "provider", "DIGEST_MAIL_URL"),
-    "an option that SMTP has not": (set_mail("smtp://mx.hls.test?speed=9"), "provider", "Take it out"),
+    "an option that SMTP has not": (set_mail("smtp://mx.hls.test?speed=9"), "provider", "Remove or correct them"),
     "SendGrid without a key": (set_mail("sendgrid:"), "provider", "DIGEST_SENDGRID_API_KEY"),
-    "SendGrid's events are refused": (set_mail("sendgrid:"), "provider-events", "DIGEST_SENDGRID_WEBHOOK_KEY"),
+    "SendGrid's events are rejected": (set_mail("sendgrid:"), "provider-events", "DIGEST_SENDGRID_WEBHOOK_KEY"),
     "mail is not signed": (set_mail("smtp://mx.hls.test"), "signing", "openssl genrsa -out"),
     "others may read the DKIM key": (open_dkim_key, "signing", "chmod 600"),
-    "signed for another domain": (sign_for_a_stranger, "signing", "digest.env: DIGEST_DKIM_DOMAIN=hls.test"),
+    "signed for another domain": (sign_for_a_stranger, "signing", "digest.env, add: DIGEST_DKIM_DOMAIN=hls.test"),
     "bounces are not read": (set_mail("smtp://mx.hls.test"), "bounces", "[inbound]"),
-    "the bounce mailbox gives trouble": (remember_poll(trouble="no folder", troubles=3), "bounce-mailbox", "[inbound]"),
-    "somebody made himself an admin in the database": (forge_admin, "access-rows", "who can"),
+    "the bounce mailbox can't be read": (remember_poll(trouble="no folder", troubles=3), "bounce-mailbox", "[inbound]"),
+    "somebody made himself an admin in the database": (forge_admin, "access-rows", "Find out how"),
     "an email is for someone else than when it was queued": (
         add_rows(
             lambda: Delivery(id="changed", purpose="data:1", due_at=NOW - DAY, next_try_at=NOW, **REFUSED_AS_CHANGED)
         ),
-        *("changed-deliveries", "who can"),
+        *("changed-deliveries", "Find out how"),
     ),
     "a draft was changed in the database": (
         add_rows(lambda: edition(release_at=NOW + 7 * DAY)),
         *("drafts", "Draft it again"),
     ),
     "no admin": (remove_admin, "staff", "digest staff add"),
-    "an admin who has not proven the address": (forget_proof, "staff", "it mails to eve ("),
-    "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest release' (all is held"),
+    "an admin who has not proven the address": (forget_proof, "staff", "open the link it emails to "),
+    "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest release' (all sending is paused"),
     "the timetable stands still": (
         add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY), lambda: slot("nightly", NOW - 2 * DAY)),
         *("timetable", "digest serve"),
@@ -452,13 +452,13 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "a job hangs": (add_rows(lambda: slot("collect", NOW - 3 * HOUR, done=False)), "stuck-job", "journalctl -u digest"),
     "a step of the night failed": (
         add_rows(lambda: slot("nightly", NOW - 8 * HOUR, outcome="sealed; prune_media failed: OSError")),
-        *("nightly-steps", "log of that night"),
+        *("nightly-steps", "that night's log"),
     ),
     "the ledger is not sealed": (seal_long_ago, "seals", "digest serve"),
     "no backup": (lambda w: w.add_person(), "backup", "digest backup"),
     "an old backup": (leave_old_backup, "backup", "digest backup"),
     "notices do not leave": (add_rows(delivery), "waiting-mail", "digest serve"),
-    "events wait": (
+    "unprocessed bounces and events": (
         add_rows(lambda: InboundPayload(at=NOW - DAY, origin="x", body_hash="h", ciphertext=b"c", key_id="k")),
         *("unapplied-events", "digest inbound"),
     ),
@@ -474,23 +474,19 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     ),
     "a run was killed": (leave_run_file, "dead-run", "digest send"),
     "choices cannot be read": (lambda w: w.add_person(choices={"hour": "noon"}), "choices", "/preferences"),
-    "the installation is held": (
-        hold,
-        "held",
-        'with the words "a wrong date". Ask them whether that is put right; then',
-    ),
+    "the installation is held": (hold, "held", '("a wrong date"). Ask whether'),
     "an edition rests": (
         add_rows(lambda: edition(state=EditionState.SENDING, paused_at=NOW, paused_because="too many bounces")),
         *("paused", "digest resume"),
     ),
-    "an article is gone": (lose_article, "gone-articles", "approve again"),
+    "an article is gone": (lose_article, "gone-articles", "approve the edition again"),
     "sign-ups surge": (
         add_rows(lambda: SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 120})),
         *("signup-surge", "raise limits.signups_first"),
     ),
-    "sign-ins are refused": (
+    "sign-ins were rejected": (
         add_rows(lambda: RateLimitCount(scope=SCOPE, tag="wrong password", began=NOW, count=SURGE)),
-        *("refused-sign-ins", "Ask your colleagues"),
+        *("refused-sign-ins", "Ask your team"),
     ),
     "a warning is refused": (
         add_rows(
@@ -529,7 +525,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
                 provider="sendgrid", mark="m", ciphertext=b"c", key_id="k", asked_at=NOW - DAY, tries=2, next_try_at=NOW
             )
         ),
-        *("stuck-erasures", "The key needs Suppressions"),
+        *("stuck-erasures", "The API key needs Suppressions"),
     ),
     "a deadline is over": (
         add_rows(lambda: edition(release_at=NOW - HOUR, slot=release_slot(NOW - HOUR))),
@@ -547,9 +543,13 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "a backup by the clock failed": (fail_backup, *("missing-backup", "digest backup")),
     "backups without a passphrase": (
         change("[limits]", '[backup]\nfolder = "/backups"\n\n[limits]'),
-        *("backup-folder", "digest.env: DIGEST_BACKUP_PASSPHRASE"),
+        *("backup-folder", "digest.env, add: DIGEST_BACKUP_PASSPHRASE"),
     ),
-    "a backup is missing that could not be made": (block_backup_folder, "missing-backup", "Mend backup-folder first"),
-    "a backup folder that is none": (block_backup_folder, "backup-folder", "name another under [backup]"),
-    "a section without a source": (change('section = "events"', 'section = "news"'), "unfed-section", "take"),
+    "a backup is missing that could not be made": (block_backup_folder, "missing-backup", "Fix backup-folder first"),
+    "a backup folder that is none": (block_backup_folder, "backup-folder", "choose another folder under [backup]"),
+    "a section without a source": (
+        change('section = "events"', 'section = "news"'),
+        "unfed-section",
+        "remove the section",
+    ),
 }

@@ -131,13 +131,13 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         set_text(BOUNCE_DOMAIN, "v=spf1 mx:s.test ~all", "v=spf1 ip4:198.51.100.7 -all"),
         "spf",
         (
-            f"named, and what sends now (a:{MAIL_HOST}), and ends in ~all (treat others with suspicion), the milder of their endings: "
+            f", adds your current sender (a:{MAIL_HOST}), and ends in ~all (softfail), the milder of their endings: "
             f'{BOUNCE_DOMAIN}. TXT "v=spf1 ip4:198.51.100.7 mx:s.test a:{MAIL_HOST} ~all"'
         ),
     ),
     "two SPF records that end alike": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} -all", "v=spf1 ip4:198.51.100.7 -all"),
-        *("spf", "lets through all that any of them named and ends in -all, as they do"),
+        *("spf", "which allows every sender in them and ends in -all, like they do"),
     ),
     "SPF lets everybody through": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} +all"),
@@ -147,16 +147,16 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} ?all"),
         *("spf", f'{BOUNCE_DOMAIN}. TXT "v=spf1 a:{MAIL_HOST} -all"'),
     ),
-    "SPF needs too many look-ups": (nest_includes, "spf", "write the numbers of hosts"),
+    "SPF needs too many look-ups": (nest_includes, "spf", "with IP addresses (ip4:, ip6:)"),
     "SPF includes itself": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} include:{BOUNCE_DOMAIN} -all"),
         "spf",
-        f"Take include:{BOUNCE_DOMAIN} out",
+        f"Remove include:{BOUNCE_DOMAIN} from",
     ),
     "SPF includes what is not there": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} include:no.test -all"),
         "spf",
-        "Take include:no.test out",
+        "Remove include:no.test",
     ),
     "SPF names hosts that do not exist": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} a:x.test a:y.test mx:z.test -all"),
@@ -165,7 +165,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "SPF with a slip": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} ipv4:192.0.2.1 -all"),
         "spf",
-        "Correct ipv4:192.0.2.1",
+        "Correct or remove ipv4:192.0.2.1",
     ),
     "SPF without the mail server": (
         set_text(BOUNCE_DOMAIN, "v=spf1 ip4:198.51.100.7 -all"),
@@ -175,26 +175,27 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "SPF without SendGrid": (lose_authentication, "spf", "Add include:sendgrid.net"),
     "the DNS fails": (lambda w: w.names.failing.add(BOUNCE_DOMAIN), "spf", "v=spf1"),
     "no DKIM record": (drop(KEY_NAME, "TXT"), "dkim-record", f'{KEY_NAME}. TXT "v=DKIM1'),
-    "two DKIM records": (set_text(KEY_NAME, "v=DKIM1; p=AAAA", "v=DKIM1; p=BBBB"), "dkim-record", "Enter this record"),
-    "another DKIM key": (publish_key(2048), "dkim-record", "Enter this record"),
-    "a DKIM record that was cut off": (cut_key_off, "dkim-record", "in quotation marks. Enter this record"),
-    "the sending host has no address": (drop(MAIL_HOST, "A"), "spf", "Give that name an address"),
-    "a revoked DKIM key": (set_text(KEY_NAME, "v=DKIM1; k=rsa; p="), "dkim-record", "Enter this record"),
-    "a DKIM key that is tried": (mark_as_tried, "dkim-record", "Take t=y out"),
-    "a short DKIM key": (publish_key(1024), "dkim-record", "2,048 bits"),
-    "a weak DKIM key": (publish_weak_key, "dkim-record", "2,048 bits"),
+    "two DKIM records": (
+        set_text(KEY_NAME, "v=DKIM1; p=AAAA", "v=DKIM1; p=BBBB"),
+        "dkim-record",
+        "Replace any DNS record",
+    ),
+    "another DKIM key": (publish_key(2048), "dkim-record", "Replace any DNS record"),
+    "a DKIM record that was cut off": (cut_key_off, "dkim-record", "at most 255 characters. Replace any DNS record"),
+    "the sending host has no address": (drop(MAIL_HOST, "A"), "spf", "IP address of that name"),
+    "a revoked DKIM key": (set_text(KEY_NAME, "v=DKIM1; k=rsa; p="), "dkim-record", "Replace any DNS record"),
+    "a DKIM key that is tried": (mark_as_tried, "dkim-record", "Remove t=y"),
+    "a short DKIM key": (publish_key(1024), "dkim-record", "2,048-bit key"),
+    "a weak DKIM key": (publish_weak_key, "dkim-record", "2,048-bit key"),
     "no DMARC": (
         drop("_dmarc.hls.test", "TXT"),
         "dmarc",
-        (
-            "write another of your domain. Enter into the DNS, as the one DMARC record there: "
-            '_dmarc.hls.test. TXT "v=DMARC1; p=none; rua=mailto:desk@hls.test"'
-        ),
+        ('Add this as the only DMARC record in DNS: _dmarc.hls.test. TXT "v=DMARC1; p=none; rua=mailto:desk@hls.test"'),
     ),
     "two DMARC records": (
         set_text("_dmarc.hls.test", "v=DMARC1; p=none", "v=DMARC1; p=reject"),
         "dmarc",
-        "as the one DMARC record",
+        "as the only DMARC record",
     ),
     "no reports of DMARC": (
         set_text("_dmarc.hls.test", "v=DMARC1; p=none"),
@@ -216,15 +217,15 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "the return path is another's": (
         lambda w: w.change_sender(bounce_domain="other.test"),
         "alignment",
-        "Let bounces return",
+        "as the bounce domain",
     ),
-    "the return path is below, and must not be": (demand_strictness, "alignment", "Let bounces return"),
+    "the return path is below, and must not be": (demand_strictness, "alignment", "as the bounce domain"),
     "no exchanger for bounces": (drop(BOUNCE_DOMAIN, "MX"), "exchangers", f"{BOUNCE_DOMAIN}. MX 10 MAILHOST"),
     "a domain that takes no mail": (set_records("hls.test", "MX", "0 ."), "exchangers", "hls.test. MX 10 MAILHOST"),
     "an exchanger without address": (
         set_records("hls.test", "MX", "10 gone.hls.test."),
         "exchangers",
-        "enter into the DNS: gone.hls.test. A NUMBER; or, in place of the MX record: hls.test. MX 10 THEIR-SERVER.",
+        "add this DNS record: gone.hls.test. A IP-ADDRESS. Or replace the MX record with: hls.test. MX 10 THEIR-SERVER.",
     ),
     "no reverse name": (drop("25.2.0.192.in-addr.arpa", "PTR"), "reverse-name", "PTR record"),
     "a reverse name that leads elsewhere": (point_nowhere, "reverse-name", "PTR record"),
@@ -232,7 +233,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "the mail server refuses the sign-in": (
         mail_over("digest:wrong"),
         "mail-server",
-        "its shape is: smtps://USER:PASSWORD@127.0.0.1:",
+        "in the form smtps://USER:PASSWORD@127.0.0.1:",
     ),
     "the mail server's certificate is for another name": (
         mail_over("digest:right", "localhost"),
@@ -240,7 +241,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         "certificate",
     ),
     "nobody vouches for the mail server": (trust_nobody, "mail-server", "ca=FILE"),
-    "the mail server's certificate ends": (age_certificates(3), "mail-server", "Renew it"),
+    "the mail server's certificate ends": (age_certificates(3), "mail-server", "Renew the certificate"),
     "the mailbox refuses the sign-in": (
         lambda w: w.change_inbound(user="nobody"),
         *("inbound-server", "DIGEST_INBOUND_PASSWORD"),
@@ -248,48 +249,52 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "the mailbox has no such folder": (close_imap, "inbound-server", "inbound.folder"),
     "nobody vouches for the mailbox": (trust_nobody, "inbound-server", "authorities"),
     "SendGrid refuses the key": (with_account("scopes", 401, {}), "provider-account", "DIGEST_SENDGRID_API_KEY"),
-    "SendGrid's key may not send": (with_account("scopes", 200, {"scopes": []}), "provider-account", "mail.send"),
+    "SendGrid's API key doesn't allow sending": (
+        with_account("scopes", 200, {"scopes": []}),
+        "provider-account",
+        "mail.send",
+    ),
     "SendGrid counts opens": (
         with_account("tracking_settings/open", 200, {"enabled": True}),
-        *("provider-account", "Switch it off"),
+        *("provider-account", "Turn this off"),
     ),
     "SendGrid counts clicks": (
         with_account("tracking_settings/click", 200, {"enabled": False, "enable_text": True}),
-        *("provider-account", "Switch it off"),
+        *("provider-account", "Turn this off"),
     ),
     "SendGrid's key may not look": (with_account("tracking_settings/open", 403, {}), "provider-account", "permission"),
     "SendGrid does not sign for us": (
         with_account("whitelabel/domains", 200, [{"domain": "hls.test", "valid": False}]),
         *("provider-account", "Authenticate hls.test"),
     ),
-    "the site is not in the DNS": (drop(SITE_HOST, "A"), "site-address", f"{SITE_HOST}. A ADDRESS"),
+    "the site is not in the DNS": (drop(SITE_HOST, "A"), "site-address", f"{SITE_HOST}. A IP-ADDRESS"),
     "another site answers": (
         answer("GET /healthz", "200 OK", body="hello"),
         "site-address",
-        f"Point {SITE_HOST} (in the DNS)",
+        f"Point {SITE_HOST} (in DNS)",
     ),
     "the home is another's": (
         answer("GET /", "200 OK", body="Welcome to nginx!"),
         "site-address",
-        "pass all below it on",
+        "pass on all its paths",
     ),
-    "a certificate for another name": (use_other_name, "site-certificate", "Renew it"),
+    "a certificate for another name": (use_other_name, "site-certificate", "Renew the certificate"),
     "the site's certificate ends": (age_certificates(14), "site-certificate", "certbot renew"),
-    "the metrics are open": (answer("GET /metrics", "200 OK", body="digest_people 3"), "site-sign-in", "Make sure the"),
-    "the desk is open": (answer("GET /desk/", "200 OK", body="Desk"), "site-sign-in", "Make sure the proxy passes"),
+    "the metrics are open": (answer("GET /metrics", "200 OK", body="digest_people 3"), "site-sign-in", "Configure the"),
+    "the desk is open": (answer("GET /desk/", "200 OK", body="Desk"), "site-sign-in", "Configure the proxy to pass on"),
     "links without https": (
         lambda w: w.change_settings(base_url=w.settings.base_url.replace("https", "http")),
-        *("site-https", "Mend base-url first"),
+        *("site-https", "Fix base-url first"),
     ),
-    "no HSTS": (drop_hsts, "site-https", "Let the proxy pass the header on"),
-    "one-click is challenged": (answer("POST /u/", "403 Forbidden"), "site-one-click", "pass POST to /u/"),
+    "no HSTS": (drop_hsts, "site-https", "Configure the proxy to pass the header on"),
+    "one-click is challenged": (answer("POST /u/", "403 Forbidden"), "site-one-click", "pass POST requests to /u/"),
     "one-click is redirected": (
         answer("POST /u/", "301 Moved", ("Location", "https://www.hls.test{path}")),
-        *("site-one-click", "no redirect"),
+        *("site-one-click", "without redirects"),
     ),
     "a secret in a redirect": (
         answer("GET /u/", "302 Found", ("Location", "https://tracker.test/?to={path}")),
-        *("site-one-click", "no redirect"),
+        *("site-one-click", "without redirects"),
     ),
     "the clock is slow": (turn_clock_back, "site-clock", "timedatectl"),
 }

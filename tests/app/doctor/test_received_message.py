@@ -93,7 +93,7 @@ CHANGED_BEFORE_SIGNING: dict[str, tuple[Change, str, str]] = {
     "one-click is missing": (
         sub(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n", b""),
         "received-one-click",
-        "0 times",
+        "0 List-Unsubscribe-Post",
     ),
     "one-click is encoded": (sub(b": <https", b": =?utf-8?q?=3Chttps"), "received-one-click", "digest check"),
     "one-click is not https": (
@@ -102,12 +102,20 @@ CHANGED_BEFORE_SIGNING: dict[str, tuple[Change, str, str]] = {
         "https",
     ),
     "one-click says something else": (sub(b"=One-Click", b"=one-click"), "received-one-click", "digest check"),
-    "links are counted": (replace_link(b"https://url.hls.test/ls/click?upn=x"), "received-links", "tracking off"),
+    "links are counted": (
+        replace_link(b"https://url.hls.test/ls/click?upn=x"),
+        "received-links",
+        "open tracking at the relay",
+    ),
     "links are wrapped": (
         replace_link(b"https://nam01.safelinks.protection.outlook.com/?url=x"),
-        *("received-links", "Nothing to do"),
+        *("received-links", "No change is needed"),
     ),
-    "the link is another": (replace_link(b"https://elsewhere.test/u/x"), "received-links", "tracking off"),
+    "the link is another": (
+        replace_link(b"https://elsewhere.test/u/x"),
+        "received-links",
+        "open tracking at the relay",
+    ),
     "it is too large": (sub(b"A story", b"A story " * 14_000), "received-size", "Drop stories"),
     "it is large": (sub(b"A story", b"A story " * 11_000), "received-size", "Drop stories"),
 }
@@ -132,19 +140,19 @@ CHANGED_ON_ITS_WAY: dict[str, tuple[Change, set[str], str]] = {
     "a footer was added": (
         lambda raw: raw + b"<p>Scanned</p>\r\n",
         {"received-signature", "received-coverage", "received-alignment"},
-        "footers",
+        "such as a footer",
     ),
     "a second subject was added": (
         lambda raw: b"Subject: Buy\r\n" + raw,
         {"received-signature", "received-coverage", "received-alignment"},
-        "after it is signed",
+        "after it's signed",
     ),
     "a seal is broken": (
         lambda raw: b"ARC-Seal: i=1; a=rsa-sha256; cv=fail; d=lists.test; s=a; b=x\r\n" + raw,
         {"received-forwarding"},
-        "not forwarded",
+        "isn't forwarded",
     ),
-    "it is not signed": (
+    "no DKIM signature": (
         lambda raw: raw[raw.index(b'From: "') :],
         {"received-signature", "received-coverage", "received-alignment", "received-results"},
         "DIGEST_DKIM_KEY_FILE",
@@ -167,7 +175,7 @@ def test_a_signature_that_leaves_one_click_out_shows_no_button(settings: Setting
     assert found["received-coverage"].startswith("error ")
     assert found["received-signature"].startswith("warning ")
     assert "--online" in found["received-signature"]
-    assert "only the return path at bounce.hls.test does" in found["received-alignment"]
+    assert "Only the return path at bounce.hls.test is" in found["received-alignment"]
 
 
 def test_whose_word_a_result_is_decides_how_much_it_counts(settings: Settings, signer: DkimSigner) -> None:
@@ -177,7 +185,9 @@ def test_whose_word_a_result_is_decides_how_much_it_counts(settings: Settings, s
         "error mx.provider.test says dmarc=fail."
     )
     unknown = examine(settings, arrive(signed, failed))["received-results"]
-    assert unknown.startswith("warning mx.provider.test (or whoever wrote so: name your receiver with --trust")
+    assert unknown.startswith(
+        "warning mx.provider.test (this header can be forged; to be sure, pass your receiver's name with --trust"
+    )
     forged = arrive(arrive(signed), b"mx.forger.test; spf=fail")
     assert examine(settings, forged, "mx.provider.test") == {}
     assert "no results" in examine(settings, forged, "mx.absent.test")["received-results"]
@@ -199,9 +209,9 @@ def test_online_the_dns_has_the_keys_and_says_whose_domain_is_whose(settings: Se
 
         assert ask() == {}
         names.records[key_name] = ['"v=DKIM1; k=rsa; p="']
-        assert "does not hold" in ask()["received-signature"]
+        assert "failed verification" in ask()["received-signature"]
         names.failing.add("one._domainkey.hls.test")
-        assert "was not verified: the DNS does not say" in ask()["received-signature"]
+        assert "couldn't be verified (The DNS lookup" in ask()["received-signature"]
 
 
 @pytest.mark.usefixtures("initialised_home")

@@ -88,7 +88,7 @@ def test_a_draft_is_made_from_feeds_and_scored(tmp_path: Path) -> None:
         == result["scores"][0]
     )
     said = evaluate(tmp_path, picks).output
-    assert "first 10 (has 3): 1 to change, 1 ungraded, 0 poor leads; 1 of 2 matters that must be in" in said
+    assert "first 10 (of 3): 1 to change, 1 ungraded, 0 poor leads, 1 of 2 required stories" in said
     assert "missing: Not there" in said
 
 
@@ -98,7 +98,7 @@ def test_a_draft_is_made_from_feeds_and_scored(tmp_path: Path) -> None:
 def test_grades_of_another_form_are_refused_with_their_line(tmp_path: Path, row: object) -> None:
     result = evaluate(tmp_path, [pick(1, "Storm", 2, "storm"), row])
     assert result.exit_code == 2
-    assert "Line 2" in result.output or "no web address" in result.output
+    assert "Line 2" in result.output or "isn't a URL" in result.output
 
 
 def test_a_stored_edition_is_scored_without_feeds(new_home: Path, tmp_path: Path) -> None:
@@ -112,12 +112,12 @@ def test_a_stored_edition_is_scored_without_feeds(new_home: Path, tmp_path: Path
     for command in commands:
         assert CliRunner().invoke(digest, [*start, *command]).exit_code in {0, 1}, command
     said = CliRunner().invoke(digest, [*start, "evaluate", "draft", str(tmp_path / "picks.jsonl")]).output
-    assert "first 10 (has 3): 1 to change, 2 ungraded" in said
+    assert "first 10 (of 3): 1 to change, 2 ungraded" in said
     printed = CliRunner().invoke(digest, [*start, "evaluate", "picks"])
     rows = [json.loads(line) for line in printed.output.splitlines()]
     assert sorted((row["title"], row["grade"]) for row in rows) == sorted((title, 2) for title in TITLES)
     (tmp_path / "picks.jsonl").write_text(printed.output, "utf-8")
     again = CliRunner().invoke(digest, [*start, "evaluate", "draft", str(tmp_path / "picks.jsonl"), "--redraft"]).output
-    assert "first 10 (has 3): 0 to change, 0 ungraded, 0 poor leads; 3 of 3 matters that must be in" in again
+    assert "first 10 (of 3): 0 to change, 0 ungraded, 0 poor leads, 3 of 3 required stories" in again
     both = [*start, "evaluate", "draft", str(tmp_path / "picks.jsonl"), str(tmp_path / "alpha.xml"), "--redraft"]
     assert CliRunner().invoke(digest, both).exit_code == 2

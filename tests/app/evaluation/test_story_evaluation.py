@@ -84,7 +84,7 @@ def test_hard_pairs_say_which_came_out_wrong(tmp_path: Path, week: Path) -> None
     scored = json.loads(evaluate(tmp_path, week, labels, "--json").output)["sets"][0]
     assert scored["same"] == {"right": 1, "of": 2, "wrong": [apart]}
     assert scored["different"] == {"right": 1, "of": 2, "wrong": [DAM_STORY]}
-    assert "pairs that are same: 1 of 2 right" in evaluate(tmp_path, week, labels).output
+    assert "same pairs: 1 of 2 right" in evaluate(tmp_path, week, labels).output
 
 
 def test_a_link_in_another_spelling_is_the_same_article(tmp_path: Path, week: Path) -> None:
@@ -136,12 +136,12 @@ def test_feeds_of_earlier_weeks_make_their_words_common(tmp_path: Path, week: Pa
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([], "holds no set of labels"),
-        ({"about": "nothing"}, "holds no set of labels"),
-        ({"set": {"stories": [[]]}}, "set.stories is no list of lists of addresses"),
-        ({"set": {"stories": "x"}}, "set.stories is no list of lists of addresses"),
-        ({"set": {"same": [["https://a.example/", "https://b.example/", "https://c.example/"]]}}, "no pair"),
-        ({"set": {"stories": [["nowhere"]]}}, "'nowhere' in the labels is no web address"),
+        ([], "contains no label sets"),
+        ({"about": "nothing"}, "contains no label sets"),
+        ({"set": {"stories": [[]]}}, "set.stories isn't a list of lists of URLs"),
+        ({"set": {"stories": "x"}}, "set.stories isn't a list of lists of URLs"),
+        ({"set": {"same": [["https://a.example/", "https://b.example/", "https://c.example/"]]}}, "isn't a pair"),
+        ({"set": {"stories": [["nowhere"]]}}, "contain 'nowhere', which isn't a URL"),
     ],
 )
 def test_labels_of_another_form_are_refused_by_name(tmp_path: Path, week: Path, labels: object, message: str) -> None:
@@ -157,4 +157,4 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, week: Path) -> None
     assert "broken.xml" in evaluate(tmp_path, week, labels).output
     said = CliRunner().invoke(digest, ["evaluate", "stories", str(tmp_path / "gold"), str(week)])
     assert said.exit_code == 2
-    assert "neither JSON nor JSON lines" in said.output
+    assert "isn't JSON or JSON lines" in said.output

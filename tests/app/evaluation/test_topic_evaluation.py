@@ -68,7 +68,7 @@ def test_the_operators_own_topics_are_measured_and_unknown_names_are_told(tmp_pa
     result = json.loads(evaluate(tmp_path, rows, "--json", settings=settings).output)
     assert result["sets"][0]["strict"] == {"precision": 1, "recall": 1 / 2}
     assert result["unknown_topics"] == [CYBER]
-    assert "do not have: Cybersecurity" in evaluate(tmp_path, rows, settings=settings).output
+    assert "don't have: Cybersecurity" in evaluate(tmp_path, rows, settings=settings).output
 
 
 def test_what_the_settings_say_of_the_source_on_the_same_host_holds(tmp_path: Path) -> None:
@@ -84,13 +84,13 @@ def test_what_the_settings_say_of_the_source_on_the_same_host_holds(tmp_path: Pa
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "holds no labels"),
-        (["x", "y"], "label 1 has no url or no title"),
-        (7, "holds no labels"),
-        ([{"url": "https://a.example/"}], "label 1 has no url or no title"),
-        ([{"url": "https://a.example/", "title": "x"}], "label 1 has no topics"),
-        ([{"url": "https://a.example/", "title": "x", "topics": "y"}], "topics of label 1 is no list of words"),
-        ([{"url": "nowhere", "title": "x", "topics": []}], "'nowhere' in the labels is no web address"),
+        ([], "contains no labels"),
+        (["x", "y"], "has no url or title"),
+        (7, "contains no labels"),
+        ([{"url": "https://a.example/"}], "has no url or title"),
+        ([{"url": "https://a.example/", "title": "x"}], "has no topics"),
+        ([{"url": "https://a.example/", "title": "x", "topics": "y"}], "topics of label 1 isn't a list of words"),
+        ([{"url": "nowhere", "title": "x", "topics": []}], "contain 'nowhere', which isn't a URL"),
     ],
 )
 def test_topic_labels_of_another_form_are_refused_by_number(tmp_path: Path, rows: object, message: str) -> None:

@@ -108,7 +108,7 @@ def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installat
         Image.open(io.BytesIO(session.get_one(MediaFile, logo.dark).body)) as image,
     ):
         assert image.getpixel((45, 45)) == (0x11, 0x11, 0x11, 255)
-    with pytest.raises(LogoRefusedError, match=r"is the same picture as vigie-dark\.png, which is kept"):
+    with pytest.raises(LogoRefusedError, match=r"is the same image as vigie-dark\.png, which is already stored"):
         keep_logo(install, ADMIN, "other.png", draw_logo("#111111", size=(314, 90)), now=NOW)
 
 
@@ -118,15 +118,19 @@ def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installat
         (
             "wide.png",
             draw_logo("#000000", (700, 90)),
-            "30 pixels high it would be 233 wide, and the masthead has room for 200",
+            "at 30 pixels high, it would be 233 pixels wide, more than the limit of 200",
         ),
-        ("low.png", draw_logo("#000000", (100, 40)), "100 x 40 pixels: too low to be sharp (60 pixels are needed)"),
+        (
+            "low.png",
+            draw_logo("#000000", (100, 40)),
+            "100 x 40 pixels is too low (a height of at least 60 pixels is required)",
+        ),
         (
             "drawn.svg",
             b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-            "it is SVG or a page, and neither is shown in mail: save the picture as PNG or JPEG",
+            "it's SVG or a web page, which email can't show; save the image as PNG or JPEG",
         ),
-        ("a logo.png", draw_logo("#000000"), "'a logo.png' cannot stand in [look]"),
+        ("a logo.png", draw_logo("#000000"), "'a logo.png' can't be used in [look]"),
     ],
 )
 def test_what_cannot_be_the_logo_is_refused_in_a_sentence(
@@ -144,4 +148,4 @@ def test_the_command_keeps_it_and_says_its_size(install: Installation, tmp_path:
     environment = {"DIGEST_HOME": str(tmp_path), "DIGEST_SETTINGS": str(tmp_path / "digest.toml")}
     install.database.close()
     kept = CliRunner().invoke(digest_command, ["media", "add", str(file)], env=environment)
-    assert (kept.exit_code, kept.output.splitlines()[0]) == (0, "mark.png: kept, 112 x 30 in the masthead")
+    assert (kept.exit_code, kept.output.splitlines()[0]) == (0, "mark.png: stored, 112 x 30 pixels in the masthead")

@@ -19,7 +19,7 @@ def test_the_guide_is_what_setup_prints(tmp_path: Path) -> None:
         digest, ["setup", "--folder", str(folder), "--batch", "--answers", str(tmp_path / "answers.toml")]
     )
     assert done.exit_code == 0, done.output
-    printed = done.output.partition("What is left to do:\n\n")[2].replace(str(folder), "/srv/digest")
+    printed = done.output.partition("Next steps:\n\n")[2].replace(str(folder), "/srv/digest")
     assert unwrap(mask_key(printed)) == unwrap(mask_key(blocks["text"]))
 
 

@@ -34,14 +34,14 @@ def approved(initialised_home: Path) -> Iterator[Installation]:
 
 def test_an_edition_is_paused_with_a_reason_that_status_shows_and_resumed(approved: Installation) -> None:
     paused = _run("pause", NAME, "--because", "a wrong date")
-    assert (paused.exit_code, paused.output) == (0, f"{NAME} is paused; 0 deliveries wait.\n")
-    assert "was paused already" in _run("pause").output
+    assert (paused.exit_code, paused.output) == (0, f"{NAME} is paused. Unsent: 0.\n")
+    assert "was already paused" in _run("pause").output
     status = _run("status")
     assert "No. 147 is paused: a wrong date" in " ".join(status.output.split())
     assert "a wrong date" in json.loads(_run("status", "--json").output)["hindrance"]
     assert "a wrong date" in " ".join(_run("doctor").output.split())
-    assert _run("resume").output == f"{NAME} goes on.\n"
-    assert _run("resume").output == f"{NAME} was not paused.\n"
+    assert _run("resume").output == f"{NAME} has been resumed.\n"
+    assert _run("resume").output == f"{NAME} wasn't paused.\n"
     assert json.loads(_run("status", "--json").output)["hindrance"] == ""
     with approved.database.read() as session:
         acts = [a.act for a in session.scalars(select(AuditEntry).order_by(AuditEntry.id)) if a.subject == NAME]
@@ -56,24 +56,24 @@ def test_cancelling_asks_first_and_cannot_be_undone(approved: Installation) -> N
         assert session.scalars(select(Edition.state)).one() is EditionState.SENDING
     assert _run("cancel", NAME, said="y\n").exit_code == 0
     refused = _run("pause", NAME)
-    assert (refused.exit_code, "only what goes out can be paused" in refused.output) == (2, True)
+    assert (refused.exit_code, "Only editions being sent can be paused" in refused.output) == (2, True)
 
 
 def test_a_held_installation_says_so_everywhere_until_it_is_released(approved: Installation) -> None:
     assert approved.settings.home.is_dir()
     held = _run("hold", "--because", "moving house")
     assert held.exit_code == 0
-    assert "'digest release' lets mail leave again" in held.output
+    assert "run 'digest release'" in held.output
     for command in ("status", "doctor"):
         assert "moving house" in " ".join(_run(command).output.split())
-    assert _run("release").output == "Mail leaves again.\n"
-    assert _run("release").output == "Nothing held this installation.\n"
+    assert _run("release").output == "Sending has resumed.\n"
+    assert _run("release").output == "Sending wasn't paused.\n"
 
 
 def test_no_reader_is_named_in_a_reason(approved: Installation) -> None:
     assert approved.settings.home.is_dir()
     refused = _run("pause", NAME, "--because", "ada@example.org complained")
-    assert (refused.exit_code, "no address" in refused.output) == (2, True)
+    assert (refused.exit_code, "without email addresses" in refused.output) == (2, True)
 
 
 def test_what_does_not_exist_is_said_with_what_does(approved: Installation) -> None:
@@ -98,10 +98,10 @@ def test_what_is_to_be_approved_names_new_sites_and_why_an_approval_no_longer_co
             Approval(edition_id=edition.id, version=1, statement=statement, content=edition.content, **moments, **ended)
         )
     shown = _run("approve", NAME).output
-    assert "The approval no longer counts: the upgrade changed how placeholders work.\n" in shown
+    assert "The approval is no longer valid: the upgrade changed how placeholders work.\n" in shown
     assert "New site linked in the text: elsewhere.example (Intro)\n" in shown
 
 
 def test_an_edition_that_goes_out_is_not_offered_for_approval(approved: Installation) -> None:
     refused = _run("approve", NAME)
-    assert (refused.exit_code, refused.output) == (2, f"Error: {NAME} is sending: only a draft can be approved.\n")
+    assert (refused.exit_code, refused.output) == (2, f"Error: {NAME} is sending. Only drafts can be approved.\n")

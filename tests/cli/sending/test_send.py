@@ -104,7 +104,7 @@ def test_ctrl_c_ends_the_waiting_and_nothing_is_in_doubt(installed: tuple[Databa
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "nothing was sent" in errors
+    assert "No email was sent" in errors
     assert "Traceback" not in errors
 
 

@@ -69,15 +69,15 @@ def test_it_lists_them_and_status_says_that_they_are_there(install: Installation
         "said": "no answer",
         "silent": False,
     }
-    assert f"3 uncertain: 'digest uncertain {NAME}'" in run("status").output
+    assert f"3 with status unknown. To list and resolve them: digest uncertain {NAME}" in run("status").output
     assert states(install) == ["uncertain"] * 3
 
 
 def test_it_says_what_may_come_of_it_and_does_nothing_on_a_no(install: Installation) -> None:
     accept = run("uncertain", "--accept", "all", *WHY, said="n\n")
-    assert (accept.exit_code, "whoever did not get it, will not get it any more" in accept.output) == (1, True)
+    assert (accept.exit_code, "Subscribers who didn't get the email won't get it" in accept.output) == (1, True)
     again = run("uncertain", "--again", "all", *WHY, said="n\n")
-    assert (again.exit_code, "gets it twice, unless their mail server knows it" in again.output) == (1, True)
+    assert (again.exit_code, "get it twice, unless their mail server recognizes" in again.output) == (1, True)
     assert states(install) == ["uncertain"] * 3
 
 
@@ -90,7 +90,7 @@ def test_it_says_that_sendgrid_keeps_no_message_id(install: Installation, monkey
 
 def test_it_settles_those_that_are_named_and_writes_down_who_and_why(install: Installation) -> None:
     done = run("uncertain", NAME, "--accept", IDS[0], "--accept", IDS[1], *WHY, said="y\n")
-    assert (done.exit_code, f"2 of {NAME} taken as accepted." in done.output) == (0, True)
+    assert (done.exit_code, f"2 deliveries of {NAME} resolved (taken as accepted)." in done.output) == (0, True)
     again = run("uncertain", NAME, "--again", "all", *WHY, "--yes", "--json")
     assert json.loads(again.output) == {"edition": NAME, "word": "sent again", "settled": 1, "settled_meanwhile": 0}
     assert states(install) == ["accepted", "accepted", "waiting"]
@@ -101,8 +101,8 @@ def test_it_settles_those_that_are_named_and_writes_down_who_and_why(install: In
     assert first.detail == {"because": "by the server's log", "deliveries": [IDS[0], IDS[1]]}
     assert first.actor.startswith("terminal:")
     assert acts["uncertain sent again"].detail["deliveries"] == [IDS[2]]
-    assert "Nothing is uncertain" not in run("status").output
-    assert run("uncertain").output == f"Nothing is uncertain of {NAME}.\n"
+    assert "no messages with status unknown" not in run("status").output
+    assert run("uncertain").output == f"{NAME} has no messages with status unknown.\n"
 
 
 def test_notices_in_doubt_are_listed_and_settled_and_the_doctor_says_where_they_are(install: Installation) -> None:
@@ -111,28 +111,31 @@ def test_notices_in_doubt_are_listed_and_settled_and_the_doctor_says_where_they_
         for delivery, purpose in notices.items():
             due = {"due_at": RELEASE, "next_try_at": RELEASE, "handed_at": RELEASE}
             session.add(Delivery(id=delivery, purpose=purpose, state=DeliveryState.UNCERTAIN, reply="cut", **due))
-    assert f"(5: 3 of {NAME}, 2 of notices)" in run("doctor").output
+    assert f"of 5 messages is unknown (3 of {NAME}, 2 of notices)" in run("doctor").output
     listed = run("uncertain", "notices")
     assert all(words in listed.output for words in (*notices, " ask ", " data ", "--lost"))
     assert [row["kind"] for row in json.loads(run("uncertain", "notices", "--json").output)] == ["ask", "data"]
-    assert "what they were written from is gone" in run("uncertain", "notices", "--again", "all", *WHY).output
-    assert "an edition's mail is sent again" in run("uncertain", NAME, "--lost", "all", *WHY).output
+    assert "because their content isn't kept" in run("uncertain", "notices", "--again", "all", *WHY).output
+    assert "To send an edition's email again" in run("uncertain", NAME, "--lost", "all", *WHY).output
     assert run("uncertain", "notices", "--accept", IDS[0], *WHY, "--yes").exit_code == 1
-    assert "1 of notices taken as accepted." in run("uncertain", "notices", "--accept", "n" * 26, *WHY, "--yes").output
+    assert (
+        "1 deliveries of notices resolved (taken as accepted)."
+        in run("uncertain", "notices", "--accept", "n" * 26, *WHY, "--yes").output
+    )
     lost = run("uncertain", "notices", "--lost", "all", *WHY, said="y\n")
-    assert "1 message will count as lost: nothing is sent again." in lost.output
+    assert "1 message will be marked as lost and not sent again." in lost.output
     assert states(install) == ["uncertain"] * 3 + ["accepted", "expired"]
-    assert run("uncertain", "notices").output == "Nothing is uncertain of notices.\n"
-    assert f"(3: 3 of {NAME})" in run("doctor").output
+    assert run("uncertain", "notices").output == "notices has no messages with status unknown.\n"
+    assert f"of 3 messages is unknown (3 of {NAME})" in run("doctor").output
 
 
 @pytest.mark.parametrize(
     ("words", "code", "why"),
     [
-        (("--accept", "d" * 26, *WHY, "--yes"), 1, f"Nothing was settled: {'d' * 26} is not among"),
-        (("--accept", "all", "--again", "all", *WHY), 2, "one word at a time"),
-        (("--accept", "all"), 2, "Say why with --because"),
-        (("--accept", "all", "--because", "ada@example.org said so"), 2, "no address"),
+        (("--accept", "d" * 26, *WHY, "--yes"), 1, f"No deliveries were resolved because {'d' * 26} doesn't have"),
+        (("--accept", "all", "--again", "all", *WHY), 2, "Use only one of --accept"),
+        (("--accept", "all"), 2, "Add --because for the audit log"),
+        (("--accept", "all", "--because", "ada@example.org said so"), 2, "without email addresses"),
     ],
 )
 def test_what_cannot_be_is_said_and_settles_nothing(
@@ -164,14 +167,14 @@ def test_it_shows_what_a_log_says_and_settles_that_after_one_word(install: Insta
     assert "The log covers 2026-11-20 10:30 to 2026-11-20 12:30 (UTC)." in shown.output
     for line in (
         "1 delivered",
-        "1 accepted, and still under way",
-        "1 never accepted by the mail server: to be sent again",
+        "1 accepted, but still in transit",
+        "1 never accepted by the mail server (will be sent again)",
     ):
         assert line in shown.output
     assert "@" not in shown.output
     assert states(install) == ["uncertain"] * 3
     done = run("uncertain", NAME, "--from-log", str(mail_log), said="y\n")
-    assert (done.exit_code, f"3 of {NAME} settled." in done.output) == (0, True)
+    assert (done.exit_code, f"3 deliveries of {NAME} resolved." in done.output) == (0, True)
     assert states(install) == ["accepted", "accepted", "waiting"]
 
 
@@ -186,7 +189,7 @@ def test_what_a_log_says_as_json_settles_nothing_without_yes(install: Installati
 
 def test_a_log_that_cannot_be_used_is_refused(install: Installation, tmp_path: Path, mail_log: Path) -> None:
     (tmp_path / "other.txt").write_text("hello\n")
-    assert "no line of it begins with a time" in run("uncertain", "--from-log", str(tmp_path / "other.txt")).output
+    assert "no lines that start with a time" in run("uncertain", "--from-log", str(tmp_path / "other.txt")).output
     assert run("uncertain", "--from-log", str(mail_log), "--accept", "all").exit_code == 2
     assert run("uncertain", "--from-log", str(mail_log), "--log-zone", "Atlantis").exit_code == 2
     assert states(install) == ["uncertain"] * 3
@@ -203,7 +206,7 @@ def test_what_sendgrid_never_reported_is_proposed_together(
         values = {"at": RELEASE, "received_at": RELEASE, "fingerprint": "f", "detail": {}}
         session.add(Event(delivery=IDS[0], kind="delivered", **values))
     listed = run("uncertain", NAME)
-    assert "Of 2 nothing was heard for 24 hours" in listed.output
+    assert "2 were probably not accepted" in listed.output
     again = run("uncertain", NAME, "--again", "silent", "--because", "a day of silence", "--yes")
-    assert (again.exit_code, f"2 of {NAME} sent again." in again.output) == (0, True)
+    assert (again.exit_code, f"2 deliveries of {NAME} resolved (sent again)." in again.output) == (0, True)
     assert states(install) == ["accepted", "waiting", "waiting"]

@@ -71,9 +71,7 @@ def test_json_says_for_each_source_what_became_of_it(run: Run, feed: str) -> Non
         "unchanged": 0,
         "error": None,
     }
-    assert source["rejected"] == [
-        {"place": 2, "reason": "no link, and its id is no address either", "withheld_url": ""}
-    ]
+    assert source["rejected"] == [{"place": 2, "reason": "no link, and its id isn't a URL", "withheld_url": ""}]
     assert said["total"] == {"found": 2, "new": 1, "updated": 0, "unchanged": 0, "rejected": 1}
 
 
@@ -103,7 +101,7 @@ def test_sources_that_are_not_due_are_said_and_no_error(run: Run, httpserver: HT
     run("collect")
     again = run("collect")
     assert again.exit_code == 0
-    assert "not due before" in again.output
+    assert "not due until" in again.output
     forced = json.loads(run("collect", "port news", "--force", "--json").output)
     assert [source["unchanged"] for source in forced["sources"]] == [1]
 
@@ -111,13 +109,13 @@ def test_sources_that_are_not_due_are_said_and_no_error(run: Run, httpserver: HT
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["collect"], "name no source yet"),
-        (["collect", "nothing-like-it"], "is no source and no file"),
-        (["collect", "digest.toml", "--now", "yesterday"], "is no moment"),
-        (["--as", "nobody", "sources", "list"], "e-mail address"),
-        (["--settings", "none.toml", "sources", "list"], "no such settings file"),
-        (["sources", "add", "ftp://port.example.org/"], "not an http or https address"),
-        (["sources", "add", "mailto:x"], "is no web address"),
+        (["collect"], "no sources in the settings yet"),
+        (["collect", "nothing-like-it"], "There's no source or file"),
+        (["collect", "digest.toml", "--now", "yesterday"], "isn't a date and time"),
+        (["--as", "nobody", "sources", "list"], "Enter a team member's email address"),
+        (["--settings", "none.toml", "sources", "list"], "There's no settings file"),
+        (["sources", "add", "ftp://port.example.org/"], "not an http or https URL"),
+        (["sources", "add", "mailto:x"], "isn't a URL"),
     ],
 )
 def test_wrong_use_is_said_with_exit_code_2(run: Run, words: list[str], said: str) -> None:
@@ -130,7 +128,7 @@ def test_a_source_that_cannot_be_read_is_not_added(run: Run, httpserver: HTTPSer
     httpserver.expect_request("/feed").respond_with_data("", 403)
     result = run("sources", "add", httpserver.url_for("/feed"))
     assert result.exit_code == 1
-    assert "refuses us (403)" in result.output
+    assert "denied access (403)" in result.output
     assert (tmp_path / "digest.toml").read_text("utf-8") == OWN
     assert run("sources", "add", httpserver.url_for("/feed"), "--untried").exit_code == 0
 
@@ -142,7 +140,7 @@ def test_of_a_site_the_feed_is_added(run: Run, feed: str, httpserver: HTTPServer
     assert [s.url for s in load_settings(tmp_path / "digest.toml", {}).file.sources] == [feed]
     again = run("sources", "add", httpserver.url_for("/"))
     assert again.exit_code == 1
-    assert "listed already" in again.output
+    assert "already listed" in again.output
 
 
 def test_a_source_is_added_to_a_list_in_brackets_too(run: Run, feed: str, tmp_path: Path) -> None:
@@ -164,11 +162,11 @@ def test_a_source_is_removed_after_a_question_and_its_visits_stay_counted(run: R
     assert run("sources", "remove", feed).exit_code == 1, "nobody said yes"
     assert (
         run("sources", "remove", feed, "--yes").output
-        == f"Removed Port News <{feed}>. Add it again with 'digest sources add'.\n"
+        == f"Removed Port News <{feed}>. To add it again, run 'digest sources add'.\n"
     )
     assert (tmp_path / "digest.toml").read_text("utf-8").rstrip("\n") == OWN.rstrip("\n")
     again = run("sources", "remove", feed, "--yes")
-    assert (again.exit_code, "is no source of the settings" in again.output) == (1, True)
+    assert (again.exit_code, "isn't a source in the settings" in again.output) == (1, True)
     opened = database(tmp_path)
     with opened.read() as session:
         day = session.scalars(select(SourceDay)).one()
@@ -196,20 +194,20 @@ def test_the_list_shows_how_each_source_is(run: Run, feed: str, httpserver: HTTP
     run("collect")
     rows = {row["name"]: row for row in json.loads(run("sources", "list", "--json").output)}
     assert (rows["Port News"]["state"], rows["Port News"]["kind"]) == ("good", "rss")
-    assert rows["Closed shop"]["state"].startswith("refusing since")
+    assert rows["Closed shop"]["state"].startswith("access denied since")
     assert "Closed shop" in run("sources", "list").output
 
 
 def test_a_readers_list_is_imported_once(run: Run, tmp_path: Path) -> None:
     outlines = "".join(f'<outline text="Feed {n}" xmlUrl="https://f{n}.example.org/feed"/>' for n in (1, 2, 2))
     (tmp_path / "list.opml").write_text(f'<opml version="2.0"><body>{outlines}</body></opml>', "utf-8")
-    assert run("sources", "import-opml", "list.opml").output.startswith("Added 2 sources; 0 were listed already")
-    assert run("sources", "import-opml", "list.opml").output.startswith("Added 0 sources; 2 were listed already")
+    assert run("sources", "import-opml", "list.opml").output.startswith("Added 2 sources. 0 were already listed")
+    assert run("sources", "import-opml", "list.opml").output.startswith("Added 0 sources. 2 were already listed")
     assert [s.name for s in load_settings(tmp_path / "digest.toml", {}).file.sources] == ["Feed 1", "Feed 2"]
     (tmp_path / "port.xml").write_text(FEED, "utf-8")
     wrong = run("sources", "import-opml", "port.xml")
     assert wrong.exit_code == 1
-    assert "no list of feeds" in wrong.output
+    assert "isn't a list of feeds" in wrong.output
 
 
 def test_a_settings_file_is_made_where_there_is_none(run: Run, tmp_path: Path) -> None:

@@ -31,12 +31,12 @@ def test_a_person_is_added_from_standard_input_counted_and_withdrawn(home: Path)
     assert (added.exit_code, added.output) == (0, "Added: person 1.\n")
     assert _run("add", "ada@example.org", *EVIDENCE).output == "Subscribed already: person 1.\n"
     assert json.loads(_run("list", "--json").output)["subscribed"] == 1
-    assert _run("withdraw", "ada@EXAMPLE.org", "--reason", "phone").output == "Withdrawn: person 1.\n"
-    assert _run("withdraw", "ada@example.org", "--reason", "phone").output == "Person 1 had left before.\n"
+    assert _run("withdraw", "ada@EXAMPLE.org", "--reason", "phone").output == "Unsubscribed person 1.\n"
+    assert _run("withdraw", "ada@example.org", "--reason", "phone").output == "Person 1 was already unsubscribed.\n"
     assert (home / "left.log").read_text().count("\n") == 1
     refused = _run("add", "ada@example.org", *EVIDENCE)
     assert refused.exit_code == 1
-    assert "its owner left" in refused.output
+    assert "its owner unsubscribed" in refused.output
 
 
 @pytest.mark.parametrize("words", [["add", "zebra@nowhere", *EVIDENCE], ["withdraw", "zebra@nowhere", "--reason", "x"]])
@@ -50,10 +50,10 @@ def test_a_wrong_address_is_refused_and_not_repeated(home: Path, words: list[str
 def test_only_an_admins_word_opens_the_form_again_to_who_was_barred(home: Path) -> None:
     refused = _run("allow", "ada@example.org", "--reason", "a slip")
     assert refused.exit_code == 1
-    assert "not suppressed" in refused.output
+    assert "isn't suppressed" in refused.output
     _run("suppress", "ada@example.org", "--reason", "asked")
     allowed = _run("allow", "-", "--reason", "a slip", typed="ada@example.org\n")
-    assert (allowed.exit_code, allowed.output.startswith("Allowed:")) == (0, True)
+    assert (allowed.exit_code, allowed.output.startswith("The address is no longer suppressed")) == (0, True)
     assert _run("add", "ada@example.org", *EVIDENCE).exit_code == 1
 
 
@@ -66,8 +66,8 @@ def test_verify_proves_the_ledger_and_names_a_broken_link(home: Path) -> None:
     good = _run("verify")
     assert (good.exit_code, good.output) == (
         0,
-        "1 people, 1 links, 0 suppressions, 0 seals, 0 sealed deliveries and other disclosures, "  # noqa: ISC004 - one text
-        "1 rows of the audit log: every chain, address and seal holds.\n",
+        "Verified 1 people, 1 events, 0 suppressions, 0 seals, 0 sealed deliveries and other disclosures, "  # noqa: ISC004 - one text
+        "1 rows of the audit log.\n",
     )
     database = _database(home)
     with database.write() as session:
@@ -79,7 +79,9 @@ def test_verify_proves_the_ledger_and_names_a_broken_link(home: Path) -> None:
 
 
 def test_the_words_of_consent_are_listed_with_their_versions(home: Path) -> None:
-    assert _run("wordings").output.startswith("Now, not used yet (en):\n  Yes, email me HLS.Today once a week.")
+    assert _run("wordings").output.startswith(
+        "Current text, not used yet (en):\n  Yes, email me HLS.Today once a week."
+    )
     database = _database(home)
     with database.write() as session:
         register_wording(session, WordingText("en", "Yes, write to me."), datetime(2026, 11, 20, tzinfo=UTC))
@@ -100,18 +102,18 @@ def test_a_damaged_row_is_named_shown_left_out_of_an_export_and_erased_by_its_nu
         session.execute(update(Person).where(Person.number == 1).values(ciphertext=b"\x9b" * 61))
     database.close()
     named = _run("verify")
-    assert (named.exit_code, named.output) == (1, "Broken: person 1: the address does not open: the row is damaged.\n")
+    assert (named.exit_code, named.output) == (1, "Failed verification: person 1: the address can't be decrypted.\n")
     shown = _run("show", "1").stdout
     assert json.loads(shown[shown.index("{") :])["pii_information"]["email_address_damaged"]
     exported = _run("export", str(home / "list.csv"), "--reason", "moving")
     assert exported.exit_code == 0
-    assert "1 people written" in exported.output
+    assert "Exported 1 people" in exported.output
     assert "row is damaged: person 1." in exported.output
     erased = _run("erase", "1", "--reason", "the row is damaged")
-    assert (erased.exit_code, erased.output.endswith("Erased: person 1.\n")) == (0, True)
+    assert (erased.exit_code, erased.output.endswith("Erased person 1.\n")) == (0, True)
     assert _run("verify").exit_code == 0
     unknown = _run("erase", "7", "--reason", "a slip")
-    assert (unknown.exit_code, "Nobody has this number" in unknown.output) == (1, True)
+    assert (unknown.exit_code, "No subscriber has this number" in unknown.output) == (1, True)
 
 
 def _database(home: Path) -> Database:

@@ -143,7 +143,7 @@ def test_one_closed_answer_among_good_ones_refuses_the_name() -> None:
     guard = AddressGuard([], lambda *_: ["93.184.216.34", "10.0.0.7"])
     with pytest.raises(AddressRefusedError) as caught:
         guard.resolve("feeds.example.org", 80, timeout=WAIT_TIMEOUT)
-    assert caught.value.detail == "leads to 10.0.0.7, which is not on the public internet (private)"
+    assert caught.value.detail == "points to 10.0.0.7, which isn't on the public internet (private)"
     assert "10.0.0.7" not in str(caught.value)
 
 
@@ -183,6 +183,6 @@ def test_a_resolver_that_never_answers_is_given_up() -> None:
     try:
         with pytest.raises(UnknownHostError) as caught:
             AddressGuard([], stuck).resolve("slow.example", 80, timeout=0.05)
-        assert "no DNS answer" in caught.value.detail
+        assert "no DNS response" in caught.value.detail
     finally:
         release.set()

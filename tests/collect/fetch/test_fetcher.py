@@ -191,7 +191,7 @@ def test_a_refusal_says_what_the_operator_can_do(httpserver: HTTPServer, fetcher
     httpserver.expect_request("/feed").respond_with_data(b"no", status=403)
     message = failing(fetcher, httpserver.url_for("/feed")).message
     assert AGENT in message
-    assert "use another feed of theirs" in message
+    assert "use another of their feeds" in message
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -96,9 +96,9 @@ def test_every_item_is_taken_or_named_with_its_place() -> None:
     )
     assert got.item_count == 6
     assert [(r.place, r.reason.split(":")[0]) for r in got.rejected] == [
-        (4, "no link, and its id is no address either"),
+        (4, "no link, and its id isn't a URL"),
         (5, "its link can't be used"),
-        (6, "no link, and its id is no address either"),
+        (6, "no link, and its id isn't a URL"),
     ]
 
 
@@ -195,7 +195,7 @@ def test_whole_items_of_a_truncated_feed_are_kept() -> None:
     whole = rss(*(item(f"Title {n}", n) for n in range(5)))
     got = reading(whole[: whole.index("Title 3") + 4])
     assert [i.title for i in got.items] == ["Title 0", "Title 1", "Title 2"]
-    assert [(r.place, r.reason) for r in got.rejected] == [(4, "the document breaks off within this item")]
+    assert [(r.place, r.reason) for r in got.rejected] == [(4, "the document ends within this item")]
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_cancelled_and_unreadable_events_are_named_and_the_others_go_on() -> Non
     )
     assert len(got.items) == 1
     assert [r.place for r in got.rejected] == [1, 2, 3]
-    assert got.rejected[0].reason == "the event is cancelled"
+    assert got.rejected[0].reason == "the event is canceled"
 
 
 def test_events_without_a_page_have_addresses_of_their_own() -> None:
@@ -155,7 +155,7 @@ def test_a_truncated_calendar_keeps_its_whole_events() -> None:
     text = "BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:1\nSUMMARY:Whole\nDTSTART:20261203T130000Z\nEND:VEVENT\nBEGIN:VEVENT\nUID:2\nSUMM"
     got = parse_document(text.encode(), url="https://example.org/c", now=NOW)
     assert [i.title for i in got.items] == ["Whole"]
-    assert got.rejected[0].reason == "the document breaks off within this event"
+    assert got.rejected[0].reason == "the document ends within this event"
 
 
 def test_a_calendar_of_nothing_readable_names_each_event_and_an_empty_one_is_no_error() -> None:

@@ -122,7 +122,7 @@ def test_a_site_without_posts_answers_an_empty_list() -> None:
 def test_whole_posts_of_a_truncated_answer_are_kept() -> None:
     got = reading(json.dumps([POST, POST, POST])[:-40])
     assert len(got.items) == 2
-    assert got.rejected[0].reason == "the document breaks off within this item"
+    assert got.rejected[0].reason == "the document ends within this item"
 
 
 def test_a_local_date_alone_is_taken_for_utc_and_said() -> None:
@@ -136,8 +136,8 @@ def test_a_local_date_alone_is_taken_for_utc_and_said() -> None:
         ({"code": "rest_no_route", "message": "No route", "data": {"status": 404}}, "rest_no_route"),
         ({"hello": 1}, "neither"),
         ([1, 2], "neither"),
-        ("{broken", "no valid JSON"),
-        ("[" * 100_000, "no valid JSON"),
+        ("{broken", "isn't valid JSON"),
+        ("[" * 100_000, "isn't valid JSON"),
         ("x = {}", "without WordPress posts"),
     ],
 )

@@ -120,7 +120,7 @@ HOSTILE_REPLIES = {
     "a number": message(17),
     "a thousand lists in each other": message(b"[" * 100_000),
     "a head of nothing": message({}),
-    "an unknown kind": document_with(kind="pickle"),
+    "an unknown type": document_with(kind="pickle"),
     "a title that is a list": document_with(title=["a"]),
     "a language that is an object": document_with(language={"a": 1}),
     "a pause that is a word": document_with(refresh_seconds="soon"),
@@ -151,7 +151,7 @@ def hostile(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
 def test_a_reply_that_is_none_is_refused_and_the_next_document_read(hostile: Sandbox, name: str) -> None:
     with pytest.raises(ParseError, match="can't be used") as refusal:
         client.parse_document(b"raw " + HOSTILE_REPLIES[name], url=URL, now=NOW)
-    assert "take the source out" in str(refusal.value)
+    assert "remove the source" in str(refusal.value)
     hostile.stop()  # else the child that waits now would be asked
     assert client.parse_document(SEEDS[0], url=URL, now=NOW).items
 
@@ -172,7 +172,7 @@ def test_a_pickle_is_opened_nowhere(hostile: Sandbox, tmp_path: Path, framed: by
     [
         (b"unframed " + struct.pack(">QI", 0, MAX_REPLY_BYTES + 1), "longer than it may be"),
         (b"unframed " + bytes(2_000), "longer than it may be"),
-        (b"misnumbered " + pack_message({}), "what it wasn't asked"),
+        (b"misnumbered " + pack_message({}), "sent an unexpected response"),
     ],
     ids=["too long", "more than it says", "another's"],
 )

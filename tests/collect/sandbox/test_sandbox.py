@@ -66,7 +66,7 @@ def test_a_child_gives_what_the_parser_gives(seed: bytes) -> None:
 
 
 def test_a_parsers_refusal_comes_back_as_its_own_error() -> None:
-    with pytest.raises(ParseError, match="The answer is empty"):
+    with pytest.raises(ParseError, match="The response is empty"):
         client.parse_document(b" ", url=URL, now=NOW)
 
 
@@ -86,7 +86,7 @@ def test_a_document_over_a_limit_is_refused_with_the_limit_and_the_next_is_read(
 ) -> None:
     with pytest.raises(DocumentRefusedError, match=reason) as refusal:
         sandbox.run(head, bytes(size))
-    assert "take the source out" in str(refusal.value)
+    assert "remove the source" in str(refusal.value)
     assert sandbox.run({"operation": "take memory", "bytes": 100_000_000}, b"")[0] == {"taken": 100_000_000}
 
 
@@ -109,7 +109,7 @@ def test_many_threads_get_each_their_own_answer_while_others_are_killed(sandbox:
 
 
 def test_an_error_of_ours_comes_back_with_its_trace(sandbox: Sandbox) -> None:
-    with pytest.raises(SandboxError, match=r"(?s)trying_broker.*our own fault"):
+    with pytest.raises(SandboxError, match=r"(?s)trying_broker.*internal error"):
         sandbox.run({"operation": "fail"}, b"")
 
 

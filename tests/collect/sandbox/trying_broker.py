@@ -56,7 +56,7 @@ def answer_at_length(_body: bytes, **head: Any) -> Reply:
 
 
 def fail(_body: bytes, **_head: Any) -> Reply:
-    raise KeyError("our own fault")
+    raise KeyError("internal error")
 
 
 def look_around(_body: bytes, **_head: Any) -> Reply:

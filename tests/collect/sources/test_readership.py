@@ -34,7 +34,7 @@ class Plugin:
     def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
         del options
         if self.body is None or url != SITE + POPULAR_POSTS_PATH:
-            raise FetchError(url, FetchErrorReason.MISSING, "nothing is there (404)", status=404)
+            raise FetchError(url, FetchErrorReason.MISSING, "the page doesn't exist (404)", status=404)
         return FetchResult(url=url, status=200, body=self.body)
 
     def may_read(self, url: str) -> bool:
@@ -102,7 +102,7 @@ def test_bad_rows_are_named_by_their_line_and_the_others_count() -> None:
     counted = parse_readership_csv(text.encode(), SITE)
     assert dict(counted.views) == {f"{SITE}/e": 5}
     assert [row.place for row in counted.rejected] == [2, 3, 5, 6, 7]
-    assert counted.rejected[0] == RejectedEntry(2, "'many' is no number of views")
+    assert counted.rejected[0] == RejectedEntry(2, "'many' isn't a number of views")
 
 
 @pytest.mark.parametrize("content", [b"", b"  \n", b"\x00\x01\x00\x02"])

@@ -146,7 +146,7 @@ def test_what_was_learnt_about_an_address_is_forgotten_when_nothing_is_there_any
 )
 def test_what_an_answer_makes_of_a_source(reason: FetchErrorReason, status: int | None, health: SourceHealth) -> None:
     error = FetchError(PORT.url, reason, "as it is", retry_after=90, status=status)
-    barrier = "visitors have to sign in" if status == 401 else ""
+    barrier = "visitors must sign in" if status == 401 else ""
     assert classify_fetch_error(error) == VisitFailure(health, "as it is", 90, status, barrier)
 
 
@@ -216,7 +216,7 @@ def test_sources_that_need_somebody_are_named_where_attention_is_asked_for(datab
                 record_visit_failure(source, VisitFailure(SourceHealth.REFUSING, "ask them"), NOON, 0.5)
         with database.read() as session:
             (sentence,) = attention_sentences(session, NOON)
-        assert f"Nothing comes in from {expected}: " in sentence
+        assert f"No articles from {expected}: " in sentence
         assert "digest sources list" in sentence
 
 
@@ -226,8 +226,8 @@ def test_health_is_said_in_words(one_database: Database) -> None:
     visited(one_database, VisitFailure(SourceHealth.FAILING, "no connection"))
     assert describe_source_health(row(one_database), NOON) == "failed once since 2026-11-16: no connection"
     visited(one_database, VisitFailure(SourceHealth.REFUSING, "ask them"))
-    assert describe_source_health(row(one_database), NOON) == "refusing since 2026-11-16: ask them"
+    assert describe_source_health(row(one_database), NOON) == "access denied since 2026-11-16: ask them"
     visited(one_database, VisitSuccess(DocumentKind.RSS, moved_to="https://new.example.org/feed"))
-    assert describe_source_health(row(one_database), NOON) == "good; moved to https://new.example.org/feed"
+    assert describe_source_health(row(one_database), NOON) == "working; moved to https://new.example.org/feed"
     synced(one_database)
     assert describe_source_health(row(one_database), NOON).startswith("no longer in the settings")

@@ -130,7 +130,7 @@ def test_force_asks_for_all_anew(database: Database) -> None:
     web = Web({PORT: fetched(rss("/a"), etag='"v1"', max_age=3600)})
     visited(database, web, PORT)
     (skipped,) = visited(database, web, PORT, now=NOON + timedelta(minutes=5))
-    assert skipped.skipped == "not due before 2026-11-16 08:00", "said in the publication's zone"
+    assert skipped.skipped == "not due until 2026-11-16 08:00", "said in the publication's zone"
     (forced,) = visited(database, web, PORT, now=NOON + timedelta(minutes=5), force=True)
     assert forced.unchanged == 1
     assert [etag for _, etag in web.asked] == [None, None]
@@ -349,7 +349,7 @@ def test_paging_stops_at_posts_too_old_for_a_digest_and_at_ten_pages(database: D
     endless = Web({WP: fetched(posts(1, 2), WP)})
     endless.answers |= {f"{WP}&page={n}": fetched(posts(n, 2), f"{WP}&page={n}") for n in range(2, 99)}
     (report,) = visited(database, endless, WP, force=True)
-    assert (report.found, report.note) == (2 * MAX_PAGES, f"the first {MAX_PAGES} pages were read, there are more")
+    assert (report.found, report.note) == (2 * MAX_PAGES, f"only the first {MAX_PAGES} pages were read")
 
 
 def test_a_source_over_its_limit_brings_in_the_first_and_says_so(one_database: Database) -> None:

@@ -129,7 +129,7 @@ def test_holding_stops_every_edition_until_the_release(world: DeliverySetup) -> 
     report = _send(world, ScriptedProvider(_at(1, lambda: _hold(world, "moving")), batch_size=4))
     assert (report.delivery_counts[ACCEPTED], report.delivery_counts[WAITING]) == (4, 8)
     assert "digest release" in report.wait_reason
-    with pytest.raises(SendError, match="held by eve"):
+    with pytest.raises(SendError, match="paused by eve"):
         _send(world, ScriptedProvider(ACCEPT))
     assert not _hold(world, "another reason")
     with world.database.write() as session:
@@ -279,7 +279,7 @@ def test_complaints_of_the_first_readers_keep_the_rest_from_going_until_somebody
     watched.clock.sleep(15 * 60)
     report = _send(watched, ScriptedProvider(ACCEPT))
     assert report.results.total() == 0
-    assert "3 of 20 readers reported the mail" in report.wait_reason
+    assert "3 of 20 subscribers reported the email" in report.wait_reason
     assert "Gmail" in report.wait_reason
     watched.clock.sleep(60)
     _act(watched, edition_control.resume_edition, EDITION_NAME)
@@ -327,7 +327,7 @@ def test_an_alarm_while_the_rest_waits_for_the_first_readers_is_raised_at_once_a
         assert not paused_at, "the run ended"
         wait(900)
     assert paused_at == [RELEASE + timedelta(seconds=20)]
-    with pytest.raises(SendError, match="4 of 20 readers reported the mail"):
+    with pytest.raises(SendError, match="4 of 20 subscribers reported the email"):
         _send(world, provider)
     assert len(_given(provider)) == 20
     with world.database.read() as session:

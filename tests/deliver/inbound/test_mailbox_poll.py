@@ -464,7 +464,7 @@ def test_what_cannot_be_moved_is_applied_all_the_same_and_said(quick: MailboxCas
     quick.server.refusals = {"UID MOVE": "NO quota", "CREATE": "NO quota"}
     quick.arrives("postfix", "delayed")
     result = quick.poll()
-    assert (result.stored, result.stuck) == (2, "cannot move to Digest/Done: quota. Put inbound.done right.")
+    assert (result.stored, result.stuck) == (2, "can't move messages to Digest/Done: quota. Correct inbound.done.")
     assert quick.apply()["person bounced"] == 1
     assert quick.poll() == PollResult()
 
@@ -474,7 +474,7 @@ def test_what_cannot_be_moved_is_applied_all_the_same_and_said(quick: MailboxCas
     [
         (
             {"user": "nobody"},
-            "the server refuses the sign-in: not nobody with <password>. Write the right user under [inbound]",
+            "the server rejected the sign-in: not nobody with <password>. Correct user under [inbound]",
         ),
         ({"folder": "Elsewhere"}, "no folder Elsewhere: no such folder. Correct inbound.folder"),
         ({"authorities": ""}, "no trusted TLS with 127.0.0.1"),
@@ -504,7 +504,7 @@ def test_starttls_comes_before_the_sign_in(quick: MailboxCase, certificate: Path
         if "PLAIN" in offers:
             assert quick.poll(port=server.port, tls="starttls").stored == 1
         else:
-            with pytest.raises(MailboxError, match="only plain letters"):
+            with pytest.raises(MailboxError, match="only ASCII passwords"):
                 quick.poll(port=server.port, tls="starttls")
         verbs = [line.split()[1] for line in server.received_lines]
         assert verbs[:3] == ["CAPABILITY", "STARTTLS", "CAPABILITY"]

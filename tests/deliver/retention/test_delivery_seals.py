@@ -189,12 +189,12 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     ),
     "taken for erased": (
         lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(person=None, salt=None)),
-        "1 sealed deliveries lead to nobody, and erasures account for 0",
+        "1 sealed deliveries have no subscriber, but erasures account for 0",
     ),
     "unsealed": (lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(sealed_in=None)), "1 missing"),
     "moved to another batch": (
         lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(sealed_in=4711)),
-        "name a batch that isn't there",
+        "refer to a missing batch",
     ),
     "added afterwards": (
         lambda s: s.execute(
@@ -221,7 +221,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     "an export to somebody else": (lambda s: s.execute(update(ListExport).values(to_whom="nobody")), "1 changed"),
     "an export without somebody": (
         lambda s: s.execute(update(ListExportPart).values(bits=b"\0")),
-        "the list export of 2026-11-20 11:00 UTC doesn't name the people whom it did",
+        "the list export of 2026-11-20 11:00 UTC doesn't list the same people as before",
     ),
     "the end of the log cut off": (
         lambda s: s.execute(
@@ -231,7 +231,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     ),
     "an entry changed": (
         lambda s: s.execute(update(DisclosureLogEntry).where(DisclosureLogEntry.rows == 4).values(rows=3)),
-        "was changed: it isn't what was hashed",
+        "was changed (its hash doesn't match)",
     ),
     "taken for erased, with a forged entry before the first": (
         lambda s: (
@@ -353,8 +353,11 @@ TOTAL_TAMPERINGS: list[tuple[Tampering, str]] = [
         lambda s: s.execute(update(DisclosureTotal).values(person=None, salt=None, commitment=None)),
         "aren't what was sealed",
     ),
-    (lambda s: s.execute(delete(DeliveryTotal)), "edition 2026-W47: 2 became totals, and the totals count 0"),
-    (lambda s: s.execute(update(DeliveryTotal).values(count=1)), "2 became totals, and the totals count 1"),
+    (
+        lambda s: s.execute(delete(DeliveryTotal)),
+        "edition 2026-W47: 2 were replaced with totals, but the totals count 0",
+    ),
+    (lambda s: s.execute(update(DeliveryTotal).values(count=1)), "2 were replaced with totals, but the totals count 1"),
 ]
 
 
@@ -445,7 +448,7 @@ def test_what_was_folded_before_there_were_seals_is_taken_as_it_is_found(world: 
     assert find_faults(world) == ()
     with world.database.write() as session:
         session.execute(update(DeliveryTotal).where(DeliveryTotal.purpose == "edition:2025-W01").values(count=6))
-    assert find_faults(world) == ("edition 2025-W01: 7 became totals, and the totals count 6",)
+    assert find_faults(world) == ("edition 2025-W01: 7 were replaced with totals, but the totals count 6",)
 
 
 def test_sealing_many_takes_few_rows_a_transaction_and_goes_on_where_it_was_cut_short(world: DeliverySetup) -> None:
@@ -589,14 +592,14 @@ def test_an_entry_that_counts_less_than_nothing_is_reported(world: DeliverySetup
     with world.database.write() as session:
         draft = disclosure_log.EntryDraft(disclosure_log.EntryKind.FOLDED, "delivery", PURPOSE, erased=-1)
         disclosure_log.append_entries(session, world.keys, [draft], NIGHT)
-    assert "counts fewer than none" in " | ".join(find_faults(world))
+    assert "has a negative count" in " | ".join(find_faults(world))
 
 
 def test_a_mac_that_is_no_mac_is_reported(world: DeliverySetup) -> None:
     seal(world)
     with world.database.write() as session:
         session.execute(update(DisclosureLogEntry).values(mac="é"))
-    assert "its MAC is wrong" in " | ".join(find_faults(world))
+    assert "its MAC doesn't match" in " | ".join(find_faults(world))
 
 
 def test_a_night_counts_every_row_and_opens_the_older_ones_once_in_a_week(world: DeliverySetup) -> None:

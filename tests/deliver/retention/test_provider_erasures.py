@@ -172,9 +172,9 @@ def test_nothing_is_said_while_the_installation_is_held(world: DeliverySetup) ->
         (ScriptedResponse(400, b'{"errors":[{"message":"Email_address Ada@example.org is not valid"}]}'), "not valid"),
         (ScriptedResponse(429, headers={"Retry-After": "9"}), "patience"),
         (ScriptedResponse(502, b"<html>Ada@example.org"), "502"),
-        (ScriptedResponse(200, b"{}"), "no answer of its API"),
-        (ScriptedResponse(302, headers={"Location": "http://127.0.0.1:1/"}), "no answer of its API"),
-        (ScriptedResponse(hang_seconds=None), "no answer that counts"),
+        (ScriptedResponse(200, b"{}"), "isn't from SendGrid's API"),
+        (ScriptedResponse(302, headers={"Location": "http://127.0.0.1:1/"}), "isn't from SendGrid's API"),
+        (ScriptedResponse(hang_seconds=None), "response isn't usable"),
     ],
 )
 def test_a_failed_try_rests_and_is_made_again(
@@ -238,7 +238,7 @@ def test_the_pauses_grow_and_after_thirty_days_the_address_is_gone(world: Delive
             assert passed.given_up == (night == ERASURE_KEPT_FOR.days)
             with world.database.read() as session:
                 text = " ".join(attention_sentences(session, RELEASE))
-            assert ("has not taken 1 of the erasures" in text) == (1 <= night < ERASURE_KEPT_FOR.days)
+            assert ("hasn't processed 1 erasure requests" in text) == (1 <= night < ERASURE_KEPT_FOR.days)
     assert tried == [0, 1, 3, 7, 11, 15, 19, 23, 27]
     assert _queued(world) == []
     assert _acts(world) == ["erasure not passed on"]

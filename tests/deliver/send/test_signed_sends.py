@@ -84,7 +84,7 @@ def test_the_doctor_names_the_keys_and_who_looks_at_their_records(one_world: Del
     findings = _doctor_says(keyed, one_world)
     assert [level for level, _ in findings] == ["ok", "ok"]
     for name, (_, said) in zip(("one", "two"), findings, strict=True):
-        assert f"signed by {name}._domainkey.news.example.org; 'digest doctor --online'" in said
+        assert f"signed by {name}._domainkey.news.example.org; to check the DNS record" in said
 
 
 def test_the_doctor_notices_a_signature_for_a_foreign_domain_and_a_key_that_others_read(

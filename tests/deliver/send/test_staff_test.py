@@ -211,14 +211,14 @@ def test_what_is_approved_and_was_changed_is_not_sent_as_a_test_either(world: De
 
 def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_address(world: DeliverySetup) -> None:
     world.add_readers(ADA)
-    with pytest.raises(SendError, match="Nobody on the staff has proven an address yet"):
+    with pytest.raises(SendError, match="No team member has verified an address yet"):
         sent(world, scripted())
     hire(world, EVE, proven=False)
     hire(world, SAM, "kim@newsroom.example")
     for to, why in (
-        ([ADA], "Address 1 of those to test with is not on the staff"),
+        ([ADA], "Test address 1 isn't a team member's"),
         ([SAM, "nonsense"], "Address 2 of those"),
-        ([EVE], "staff 1 has not proven the address yet"),
+        ([EVE], "staff 1 hasn't verified the address yet"),
     ):
         with pytest.raises(SendError, match=why) as caught:
             sent(world, scripted(), to=to)
@@ -282,7 +282,7 @@ def test_while_the_installation_is_held_no_test_leaves(world: DeliverySetup) -> 
     with world.database.write() as session:
         installation_hold.hold_installation(session, "a restored copy", actor="eve", now=RELEASE)
     report = sent(world, scripted())
-    assert "the installation is held by eve" in report.stopped
+    assert "All sending is paused by eve" in report.stopped
     assert staff_rows(world) == []
 
 

@@ -184,7 +184,7 @@ def test_of_three_editions_each_alarm_rings_where_it_should_and_everybody_who_ca
     complaining = [reader for reader in sorted(server.recipients) if reader % 7 == 0][:6]
     for reader in complaining:
         publication.complain(name, reader)
-    with pytest.raises(SendError, match="reported the mail as unwanted"):
+    with pytest.raises(SendError, match="reported the email as spam"):
         publication.send(name)
     publication.resume(name)
     third = publication.send(name)

@@ -724,6 +724,6 @@ def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, 
         sender.join(timeout=0.5)
         assert outcomes == [], "it waits for what is being decided"
     sender.join()
-    assert outcomes == [f"{edition.name} is draft: only an approved edition is sent."]
+    assert outcomes == [f"{edition.name} is draft. Only approved editions are sent."]
     with postgresql.read() as session:
         assert session.get_one(Edition, edition.id).state == EditionState.DRAFT

@@ -583,7 +583,7 @@ FAULTS = (
     Fault("images-kept", FindingLevel.ERROR, "not kept", _with_facts(None)),
     Fault("images-kept", FindingLevel.ERROR, "image/webp", _with_facts(PictureFacts("image/webp", 9000))),
     Fault("images-kept", FindingLevel.ERROR, "weighs", _with_facts(PictureFacts("image/jpeg", 300_000))),
-    Fault("own-texts", FindingLevel.ERROR, "sender.name still say", _of_another_name),
+    Fault("own-texts", FindingLevel.ERROR, "sender.name still contain", _of_another_name),
     Fault("own-texts", FindingLevel.WARNING, "sender.list_id still end", _of_another_name),
     Fault(
         "templates",

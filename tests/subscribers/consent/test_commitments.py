@@ -66,25 +66,22 @@ def _lookup(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (lambda _, bo: {"ciphertext": bo["ciphertext"]}, "the address does not open: the row is damaged"),
-        (lambda ada, _: _encrypted(ada, "mallory"), "the address is not the one that the chain is bound to"),
-        (
-            lambda ada, _: _encrypted(ada, "mallory") | _lookup("mallory"),
-            "the address is not the one that the chain is bound to",
-        ),
+        (lambda _, bo: {"ciphertext": bo["ciphertext"]}, "the address can't be decrypted"),
+        (lambda ada, _: _encrypted(ada, "mallory"), "the address doesn't match the record"),
+        (lambda ada, _: _encrypted(ada, "mallory") | _lookup("mallory"), "the address doesn't match the record"),
         (
             lambda ada, _: _encrypted(ada, "mallory") | _lookup("mallory") | {"salt": b"s" * 16},
-            "the address is not the one that the chain is bound to",
+            "the address doesn't match the record",
         ),
         (lambda ada, _: _encrypted(ada, "mallory") | {"salt": None}, "the address has no salt"),
-        (lambda _, bo: {"salt": bo["salt"]}, "the address is not the one that the chain is bound to"),
+        (lambda _, bo: {"salt": bo["salt"]}, "the address doesn't match the record"),
         (lambda _, __: {"salt": None}, "the address has no salt"),
-        (lambda _, __: _lookup("mallory"), "the look-up is not that of the address"),
-        (lambda _, __: {"lookup": None}, "the look-up is not that of the address"),
-        (lambda _, __: {"ciphertext": None}, "no address is there, and they are subscribed"),
-        (lambda _, __: {"ciphertext": b"\x07" * 60}, "the address does not open: the row is damaged"),
-        (lambda _, __: {"ciphertext": b""}, "the address does not open: the row is damaged"),
-        (lambda _, __: {"key_id": "9-unknown"}, "the address does not open: the row is damaged"),
+        (lambda _, __: _lookup("mallory"), "the lookup hash doesn't match the address"),
+        (lambda _, __: {"lookup": None}, "the lookup hash doesn't match the address"),
+        (lambda _, __: {"ciphertext": None}, "the address of an active subscriber is missing"),
+        (lambda _, __: {"ciphertext": b"\x07" * 60}, "the address can't be decrypted"),
+        (lambda _, __: {"ciphertext": b""}, "the address can't be decrypted"),
+        (lambda _, __: {"key_id": "9-unknown"}, "the address can't be decrypted"),
     ],
 )
 def test_one_update_of_a_person_is_noticed(database: Database, change: Any, fault: str) -> None:
@@ -103,7 +100,7 @@ def test_what_was_swapped_in_does_not_enter_the_chain_by_a_later_event(database:
         session.execute(update(Person).values(_encrypted(ada, "mallory") | _lookup("mallory")))
     with database.write() as session:
         unsubscribe_person(session, DepartureLog(tmp_path / "left.log", KEYS), ada, method="page", now=NOW)
-    assert _faults(database) == {ada: "the address is not the one that the chain is bound to"}
+    assert _faults(database) == {ada: "the address doesn't match the record"}
 
 
 def test_a_link_that_speaks_of_another_address_of_a_sudden_is_noticed(database: Database) -> None:
@@ -118,7 +115,7 @@ def test_a_link_that_speaks_of_another_address_of_a_sudden_is_noticed(database: 
         ledger.append_event(session, person, ConsentKind.CHOICES_CHANGED, {}, NOW, commitment=commitment)
     broken = _prove(database).broken
     assert broken is not None
-    assert (broken.person, broken.seq, broken.fault) == (ada, 2, "it speaks of another address than the link before it")
+    assert (broken.person, broken.seq, broken.fault) == (ada, 2, "it's about another address than the event before it")
 
 
 def test_who_moves_is_bound_to_the_new_address(database: Database, tmp_path: Path) -> None:
@@ -140,7 +137,7 @@ def test_who_moves_is_bound_to_the_new_address(database: Database, tmp_path: Pat
     assert first.commitment != moved.commitment
     with database.write() as session:  # the row as a backup of before has it
         session.execute(update(Person).values(before))
-    assert _faults(database) == {ada: "the address is not the one that the chain is bound to"}
+    assert _faults(database) == {ada: "the address doesn't match the record"}
 
 
 def test_commitments_hold_over_rotations_of_every_key(one_database: Database, tmp_path: Path) -> None:
@@ -216,7 +213,7 @@ def test_a_damaged_row_does_not_keep_the_others_from_being_bound(database: Datab
     with database.write() as session:
         session.execute(update(Person).where(Person.number == ada).values(ciphertext=b"?" * 40))
     assert address_binding.bind_addresses(database, KEYS, now=NOW) == 1
-    assert _faults(database) == {ada: "the address does not open: the row is damaged"}
+    assert _faults(database) == {ada: "the address can't be decrypted"}
 
 
 def test_the_first_start_binds_before_anything_else_and_without_the_keys_waits(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_state_that_the_chain_does_not_give_is_found(database: Database) -> No
         session.execute(update(Person).values(state=PersonState.SUBSCRIBED))
     broken = _verify(database).broken
     assert broken is not None
-    assert (broken.person, broken.fault) == (ada, "by the chain the person is withdrawn, the row says subscribed")
+    assert (broken.person, broken.fault) == (ada, "the state is withdrawn in the record but subscribed in the row")
 
 
 def test_a_forged_link_at_the_end_is_found(one_database: Database) -> None:
@@ -113,7 +113,7 @@ def test_a_forged_link_at_the_end_is_found(one_database: Database) -> None:
         session.add(forged)
     broken = _verify(one_database).broken
     assert broken is not None
-    assert "the person names" in broken.fault
+    assert "in the subscriber's row" in broken.fault
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.booleans(), max_size=5))

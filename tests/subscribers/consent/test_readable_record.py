@@ -200,7 +200,7 @@ def test_the_command_prints_the_page(new_home: Path) -> None:
     assert result.exit_code == 0
     assert result.output.startswith("<!DOCTYPE html>")
     assert "ada@example.org" in result.output
-    assert "a look at the record" in result.output
+    assert "record viewed" in result.output
 
 
 def test_the_page_speaks_the_readers_language(database: Database, ada: int, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_person_below_the_first_number_is_reported(database: Database, number:
         session.execute(insert(Person).values(number=number, state=row.state, choices={}, lookup="0" * 64, **copied))
     broken = _prove(database).broken
     assert broken is not None
-    assert "1 person row(s) have a number that nobody is given" in broken.fault
+    assert "1 subscriber row(s) have an invalid number" in broken.fault
 
 
 def test_a_suppression_below_the_first_id_breaks_the_seal(database: Database) -> None:
@@ -130,7 +130,7 @@ def test_a_suppression_below_the_first_id_breaks_the_seal(database: Database) ->
     _seal(database)
     with database.write() as session:
         session.execute(insert(Suppression).values(id=-1, hash="0" * 64, key_id="x", reason="lifted", at=NOON))
-    assert "is not what the suppressions give" in _prove(database).fault
+    assert "doesn't match the suppression list" in _prove(database).fault
 
 
 def test_an_empty_ledger_can_be_sealed(database: Database) -> None:
@@ -146,7 +146,7 @@ def test_a_chain_that_was_rewritten_whole_is_sound_and_breaks_the_seal(database:
         _forge(session, ada)
     proof = _prove(database)
     assert proof.broken is None
-    assert "2026-11-20 12:00 UTC is not what the ledger gives" in proof.fault
+    assert "2026-11-20 12:00 UTC doesn't match the ledger" in proof.fault
 
 
 def test_a_person_who_was_removed_with_their_whole_chain_breaks_the_seal(one_database: Database) -> None:
@@ -158,7 +158,7 @@ def test_a_person_who_was_removed_with_their_whole_chain_breaks_the_seal(one_dat
         session.execute(delete(Person).where(Person.number == bo))
     proof = _prove(one_database)
     assert proof.broken is None
-    assert "is not what the ledger gives" in proof.fault
+    assert "doesn't match the ledger" in proof.fault
 
 
 def test_only_a_seal_that_was_kept_shows_that_ledger_and_seals_were_replaced_together(one_database: Database) -> None:
@@ -169,21 +169,21 @@ def test_only_a_seal_that_was_kept_shows_that_ledger_and_seals_were_replaced_tog
         session.execute(delete(Seal))
     forged = _seal(one_database)
     assert _prove(one_database, forged).sound
-    assert _prove(one_database, kept).fault == f"no seal {kept} is there: seals, or the whole ledger, were replaced"
+    assert _prove(one_database, kept).fault == f"there is no seal {kept}; seals, or the whole ledger, were replaced"
 
 
 @pytest.mark.parametrize(
     ("changed", "fault"),
     [
-        ({"at": NOON}, "is not what was hashed"),
-        ({"people": 7}, "is not what the ledger gives"),
-        ({"links": 7}, "is not what the ledger gives"),
-        ({"root": "0" * 64}, "is not what the ledger gives"),
-        ({"through": 1}, "is not what the ledger gives"),
-        ({"suppressions": 7}, "is not what the suppressions give"),
-        ({"suppressions_root": "0" * 64}, "is not what the suppressions give"),
-        ({"suppressions_through": None}, "is not what was hashed"),
-        ({"hash": "0" * 64}, "is not what was hashed"),
+        ({"at": NOON}, "doesn't match its hash"),
+        ({"people": 7}, "doesn't match the ledger"),
+        ({"links": 7}, "doesn't match the ledger"),
+        ({"root": "0" * 64}, "doesn't match the ledger"),
+        ({"through": 1}, "doesn't match the ledger"),
+        ({"suppressions": 7}, "doesn't match the suppression list"),
+        ({"suppressions_root": "0" * 64}, "doesn't match the suppression list"),
+        ({"suppressions_through": None}, "doesn't match its hash"),
+        ({"hash": "0" * 64}, "doesn't match its hash"),
         ({"previous": "0" * 64}, "does not follow"),
     ],
 )
@@ -250,7 +250,7 @@ def test_a_suppression_that_is_taken_away_or_changed_breaks_the_seal(database: D
     with database.write() as session:
         session.execute(text(change))
     proof = _prove(database)
-    assert "2026-11-20 12:00 UTC is not what the suppressions give" in proof.fault
+    assert "2026-11-20 12:00 UTC doesn't match the suppression list" in proof.fault
 
 
 def test_any_byte_of_any_link_that_is_flipped_is_found(sqlite: Database) -> None:
@@ -297,15 +297,15 @@ def test_links_of_no_person_and_a_person_without_links_who_may_be_mailed_are_fou
     with sqlite3.connect(str(sqlite.engine.url.database)) as foreign:  # a program that keeps no foreign keys
         foreign.execute("UPDATE consent_event SET person = -5")
     foreign.close()
-    assert "the person names" in _broken(sqlite).fault
+    assert "in the subscriber's row" in _broken(sqlite).fault
     with sqlite.write() as session:
         session.execute(text("UPDATE person SET chain_head = ''"))
     assert _broken(sqlite) == chain_verification.BrokenLink(
-        ada, 0, "by the chain the person is requested, the row says subscribed"
+        ada, 0, "the state is requested in the record but subscribed in the row"
     )
     with sqlite.write() as session:
         session.execute(text("UPDATE person SET state = 'requested'"))
-    nobody = chain_verification.BrokenLink(0, 0, "1 link(s) are of no person's number")
+    nobody = chain_verification.BrokenLink(0, 0, "1 event(s) have an invalid subscriber number")
     assert _broken(sqlite) == nobody
     with sqlite3.connect(str(sqlite.engine.url.database)) as foreign:  # SQLite keeps any type in any column
         foreign.execute("UPDATE consent_event SET person = 'nobody'")
@@ -329,7 +329,9 @@ def test_choices_that_the_person_did_not_make_are_noticed(database: Database, wr
             text("UPDATE person SET choices = :written WHERE number = :ada"), {"written": written, "ada": ada}
         )
     broken = _broken(database)
-    words = "chose otherwise than the row says" if written in _READABLE else "what they chose cannot be read"
+    words = (
+        "the preferences in the record and the row differ" if written in _READABLE else "the preferences can't be read"
+    )
     assert (broken.person, broken.seq, words in broken.fault) == (ada, 3, True)
 
 
@@ -376,7 +378,7 @@ def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(on
     assert "the ledger is broken" in nightly_steps.seal_consent_ledger(_installation(one_database), NOON)
     with one_database.read() as session:
         broken = session.scalars(select(AuditEntry).where(AuditEntry.act == "ledger broken")).one()
-    assert broken.detail == {"person": ada, "link": 1, "fault": "its content is not what was hashed"}
+    assert broken.detail == {"person": ada, "link": 1, "fault": "its content doesn't match its hash"}
 
 
 def test_one_step_of_the_night_that_fails_does_not_stop_the_others(one_database: Database) -> None:

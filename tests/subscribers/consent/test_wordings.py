@@ -59,12 +59,12 @@ def test_the_standard_text_changes_only_on_purpose() -> None:
 @pytest.mark.parametrize(
     ("template", "complaint"),
     [
-        (" \n ", "it is blank"),
-        ("Yes, send me {nmae} by mail.", "'{nmae}' is no placeholder: only {name} is"),
-        ("Yes, send me {name} { by mail.", "'{' is no placeholder"),
-        ("Yes, send me <b>{name}</b> by mail.", "'<b>' would be shown as it stands"),
-        ("{name}: yes.", "too short to say what is sent"),
-        ("...........................", "too short to say what is sent"),
+        (" \n ", "it's blank"),
+        ("Yes, send me {nmae} by mail.", "'{nmae}' isn't a placeholder; use only {name}"),
+        ("Yes, send me {name} { by mail.", "'{' isn't a placeholder"),
+        ("Yes, send me <b>{name}</b> by mail.", "'<b>' would be shown as is"),
+        ("{name}: yes.", "too short to say what's sent"),
+        ("...........................", "too short to say what's sent"),
         ("Yes, send me\u200e {name} by mail.", "a control character"),
         ("Yes, send me {name} by mail. " * 40, "1159 characters, and 1000 are the most"),
     ],
@@ -145,10 +145,10 @@ def test_the_ledger_is_held_against_the_register(database: Database) -> None:
     assert fault() == ""
     with database.write() as session:
         session.execute(update(PublishedWording).values(text="Yes, sell my address."))
-    assert fault() == "the words of version 1 are not those that were agreed to: their hash is another"
+    assert fault() == "version 1 of the consent text doesn't match its hash"
     with database.write() as session:
         session.execute(delete(PublishedWording))
-    assert fault() == f"the words with the SHA-256 {SECOND.hash} were agreed to and are not in the register"
+    assert fault() == f"the consent text with the SHA-256 {SECOND.hash} was agreed to but isn't on record"
 
 
 @pytest.mark.parametrize(
@@ -175,4 +175,4 @@ def test_a_sealed_register_tells_when_a_row_was_changed(database: Database, stat
     with database.write() as session:
         session.execute(text(statement))
     with database.read() as session:
-        assert "is not what the register of wordings gives" in prove_ledger(session, KEYS).fault
+        assert "doesn't match the consent texts" in prove_ledger(session, KEYS).fault

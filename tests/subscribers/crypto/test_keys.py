@@ -156,7 +156,7 @@ def test_a_key_file_is_private_whole_and_never_overwritten(tmp_path: Path) -> No
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert KeyRing.load(path).all == created.all
     assert list(path.parent.iterdir()) == [path]
-    with pytest.raises(KeyFileError, match="there is a key file already"):
+    with pytest.raises(KeyFileError, match="already exists and wasn't changed"):
         KeyRing.create(path)
     assert KeyRing.load(path).all == created.all
 

@@ -74,7 +74,7 @@ def test_choices_that_cannot_be_read_hold_up_nobody_and_are_made_anew(
         mailed = load_audience_page(session)
         broken = seals.prove_ledger(session, KEYS).broken
     assert broken is not None
-    assert (broken.person, "until they choose anew" in broken.fault) == (ada, True)
+    assert (broken.person, "until the subscriber chooses again" in broken.fault) == (ada, True)
     assert [(member.number, member.preferences) for member in mailed] == [
         (ada, Preferences(is_readable=False)),
         (bo, Preferences()),
@@ -93,7 +93,7 @@ def test_it_is_named_by_verify(database: PeopleDatabase, ada: int) -> None:
     with database.read() as session:
         proof = seals.prove_ledger(session, KEYS)
     assert [(at_fault.person, at_fault.fault) for at_fault in proof.address_faults] == [
-        (ada, "the address does not open: the row is damaged")
+        (ada, "the address can't be decrypted")
     ]
 
 

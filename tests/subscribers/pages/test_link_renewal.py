@@ -29,25 +29,25 @@ def test_links_that_are_revived_behind_our_back_are_reported(both: Any, generati
     renew(both)
     assert find_fault(both) == ""
     set_generation(both, generation)
-    assert "other links than the chain" in find_fault(both)
+    assert "other links than the last renewal" in find_fault(both)
 
 
 def test_links_renewed_before_the_chain_told_of_it_are_a_fault_until_the_upgrade_has_said_so_in_the_chain(
     both: Any,
 ) -> None:
     set_generation(both, 5)
-    assert "other links than the chain" in find_fault(both)
+    assert "other links than the last renewal" in find_fault(both)
     for recorded in (1, 0):
         with both.database.write() as session:
             assert record_older_renewals(session, now=NOW) == recorded
         assert find_fault(both) == ""
     set_generation(both, 0)
-    assert "other links than the chain" in find_fault(both)
+    assert "other links than the last renewal" in find_fault(both)
     set_generation(both, 5)
     renew(both)
     assert find_fault(both) == ""
     set_generation(both, 5)
-    assert "other links than the chain" in find_fault(both)
+    assert "other links than the last renewal" in find_fault(both)
 
 
 def test_a_renewal_leaves_where_a_person_stands_and_is_in_their_record(world: Any) -> None:

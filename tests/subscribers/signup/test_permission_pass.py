@@ -92,7 +92,7 @@ def test_who_says_yes_is_on_the_list_with_the_words_of_the_question(both: WebSet
     assert bring(both, BO, CY) == {"unverified": 2}
     no = run(both, typed="n\n")
     assert no.exit_code == 1
-    assert "2 people could be asked" in no.output
+    assert "2 people can be asked" in no.output
     assert mails(both) == {}
     assert asked(both) == 2
     mail = mails(both)
@@ -126,7 +126,7 @@ def test_nobody_is_asked_twice_and_no_later_list_has_them_asked_again(both: WebS
     emptied = person(both, BO)
     assert emptied is not None, "the keyed hash stays"
     assert (emptied.ciphertext, emptied.state) == (None, PersonState.WITHDRAWN)
-    assert run(both, "--yes").output.strip() == "There is nobody to ask."
+    assert run(both, "--yes").output.strip() == "There are no people to ask."
     assert bring(both, BO, CY) == {"left or suppressed": 1, "unverified": 1}
     assert bring(both, BO, confirmed="2020-01-01 10:00:00") == {"left or suppressed": 1}
     assert asked(both) == 1

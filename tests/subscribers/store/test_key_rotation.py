@@ -293,14 +293,14 @@ def test_two_people_of_one_address_are_named_and_left(one_database: Database, pa
     (twin,) = _add(one_database, stray, "ada")  # by a process on another machine that knew only the new key
     rotation = rotate_key(one_database, path, "lookup")
     assert rotation.unmoved_rows == (
-        key_rotation.UnmovedRow(f"person {ada}", f"person {twin} has the same address: erase one of the two"),
+        key_rotation.UnmovedRow(f"person {ada}", f"person {twin} has the same address; erase one of them"),
     )
 
 
 def test_the_255th_key_is_the_last(tmp_path: Path) -> None:
     keys = KeyRing.from_seed(b"x")
     full = KeyRing([*keys.all, replace(keys.current("token"), number=255, secret=b"y" * 32)])
-    with pytest.raises(KeyFileError, match="255 keys of kind token already"):
+    with pytest.raises(KeyFileError, match="already 255 token keys"):
         full.with_new_key("token")
     assert full.with_new_key("vault").current("vault").number == 2
 
@@ -395,7 +395,7 @@ def test_the_command_rotates_prints_the_recovery_copy_and_writes_an_audit_line(h
     assert result.exit_code == 0
     text = (home / "keys.json").read_text()
     assert text.strip() in result.output
-    assert "1 rows were brought over" in result.output
+    assert "Rows updated: 1" in result.output
     database = open_database(load_settings().effective_database_url)
     with database.read() as session:
         line = session.scalars(select(AuditEntry).where(AuditEntry.act == "key rotated")).one()

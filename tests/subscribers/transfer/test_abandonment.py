@@ -173,7 +173,7 @@ def _run(*words: str, typed: str = "") -> Result:
 
 def test_the_command_lists_asks_and_drops(new_home: Path, tmp_path: Path) -> None:
     KeyRing.create(new_home / "keys.json")
-    assert "Every import was finished." in _run("--list").output
+    assert "There are no unfinished imports." in _run("--list").output
     with open_installation(load_settings()) as install:
         context = ImportContext(
             install.database, install.keys, DepartureLog(tmp_path / "left.log", install.keys), "eve"
@@ -186,7 +186,7 @@ def test_the_command_lists_asks_and_drops(new_home: Path, tmp_path: Path) -> Non
     assert (no.exit_code, len(json.loads(_run("--list", "--json").output))) == (1, 1)
     yes = _run("--abandon", str(batch), typed="y\n")
     assert yes.exit_code == 0
-    assert f"Dropped: import {batch}," in yes.output
+    assert f"Undid import {batch}," in yes.output
     second = _run("--abandon", str(batch), "--yes")
     assert second.exit_code == 1
     assert "There is no unfinished import" in second.output

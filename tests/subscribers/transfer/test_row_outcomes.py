@@ -142,7 +142,7 @@ def test_an_account_is_written_as_csv_with_the_words_of_its_face() -> None:
     write_outcomes(file, accounts, lambda reason: f"({reason})")
     assert list(csv.reader(io.StringIO(file.getvalue()))) == [
         list(OUTCOME_COLUMNS),
-        ["2", "(confirmed)", "the list records when they confirmed"],
+        ["2", "(confirmed)", "the list shows when they confirmed"],
         ["3", "(rejected)", "no “=x” is known;'=1+1"],
     ]
 

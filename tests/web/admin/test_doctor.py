@@ -25,15 +25,15 @@ def test_an_admin_has_the_machine_and_the_world_looked_at(world: Any) -> None:
     assert world.desk.get(PAGE).status_code == 403
     client = world.signed_in_client("admin")
     context = world.app.extensions["digest"]
-    assert "Nobody has looked" in client.get(PAGE).text
+    assert "No checks have run" in client.get(PAGE).text
     assert context.health.latest is None, "a look at the page begins nothing"
     answer = post(client, PAGE)
     assert (answer.status_code, answer.location) == (303, PAGE)
     wait_for_end(context.health)
     page = client.get(PAGE)
-    assert "on this machine alone" in page.text
+    assert "Local checks only" in page.text
     assert "Refresh" not in page.headers
-    for words in ("Must fix", "Worth a look", "As it should be", ">sources</code>", "digest sources add"):
+    for words in ("Problems", "Warnings", "Passed", ">sources</code>", "digest sources add"):
         assert words in page.text
     assert ">dmarc</code>" not in page.text
     with world.database.read() as session:
@@ -49,13 +49,13 @@ def test_while_it_asks_outside_the_page_says_how_far_it_is_and_begins_no_second(
         post(client, PAGE, online="yes")
         running = health.latest
         page = client.get(PAGE)
-        assert f"of {len(list_checks())} checks done" in page.text
+        assert f"of {len(list_checks())} done" in page.text
         assert page.headers["Refresh"] == "1"
         post(client, PAGE, online="yes")
         assert health.latest is running
         names.answering.set()
         wait_for_end(health)
     page = client.get(PAGE)
-    assert "here and outside" in page.text
+    assert "Online and local checks" in page.text
     assert ">dmarc</code>" in page.text
     assert "has a DMARC policy" in page.text

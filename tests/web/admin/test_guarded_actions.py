@@ -109,7 +109,7 @@ def test_a_guarded_setting_takes_a_confirmation_and_tells_the_other_admins(
     (email,) = sent_emails(filed)
     assert (email["To"], email["Subject"]) == (OTHER_ADMIN, f"staff 2 changed settings: {name}")
     text = text_of(email)
-    assert "at the desk, on November 19, 2026" in text
+    assert "on the website, on November 19, 2026" in text
     assert MEMBERS["admin"] not in email.as_string()
     assert "elsewhere@example.com" not in text
 
@@ -381,7 +381,7 @@ def test_no_setting_silences_the_email_about_its_own_change(
     admin = admin_client(world)
     for field, silent in (("postal_address", ""), ("address", ""), ("reply_to", "editors@news.example.org")):
         refused = submit(admin, "sender", **{field: silent})
-        assert (refused.status_code, "No email could leave any more" in refused.text) == (400, True), field
+        assert (refused.status_code, "With these settings, email" in refused.text) == (400, True), field
     assert submit(admin, "sender", reply_to="c@news.dom.example").status_code == 303
 
 

@@ -91,33 +91,33 @@ def import_a_list(page: Page) -> None:
     file = {"name": "subscribed_members.csv", "mimeType": "text/csv", "buffer": text.encode()}
     # From here on the dialog is the browser's own.
     tab_to(page.get_by_label("File")).set_input_files(file)  # type: ignore[arg-type]  # a mapping of the shape that Playwright asks for
-    press_by_keyboard(page.get_by_role("button", name="Upload and look at it"))
-    expect(page.locator(".lede")).to_contain_text("100 rows. It looks like an export from Mailchimp.")
+    press_by_keyboard(page.get_by_role("button", name="Upload file"))
+    expect(page.locator(".lede")).to_contain_text("100 rows. This file looks like an export from Mailchimp.")
     expect(page.get_by_text("@county.example")).to_have_count(0)
-    select_by_keyboard(page.get_by_label("Gone becomes"), "They left, where it says yes")
-    press_by_keyboard(page.get_by_role("button", name="Try it: nothing is written"))
+    select_by_keyboard(page.get_by_label("Import Gone as"), "Unsubscribed if yes")
+    press_by_keyboard(page.get_by_role("button", name="Start dry run"))
     # The page comes again by itself until it is through.
-    expect(page.get_by_role("row", name="Cannot be taken")).to_contain_text("5")
-    expect(page.get_by_role("row", name="Left, or mail came back, elsewhere")).to_contain_text("1")
-    expect(page.get_by_role("row", name="Agreed, with evidence")).to_contain_text("94")
-    press_by_keyboard(page.get_by_role("button", name="Import it"))
-    expect(page.locator(".note.ok")).to_contain_text("Import 1 is in. 94 readers")
-    rejected = download_by_keyboard(page.get_by_role("button", name="Get the rows left out"))
+    expect(page.get_by_role("row", name="Invalid")).to_contain_text("5")
+    expect(page.get_by_role("row", name="Unsubscribed or bounced elsewhere")).to_contain_text("1")
+    expect(page.get_by_role("row", name="Consent with evidence")).to_contain_text("94")
+    press_by_keyboard(page.get_by_role("button", name="Import subscribers"))
+    expect(page.locator(".note.ok")).to_contain_text("Import 1 is finished. 94 subscribers")
+    rejected = download_by_keyboard(page.get_by_role("button", name="Download skipped rows"))
     assert rejected.count("the address has no @") == 5
 
 
 def search_by_part(page: Page, desk: Desk) -> None:
     """Find a reader by a part of the address: by number first, the address on a further press."""
-    follow_place(page, "Readers")
-    expect(page.get_by_role("heading", level=1)).to_have_text("96 readers on the list")
+    follow_place(page, "Subscribers")
+    expect(page.get_by_role("heading", level=1)).to_have_text("96 subscribers")
     # The sign-in was longer ago than a quarter of an hour.
-    press_by_keyboard(page.get_by_role("link", name="Sign in again first").last)
+    press_by_keyboard(page.get_by_role("link", name="Sign in again").last)
     confirm_by_keyboard(page, desk.secret, desk.clock.now)
-    write_by_keyboard(page.get_by_label("Part"), "hospital")
-    choose_by_keyboard(page.get_by_label("A reader asked"))
-    press_by_keyboard(page.get_by_role("button", name="Search slowly"))
+    write_by_keyboard(page.get_by_label("Part of the address"), "hospital")
+    choose_by_keyboard(page.get_by_label("The subscriber asked"))
+    press_by_keyboard(page.get_by_role("button", name="Search addresses"))
     # The page comes again by itself until the search is over.
-    expect(page.get_by_role("status")).to_contain_text("96 of 96 addresses looked at. 1 found.")
+    expect(page.get_by_role("status")).to_contain_text("Searched 96 of 96 addresses. 1 match.")
     expect(page.get_by_text(GWEN)).to_have_count(0)
     press_by_keyboard(page.get_by_role("button", name="Show this address"))
     expect(page.locator("mark")).to_have_text("hospital")
@@ -125,61 +125,61 @@ def search_by_part(page: Page, desk: Desk) -> None:
 
 def find_by_address(page: Page, desk: Desk) -> None:
     """Find a reader by the whole address, read their record, look at the address with a reason, and hide it again."""
-    press_by_keyboard(page.get_by_role("link", name="All readers"))
-    write_by_keyboard(page.get_by_label("Address", exact=True), ADA_ADDRESS)
-    press_by_keyboard(page.get_by_role("button", name="Find", exact=True))
-    expect(page.get_by_role("heading", level=1)).to_have_text(f"Reader {desk.world.ada}")
-    expect(page.get_by_role("row", name="p.m. No. 147")).to_contain_text("Uncertain")
-    expect(page.get_by_text("1 link of the chain checks.")).to_be_visible()
-    press_by_keyboard(page.get_by_role("link", name="Show the address…"))
-    choose_by_keyboard(page.get_by_label("Something else:"))
-    write_by_keyboard(page.get_by_label("Something else, in a few words"), "wrote a letter")
-    press_by_keyboard(page.get_by_role("button", name="Show the address"))
+    press_by_keyboard(page.get_by_role("link", name="All subscribers"))
+    write_by_keyboard(page.get_by_label("Email", exact=True), ADA_ADDRESS)
+    press_by_keyboard(page.get_by_role("button", name="Find subscriber", exact=True))
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Subscriber {desk.world.ada}")
+    expect(page.get_by_role("row", name="p.m. No. 147")).to_contain_text("Status unknown")
+    expect(page.get_by_text("Record verified (1 event)")).to_be_visible()
+    press_by_keyboard(page.get_by_role("link", name="Show address…"))
+    choose_by_keyboard(page.get_by_label("Other"))
+    write_by_keyboard(page.get_by_label("Other reason, in a few words"), "wrote a letter")
+    press_by_keyboard(page.get_by_role("button", name="Show address"))
     expect(page.locator(".lede b")).to_have_text(ADA_ADDRESS)
-    press_by_keyboard(page.get_by_role("link", name="Hide it now"))
+    press_by_keyboard(page.get_by_role("link", name="Hide address"))
     expect(page.get_by_text(ADA_ADDRESS)).to_have_count(0)
 
 
 def answer_a_data_request(page: Page) -> None:
     press_by_keyboard(page.get_by_role("link", name="Answer a data request…"))
-    press_by_keyboard(page.get_by_role("button", name="Mail them a link to their data"))
+    press_by_keyboard(page.get_by_role("button", name="Email a link to their data"))
     expect(page.get_by_role("status")).to_contain_text("A link to their data is on its way")
 
 
 def erase_the_reader(page: Page, number: int) -> None:
-    press_by_keyboard(page.get_by_role("link", name="Erase everything…"))
-    write_by_keyboard(page.get_by_label("Why"), "asked by letter")
+    press_by_keyboard(page.get_by_role("link", name="Erase subscriber…"))
+    write_by_keyboard(page.get_by_label("Reason"), "asked by letter")
     write_by_keyboard(page.get_by_label(f"Type {number}"), str(number))
-    press_by_keyboard(page.get_by_role("button", name="Erase everything"))
-    expect(page.get_by_role("status")).to_have_text("This reader is erased.")
+    press_by_keyboard(page.get_by_role("button", name="Erase subscriber"))
+    expect(page.get_by_role("status")).to_have_text("This subscriber was erased.")
 
 
 def export_the_list(page: Page) -> None:
-    press_by_keyboard(page.get_by_role("link", name="All readers"))
-    press_by_keyboard(page.get_by_role("link", name="Export with a reason…"))
-    write_by_keyboard(page.get_by_label("Why"), "moving house")
-    assert download_by_keyboard(page.get_by_role("button", name="Get the file")).count("@county.example") == 94
+    press_by_keyboard(page.get_by_role("link", name="All subscribers"))
+    press_by_keyboard(page.get_by_role("link", name="Export subscribers…"))
+    write_by_keyboard(page.get_by_label("Reason"), "moving house")
+    assert download_by_keyboard(page.get_by_role("button", name="Download CSV")).count("@county.example") == 94
 
 
 def settle_the_doubt(page: Page) -> None:
     follow_place(page, "Deliveries")
-    choose_by_keyboard(page.get_by_label("It arrived"))
-    write_by_keyboard(page.get_by_label("Why for the audit log").first, "the server's log has it")
-    press_by_keyboard(page.get_by_role("button", name="Settle those with a word"))
-    expect(page.get_by_role("status")).to_contain_text("1 uncertain mail settled.")
+    choose_by_keyboard(page.get_by_label("Arrived"))
+    write_by_keyboard(page.get_by_label("Reason for the audit log").first, "the server's log has it")
+    press_by_keyboard(page.get_by_role("button", name="Resolve deliveries"))
+    expect(page.get_by_role("status")).to_contain_text("1 delivery resolved.")
 
 
 def add_a_source(page: Page, site: str) -> None:
     follow_place(page, "Sources")
-    write_by_keyboard(page.get_by_label("Address of a site or feed"), site)
-    press_by_keyboard(page.get_by_role("button", name="Look for feeds"))
+    write_by_keyboard(page.get_by_label("URL of a site or feed"), site)
+    press_by_keyboard(page.get_by_role("button", name="Find feeds"))
     expect(page.get_by_role("heading", level=1)).to_have_text("Found: Port News")
     expect(page.get_by_text("Port reopens")).to_be_visible()
     write_by_keyboard(page.get_by_label("Weight"), "1.5")
     choose_by_keyboard(page.get_by_label("A licence allows us to mail them"))
     tick_by_keyboard(page.get_by_label("An official source"))
-    press_by_keyboard(page.get_by_role("button", name="Add it", exact=True))
-    expect(page.get_by_role("status")).to_have_text("Added. The next collection reads it.")
+    press_by_keyboard(page.get_by_role("button", name="Add source", exact=True))
+    expect(page.get_by_role("status")).to_have_text("Source added. The next collection will read it.")
 
 
 def change_the_schedule(page: Page) -> None:
@@ -187,20 +187,20 @@ def change_the_schedule(page: Page) -> None:
     follow_place(page, "Settings")
     press_by_keyboard(page.get_by_role("link", name="Schedule"))
     select_by_keyboard(page.get_by_label("Send time on"), "Thursday")
-    press_by_keyboard(page.get_by_role("button", name="See the dates first"))
+    press_by_keyboard(page.get_by_role("button", name="Preview dates"))
     expect(page.get_by_text("If you save, 10 dates change.")).to_be_visible()
     expect(page.get_by_label("Send time on")).to_have_value("thu")
-    press_by_keyboard(page.get_by_role("button", name="Save the schedule"))
+    press_by_keyboard(page.get_by_role("button", name="Save schedule"))
     expect(page.get_by_role("status")).to_have_text("Saved.")
     expect(page.get_by_text("release: fri 06:00 thu 06:00")).to_be_visible()
 
 
 def invite_an_editor(page: Page) -> None:
-    follow_place(page, "Staff")
+    follow_place(page, "Team")
     write_by_keyboard(page.get_by_label("Email"), "sam.okafor@newsroom.example")
-    write_by_keyboard(page.get_by_label("Name as colleagues see it"), "Sam Okafor")
+    write_by_keyboard(page.get_by_label("Name shown to the team"), "Sam Okafor")
     choose_by_keyboard(page.get_by_label("Editor"))
-    press_by_keyboard(page.get_by_role("button", name="Mail an invitation"))
+    press_by_keyboard(page.get_by_role("button", name="Send invitation"))
     expect(page.get_by_role("row", name="Sam Okafor")).to_contain_text("Invited Nov 19")
 
 
@@ -215,17 +215,17 @@ def end_a_session(page: Page) -> None:
 ACTS = {
     "ann (staff 1) signed in": "signed in",
     "ann (staff 1) uploaded a list": "list uploaded",
-    "ann (staff 1) tried an import": "import tried",
+    "ann (staff 1) started a dry run of an import": "import tried",
     "ann (staff 1) imported a list: import 1": "list imported",
     "ann (staff 1) downloaded an import's skipped rows": "rejected rows taken",
-    "ann (staff 1) searched subscriber addresses “A reader asked”": "addresses searched",
-    "ann (staff 1) viewed reader 2's address “A reader asked”": "subscriber address shown",
-    "ann (staff 1) looked up reader 1 by address": "subscriber looked up",
-    "ann (staff 1) viewed reader 1's address “wrote a letter”": "subscriber address shown",
-    "ann (staff 1) emailed reader 1 a link to their data": "data link mailed",
-    "ann (staff 1) erased reader 1 “asked by letter”": "subscriber erased",
+    "ann (staff 1) searched subscriber addresses “The subscriber asked”": "addresses searched",
+    "ann (staff 1) viewed subscriber 2's address “The subscriber asked”": "subscriber address shown",
+    "ann (staff 1) looked up subscriber 1 by address": "subscriber looked up",
+    "ann (staff 1) viewed subscriber 1's address “wrote a letter”": "subscriber address shown",
+    "ann (staff 1) emailed subscriber 1 a link to their data": "data link mailed",
+    "ann (staff 1) erased subscriber 1 “asked by letter”": "subscriber erased",
     "ann (staff 1) exported the subscriber list “moving house”": "list exported",
-    "ann (staff 1) took uncertain mails of 2026-W47 as arrived “the server's log has it”": "uncertain taken as accepted",
+    "ann (staff 1) marked emails of 2026-W47 with status unknown as arrived “the server's log has it”": "uncertain taken as accepted",
     "ann (staff 1) added the source": "source added",
     "ann (staff 1) changed settings: schedule": "settings changed",
     "ann (staff 1) added Sam Okafor": "staff added",
@@ -240,20 +240,22 @@ def read_the_log(page: Page, desk: Desk) -> None:
     # Below them stands how Ann got her password, a day before.
     acts = page.locator("main tbody tr").filter(has_not_text="set their own password")
     expect(acts).to_contain_text([*reversed(ACTS)])
-    press_by_keyboard(page.get_by_role("button", name=re.compile("Check (again )?now")))
-    expect(page.get_by_role("status")).to_contain_text("Unbroken from row 1 to")
+    press_by_keyboard(page.get_by_role("button", name=re.compile("Verify (again|log)")))
+    expect(page.get_by_role("status")).to_contain_text("Rows 1 to")
     # By name: the label of a list of choices holds the words of all of them.
     select_by_keyboard(page.locator("select[name=who]"), "ann (staff 1)")
-    select_by_keyboard(page.locator("select[name=what]"), "Addresses seen or moved")
+    select_by_keyboard(page.locator("select[name=what]"), "Access to addresses")
     write_by_keyboard(page.locator("input[name=about]"), f"reader {desk.world.ada}")
     write_day_by_keyboard(page.locator("input[name=from]"), NOW.date())
     write_day_by_keyboard(page.locator("input[name=to]"), NOW.date())
-    press_by_keyboard(page.get_by_role("button", name="Show", exact=True))
+    press_by_keyboard(page.get_by_role("button", name="Filter", exact=True))
     rows = page.locator("main tbody tr")
-    expect(rows).to_contain_text(["emailed reader 1 a link", "viewed reader 1's address", "looked up reader 1"])
-    press_by_keyboard(page.get_by_role("link", name="Export with a reason…"))
-    write_by_keyboard(page.get_by_label("Why"), "yearly audit")
-    exported = download_by_keyboard(page.get_by_role("button", name="Get the file"))
+    expect(rows).to_contain_text(
+        ["emailed subscriber 1 a link", "viewed subscriber 1's address", "looked up subscriber 1"]
+    )
+    press_by_keyboard(page.get_by_role("link", name="Export log…"))
+    write_by_keyboard(page.get_by_label("Reason"), "yearly audit")
+    exported = download_by_keyboard(page.get_by_role("button", name="Download CSV"))
     assert exported.count(f"person {desk.world.ada}") == 3
 
 

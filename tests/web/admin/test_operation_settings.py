@@ -44,15 +44,15 @@ def test_a_webhook_is_saved_and_a_signed_test_is_posted_to_it(filed: Any, httpse
     client = filed.signed_in_client("admin")
     httpserver.expect_ordered_request("/hook", method="POST").respond_with_data(status=204)
     httpserver.expect_ordered_request("/hook", method="POST").respond_with_data(status=410)
-    assert "Send a test" not in client.get("/admin/settings/alerts").text
+    assert "Send test" not in client.get("/admin/settings/alerts").text
     assert press(client, "alerts", "alerts/test", channel="webhook").status_code == 409
     saved = submit(client, "alerts", mail="staff", webhook=httpserver.url_for("/hook"))
     assert saved.status_code == 303
     assert filed.install.settings.file.alerts.mail == "staff"
     taken = press(client, "alerts", "alerts/test", channel="webhook")
     page = client.get(taken.location).text
-    assert "The webhook accepted the test." in page
-    for shown in (page[page.index("Try the webhook") :], client.get("/admin/audit").text):
+    assert "Test sent to the webhook." in page
+    for shown in (page[page.index("Test the webhook") :], client.get("/admin/audit").text):
         assert f"{httpserver.url_for('/')}…" in shown
         assert "/hook" not in shown, "its path is a secret"
     request = httpserver.log[0][0]
@@ -61,7 +61,7 @@ def test_a_webhook_is_saved_and_a_signed_test_is_posted_to_it(filed: Any, httpse
     assert b"@" not in request.data
     assert request.headers["webhook-signature"].startswith("v1,")
     refused = press(client, "alerts", "alerts/test", channel="webhook")
-    assert (refused.status_code, "The test was not taken: it answered 410." in unescape(refused.text)) == (409, True)
+    assert (refused.status_code, "The test failed (status 410)." in unescape(refused.text)) == (409, True)
     assert [act for act, _ in acts(filed, "alert tested")] == [
         "failed: alert tested",
         "alert tested",
@@ -73,7 +73,7 @@ def test_a_webhook_is_saved_and_a_signed_test_is_posted_to_it(filed: Any, httpse
     ("address", "says"),
     [
         ("https://10.1.2.3/hook", "10.1.2.3"),
-        ("http://hooks.example.org/x", "is no https address"),
+        ("http://hooks.example.org/x", "isn't an https URL"),
         ("https://127.0.0.1:25/x", "port 25"),
     ],
 )
@@ -91,8 +91,8 @@ def test_without_a_secret_the_page_names_the_variable_and_without_a_passphrase_i
     bare = move_settings_to_file(world, tmp_path)
     client = bare.signed_in_client("admin")
     refused = submit(client, "alerts", mail="admins", webhook="https://hooks.example.org/x")
-    assert (refused.status_code, "DIGEST_ALERT_SECRET is not set" in refused.text) == (400, True)
-    assert "Name a folder and save it first." in press(client, "backup", "backup/now").text
+    assert (refused.status_code, "so alerts can" in refused.text) == (400, True)
+    assert "Enter one and save it first." in press(client, "backup", "backup/now").text
     assert submit(client, "backup", folder=str(tmp_path / "backups")).status_code == 303
     for short in ("", "eleven char"):
         stopped = press(client, "backup", "backup/now", passphrase=short)
@@ -121,31 +121,31 @@ def test_while_a_backup_is_made_the_page_renews_itself_and_lets_nothing_be_typed
     answer = client.get("/admin/settings/backup")
     assert "Refresh" in answer.headers
     assert "<fieldset disabled>" in answer.text
-    assert "Save the backups" not in answer.text
+    assert "Save backups" not in answer.text
     may_end.set()
     backups.wait()
     answer = client.get("/admin/settings/backup")
     assert "Refresh" not in answer.headers
     assert "<fieldset disabled>" not in answer.text
-    assert "Save the backups" in answer.text
+    assert "Save backups" in answer.text
 
 
 def test_a_backup_is_made_in_the_background_and_the_page_says_what_came_of_it(filed: Any, tmp_path: Path) -> None:
     client, folder = filed.signed_in_client("admin"), tmp_path / "backups"
     wrong = submit(client, "backup", folder="backups", at="daily 02:30", daily="7", weekly="4", monthly="0")
-    assert (wrong.status_code, "is no path from the root" in wrong.text) == (400, True)
+    assert (wrong.status_code, "an absolute path, such as" in wrong.text) == (400, True)
     assert submit(client, "backup", folder=str(folder), at="daily 03:10", daily="3").status_code == 303
     page = client.get("/admin/settings/backup").text
-    assert "None was proved yet." in page
-    assert "No backup was made yet." in unescape(page), "the doctor says so, once"
-    assert "none was ever made here" not in page
+    assert "No verified backup yet." in page
+    assert "No backup has been made yet." in unescape(page), "the doctor says so, once"
+    assert "No backup has been made" not in page
     assert press(client, "backup", "backup/now").status_code == 303
     filed.app.extensions["digest"].backups.wait()
     page = client.get("/admin/settings/backup").text
     (file,) = folder.glob("*.age")
     assert f"<dd>{file.name}</dd>" in page
-    assert "restored into a scratch database" in page
-    assert "No backup was made yet." not in unescape(page)
+    assert "restored to a temporary database" in page
+    assert "No backup has been made yet." not in unescape(page)
     ((act, detail),) = acts(filed, "backed up")
     assert (act, detail["file"], detail["proved"]) == ("backed up", file.name, True)
     folder.rename(tmp_path / "kept")
@@ -154,8 +154,8 @@ def test_a_backup_is_made_in_the_background_and_the_page_says_what_came_of_it(fi
     filed.app.extensions["digest"].backups.wait()
     page = client.get("/admin/settings/backup").text
     assert page.count("The backup of Nov 19 17:30 EST failed") == 1, "on top of every page"
-    assert "is no folder that can be written" in page, "why, with what to do"
-    assert "none can be made by the clock: backup-folder stands in the way." in page
+    assert "isn't a writable folder" in page, "why, with what to do"
+    assert "Scheduled backups don't work because of the problem with backup-folder." in page
     assert f"<dd>{file.name}</dd>" in page, "the one that was proved is still named"
 
 

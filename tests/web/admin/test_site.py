@@ -12,8 +12,8 @@ def test_the_record_stands_on_a_page_for_admins(world: Any) -> None:
     page = world.signed_in_client("admin").get("/admin/processing").text
     for said in (
         "200 Example Street",
-        "Proving consent",
-        "consent: article 6(1)(a)".capitalize(),
+        "Demonstrating consent",
+        "consent (Article 6(1)(a))".capitalize(),
         "400 days, then totals",
     ):
         assert said in page
@@ -32,8 +32,8 @@ def test_it_follows_the_settings_and_names_what_they_do_not_say(world: Any) -> N
     assert any("SendGrid" in line for line in record.recipients)
     assert any("SendGrid" in line for line in describe_processing(settings).recipients) is False
     assert [activity.kept for activity in record.activities][1:3] == [
-        "until erasure; network address and program 30 days",
-        "120 days, then totals; servers' words 30 days, encrypted",
+        "until erasure; IP address and browser for 30 days",
+        "120 days, then totals; server replies 30 days, encrypted",
     ]
     assert (len(record.gaps), len(describe_processing(settings).gaps)) == (2, 1)
-    assert record.gaps[0].startswith("sender.postal_address is empty")
+    assert record.gaps[0].startswith("No postal address is set")

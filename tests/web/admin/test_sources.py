@@ -94,19 +94,19 @@ def test_a_source_is_added_by_its_sites_address_after_what_was_found_is_shown(
     )
     assert answer.status_code == 303
     page = client.get(answer.location).text
-    assert "Added. The next collection reads it." in page
+    assert "Source added. The next collection will read it." in page
     source = load_settings(tmp_path / "digest.toml", {}).file.sources[1]
     assert (source.name, source.weight, source.images, source.primary) == ("Port News", 1.5, "licensed", True)
     assert acts(filed) == [("source added", f"{site}feed")]
     again = submit(client, "/admin/sources/look", address=site)
-    assert (again.status_code, "is listed already" in again.text) == (409, True)
+    assert (again.status_code, "is already listed" in again.text) == (409, True)
 
 
 @pytest.mark.parametrize(
     ("address", "status", "said"),
     [
-        ("ftp://port.example.org/", 400, "is no web address"),
-        ("https://alpha.example/feed", 409, "is listed already"),
+        ("ftp://port.example.org/", 400, "a URL. Enter one such as"),
+        ("https://alpha.example/feed", 409, "is already listed"),
         ("http://127.0.0.2:9/", 409, "http://127.0.0.2:9/"),
     ],
 )
@@ -122,7 +122,7 @@ def test_wrong_values_of_a_source_are_answered_at_their_field(filed: Any, tmp_pa
     answer = submit(client, path, on=path, **DESCRIBED | {"weight": "9", "images": "all"})
     assert answer.status_code == 400
     assert re.search(r'id="weight"[^>]*value="9"[^>]*aria-invalid="true"', answer.text)
-    assert "it must be 3 at most" in answer.text
+    assert "must be 3 or less" in answer.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == OWN
 
 
@@ -136,13 +136,13 @@ def test_a_source_is_changed_and_removed_and_the_operators_words_stay(filed: Any
     )
     tokens = {name: re.findall(rf'name="{name}" value="([^"]+)"', shown)[0] for name in ("csrf_token", "fingerprint")}
     late = client.post(path, data=tokens | DESCRIBED)
-    assert (late.status_code, "Somebody else changed this" in late.text) == (409, True)
-    assert "No story of a coming edition depends on it." in client.get(f"{path}/remove").text
+    assert (late.status_code, "Someone else changed this" in late.text) == (409, True)
+    assert "Upcoming editions don" in client.get(f"{path}/remove").text
     removed = submit(client, f"{path}/remove", on=f"{path}/remove")
     assert "Alpha is removed. Its articles stay." in client.get(removed.location).text
     assert file.read_text("utf-8") == SETTINGS + "\n# The press, as agreed\n\n"
     assert client.get(f"{path}/remove").status_code == 404
-    assert "The settings do not name it any more" in client.get(path).text
+    assert "This source is no longer in your settings" in client.get(path).text
     assert [act for act, _ in acts(filed)] == ["source changed", "failed: source changed", "source removed"]
 
 
@@ -156,7 +156,7 @@ def test_what_is_typed_of_a_source_stays_where_a_colleague_was_first(filed: Any,
     answer = submit(client, path, on=path, **mine, fingerprint=shown)
     assert answer.status_code == 409
     assert re.search(r'id="weight"[^>]*value="2.5"', answer.text), "what was typed stays"
-    assert re.findall(r"Saved meanwhile: ([^<]+)<", answer.text) == ["Alpha Group", "1", "no"]
+    assert re.findall(r"Saved value: ([^<]+)<", answer.text) == ["Alpha Group", "1", "no"]
     again = re.findall(r'name="fingerprint" value="([^"]+)"', answer.text)[0]
     assert submit(client, path, on=path, **mine, fingerprint=again).status_code == 303
     [source] = load_settings(tmp_path / "digest.toml", {}).file.sources
@@ -166,7 +166,7 @@ def test_what_is_typed_of_a_source_stays_where_a_colleague_was_first(filed: Any,
 def test_the_new_address_of_a_source_is_taken_over_and_its_articles_and_health_stay(filed: Any, tmp_path: Path) -> None:
     client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
     path, new = f"/admin/sources/{number}", "https://alpha.example/news/feed"
-    assert "Use the new address" not in client.get(path).text
+    assert "Update URL" not in client.get(path).text
     with filed.database.write() as session:
         source = session.get_one(Source, number)
         source.moved_to, source.health, source.good_at = new, SourceHealth.GOOD, NOW
@@ -174,14 +174,14 @@ def test_the_new_address_of_a_source_is_taken_over_and_its_articles_and_health_s
         article.dated_at = article.found_at = article.seen_at = NOW
         article.categories, article.date_basis = [], "stated"
         session.add(article)
-    assert "Use the new address" in client.get(path).text
+    assert "Update URL" in client.get(path).text
     another = submit(client, f"{path}/address", on=path, address="https://elsewhere.example/feed")
-    assert (another.status_code, "does not say that it has moved to" in another.text) == (409, True)
+    assert (another.status_code, "no longer reports that it has moved to" in another.text) == (409, True)
     answer = submit(client, f"{path}/address", on=path, address=new)
     assert answer.status_code == 303
     page = client.get(answer.location).text
-    assert "It is read at the new address; its articles stay with it." in page
-    assert "Use the new address" not in page
+    assert "Collection now uses the new URL and keeps existing articles." in page
+    assert "Update URL" not in page
     text = (tmp_path / "digest.toml").read_text("utf-8")
     assert text == OWN.replace("https://alpha.example/feed", new)
     with filed.database.read() as session:
@@ -203,7 +203,7 @@ def test_an_address_that_another_source_has_is_not_taken_over(filed: Any, tmp_pa
     path = f"/admin/sources/{number}"
     answer = submit(filed.signed_in_client("admin"), f"{path}/address", on=path, address=new)
     assert answer.status_code == 409
-    assert "is the address of another source already, &#39;Alpha News&#39;" in answer.text
+    assert "Another source, &#39;Alpha News&#39;, already has the URL" in answer.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == OWN
 
 
@@ -215,7 +215,7 @@ def test_a_source_is_tried_and_nothing_is_stored(filed: Any, site: str, httpserv
         number = row.id
     before = filed.dump()
     page = submit(client, f"/admin/sources/{number}/test", on="/desk/sources").text
-    assert "What would come in now" in page
+    assert "Test results" in page
     assert "Port reopens" in page
     httpserver.clear()
     assert submit(client, f"/admin/sources/{number}/test", on="/desk/sources").status_code == 409
@@ -236,11 +236,11 @@ def test_a_list_of_feeds_goes_out_and_comes_in_again(filed: Any, tmp_path: Path)
     more = written.text.replace("</body>", f"{''.join(outlines)}</body>")
     more += " " * 100_000  # longer than a form without a file may be
     answer = submit(client, "/admin/sources/opml", section="events", file=(io.BytesIO(more.encode()), "list.opml"))
-    assert "1 source added.</b> 1 was listed already, 2 left out" in answer.text
-    assert re.findall(r"Outline (\d+), “(\w+)”: it has no address", answer.text) == [("4", "Evil"), ("5", "Empty")]
+    assert "1 source added.</b> 1 already listed, 2 skipped" in answer.text
+    assert re.findall(r"Outline (\d+), “(\w+)”: it has no http", answer.text) == [("4", "Evil"), ("5", "Empty")]
     assert load_settings(tmp_path / "digest.toml", {}).file.sources[1].section == "events"
     wrong = submit(client, "/admin/sources/opml", section="news", file=(io.BytesIO(FEED.encode()), "feed.xml"))
-    assert (wrong.status_code, "is no list of feeds" in wrong.text) == (409, True)
+    assert (wrong.status_code, "a list of feeds (OPML) but" in wrong.text) == (409, True)
     assert submit(client, "/admin/sources/opml", section="news").status_code == 409
 
 

@@ -145,7 +145,7 @@ def reader_states(tour: Tour) -> Iterator[State]:
     yield "record", tour.post("/admin/readers/find", address=ADA_ADDRESS)
     yield "why-look", tour.get(f"{ada}/address")
     yield "why-look-refused", tour.post(f"{ada}/address")
-    yield "record-with-address", tour.post(f"{ada}/address", why="A reader asked")
+    yield "record-with-address", tour.post(f"{ada}/address", why="The subscriber asked")
     yield "data-request", tour.get(f"{ada}/request")
     yield "data-request-answered", tour.post(f"{ada}/request/mail")
     for place, act in enumerate(("leave", "stop", "links", "erase")):
@@ -175,9 +175,11 @@ def reader_states(tour: Tour) -> Iterator[State]:
 
 def search_states(tour: Tour) -> Iterator[State]:
     """A search for a part of an address: refused, running, through, with the addresses, and without a result."""
-    yield "search-refused", tour.post("/admin/readers/search", part="ab", why="A reader asked")
+    yield "search-refused", tour.post("/admin/readers/search", part="ab", why="The subscriber asked")
     for part in ("gmail", "hopsital"):
-        answer = tour.client.post("/admin/readers/search", data=tour.token | {"part": part, "why": "A reader asked"})
+        answer = tour.client.post(
+            "/admin/readers/search", data=tour.token | {"part": part, "why": "The subscriber asked"}
+        )
         running = tour.get(answer.location)
         assert "<progress" in running
         yield f"search-running-{part}", running
@@ -265,7 +267,7 @@ def setting_states(tour: Tour, folder: Path) -> Iterator[State]:
         typed = {name: value for name, value in tour.form(path).items() if name not in {"fingerprint", "csrf_token"}}
         kept = tour.form(path)["fingerprint"]
         wrong = tour.post(path, **{name: _spoil(name, value) for name, value in typed.items()}, fingerprint=kept)
-        assert "Nothing is saved yet" in wrong, table
+        assert "Your changes weren" in wrong, table
         yield f"settings-{table}-wrong", wrong
     schedule = "/admin/settings/schedule"
     changed = tour.form(schedule) | {"release-day": "thu"}
@@ -295,7 +297,7 @@ def staff_states(tour: Tour) -> Iterator[State]:
     yield "staff-refused", tour.post("/admin/staff", email="nobody", role="editor")
     invited = {"email": "sam.okafor@newsroom.example", "role": "editor", "name": "Sam Okafor"}
     yield "staff-invited", tour.post("/admin/staff", **invited)
-    numbers = dict(re.findall(r"(ann|eve|Sam)\b[^\n]*?staff (\d+)", tour.get("/admin/staff")))
+    numbers = dict(re.findall(r"(ann|eve|Sam)\b[^\n]*?team member (\d+)", tour.get("/admin/staff")))
     yield "member-invited", tour.get(f"/admin/staff/{numbers['Sam']}")
     yield "member-invited-again", tour.post(f"/admin/staff/{numbers['Sam']}/invitation")
     yield "member-self", tour.get(f"/admin/staff/{numbers['ann']}")

@@ -81,16 +81,16 @@ def test_two_members_who_swap_names_are_told_apart_by_their_numbers(world: Any) 
 
 def test_the_log_is_read_in_sentences_by_person_act_subject_and_date(both: Any) -> None:
     client = both.signed_in_client("admin")
-    looked = ("staff 1", "subscriber address shown", f"person {both.ada}", {"why": "A reader asked"})
+    looked = ("staff 1", "subscriber address shown", f"person {both.ada}", {"why": "The subscriber asked"})
     record(both, ("scheduler", "ledger sealed", "ledger", {"people": 3}), at=NOW - timedelta(days=3))
     record(both, looked, ("terminal:eve", "approve", "2026-W47", {}), ("staff 1", "refused: list exported", "list", {}))
     page = client.get("/admin/audit").text
-    assert ">Check now</button>" in page, "it was never checked"
+    assert ">Verify log</button>" in page, "it was never checked"
     assert rows_of(page) == [
         "5:30 p.m. ET ann (staff 1) tried “list exported”: list Refused. 4",
-        "5:30 p.m. ET eve at a terminal approved 2026-W47 3",
-        "5:30 p.m. ET ann (staff 1) viewed reader 1 &#39;s address “A reader asked” 2",
-        "5:30 p.m. ET The timetable sealed the ledger and this log 1",
+        "5:30 p.m. ET eve in a terminal approved 2026-W47 3",
+        "5:30 p.m. ET ann (staff 1) viewed subscriber 1 &#39;s address “The subscriber asked” 2",
+        "5:30 p.m. ET The scheduler sealed the ledger and this log 1",
     ]
     assert re.findall(r"<h2>(.*?)</h2>", page) == ["Thursday, November 19, 2026", "Monday, November 16, 2026"]
     for query, numbers in (
@@ -127,8 +127,8 @@ def test_a_choice_that_no_index_holds_looks_at_no_more_than_a_page_may(world: An
         session.execute(insert(AuditEntry), rows)
     client = world.signed_in_client("admin")
     page = client.get("/admin/audit?what=approvals").text
-    assert "Nothing found so far" in page
-    (further,) = re.findall(r'href="([^"]+)">Look further back', page)
+    assert "No matches so far" in page
+    (further,) = re.findall(r'href="([^"]+)">Search older rows', page)
     assert len(rows_of(client.get(further.replace("&amp;", "&")).text)) == 1
 
 
@@ -161,15 +161,16 @@ def test_a_row_that_cannot_be_read_is_shown_as_such_exported_and_named(world: An
 
 def test_a_check_says_how_far_the_chain_holds_and_names_the_row_where_it_does_not(world: Any) -> None:
     client = world.signed_in_client("admin")
-    assert "was not checked yet" in client.get("/admin/audit").text
+    assert "been verified yet" in client.get("/admin/audit").text
     record(world, ("staff 1", "approve", "2026-W47", {}), ("staff 1", "send", "2026-W47", {}))
     assert client.post("/admin/audit/check", data=token_of(client)).status_code == 303
-    assert "Unbroken from row 1 to 2." in client.get("/admin/audit").text
+    assert "Rows 1 to 2 verified." in client.get("/admin/audit").text
     with world.database.write() as session:
         session.execute(update(AuditEntry).where(AuditEntry.seq == 1).values(actor="staff 9"))
     client.post("/admin/audit/check", data=token_of(client))
     assert (
-        "<b>The log does not hold: row 1 was changed: it is not what was hashed.</b>" in client.get("/admin/audit").text
+        "<b>The log failed verification (row 1 was changed; its hash doesn&#39;t match).</b>"
+        in client.get("/admin/audit").text
     )
 
 
@@ -177,16 +178,16 @@ def test_rows_that_are_taken_from_the_end_are_missed_by_every_later_check(both: 
     client = both.signed_in_client("admin")
     record(both, *[("staff 1", f"act {n}", "list", {}) for n in range(6)])
     client.post("/admin/audit/check", data=token_of(client))
-    assert "Unbroken from row 1 to 6." in client.get("/admin/audit").text
+    assert "Rows 1 to 6 verified." in client.get("/admin/audit").text
     with both.database.write() as session:
         session.execute(delete(AuditEntry).where(AuditEntry.seq > 4))
     for _ in range(2):  # a check that finds it forgets nothing
         client.post("/admin/audit/check", data=token_of(client))
         page = client.get("/admin/audit").text
-        assert "rows after 4 are missing; the check of 2026-11-19 22:30 UTC found 6 rows" in page
+        assert "rows after 4 are missing; 6 rows were verified on 2026-11-19 22:30 UTC" in page
     record(both, *[("staff 1", f"other {n}", "list", {}) for n in range(3)])
     client.post("/admin/audit/check", data=token_of(client))
-    assert "row 6 is not the one that the check of 2026-11-19 22:30 UTC found" in client.get("/admin/audit").text
+    assert "t the one verified on 2026-11-19 22:30 UTC" in client.get("/admin/audit").text
 
 
 def test_a_failed_act_says_why_and_holds_no_address(world: Any) -> None:

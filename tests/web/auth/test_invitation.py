@@ -180,11 +180,11 @@ def test_who_comes_back_gets_another_number_and_proves_the_address_anew(both: An
 
 def test_nobody_is_added_twice_and_nobody_proves_twice(both: Any) -> None:
     add(both)
-    with pytest.raises(StaffError, match="staff 1 has this address already, as editor") as caught:
+    with pytest.raises(StaffError, match="staff 1 already has this address and is an editor") as caught:
         add(both, SAM.upper())
     assert "sam" not in str(caught.value).lower()
     press(both.client, link_of(mails(both)[0]))
-    with pytest.raises(StaffError, match="has proven the address on 2026-11-19"):
+    with pytest.raises(StaffError, match="verified the address on 2026-11-19"):
         mail_again(both)
 
 
@@ -219,21 +219,21 @@ def run(world: Any) -> Any:
 
 
 def test_the_commands_add_list_and_remove(run: Any, world: Any) -> None:
-    assert "Nobody is on the staff yet" in run("staff", "list").output
+    assert "There are no team members yet" in run("staff", "list").output
     added = run("staff", "add", "-", "--role", "admin", typed=f"{SAM}\n")
     assert added.exit_code == 0
-    assert added.output.startswith("Added: staff 1, admin. The mail with the link goes out while 'digest serve'")
+    assert added.output.startswith("Added team member 1 (admin). 'digest serve' or hls-scheduler emails the link")
     again = run("staff", "add", SAM, "--role", "editor")
-    assert (again.exit_code, "has this address already, as admin" in again.output) == (1, True)
+    assert (again.exit_code, "already has this address and is an admin" in again.output) == (1, True)
     (listed,) = json.loads(run("staff", "list", "--json").output)
     assert (listed["number"], listed["email"], listed["role"], listed["proven_at"]) == (1, SAM, "admin", None)
     listed_in_words = run("staff", "list").output
     assert "not yet" in listed_in_words
-    assert "Refused sign-ins in the last 24 hours: 0." in listed_in_words
+    assert "Rejected sign-ins in the last 24 hours: 0." in listed_in_words
     assert run("staff", "prove", SAM).exit_code == 0
-    assert run("staff", "remove", SAM).output == "Removed: staff 1.\n"
+    assert run("staff", "remove", SAM).output == "Removed team member 1.\n"
     unknown = run("staff", "remove", SAM)
-    assert (unknown.exit_code, "Nobody on the staff has this address" in unknown.output) == (1, True)
+    assert (unknown.exit_code, "No team member has this address" in unknown.output) == (1, True)
     assert json.loads(run("staff", "list", "--json").output) == []
     assert "gone since" in run("staff", "list", "--all").output
     assert [row["email"] for row in json.loads(run("staff", "list", "--all", "--json").output)] == [""]
@@ -247,7 +247,7 @@ def test_who_is_named_with_as_must_be_on_the_staff_and_stands_in_the_audit_log_b
     for _ in ("with nobody on the staff", "with somebody else there"):
         refused = run("--as", SAM, *act)
         assert refused.exit_code == 2
-        assert "--as: nobody on the staff has this address" in refused.output
+        assert "No team member has the address in --as" in refused.output
         assert "okafor" not in refused.output
         run("staff", "add", "other@newsroom.example", "--role", "editor")
     assert json.loads(run("staff", "list", "--json").output)[0]["email"] == "other@newsroom.example"
@@ -343,7 +343,7 @@ def test_with_nobody_to_test_with_the_desk_says_how_to_come_by_somebody(world: A
     page = client.get("/desk/editions/2026-W47/test").text
     assert ("digest staff add" in page, "Send the test" in page) == (True, False)
     answer = client.post("/desk/editions/2026-W47/test", data=fields_of(page))
-    assert (answer.status_code, "Nobody on the staff has proven" in answer.text) == (409, True)
+    assert (answer.status_code, "No team member has verified" in answer.text) == (409, True)
 
 
 def test_every_link_of_a_test_says_that_it_was_one_and_does_nothing(proven: Any) -> None:
@@ -372,7 +372,7 @@ def test_every_link_of_a_test_says_that_it_was_one_and_does_nothing(proven: Any)
 def test_the_command_sends_a_test_and_says_what_came_of_it(run: Any, world: Any) -> None:
     world.edition()
     nobody = run("send", "current", "--test")
-    assert (nobody.exit_code, "Nobody on the staff has proven an address yet" in nobody.output) == (2, True)
+    assert (nobody.exit_code, "No team member has verified an address yet" in nobody.output) == (2, True)
     add(world)
     press(world.client, link_of(mails(world)[0]))
     sent = run("--as", SAM, "send", "current", "--test", "--to", SAM)
@@ -380,8 +380,8 @@ def test_the_command_sends_a_test_and_says_what_came_of_it(run: Any, world: Any)
     assert re.search(rf"^  {re.escape(SAM)} +accepted$", sent.output, re.MULTILINE)
     assert audits(world)[-1] == ("staff 1", "test", "2026-W47")
     unknown = run("send", "current", "--test", "--to", "ada@reader.example")
-    assert (unknown.exit_code, "not on the staff" in unknown.output) == (2, True)
+    assert (unknown.exit_code, "a team member's" in unknown.output) == (2, True)
     assert "ada@" not in unknown.output
     alone = run("send", "current", "--to", SAM)
-    assert (alone.exit_code, "it goes with --test" in alone.output) == (2, True)
+    assert (alone.exit_code, "--to works only with --test" in alone.output) == (2, True)
     assert len(in_outbox(world)) == 1

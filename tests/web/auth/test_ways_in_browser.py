@@ -216,7 +216,7 @@ def test_password_with_code_and_a_recovery_code_sign_in_without_scripts(served: 
     page.get_by_label("New password").fill("password1234")
     page.get_by_label("Code that the app shows").fill(pyotp.TOTP(secret).at(NOW))
     follow(page.get_by_role("button", name="Set up"))
-    expect(page.get_by_role("alert")).to_contain_text("digits or symbols around it")
+    expect(page.get_by_role("alert")).to_contain_text("digits or symbols added")
     page.get_by_label("New password").fill(PASSWORD)
     page.get_by_label("Code that the app shows").fill(pyotp.TOTP(secret).at(NOW))
     follow(page.get_by_role("button", name="Set up"))
@@ -335,7 +335,7 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(served: Served, browser:
     look("sign-in-code")
     for _ in range(5):
         fill_sign_in(page, served, "123456", "wrong")
-    expect(page.get_by_role("alert").first).to_contain_text("Those were 5 tries")
+    expect(page.get_by_role("alert").first).to_contain_text("That was 5 failed tries")
     look("sign-in-too-many")
     context.close()
     assert found == {}

@@ -322,7 +322,7 @@ def test_the_command_requests_for_the_author_and_approves_for_a_colleague(new_ho
     nameless = run("--mail", "1", answer="n\n")
     assert (nameless.exit_code, "Request the email to 0 subscribers?" in nameless.output) == (1, True)
     asked = run("--mail", "1", "--yes", who="dana")
-    assert (asked.exit_code, "The email is requested, not sent. You wrote" in asked.output) == (1, True)
+    assert (asked.exit_code, "The email was requested but not sent. You wrote" in asked.output) == (1, True)
     assert "email waiting for approval" in run().output
     again = run("--mail", "1", "--yes")
     assert (again.exit_code, "--as EMAIL" in again.output) == (1, True)

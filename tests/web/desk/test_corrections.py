@@ -445,7 +445,7 @@ def test_the_command_corrects_lists_and_asks_before_it_mails(new_home: Any) -> N
     refused = runner.invoke(digest, words)
     assert (refused.exit_code, "Say to readers" in refused.output) == (1, True)
     made = runner.invoke(digest, [*words, "--note", NOTE])
-    assert (made.exit_code, "Correction 1 stands in the archive" in made.output) == (0, True)
+    assert (made.exit_code, "Correction 1 is in the archive" in made.output) == (0, True)
     assert WRONG in runner.invoke(digest, ["correct", NAME]).output
     asked = runner.invoke(digest, ["correct", NAME, "--mail", "1"], input="n\n")
     assert (asked.exit_code, "Email the correction to 0 subscribers?" in asked.output) == (1, True)

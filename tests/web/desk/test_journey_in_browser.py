@@ -114,7 +114,7 @@ class ServedWeek:
 
     def ring_alarm(self) -> None:
         """Let the product have paused the edition itself."""
-        reason = "2 of 5 addresses do not exist. Where does the list come from?"
+        reason = "2 of 5 addresses don't exist. Check where the list comes from."
         with self.week.installation.database.write() as session:
             session.execute(update(Edition).values(paused_because=reason))
             record_audit(session, "paused", self.week.name, {"because": reason}, actor="digest", now=self.clock.now)

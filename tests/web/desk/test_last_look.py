@@ -99,7 +99,7 @@ def test_a_gone_article_stops_the_release_and_the_editors_are_told_once(approved
     assert edition_of(approved).state is EditionState.APPROVED
     with approved.database.read() as session:
         (sentence,) = attention_sentences(session, RELEASE)
-    assert "Remove it at the desk and approve again" in sentence
+    assert "Remove it and approve the edition again" in sentence
     page = approved.desk.get(f"/desk/editions/{NAME}/sending").text
     assert "<h1>No. 147 does not go out</h1>" in page
     assert "Every article was looked at again: 1 gone, 2 without an answer." in page
@@ -197,7 +197,7 @@ def test_nothing_goes_before_it_was_looked_at_as_it_was_approved(approved: Any, 
             '<form class="post-password-form"><input name="post_password" type="password"></form>',
             "it's password-protected",
         ),
-        ("<h1>Page not found</h1>", "its page says that nothing is there"),
+        ("<h1>Page not found</h1>", "its page shows “not found”"),
     ],
 )
 def test_a_page_that_visitors_cannot_read_anymore_stops_the_release(

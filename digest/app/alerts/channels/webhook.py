@@ -35,7 +35,7 @@ def write_payload(settings: Settings, alert: Alert, event: AlertEvent) -> bytes:
 
 def write_test_payload(settings: Settings, now: datetime) -> bytes:
     """Write what is posted as a test: the fields of an alert, of a kind that no alert has."""
-    sentence = "A test from the settings page. Nothing is wrong."
+    sentence = "This is a test from the settings page."
     named = {"kind": "test", "subject": "", "sentence": sentence}
     return _write_event(settings, "test", now, named, now, None)
 
@@ -110,7 +110,7 @@ def _post_signed(settings: Settings, message_id: str, body: bytes, now: datetime
         return str(exc)
     except policy.FETCH_EXCEPTIONS as exc:
         return policy.classify_exception(exc, 0, TIMEOUT)[1]
-    return "" if 200 <= status < 300 else f"it answered {status}"
+    return "" if 200 <= status < 300 else f"status {status}"
 
 
 def _send_test(installation: Installation, now: datetime) -> str:
@@ -125,7 +125,7 @@ def explain_refusal(settings: Settings, webhook: str) -> str:
     It's looked up under the guards of every fetch, so that an admin hears before an alert is lost.
     """
     if settings.alert_secret is None:
-        return "DIGEST_ALERT_SECRET is not set, so no post could be signed. Set it in digest.env and start again."
+        return "DIGEST_ALERT_SECRET isn't set, so alerts can't be signed. Set it in digest.env and restart."
     try:
         address = policy.parse_web_address(webhook)
         port = address.port or (443 if address.scheme == "https" else 80)
@@ -144,9 +144,6 @@ CHANNEL = AlertChannel(
     "webhook",
     "webhook",
     _send_post,
-    test=ChannelTest(
-        "Posts a signed alert of the kind “test” to the address that is saved. Nothing of a reader is in it.",
-        _send_test,
-    ),
+    test=ChannelTest("Sends a signed “test” alert to the saved URL, without subscriber data.", _send_test),
     explain_refusal=explain_refusal,
 )

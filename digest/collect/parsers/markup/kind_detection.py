@@ -31,7 +31,7 @@ def detect_kind(text: str) -> DocumentKind | None:
     """
     start = text.lstrip("\ufeff \t\r\n\0")
     if not start:
-        raise ParseError("The answer is empty. Open the address in a browser, and check that it is the feed's.")
+        raise ParseError("The response is empty. Open the URL in a browser and check that it's the feed.")
     for kind in DocumentKind:
         if kind.opening and start[: len(kind.opening)].upper() == kind.opening:
             return kind
@@ -84,9 +84,10 @@ def _kind_from_markup(text: str) -> DocumentKind:
         return _kind_from_root(match[1])
     if _HTML_TAG.search(text[:_HEAD_CHARACTERS]):
         return DocumentKind.PAGE
-    root_name = f"<{root[1]}>" if root else "no element that closes"
+    root_name = f"<{root[1]}>" if root else "no closed element"
     raise ParseError(
-        f"The answer is XML or HTML of an unknown kind ({root_name}), no feed, calendar or page. Look for the feed's address."
+        f"The response is XML or HTML of an unknown type ({root_name}), not a feed, calendar, or page. Find "
+        "the feed's URL."
     )
 
 
@@ -110,5 +111,5 @@ def _refuse_binary(text: str) -> None:
     odd = sum(1 for c in head if (c < " " and c not in "\t\n\r\f") or c == "\ufffd" or "\x7f" <= c <= "\x9f")
     if odd * 50 > len(head) or head.startswith(("%PDF", "PK\x03\x04")):
         raise ParseError(
-            "The answer is no text (a picture, an archive or a PDF?). Give the address of a feed or a page."
+            "The response isn't text (it may be an image, an archive, or a PDF). Use the URL of a feed or a page."
         )

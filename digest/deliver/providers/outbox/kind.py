@@ -48,7 +48,8 @@ class OutboxProvider:
                 sync_folder(self._folder / name)
         except OSError as exc:
             stop = (
-                f"{self._folder}: cannot be written ({exc.strerror}). Make room or change its owner, then send again."
+                f"Can't write to {self._folder}: {exc.strerror}. Free up space or change the folder's owner, then send "
+                "again."
             )
             return stopped_batch([_WRITTEN] * written, len(messages), stop)
         return BatchOutcome((_WRITTEN,) * len(messages))
@@ -87,7 +88,7 @@ def _doctor_findings(settings: Settings) -> Iterator[DoctorFinding]:
 class OutboxAnswers(ProviderAnswers):
     """The outbox has no questions."""
 
-    words = "outbox (into files)"
+    words = "outbox (writes files)"
     sends = False
     plain_url = "outbox:"
 

@@ -38,11 +38,11 @@ def find_account_problems(settings: Settings, timeout: float) -> Iterator[Doctor
         yield DoctorFinding(
             CHECK,
             "error",
-            "SendGrid's key may not send mail.",
-            f"Give it the permission {SEND_SCOPE}, or make another.",
+            "SendGrid's API key doesn't allow sending email.",
+            f"Add the permission {SEND_SCOPE} to the key, or create another.",
         )
     else:
-        yield DoctorFinding(CHECK, "ok", "SendGrid's key may send mail")
+        yield DoctorFinding(CHECK, "ok", "SendGrid's API key allows sending email")
     for name, what in TRACKING.items():
         yield _judge_tracking(api.call("get", f"tracking_settings/{name}"), what)
     yield _judge_domain(api, settings.file.sender.address.rpartition("@")[2].lower())
@@ -60,8 +60,8 @@ def _judge_tracking(response: SendGridResponse, what: str) -> DoctorFinding:
         return DoctorFinding(
             CHECK,
             "warning",
-            f"SendGrid's key may not read whether the account counts {what}.",
-            "Give it the permission to read Tracking, or look under Settings, Tracking.",
+            f"SendGrid's API key can't read whether the account tracks {what}.",
+            "Add the permission to read Tracking to the key, or check under Settings → Tracking.",
         )
     if response.status != 200:
         return _failure(response, "tracking_settings.read")
@@ -70,25 +70,25 @@ def _judge_tracking(response: SendGridResponse, what: str) -> DoctorFinding:
         return DoctorFinding(
             CHECK,
             "warning",
-            f"SendGrid's account counts {what}; each mail of ours asks it not to.",
-            "Switch it off under Settings, Tracking: readers are promised that nobody counts.",
+            f"SendGrid's account tracks {what}, although each email asks it not to.",
+            "Turn this off under Settings → Tracking, because subscribers are promised no tracking.",
         )
-    return DoctorFinding(CHECK, "ok", f"SendGrid's account does not count {what}")
+    return DoctorFinding(CHECK, "ok", f"SendGrid's account doesn't track {what}")
 
 
 def _judge_domain(api: SendGridApi, domain: str) -> DoctorFinding:
     domains = _list_domains(api)
     if _is_among(domains, domain):
-        return DoctorFinding(CHECK, "ok", f"SendGrid signs in the name of {domain}")
+        return DoctorFinding(CHECK, "ok", f"SendGrid is authenticated for {domain}")
     broken = any(entry.get("domain") == domain for entry in domains)
-    message = f"SendGrid does not sign in the name of {domain}" + (
-        ": the records that it asked for are not in the DNS." if broken else ", so DMARC fails."
+    message = f"SendGrid isn't authenticated for {domain}" + (
+        " because its DNS records are missing." if broken else ", so DMARC fails."
     )
     return DoctorFinding(
         CHECK,
         "error",
         message,
-        f"Authenticate {domain} under Settings, Sender Authentication, and publish its records.",
+        f"Authenticate {domain} under Settings → Sender Authentication, and publish its DNS records.",
     )
 
 
@@ -121,7 +121,7 @@ def _failure(response: SendGridResponse, permission: str) -> DoctorFinding:
 
 
 NEEDED_PERMISSION = (
-    "Suppressions, and recipients.erasejob.create, which Twilio's support gives to accounts from before July 2023"
+    "Suppressions and recipients.erasejob.create, which Twilio support grants to accounts from before July 2023"
 )
 # On these an address serves nobody once it is erased here. Complaints and departures are the person's own word to
 # SendGrid, which keeps others who mail through the account from writing: they stay.

@@ -122,13 +122,13 @@ def read_account(settings: Settings) -> tuple[str, str]:
     key, address = (settings.provider_variable(f"sendgrid_{name}") for name in ("api_key", "host"))
     if not key:
         raise ProviderSettingsError(
-            "DIGEST_SENDGRID_API_KEY: missing; sendgrid: needs it.",
-            remedy="SendGrid makes a key under Settings, API Keys, with the permission Mail Send: "
+            "DIGEST_SENDGRID_API_KEY is missing. SendGrid requires it.",
+            remedy="In SendGrid, create a key under Settings → API Keys with the permission Mail Send. "
             + advise_variable_change(settings, "DIGEST_SENDGRID_API_KEY=…"),
         )
     host = urlsplit(address)
     if host.scheme != "https" and not is_loopback(host.hostname or ""):
-        raise ProviderSettingsError("DIGEST_SENDGRID_HOST: not https; the key would travel in the clear")
+        raise ProviderSettingsError("DIGEST_SENDGRID_HOST must use https, so that the key is encrypted")
     return key, address.rstrip("/")
 
 
@@ -144,15 +144,16 @@ def describe_api_failure(response: SendGridResponse, *, needed_permission: str) 
         return f"no connection to SendGrid: {text}"
     if response.status in {401, 403}:
         return (
-            f"SendGrid refuses the key: {text}. Check DIGEST_SENDGRID_API_KEY and its permissions: {needed_permission}"
+            f"SendGrid rejected the API key ({text}). Check DIGEST_SENDGRID_API_KEY and its permissions: "
+            f"{needed_permission}"
         )
     if response.status == 429:
-        return f"SendGrid asks for patience: {response.wait_seconds:.0f} seconds"
+        return f"SendGrid asks to wait {response.wait_seconds:.0f} seconds"
     if response.status >= 500 or not response.status:
-        return f"SendGrid gives no answer that counts: {text or 'none'}"
+        return f"SendGrid's response isn't usable: {text or '(empty)'}"
     if 400 <= response.status < 500:
-        return f"SendGrid refuses what was asked: {text}"
-    return f"SendGrid's address answers {text}, which is no answer of its API. Check DIGEST_SENDGRID_HOST"
+        return f"SendGrid rejected the request: {text}"
+    return f"The response isn't from SendGrid's API ({text}). Check DIGEST_SENDGRID_HOST"
 
 
 def _parse_errors(body: bytes | str) -> tuple[str, tuple[str | None, ...]]:
@@ -186,7 +187,7 @@ class _BoundedResponseHandler(urllib.request.BaseHandler):
             if len(body) > MAX_RESPONSE_BYTES:
                 raise OSError("the answer is too long")
             if time.monotonic() > deadline:
-                raise TimeoutError("the answer takes too long")
+                raise TimeoutError("the response takes too long")
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
         response.close()

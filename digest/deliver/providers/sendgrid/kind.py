@@ -57,17 +57,18 @@ def _describe_address_holders(settings: Settings, language: ReaderLanguage) -> t
 
 
 def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
-    yield kind.DoctorFinding("signing", "ok", "SendGrid signs the mail by itself")
+    yield kind.DoctorFinding("signing", "ok", "SendGrid signs the email")
     if settings.provider_variable("sendgrid_webhook_key").strip():
-        yield kind.DoctorFinding(
-            "provider-events", "ok", "SendGrid's events are heard where they are signed with its key"
-        )
+        yield kind.DoctorFinding("provider-events", "ok", "SendGrid's events are accepted if signed with its key")
     else:
         yield kind.DoctorFinding(
             "provider-events",
             "warning",
-            "SendGrid's events are refused: DIGEST_SENDGRID_WEBHOOK_KEY is empty.",
-            "SendGrid shows the verification key under Settings, Mail Settings, Event Webhooks, once its Signed Event Webhook is on: "
+            "SendGrid's events are rejected because DIGEST_SENDGRID_WEBHOOK_KEY isn't set.",
+            (
+                "In SendGrid, turn on Signed Event Webhook under Settings → Mail Settings → Event Webhooks, and copy "
+                "the verification key. "
+            )
             + advise_variable_change(settings, "DIGEST_SENDGRID_WEBHOOK_KEY=…"),
         )
 
@@ -94,19 +95,20 @@ class SendGridAnswers(ProviderAnswers):
     def account_steps(self, sender_domain: str, base_url: str) -> tuple[SetupStep, ...]:
         """Return what to do in SendGrid's pages."""
         title = (
-            f"At SendGrid: authenticate the domain {sender_domain} (it shows the CNAME records that the DNS must have), and set up "
-            "the signed Event Webhook (docs/sending.md, What comes back); put its key into digest.env as DIGEST_SENDGRID_WEBHOOK_KEY."
+            f"In SendGrid, authenticate the domain {sender_domain} (and add the CNAME records it shows to DNS), "
+            "and set up the signed Event Webhook (see “What comes back” in docs/sending.md). Put its key in "
+            "digest.env as DIGEST_SENDGRID_WEBHOOK_KEY."
         )
         return (SetupStep(title, (f"{base_url}/hooks/sendgrid",)),)
 
 
 REMEDIES = {
-    "provider-account": "Check DIGEST_SENDGRID_API_KEY and the settings of its account.",
+    "provider-account": "Check DIGEST_SENDGRID_API_KEY and the account's settings.",
     "provider-events": "Set DIGEST_SENDGRID_WEBHOOK_KEY to the verification key of the signed Event Webhook.",
     "suppression-lists": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
     "stuck-erasures": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
     "received-one-click": "SendGrid garbles values of more than 77 bytes.",
-    "received-links": "In SendGrid, it's under Settings, Tracking.",
+    "received-links": "In SendGrid, it's under Settings → Tracking.",
 }
 
 KIND = kind.ProviderKind(
@@ -120,7 +122,7 @@ KIND = kind.ProviderKind(
     doctor_findings=_doctor_findings,
     setup_form=SendGridAnswers,
     remedies=REMEDIES,
-    resend_risk=". SendGrid gives each its own Message-ID, so no mail server can tell that it had it before.",
+    resend_risk=". SendGrid gives each its own Message-ID, so mail servers can't recognize duplicates.",
     max_event_delay=events.MAX_AGE,
     webhook=kind.ProviderWebhook(_refusal_reason, events.parse_webhook_body),
     suppressions=kind.SuppressionLists(

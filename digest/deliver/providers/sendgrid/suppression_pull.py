@@ -196,20 +196,20 @@ def _pull_list(run: _PullRun, name: str) -> SendGridResponse | None:
     while not run.is_out_of_time():
         run.pages_left -= 1
         response = run.api.call("get", f"suppression/{name}", query=position.page_query)
-        page, trouble = None, "SendGrid gives the same page twice"
+        page, trouble = None, "SendGrid returned the same page twice"
         if response.status == 200:
             page = parse_suppression_page(name, response.body, received_at=run.now)
         if page is None:
             trouble = describe_api_failure(response, needed_permission=NEEDED_PERMISSION)
         if page is None or (page.size and response.body == previous_body):
-            run.result.troubles.append(f"{name} not read whole: {trouble}")
+            run.result.troubles.append(f"{name} not completely read: {trouble}")
             return response
         position = position.follow_page(page)
         _apply_page(run, name, page, position)
         if not page.size:
             return None
         previous_body = response.body
-    run.result.troubles.append(f"{name} not read whole yet: the next run goes on")
+    run.result.troubles.append(f"{name} not completely read yet; the next run continues")
     return None
 
 

@@ -37,7 +37,7 @@ def _read_server(settings: Settings) -> tuple[SmtpServer, int]:
     url = kind.split_mail_url(settings)
     options = kind.read_url_options(url, {"starttls": "required", "messages": "100", "ca": "", "connections": "1"})
     if not url.hostname:
-        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: it names no host; write smtp://user:password@host:587")
+        raise kind.ProviderSettingsError("DIGEST_MAIL_URL has no host; use smtp://user:password@host:587")
     tls = _choose_tls_mode(url, options["starttls"])
     server = SmtpServer(
         host=url.hostname,
@@ -54,9 +54,11 @@ def _read_server(settings: Settings) -> tuple[SmtpServer, int]:
 
 def _choose_tls_mode(url: SplitResult, starttls: str) -> str:
     if starttls not in {"required", "off"}:
-        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls is required or off")
+        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls must be required or off")
     if starttls == "off" and not is_loopback(url.hostname or ""):
-        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls=off is for loopback alone: others could read along")
+        raise kind.ProviderSettingsError(
+            "DIGEST_MAIL_URL: starttls=off works only on this machine because others could read the connection"
+        )
     if url.scheme == "smtps":
         return "implicit"
     return "off" if starttls == "off" else "starttls"
@@ -93,8 +95,8 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
         yield kind.DoctorFinding(
             "bounces",
             "warning",
-            f"bounces go to {place} and are not read.",
-            "Write down server, user and password of the mailbox that they come to: "
+            f"Bounces go to {place} but aren't read.",
+            "Enter the server, user, and password of the bounce mailbox. "
             + advise_key_change(settings, "inbound", 'host = "…"', 'user = "…"')
             + f"; {advise_variable_change(settings, 'DIGEST_INBOUND_PASSWORD=…')}",
         )
@@ -102,9 +104,11 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
         yield kind.DoctorFinding(
             "bounces",
             "warning",
-            "sender.bounce_domain is empty: bounces come back without proof of which message they speak, and "
-            "count for nothing.",
-            "Name a domain whose mail for bounce+…@ ends up in the mailbox of [inbound]: "
+            (
+                "No bounce domain is set (sender.bounce_domain), so bounces can't be matched to messages and are "
+                "ignored."
+            ),
+            "Set a domain whose email for bounce+…@ arrives in the [inbound] mailbox. "
             + advise_key_change(settings, "sender", 'bounce_domain = "…"'),
         )
 
@@ -115,19 +119,17 @@ class SmtpAnswers(ProviderAnswers):
     words = "smtp"
     signs_here = True
     feedback_steps = (
-        SetupStep(
-            "Have bounces and complaints read: give them a mailbox ([inbound], see docs/sending.md, What comes back)."
-        ),
+        SetupStep("Set up a mailbox for bounces and complaints ([inbound]; see “What comes back” in docs/sending.md)."),
     )
 
-    smtp_host: Annotated[str, AfterValidator(str.strip)] = Field(title="The mail server's host")
+    smtp_host: Annotated[str, AfterValidator(str.strip)] = Field(title="Mail server host")
     smtp_port: int = Field(
-        IMPLICIT_PORTS["smtp"], ge=1, le=65535, title="Its port (587, 465 for TLS from the start, 25 on this machine)"
+        IMPLICIT_PORTS["smtp"], ge=1, le=65535, title="Port (587, or 465 for TLS from the start, or 25 on this machine)"
     )
     smtp_user: Annotated[QuotableText, BeforeValidator(lambda text: "" if text == NO_USER else text)] = Field(
-        "", title=f"The user to sign in as; {NO_USER} for none"
+        "", title=f"User name ({NO_USER} for none)"
     )
-    smtp_password: SecretText = Field("", title="That user's password")
+    smtp_password: SecretText = Field("", title="Password")
 
     @classmethod
     def is_asked(cls, key: str, answers: Mapping[str, Any]) -> bool:

@@ -246,8 +246,8 @@ class SmtpProvider:
     def _sign_in_remedy(self) -> str:
         scheme = "smtps" if self._server.tls_mode == "implicit" else "smtp"
         return (
-            f"Correct user and password in the line DIGEST_MAIL_URL of {self._server.settings_place}; its shape is: "
-            f"{scheme}://USER:PASSWORD@{self._place}"
+            f"Correct the user and password in the line DIGEST_MAIL_URL of {self._server.settings_place}, in the "
+            f"form {scheme}://USER:PASSWORD@{self._place}."
         )
 
     def _ensure_connection(self) -> SmtpConnection:
@@ -257,7 +257,7 @@ class SmtpProvider:
             except smtplib.SMTPAuthenticationError as exc:
                 reply = f"{exc.smtp_code} {scrub_addresses(exc.smtp_error)}"
                 raise SmtpSessionError(
-                    f"{self._place} refuses the sign-in: {reply.rstrip('.')}.",
+                    f"{self._place} rejected the sign-in: {reply.rstrip('.')}.",
                     remedy=self._sign_in_remedy,
                     this_connection_only=judge_reply(SmtpStage.AUTH, reply).handling is Handling.DROP_CONNECTION,
                 ) from None
@@ -265,16 +265,21 @@ class SmtpProvider:
                 cause = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
                 raise SmtpSessionError(
                     f"no trusted TLS with {self._server.host}: {cause.rstrip('.')}.",
-                    remedy=f"Name the server in DIGEST_MAIL_URL ({self._server.settings_place}) as its certificate does, or add "
-                    "ca=FILE to it, the certificates of who vouches for the server: smtp://…?ca=FILE.",
+                    remedy=(
+                        f"In DIGEST_MAIL_URL ({self._server.settings_place}), use the server name in its certificate. For your "
+                        "own certificate authority, add ca=FILE with its certificates: smtp://…?ca=FILE."
+                    ),
                 ) from None
             except smtplib.SMTPNotSupportedError as exc:
-                raise SmtpSessionError(f"{self._place}: {exc} Nothing is sent in the clear.") from None
+                raise SmtpSessionError(f"{self._place}: {exc} Email isn't sent unencrypted.") from None
             except OSError as exc:
                 cause = getattr(exc, "strerror", None) or scrub_addresses(str(exc)) or type(exc).__name__
                 raise SmtpSessionError(
                     f"no connection to {self._place}: {cause.rstrip('.')}.",
-                    remedy=f"Send again when it is back, or correct host and port in DIGEST_MAIL_URL ({self._server.settings_place}).",
+                    remedy=(
+                        "Send again when the server is back, or correct host and port in DIGEST_MAIL_URL "
+                        f"({self._server.settings_place})."
+                    ),
                     this_connection_only=True,
                 ) from None
             self._messages_on_connection = 0

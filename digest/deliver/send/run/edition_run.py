@@ -170,14 +170,14 @@ def _begin_sending(
         if reason := send_blocked_reason(
             name, edition, installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
         ):
-            raise SendError(f"Nothing is sent: {reason}")
+            raise SendError(f"No email is sent: {reason}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
-            raise SendError(f"{name} is {edition.state}: only an approved edition is sent.")
+            raise SendError(f"{name} is {edition.state}. Only approved editions are sent.")
         mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
         if provider.name != "outbox" and leads_to_this_machine(mailable.base_url):
             raise SendError(
-                f"{name} was approved with links to {mailable.base_url}, which lead to this machine alone. Set DIGEST_BASE_URL to an https "
-                "address, take the approval back, draft it again and approve that."
+                f"{name} was approved with links to {mailable.base_url}, which work only on this machine. Set "
+                "DIGEST_BASE_URL to an https URL, revoke the approval, draft the edition again, and approve it."
             )
         if edition.state is EditionState.APPROVED:
             edition.state = EditionState.SENDING
@@ -243,8 +243,8 @@ def _report_imbalance(session: Session, name: str, counts: DeliveryCounts, now: 
     detail = {"planned": counts.planned, "deliveries": total}
     record_audit(session, "delivery counts do not balance", name, detail, actor=ALARM_ACTOR, now=now)
     return (
-        f"{counts.planned:,} deliveries were planned, and there are {total:,}. That is a fault of this software: "
-        "keep a backup, compare the deliveries with what the mail server accepted, and report it."
+        f"{counts.planned:,} deliveries were planned, but there are {total:,}. This is a bug. Keep a backup, "
+        "compare the deliveries with those the mail server accepted, and report it."
     )
 
 

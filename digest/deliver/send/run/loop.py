@@ -153,7 +153,7 @@ def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
 def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
     """Return how many deliveries to claim now: for the workers that are idle, and for the reserve."""
     if not run.is_over and run.database_retry.stopping():
-        run.stop_reason = "it was told to stop. Send again: the rest still waits."
+        run.stop_reason = "sending was stopped. Send again to continue."
     may_reserve = run.may_reserve and workers.idle_capacity <= MAX_RESERVE
     if run.is_over or run.seconds_paused or not (workers.idle_capacity or may_reserve):
         return 0

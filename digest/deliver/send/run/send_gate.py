@@ -81,10 +81,10 @@ def send_blocked_reason(name: str, edition: Any, stored_hold: Any, *, called: st
     `called` is what it is called in the sentence, where that is not the name by which commands know it.
     """
     if stored_hold is not None:
-        return f"the installation is {installation_hold.parse_hold(stored_hold)}"
+        return str(installation_hold.parse_hold(stored_hold))
     if edition.state == EditionState.CANCELLED:
-        return f"{called or name} is cancelled."
+        return f"{called or name} is canceled."
     if edition.paused_at is not None:
         reason = f": {end_sentence(edition.paused_because)}" if edition.paused_because else "."
-        return f"{called or name} is paused{reason} 'digest resume {name}' lets it go on."
+        return f"{called or name} is paused{reason} To resume it, run 'digest resume {name}'."
     return ""

@@ -37,10 +37,10 @@ class LogVerdict(StrEnum):
     """What a log says of one uncertain delivery."""
 
     DELIVERED = "delivered"
-    IN_QUEUE = "accepted, and still under way when the log ends"
+    IN_QUEUE = "accepted, but still in transit when the log ends"
     BOUNCED = "bounced"
     NOT_ACCEPTED = "never accepted by the mail server"
-    UNKNOWN = "not settled: the log does not cover the time"
+    UNKNOWN = "unresolved (the log doesn't cover the time)"
 
 
 _VERDICT_BY_KIND = {EventKind.DELIVERED: LogVerdict.DELIVERED, EventKind.BOUNCED: LogVerdict.BOUNCED}
@@ -138,10 +138,10 @@ def _incomplete_reason(log: PostfixLog, witnesses: dict[str, datetime]) -> str:
     missing = len(covered - log.messages.keys())
     if missing:
         return (
-            f"{missing:,} of {len(covered):,} messages that the mail server took for certain do not stand in it, so it is "
-            "not the whole log"
+            f"{missing:,} of {len(covered):,} messages that the mail server accepted are missing from the log, so "
+            "the log is incomplete"
         )
-    return "" if log.messages else "no message of this edition stands in it"
+    return "" if log.messages else "no messages of this edition are in the log"
 
 
 def _check_clocks(log: PostfixLog, witnesses: dict[str, datetime]) -> None:
@@ -151,8 +151,8 @@ def _check_clocks(log: PostfixLog, witnesses: dict[str, datetime]) -> None:
     if abs(difference) > CLOCK_TOLERANCE:
         ahead = "ahead of" if difference > timedelta() else "behind"
         raise MailLogError(
-            f"The times in the log are {abs(difference)} hours {ahead} ours.",
-            remedy="Name the zone that it is written in with --log-zone, for example --log-zone UTC.",
+            f"The times in the log are {abs(difference)} hours {ahead} this server's.",
+            remedy="Give the log's time zone with --log-zone, such as --log-zone UTC.",
         )
 
 

@@ -175,18 +175,17 @@ _UNFIT = {
     (
         False,
         UncertainResolution.LOST,
-    ): "An edition's mail is sent again where it never arrived; only notices count as lost.",
-    (
-        True,
-        UncertainResolution.SEND_AGAIN,
-    ): "What a notice was written from is gone: it cannot be sent again, only asked for anew.",
+    ): "Only transactional emails can be marked as lost. Send an edition's email again instead.",
+    (True, UncertainResolution.SEND_AGAIN): (
+        "The content of transactional emails isn't kept, so they can't be sent again. Request a new one instead."
+    ),
 }
 
 
 def _lock_edition(session: Session, name: str, resolution: UncertainResolution) -> Edition:
     edition = find_edition(session, name, lock=True)
     if resolution is UncertainResolution.SEND_AGAIN and edition.state is EditionState.CANCELLED:
-        raise EditionControlError(f"{name} is cancelled: nothing of it is sent again. You can take it as accepted.")
+        raise EditionControlError(f"{name} is canceled, so its email can't be sent again. Mark it as accepted instead.")
     return edition
 
 

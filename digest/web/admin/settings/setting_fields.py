@@ -79,7 +79,7 @@ def describe_saved(table: BaseModel, form: Mapping[str, str]) -> dict[str, str]:
     fields = {name: field for name, field in list_fields(table).items() if name in typed}
     saved = {field.name: field.text for field in show_fields(table, None, {}) if field.name in fields}
     return {
-        name: f"Saved meanwhile: {saved[name] or 'nothing'}"
+        name: f"Saved value: {saved[name] or '(empty)'}"
         for name, field in fields.items()
         if typed[name] != read_value(field, saved[name])
     }

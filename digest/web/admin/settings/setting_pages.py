@@ -144,7 +144,7 @@ def back_up_now() -> ResponseReturnValue:
 
 def _require_table(table: str) -> None:
     if table not in EDITABLE_TABLES:
-        abort(404, "These settings don't have a page. They're in digest.toml.")
+        abort(404, "These settings have no page. Edit them in digest.toml.")
 
 
 def _settings_page(

@@ -55,7 +55,7 @@ def work_on_upload(name: str, step: str) -> ResponseReturnValue:
     upload, commits = _find_upload(name), step == "commit"
     try:
         if commits and upload.stage not in (UploadStage.TRIED, UploadStage.STOPPED, UploadStage.FAILED):
-            raise uploads.UploadError("Try the list first: nothing is imported that nobody has looked at.")
+            raise uploads.UploadError("This list hasn't been checked yet. Start a dry run first.")
         options = upload.options if commits else _read_options(upload)
         installation, actor, now = acting_admin()
         web_context().uploads.begin(installation, actor, name, options, commit=commits, now=now)
@@ -155,7 +155,7 @@ def _read_options(upload: ListUpload) -> ImportOptions:
             if field.startswith("means-") and status
         }
     except ValueError:
-        raise uploads.UploadError("The form does not fit the file: open this page anew.") from None
+        raise uploads.UploadError("The form no longer matches the file. Reload the page.") from None
     options = ImportOptions(
         attest_reason=choices.attest or None,
         file_status=choices.whole if choices.whole in DEPARTURE_STATUSES else None,

@@ -237,7 +237,7 @@ def show_growth() -> str:
         charts={
             "readers": _draw_readers(view),
             "left": _draw_left(view.standings),
-            "refused": _draw_share(view, "refused", view.alarm_refused, "our alarm"),
+            "refused": _draw_share(view, "refused", view.alarm_refused, "stop rule"),
             "complained": _draw_share(view, "complained", RECEIVER_COMPLAINT_LIMIT, "Gmail and Yahoo"),
             "hours": _draw_hours(view),
         },
@@ -262,7 +262,7 @@ def _draw_readers(view: GrowthView) -> Chart | None:
         return None
     labels = [_label_week(day) for day, _ in weeks]
     begin, end = (f"{count:,} on {short_month_day(day)}, {day.year}" for day, count in (weeks[0], weeks[-1]))
-    sentence = f"Readers, a week apart: from {begin} to {end}"
+    sentence = f"Subscribers by week, from {begin} to {end}"
     counts = [count for _, count in weeks]
     return draw_line(sentence, labels, counts, write=_write_count, min_step=1, size=WIDE_CHART)
 
@@ -278,7 +278,7 @@ def _draw_left(standings: tuple[EditionStanding, ...]) -> Chart | None:
     if not standings:
         return None
     rates = [standing.share(standing.left) * 1000 for standing in standings]
-    sentence = f"Readers who left after each edition, of 1,000: between {min(rates):.1f} and {max(rates):.1f}"
+    sentence = f"Unsubscribes per 1,000 subscribers after each edition, between {min(rates):.1f} and {max(rates):.1f}"
     return draw_bars(sentence, _list_numbers(standings), rates, write=lambda rate: f"{rate:g}")
 
 
@@ -292,7 +292,7 @@ def _draw_share(view: GrowthView, name: str, limit: float, whose: str) -> Chart 
     shares = [standing.share(getattr(standing, name)) for standing in view.standings]
     line = LimitLine(limit, f"{whose}, {write_percent(limit)}")
     between = f"{write_percent(min(shares))} and {write_percent(max(shares))}"
-    sentence = f"Share of each edition: between {between}; the dashed line is {line.words}"
+    sentence = f"Share of each edition, between {between}. The dashed line is {line.words}"
     return draw_line(sentence, _list_numbers(view.standings), shares, write=write_percent, limit=line)
 
 
@@ -300,7 +300,7 @@ def _draw_hours(view: GrowthView) -> Chart | None:
     if not view.hours:
         return None
     busiest, most = max(view.hours, key=lambda hour: hour[1])
-    sentence = f"Mails by the hour: most, {most:,}, from {busiest:%H}:00 on"
+    sentence = f"Emails by hour, with the most ({most:,}) from {busiest:%H}:00"
     labels = [f"{at:%H}" for at, _ in view.hours]
     counts = [count for _, count in view.hours]
     return draw_bars(sentence, labels, counts, write=_write_count, min_step=1)

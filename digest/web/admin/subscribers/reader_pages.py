@@ -30,7 +30,7 @@ REFRESH_SECONDS = 1  # between two looks of the page at a search that runs; it w
 
 def _check_origin(text: str) -> str:
     if may_hold_address(text):
-        raise ValueError("No address belongs into a URL.")
+        raise ValueError("email addresses aren't allowed in URLs")
     return text.replace("\0", "")[:MAX_ORIGIN_LENGTH]
 
 
@@ -182,7 +182,7 @@ def show_found_addresses(name: str) -> ResponseReturnValue:
             context.installation, current_staff(), search.found, search.reason, now=context.clock()
         )
     except UnknownPersonError:
-        abort(404, "Nobody whom the search found is there any more.")
+        abort(404, "The people in the results have been erased.")
     return redirect(url_for("admin.show_search", name=name), 303)
 
 
@@ -190,5 +190,5 @@ def _find_search(name: str) -> AddressSearch:
     context = web_context()
     search = context.searches.find(name, current_staff(), now=context.clock())
     return search or abort(
-        404, "This search is over: its result is kept for 15 minutes, for the browser that began it. Search again."
+        404, "Search results are available for 15 minutes in the browser that started the search. Search again."
     )

@@ -33,7 +33,7 @@ _MAX_EVIDENCE_LENGTH = 2000  # characters
 def _check_evidence(text: str) -> str:
     evidence = " ".join(text.split())
     if not evidence or may_hold_address(evidence) or len(evidence) > _MAX_EVIDENCE_LENGTH:
-        raise ValueError("Describe it in words, without an address.")
+        raise ValueError("Describe it in words, without an email address.")
     return evidence
 
 
@@ -42,7 +42,7 @@ def _read_agreed_at(text: str) -> datetime:
         day = datetime.fromisoformat(text)
         return day.replace(tzinfo=day.tzinfo or web_context().zone).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError("Enter the day when they agreed, such as 2026-06-16.") from None
+        raise ValueError("Enter the date they agreed, such as 2026-06-16.") from None
 
 
 EvidenceText = Annotated[str, AfterValidator(_check_evidence)]
@@ -73,7 +73,7 @@ def _record_page(number: int, *, refusal: RefusalError | None = None) -> str:
             context.installation, current_staff(), number, everything="all" in request.args, now=now
         )
     except UnknownPersonError:
-        abort(404, "No reader has this number.")
+        abort(404, "No subscriber has this number.")
     return render_template(
         "web/admin/subscribers/reader.html",
         record=record,
@@ -148,7 +148,7 @@ def _check_reader(number: int) -> None:
     try:
         reader_records.check_reader(context.installation, current_staff(), number, now=context.clock())
     except UnknownPersonError:
-        abort(404, "No reader has this number.")
+        abort(404, "No subscriber has this number.")
 
 
 def _act_page(number: int, act: str, *, refusal: RefusalError | None = None) -> str:
@@ -175,7 +175,7 @@ def answer_data_request(number: int, form: str) -> ResponseReturnValue:
             installation, actor, number, DATA_REQUEST_REASON, reference=current_staff().sign_in, now=now
         )
     except UnknownPersonError:
-        abort(404, "No reader has this number.")
+        abort(404, "No subscriber has this number.")
     name = f"reader-{number}.{form}"
     if form == "html":
         return file_answer(people.render_record_page(installation, record), "text/html", name)

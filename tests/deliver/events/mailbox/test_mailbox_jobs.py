@@ -88,7 +88,7 @@ def test_the_command_reads_and_applies_and_says_what_came_of_it(operator: Operat
     again = operator.run()
     assert (again.exit_code, again.stdout) == (
         0,
-        "The mailbox: 0 stored, 0 known, 0 answered, nothing left alone.\nApplied: nothing.\n",
+        "Mailbox: 0 stored, 0 already stored, 0 answered, nothing ignored.\nApplied: nothing.\n",
     )
 
 
@@ -99,14 +99,17 @@ def test_the_command_says_what_is_wrong_and_applies_what_waits(
     result = operator.run()
     assert result.exit_code == 1
     assert result.stdout.endswith("Applied: 1 bounced, 1 person bounced.\n")
-    assert result.stderr.startswith("The mailbox: 127.0.0.1:")
+    assert result.stderr.startswith("Mailbox: 127.0.0.1:")
     monkeypatch.setenv("DIGEST_INBOUND_PASSWORD", "")
     result = operator.run()
     assert result.exit_code == 2
-    assert "DIGEST_INBOUND_PASSWORD: missing" in result.stderr
+    assert "DIGEST_INBOUND_PASSWORD is required" in result.stderr
     operator.file.write_text("")
     result = operator.run()
-    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "No mailbox is set: see [inbound] in digest.toml.")
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (
+        0,
+        "There's no bounce mailbox. To set one up, see [inbound] in digest.toml.",
+    )
 
 
 @pytest.mark.parametrize("verb", ["UID FETCH", "UID MOVE", "LOGOUT"])
@@ -135,14 +138,14 @@ def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operat
     tries = sum("SELECT" in line for line in operator.server.received_lines)
     assert tries == 3, "after 0, 2 and 6 minutes"
     assert "error the bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
-    assert "gave trouble 3 times in a row, last Nov 20 06:06 EST: no folder INBOX: gone." in operator.doctor()
+    assert "failed 3 times in a row, last Nov 20 06:06 EST (there's no folder INBOX: gone)." in operator.doctor()
     operator.server.refusals = {}
     clock.sleep(30 * 60)
     with capture_logs() as logs:
         run_job(JobContext(operator.install, clock, GOING_ON), "read_mailbox")
         run_job(JobContext(operator.install, clock), "apply_events")
-    assert [line["event"] for line in logs] == ["the bounce mailbox is well again", "events applied"]
-    assert "was read last Nov 20 06:38 EST" in operator.doctor()
+    assert [line["event"] for line in logs] == ["the bounce mailbox works again", "events applied"]
+    assert "was last read Nov 20 06:38 EST" in operator.doctor()
 
 
 def test_a_folder_that_takes_nothing_is_said_until_it_does(operator: Operator) -> None:
@@ -153,7 +156,7 @@ def test_a_folder_that_takes_nothing_is_said_until_it_does(operator: Operator) -
             run_job(JobContext(operator.install, clock, GOING_ON), "read_mailbox")
             clock.sleep(60)
         assert "error the bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
-        assert "and cannot move to Digest/Done: quota. Put inbound.done right." in operator.doctor()
+        assert "but can't move messages to Digest/Done: quota. Correct inbound.done." in operator.doctor()
         server.refusals = {}
         server.inbox.add_message(server.inbox.messages[1] + b"again")
         run_job(JobContext(operator.install, clock, GOING_ON), "read_mailbox")
@@ -183,7 +186,7 @@ def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) ->
     run_job(JobContext(operator.install, FakeClock(), GOING_ON), "read_mailbox")
     result = operator.run()
     assert result.exit_code == 1
-    assert "The mailbox: not read: the installation is held by eve" in result.stderr
+    assert "Mailbox: not read: All sending is paused by eve" in result.stderr
     assert not operator.server.received_lines
     assert len(operator.server.inbox.messages) == 2
 
@@ -207,18 +210,18 @@ def _doctor(operator: Operator, url: str, *, host: str, domain: str, webhook: st
     changed = {"mail_url": SecretStr(url), "file": file, "sendgrid_webhook_key": webhook}
     install = Installation(settings.model_copy(update=changed), operator.install.database)
     findings = run_checks(ExaminedInstallation(install), ("bounce-mailbox", "bounces", "provider-events"))
-    return [f"{d.level} {d.message}" for d in findings if d.message != "nothing to mend"]
+    return [f"{d.level} {d.message}" for d in findings if d.message != "no problems found"]
 
 
 @pytest.mark.parametrize(
     ("url", "host", "domain", "said"),
     [
         ("outbox:", "", "", []),
-        ("smtp://mx", "", "", ["warning bounces go to sender.address and are not read."]),
-        ("smtps://mx", "", "b.example.net", ["warning bounces go to bounce+…@b.example.net and are not read."]),
+        ("smtp://mx", "", "", ["warning Bounces go to sender.address but aren't read."]),
+        ("smtps://mx", "", "b.example.net", ["warning Bounces go to bounce+…@b.example.net but aren't read."]),
         ("smtp://mx", "x", "b.example.net", ["ok the bounce mailbox INBOX at x:"]),
-        ("smtp://mx", "x", "", ["ok the bounce mailbox INBOX at x:", "warning sender.bounce_domain is empty"]),
-        ("sendgrid:", "", "", ["warning SendGrid's events are refused"]),
+        ("smtp://mx", "x", "", ["ok the bounce mailbox INBOX at x:", "warning No bounce domain is set"]),
+        ("sendgrid:", "", "", ["warning SendGrid's events are rejected"]),
     ],
 )
 def test_the_doctor_says_whether_bounces_are_heard(
@@ -232,14 +235,14 @@ def test_the_doctor_says_whether_bounces_are_heard(
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
-        ('host = "mx"', "inbound: user is missing"),
-        ('host = "mx"\nuser = "u"\ntls = "off"', 'inbound: tls = "off" is for loopback alone'),
-        ('host = "mx"\nuser = "u"\ndone = "INBOX"', "inbound: done is the folder that is read"),
-        ('host = "mx"\nuser = "u"\nfolder = "a\\"b"', "inbound.folder: "),
-        ('host = "mx"\nuser = "u"\nfolder = "a\\r\\nb"', "inbound.folder: "),
+        ('host = "mx"', "inbound: user is required"),
+        ('host = "mx"\nuser = "u"\ntls = "off"', 'inbound: tls = "off" works only on this machine'),
+        ('host = "mx"\nuser = "u"\ndone = "INBOX"', "inbound: done must not be the folder that is read"),
+        ('host = "mx"\nuser = "u"\nfolder = "a\\"b"', "inbound.folder ("),
+        ('host = "mx"\nuser = "u"\nfolder = "a\\r\\nb"', "inbound.folder ("),
         ('host = "mx"\nuser = "u"\ntls = "maybe"', "inbound.tls: "),
-        ('host = "mx"\nuser = "u"', "DIGEST_INBOUND_PASSWORD: missing"),
-        ('password = "secret"', "inbound.password: no such setting"),
+        ('host = "mx"\nuser = "u"', "DIGEST_INBOUND_PASSWORD is required"),
+        ('password = "secret"', "inbound.password: not a setting"),
     ],
 )
 def test_settings_that_cannot_work_are_named(tmp_path: Path, table: str, problem: str) -> None:

@@ -210,21 +210,21 @@ HTML = b"<html><h1>Bad Gateway for ada@example.org</h1>"
     [
         (
             ScriptedResponse(401, b'{"errors":[{"message":"no ada@example.org","field":null}]}'),
-            "refuses the key: 401",
+            "rejected the API key (401",
             1,
         ),
         (ScriptedResponse(403, b'{"errors":[{"message":"access forbidden","field":null}]}'), "Suppressions (read)", 5),
         (ScriptedResponse(429, headers={"Retry-After": "17"}), "patience: 17 seconds", 1),
-        (ScriptedResponse(500, b"{}"), "no answer that counts: 500", 5),
-        (ScriptedResponse(502, HTML), "no answer that counts: 502", 5),
-        (ScriptedResponse(200, HTML), "no answer of its API", 5),
-        (ScriptedResponse(200, b'{"result": []}'), "no answer of its API", 5),
-        (ScriptedResponse(200, b"[1, 2]"), "no answer of its API", 5),
-        (ScriptedResponse(200, b"[" * 100_000), "no answer of its API", 5),
-        (ScriptedResponse(200, b"[", {"Content-Length": "900"}), "no answer that counts: IncompleteRead", 5),
-        (ScriptedResponse(200, b" " * 4_000_001), "no answer that counts: OSError", 5),
-        (ScriptedResponse(302, headers={"Location": "http://127.0.0.1:1/"}), "no answer of its API", 5),
-        (ScriptedResponse(hang_seconds=None), "no answer that counts", 5),
+        (ScriptedResponse(500, b"{}"), "response isn't usable: 500", 5),
+        (ScriptedResponse(502, HTML), "response isn't usable: 502", 5),
+        (ScriptedResponse(200, HTML), "isn't from SendGrid's API", 5),
+        (ScriptedResponse(200, b'{"result": []}'), "isn't from SendGrid's API", 5),
+        (ScriptedResponse(200, b"[1, 2]"), "isn't from SendGrid's API", 5),
+        (ScriptedResponse(200, b"[" * 100_000), "isn't from SendGrid's API", 5),
+        (ScriptedResponse(200, b"[", {"Content-Length": "900"}), "response isn't usable: IncompleteRead", 5),
+        (ScriptedResponse(200, b" " * 4_000_001), "response isn't usable: OSError", 5),
+        (ScriptedResponse(302, headers={"Location": "http://127.0.0.1:1/"}), "isn't from SendGrid's API", 5),
+        (ScriptedResponse(hang_seconds=None), "response isn't usable", 5),
     ],
 )
 def test_trouble_is_said_in_a_line_and_the_next_night_reads_all_the_same(
@@ -316,7 +316,7 @@ def test_the_night_pulls_where_mail_goes_over_sendgrid(one_world: DeliverySetup)
         )
         assert fake.requests == []
         report = nightly_steps.run_nightly_steps(Installation(_settings(world, fake), world.database), NOW)
-    assert "SendGrid's lists: 1 left (1 entries, 1 of our people)" in report
+    assert "SendGrid's lists: 1 left (1 entries, 1 for people on this list)" in report
     assert _states(world, people) == [PersonState.WITHDRAWN]
 
 
@@ -335,7 +335,7 @@ def test_an_admin_pulls_by_hand_and_a_script_reads_what_came_of_it(new_home: Pat
         assert result.exit_code == 0, result.output
         assert json.loads(result.stdout) == {"entries": 1, "ours": 1, "people": {"complained": 1}, "troubles": []}
         again = runner.invoke(digest, ["subscribers", "pull", "--all"])
-        assert again.stdout == "SendGrid's lists: nobody new (1 entries, 1 of our people).\n"
+        assert again.stdout == "SendGrid's lists: nobody new (1 entries, 1 for people on this list).\n"
         fake.override = lambda _: ScriptedResponse(503)
         failed = runner.invoke(digest, ["subscribers", "pull"])
         assert failed.exit_code == 1
@@ -347,7 +347,7 @@ def test_the_command_says_what_is_missing(new_home: Path) -> None:
     runner.invoke(digest, ["init"])
     result = runner.invoke(digest, ["subscribers", "pull"])
     assert result.exit_code == 1
-    assert "DIGEST_SENDGRID_API_KEY: missing" in result.output
+    assert "DIGEST_SENDGRID_API_KEY is missing" in result.output
 
 
 def test_every_list_has_a_meaning() -> None:

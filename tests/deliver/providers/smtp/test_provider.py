@@ -232,7 +232,7 @@ def test_an_untrusted_certificate_and_a_server_without_tls_get_nothing(certifica
         handed = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls")).send_batch(
             [outgoing_message()], MarkRecorder()
         )
-    assert "Nothing is sent in the clear" in handed.stop_reason
+    assert "Email isn't sent unencrypted" in handed.stop_reason
     assert not box.messages
 
 
@@ -252,7 +252,7 @@ def test_a_refused_sign_in_stops_the_run(certificate: Path, password: str, accep
         provider.close()
     assert results_of(handed) == [ACCEPTED if accepted else UNTOUCHED]
     if not accepted:
-        assert "refuses the sign-in: 535" in handed.stop_reason
+        assert "rejected the sign-in: 535" in handed.stop_reason
     assert password not in handed.stop_reason + repr(server)
 
 

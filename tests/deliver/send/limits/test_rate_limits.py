@@ -318,7 +318,7 @@ def test_how_far_a_run_looks() -> None:
         (FailureCounts(3), 3000, "unwanted"),
         (FailureCounts(3), 3001, ""),
         (FailureCounts(dead_addresses=9), 20, ""),
-        (FailureCounts(dead_addresses=10), 200, "do not exist"),
+        (FailureCounts(dead_addresses=10), 200, "don't exist"),
         (FailureCounts(dead_addresses=10), 201, ""),
         (FailureCounts(policy_refusals=4), 5, ""),
         (FailureCounts(policy_refusals=5), 500, "for what we are"),

@@ -325,7 +325,7 @@ def test_counts_that_do_not_balance_are_said_aloud_at_the_end_of_a_run(world: De
     assert not _send(world).stop_reason
     with world.database.write() as session:
         session.delete(session.scalars(select(Delivery)).first())
-    assert "2 deliveries were planned, and there are 1" in _send(world).stop_reason
+    assert "2 deliveries were planned, but there are 1" in _send(world).stop_reason
     with world.database.read() as session:
         row = session.scalars(select(AuditEntry).where(AuditEntry.act == "delivery counts do not balance")).one()
     assert (row.subject, row.detail) == (EDITION_NAME, {"planned": 2, "deliveries": 1})

@@ -172,12 +172,12 @@ def test_half_a_log_or_that_of_another_server_shows_itself_by_what_was_accepted_
     doubtful: DeliverySetup,
 ) -> None:
     evidence = examine(doubtful, write_log(doubtful, witnesses=1))
-    assert evidence.incomplete_reason.startswith("1 of 2 messages that the mail server took for certain do not stand")
+    assert evidence.incomplete_reason.startswith("1 of 2 messages that the mail server accepted are missing")
     assert evidence.verdicts[LogVerdict.NOT_ACCEPTED] == 0
     with doubtful.database.write() as session:
         session.execute(update(Delivery).where(Delivery.state == DeliveryState.ACCEPTED).values(transport="outbox"))
     empty = examine(doubtful, write_log(doubtful, witnesses=0, statuses=()))
-    assert empty.incomplete_reason == "no message of this edition stands in it"
+    assert empty.incomplete_reason == "no messages of this edition are in the log"
     assert empty.verdicts == {LogVerdict.UNKNOWN: 6}
 
 
@@ -194,7 +194,9 @@ def test_who_is_taken_as_accepted_by_a_word_bears_no_witness(doubtful: DeliveryS
 
 def test_times_in_another_zone_are_noticed(doubtful: DeliverySetup) -> None:
     log = write_log(doubtful, line=traditional_line)
-    with pytest.raises(MailLogError, match=r"1:00:00 hours ahead of ours\. Name the zone .* --log-zone"):
+    with pytest.raises(
+        MailLogError, match=r"1:00:00 hours ahead of this server's\. Give the log's time zone .* --log-zone"
+    ):
         examine(doubtful, log, zone=UTC)
     assert examine(doubtful, log, zone=ZoneInfo("Europe/Berlin")).verdicts[LogVerdict.NOT_ACCEPTED] == 2
 

@@ -74,26 +74,26 @@ def test_readers_pages_and_every_hour_follow_a_saved_publication(filed: Any) -> 
 
 def test_changed_words_of_consent_are_a_new_version_and_each_reader_keeps_their_own(filed: Any) -> None:
     client, shipped = filed.signed_in_client("admin"), current_wording(filed.install.settings).text
-    assert "Counts now. The first reader who is asked by it makes it a version." in client.get(CONSENT_PAGE).text
+    assert "Current text. It becomes a version when the first subscriber sees it." in client.get(CONSENT_PAGE).text
     refused = submit(client, "wordings", consent="Yes, send me {nmae} by mail.")
-    assert (refused.status_code, "is no placeholder: only {name} is" in refused.text) == (400, True)
+    assert (refused.status_code, "a placeholder; use only {name}, for" in refused.text) == (400, True)
     first = confirm_by_form(filed, "first@county.example")
     assert submit(client, "wordings", consent="Yes, {name} may write\r\nto me on Fridays.").status_code == 303
     second = confirm_by_form(filed, "second@county.example")
     changed = "Yes, HLS.Today may write to me on Fridays."
     for number, words, version in ((first, shipped, 1), (second, changed, 2)):
         record = client.get(f"/admin/readers/{number}").text
-        assert f"Agreed to, in these words: “{words}” Wording {version}." in unescape(record)
+        assert f"Agreed to: “{words}” Consent text {version}." in unescape(record)
         with filed.database.write() as session:
             day = timedelta(days=1)
             token = one_time_tokens.issue_token(session, "my data", number, now=NOW, expires_at=NOW + day)
         assert words in unescape(filed.client.get(f"/my-data/{token}").text)
     page = unescape(client.get(CONSENT_PAGE).text)
-    assert re.findall(r"<b>Version (\d)</b>, (counts now, )?first used", page) == [("2", "counts now, "), ("1", "")]
+    assert re.findall(r"<b>Version (\d)</b>, (current, )?first used", page) == [("2", "current, "), ("1", "")]
     with filed.database.read() as session:
         assert prove_ledger(session, filed.install.keys).sound
     assert submit(client, "wordings", consent="Yes, send me the weekly mail.").status_code == 303
-    assert "does not name HLS.Today, so readers would not agree to mail from anybody" in client.get(CONSENT_PAGE).text
+    assert "include HLS.Today, so it" in client.get(CONSENT_PAGE).text
 
 
 def confirm_by_form(world: Any, address: str) -> int:
@@ -122,8 +122,8 @@ def test_a_wrong_value_is_answered_at_its_field_and_what_was_typed_stays(filed: 
     answer = submit(filed.signed_in_client("admin"), "limits", send_per_hour="-5", domains_per_hour="gmail = 5")
     assert answer.status_code == 400
     assert re.search(r'id="send_per_hour"[^>]* value="-5"[^>]*aria-invalid="true"', answer.text)
-    assert "it must be 0 or more" in answer.text
-    assert "&#39;gmail&#39; is no domain; write one such as news.example.org" in answer.text
+    assert "Must be 0 or more" in answer.text
+    assert "&#39;gmail&#39; isn&#39;t a domain, such as news.example.org" in answer.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS
     assert audit_rows(filed) == [], "a form that is refused is no act"
 
@@ -132,7 +132,7 @@ def test_a_language_without_a_catalogue_is_refused_and_another_is_spoken_at_once
     client = filed.signed_in_client("admin")
     refused = submit(client, "publication", language="de")
     assert refused.status_code == 400
-    assert "there is no catalogue for &#39;de&#39;: write one of en, fr" in refused.text
+    assert "There is no catalogue for &#39;de&#39;: write one of en, fr" in refused.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS
     assert submit(client, "publication", language="fr").status_code == 303
     assert '<html lang="fr"' in filed.client.get("/subscribe").text
@@ -144,21 +144,25 @@ def test_a_colleagues_change_meanwhile_is_not_lost(filed: Any) -> None:
     submit(client, "publication", tagline="By a colleague")
     answer = submit(client, "publication", shown=shown, tagline="By me")
     assert answer.status_code == 409
-    assert "Somebody else changed this since the page was opened." in answer.text
+    assert "Someone else changed this since you opened the page" in answer.text
     assert re.search(r'id="tagline"[^>]* value="By me"', answer.text), "what was typed stays"
-    assert "Saved meanwhile: By a colleague" in answer.text
-    assert answer.text.count("Saved meanwhile:") == 1
+    assert "Saved value: By a colleague" in answer.text
+    assert answer.text.count("Saved value:") == 1
     assert filed.install.settings.file.publication.tagline == "By a colleague"
 
 
 @pytest.mark.parametrize(
     ("table", "fields", "said"),
     [
-        ("publication", {"name": " "}, "it cannot be empty"),
-        ("schedule", {"collect": "every 1s"}, "is too often for other people&#39;s sites: every 5m at most"),
-        ("limits", {"domains_per_hour": "a b = 5"}, "a b: &#39;a b&#39; is no domain"),
-        ("sections", {"6.title": "Ports", "6.kind": "stories", "6.most": "5"}, "key: write a key of small letters"),
-        ("sections", {"0.key": "featured", "0.title": "", "0.kind": "featured"}, "title: it cannot be empty"),
+        ("publication", {"name": " "}, "Can&#39;t be empty"),
+        ("schedule", {"collect": "every 1s"}, "is too often for other people&#39;s sites. Use 5m or more"),
+        ("limits", {"domains_per_hour": "a b = 5"}, "A b: &#39;a b&#39; isn&#39;t a domain"),
+        (
+            "sections",
+            {"6.title": "Ports", "6.kind": "stories", "6.most": "5"},
+            "key: must be a key of lowercase letters",
+        ),
+        ("sections", {"0.key": "featured", "0.title": "", "0.kind": "featured"}, "title: can&#39;t be empty"),
     ],
 )
 def test_what_would_break_the_publication_is_not_saved(
@@ -181,7 +185,7 @@ def test_sections_are_put_in_another_order_left_out_and_added(filed: Any) -> Non
     fields |= {f"6.{name}": value for name, value in new.items()} | {"6.topics": "Maritime security, Ports"}
     wrong = submit(client, "sections", **fields | {"1.most": "many"})
     assert wrong.status_code == 400
-    assert "most: write a whole number" in wrong.text
+    assert "most: must be a whole number" in wrong.text
     assert submit(client, "sections", **fields).status_code == 303
     now = filed.install.settings.file.sections
     assert [section.key for section in now] == [
@@ -196,7 +200,7 @@ def test_the_dates_of_another_schedule_are_shown_and_nothing_is_saved(filed: Any
     client = filed.signed_in_client("admin")
     answer = submit(client, "schedule", **{"release-day": "thu", "release-clock": "06:00", "act": "preview"})
     assert answer.status_code == 200
-    assert "Nothing is saved yet. Look at the dates before you save." in answer.text
+    assert "Check the dates before you save." in answer.text
     assert "10 dates change" in answer.text
     assert '<option value="thu" selected>' in answer.text
     assert ((tmp_path / "digest.toml").read_text("utf-8"), audit_rows(filed)) == (SETTINGS, [])
@@ -217,17 +221,17 @@ def test_what_the_environment_decides_and_what_the_doctor_says_stand_beside_it(f
     publication, sender = (client.get(f"/admin/settings/{table}").text for table in ("publication", "sender"))
     assert "https://news.example.org</b>" in publication
     assert "DIGEST_BASE_URL, set in <code>digest.env</code> or the environment" in publication
-    assert "DIGEST_MAIL_URL, its default" in sender
+    assert "DIGEST_MAIL_URL, default" in sender
     assert 'name="base_url"' not in publication
     assert submit(client, "sender", postal_address="").status_code == 303
-    assert "sender.postal_address is empty" in client.get("/admin/settings/sender").text
+    assert "No postal address is set (sender.postal_address)" in client.get("/admin/settings/sender").text
 
 
 def test_the_sender_of_an_edition_that_goes_out_stays(filed: Any) -> None:
     filed.edition(state=EditionState.SENDING, release_at=NOW - timedelta(hours=1))
     client = filed.signed_in_client("admin")
     answer = submit(client, "sender", name="Another")
-    assert (answer.status_code, "is going out under this sender" in answer.text) == (409, True)
+    assert (answer.status_code, "is being sent, so the sender" in answer.text) == (409, True)
     assert filed.install.settings.file.sender.name == "HLS.Today"
 
 
@@ -249,7 +253,7 @@ def test_the_look_is_refused_at_its_colour_saved_and_worn_by_readers_pages(filed
     assert wrong.status_code == 400
     said = re.findall(r'<span class="err said-line" id="(\w+)-said">([^<]+)<', wrong.text)
     assert [field for field, _ in said] == ["accent"], "the label is looked at beside a readable accent only"
-    assert "#F0D000 on the paper #FFFFFF has a contrast of 1.5, and 4.5 is needed; #" in said[0][1]
+    assert "#F0D000 on the paper #FFFFFF has a contrast of 1.5, and at least 4.5 is required; #" in said[0][1]
     assert re.search(r'id="accent"[^>]* value="#F0D000"[^>]*aria-invalid="true"', wrong.text)
     assert submit(client, "look", accent="#00606b", headings="sans", bar="0", bar_colour="accent").status_code == 303
     look = filed.install.settings.file.look
@@ -272,7 +276,7 @@ def test_a_logo_is_uploaded_looked_at_and_replaced(filed: Any) -> None:
     drawn = upload_logos(
         client, logo=("mark.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), logo_dark=("d.png", dark)
     )
-    assert (drawn.status_code, "it is SVG or a page" in drawn.text) == (400, True)
+    assert (drawn.status_code, "SVG or a web page, which email" in drawn.text) == (400, True)
     assert filed.install.settings.file.look.logo == ""
     assert upload_logos(client, logo=("Our Mark.png", light), logo_dark=("Our Mark.png", dark)).status_code == 303
     look, logo = filed.install.settings.file.look, filed.install.settings.logo

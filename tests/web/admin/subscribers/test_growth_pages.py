@@ -92,8 +92,8 @@ def test_who_came_and_went_always_is_what_the_list_grew_by(both: Any) -> None:
     assert (view.readers_before(7), view.readers[-1][1]) == (1, 1 + 6 - 5 + 3)
     assert (view.came, view.went) == (6 + 1 + 3, 6)
     page = both.signed_in_client("admin").get("/admin/growth").text
-    assert "4 more readers than last week" in page
-    assert "10 came onto the list, and 6 went off it" in page
+    assert "4 more subscribers than last week" in page
+    assert "10 joined and 6 were lost" in page
 
 
 def test_a_week_in_which_a_night_counted_no_moves_says_nothing_of_them(world: Any) -> None:
@@ -190,10 +190,10 @@ def test_the_page_says_what_changed_and_reads_kept_counts_alone(world: Any) -> N
     event.listen(world.database.engine, "before_cursor_execute", note_statement)
     page = client.get("/admin/growth")
     event.remove(world.database.engine, "before_cursor_execute", note_statement)
-    assert "<h1>7 more readers than last week</h1>" in page.text
+    assert "<h1>7 more subscribers than last week</h1>" in page.text
     assert "1,000 on Nov 19, 365 more than a year ago" in page.text
-    assert "Readers, a week apart: from 636 on Nov 20, 2025 to 1,000 on Nov 19, 2026" in page.text
-    assert "2 other ways" in page.text
+    assert "Subscribers by week, from 636 on Nov 20, 2025 to 1,000 on Nov 19, 2026" in page.text
+    assert "2 others" in page.text
     assert "Why there are no open or click rates." in page.text
     assert [s for s in statements if re.search(r"FROM (consent_event|delivery|event)\b", s)] == []
     drawn = re.findall(r"<svg.*?</svg>", page.text, re.DOTALL)
@@ -212,7 +212,7 @@ def test_a_year_is_compared_however_long_ago_the_last_count_was(world: Any) -> N
 
 def test_an_installation_without_any_count_says_when_there_will_be_some(world: Any) -> None:
     page = world.signed_in_client("admin").get("/admin/growth").text
-    assert "every night counts what the day brought, first tonight" in page
+    assert "counted nightly, starting tonight" in page
     assert "<svg" not in page
     assert world.desk.get("/admin/growth").status_code == 403
 
@@ -258,10 +258,10 @@ def test_an_axis_begins_at_nothing_and_has_round_steps(top: float, ticks: list[f
 @pytest.mark.parametrize(
     ("readers", "before", "said"),
     [
-        (10, 8, "2 more readers than last week"),
-        (10, 11, "1 fewer reader than last week"),
-        (10, 10, "As many readers as last week"),
-        (1, None, "1 reader"),
+        (10, 8, "2 more subscribers than last week"),
+        (10, 11, "1 fewer subscriber than last week"),
+        (10, 10, "As many subscribers as last week"),
+        (1, None, "1 subscriber"),
     ],
 )
 def test_the_heading_says_the_fact(world: Any, readers: int, before: int | None, said: str) -> None:

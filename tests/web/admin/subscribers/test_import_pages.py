@@ -82,38 +82,38 @@ def test_a_mailchimp_export_is_mapped_tried_and_imported(both: Any) -> None:
     client = both.signed_in_client("admin")
     path = upload(client, mailchimp_list(100))
     page = client.get(path).text
-    assert "It looks like an export from <b>Mailchimp</b>" in page
+    assert "This file looks like an export from <b>Mailchimp</b>" in page
     shown = {text: text in page for text in ("•••@•••", "N••", "2024-03-02 14:11:05", "•••.•.•.••")}
     assert shown == dict.fromkeys(shown, True)
     assert ("county.example" in page, "192.0.2.17" in page) == (False, False)
     tried = post_step(both, client, path, "try", leave_out_slips="1")
-    assert table_of(tried) == {"Agreed, with evidence": "93", "Cannot be taken": "7"}
-    assert "gmial.com (1), most likely gmail.com" in tried
+    assert table_of(tried) == {"Consent with evidence": "93", "Invalid": "7"}
+    assert "gmial.com (1), probably gmail.com" in tried
     assert "“vip” in “STATUS”, 1 row, means" in tried
     with both.database.read() as session:
         assert count_audience(session) == 1
     tried = post_step(both, client, path, "try", **{"leave_out_slips": "1", "means-n1": "person"})
-    assert table_of(tried) == {"Agreed, with evidence": "94", "Cannot be taken": "6"}
+    assert table_of(tried) == {"Consent with evidence": "94", "Invalid": "6"}
     assert re.findall(r'<th scope="row" class="num" data-label="Row">([\d,]+)</th><td[^>]*>(There is no)', tried)[
         1
-    ] == ("22", "There is no")
+    ] == ("22", "That isn")
     would_be_rejected = client.post(f"{path}/rejected", data=token_of(client)).text
     would_be = client.post(f"{path}/outcomes", data=token_of(client)).text
     done = post_step(both, client, path, "commit")
-    assert "Import 1 is in." in done
+    assert "Import 1 is finished." in done
     with both.database.read() as session:
         assert count_audience(session) == 95
     rejected = client.post(f"{path}/rejected", data=token_of(client))
     assert would_be_rejected == rejected.text
     rows = list(csv.DictReader(io.StringIO(rejected.text)))
-    assert [rows[0][name] for name in ("row", "outcome", "why")] == [*("2", "Cannot be taken", "the address has no @")]
+    assert [rows[0][name] for name in ("row", "outcome", "why")] == [*("2", "Invalid", "the address has no @")]
     assert len(rows) == 6
     came = client.post(f"{path}/outcomes", data=token_of(client))
     assert came.headers["Content-Disposition"] == 'attachment; filename="rows.csv"'
     assert came.text == would_be
     every_row = list(csv.DictReader(io.StringIO(came.text)))
     assert [row["row"] for row in every_row] == [str(number) for number in range(2, 102)]
-    assert Counter(row["outcome"] for row in every_row) == {"Agreed, with evidence": 94, "Cannot be taken": 6}
+    assert Counter(row["outcome"] for row in every_row) == {"Consent with evidence": 94, "Invalid": 6}
     # Of the list nothing is in either file but the numbers of its rows: no address, so nobody has to be told of one.
     assert not {"@county", "=cmd", "Nn"} & {
         text for text in ("@county", "=cmd", "Nn") if text in came.text + rejected.text
@@ -145,17 +145,17 @@ def test_every_row_says_what_becomes_of_it_in_the_words_of_the_page(world: Any) 
     ]
     path = upload(client, "\n".join(["email,confirmed_at,unsubscribed_at", *rows, ""]))
     early = client.post(f"{path}/outcomes", data=token_of(client))
-    assert (early.status_code, "has not been tried yet" in early.text) == (409, True)
+    assert (early.status_code, "been checked yet or was imported earlier" in early.text) == (409, True)
     page = post_step(world, client, path, "try", attest="signed paper list")
-    counted = {"Already here": "1", "Vouched for by an admin": "1", "Twice in the file": "1"}
-    assert table_of(page) == counted | {"Left, or mail came back, elsewhere": "1"}
+    counted = {"Already on the list": "1", "Vouched for by an admin": "1", "Duplicate": "1"}
+    assert table_of(page) == counted | {"Unsubscribed or bounced elsewhere": "1"}
     tried = client.post(f"{path}/outcomes", data=token_of(client)).text
     assert [tuple(row) for row in csv.reader(io.StringIO(tried))] == [
         ("row", "outcome", "why"),
-        ("2", "Already here", "this address is on the list"),
+        ("2", "Already on the list", "this address is already subscribed"),
         ("3", "Vouched for by an admin", "an admin vouches for their consent"),
-        ("4", "Twice in the file", "the address stands in row 3 already"),
-        ("5", "Left, or mail came back, elsewhere", "the list says that they left"),
+        ("4", "Duplicate", "the address is already in row 3"),
+        ("5", "Unsubscribed or bounced elsewhere", "the list shows that they unsubscribed"),
     ]
     stale = world.client
     stale.set_cookie(*world.session_cookie("admin", fresh_at=NOW - CONFIRMATION_LIFETIME))
@@ -167,8 +167,8 @@ def test_the_list_of_imports_and_the_page_of_one_count_the_same_rows_as_left_out
     client = world.signed_in_client("admin")
     path = upload(client, "email\nbo@county.example\nbo@county.example\nnowhere\n")
     post_step(world, client, path, "try")
-    assert "What was left out <small>1, the first 1 here</small>" in post_step(world, client, path, "commit")
-    assert '<td class="num" data-label="Left out">1</td>' in client.get("/admin/import").text
+    assert "Skipped rows <small>first 1 of 1</small>" in post_step(world, client, path, "commit")
+    assert '<td class="num" data-label="Skipped">1</td>' in client.get("/admin/import").text
 
 
 def test_progress_counts_rows_without_the_heading(world: Any) -> None:
@@ -210,21 +210,21 @@ def test_substacks_readers_wait_unless_they_paid_and_the_page_says_why(world: An
         "Email,Active Subscription,First payment at\npaid@county.example,true,2024-01-01\nfree@county.example,false,\n",
     )
     page = post_step(world, client, path, "try")
-    assert table_of(page) == {"Agreed, with evidence": "1", "Agreed, without evidence": "1"}
-    assert "Who paid asked for the mail by that act" in page
-    assert "Of free, given and complimentary readers its export records no consent" in page
+    assert table_of(page) == {"Consent with evidence": "1", "No evidence of consent": "1"}
+    assert "Paying subscribers opted in when they subscribed" in page
+    assert "The export has no evidence of consent for free, gift, and complimentary subscribers" in page
 
 
 def test_columns_with_other_headings_are_mapped_by_hand(world: Any) -> None:
     client = world.signed_in_client("admin")
     path = upload(client, "email,joined,opted in\nada2@county.example,2024-01-01,2024-01-02\n")
-    assert "It is a plain list" in client.get(path).text
-    assert table_of(post_step(world, client, path, "try")) == {"Agreed, without evidence": "1"}
+    assert "a known service" in client.get(path).text
+    assert table_of(post_step(world, client, path, "try")) == {"No evidence of consent": "1"}
     mapped = post_step(world, client, path, "try", **{"column-1": "requested at", "column-2": "confirmed at"})
-    assert table_of(mapped) == {"Agreed, with evidence": "1"}
+    assert table_of(mapped) == {"Consent with evidence": "1"}
     form = fields_of(mapped) | token_of(client) | {"column-1": "address"}
     refused = client.post(f"{path}/try", data=form)
-    assert (refused.status_code, "Two columns are “address”" in refused.text) == (400, True)
+    assert (refused.status_code, "Two columns are imported as “address”" in refused.text) == (400, True)
     form = fields_of(mapped) | token_of(client) | {"attest": "letter of ada@county.example"}
     assert client.post(f"{path}/try", data=form).status_code == 400
 
@@ -233,7 +233,7 @@ def test_nothing_is_imported_that_was_not_tried(world: Any) -> None:
     client = world.signed_in_client("admin")
     path = upload(client, "email\nada2@county.example\n")
     refused = client.post(f"{path}/commit", data=token_of(client))
-    assert (refused.status_code, "Try the list first" in refused.text) == (400, True)
+    assert (refused.status_code, "Start a dry run first" in refused.text) == (400, True)
 
 
 def cut_short(world: Any, path: str) -> ListUpload:
@@ -257,10 +257,10 @@ def test_an_import_that_was_cut_short_goes_on_or_is_taken_back(world: Any) -> No
     path = upload(client, text)
     cut_short(world, path)
     page = client.get(path).text
-    assert ("It stopped" in page, "Go on with the import" in page) == (True, True)
+    assert ("The import stopped" in page, "Continue import" in page) == (True, True)
     with world.database.read() as session:
         assert count_audience(session) == 1
-    assert "Import 1 is in." in post_step(world, client, path, "commit")
+    assert "Import 1 is finished." in post_step(world, client, path, "commit")
     with world.database.read() as session:
         assert count_audience(session) == 2501
     other = upload(client, text.replace("county", "city"))
@@ -269,7 +269,7 @@ def test_an_import_that_was_cut_short_goes_on_or_is_taken_back(world: Any) -> No
     typed = token_of(client) | {"number": "1"}
     assert client.post("/admin/import/unfinished/2/abandon", data=typed).status_code == 409
     taken = client.post("/admin/import/unfinished/2/abandon", data=typed | {"number": "2"}, follow_redirects=True)
-    assert "Import 2 is taken back." in taken.text
+    assert "Import 2 was undone." in taken.text
     with world.database.read() as session:
         assert count_audience(session) == 2501
 
@@ -279,19 +279,19 @@ def test_departures_that_a_list_names_are_counted_where_an_admin_looks(world: An
     gone = "\n".join(["Email Address,UNSUB_TIME", *[f"gone{n}@county.example,2024-01-01" for n in range(11)]])
     path = upload(client, gone, "unsubscribed_members.csv")
     post_step(world, client, path, "try")
-    assert table_of(post_step(world, client, path, "commit")) == {"Left, or mail came back, elsewhere": "11"}
+    assert table_of(post_step(world, client, path, "commit")) == {"Unsubscribed or bounced elsewhere": "11"}
     with world.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Suppression)) == 11
         assert session.scalar(select(func.count()).select_from(Person)) == 1
-    assert "kept away because a list named them as gone</dt><dd>11</dd>" in client.get("/admin/readers").text
-    assert "11 such rows in all imports" in client.get("/admin/import").text
+    assert "suppressed by an import</dt><dd>11</dd>" in client.get("/admin/readers").text
+    assert "11 rows in all imports" in client.get("/admin/import").text
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
         ("", "The file is empty"),
-        ("name,city\nAda,London\n", "No column holds addresses"),
+        ("name,city\nAda,London\n", "No column contains email addresses"),
         ("PK\x03\x04x", "spreadsheet"),
     ],
 )

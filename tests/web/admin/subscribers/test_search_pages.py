@@ -59,7 +59,7 @@ def await_end(world: Any, location: str) -> None:
 
 
 def begin(world: Any, client: Any, part: str) -> str:
-    answer = post(client, "/admin/readers/search", part=part, why="A reader asked")
+    answer = post(client, "/admin/readers/search", part=part, why="The subscriber asked")
     assert answer.status_code == 303
     location: str = answer.headers["Location"]
     await_end(world, location)
@@ -73,7 +73,7 @@ def test_a_part_finds_numbers_and_a_click_shows_addresses_that_their_owners_know
     assert "hospital" not in location.lower()
     page = admin.get(location)
     assert "Refresh" not in page.headers
-    assert "3 of 3 addresses looked at. 2 found." in page.text
+    assert "Searched 3 of 3 addresses. 2 matches." in page.text
     assert set(re.findall(r'<a href="/admin/readers/(\d+)">', page.text)) == {str(gwen), str(night)}
     assert "oduya" not in page.text.lower()
     assert post(admin, f"{location}/addresses").status_code == 303
@@ -84,7 +84,7 @@ def test_a_part_finds_numbers_and_a_click_shows_addresses_that_their_owners_know
     with both.database.read() as session:
         for number in (gwen, night):
             (seen,) = disclosures.list_disclosures(session, number)
-            assert (seen.to_whom, seen.why) == ("our staff", "A reader asked")
+            assert (seen.to_whom, seen.why) == ("our staff", "The subscriber asked")
         assert disclosures.list_disclosures(session, both.ada) == []
         audit = session.scalars(select(AuditEntry).order_by(AuditEntry.id)).all()
     assert [(row.act, row.subject) for row in audit] == [
@@ -118,19 +118,19 @@ def test_a_session_number_that_is_given_again_shows_no_search_of_another_member(
 
 def test_a_search_without_a_match_says_so(world: Any) -> None:
     admin = world.signed_in_client("admin")
-    assert "s address holds “hopsital”" in admin.get(begin(world, admin, "hopsital")).text
+    assert "No address contains “hopsital”" in admin.get(begin(world, admin, "hopsital")).text
 
 
 @pytest.mark.parametrize("part", ["", "abc", "x" * 101, "spitäler", "ho\nsp"])
 def test_what_cannot_be_searched_for_is_refused(world: Any, part: str) -> None:
-    answer = post(world.signed_in_client("admin"), "/admin/readers/search", part=part, why="A reader asked")
-    assert (answer.status_code, "Give 4 to 100" in answer.text) == (400, True)
-    assert re.search(r'value="A reader asked" checked', answer.text)
+    answer = post(world.signed_in_client("admin"), "/admin/readers/search", part=part, why="The subscriber asked")
+    assert (answer.status_code, "Enter 4 to 100" in answer.text) == (400, True)
+    assert re.search(r'value="The subscriber asked" checked', answer.text)
 
 
 def test_a_search_asks_why(world: Any) -> None:
     answer = post(world.signed_in_client("admin"), "/admin/readers/search", part="hospital")
-    assert (answer.status_code, "Say why" in answer.text) == (400, True)
+    assert (answer.status_code, "Enter a reason" in answer.text) == (400, True)
     assert re.search(r'name="part"[^>]* value="hospital"', answer.text), "what was typed stays"
 
 
@@ -138,7 +138,7 @@ def test_more_than_a_hundred_found_asks_for_a_longer_part(world: Any) -> None:
     add(world, *(f"r{n}@many.example" for n in range(MAX_FOUND + 1)))
     admin = world.signed_in_client("admin")
     page = admin.get(begin(world, admin, "many.example")).text
-    assert "More hold this part: use a longer one." in page
+    assert "There are more matches. Enter a longer part." in page
     assert len(set(re.findall(r'<a href="/admin/readers/(\d+)">', page))) == MAX_FOUND
 
 
@@ -170,7 +170,10 @@ def test_a_running_search_shows_how_far_it_is_and_can_be_stopped(world: Any) -> 
 
 @pytest.mark.parametrize(
     ("stage", "says"),
-    [(SearchStage.STOPPED, "You stopped it."), (SearchStage.REPLACED, "It stopped when you began another search.")],
+    [
+        (SearchStage.STOPPED, "You stopped the search."),
+        (SearchStage.REPLACED, "The search stopped because you started another."),
+    ],
 )
 def test_a_search_that_ended_early_does_not_say_that_nobody_matches(world: Any, stage: SearchStage, says: str) -> None:
     admin = world.signed_in_client("admin")
@@ -179,8 +182,8 @@ def test_a_search_that_ended_early_does_not_say_that_nobody_matches(world: Any, 
     search = searches_of(world)._searches[location.rpartition("/")[2]]
     search.stage, search.total = stage, search.looked_at + 1000
     page = admin.get(location).text
-    assert (says in page, "Nobody found so far" in page, "s address holds" in page) == (True, True, False)
-    assert "You stopped it." not in page or stage is SearchStage.STOPPED
+    assert (says in page, "No matches so far" in page, "No address contains" in page) == (True, True, False)
+    assert "You stopped the search." not in page or stage is SearchStage.STOPPED
 
 
 def test_a_new_search_stops_the_earlier_one_and_two_colleagues_are_enough(world: Any) -> None:

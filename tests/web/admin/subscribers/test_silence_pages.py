@@ -25,21 +25,21 @@ def test_silent_readers_are_counted_and_asked_as_the_admin_says(world: Any) -> N
         session.get_one(Person, world.ada).asked_at = NOW - timedelta(days=1200)
         session.query(ConsentEvent).update({"at": NOW - timedelta(days=1200)})
     client = world.signed_in_client("admin")
-    assert "Ask silent readers…" in client.get("/admin/readers").text
+    assert "Ask inactive subscribers…" in client.get("/admin/readers").text
     nobody = client.get(PATH).text
-    assert "Mail them the question" not in nobody, "first they are counted"
+    assert "Send emails" not in nobody, "first they are counted"
     counted = post_form(client, "/count", years="3")
-    assert "<b>1 reader has</b> been silent for 3 years or longer" in counted.text
-    assert "Nobody has been silent for 5 years" in post_form(client, "/count", years="5").text
+    assert "<b>1 subscriber has</b> been inactive for 3 years or longer" in counted.text
+    assert "No subscribers have been inactive for 5 years" in post_form(client, "/count", years="5").text
     for wrong in ({"years": "0"}, {"years": "two"}, {}):
         assert post_form(client, "/count", **wrong).status_code == 400
     refused = post_form(client, "", years="3", most="lots")
-    assert (refused.status_code, "Write a whole number." in refused.text) == (400, True)
+    assert (refused.status_code, "Must be a whole number." in refused.text) == (400, True)
     answer = post_form(client, "", years="3", most="50", unanswered="taken off")
-    assert "1 question is queued. An answer counts for 30 days." in client.get(answer.headers["Location"]).text
+    assert "1 email is queued. Subscribers have 30 days to answer." in client.get(answer.headers["Location"]).text
     with world.database.read() as session:
         assert session.scalars(select(Delivery.purpose).where(Delivery.purpose.startswith("stay:"))).all()
         row = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(1)).one()
     assert (row.act, row.detail) == ("silent readers asked", {"asked": 1, "years": 3, "takes off": True})
-    assert "asked silent subscribers whether to stay" in client.get("/admin/audit").text
+    assert "asked inactive subscribers whether to stay" in client.get("/admin/audit").text
     assert world.signed_in_client("editor").get(PATH).status_code == 403

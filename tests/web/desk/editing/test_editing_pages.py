@@ -609,7 +609,7 @@ def test_an_address_that_cannot_be_had_says_why_and_what_to_do(week: SampleWeek)
     answer = week.client().post(f"{week.path}/fetch", data={"seq": 0, "url": "http://127.0.0.1:9/"})
     assert answer.status_code == 409
     assert "write the story yourself" in answer.text
-    assert "The site cannot be reached: " in answer.text
+    assert "The site doesn&#39;t respond: " in answer.text
     assert "robots.txt" not in answer.text
     back = unescape(re.findall(r'href="([^"]+)">Back to the edition', answer.text)[0])
     assert "<details open><summary>Write one yourself" in week.client().get(back).text

@@ -55,8 +55,8 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
         installation_hold.hold_installation(session, "a restored copy", actor="eve@news.example.org", now=NOW)
     for path in ("/desk/", "/desk/sources", "/desk/sent", "/desk/editions/none"):
         page = world.desk.get(path).text
-        assert "up to 640 forms in an hour. Networks take turns" in page
-        assert "Nothing leaves since " in page
+        assert "up to 640 in an hour. Sign-ups over the limits" in page
+        assert "All sending has been paused since " in page
         assert (
             "holds it, with the words “a restored copy”. Ask them whether that is put right; then an admin lets" in page
         )
@@ -362,12 +362,12 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(both: Any) ->
                     next_try_at=NOW - timedelta(hours=1),
                     moved_to="https://alpha.example/new",
                 ),
-                source("beta", health=SourceHealth.REFUSING, message="the publisher refuses us (403); ask them"),
+                source("beta", health=SourceHealth.REFUSING, message="the publisher denied access (403); ask them"),
                 source(
                     "gamma",
                     health=SourceHealth.FAILING,
                     failures=14,
-                    message="the publisher's server failed (503); it is tried again later",
+                    message="the publisher's server failed (503); it will be retried",
                     failing_since=NOW - timedelta(days=8),
                 ),
                 source(
@@ -385,7 +385,7 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(both: Any) ->
     assert order == sorted(order)
     assert "<b>2 sources need somebody and 1 source has moved, and its address is to be changed.</b>" in page
     assert "next try: at the next collection" in page
-    assert "The publisher refuses us (403); ask them. Since Nov 19, 5:30 p.m.<" in page
+    assert "The publisher denied access (403); ask them. Since Nov 19, 5:30 p.m.<" in page
     assert "Since Nov 11, 5:30 p.m., 14 tries." in page
     assert "Failing for a week" in page
     assert "14 tries" in page
@@ -455,7 +455,7 @@ def test_an_editor_lets_an_edition_rest_and_go_on_at_the_desk(both: Any) -> None
     with both.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENT))
     late = client.post("/desk/editions/2026-W47/pause", data=fields_of(page))
-    assert (late.status_code, "only what goes out can be paused" in late.text) == (409, True)
+    assert (late.status_code, "Only editions being sent can be paused" in late.text) == (409, True)
 
 
 def test_what_editors_changed_stands_on_the_edition_that_went_out_and_over_time(world: Any) -> None:
