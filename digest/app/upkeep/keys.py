@@ -18,7 +18,7 @@ from digest.store.models import AuditEntry
 from digest.store.staff import set_row_aside
 from subscribers.callbacks import Progress
 from subscribers.crypto import key_file
-from subscribers.crypto.keys import MARKING_KIND, KeyFileError, KeyKind, KeyRing
+from subscribers.crypto.keys import KeyFileError, KeyKind, KeyRing
 from subscribers.crypto.passphrase import is_protected
 from subscribers.store import key_rotation
 from subscribers.store.key_check import check_keys
@@ -61,7 +61,7 @@ def rotate_key(
             installation.database, file, kind, passphrase=passphrase, force_new_key=force_new_key, progress=progress
         )
         keys, discarded = KeyRing.load(file, passphrase), 0
-        if kind == MARKING_KIND:
+        if kind == "access":
             with installation.database.write() as session:
                 lend_keys(session, keys)
                 result = replace(result, rows_moved=reseal_rows(session, keys))
