@@ -163,14 +163,28 @@ def read_access_rows(session: Session, keys: KeyRing) -> tuple[list[AuditRow], b
     Each names the one before it. Where one is gone or isn't ours, the older ones are left out: nobody knows what it said.
     """
     newest, own = _read_end(session, keys)
-    place = own.next_access_seq if own else None
+    if own is None:
+        return [], newest is None
+    walk = _walked.get(own.mac)
+    if walk is None:
+        walk = _walk_access_rows(session, keys, own.next_access_seq)
+        _walked.clear()
+        _walked[own.mac] = walk
+    return walk
+
+
+def _walk_access_rows(session: Session, keys: KeyRing, place: int | None) -> tuple[list[AuditRow], bool]:
     rows: list[AuditRow] = []
     for row in _read_rows(session, _ACCESS_WALK, start=place) if place is not None else ():
         if row.seq != place or not row.is_own(keys):
             break
         rows.append(row)
         place = row.access_seq
-    return rows, place is None and (own is not None or newest is None)
+    return rows, place is None
+
+
+# The last walk, by the MAC of the row that it began at: every page asks, and a MAC covers all rows before its own.
+_walked: dict[str, tuple[list[AuditRow], bool]] = {}
 
 
 _ACCESS_WALK = (
@@ -230,8 +244,8 @@ def authenticate_older_rows(session: Session, keys: KeyRing) -> int:
             values.append(
                 {"place": row.seq, "mac": make_audit_mac(key, row.hash, access_seq), "access_seq": access_seq}
             )
-            if row.is_intact:
-                access_seq = row.next_access_seq
+            if row.act in ACCESS_ACTS and row.is_intact:
+                access_seq = row.seq
         session.connection().execute(of_row, values)
         count += len(page)
     return count

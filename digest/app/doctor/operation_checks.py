@@ -92,7 +92,7 @@ def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
         counts = join_words([f"{len(rows):,} of {model.__tablename__}" for model, rows in forged.items()])
         yield report_error(f"rows have no valid seal, so they count for nothing: {counts}.")
     if outdated:
-        yield report_error(f"rows of the staff are older than the audit log says: {outdated:,}.")
+        yield report_error(f"rows of the staff that the audit log doesn't confirm: {outdated:,}.")
     if missing:
         yield report_error(f"rows of the staff are gone: {join_words(missing[:MAX_NAMED])}.")
     if not (forged or outdated or missing):

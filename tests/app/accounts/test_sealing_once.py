@@ -114,14 +114,15 @@ def test_the_audit_log_of_before_is_keyed_once_and_never_again(older: Settings, 
     before = KeyRing.load(older.key_file)
     older.key_file.unlink()
     create_file(older.key_file, json.dumps(left_out(before, without)))
-    for act, detail in (("staff added", {"role": "admin"}), ("settings changed", {}), ("staff removed", {})):
-        log_older_act(older, act, "staff 1", detail)
+    log_older_act(older, "staff added", "staff 1", {"role": "admin"})
+    for act in ("staff removed", "settings changed", "settings changed"):
+        log_older_act(older, act, "staff 1", {})
     assert find_audit_fault(older) == ""
     assert list_staff(older) == []
     log_older_act(older, "staff added", "staff 1", {"role": "admin"})
     with closing(open_database(older.effective_database_url)) as database, database.engine.begin() as connection:
         connection.execute(text("UPDATE audit SET mac = '', access_seq = NULL"))
-    assert "row 1 wasn't written with this installation's keys, nor were 3 after it" in find_audit_fault(older)
+    assert "row 1 wasn't written with this installation's keys, nor were 4 after it" in find_audit_fault(older)
     assert list_staff(older) == []
 
 
