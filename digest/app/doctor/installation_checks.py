@@ -110,7 +110,9 @@ def check_database(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 @doctor_check(
-    "audit-log", "Compare it with a backup, and keep the seals that came by mail: they say which rows were there."
+    "audit-log",
+    "Compare it with a backup, and keep the seals that came by mail: they say which rows were there. If rows fail only because the "
+    "key file was missing, check them, then run 'digest keys rotate audit', which vouches for them.",
 )
 def check_audit_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Whether every row of the audit log is the one that was written."""

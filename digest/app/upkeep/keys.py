@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation, InstallationError
 from digest.settings.concerns import Concern
+from digest.store.audit import vouch_for_unkeyed_rows
 from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry
 from digest.store.staff import set_row_aside
@@ -66,6 +67,9 @@ def rotate_key(
                 lend_keys(session, keys)
                 result = replace(result, rows_moved=reseal_rows(session, keys))
                 discarded = _discard_forged_rows(session, keys, actor, now)
+        elif kind == "audit":
+            with installation.database.write() as session:
+                result = replace(result, rows_moved=vouch_for_unkeyed_rows(session, keys))
         draft.subject = f"{kind} {result.key_id}"
         draft.detail = {"made": result.key_added, "moved": result.rows_moved, "stuck": len(result.unmoved_rows)}
         draft.detail |= {"discarded": discarded} if discarded else {}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyotp
 import pytest
-from sqlalchemy import Delete, Update, delete, text, update
+from sqlalchemy import Delete, Update, delete, func, select, text, update
 
 from digest.app.accounts import own_account, sign_in, staff
 from digest.app.accounts.code_apps import find_code_app
@@ -17,12 +17,13 @@ from digest.app.accounts.passwords import hash_password
 from digest.app.accounts.try_limits import SignInRefusedError
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.operation_checks import check_access_rows
+from digest.app.upkeep.keys import rotate_key
 from digest.edition.approval.authors import read_author_rule
 from digest.installation.acts import UnknownStaffError, identify_staff
 from digest.store import staff as staff_store
 from digest.store import staff_sessions
 from digest.store.account_models import CodeApp, Passkey, RecoveryCode, StaffSession
-from digest.store.audit import hash_audit_entry, read_audit_head
+from digest.store.audit import hash_audit_entry, read_audit_head, record_audit
 from digest.store.audit_chain import prove_audit_log
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
@@ -405,6 +406,21 @@ def test_an_audit_row_that_was_cut_out_or_changed_brings_nobody_back(
     assert ("kim@newsroom.example", "admin") not in list_team(forger)
     (finding,) = check_access_rows(ExaminedInstallation(forger.desk.install, forger.desk.now))
     assert (finding.level, "audit log doesn't confirm: 2" in finding.message) == ("error", True)
+
+
+@pytest.mark.parametrize("act", ["staff role changed", "settings changed"])
+def test_vouching_for_rows_without_a_mac_brings_nobody_back_and_closes_no_gap(forger: Forger, act: str) -> None:
+    kim, desk = demote_kim(forger), forger.desk
+    with desk.install.database.write() as session:
+        record_audit(session, "settings changed", "look", {}, actor="test", now=desk.now)
+    append_audit_row(forger, act, "staff 2", {"role": "admin"})
+    with desk.install.database.engine.begin() as connection:
+        connection.execute(delete(AuditEntry).where(AuditEntry.seq.between(kim.demoted, kim.demoted + 2)))
+        newest = select(func.max(AuditEntry.seq)).scalar_subquery()
+        connection.execute(update(AuditEntry).where(AuditEntry.seq == newest).values(mac=""))
+    kim.before.put_back()
+    rotate_key(desk.install, ADMIN, "audit", force_new_key=False, now=desk.now, progress=lambda *_: None)
+    assert ("kim@newsroom.example", "admin") not in list_team(forger)
 
 
 def test_after_a_gap_in_the_audit_log_those_who_are_added_again_work(forger: Forger) -> None:

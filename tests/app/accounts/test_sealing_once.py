@@ -164,7 +164,11 @@ def test_a_row_written_while_the_key_file_was_missing_fails_verification_and_hid
     with open_installation(older) as installation:
         hold_installation(installation, reason="", actor=EVE, now=NOW)
     assert find_audit_fault(older) == "audit log: row 2 wasn't written with this installation's keys"
+    with open_installation(older) as installation:
+        result, _ = rotate_key(installation, EVE, "audit", force_new_key=False, now=NOW, progress=lambda *_: None)
+    assert (result.rows_moved, find_audit_fault(older)) == (1, "")
     with closing(open_database(older.effective_database_url)) as database, database.engine.begin() as connection:
+        connection.execute(text("UPDATE audit SET mac = '' WHERE seq = 2"))
         connection.execute(text("UPDATE audit SET subject = 'list' WHERE seq = 3"))
     assert "row 3 was changed" in find_audit_fault(older)
 
