@@ -68,7 +68,7 @@ def rehearse_restore(
         BackupError: it cannot be restored.
     """
     with (
-        _explain_database_errors(file),
+        _explain_restore_errors(file),
         _open_checked_archive(settings, file, keys) as reader,
         tempfile.TemporaryDirectory(dir=settings.home, prefix=".rehearsal-") as folder,
         closing(open_database(f"sqlite:///{folder}/digest.db")) as database,
@@ -80,14 +80,17 @@ def rehearse_restore(
 
 
 @contextmanager
-def _explain_database_errors(file: Path) -> Iterator[None]:
-    """Turn what a database says against a backup into an expected error. Every step before the last can be taken back."""
+def _explain_restore_errors(file: Path) -> Iterator[None]:
+    """Turn what a database says against a backup, or a value in it that's none of ours, into an expected error.
+
+    Every step before the last is taken back, so nothing has changed by then.
+    """
     try:
         yield
-    except SQLAlchemyError as exc:
+    except (SQLAlchemyError, LookupError, ValueError, TypeError, AttributeError) as exc:
         reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else type(exc).__name__
         raise BackupError(
-            f"{file}: the database refuses it: {reason}. Nothing was changed. If the disk has room and the server runs, restore "
+            f"{file}: can't be restored: {reason}. Nothing was changed. If the disk has room and the server runs, restore "
             "a different backup."
         ) from exc
 
@@ -142,7 +145,7 @@ def restore_backup(
         chain_audit_entries(session)
         return RestoreResult(reader.manifest, proof, merged, log_exists, aside, open_editions)
 
-    with _explain_database_errors(file), _open_checked_archive(settings, file, keys) as reader:
+    with _explain_restore_errors(file), _open_checked_archive(settings, file, keys) as reader:
         if make_url(settings.effective_database_url).get_backend_name() == "sqlite":
             return _restore_into_sqlite(settings, reader, fill, replace=replace, now=now)
         return _restore_into_postgresql(settings, reader, fill, replace=replace, now=now)

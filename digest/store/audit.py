@@ -216,8 +216,8 @@ def chain_audit_entries(session: Session) -> None:
         keys = None
     if is_postgresql(session):
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CHAIN_LOCK})
-    seq, head = read_audit_head(session)
-    own = _read_end(session, keys)[1] if keys else None
+    newest, own = _read_end(session, keys) if keys else (None, None)
+    seq, head = (newest.seq, newest.hash) if newest else read_audit_head(session)
     access_seq = own.next_access_seq if own else None
     for entry in entries:
         seq += 1

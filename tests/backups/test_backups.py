@@ -396,16 +396,30 @@ def test_a_backup_whose_rows_are_not_of_the_schema_that_it_names_changes_nothing
     assert_refused_without_change(full, file, f"schema {revision} .* columns|tables that its version does not know")
 
 
+def replace_rows(manifest: dict[str, Any], members: dict[str, bytes], table: str, lines: list[bytes]) -> None:
+    body = members[f"rows/{table}.jsonl"] = b"".join(lines)
+    manifest["tables"][table] |= {"rows": len(lines), "sha256": hashlib.sha256(body).hexdigest()}
+
+
 def a_person_twice(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
     lines = members["rows/person.jsonl"].splitlines(keepends=True)
-    members["rows/person.jsonl"] = b"".join([*lines, lines[0]])
-    manifest["tables"]["person"]["rows"] += 1
-    manifest["tables"]["person"]["sha256"] = hashlib.sha256(members["rows/person.jsonl"]).hexdigest()
+    replace_rows(manifest, members, "person", [*lines, lines[0]])
 
 
-def test_a_backup_with_rows_that_the_database_refuses_changes_nothing(full: WebSetup, tmp_path: Path) -> None:
-    file = rewritten(a_backup(full, tmp_path), a_person_twice)
-    assert_refused_without_change(full, file, r"(?i)the database refuses it: .*unique.*\. Nothing was changed")
+def an_unknown_state(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+    lines = members["rows/person.jsonl"].splitlines(keepends=True)
+    place = list(manifest["tables"]["person"]["columns"]).index("state")
+    first = json.loads(lines[0])
+    first[place] = "lurking"
+    replace_rows(manifest, members, "person", [json.dumps(first).encode() + b"\n", *lines[1:]])
+
+
+@pytest.mark.parametrize(("change", "reason"), [(a_person_twice, "unique"), (an_unknown_state, "LookupError")])
+def test_a_backup_with_rows_that_the_database_refuses_changes_nothing(
+    full: WebSetup, tmp_path: Path, change: Any, reason: str
+) -> None:
+    file = rewritten(a_backup(full, tmp_path), change)
+    assert_refused_without_change(full, file, rf"(?i)can't be restored: .*{reason}.*\. Nothing was changed")
 
 
 def assert_refused_without_change(world: WebSetup, file: Path, words: str) -> None:
