@@ -162,9 +162,9 @@ def read_access_rows(session: Session, keys: KeyRing) -> tuple[list[AuditRow], b
 
     Each names the one before it. Where one is gone or isn't ours, the older ones are left out: nobody knows what it said.
     """
-    newest, own = _read_end(session, keys)
+    _, own = _read_end(session, keys)
     if own is None:
-        return [], newest is None
+        return [], True
     walk = _walked.get(own.mac)
     if walk is None:
         walk = _walk_access_rows(session, keys, own.next_access_seq)

@@ -123,7 +123,6 @@ def test_the_audit_log_of_before_is_keyed_once_and_never_again(older: Settings, 
     with closing(open_database(older.effective_database_url)) as database, database.engine.begin() as connection:
         connection.execute(text("UPDATE audit SET mac = '', access_seq = NULL"))
     assert "row 1 wasn't written with this installation's keys, nor were 4 after it" in find_audit_fault(older)
-    assert list_staff(older) == []
 
 
 def left_out(keys: KeyRing, kinds: tuple[str, ...]) -> dict[str, Any]:
