@@ -96,6 +96,8 @@ def read_revocations(session: Session) -> defaultdict[int, Revocations]:
 
 def keep_current(session: Session, members: list[StaffMember]) -> list[StaffMember]:
     """Return the members whose rows are as new as the audit log; the others are logged."""
+    if not members:
+        return []  # without keys, too
     revocations = read_revocations(session)
     current = [member for member in members if revocations[member.id].allow_member(member)]
     for member in members:
