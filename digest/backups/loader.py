@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType, TypeEngine
 
 from digest.backups import archive, table_rows
+from digest.store.audit import authenticate_older_rows
 from digest.store.engine import newest_schema_revision, upgrade_schema
 from subscribers.callbacks import Progress
 from subscribers.crypto.keys import KeyFileError, KeyRing
@@ -32,7 +33,7 @@ from subscribers.store.models import Person, UtcDateTime
 from subscribers.store.people import decrypt_person_address
 from subscribers.store.row_seals import lend_keys, seal_every_row
 
-FIRST_SEALED_REVISION = "0060"  # decision 0060
+FIRST_SEALED_REVISION, FIRST_KEYED_REVISION = "0060", "0065"  # decision 0060: rows with seals, audit rows with MACs
 INSERT_BATCH_SIZE = 1000  # rows that are written at a time
 ADDRESSES_TRIED = 20
 
@@ -49,8 +50,11 @@ def restore_rows(
     session = Session(connection, expire_on_commit=False)
     lend_keys(session, keys)
     _check_keys(session, reader, keys)
+    # Rows from before are vouched for as they were, by whoever restores the file.
     if reader.manifest.revision < FIRST_SEALED_REVISION:
-        seal_every_row(session, keys)  # as they were before there were seals: whoever restores vouches for the file
+        seal_every_row(session, keys)
+    if reader.manifest.revision < FIRST_KEYED_REVISION:
+        authenticate_older_rows(session, keys)
     return session
 
 
@@ -60,7 +64,7 @@ def write_archived_rows(
     """Make the schema of the archive's time, and write its rows.
 
     Raises:
-        BackupError: this version does not know that schema.
+        BackupError: this version does not know that schema, or the rows aren't of it.
     """
     manifest = reader.manifest
     try:
@@ -80,6 +84,12 @@ def write_archived_rows(
             f"{reader.path} has unknown tables ({', '.join(strange)}), so it can't be restored. Restore from a "
             "different backup."
         )
+    for name, part in manifest.tables.items():
+        if unlike := part.columns.keys() ^ {stored["name"] for stored in inspect(connection).get_columns(name)}:
+            raise archive.BackupError(
+                f"{reader.path}: its rows aren't of the schema {manifest.revision} that it names: {name} differs in the columns "
+                f"{', '.join(sorted(unlike))}. The database's schema number was wrong when it was backed up. Restore a different backup."
+            )
     for name, part in manifest.tables.items():
         put = insert_statement(connection, name, part.columns)
         remaining = reader.read_rows(name)

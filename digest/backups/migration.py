@@ -30,6 +30,7 @@ from digest.store.engine import Database, describe_driver_error, open_database, 
 from subscribers.callbacks import Progress
 from subscribers.consent import seals
 from subscribers.crypto.keys import KeyRing
+from subscribers.store.row_seals import lend_keys
 
 HOLD_REASON = "everything was moved to another database, which now does the sending"
 _HASH_SPACE = 2**256
@@ -95,6 +96,7 @@ def move_database(
     if make_url(source_url) == target_url:
         raise BackupError("The URL in --to is of the database in use. Choose another, empty one.")
     with _open_target(target_url) as target, _open_source(source_url) as (source, session):
+        lend_keys(session, keys)
         _refuse_handovers(session)
         was_held = installation_hold.current_hold(session) is not None
         is_old_one_held = False
@@ -254,6 +256,7 @@ def _finish_target(connection: Connection, keys: KeyRing, *, actor: str, now: da
     else:
         connection.execute(text("ANALYZE"))
     session = Session(connection, expire_on_commit=False)
+    lend_keys(session, keys)
     # The session is in the connection's transaction from here on, and the proof begins none of its own.
     installation_hold.delete_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
     proof = include_audit_fault(session, seals.prove_ledger(session, keys, tables=SEALED_TABLES))

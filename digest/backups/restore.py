@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from sqlalchemy import Connection, func, inspect, make_url, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError
@@ -28,7 +28,7 @@ from digest.settings import Settings
 from digest.store import staff
 from digest.store.audit import chain_audit_entries, record_audit
 from digest.store.audit_chain import include_audit_fault
-from digest.store.engine import open_database
+from digest.store.engine import describe_driver_error, open_database
 from digest.store.models import Edition, EditionState
 from digest.store.staff_sessions import end_every_session
 from subscribers.callbacks import Progress
@@ -67,18 +67,32 @@ def rehearse_restore(
     Raises:
         BackupError: it cannot be restored.
     """
+    with (
+        _explain_restore_errors(file),
+        _open_checked_archive(settings, file, keys) as reader,
+        tempfile.TemporaryDirectory(dir=settings.home, prefix=".rehearsal-") as folder,
+        closing(open_database(f"sqlite:///{folder}/digest.db")) as database,
+        database.engine.execution_options(immediate=True).begin() as connection,
+    ):
+        session = restore_rows(connection, reader, keys, progress)
+        check_sqlite_integrity(connection)
+        return _prove_restored_ledger(session, keys, reader.manifest.revision, datetime.now(UTC))
+
+
+@contextmanager
+def _explain_restore_errors(file: Path) -> Iterator[None]:
+    """Turn what a database says against a backup, or a value in it that's none of ours, into an expected error.
+
+    Every step before the last is taken back, so nothing has changed by then.
+    """
     try:
-        with (
-            _open_checked_archive(settings, file, keys) as reader,
-            tempfile.TemporaryDirectory(dir=settings.home, prefix=".rehearsal-") as folder,
-            closing(open_database(f"sqlite:///{folder}/digest.db")) as database,
-            database.engine.execution_options(immediate=True).begin() as connection,
-        ):
-            session = restore_rows(connection, reader, keys, progress)
-            check_sqlite_integrity(connection)
-            return _prove_restored_ledger(session, keys, reader.manifest.revision, datetime.now(UTC))
-    except DBAPIError as exc:
-        raise BackupError(f"Can't load {file} into a temporary database in {settings.home}: {exc.orig}.") from exc
+        yield
+    except (SQLAlchemyError, LookupError, ValueError, TypeError, AttributeError) as exc:
+        reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else type(exc).__name__
+        raise BackupError(
+            f"Can't restore {file}: {reason}. Nothing was changed. If the disk has room and the database server is running, restore "
+            "from a different backup."
+        ) from exc
 
 
 def restore_backup(
@@ -131,7 +145,7 @@ def restore_backup(
         chain_audit_entries(session)
         return RestoreResult(reader.manifest, proof, merged, log_exists, aside, open_editions)
 
-    with _open_checked_archive(settings, file, keys) as reader:
+    with _explain_restore_errors(file), _open_checked_archive(settings, file, keys) as reader:
         if make_url(settings.effective_database_url).get_backend_name() == "sqlite":
             return _restore_into_sqlite(settings, reader, fill, replace=replace, now=now)
         return _restore_into_postgresql(settings, reader, fill, replace=replace, now=now)

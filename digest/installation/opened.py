@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from digest.collect.sandbox.client import SANDBOX
 from digest.installation import copy_guard
 from digest.settings import Settings, SettingsError, SettingsFile, reload_settings
-from digest.store.audit import record_audit
+from digest.store.audit import authenticate_older_rows, holds_own_rows, record_audit
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import (
     Database,
@@ -209,6 +209,9 @@ def open_installation(
                 migrate_schema(database)
             else:
                 _refuse_other_schema(settings, database)
+            installation = Installation(settings, database)
+            if may_migrate:
+                _seal_older_rows(installation, clock)  # before anything is written to the audit log
             copy_guard.hold_if_copied(database, settings, now=clock())
         except OSError as exc:
             raise InstallationError(
@@ -226,9 +229,7 @@ def open_installation(
                 ),
             ) from exc
         SANDBOX.keep_closed(settings.private_places)
-        installation = Installation(settings, database)
         if may_migrate:
-            _seal_older_rows(installation, clock)
             _bind_older_consents(installation, clock, show_progress)
         yield installation
 
@@ -247,7 +248,7 @@ def _refuse_other_schema(settings: Settings, database: Database) -> None:
 
 
 def _seal_older_rows(installation: Installation, clock: Callable[[], datetime]) -> None:
-    """Seal the rows that let somebody in, once in the life of a key file: from then on an unsealed row is a forged one.
+    """Seal the rows that let somebody in, and those of the audit log, once in the life of a key file: from then on an unsealed row is a forged one.
 
     Without the keys of the database it waits. Rows that another machine's file has sealed already are left as they are.
     """
@@ -256,18 +257,20 @@ def _seal_older_rows(installation: Installation, clock: Callable[[], datetime]) 
         return
     try:
         keys = installation.keys
-        if keys.says_sealed:
+        if not (unmarked := keys.unmarked_kinds):
             return
         with installation.database.write() as session:
             sealed = 0
-            if not has_genuine_rows(session, keys):
-                sealed = seal_every_row(session, keys)
+            if "audit" in unmarked and not holds_own_rows(session, keys):
+                sealed += authenticate_older_rows(session, keys)
+            if "access" in unmarked and not has_genuine_rows(session, keys):
+                sealed += seal_every_row(session, keys)
                 record_older_renewals(session, now=clock())
         note_sealed_rows(settings.key_file, settings.key_passphrase_text)
     except ApplicationError as exc:
-        log.warning("rows that let somebody in could not be sealed yet", why=str(exc))
+        log.warning("rows that let somebody in, and the audit log, could not be sealed yet", why=str(exc))
     else:
-        log.info("rows that let somebody in are sealed", rows=sealed)
+        log.info("rows that let somebody in, and the audit log, are sealed", rows=sealed)
 
 
 def _bind_older_consents(installation: Installation, clock: Clock, show_progress: ShowProgress) -> None:

@@ -1,27 +1,105 @@
 """The audit log: who did what, when. Append-only, chained, and without any reader's address.
 
+Each row carries a MAC over its hash, which covers the row before it: without the key file, nobody can append a row, change one, or cut one out.
+It also names the newest row before it that changed someone's access, so that those can be walked from the end: one that's gone is missed.
+
 A row gets its place in the chain in the last moment before its transaction commits, so that the lock that writers on
 PostgreSQL take for it is held for no longer than the commit and can block nobody who waits for another lock.
 """
 
 import hashlib
-from collections.abc import Mapping
+import hmac
+import json
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
-from sqlalchemy import event, inspect, select, text
+import structlog
+from sqlalchemy import bindparam, event, inspect, select, text, update
 from sqlalchemy.orm import Session
 
 from digest.store.models import AuditEntry
+from subscribers.consent.chain_verification import read_raw_rows, stream_raw_rows
 from subscribers.consent.ledger import canonical_json
+from subscribers.crypto.keyed_hashes import keyed_hash
+from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
+from subscribers.errors import ApplicationError
 from subscribers.store.database import is_postgresql
+from subscribers.store.models import table_of
+from subscribers.store.row_seals import keys_of
 
 # Any number that no other advisory lock of the product has.
 _CHAIN_LOCK = 0x6175646974
 SETTINGS_CHANGED = "settings changed"  # the act whose subject is a table of the settings
 SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT = "source added", "source changed", "logo kept"
 APPROVED, APPROVAL_VOIDED, SENT_BACK = "approve", "void approval", "sent back"
+STAFF_ADDED, STAFF_REMOVED, ROLE_CHANGED = "staff added", "staff removed", "staff role changed"
+SIGN_IN_RESET, SIGNED_OUT, PASSWORD_SET = "sign-in reset", "staff signed out", "password or app set"
+ACCESS_ACTS = frozenset({STAFF_ADDED, STAFF_REMOVED, ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, PASSWORD_SET})
+
+log = structlog.get_logger("audit")
+
 _WAITING = "audit entries to be chained"
+_PAGE_SIZE = 1000  # rows
+_PREFIX = b"audit row\0"
+_COLUMNS = (
+    *("seq", "@at", "'actor", "'act", "'subject", "'CAST(detail AS TEXT)", "'previous", "'hash"),
+    *("access_seq", "'mac"),
+)
+
+
+class AuditRow(NamedTuple):
+    """A row as it's stored, whatever that is; `at` in UTC as 2026-11-20 12:00:00.123000.
+
+    `access_seq` is the place of the newest row before it that changed someone's access, None where there's none.
+    """
+
+    seq: int
+    at: str
+    actor: str
+    act: str
+    subject: str
+    detail_text: str
+    previous: str
+    hash: str
+    access_seq: int | None
+    mac: str
+
+    @property
+    def next_access_seq(self) -> int | None:
+        """What the row after it names as the newest row that changed someone's access."""
+        return self.seq if self.act in ACCESS_ACTS else self.access_seq
+
+    @property
+    def moment(self) -> datetime:
+        """When it was, of a row that's ours."""
+        return datetime.fromisoformat(self.at).replace(tzinfo=UTC)
+
+    def read_detail(self) -> Any:
+        """Read the detail; None where it can't be read."""
+        try:
+            return json.loads(self.detail_text)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether the row says what was hashed."""
+        detail = self.read_detail()
+        try:
+            return detail is not None and self.hash == hash_audit_entry(*self[:5], detail, previous=self.previous)
+        except UnicodeEncodeError:
+            return False
+
+    def is_own(self, keys: KeyRing) -> bool:
+        """Return whether we wrote the row: it's intact, and has a valid MAC."""
+        try:
+            key = keys.by_id("audit", self.mac.partition(":")[0])
+        except KeyFileError:
+            return False
+        mac = make_audit_mac(key, self.hash, self.access_seq)
+        return hmac.compare_digest(mac.encode(), self.mac.encode()) and self.is_intact
 
 
 def record_audit(
@@ -40,6 +118,11 @@ def hash_audit_entry(seq: int, at: str, actor: str, act: str, subject: str, deta
     return hashlib.sha256(canonical_json(fields | {"previous": previous}).encode()).hexdigest()
 
 
+def make_audit_mac(key: SecretKey, row_hash: str, access_seq: int | None) -> str:
+    """Compute what shows that we wrote a row: `key id:HMAC-SHA-256`, 64 hex digits."""
+    return f"{key.id}:{keyed_hash(key.secret, _PREFIX, f'{row_hash} {access_seq}'.encode())}"
+
+
 def read_audit_head(session: Session) -> tuple[int, str]:
     """Return the place and the hash of the newest row of the chain; 0 and an empty text where there is none."""
     newest = select(AuditEntry.seq, AuditEntry.hash).where(AuditEntry.seq.is_not(None))
@@ -48,27 +131,139 @@ def read_audit_head(session: Session) -> tuple[int, str]:
     return (row.seq or 0, row.hash) if row else (0, "")
 
 
+def _read_rows(session: Session, condition: str, **parameters: Any) -> list[AuditRow]:
+    return [AuditRow(*row) for row in read_raw_rows(session, "audit", _COLUMNS, condition, parameters)]
+
+
+def stream_audit_rows(session: Session) -> Iterator[AuditRow]:
+    """Yield every row that has a place, in their order."""
+    return (AuditRow(*row) for row in stream_raw_rows(session, "audit", _COLUMNS, page_size=_PAGE_SIZE))
+
+
+def _read_end(session: Session, keys: KeyRing) -> tuple[AuditRow | None, AuditRow | None]:
+    """Return the newest row, and the newest one that we wrote."""
+    newest, condition, parameters, count = None, "seq IS NOT NULL", dict[str, int](), 1
+    while rows := _read_rows(session, f"{condition} ORDER BY seq DESC LIMIT {count}", **parameters):
+        newest = newest or rows[0]
+        for row in rows:
+            if row.is_own(keys):
+                return newest, row
+        condition, parameters, count = "seq < :below", {"below": rows[-1].seq}, _PAGE_SIZE
+    return newest, None
+
+
+def holds_own_rows(session: Session, keys: KeyRing) -> bool:
+    """Return whether any row carries a valid MAC."""
+    return _read_end(session, keys)[1] is not None
+
+
+def read_access_rows(session: Session, keys: KeyRing) -> tuple[list[AuditRow], bool]:
+    """Return the rows that changed someone's access, newest first, and whether none is missing.
+
+    Each names the one before it. Where one is gone or isn't ours, the older ones are left out: nobody knows what it said.
+    """
+    _, own = _read_end(session, keys)
+    if own is None:
+        return [], True
+    walk = _walked.get(own.mac)
+    if walk is None:
+        walk = _walk_access_rows(session, keys, own.next_access_seq)
+        _walked.clear()
+        _walked[own.mac] = walk
+    return walk
+
+
+def _walk_access_rows(session: Session, keys: KeyRing, place: int | None) -> tuple[list[AuditRow], bool]:
+    rows: list[AuditRow] = []
+    for row in _read_rows(session, _ACCESS_WALK, start=place) if place is not None else ():
+        if row.seq != place or not row.is_own(keys):
+            break
+        rows.append(row)
+        place = row.access_seq
+    return rows, place is None
+
+
+# The last walk, by the MAC of the row that it began at: every page asks, and a MAC covers all rows before its own.
+_walked: dict[str, tuple[list[AuditRow], bool]] = {}
+
+
+_ACCESS_WALK = (
+    "seq IN (WITH RECURSIVE walk(place) AS (SELECT CAST(:start AS INTEGER) UNION SELECT audit.access_seq"
+    " FROM audit JOIN walk ON audit.seq = walk.place WHERE audit.access_seq < audit.seq) SELECT place FROM walk)"
+    " ORDER BY seq DESC"
+)
+
+
+def list_waiting_entries(session: Session) -> list[AuditEntry]:
+    """Return what this session's transaction has recorded and not chained yet. A row of a savepoint that was rolled back is no row."""
+    return [entry for entry in session.info.get(_WAITING, ()) if inspect(entry).persistent]
+
+
 def chain_audit_entries(session: Session) -> None:
     """Chain the rows that this session's transaction has recorded.
 
     A session does it by itself when it commits. One that shares the transaction of a connection never does: call it then.
+    Without the key file, rows get no MAC, and fail verification: an emergency must not wait for keys.
     """
-    recorded = session.info.pop(_WAITING, [])
-    # A row of a savepoint that was rolled back is no row.
-    entries = [entry for entry in recorded if inspect(entry).persistent]
+    entries = list_waiting_entries(session)
+    session.info.pop(_WAITING, None)
     if not entries:
         return
+    try:
+        keys = keys_of(session)
+    except ApplicationError as exc:
+        log.warning("audit rows are written without the key file, so they fail verification", why=str(exc))
+        keys = None
     if is_postgresql(session):
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CHAIN_LOCK})
-    seq, head = read_audit_head(session)
+    newest, own = _read_end(session, keys) if keys else (None, None)
+    seq, head = (newest.seq, newest.hash) if newest else read_audit_head(session)
+    access_seq = own.next_access_seq if own else None
     for entry in entries:
         seq += 1
         at = f"{entry.at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"
-        entry.seq, entry.previous = seq, head
+        entry.seq, entry.previous, entry.access_seq = seq, head, access_seq
         entry.hash = head = hash_audit_entry(
             seq, at, entry.actor, entry.act, entry.subject, entry.detail, previous=entry.previous
         )
+        if keys:
+            entry.mac = make_audit_mac(keys.current("audit"), head, access_seq)
+            access_seq = seq if entry.act in ACCESS_ACTS else access_seq
     session.flush()
+
+
+def authenticate_older_rows(session: Session, keys: KeyRing) -> int:
+    """Give every row a MAC as it is, vouching for each; return how many. One that was changed stays so, and changes no access."""
+    key, access_seq, count = keys.current("audit"), None, 0
+    table = table_of(AuditEntry)
+    of_row = update(table).where(table.c.seq == bindparam("place"))
+    rows = stream_audit_rows(session)
+    while page := list(islice(rows, _PAGE_SIZE)):
+        values = []
+        for row in page:
+            values.append(
+                {"place": row.seq, "mac": make_audit_mac(key, row.hash, access_seq), "access_seq": access_seq}
+            )
+            if row.act in ACCESS_ACTS and row.is_intact:
+                access_seq = row.seq
+        session.connection().execute(of_row, values)
+        count += len(page)
+    return count
+
+
+def vouch_for_unkeyed_rows(session: Session, keys: KeyRing) -> int:
+    """Give rows that were written without the key file their MACs, except those that change someone's access; return how many."""
+    key, access_seq, count = keys.current("audit"), None, 0
+    table = table_of(AuditEntry)
+    for row in stream_audit_rows(session):
+        if row.is_own(keys):
+            access_seq = row.next_access_seq
+        elif not row.mac and row.act not in ACCESS_ACTS and row.is_intact:
+            mac = make_audit_mac(key, row.hash, access_seq)
+            of_row = update(table).where(table.c.seq == row.seq)
+            session.connection().execute(of_row.values(mac=mac, access_seq=access_seq))
+            count += 1
+    return count
 
 
 @event.listens_for(Session, "before_commit")

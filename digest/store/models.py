@@ -386,3 +386,5 @@ class AuditEntry(Base):
     act: Mapped[Str60]
     subject: Mapped[Str200]
     detail: Mapped[dict[str, Any]] = mapped_column(DamageTolerantJson)
+    mac: Mapped[str] = mapped_column(String(90), default="", server_default="")
+    access_seq: Mapped[int | None]  # the place of the newest row before it that changed someone's access

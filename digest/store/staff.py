@@ -15,10 +15,10 @@ from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.store.account_models import SignIn
-from digest.store.audit import record_audit
+from digest.store.audit import STAFF_ADDED, STAFF_REMOVED, record_audit
 from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
 from digest.store.models import AuditEntry
-from digest.store.staff_revocations import ADDED, REMOVED, keep_current, read_revocations
+from digest.store.staff_revocations import keep_current, read_revocations
 from subscribers.address import Address, AddressError, mask_address, read_address
 from subscribers.errors import RefusalError
 from subscribers.mail_requests import MailRequest, QueueMail
@@ -91,7 +91,7 @@ def _find_believed(session: Session, member: StaffMember | None) -> StaffMember 
     """Return a member whose row is genuine and as new as the audit log; None for any other."""
     genuine = keep_if_genuine(session, member)
     if genuine is None:
-        read_revocations(session, [0])  # as many queries as for a member: the time tells nobody who is on the staff
+        read_revocations(session)  # as many queries as for a member: the time tells nobody who is on the staff
         return None
     return next(iter(keep_current(session, [genuine])), None)
 
@@ -188,7 +188,7 @@ def add_staff_member(
     member = StaffMember(email=email, role=role, added_at=now, added_by=actor, name=name)
     session.add(member)
     session.flush()
-    _audit_staff_change(session, ADDED, member, {"role": role}, actor=actor, now=now)
+    _audit_staff_change(session, STAFF_ADDED, member, {"role": role}, actor=actor, now=now)
     _queue_proof_mail(session, member, queue, now=now)
     return member
 
@@ -218,7 +218,7 @@ def remove_staff_member(session: Session, member: StaffMember, *, actor: str, no
     _end_open_links(session, member, now)
     end_links(session, member, SIGN_IN_PURPOSE, now)
     member.removed_at, member.proven_at, member.email = now, None, staff_actor(member)
-    _audit_staff_change(session, REMOVED, member, {"role": member.role}, actor=actor, now=now)
+    _audit_staff_change(session, STAFF_REMOVED, member, {"role": member.role}, actor=actor, now=now)
 
 
 def forget_removed_addresses(session: Session) -> int:

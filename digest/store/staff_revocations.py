@@ -1,11 +1,11 @@
 """What was taken from members, by the audit log: a row that was put back as it once was, seal and all, isn't believed.
 
-A seal proves that we wrote a row, not that it's the newest. The audit log is chained, and whoever deletes from it is found out.
+A seal proves that we wrote a row, not that it's the newest. Rows of the audit log that change someone's access are walked from its end; where
+one is missing, only members who were added since count.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,13 +14,21 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.store.account_models import CodeApp, Passkey, StaffSession
+from digest.store.audit import (
+    PASSWORD_SET,
+    ROLE_CHANGED,
+    SIGN_IN_RESET,
+    SIGNED_OUT,
+    STAFF_ADDED,
+    STAFF_REMOVED,
+    list_waiting_entries,
+    read_access_rows,
+)
 from digest.store.delivery_models import StaffMember
-from digest.store.models import AuditEntry
+from subscribers.store.row_seals import keys_of
 
-ADDED, REMOVED, ROLE_CHANGED, RESET = "staff added", "staff removed", "staff role changed", "sign-in reset"
-SIGNED_OUT, PASSWORD_SET = "staff signed out", "password or app set"
-_ENDING_SESSIONS = (ROLE_CHANGED, RESET, SIGNED_OUT)
-_MEMBER = re.compile(r"staff \d+", re.ASCII)
+_ENDING_SESSIONS = (ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT)
+_MEMBER = re.compile(r"staff (\d+)", re.ASCII)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 log = structlog.get_logger("row-seals")
@@ -28,8 +36,12 @@ log = structlog.get_logger("row-seals")
 
 @dataclass(slots=True)
 class Revocations:
-    """What the audit log says was taken from a member, and when. `role` is the last one given, empty where the log has none."""
+    """What the audit log says was taken from a member, and when. `role` is the last one given, empty where the log has none.
 
+    `is_known` is False where rows are missing that may say more.
+    """
+
+    is_known: bool = True
     removed: bool = False
     role: str = ""
     reset_at: datetime = _NEVER
@@ -39,19 +51,22 @@ class Revocations:
     def add(self, act: str, at: datetime, detail: object) -> None:
         """Add a row of the log."""
         said = detail if isinstance(detail, dict) else {}
-        if act in (ADDED, REMOVED):
-            self.removed = act == REMOVED  # an early version brought who came back under the same number
-        if act in (ADDED, ROLE_CHANGED):
+        if act in (STAFF_ADDED, STAFF_REMOVED):
+            self.is_known = self.is_known or act == STAFF_ADDED
+            self.removed = act == STAFF_REMOVED  # an early version brought who came back under the same number
+        if act in (STAFF_ADDED, ROLE_CHANGED):
             self.role = str(said.get("role", ""))
-        if act == RESET:
+        if act == SIGN_IN_RESET:
             self.reset_at = max(self.reset_at, at)
         if act in _ENDING_SESSIONS:
             self.sessions_ended_at = max(self.sessions_ended_at, at)
-        if act == RESET or (act == PASSWORD_SET and said.get("password")):
+        if act == SIGN_IN_RESET or (act == PASSWORD_SET and said.get("password")):
             self.password_at = max(self.password_at, at)
 
     def allow_member(self, member: StaffMember) -> bool:
         """Return whether a member's row is as new as the log: not removed since, with the last role and no older password."""
+        if not self.is_known:
+            return False
         is_older_password = member.password_at is not None and member.password_at < self.password_at
         has_other_role = bool(self.role) and self.role != member.role
         return not (is_older_password or has_other_role or (self.removed and member.removed_at is None))
@@ -65,21 +80,25 @@ class Revocations:
         return row.began_at >= self.sessions_ended_at
 
 
-def read_revocations(session: Session, numbers: Iterable[int]) -> dict[int, Revocations]:
+def read_revocations(session: Session) -> defaultdict[int, Revocations]:
     """Read what was taken from members, by number."""
-    subjects = {f"staff {number}": number for number in numbers}
-    acts = (ADDED, REMOVED, PASSWORD_SET, *_ENDING_SESSIONS)
-    entries = select(AuditEntry.subject, AuditEntry.act, AuditEntry.at, AuditEntry.detail)
-    own = entries.where(AuditEntry.subject.in_(subjects), AuditEntry.act.in_(acts)).order_by(AuditEntry.id)
-    found: defaultdict[int, Revocations] = defaultdict(Revocations)
-    for row in session.execute(own) if subjects else ():
-        found[subjects[row.subject]].add(row.act, row.at, row.detail)
+    rows, is_complete = read_access_rows(session, keys_of(session))
+    if not is_complete:
+        log.error("rows of the audit log about the staff are missing: only members who were added since count")
+    found: defaultdict[int, Revocations] = defaultdict(lambda: Revocations(is_known=is_complete))
+    said = [(row.subject, row.act, row.moment, row.read_detail()) for row in reversed(rows)]
+    waiting = [(entry.subject, entry.act, entry.at, entry.detail) for entry in list_waiting_entries(session)]
+    for subject, act, at, detail in said + waiting:
+        if match := _MEMBER.fullmatch(subject):
+            found[int(match[1])].add(act, at, detail)
     return found
 
 
 def keep_current(session: Session, members: list[StaffMember]) -> list[StaffMember]:
     """Return the members whose rows are as new as the audit log; the others are logged."""
-    revocations = read_revocations(session, [member.id for member in members])
+    if not members:
+        return []  # without keys, too
+    revocations = read_revocations(session)
     current = [member for member in members if revocations[member.id].allow_member(member)]
     for member in members:
         if member not in current:
@@ -89,6 +108,6 @@ def keep_current(session: Session, members: list[StaffMember]) -> list[StaffMemb
 
 def list_missing_members(session: Session) -> list[str]:
     """List the members whose row is gone, as the audit log names them: a row stays when its member leaves, so somebody deleted it."""
-    added = session.scalars(select(AuditEntry.subject).where(AuditEntry.act == ADDED).distinct())
-    rows = {f"staff {number}" for number in session.scalars(select(StaffMember.id))}
-    return sorted(subject for subject in added if _MEMBER.fullmatch(subject) and subject not in rows)
+    revocations = read_revocations(session)
+    gone = sorted(revocations.keys() - set(session.scalars(select(StaffMember.id))))
+    return [f"staff {number}" for number in gone]

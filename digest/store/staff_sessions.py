@@ -48,7 +48,7 @@ def find_session(session: Session, token: str, *, now: datetime) -> tuple[StaffS
     row = session.execute(_select_session(), parameters).one_or_none()
     if row is None or not (is_genuine(session, row[0]) and is_genuine(session, row[1])):
         return None
-    revoked = read_revocations(session, [row[1].id])[row[1].id]
+    revoked = read_revocations(session)[row[1].id]
     return (row[0], row[1]) if revoked.allow_session(row[0]) and revoked.allow_member(row[1]) else None
 
 

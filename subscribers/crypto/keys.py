@@ -24,14 +24,14 @@ from subscribers.crypto.passphrase import PassphraseError, is_protected, open_te
 from subscribers.errors import ApplicationError
 
 KeyKind = Literal[
-    "vault", "lookup", "token", "return-path", "session", "suppression", "approval", "commitment", "access"
+    "vault", "lookup", "token", "return-path", "session", "suppression", "approval", "commitment", "access", "audit"
 ]
 KEY_KINDS: tuple[KeyKind, ...] = get_args(KeyKind)
 # Kinds that key files of version 0.1 lack. A kind that comes later still is added here.
-LATER_KINDS: tuple[KeyKind, ...] = ("approval", "commitment", "access")
-# The file gets this kind's derived key once the rows that let somebody in are sealed, so its presence says that they are.
-# The database can't say so: whoever can write to it could have forged rows sealed.
-MARKING_KIND: KeyKind = "access"
+LATER_KINDS: tuple[KeyKind, ...] = ("approval", "commitment", "access", "audit")
+# The file gets these kinds' derived keys once the rows that let somebody in are sealed, and those of the audit log have MACs, so their
+# presence says that they do. The database can't say so: whoever can write to it could have forged rows sealed.
+MARKING_KINDS: tuple[KeyKind, ...] = ("access", "audit")
 DEMO_KEY_SEED = b"the bundled sample"  # the demo's keys are no secret: its readers are invented
 MAX_KEYS_PER_KIND = 255  # keys of a kind
 PUT_COPY_BACK = (
@@ -77,7 +77,7 @@ class _KeySnapshot:
     all: tuple[SecretKey, ...]
     by_id: dict[tuple[KeyKind, str], SecretKey]
     current: dict[KeyKind, SecretKey]
-    is_marked: bool
+    marks: frozenset[KeyKind]
 
     @classmethod
     def build(cls, keys: Iterable[SecretKey]) -> Self:
@@ -89,8 +89,8 @@ class _KeySnapshot:
             raise KeyFileError(f"the key file has no key of kind {', '.join(missing)}.", remedy=PUT_COPY_BACK)
         if len({(k.kind, k.number) for k in every}) < len(every):
             raise KeyFileError("two keys of one kind in the key file have the same number.", remedy=PUT_COPY_BACK)
-        is_marked = any(k.kind == MARKING_KIND for k in given)
-        return cls(every, {(k.kind, k.id): k for k in every}, current, is_marked)
+        marks = frozenset(k.kind for k in given if k.kind in MARKING_KINDS)
+        return cls(every, {(k.kind, k.id): k for k in every}, current, marks)
 
 
 def _add_later_kinds(keys: list[SecretKey]) -> list[SecretKey]:
@@ -136,17 +136,17 @@ class KeyRing:
         return self._snapshot.all
 
     @property
-    def says_sealed(self) -> bool:
-        """Whether the file says that the rows that let somebody in are sealed."""
-        return self._snapshot.is_marked
+    def unmarked_kinds(self) -> frozenset[KeyKind]:
+        """The kinds of which the file doesn't say that the rows from before carry them."""
+        return frozenset(MARKING_KINDS) - self._snapshot.marks
 
     @property
     def _stored(self) -> tuple[SecretKey, ...]:
-        """The keys that the file holds: all but the derived one that would say that rows are sealed."""
-        return self.all if self.says_sealed else tuple(k for k in self.all if k.kind != MARKING_KIND)
+        """The keys that the file holds: all but the derived ones that would say that rows carry them."""
+        return tuple(k for k in self.all if k.kind not in self.unmarked_kinds)
 
     def saying_sealed(self) -> Self:
-        """Return these keys, which say from now on that the rows that let somebody in are sealed."""
+        """Return these keys, which say from now on that the rows from before carry seals and MACs."""
         return type(self)(self.all, under_passphrase=self.under_passphrase)
 
     def __repr__(self) -> str:

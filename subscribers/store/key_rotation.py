@@ -133,7 +133,7 @@ def add_key(key_file: Path, kind: KeyKind, passphrase: str | None = None) -> Key
 
 
 def note_sealed_rows(key_file: Path, passphrase: str | None = None) -> None:
-    """Have the key file say that the rows that let somebody in are sealed; running processes follow.
+    """Have the key file say that the rows from before carry seals and MACs; running processes follow.
 
     Raises:
         KeyFileError: the file cannot be used, or cannot be written.
@@ -141,7 +141,7 @@ def note_sealed_rows(key_file: Path, passphrase: str | None = None) -> None:
     try:
         with lock_file(key_file):
             keys = KeyRing.load(key_file, passphrase)
-            if not keys.says_sealed:
+            if keys.unmarked_kinds:
                 text = keys.saying_sealed().file_text(passphrase if keys.under_passphrase else None)
                 replace_file(key_file, text)
     except OSError as exc:

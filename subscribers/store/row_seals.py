@@ -62,7 +62,13 @@ def lend_keys(session: Session, keys: KeyRing) -> None:
     session.info[ROW_KEYS] = RowKeys(lambda: keys)
 
 
-def _keys_of(session: Session | None) -> KeyRing:
+def keys_of(session: Session | None) -> KeyRing:
+    """Return the keys that a session seals rows with.
+
+    Raises:
+        LookupError: nobody lent it any.
+        ApplicationError: the key file can't be used.
+    """
     row_keys: RowKeys | None = session.info.get(ROW_KEYS) if session is not None else None
     if session is None or row_keys is None or row_keys.find is None:
         raise LookupError("a session without keys can neither seal rows nor look at sealed ones: see RowKeys")
@@ -83,7 +89,7 @@ def keep_if_genuine(session: Session, row: Row | None) -> Row | None:
 
 def is_genuine(session: Session, row: Sealed) -> bool:
     """Return whether a row's seal is right. A wrong one is logged."""
-    genuine = _matches(_keys_of(session), type(row), _values_of(row), row.seal)
+    genuine = _matches(keys_of(session), type(row), _values_of(row), row.seal)
     if not genuine:
         log.error("a row has no valid seal: it counts for nothing", table=row.__tablename__, row=row.id)
     return genuine
@@ -139,7 +145,7 @@ def _seal_numbered_row(_mapper: Mapper[Any], connection: Connection, row: Sealed
 
 
 def _seal_of(row: Sealed) -> str:
-    return make_seal(_keys_of(object_session(row)), type(row), _values_of(row))
+    return make_seal(keys_of(object_session(row)), type(row), _values_of(row))
 
 
 def _values_of(row: Sealed) -> dict[str, Any]:
@@ -153,7 +159,7 @@ def _seal_changed_row(_mapper: Mapper[Any], connection: Connection, row: Sealed)
     changed = {name for name in row.__sealed__ if state.attrs[name].history.has_changes()}
     if not changed:
         return
-    table, keys = table_of(type(row)), _keys_of(object_session(row))
+    table, keys = table_of(type(row)), keys_of(object_session(row))
     query = select(*_sealed_columns(type(row))).where(table.c.id == row.id)
     held = connection.execute(query.with_for_update(of=table)).mappings().one_or_none()
     if held is not None and _matches(keys, type(row), held, held["seal"]):
@@ -178,7 +184,7 @@ def find_forged_rows(session: Session, keys: KeyRing) -> dict[type[Sealed], list
 
 def vouch_for(session: Session, row: Sealed) -> None:
     """Seal a row as it is now, whatever it was: one that was just made to grant nothing."""
-    row.seal = make_seal(_keys_of(session), type(row), _values_of(row))
+    row.seal = make_seal(keys_of(session), type(row), _values_of(row))
 
 
 def seal_every_row(session: Session, keys: KeyRing) -> int:

@@ -1,6 +1,7 @@
 """A backup holds every row and nothing in clear; restored, it knows who left since, and nothing leaves."""
 
 import contextlib
+import hashlib
 import json
 import threading
 import time
@@ -380,6 +381,58 @@ def test_a_restore_that_is_cut_short_has_changed_nothing(full: WebSetup, tmp_pat
     else:
         pytest.fail("no run came to its end")
     assert len(dump(full.database)["person"]) == len(before["person"]) - 1
+
+
+@pytest.mark.parametrize("revision", ["0043", "0063", "0001"])
+def test_a_backup_whose_rows_are_not_of_the_schema_that_it_names_changes_nothing(
+    full: WebSetup, tmp_path: Path, revision: str
+) -> None:
+    with full.database.engine.begin() as connection:
+        newest = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        connection.execute(text("UPDATE alembic_version SET version_num = :number"), {"number": revision})
+    file = a_backup(full, tmp_path)
+    with full.database.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :number"), {"number": newest})
+    assert_refused_without_change(full, file, f"schema {revision} .* columns|tables that its version does not know")
+
+
+def replace_rows(manifest: dict[str, Any], members: dict[str, bytes], table: str, lines: list[bytes]) -> None:
+    body = members[f"rows/{table}.jsonl"] = b"".join(lines)
+    manifest["tables"][table] |= {"rows": len(lines), "sha256": hashlib.sha256(body).hexdigest()}
+
+
+def a_person_twice(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+    lines = members["rows/person.jsonl"].splitlines(keepends=True)
+    replace_rows(manifest, members, "person", [*lines, lines[0]])
+
+
+def an_unknown_state(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+    lines = members["rows/person.jsonl"].splitlines(keepends=True)
+    place = list(manifest["tables"]["person"]["columns"]).index("state")
+    first = json.loads(lines[0])
+    first[place] = "lurking"
+    replace_rows(manifest, members, "person", [json.dumps(first).encode() + b"\n", *lines[1:]])
+
+
+@pytest.mark.parametrize(("change", "reason"), [(a_person_twice, "unique"), (an_unknown_state, "LookupError")])
+def test_a_backup_with_rows_that_the_database_refuses_changes_nothing(
+    full: WebSetup, tmp_path: Path, change: Any, reason: str
+) -> None:
+    file = rewritten(a_backup(full, tmp_path), change)
+    assert_refused_without_change(full, file, rf"(?i)can't be restored: .*{reason}.*\. Nothing was changed")
+
+
+def assert_refused_without_change(world: WebSetup, file: Path, words: str) -> None:
+    """Assert that a backup is neither restored over a database nor proven, that the message says why, and that nothing is lost."""
+    url = world.database.engine.url.render_as_string(hide_password=False)
+    settings = world.install.settings.model_copy(update={"database_url": url})
+    before, files = dump(world.database), sorted(settings.home.iterdir())
+    world.database.close()
+    with pytest.raises(BackupError, match=words):
+        put_back(settings, file, replace=True)
+    assert (dump(world.database), sorted(settings.home.iterdir())) == (before, files)
+    with pytest.raises(BackupError, match=words):
+        rehearse_restore(settings, file)
 
 
 def test_a_damaged_backup_is_refused_and_changes_nothing(small: WebSetup, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from digest.store.audit_chain import prove_audit_log
 from digest.store.engine import newest_schema_revision, open_database, read_schema_revision, upgrade_schema
 from digest.store.models import AuditEntry
 from subscribers.consent.audience import load_audience_page
+from tests.row_keys import lend_row_keys
 from tests.run_database import run_on_server, sibling_database_url
 from tests.store.test_upgrade import AUDIENCE, FIXTURE
 
@@ -70,7 +71,7 @@ def test_it_is_backed_up_as_it_was_migrated_and_proved_and_can_go_back(old_url: 
         assert (reader.manifest.revision, reader.manifest.people) == (OLD, 23)
         assert set(reader.manifest.keys) >= {"vault", "lookup", "suppression"}
         assert "archived_story" not in reader.manifest.tables
-    with closing(open_database(old_url)) as database, database.read() as session:
+    with closing(lend_row_keys(open_database(old_url), tmp_path / "home")) as database, database.read() as session:
         assert {reader.number for reader in load_audience_page(session)} == set(AUDIENCE)
         entry = session.scalars(select(AuditEntry).where(AuditEntry.act == "upgraded")).one()
         assert entry.detail == {"from": OLD, "to": newest_schema_revision(), "backup": file.name}

@@ -41,7 +41,7 @@ def find_code_app(session: Session, staff: int, *, waiting: bool = False, lock: 
     state = CodeApp.confirmed_at.is_(None) if waiting else CodeApp.confirmed_at.is_not(None)
     query = select(CodeApp).where(CodeApp.staff == staff, state).order_by(CodeApp.id)
     apps = session.scalars(query.with_for_update() if lock else query)
-    revoked = read_revocations(session, [staff])[staff]
+    revoked = read_revocations(session)[staff]
     return next((app for app in keep_genuine(session, apps) if revoked.allow_method(app)), None)
 
 

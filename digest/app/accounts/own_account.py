@@ -20,8 +20,8 @@ from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store import staff_sessions
 from digest.store.account_models import CodeApp, Passkey, SignIn, StaffSession
+from digest.store.audit import PASSWORD_SET
 from digest.store.delivery_models import StaffMember
-from digest.store.staff_revocations import PASSWORD_SET
 from subscribers.errors import RefusalError
 
 SET_PASSWORD = Act(PASSWORD_SET, Role.EDITOR, Concern.ACCOUNTS)

@@ -106,7 +106,7 @@ def make_user_handle(keys: KeyRing, staff: int) -> bytes:
 def list_passkeys(session: Session, staff: int) -> Sequence[Passkey]:
     """Return a member's passkeys, the oldest first."""
     rows = session.scalars(select(Passkey).where(Passkey.staff == staff).order_by(Passkey.id))
-    revoked = read_revocations(session, [staff])[staff]
+    revoked = read_revocations(session)[staff]
     return [row for row in keep_genuine(session, rows) if revoked.allow_method(row)]
 
 
@@ -115,7 +115,7 @@ def find_passkey(session: Session, answer: str, *, lock: bool = False) -> Passke
     credential = _from_base64url(str(_read_answer(answer).get("id", "")))
     query = select(Passkey).where(Passkey.credential == credential)
     row = keep_if_genuine(session, session.scalar(query.with_for_update() if lock else query))
-    return row if row is not None and read_revocations(session, [row.staff])[row.staff].allow_method(row) else None
+    return row if row is not None and read_revocations(session)[row.staff].allow_method(row) else None
 
 
 def verify_sign_in(

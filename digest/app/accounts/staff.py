@@ -14,21 +14,20 @@ from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store import staff
 from digest.store.account_models import CodeApp, Passkey, SignIn
+from digest.store.audit import ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, STAFF_ADDED, STAFF_REMOVED
 from digest.store.delivery_models import StaffMember
-from digest.store.staff_revocations import ADDED, REMOVED, ROLE_CHANGED, SIGNED_OUT
-from digest.store.staff_revocations import RESET as RESET_ACT
 from digest.store.staff_sessions import end_sessions
 from subscribers.address import Address, read_address
 from subscribers.mail_requests import QueueMail
 from subscribers.store.row_seals import keep_genuine
 
-ADD = Act(ADDED, Role.ADMIN, Concern.ACCOUNTS)
-REMOVE = Act(REMOVED, Role.ADMIN, Concern.ACCOUNTS)
+ADD = Act(STAFF_ADDED, Role.ADMIN, Concern.ACCOUNTS)
+REMOVE = Act(STAFF_REMOVED, Role.ADMIN, Concern.ACCOUNTS)
 MAIL_LINK = Act("staff link mailed", Role.ADMIN, Concern.ACCOUNTS)
 LIST = Act("staff listed", Role.ADMIN, Concern.NONE)
 CHANGE_ROLE = Act(ROLE_CHANGED, Role.ADMIN, Concern.ACCOUNTS)
 SIGN_OUT = Act(SIGNED_OUT, Role.ADMIN, Concern.NONE)
-RESET = Act(RESET_ACT, Role.ADMIN, Concern.ACCOUNTS)
+RESET = Act(SIGN_IN_RESET, Role.ADMIN, Concern.ACCOUNTS)
 AUDIT_SUBJECT = "staff"
 STAFF_ROLES: dict[str, staff.StaffRole] = {"editor": "editor", "admin": "admin"}
 

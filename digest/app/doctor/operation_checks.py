@@ -104,7 +104,7 @@ def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
         counts = join_words([f"{len(rows):,} of {model.__tablename__}" for model, rows in forged.items()])
         yield report_error(f"Some rows have no valid seal and are ignored ({counts}).")
     if outdated:
-        yield report_error(f"The database contains {outdated:,} team rows older than the audit log shows.")
+        yield report_error(f"The audit log doesn't confirm {outdated:,} team rows.")
     if missing:
         yield report_error(f"Team rows are missing ({join_words(missing[:MAX_NAMED])}).")
     if not (forged or outdated or missing):

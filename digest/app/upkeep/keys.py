@@ -13,12 +13,13 @@ from sqlalchemy.orm import Session
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import Installation, InstallationError
 from digest.settings.concerns import Concern
+from digest.store.audit import vouch_for_unkeyed_rows
 from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry
 from digest.store.staff import set_row_aside
 from subscribers.callbacks import Progress
 from subscribers.crypto import key_file
-from subscribers.crypto.keys import MARKING_KIND, KeyFileError, KeyKind, KeyRing
+from subscribers.crypto.keys import KeyFileError, KeyKind, KeyRing
 from subscribers.crypto.passphrase import is_protected
 from subscribers.store import key_rotation
 from subscribers.store.key_check import check_keys
@@ -61,11 +62,14 @@ def rotate_key(
             installation.database, file, kind, passphrase=passphrase, force_new_key=force_new_key, progress=progress
         )
         keys, discarded = KeyRing.load(file, passphrase), 0
-        if kind == MARKING_KIND:
+        if kind == "access":
             with installation.database.write() as session:
                 lend_keys(session, keys)
                 result = replace(result, rows_moved=reseal_rows(session, keys))
                 discarded = _discard_forged_rows(session, keys, actor, now)
+        elif kind == "audit":
+            with installation.database.write() as session:
+                result = replace(result, rows_moved=vouch_for_unkeyed_rows(session, keys))
         draft.subject = f"{kind} {result.key_id}"
         draft.detail = {"made": result.key_added, "moved": result.rows_moved, "stuck": len(result.unmoved_rows)}
         draft.detail |= {"discarded": discarded} if discarded else {}

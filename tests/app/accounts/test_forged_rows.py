@@ -3,12 +3,12 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyotp
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Delete, Update, delete, func, select, text, update
 
 from digest.app.accounts import own_account, sign_in, staff
 from digest.app.accounts.code_apps import find_code_app
@@ -17,13 +17,17 @@ from digest.app.accounts.passwords import hash_password
 from digest.app.accounts.try_limits import SignInRefusedError
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.operation_checks import check_access_rows
+from digest.app.upkeep.keys import rotate_key
 from digest.edition.approval.authors import read_author_rule
 from digest.installation.acts import UnknownStaffError, identify_staff
 from digest.store import staff as staff_store
 from digest.store import staff_sessions
 from digest.store.account_models import CodeApp, Passkey, RecoveryCode, StaffSession
+from digest.store.audit import hash_audit_entry, read_audit_head, record_audit
+from digest.store.audit_chain import prove_audit_log
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
+from digest.store.models import AuditEntry
 from digest.store.staff_sessions import hash_session_token
 from subscribers.address import read_address
 from subscribers.store import one_time_tokens, row_seals
@@ -321,6 +325,121 @@ def test_a_member_who_was_removed_or_demoted_is_not_brought_back_by_an_older_row
             assert [member.id for member in staff_store.list_staff_members(session)] == [1]
             assert staff_store.get_staff_member(session, kim.id) is None
         now.put_back()
+
+
+def append_audit_row(forger: Forger, act: str, subject: str, detail: dict[str, str]) -> None:
+    """Append a row to the audit log as anyone can who knows how rows are hashed: a copy of the newest, which says something else."""
+    with forger.desk.install.database.engine.begin() as connection:
+        audit = table_of(AuditEntry)
+        newest = dict(connection.execute(audit.select().order_by(audit.c.seq.desc()).limit(1)).mappings().one())
+        seq, previous, at = newest.pop("seq") + 1, newest["hash"], newest["at"].astimezone(UTC)
+        del newest["id"]
+        said = (seq, f"{at:%Y-%m-%d %H:%M:%S.%f}", "terminal:root", act, subject, detail)
+        row = newest | {"seq": seq, "previous": previous, "hash": hash_audit_entry(*said, previous=previous)}
+        row |= {"actor": "terminal:root", "act": act, "subject": subject, "detail": detail}
+        connection.execute(audit.insert().values(row))
+
+
+KIM = read_address("kim@newsroom.example")
+
+
+@dataclass(frozen=True)
+class Demoted:
+    """Kim, who was an admin and is an editor since, with the row from before, and the places of the audit rows that say so."""
+
+    before: Snapshot
+    added: int
+    demoted: int
+
+
+def demote_kim(forger: Forger) -> Demoted:
+    desk, places = forger.desk, []
+    staff.add_staff_member(desk.install, ADMIN, KIM, "admin", now=desk.now)
+    places.append(newest_place(forger))
+    before = Snapshot.take(forger, "staff")
+    staff.change_staff_role(desk.install, ADMIN, KIM, "editor", now=desk.now)
+    places.append(newest_place(forger))
+    staff.change_staff_role(desk.install, ADMIN, read_address(SAM), "admin", now=desk.now)
+    staff.change_staff_role(desk.install, ADMIN, read_address(SAM), "editor", now=desk.now)
+    return Demoted(before, *places)
+
+
+def newest_place(forger: Forger) -> int:
+    with forger.desk.install.database.read() as session:
+        return read_audit_head(session)[0]
+
+
+def list_team(forger: Forger) -> list[tuple[str, str]]:
+    with forger.desk.install.database.read() as session:
+        return [(member.email, member.role) for member in staff_store.list_staff_members(session)]
+
+
+@pytest.mark.parametrize(
+    ("act", "detail"), [("staff role changed", {"role": "admin"}), ("staff added", {"role": "admin"})]
+)
+@pytest.mark.parametrize("ending", ["demoted", "removed"])
+def test_an_appended_audit_row_brings_nobody_back(
+    forger: Forger, act: str, detail: dict[str, str], ending: str
+) -> None:
+    kim = demote_kim(forger)
+    if ending == "removed":
+        staff.remove_staff_member(forger.desk.install, ADMIN, KIM, now=forger.desk.now)
+    kim.before.put_back()
+    append_audit_row(forger, act, "staff 2", detail)
+    assert list_team(forger) == [(SAM, "editor")]
+    with forger.desk.install.database.read() as session:
+        assert "wasn't written with this installation's keys" in prove_audit_log(session).fault
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [delete(AuditEntry), update(AuditEntry).values(act="settings changed"), update(AuditEntry).values(seq=9001)],
+    ids=["cut out", "changed", "moved"],
+)
+def test_an_audit_row_that_was_cut_out_or_changed_brings_nobody_back(
+    forger: Forger, tampering: Delete | Update
+) -> None:
+    kim = demote_kim(forger)
+    with forger.desk.install.database.engine.begin() as connection:
+        connection.execute(tampering.where(AuditEntry.seq == kim.demoted))
+    kim.before.put_back()
+    assert ("kim@newsroom.example", "admin") not in list_team(forger)
+    (finding,) = check_access_rows(ExaminedInstallation(forger.desk.install, forger.desk.now))
+    assert (finding.level, "audit log doesn't confirm: 2" in finding.message) == ("error", True)
+
+
+@pytest.mark.parametrize("act", ["staff role changed", "settings changed"])
+def test_vouching_for_rows_without_a_mac_brings_nobody_back_and_closes_no_gap(forger: Forger, act: str) -> None:
+    kim, desk = demote_kim(forger), forger.desk
+    with desk.install.database.write() as session:
+        record_audit(session, "settings changed", "look", {}, actor="test", now=desk.now)
+    append_audit_row(forger, act, "staff 2", {"role": "admin"})
+    with desk.install.database.engine.begin() as connection:
+        connection.execute(delete(AuditEntry).where(AuditEntry.seq.between(kim.demoted, kim.demoted + 2)))
+        newest = select(func.max(AuditEntry.seq)).scalar_subquery()
+        connection.execute(update(AuditEntry).where(AuditEntry.seq == newest).values(mac=""))
+    kim.before.put_back()
+    rotate_key(desk.install, ADMIN, "audit", force_new_key=False, now=desk.now, progress=lambda *_: None)
+    assert ("kim@newsroom.example", "admin") not in list_team(forger)
+
+
+def test_after_a_gap_in_the_audit_log_those_who_are_added_again_work(forger: Forger) -> None:
+    desk, kim, audit = forger.desk, demote_kim(forger), table_of(AuditEntry)
+    with desk.install.database.engine.begin() as connection:
+        connection.execute(audit.delete().where(audit.c.seq == kim.demoted))
+    kim.before.put_back()
+    staff.add_staff_member(desk.install, ADMIN, KIM, "editor", now=desk.now)
+    assert list_team(forger) == [("kim@newsroom.example", "editor")]
+
+
+def test_a_forged_newest_row_hides_no_earlier_one(forger: Forger) -> None:
+    """Rows that we append after it go on from the newest genuine one."""
+    desk, kim = forger.desk, demote_kim(forger)
+    append_audit_row(forger, "settings changed", "look", {})
+    staff.change_staff_role(desk.install, ADMIN, read_address(SAM), "admin", now=desk.now)
+    assert list_team(forger) == [(SAM, "admin"), ("kim@newsroom.example", "editor")]
+    kim.before.put_back()
+    assert ("kim@newsroom.example", "admin") not in list_team(forger)
 
 
 def test_after_a_reset_or_another_password_no_older_row_signs_anybody_in(forger: Forger) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -14,9 +15,12 @@ from digest.backups.migration import move_database, parse_target_url
 from digest.backups.restore import restore_backup
 from digest.deliver.retention.edition_figures import load_edition_figures
 from digest.installation.acts import terminal_actor
+from digest.installation.hold import hold_installation, release_installation
 from digest.installation.opened import open_installation
 from digest.settings import Settings
 from digest.store import staff, staff_sessions
+from digest.store.audit import hash_audit_entry, record_audit
+from digest.store.audit_chain import prove_audit_log
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database, open_database, upgrade_schema
 from subscribers.crypto.key_file import create_file
@@ -33,10 +37,10 @@ MEMBER = (
 )
 
 
-def write_key_file(home: Path, *, marked: bool) -> str:
+def write_key_file(home: Path, *, marked: bool, without: tuple[str, ...] = ("access", "audit")) -> str:
     """Write a key file as an older version did, or one that says that rows are sealed; return its text."""
     said = json.loads(KeyRing.generate().to_json())
-    said["keys"] = [key for key in said["keys"] if marked or key["kind"] != "access"]
+    said["keys"] = [key for key in said["keys"] if marked or key["kind"] not in without]
     create_file(home / "keys.json", json.dumps(said))
     return (home / "keys.json").read_text("utf-8")
 
@@ -78,9 +82,111 @@ def forge_member(settings: Settings, email: str) -> None:
 def test_rows_of_before_are_sealed_when_the_new_version_first_opens_them_and_never_again(older: Settings) -> None:
     write_key_file(older.home, marked=False)
     assert list_staff(older) == [SAM]
-    assert KeyRing.load(older.key_file).says_sealed
+    assert not KeyRing.load(older.key_file).unmarked_kinds
     forge_member(older, "eve@elsewhere.example")
     assert list_staff(older) == [SAM]
+
+
+def log_older_act(settings: Settings, act: str, subject: str, detail: dict[str, str]) -> None:
+    """Append a row to the audit log as anyone can, and as versions did that had no key for it."""
+    with closing(open_database(settings.effective_database_url)) as database, database.engine.begin() as connection:
+        newest = text("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")
+        last = connection.execute(newest).one_or_none()
+        seq, previous = (last.seq + 1, last.hash) if last else (1, "")
+        said = (seq, "2026-11-01 00:00:00.000000", "terminal:root", act, subject, detail)
+        values = "'{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}'".format(
+            *(seq, said[1], *said[2:5], json.dumps(detail), previous, hash_audit_entry(*said, previous=previous))
+        ).replace(":", "\\:")
+        connection.execute(
+            text(f"INSERT INTO audit (seq, at, actor, act, subject, detail, previous, hash) VALUES ({values})")
+        )
+
+
+def find_audit_fault(settings: Settings) -> str:
+    with open_installation(settings) as installation, installation.database.read() as session:
+        return prove_audit_log(session).fault
+
+
+@pytest.mark.parametrize("without", [("access", "audit"), ("audit",)], ids=["0043", "0060"])
+def test_the_audit_log_of_before_is_keyed_once_and_never_again(older: Settings, without: tuple[str, ...]) -> None:
+    write_key_file(older.home, marked=False)
+    list_staff(older)
+    before = KeyRing.load(older.key_file)
+    older.key_file.unlink()
+    create_file(older.key_file, json.dumps(left_out(before, without)))
+    log_older_act(older, "staff added", "staff 1", {"role": "admin"})
+    for act in ("staff removed", "settings changed", "settings changed"):
+        log_older_act(older, act, "staff 1", {})
+    assert find_audit_fault(older) == ""
+    assert list_staff(older) == []
+    log_older_act(older, "staff added", "staff 1", {"role": "admin"})
+    with closing(open_database(older.effective_database_url)) as database, database.engine.begin() as connection:
+        connection.execute(text("UPDATE audit SET mac = '', access_seq = NULL"))
+    assert "row 1 wasn't written with this installation's keys, nor were 4 after it" in find_audit_fault(older)
+
+
+def left_out(keys: KeyRing, kinds: tuple[str, ...]) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(keys.to_json())
+    return said | {"keys": [key for key in said["keys"] if key["kind"] not in kinds]}
+
+
+def test_after_a_schema_was_put_back_no_audit_row_is_keyed(older: Settings) -> None:
+    write_key_file(older.home, marked=True)
+    log_older_act(older, "staff added", "staff 1", {"role": "admin"})
+    assert "row 1 wasn't written" in find_audit_fault(older)
+
+
+def test_an_audit_row_is_verified_with_the_key_that_it_was_written_with(older: Settings) -> None:
+    write_key_file(older.home, marked=True)
+    with open_installation(older) as running:
+        for _ in range(2):
+            with open_installation(older) as installation:
+                rotate_key(installation, EVE, "audit", force_new_key=False, now=NOW, progress=lambda *_: None)
+        with running.database.write() as session:
+            record_audit(session, "backed up", "installation", {}, actor="test", now=NOW)
+    with open_installation(older) as installation, installation.database.read() as session:
+        macs = session.scalars(text("SELECT mac FROM audit ORDER BY seq")).all()
+        assert prove_audit_log(session).fault == ""
+    assert [mac.partition("-")[0] for mac in macs] == ["1", "2", "3"]
+
+
+def test_a_row_written_while_the_key_file_was_missing_fails_verification_and_hides_no_other_change(
+    older: Settings,
+) -> None:
+    kept = write_key_file(older.home, marked=True)
+    with open_installation(older) as installation:
+        hold_installation(installation, reason="", actor=EVE, now=NOW)
+    older.key_file.unlink()
+    with open_installation(older) as installation:
+        release_installation(installation, actor=EVE, now=NOW)
+    create_file(older.key_file, kept)
+    with open_installation(older) as installation:
+        hold_installation(installation, reason="", actor=EVE, now=NOW)
+    assert find_audit_fault(older) == "audit log: row 2 wasn't written with this installation's keys"
+    with open_installation(older) as installation:
+        result, _ = rotate_key(installation, EVE, "audit", force_new_key=False, now=NOW, progress=lambda *_: None)
+    assert (result.rows_moved, find_audit_fault(older)) == (1, "")
+    with closing(open_database(older.effective_database_url)) as database, database.engine.begin() as connection:
+        connection.execute(text("UPDATE audit SET mac = '' WHERE seq = 2"))
+        connection.execute(text("UPDATE audit SET subject = 'list' WHERE seq = 3"))
+    assert "row 3 was changed" in find_audit_fault(older)
+
+
+def test_a_backup_of_before_is_keyed_when_it_is_restored_and_a_newer_one_makes_no_row_ours(
+    older: Settings, tmp_path: Path
+) -> None:
+    keys = KeyRing.parse("keys", write_key_file(older.home, marked=False))
+    log_older_act(older, "staff added", "staff 1", {"role": "admin"})
+    for name in ("older.zip", "newer.zip"):
+        with closing(open_database(older.effective_database_url)) as database:
+            create_backup(database, tmp_path / name, passphrase=None, now=NOW)
+        list_staff(older)
+        log_older_act(older, "staff removed", "staff 1", {})
+    for name, fault in (("older.zip", ""), ("newer.zip", "audit log: row 2 wasn't written")):
+        done = restore_backup(older, tmp_path / name, keys, replace=True, actor="terminal:eve", now=NOW)
+        assert (done.proof.fault or "").startswith(fault)
+        assert bool(done.proof.fault) == bool(fault)
+        assert list_staff(older) == [SAM]
 
 
 def test_the_figures_of_before_are_kept_and_sealed_once(older: Settings) -> None:
@@ -153,7 +259,7 @@ def test_a_second_machine_with_a_key_file_of_before_seals_nothing(older: Setting
     older.key_file.unlink()
     create_file(older.key_file, copy)
     assert list_staff(older) == [SAM]
-    assert KeyRing.load(older.key_file).says_sealed
+    assert not KeyRing.load(older.key_file).unmarked_kinds
 
 
 def test_a_recovery_copy_of_before_finds_the_rows_sealed(older: Settings) -> None:
@@ -239,7 +345,7 @@ def test_a_new_installation_says_from_the_start_that_its_rows_are_sealed(
     one_database: Database, tmp_path: Path
 ) -> None:
     keys = KeyRing.create(tmp_path / "keys.json")
-    assert keys.says_sealed
+    assert not keys.unmarked_kinds
     with one_database.write() as session:
         session.add(StaffMember(email=SAM, role="editor", added_at=NOW, added_by="test"))
     with one_database.read() as session:

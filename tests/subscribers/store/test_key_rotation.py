@@ -322,6 +322,7 @@ def test_uses_counts_rows_and_names_keys_that_are_missing(one_database: Database
         ("approval", None),
         ("commitment", None),
         ("access", None),
+        ("audit", None),
     ]
     assert usage[-1] == key_rotation.KeyUsage(
         "vault", 7, other.current("vault").id, current=False, rows=1, in_file=False
