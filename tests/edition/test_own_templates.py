@@ -149,7 +149,7 @@ def test_the_doctor_names_a_template_that_gives_a_token_to_another_site(
     own.write_text(shipped.replace("{{ leave }}", leak), "utf-8")
     assert leak in own.read_text("utf-8")
     found = [f.message for f in examine_installation(Installation(settings, one_database))]
-    (error,) = (message for message in found if "could lead elsewhere" in message)
+    (error,) = (message for message in found if "could lead to another site" in message)
     assert error.startswith(f"In mail/{file}, a placeholder (leave-token)")
 
 

@@ -136,6 +136,6 @@ def describe_gone(gone: tuple[LookFinding, ...]) -> str:
     more = f"; and {len(gone) - 3} more" if len(gone) > 3 else ""
     subject, them = ("an article", "it") if len(gone) == 1 else (f"{len(gone)} articles", "them")
     return (
-        f"visitors can't read {subject} anymore: {named}{more}. Remove {them} at the desk and approve again, or let the edition go on "
-        "as it is."
+        f"visitors can't read {subject} anymore: {named}{more}. Remove {them} and approve the edition again, "
+        "or resume sending."
     )

@@ -175,7 +175,7 @@ def _compose_template(session: Session, name: str, keys: KeyRing, settings: Sett
     variants = create_variants(mailable, settings)
     template = variants.template_for(Preferences())
     if template is None or not variants.sections:
-        raise SendError(f"{name} has no sections: draft it again.")
+        raise SendError(f"{name} has no sections.", "Draft it again.")
     return template
 
 
@@ -185,18 +185,19 @@ def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:
         proven = staff.list_proven_staff(session)
         if not proven:
             raise SendError(
-                "Nobody on the staff has proven an address yet. 'digest staff add EMAIL --role editor' mails a "
-                "link, and the button behind it proves the address."
+                "No one on the team has verified their address yet.",
+                "Invite someone with 'digest staff add EMAIL --role editor'.",
             )
         return proven
     chosen: dict[int, StaffMember] = {}
     for place, email in enumerate(to, start=1):
         member = staff.find_staff_member(session, email)
         if member is None:
-            raise SendError(f"Address {place} of those to test with is not on the staff. See 'digest staff list'.")
+            raise SendError(f"Test address {place} isn't on the team.", "Choose one from 'digest staff list'.")
         if member.proven_at is None:
             raise SendError(
-                f"{staff.staff_actor(member)} has not proven the address yet. 'digest staff prove' mails the link again."
+                f"{staff.staff_actor(member)} hasn't verified the address yet.",
+                "Send a new link with 'digest staff prove'.",
             )
         chosen[member.id] = member
     return list(chosen.values())

@@ -361,7 +361,7 @@ def test_a_gone_article_keeps_the_week_from_going_until_it_is_taken_out_and_appr
     assert week.states == {"2027-W11": EditionState.APPROVED}
     assert week.mails("edition") == []
     assert week.mails("notice") == ["No. 147 is paused: visitors can't read an article"]
-    assert any("Remove it at the desk and approve again" in sentence for sentence in week.outlook())
+    assert any("Remove it and approve the edition again" in sentence for sentence in week.outlook())
     editing.drop_stories(week.install, EditForm("2027-W11", EDITOR, week.now), page_address(EARLY))
     assert week.states == {"2027-W11": EditionState.DRAFT}
     assert not any("read an article anymore" in sentence for sentence in week.outlook())

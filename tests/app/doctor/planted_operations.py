@@ -471,7 +471,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         add_rows(lambda: edition(state=EditionState.SENDING, paused_at=NOW, paused_because="too many bounces")),
         *("paused", "digest resume"),
     ),
-    "an article is gone": (lose_article, "gone-articles", "approve again"),
+    "an article is gone": (lose_article, "gone-articles", "approve the edition again"),
     "sign-ups surge": (
         add_rows(lambda: SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 120})),
         *("signup-surge", "raise limits.signups_first"),

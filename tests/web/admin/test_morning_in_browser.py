@@ -171,12 +171,12 @@ def settle_the_doubt(page: Page) -> None:
 
 def add_a_source(page: Page, site: str) -> None:
     follow_place(page, "Sources")
-    write_by_keyboard(page.get_by_label("Address of a site or feed"), site)
-    press_by_keyboard(page.get_by_role("button", name="Look for feeds"))
+    write_by_keyboard(page.get_by_label("URL of a site or feed"), site)
+    press_by_keyboard(page.get_by_role("button", name="Find feeds"))
     expect(page.get_by_role("heading", level=1)).to_have_text("Found: Port News")
     expect(page.get_by_text("Port reopens")).to_be_visible()
     write_by_keyboard(page.get_by_label("Weight"), "1.5")
-    choose_by_keyboard(page.get_by_label("A licence allows us to mail them"))
+    choose_by_keyboard(page.get_by_label("Licensed for use in email"))
     tick_by_keyboard(page.get_by_label("An official source"))
     press_by_keyboard(page.get_by_role("button", name="Add it", exact=True))
     expect(page.get_by_role("status")).to_have_text("Added. The next collection reads it.")

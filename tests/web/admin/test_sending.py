@@ -154,7 +154,7 @@ def test_old_counts_are_kept_every_night_and_anew_where_a_doubt_is_settled(both:
 
 def test_all_mail_is_held_with_a_reason_and_released(both: Any) -> None:
     admin = both.signed_in_client("admin")
-    assert "Nothing has gone out yet" in admin.get("/admin/deliveries").text
+    assert "No editions have been sent yet" in admin.get("/admin/deliveries").text
     assert post(admin, "/admin/deliveries/hold", reason=" ").status_code == 400
     assert post(admin, "/admin/deliveries/hold", reason="a wrong list").status_code == 303
     page = admin.get("/admin/deliveries").text

@@ -159,7 +159,7 @@ def test_mail_of_every_kind_left_with_markers_in_it(marked: MarkedInstallation) 
     subjects = [str(message_from_bytes(raw, policy=policy.default)["Subject"]) for raw in marked.mails.values()]
     for words in (
         "Confirm that you want",
-        "You are invited to the desk",
+        "You\u2019re invited to",
         "Correction to No. ",
         "A message from the contact form",
     ):

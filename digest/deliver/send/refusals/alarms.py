@@ -128,10 +128,10 @@ def pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSetting
         return ""
     many = f"{ringing.count:,} of {handed_over:,}"
     return {
-        "policy refusals": f"servers refused {many} messages for what we are (policy, DKIM, SPF, DMARC). "
-        "Look at 'digest doctor' and at the replies.",
-        "complaints": f"{many} readers reported the mail as unwanted. Gmail does not tell, so there may be more.",
-        "dead addresses": f"{many} addresses do not exist. Where does the list come from?",
+        "policy refusals": f"mailbox providers rejected {many} emails by policy (DKIM, SPF, DMARC, reputation). "
+        "Run 'digest doctor' and check their replies.",
+        "complaints": f"{many} subscribers reported the email as spam. There may be more, because Gmail doesn't report complaints.",
+        "dead addresses": f"{many} addresses don't exist. Check where the list comes from.",
     }[ringing.name]
 
 
@@ -143,4 +143,6 @@ def list_change_warning(planned_before: int | None, planned: int, alerts: AlertS
     if change < alerts.list_drift_people or change <= alerts.list_drift * planned_before:
         return ""
     word = "grew" if planned > planned_before else "shrank"
-    return f"the list {word} from {planned_before:,} to {planned:,} readers since the edition before. Is that right?"
+    return (
+        f"the list {word} from {planned_before:,} to {planned:,} subscribers since the previous edition. Is that right?"
+    )

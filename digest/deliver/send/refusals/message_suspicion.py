@@ -42,8 +42,8 @@ class MessageSuspicion:
     def stop_reason(self) -> str:
         """Why nothing more is handed over, once no reader is left who could clear the message."""
         return (
-            f"the provider refuses the message for everybody it was offered for: {self.suspect_reply}. "
-            "It accepted none of this edition. Those readers wait and are tried again."
+            f"the provider rejected every message of this edition so far: {self.suspect_reply}. "
+            "These subscribers will be tried again."
         )
 
     def judge_batch(self, batch: BatchResult) -> BatchResult:

@@ -83,8 +83,8 @@ def send_blocked_reason(name: str, edition: Any, stored_hold: Any, *, called: st
     if stored_hold is not None:
         return f"the installation is {installation_hold.parse_hold(stored_hold)}"
     if edition.state == EditionState.CANCELLED:
-        return f"{called or name} is cancelled."
+        return f"{called or name} is canceled."
     if edition.paused_at is not None:
         reason = f": {end_sentence(edition.paused_because)}" if edition.paused_because else "."
-        return f"{called or name} is paused{reason} 'digest resume {name}' lets it go on."
+        return f"{called or name} is paused{reason} Run 'digest resume {name}' to resume it."
     return ""

@@ -151,8 +151,8 @@ def _check_clocks(log: PostfixLog, witnesses: dict[str, datetime]) -> None:
     if abs(difference) > CLOCK_TOLERANCE:
         ahead = "ahead of" if difference > timedelta() else "behind"
         raise MailLogError(
-            f"The times in the log are {abs(difference)} hours {ahead} ours.",
-            remedy="Name the zone that it is written in with --log-zone, for example --log-zone UTC.",
+            f"The times in the log are {abs(difference)} hours {ahead} this server's.",
+            remedy="Set the log's time zone with --log-zone, such as --log-zone UTC.",
         )
 
 
