@@ -600,7 +600,7 @@
     const answer = await fetch(desk.dataset.keys);
     if (!answer.ok) return;
     const page = parse(await answer.text());
-    const dialog = openDialog("Keys"), close = document.createElement("button");
+    const dialog = openDialog("Keyboard shortcuts"), close = document.createElement("button");
     Object.assign(close, { className: "btn", textContent: "Close", autofocus: true });
     close.addEventListener("click", () => dialog.close());
     dialog.append(find("#keys", page), close);

@@ -254,7 +254,7 @@ def test_sessions_are_listed_and_ended_and_a_new_password_ends_the_others(
     for other in others:
         sign_in_by_link(other.new_page(), served)
     page.goto(f"{served.base}/desk/security")
-    follow(page.get_by_role("button", name=re.compile("^End Chrome|^End A browser|^End .*Linux")).first)
+    follow(page.get_by_role("button", name=re.compile("^Sign out Chrome|^Sign out A browser|^Sign out .*Linux")).first)
     alive = [other.request.get(f"{served.base}/desk/", max_redirects=0).status for other in others]
     assert sorted(alive) == [200, 200, 303]
     follow(page.get_by_role("link", name="Change password"))

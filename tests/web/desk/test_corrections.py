@@ -182,7 +182,7 @@ def test_a_count_that_ends_while_its_page_is_made_is_looked_at_once_more(world: 
     page = world.desk.get(path)
     assert ("Counting who received the error" in page.text, page.headers.get("Refresh")) == (True, "1")
     page = world.desk.get(path)
-    assert ("0 subscribers got the error" in page.text, page.headers.get("Refresh")) == (True, None)
+    assert ("0 subscribers received the error" in page.text, page.headers.get("Refresh")) == (True, None)
 
 
 def test_exactly_those_who_got_the_error_get_the_correction_once(sent: SentEdition) -> None:
@@ -396,7 +396,7 @@ def test_an_editor_corrects_and_mails_at_the_desk(sent: SentEdition) -> None:
     answer = client.post(path, data=fields | {"field": "headline", "becomes": RIGHT, "note": NOTE})
     assert (answer.status_code, answer.headers["Location"]) == (303, f"{path}/1")
     page = client.get(f"{path}/1").text
-    assert "6 subscribers got the error" in page
+    assert "6 subscribers received the error" in page
     assert "Email the correction to 5 subscribers" in page
     fields["mark"] = re.findall(r'name="mark" value="(\w+)"', page)[0]
     assert client.post(f"{path}/1", data=fields).status_code == 303

@@ -340,7 +340,7 @@ def arrange(newsroom: Newsroom, kim: Page) -> None:
     kim.keyboard.press("x")
     expect(kim.locator("#removed")).to_contain_text(third)
     assert third not in week.headlines("featured")
-    tab_to(button(kim, re.compile(f"^Put it back.*{re.escape(third)}")))
+    tab_to(button(kim, re.compile(f"^Restore story.*{re.escape(third)}")))
     kim.keyboard.press("Enter")
     expect(featured.nth(3)).to_have_text(third)
     # Undo and redo, which name it.
@@ -429,7 +429,7 @@ def add_by_address(newsroom: Newsroom, kim: Page, httpserver: HTTPServer) -> Non
     write_by_keyboard(kim.get_by_label("Summary"), "The line trains on board from December.")
     write_by_keyboard(kim.get_by_label("Publisher"), "Ferry Line")
     select_by_keyboard(kim.get_by_label("Section"), "Featured")
-    press_by_keyboard(button(kim, "Add it"))
+    press_by_keyboard(button(kim, "Add story"))
     expect(kim.locator("ol[data-section=featured]")).to_contain_text("Deckhands drill on the real stairs")
     added = next(e for e in week.entries("featured") if e["headline"] == "Deckhands drill on the real stairs")
     assert (added["url"], added["source"], added["summary"]) == (
@@ -449,7 +449,7 @@ def add_by_address(newsroom: Newsroom, kim: Page, httpserver: HTTPServer) -> Non
     write_by_keyboard(own.get_by_label("Headline"), "We are looking for a second pair of eyes")
     write_by_keyboard(own.get_by_label("Summary"), "Write to the desk.")
     select_by_keyboard(own.get_by_label("Section"), "Featured")
-    press_by_keyboard(button(own, "Add it"))
+    press_by_keyboard(button(own, "Add story"))
     assert "We are looking for a second pair of eyes" in week.headlines("featured")
 
 
@@ -462,7 +462,7 @@ def upload_a_picture(newsroom: Newsroom, kim: Page) -> None:
     open_by_keyboard(row.locator(f"#picture-{lead} > summary"))
     chooser = tab_to(row.get_by_label("Image to upload"))
     chooser.set_input_files({"name": "rings.png", "mimeType": "image/png", "buffer": draw_rings()})
-    expect(row.get_by_role("radio", name="an upload")).to_be_checked()
+    expect(row.get_by_role("radio", name="uploaded image")).to_be_checked()
     write_by_keyboard(row.get_by_label("Description"), "Two grey rings")
     write_by_keyboard(row.get_by_label("Credit"), "Drawing: Kim Vega")
     go_by_keys(kim, "Control+Enter")
@@ -491,7 +491,7 @@ def merge_split_and_put_under(newsroom: Newsroom, kim: Page) -> None:
     go_by_keys(kim, "Shift+M")
     panel = kim.locator(f"#{topics[0]} form.move")
     select_here(panel.get_by_label("The other"), "Topics 3")
-    press_by_keyboard(button(panel, "Merge"))
+    press_by_keyboard(button(panel, "Merge stories"))
     assert gone not in week.headlines("topics")
     assert week.headlines("topics")[0] == stays
     articles = list_articles(week, "topics", 0)
@@ -592,9 +592,9 @@ def bring_back(newsroom: Newsroom, lou: Page) -> None:
     go_by_keys(lou, "Escape")
     go_by_keys(lou, "g", "h")
     before = lou.locator(".acts-of-day li").filter(has_text="Kim wrote the headline").first
-    press_by_keyboard(link(before, re.compile("^Look at")))
+    press_by_keyboard(link(before, re.compile("^View ")))
     expect(lou.frame_locator("#moment iframe").get_by_text("The words of Kim").first).to_be_visible()
-    press_by_keyboard(button(lou, re.compile("^Bring back")))
+    press_by_keyboard(button(lou, re.compile("^Restore")))
     assert newsroom.week.headlines("featured")[1] == "The words of Kim"
 
 
@@ -698,7 +698,7 @@ def test_on_postgresql_an_editor_is_invited_signs_in_writes_merges_and_tests_and
             go_by_keys(kim, "Control+Enter")
             go_by_keys(kim, "Shift+M")
             select_here(kim.get_by_label("The other"), "Featured 3")
-            press_by_keyboard(kim.locator("form.move").get_by_role("button", name="Merge"))
+            press_by_keyboard(kim.locator("form.move").get_by_role("button", name="Merge stories"))
             assert week.headlines("featured")[:2] == [first, "Ten days for every crane modem"]
             assert third not in week.headlines("featured")
             assert len(list_articles(week, "featured", 1)) > len(before)

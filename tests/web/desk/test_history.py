@@ -48,7 +48,7 @@ def test_the_history_tells_by_day_who_did_what(week: SampleWeek, clock: SetClock
     assert re.findall(r"<h2>([^<]+)</h2>", page) == ["Friday, November 20", "Thursday, November 19"]
     told = acts(week)
     assert re.search(r"Sam made “[^”]+” the lead\.", told[0])
-    assert re.search(r"Dana dropped “[^”]+”; “[^”]+” came up in its place\.", told[1])
+    assert re.search(r"Dana removed “[^”]+”; “[^”]+” replaced it\.", told[1])
     assert "Drafted from" in told[-1]
     assert "2 changes by 2 people" in page
     assert "staff 1" not in re.sub(r"<[^>]+>", "", page)
@@ -239,7 +239,7 @@ def test_an_approval_stands_in_the_history(week: SampleWeek) -> None:
     assert f'href="{week.path}/history">Discard my change' in asked
     assert week.state.approved
     page = week.client().get(f"{week.path}/history").text
-    assert "takes the approval back" in page
+    assert "restoring a version revokes the approval" in page
     assert set(re.findall(r'name="unapproved" value="(.*?)"', page)) == {""}
     assert press(week, "undo", edit=1, unapproved="").startswith("303")
     assert not week.state.approved
@@ -253,7 +253,7 @@ def test_the_edition_names_who_dropped_a_story_and_who_changed_the_same(week: Sa
     first, second = week.anchors("featured")[:2]
     week.act(f"drop {first}", "sam")
     page = week.client().get(f"{week.path}?filter=left-out").text
-    assert "Sam dropped it" in page
+    assert "removed by Sam" in page
     week.act(f"down {second}", "sam", seq=1)
     conflict = week.act(f"drop {second}", "dana", seq=1)
     assert conflict.status_code == 409

@@ -212,9 +212,9 @@ def approve_after_a_word_and_a_note(served: ServedWeek, dana: Page, sam: Page, p
     write_intro(priya, edition, "Radios were out for twelve hours.")
     dana.goto(edition)
     expect(dana.locator(".head .pill")).to_have_text("Approval revoked")
-    expect(dana.locator(".void")).to_contain_text("no longer count. Priya wrote the intro, Nov 19, 5:35 p.m.")
+    expect(dana.locator(".void")).to_contain_text("no longer apply. Priya wrote the intro, Nov 19, 5:35 p.m.")
     follow(dana.get_by_role("link", name="See what changed"))
-    expect(dana.locator(".says")).to_contain_text("One change.")
+    expect(dana.locator(".says")).to_contain_text("1 change.")
     expect(dana.locator(".chg del")).to_have_text("eleven")
     expect(dana.locator(".chg ins")).to_have_text("twelve")
     follow(dana.get_by_role("link", name="Compare both versions side by side"))
@@ -241,18 +241,18 @@ def let_it_go_with_a_pause(served: ServedWeek, sam: Page) -> None:
     heading = sam.locator("h1")
     sam.set_viewport_size({"width": 1440, "height": 900})
     sam.goto(f"{served.edition}/sending")
-    expect(heading).to_have_text("No. 147 goes to 6 readers")
+    expect(heading).to_have_text("No. 147 will be sent to 6 subscribers")
     served.turn_clock(RELEASE - timedelta(minutes=1))
     assert served.received() == []
     served.turn_clock(RELEASE)
     expect(heading).to_have_text("5 of 6 done")
-    expect(sam.locator(".key")).to_contain_text("1 uncertain")
+    expect(sam.locator(".key")).to_contain_text("1 with status unknown")
     assert served.received() == ["all", "leaver", "text", "uncertain", "without"]
-    expect(sam.locator("#rate")).to_contain_text("5 in this minute")
+    expect(sam.locator("#rate")).to_contain_text("5 in the last minute")
     sam.get_by_text("Show as a table").click()
     expect(sam.locator("#minutes td.r")).to_have_text("5")
     assert not page_faults(sam, widths=WIDTHS)
-    press_by_keyboard(sam.get_by_role("button", name="Pause"))
+    press_by_keyboard(sam.get_by_role("button", name="Pause sending"))
     expect(heading).to_have_text("Paused: 5 of 6 done")
     assert not page_faults(sam, widths=WIDTHS)
     served.ring_alarm()
@@ -261,7 +261,7 @@ def let_it_go_with_a_pause(served: ServedWeek, sam: Page) -> None:
     assert not page_faults(sam, widths=WIDTHS)
     served.turn_clock(NINE)
     assert len(served.received()) == 5
-    press_by_keyboard(sam.get_by_role("button", name="Let it go on"))
+    press_by_keyboard(sam.get_by_role("button", name="Resume sending"))
     expect(heading).to_have_text("5 of 6 done")
     # Days have gone by since Sam signed in: who stops everything says who they are.
     sign_in(sam.context, SignedInNow(served), served.address, "sam")
@@ -269,7 +269,7 @@ def let_it_go_with_a_pause(served: ServedWeek, sam: Page) -> None:
     expect(heading).to_have_text("All sending is paused")
     served.turn_clock(NINE)
     assert len(served.received()) == 5
-    press_by_keyboard(sam.get_by_role("button", name="Let mail leave again"))
+    press_by_keyboard(sam.get_by_role("button", name="Resume all sending"))
     expect(heading).to_have_text("5 of 6 done")
     served.turn_clock(NINE)
     # The page renews itself until it is over.
@@ -293,7 +293,7 @@ def correct_it_for_those_who_got_the_error(
     write_by_keyboard(dana.get_by_label("Corrected text"), RIGHT)
     write_by_keyboard(dana.get_by_label("Explanation"), "We had it the wrong way round.")
     press_by_keyboard(dana.get_by_role("button", name="Correct the archive"))
-    expect(dana.locator("h1")).to_have_text("5 subscribers got the error")
+    expect(dana.locator("h1")).to_have_text("5 subscribers received the error")
     asked = [path, f"{path}?{urlencode({'story': story['url']})}", f"{path}/1", f"/editions/{served.week.name}"]
     assert faulty_pages(looking, served.address, asked, widths=WIDTHS) == {}
     press_by_keyboard(dana.get_by_role("button", name="Request the email to 4 subscribers"))

@@ -218,7 +218,7 @@ def test_keys_show_views_and_the_list_of_keys(desk: Page) -> None:
     expect(desk.locator("#preview iframe")).to_have_attribute("title", re.compile("in dark mode"))
     expect(desk.frame_locator(".frame iframe").locator("h1").first).to_have_text("HLS.Today")
     desk.keyboard.press("?")
-    keys = desk.get_by_role("dialog", name="Keys")
+    keys = desk.get_by_role("dialog", name="Keyboard shortcuts")
     expect(keys).to_contain_text("next story, previous story")
     keep_first_rows(desk, LIKE_ROWS)
     assert axe_report(desk) == ""
@@ -267,14 +267,14 @@ def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, serve
     # Whatever says how the approval stands comes with the rest of the page.
     expect(pill).to_have_text("Approval revoked")
     expect(pill).to_have_class("pill warn")
-    expect(desk.locator(".void")).to_contain_text("no longer counts. Dana made")
+    expect(desk.locator(".void")).to_contain_text("no longer applies. Dana made")
     expect(desk.locator(".head").get_by_role("link", name="Review and approve")).to_have_count(1)
     expect(desk.locator(".head").get_by_role("button", name=take_back)).to_have_count(0)
     desk.get_by_role("button", name=re.compile("^Undo")).click()
     expect(desk.locator(".void")).to_contain_text("it needs to be approved again")
     expect(pill).to_have_text("Approval revoked")
     desk.get_by_role("button", name="Redo").click()
-    expect(desk.locator(".void")).not_to_contain_text("all the same")
+    expect(desk.locator(".void")).not_to_contain_text("needs to be approved again")
     assert week.headlines("featured")[:2] == [second, first]
     topics = desk.locator("ol[data-section=topics] > li")
     drag(desk, rows.nth(0).locator(".grip"), topics.nth(0))
@@ -293,7 +293,7 @@ def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, ser
     expect(desk.locator("#preview .title small")).to_have_text("Subject and preheader in an inbox")
     last.get_by_text("More", exact=False).click()
     # Low on the page the menu opens upward: its last act is not under the line of keys.
-    expect(last.get_by_role("button", name=re.compile("^Drop"))).to_be_in_viewport(ratio=1)
+    expect(last.get_by_role("button", name=re.compile("^Remove"))).to_be_in_viewport(ratio=1)
     desk.keyboard.press("Escape")
     expect(last.locator("details.more")).not_to_have_attribute("open", "")
     expect(last.locator("details.more > summary")).to_be_focused()
@@ -348,20 +348,20 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     fold = desk.locator(f"#picture-{anchor} > summary")
     fold.click()
     file.set_input_files({"name": "rings.png", "mimeType": "image/png", "buffer": png()})
-    expect(desk.get_by_role("radio", name="an upload")).to_be_checked()
-    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: picture of Featured 1")
+    expect(desk.get_by_role("radio", name="uploaded image")).to_be_checked()
+    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: image of Featured 1")
     expect(desk.locator("a[data-close]")).to_have_text("Close without saving the image")
     expect(description).to_have_value("")
     # Something else is saved meanwhile: the chosen file stays.
     desk.get_by_label(re.compile("note under the story")).fill("From us.")
     desk.locator("li.st.sel input[name=headline]").focus()
-    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: picture of Featured 1")
+    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: image of Featured 1")
     # A file without words is not sent, so that it is not to be chosen again; a folded part shows what is missing.
     fold.click()
     desk.get_by_role("button", name="Save and close").click()
     expect(description).to_be_focused()
     description.fill("Two grey rings")
-    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: picture of Featured 1, description of Featured 1")
+    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: image of Featured 1, description of Featured 1")
     follow(desk.get_by_role("button", name="Save and close"))
     expect(desk.locator("#unsaved")).to_have_text("")
     entry = week.entry("featured", 0)
@@ -421,8 +421,8 @@ def test_a_blocks_fields_and_a_pictures_words_are_saved_on_leaving_and_what_is_n
     # A block without a headline is none: what is typed waits, is named, and says where to look.
     blank.locator("input[name=name]").fill("Anvil Fire Supply")
     blank.locator("input[name=name]").press("Tab")
-    expect(unsaved).to_have_text("Not saved yet: who pays, or offers of another block")
-    expect(blank.locator(".lab em").nth(1)).to_have_text("Not saved yet: look at “Headline”")
+    expect(unsaved).to_have_text("Not saved yet: sponsor or organization of another block")
+    expect(blank.locator(".lab em").nth(1)).to_have_text("Not saved yet. Check “Headline”")
     # Whatever else is done meanwhile, the page around it is brought up to date and leaves it as it is.
     desk.locator("ol[data-section=featured] > li").nth(1).get_by_role("button", name="Up").click()
     expect(desk.locator("#saved")).to_have_text(re.compile("^Saved "))
@@ -472,7 +472,7 @@ def type_an_own_story(desk: Page, week: SampleWeek) -> None:
     desk.get_by_text("Write a story").click()
     desk.locator("#own input[name=title]").fill("From our desk")
     desk.keyboard.press("Tab")
-    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: headline of your own story")
+    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: headline of the added story")
     expect(desk.get_by_role("button", name=re.compile("^Undo"))).to_be_enabled()
     rows, second = desk.locator("ol[data-section=featured] > li"), week.anchors("featured")[1]
     rows.nth(1).get_by_role("button", name="Up").click()
@@ -593,7 +593,7 @@ def hear_of_approval_while_typing(desk: Page, week: SampleWeek, address: str) ->
             moves.nth(1).click()
         else:
             desk.keyboard.press("Tab")
-        asked.get_by_role("button", name="Discard my change").click()
+        asked.get_by_role("button", name="Cancel").click()
         expect(asked).to_have_count(0)
     subject.focus()
     stands.get_by_role("button", name="Show changes").click()
@@ -680,7 +680,7 @@ def test_what_is_typed_while_a_colleague_writes_is_neither_lost_nor_stored_over_
     summary.fill("Dana's sum")
     expect(saved).to_have_text("Saving…")
     sent[0].continue_()
-    expect(saved).to_have_text("Not saved: Two versions of one headline. Leave this field to see it.")
+    expect(saved).to_have_text("Not saved: Two versions of one headline. Leave this field to see the error.")
     expect(summary).to_be_focused()
     desk.keyboard.type("mary.")
     note.focus()
@@ -719,9 +719,9 @@ def test_what_is_typed_while_a_colleague_writes_is_neither_lost_nor_stored_over_
 def test_what_is_pressed_twice_is_done_once(desk: Page, served: tuple[SampleWeek, str]) -> None:
     week, address = served
     desk.goto(f"{address}{week.path}?filter=left-out")
-    desk.get_by_role("button", name="Use it").first.dblclick()
+    desk.locator("#found").get_by_role("button", name="Add").first.dblclick()
     expect(desk.locator("#saved")).to_contain_text("Saved")
-    expect(desk.get_by_role("button", name=re.compile("^Undo"))).to_have_text(re.compile("^Undo: put “.+” into "))
+    expect(desk.get_by_role("button", name=re.compile("^Undo"))).to_have_text(re.compile("^Undo: added “.+” to "))
     assert week.state.last_seq == 1
     sent = hold_first(desk, "**/act")
     desk.keyboard.press("Escape")
@@ -731,7 +731,7 @@ def test_what_is_pressed_twice_is_done_once(desk: Page, served: tuple[SampleWeek
     sent[0].continue_()
     expect(desk.locator("#removed summary")).to_have_text("Recently removed: 1")
     desk.locator("#removed summary").click()
-    desk.get_by_role("button", name="Put back").dblclick()
+    desk.locator("#removed").get_by_role("button", name="Restore").dblclick()
     expect(desk.locator("#removed")).to_have_count(0)
     # The second to last of a section, moved down twice before the first is answered, stays at its end.
     desk.unroute("**/act")

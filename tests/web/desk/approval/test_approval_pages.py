@@ -138,7 +138,7 @@ def test_what_changed_since_the_last_approved_version_stands_in_words_and_side_b
     assert f"Featured 1 was moved Dana, Nov 19, 5:35 p.m. “{second}” was in Featured 2." in words or (
         f"Featured 2 was moved Dana, Nov 19, 5:35 p.m. “{first}” stood as Featured 1." in words
     )
-    assert re.search(r"Events 1 is (another story|out) Sam,", words)
+    assert re.search(r"Events 1 (is another story|was removed) Sam,", words)
     assert "items are the same, word for word" in words
     edit_page = page(week, "dana", "")
     assert "Approval revoked" in edit_page
@@ -184,7 +184,7 @@ def test_what_was_sent_back_is_approved_once_the_note_is_done_and_stays_in_the_h
     week.client("dana").post(f"{week.path}/notes/{note.id}/done")
     assert approve(week, "dana").status_code == 303
     history = page(week, "dana", "/history")
-    assert "Sam sent it back: “Check the cranes.”" in history
+    assert "Sam sent it back with the note “Check the cranes.”" in history
     assert "Dana marked the note as done" in history
 
 
