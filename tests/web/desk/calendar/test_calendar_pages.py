@@ -67,7 +67,7 @@ def test_an_edition_is_skipped_brought_back_moved_and_put_back_by_forms(week: Sa
     led = client.post(f"{PATH}/move/preview", data=form | {"csrf_token": "secret"})
     assert "secret" not in led.location
     preview = client.get(led.location).text
-    assert "Then: Draft Tue, Nov 24, 5:30 p.m." in preview
+    assert "New schedule: Draft Tue, Nov 24, 5:30 p.m." in preview
     assert "Moved" not in rows(preview)[1]
     assert client.post(f"{PATH}/move", data=form).status_code == 303
     page = client.get(PATH).text
