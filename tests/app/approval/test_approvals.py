@@ -118,7 +118,7 @@ def test_a_note_takes_the_approval_back_and_stops_the_next_until_it_is_done(inst
     )
     assert edition_of(install_on_both).state == EditionState.DRAFT
     assert version_states(install_on_both) == [ApprovalState.TAKEN_BACK]
-    with pytest.raises(ApprovalError, match="sent back with a note that is not done"):
+    with pytest.raises(ApprovalError, match="sent back with a note that isn't done"):
         approve(install_on_both, DANA)
     with install_on_both.database.read() as session:
         note = session.scalars(select(SentBackNote)).one()
@@ -131,7 +131,7 @@ def test_a_note_takes_the_approval_back_and_stops_the_next_until_it_is_done(inst
     with install_on_both.database.read() as session:
         note = session.scalars(select(SentBackNote)).one()
         assert (note.done_by, note.done_at) == (SAM.name, LATER)
-    with pytest.raises(SentBackError, match="done already"):
+    with pytest.raises(SentBackError, match="already marked as done"):
         approvals.finish_note(install_on_both, "current", note.id, actor=SAM, now=LATER)
 
 

@@ -43,7 +43,7 @@ def test_a_fortnight_is_told_in_its_order_with_what_is_skipped(one_database: Dat
         "Thu Nov 19, 5:30 p.m.: 2026-W47 is drafted",
         "Thu Nov 19, 7 p.m.: editors are reminded of 2026-W47 if it isn't approved",
         "Thu Nov 19, 8 p.m.: approval deadline of 2026-W47",
-        "Fri Nov 20, 2:30 a.m.: a backup is made",
+        "Fri Nov 20, 2:30 a.m.: a backup is created",
         "Fri Nov 20, 6 a.m.: 2026-W47 is sent if it's approved",
         "Fri Nov 27, 6 a.m.: 2026-W48 is skipped",
     ]

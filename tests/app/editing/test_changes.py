@@ -144,7 +144,7 @@ def test_undo_takes_back_ones_own_acts_one_after_the_other_and_redo_brings_them_
     assert bodies(one_install.database) == both
     edit_history.bring_back(one_install, form(), 0)
     assert bodies(one_install.database) == before
-    with pytest.raises(EditRefusedError, match="Nothing has changed"):
+    with pytest.raises(EditRefusedError, match="hasn't changed since that version"):
         edit_history.bring_back(one_install, form(), 0)
 
 
@@ -253,10 +253,10 @@ IDLE_ACTS: dict[str, Callable[[Installation], EditResult]] = {
     "isn't in any of this edition's stories": lambda i: editing.place_story(
         i, form(), "https://b.example.org/", section="topics"
     ),
-    "there is no section gone": lambda i: editing.place_story(i, form(), url_of(TITLES[0]), section="gone"),
+    "section gone doesn't exist": lambda i: editing.place_story(i, form(), url_of(TITLES[0]), section="gone"),
     "wasn't removed": lambda i: editing.restore_story(i, form(), url_of(TITLES[0])),
     "no other story": lambda i: editing.merge_stories(i, form(), url_of(TITLES[0]), url_of(TITLES[0])),
-    "on each side": lambda i: editing.split_story(i, form(), url_of(TITLES[0]), url_of(TITLES[0])),
+    "at least one article": lambda i: editing.split_story(i, form(), url_of(TITLES[0]), url_of(TITLES[0])),
     "under itself": lambda i: editing.put_under(i, form(), url_of(TITLES[0]), main=url_of(TITLES[0])),
 }
 

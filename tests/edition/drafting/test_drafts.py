@@ -363,7 +363,7 @@ def test_too_few_stories_hold_the_edition(database: Database) -> None:
     edition = drafted(install)
     assert edition.state == EditionState.INCOMPLETE
     assert edition.held_because
-    with pytest.raises(ApprovalError, match="held"):
+    with pytest.raises(ApprovalError, match="incomplete"):
         approve_now(install, edition, NOW)
 
 
@@ -619,7 +619,7 @@ def test_another_sender_or_base_address_voids_the_approval(approved: tuple[Insta
     file = install.settings.file.model_copy(update={"sender": sender})
     for settings, says in (
         (install.settings.model_copy(update={"file": file}), "its sender changed"),
-        (install.settings.model_copy(update={"base_url": "https://elsewhere.example.org"}), "DIGEST_BASE_URL was http"),
+        (install.settings.model_copy(update={"base_url": "https://elsewhere.example.org"}), "DIGEST_BASE_URL is now http"),
     ):
         with (
             install.database.read() as session,

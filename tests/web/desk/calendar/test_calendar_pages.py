@@ -74,7 +74,7 @@ def test_an_edition_is_skipped_brought_back_moved_and_put_back_by_forms(week: Sa
     moved = rows(page)[1]
     assert moved.startswith("Wednesday, November 25 6:00 a.m. No. 148 Moved from Friday, November 27 by Dana.")
     assert (
-        "Put it back to Friday, November 27"
+        "Move it back to Friday, November 27"
         in client.get(PATH, query_string={"ask": "move", "release": keys(page)[1]}).text
     )
     client.post(f"{PATH}/restore", data={"release": keys(page)[1]})

@@ -737,7 +737,7 @@ def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek,
     said = "(except paused ones), once an admin sends it, because automatic sending is off."
     assert said in unescape(page(week))
     timetable_slots.ensure_timetable_start(week.installation.database, clock.now)
-    assert "less those who pause, within a minute." in page(week)
+    assert "(except paused ones), within a minute." in page(week)
     clock.now += timedelta(minutes=5)
     assert "(except paused ones), late. Ask an admin" in page(week)
     clock.now += timedelta(days=2)
