@@ -619,7 +619,10 @@ def test_another_sender_or_base_address_voids_the_approval(approved: tuple[Insta
     file = install.settings.file.model_copy(update={"sender": sender})
     for settings, says in (
         (install.settings.model_copy(update={"file": file}), "its sender changed"),
-        (install.settings.model_copy(update={"base_url": "https://elsewhere.example.org"}), "DIGEST_BASE_URL is now http"),
+        (
+            install.settings.model_copy(update={"base_url": "https://elsewhere.example.org"}),
+            "DIGEST_BASE_URL is now http",
+        ),
     ):
         with (
             install.database.read() as session,

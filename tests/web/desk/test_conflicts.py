@@ -61,7 +61,7 @@ def test_all_that_somebody_else_changed_is_shown_and_the_rest_of_the_form_is_sav
     assert said.startswith("Two versions of the headline and the summary")
     for words in ("Sam's headline", "Sam's summary.", "Dana's headline", "Dana's summary.", two.was["was-headline"]):
         assert words in said
-    assert "You also changed the kicker. It is saved." in said
+    assert "You also changed the kicker. This is saved." in said
     entry = two.week.entry("featured", 0)
     assert (entry["headline"], entry["summary"], entry["kicker"]) == ("Sam's headline", "Sam's summary.", "Drills")
     headline, _ = read_forms(answer.text, "Use my version")

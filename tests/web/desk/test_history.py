@@ -73,7 +73,7 @@ def test_an_undone_act_is_struck_and_says_by_whom(week: SampleWeek) -> None:
     week.act("undo")
     page = week.client().get(f"{week.path}/history").text
     assert '<li id="edit-1" class="undone">' in page
-    assert "<del><b>Dana</b> dropped" in page
+    assert "<del><b>Dana</b> removed" in page
     assert "Undone by Dana at" in page
 
 
@@ -111,10 +111,10 @@ def test_a_moved_story_says_where_it_came_from_and_the_first_rewrite_of_the_head
     week.client().post(f"{week.path}/head", data={"seq": 3, "intro": "Ours.", "was-intro": intro})
     press(week, "bring-back", moment=3)
     told = acts(week)
-    assert re.search(r"Dana brought back \d+:\d\d p\.m\. ", told[0])
+    assert re.search(r"Dana restored the version of \d+:\d\d p\.m\. ", told[0])
     assert "Dana moved" in told[2]
     assert " to place 3 of Featured." in told[2]
-    assert "Dana put" in told[3]
+    assert "Dana added" in told[3]
     assert re.search(r"Dana moved “.*” from Topics to Featured\.", told[4])
     assert f"<del>{' '.join(intro.split()[:6])}" in html.unescape(week.client().get(f"{week.path}/history").text)
 
@@ -174,11 +174,11 @@ def test_bringing_a_moment_back_says_what_it_takes_out_and_does_so(week: SampleW
     week.act(f"drop {first}")
     week.act(f"drop {second}", "sam")
     page = html.unescape(week.client().get(f"{week.path}/history?moment=1").text)
-    assert "takes out the 2 changes made since then, by you and Sam" in page
+    assert "removes the 2 changes made since then, by you and Sam" in page
     assert press(week, "bring-back", moment=1).startswith("303")
     assert week.headlines("featured") == before
     assert "restored the version of" in acts(week)[0]
-    assert "Taken out by Dana" in acts(week)[1]
+    assert "Removed by Dana" in acts(week)[1]
     week.act("undo")
     assert week.headlines("featured") != before
 
