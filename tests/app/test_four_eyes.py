@@ -570,7 +570,7 @@ def test_who_wrote_what_and_who_still_has_to_approve_it_is_said(install: Install
     ]
     approve(install, DANA)
     assert sentences(install, PRIYA.name) == [
-        "1 of 2 approvals: dana approved this version.",
+        "1 of 2 approvals (by dana).",
         "dana wrote the intro, which someone other than dana needs to approve.",
         "You wrote the headline “Tunnel found”, approved by dana.",
         "You and sam can approve.",
