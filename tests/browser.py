@@ -119,7 +119,7 @@ def tab_to(target: Locator, within: int = TABS_AT_MOST, *, takes_focus: str = TA
     page = target.page
     if target.evaluate(IS_PAST_HEAD):
         page.keyboard.press("Tab")
-        expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+        expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
         page.keyboard.press("Enter")
     element = target.element_handle()
     for _ in range(within):

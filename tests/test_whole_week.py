@@ -220,7 +220,7 @@ def approve_in_browser(page: Page, base: str) -> str:
             continue
         follow(button)
         # The timetable may have drafted anew since the page was shown: then nothing is approved yet.
-        if not page.get_by_role("heading", name="Nothing was approved").count():
+        if not page.get_by_role("heading", name="The edition wasn\u2019t approved").count():
             return name
     pytest.fail("the desk did not let the edition be approved")
 

@@ -41,8 +41,10 @@ def find_edition(session: Session, name: str, *, lock: bool = False) -> Edition:
     if edition is None:
         latest = select(Edition.name).order_by(Edition.release_at.desc()).limit(5)
         names = session.scalars(latest).all()
-        advice = f"The last are {', '.join(names)}." if names else "There is none yet: run 'digest draft'."
-        raise UnknownEditionError(f"No edition is called {name}. {advice}")
+        advice = (
+            f"Choose one of the latest: {', '.join(names)}." if names else "Draft the first one with 'digest draft'."
+        )
+        raise UnknownEditionError(f"There's no edition {name}.", advice)
     return edition
 
 
@@ -117,8 +119,8 @@ def explain_missed_release(edition: Edition, now: datetime) -> str:
     if now - max(edition.release_at, edition.approved_at) <= MISSED_RELEASE_LIMIT:
         return ""
     return (
-        f"Its release was missed by more than a day, so it does not go out by itself: 'digest send {edition.name}' "
-        f"sends it now, 'digest cancel {edition.name}' calls it off."
+        f"It missed its send time by more than a day, so it won't be sent automatically. Send it with 'digest send {edition.name}', "
+        f"or cancel it with 'digest cancel {edition.name}'."
     )
 
 

@@ -22,7 +22,10 @@ def read_reason(text: str) -> str:
     """
     reason = " ".join(text.split())
     if may_hold_address(reason) or not reason or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
-        raise ReasonError(f"Enter a reason of at most {MAX_REASON_LENGTH} characters, without email addresses.")
+        raise ReasonError(
+            "The reason is missing, too long, or contains an address.",
+            f"Enter a few words, {MAX_REASON_LENGTH} characters at most.",
+        )
     return reason
 
 

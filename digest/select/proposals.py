@@ -254,13 +254,11 @@ def _related_candidates(
 
 
 def explain_shortage(count: int, minimum: int) -> str:
-    """Say why `count` news stories are too few for an edition; empty where they are enough."""
+    """Say why an edition with `count` news stories is incomplete; empty if it isn't."""
     if count >= minimum:
         return ""
-    shortage = {0: "there is no news story", 1: "one news story is too little"}.get(
-        count, f"{count} news stories are too few"
-    )
-    return f"{shortage}: an edition has at least {minimum} (select.minimum)"
+    stories = "1 news story" if count == 1 else f"{count} news stories"
+    return f"it has {stories} and needs at least {minimum} (select.minimum)"
 
 
 def _proposal_notes(

@@ -182,6 +182,12 @@ class EditionState(StrEnum):
     SENT = "sent"
     CANCELLED = "cancelled"
 
+    @property
+    def predicate(self) -> str:
+        """The state in a sentence, as in "The edition is a draft"."""
+        names = {"draft": "a draft", "held": "incomplete", "sending": "being sent", "cancelled": "canceled"}
+        return names.get(self.value, self.value)
+
 
 class Edition(Base):
     """One issue of the newsletter.

@@ -222,10 +222,9 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
 
 
 _EXPIRED_FORM_TEXT = (
-    "This page stood open too long",
+    "This page has expired",
     (
-        "It was opened in another browser, or more than twelve hours ago, so nothing was done. "
-        "Open it again, look at what stands there now, and press the button once more."
+        "It was opened more than 12 hours ago or in another browser, so your changes weren't saved. Reload the page and try again."
     ),
 )
 
@@ -258,10 +257,9 @@ def _describe_error(error: HTTPException, status: int, *, at_desk: bool) -> tupl
 
 def _describe_long_file(limit: int) -> tuple[str, str]:
     return (
-        "That file is too large",
+        "The file is too large",
         (
-            f"At most {limit // 1_000_000} MB are taken, so nothing of the form was saved. Go back a page: what you typed stands there. "
-            "Choose a smaller file, or save it smaller first."
+            f"The limit is {limit // 1_000_000} MB, so the form wasn't saved. Go back to find your text, and choose a smaller file."
         ),
     )
 
@@ -270,7 +268,7 @@ def _template_mistake_page(error: TemplateMistakeError) -> Response:
     """Name the file and the line of a mistake in an own template to the staff and in the log; readers learn that it is ours."""
     log.error("a template of your own has a mistake", mistake=str(error))
     at_desk = _is_at_desk()
-    title, what = ("A template of your own has a mistake", str(error)) if at_desk else ERROR_TEXTS[500]
+    title, what = ("A custom template has an error", str(error)) if at_desk else ERROR_TEXTS[500]
     return _error_response(500, title, what, at_desk=at_desk)
 
 

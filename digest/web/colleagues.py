@@ -13,7 +13,7 @@ def name_actor(actor: str, names: Mapping[str, str]) -> str:
         return names[actor]
     if actor.startswith("terminal:"):
         return f"{actor.removeprefix('terminal:')} (at a terminal)"
-    return "The timetable" if actor == "scheduler" else actor
+    return "The scheduler" if actor == "scheduler" else actor
 
 
 def sign_edit(edit: Edit, names: Mapping[str, str]) -> Edit:

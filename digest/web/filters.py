@@ -122,6 +122,11 @@ def as_sentence(text: str) -> str:
     return type(text)(sentence(text))
 
 
+def state_name(state: str) -> str:
+    """Return the name of an edition's state on pages."""
+    return {"held": "incomplete", "cancelled": "canceled"}.get(state, str(state))
+
+
 def count_with_noun(count: int, singular: str, plural: str = "") -> str:
     """Write "1 reader" or "12,408 readers"."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
@@ -173,6 +178,7 @@ MOMENT_FILTERS = (
 )
 PLAIN_FILTERS = (
     as_sentence,
+    state_name,
     count_with_noun,
     day_seen_from,
     days_of_block,

@@ -60,7 +60,7 @@ class SentRow:
         states = (DeliveryState.WITHDRAWN, DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.EXPIRED)
         parts = [f"{self.counts[state]:,} {state}" for state in states if self.counts[state]]
         if not self.counts.is_balanced:
-            parts.append("the books do not balance")
+            parts.append("the counts don't add up")
         return ", ".join(parts)
 
 
@@ -68,6 +68,6 @@ def editor_counts_sentence(counts: EditorCounts) -> str:
     """Say what editors changed of a draft."""
     share = f" ({counts.kept_percent}%)" if counts.kept_percent is not None else ""
     return (
-        f"Of {count_with_noun(counts.proposed, 'proposed story', 'proposed stories')} editors kept {counts.kept}{share} as "
-        f"proposed, dropped {counts.dropped}, moved {counts.moved} and rewrote {counts.rewritten}; they added {counts.added}."
+        f"Of {count_with_noun(counts.proposed, 'proposed story', 'proposed stories')}, editors kept {counts.kept}{share} unchanged, "
+        f"removed {counts.dropped}, moved {counts.moved}, and rewrote {counts.rewritten}. They added {counts.added}."
     )

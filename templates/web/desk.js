@@ -8,7 +8,7 @@
   const findAll = (selector, root = document) => [...root.querySelectorAll(selector)];
   const actForm = () => document.getElementById("act");
   const token = () => find("input[name=csrf_token]", actForm()).value;
-  const SIGNED_OUT = "You are signed out. Sign in in another tab; what you typed stays here.";
+  const SIGNED_OUT = "You’re signed out. Sign in in another tab. Your text stays here.";
   const letters = desk.dataset.letters === "on";
   // A refusal answers a form with the page: its address becomes the page's own, which can be loaded again.
   if (desk.dataset.page) history.replaceState(null, "", desk.dataset.page);
@@ -22,7 +22,7 @@
   // One after the other: each is sent on the state that the one before has left.
   const inTurn = (work) => {
     waiting += 1;
-    queue = queue.then(work).catch(() => say("Not saved: the server does not answer. What you typed stays here."))
+    queue = queue.then(work).catch(() => say("Not saved because the server doesn’t answer. Your text stays here."))
       .finally(() => { waiting -= 1; });
     return queue;
   };
@@ -60,7 +60,7 @@
     if (answer.status === 401) return say(SIGNED_OUT);
     const held = document.activeElement;
     if (unsaved.has(held) && savesItself(held) && held.value !== left.get(held)) {
-      return say(`Not saved: ${find("h1", parse(await answer.text())).textContent}. Leave this field to see it.`);
+      return say(`Not saved: ${find("h1", parse(await answer.text())).textContent}. Leave this field to see the error.`);
     }
     const plain = document.createElement("form");
     Object.assign(plain, { method: "post", action: form.action });
@@ -107,7 +107,7 @@
     if (!mustAsk()) return work();
     if (asking) return;
     asking = true;
-    const dialog = askFirst("This takes the approval back", "Change it all the same", () => {
+    const dialog = askFirst("This revokes the approval", "Change and revoke approval", () => {
       agreed = find("#stands").dataset.key;
       for (const input of findAll("input[name=unapproved]")) input.value = "";
       work();
@@ -360,7 +360,7 @@
     const name = nameOf(control).toLowerCase();
     const row = control.closest(ROWS), block = control.closest("details.block");
     if (block) return `${name} of ${find("summary b", block)?.textContent || "another block"}`;
-    if (control.form.dataset.saves === "own") return `${name} of your own story`;
+    if (control.form.dataset.saves === "own") return `${name} of the added story`;
     return row ? `${name} of ${placeOf(row)}` : name;
   };
   const placeOf = (row) => {
@@ -376,7 +376,7 @@
     // What is typed is saved on leaving its field: a picture alone is lost by closing.
     for (const link of findAll("a[data-close]")) {
       const isLost = left.some((control) => inPicture(control) && control.form === link.closest("form"));
-      link.textContent = isLost ? "Close without saving the picture" : "Close";
+      link.textContent = isLost ? "Close without saving the image" : "Close";
     }
   };
   const inPicture = (control) => Boolean(control.closest("[data-fresh=picture]"));
@@ -395,7 +395,7 @@
     const line = find(".inboxline", form);
     if (!line) return;
     for (const part of findAll("[data-shows]", line)) part.textContent = form.elements.namedItem(part.dataset.shows).value;
-    line.setAttribute("aria-label", `In the inbox of a phone: ${findAll("b, span", line).map((part) => part.textContent).join(", ")}`);
+    line.setAttribute("aria-label", `In a phone’s inbox: ${findAll("b, span", line).map((part) => part.textContent).join(", ")}`);
   };
   const showsPicture = (form) => Boolean(find("img.shown", form)) && find("input[value=shown]", form).checked;
   const savesItself = (control) => {
@@ -407,7 +407,7 @@
   const isWhole = (control) => {
     const wrong = control.form.dataset.saves === "block" && find("input:invalid", control.form);
     if (!wrong) return true;
-    if (wrong !== control) note(control, `Not saved yet: look at “${nameOf(wrong)}”`);
+    if (wrong !== control) note(control, `Not saved yet. Check “${nameOf(wrong)}”`);
     note(wrong, wrong.validationMessage);
     return false;
   };
@@ -555,9 +555,9 @@
     const dialog = openDialog(words), heading = document.createElement("h2"), text = document.createElement("p");
     const go = document.createElement("button"), leave = document.createElement("button"), row = document.createElement("div");
     heading.textContent = words;
-    text.textContent = "The edition is a draft again then, and is to be approved again.";
+    text.textContent = "The edition will be a draft and need approval again.";
     Object.assign(go, { className: "btn", type: "button", textContent: yes });
-    Object.assign(leave, { className: "btn quiet", type: "button", textContent: "Leave it as it is" });
+    Object.assign(leave, { className: "btn quiet", type: "button", textContent: "Cancel" });
     go.addEventListener("click", () => { dialog.close(); work(); });
     leave.addEventListener("click", () => dialog.close());
     row.className = "row";
@@ -600,7 +600,7 @@
     const answer = await fetch(desk.dataset.keys);
     if (!answer.ok) return;
     const page = parse(await answer.text());
-    const dialog = openDialog("Keys"), close = document.createElement("button");
+    const dialog = openDialog("Keyboard shortcuts"), close = document.createElement("button");
     Object.assign(close, { className: "btn", textContent: "Close", autofocus: true });
     close.addEventListener("click", () => dialog.close());
     dialog.append(find("#keys", page), close);
@@ -719,7 +719,7 @@
     const story = dragged.dataset.story, position = String(Math.max(0, at) + 1);
     const move = () => act(`move ${story}`, { section: over.section, position });
     // A slip of the hand moves a story: where that takes an approval back, it is asked first.
-    if (find(".head .pill.ok") && !mustAsk()) askFirst("This takes the approval back", "Move it all the same", move); else move();
+    if (find(".head .pill.ok") && !mustAsk()) askFirst("This revokes the approval", "Move and revoke approval", move); else move();
   });
   document.addEventListener("dragend", () => {
     clearMarks();
@@ -736,7 +736,7 @@
   };
   const placeWords = (at) => {
     if (at === "head") return "in the subject and intro";
-    if (at === "block") return "in a labelled block";
+    if (at === "block") return "in a labeled block";
     const row = document.getElementById(at);
     return row && row.matches(".st") ? `in ${placeOf(row)}` : "";
   };
@@ -759,7 +759,7 @@
   // A button keeps the focus where it is: a field that is being typed in is not left by it, and not saved.
   const offerIt = () => {
     const button = document.createElement("button");
-    Object.assign(button, { className: "lnk", type: "button", textContent: "Show it" });
+    Object.assign(button, { className: "lnk", type: "button", textContent: "Show changes" });
     button.addEventListener("mousedown", (event) => event.preventDefault());
     button.addEventListener("click", () => {
       find("#present").textContent = "";

@@ -39,8 +39,8 @@
   };
 
   const explain = (error) => {
-    if (error.name === "InvalidStateError") return "This device has a passkey for you already.";
-    return userHandle ? "No passkey was made. Try again." : "No passkey was used. Try again, or use your password.";
+    if (error.name === "InvalidStateError") return "This device already has a passkey for your account.";
+    return userHandle ? "The passkey wasn’t created. Try again." : "The passkey wasn’t used. Try again, or use your password.";
   };
 
   form.addEventListener("submit", async (event) => {
@@ -58,10 +58,10 @@
   });
 
   if (location.origin !== origin) {
-    say(`Passkeys work at ${origin} alone: open the desk there.`);
+    say(`Passkeys only work at ${origin}. Open the site there.`);
     button.disabled = true;
   } else if (!window.PublicKeyCredential) {
-    say("This browser has no passkeys.");
+    say("This browser doesn’t support passkeys.");
     button.disabled = true;
   }
   form.hidden = false;

@@ -94,7 +94,7 @@ def test_before_approval_it_is_said_when_the_warm_up_spreads_it_over_days(both: 
     )
     name = both.edition()
     found = {finding.rule: finding.message for finding in edition_checks.check_edition(slow, name, now=NOW)}
-    assert "over about 3 days, to 3 readers" in found["sending-days"]
+    assert "sending to 3 subscribers takes about 3 days" in found["sending-days"]
     assert "sending-days" not in {finding.rule for finding in edition_checks.check_edition(both.install, name, now=NOW)}
 
 
@@ -169,13 +169,13 @@ def test_a_failed_act_is_written_as_failed_and_changes_nothing(approved: WebSetu
     assert cancel[:3] == ("failed: cancelled", ADMIN.name, name)
     assert cancel[3] == {
         "error": "EditionControlError",
-        "message": "2026-W47 is already sent, so it can't be canceled.",
+        "message": "2026-W47 is already sent. Correct it in the archive instead.",
     }
     assert approved.dump() | {"audit": []} == before
 
 
 def test_an_unknown_edition_is_no_act(approved: WebSetup) -> None:
-    with pytest.raises(UnknownEditionError, match="The last are 2026-W47"):
+    with pytest.raises(UnknownEditionError, match="Choose one of the latest: 2026-W47"):
         sending.pause_edition(approved.install, "2020-W01", reason="", actor=EDITOR, now=NOW)
     assert audit_rows(approved.database) == []
 
@@ -205,7 +205,7 @@ def test_a_base_url_that_changed_after_drafting_says_what_to_do(both: WebSetup) 
     content_hash = edition_status(moved, name, now=NOW).content_hash
     with pytest.raises(ApprovalError) as caught:
         signing.approve_edition(moved, name, content_hash, actor=EDITOR, now=NOW)
-    assert f"lead to {settings.link_base}, which DIGEST_BASE_URL was when it was drafted" in str(caught.value)
+    assert f"lead to {settings.link_base}, but DIGEST_BASE_URL is now" in str(caught.value)
     assert "Draft the edition again" in str(caught.value)
     assert "1 thing(s)" in str(caught.value)
 
@@ -213,6 +213,6 @@ def test_a_base_url_that_changed_after_drafting_says_what_to_do(both: WebSetup) 
     signing.approve_edition(both.install, name, content_hash, actor=EDITOR, now=NOW)
     with pytest.raises(ApprovalError) as caught:
         sending.send_edition(moved, name, actor=ADMIN, clock=lambda: RELEASE)
-    assert f"DIGEST_BASE_URL was {settings.link_base}, to which its links lead" in str(caught.value)
+    assert f"its links lead to {settings.link_base}, but DIGEST_BASE_URL is now" in str(caught.value)
     assert "draft the edition again" in str(caught.value)
     assert sending.send_edition(both.install, name, actor=ADMIN, clock=lambda: RELEASE).handed_over == 1

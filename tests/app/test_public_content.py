@@ -74,7 +74,7 @@ class Desk:
     def errors(self, now: datetime) -> list[str]:
         """Give what preflight finds without a visit to the site, of what a visitor can read."""
         return [
-            f.message for f in edition_checks.check_edition(self.install, "current", now=now) if f.rule == "withdrawn"
+            f.sentence for f in edition_checks.check_edition(self.install, "current", now=now) if f.rule == "withdrawn"
         ]
 
 

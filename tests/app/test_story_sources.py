@@ -112,10 +112,10 @@ def test_a_page_is_fetched_read_corrected_and_added(install: Installation, https
 @pytest.mark.parametrize(
     ("path", "why"),
     [
-        ("/private/x", "robots.txt disallows"),
-        ("/gone", "could not be fetched"),
-        ("/empty", "could not be read"),
-        ("/feed", "No article can be made out"),
+        ("/private/x", "robots.txt doesn't allow"),
+        ("/gone", "load the page"),
+        ("/empty", "read the page"),
+        ("/feed", "find an article at this URL"),
     ],
 )
 def test_what_cannot_be_read_says_why_and_what_to_do(
@@ -150,14 +150,14 @@ def test_a_page_that_visitors_cannot_read_is_not_added(
 
 @pytest.mark.parametrize("address", ["file:///etc/passwd", "javascript:alert(1)", "", "a story"])
 def test_only_a_web_address_is_fetched(install: Installation, address: str) -> None:
-    with pytest.raises(EditRefusedError, match="no web address"):
+    with pytest.raises(EditRefusedError, match="isn't a URL"):
         fetch_story(install, "current", address, actor=EDITOR, now=NOW)
 
 
 def test_a_page_of_the_machine_itself_is_never_fetched(install: Installation, httpserver: HTTPServer) -> None:
     httpserver.expect_request("/deckhands").respond_with_data(PAGE, content_type="text/html")
     with pytest.raises(
-        EditRefusedError, match=r"^The site doesn't respond: localhost can.t be reached from here.*digest\.toml\. Look"
+        EditRefusedError, match=r"^Couldn.t reach the site: localhost can.t be reached from here.*digest\.toml\. Open"
     ):
         fetch_story(install, "current", httpserver.url_for("/deckhands"), actor=EDITOR, now=NOW)
     assert httpserver.log == []

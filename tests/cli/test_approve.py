@@ -83,6 +83,6 @@ def test_the_first_of_two_authors_is_told_who_still_has_to_approve_and_for_what(
 def test_an_only_editor_is_told_that_no_second_approval_is_needed() -> None:
     with open_installation(load_settings()) as install, install.database.write() as session:
         change_rows(session, StaffMember, StaffMember.id == 2, removed_at=NOW, proven_at=None)
-    assert "There's only one editor, so what editors wrote needs no second approval." in run("approve", NAME).output
+    assert "There's only one editor, so their text doesn't need a second approval." in run("approve", NAME).output
     approved = run(*DANA, "approve", NAME, mark())
     assert (approved.exit_code, f"{NAME} is approved." in approved.output) == (0, True)

@@ -149,8 +149,8 @@ def test_the_doctor_names_a_template_that_gives_a_token_to_another_site(
     own.write_text(shipped.replace("{{ leave }}", leak), "utf-8")
     assert leak in own.read_text("utf-8")
     found = [f.message for f in examine_installation(Installation(settings, one_database))]
-    (error,) = (message for message in found if "could lead elsewhere" in message)
-    assert error.startswith(f"In mail/{file}, a placeholder (leave-token)")
+    (error,) = (message for message in found if "could lead to another site" in message)
+    assert error.startswith(f"In mail/{file}, the placeholder leave-token could lead")
 
 
 def test_a_page_names_the_mistake_to_the_staff_alone_and_to_the_log(one_database: Database, tmp_path: Path) -> None:

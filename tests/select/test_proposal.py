@@ -384,7 +384,7 @@ def test_too_few_news_stories_hold_the_edition() -> None:
     proposal = propose(week()[:3])
     assert proposal.incomplete_reason == "3 news stories are too few: an edition has at least 4 (select.minimum)"
     assert propose(week()[4:8]).incomplete_reason == ""
-    assert propose([]).incomplete_reason.startswith("there is no news story")
+    assert propose([]).incomplete_reason.startswith("it has 0 news stories")
 
 
 def test_left_out_is_ordered_best_first_with_one_reason_each() -> None:

@@ -153,7 +153,7 @@ def _arrange(desk: PictureDesk) -> None:
         # Passkeys work at the installation's own address alone: the page is shown as if it came from there.
         page.route(f"{BASE_URL}/**", lambda route: _answer_from(desk.address, route))
         page.goto(f"{BASE_URL}/desk/sign-in", wait_until="networkidle")
-        expect(page.get_by_role("button", name="Use my passkey")).to_be_enabled()
+        expect(page.get_by_role("button", name="Use a passkey")).to_be_enabled()
         desk.take("sign-in.png", page, "main h1", to="main details.help", margin=MARGIN)
     with desk.open_page(desk.week.path) as page:
         desk.take("edition.png", page, "body", height=WIDE["height"])
@@ -219,7 +219,7 @@ def _decide(desk: PictureDesk) -> None:
     with desk.open_page(review, "sam", viewport=TALL) as page:
         desk.take("approve.png", page, "main h1", to="aside.beside", margin=MARGIN)
         page.get_by_label("What should change").fill("Only one of the two is from Washington. Please say so.")
-        follow(page.get_by_role("button", name="Send back with this note"))
+        follow(page.get_by_role("button", name="Send back with note"))
     desk.wait(minutes=3)
     with desk.open_page(desk.week.path) as page:
         desk.take("sent-back.png", page, ".sent-back", to=".head")

@@ -39,7 +39,7 @@ def test_each_alarm_is_mailed_to_the_staff_once_and_the_page_says_so(both: Any) 
     )
     assert "38 of 412 addresses don't exist." in told[0]
     assert f"https://news.example.org/desk/editions/{NAME}/sending" in told[0].replace("=\n", "")
-    assert "2 of the staff were mailed what rang." in both.desk.get(f"/desk/editions/{NAME}/sending").text
+    assert "2 team members were emailed about the stop rule." in both.desk.get(f"/desk/editions/{NAME}/sending").text
     sending.resume_edition(both.install, NAME, actor=EDITOR, now=NOW + timedelta(minutes=2))
     assert mail_new_alarms(both.install, now=NOW) == 0
     ring(both, "3 of 500 subscribers reported the email as spam.", 3)

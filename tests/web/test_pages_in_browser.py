@@ -389,7 +389,7 @@ def test_the_desk_is_used_by_keyboard_alone(browser: Browser, served: tuple[Any,
     page = context.new_page()
     page.goto(f"{address}/desk/editions/2026-W47")
     page.keyboard.press("Tab")
-    skip = page.get_by_role("link", name="Skip to the page")
+    skip = page.get_by_role("link", name="Skip to content")
     assert skip.evaluate("e => e === document.activeElement")
     box = skip.bounding_box()
     assert box is not None

@@ -44,7 +44,7 @@ def test_a_database_without_tables_is_not_ready(tmp_path: Path) -> None:
     database = open_database(settings.effective_database_url)
     answer = create_app(Installation(settings, database)).test_client().get("/readyz")
     assert answer.status_code == 503
-    assert "does not answer" in answer.text
+    assert "doesn't answer" in answer.text
     assert str(tmp_path) not in answer.text
     database.close()
 
@@ -121,9 +121,9 @@ def test_a_file_that_is_too_large_is_refused_by_a_page_that_says_what_to_do(worl
         page = answer.read().decode()
         assert (answer.status, answer.headers["Connection"]) == (413, "close")
         connection.close()
-    assert "<h1>That file is too large</h1>" in page
-    assert "At most 12 MB are taken, so nothing of the form was saved." in page
-    assert "To the edition on the desk" in page
+    assert "<h1>The file is too large</h1>" in page
+    assert "The limit is 12 MB, so the form wasn&#39;t saved." in page
+    assert "Go to the edition" in page
 
 
 def _post_file(port: int, path: str, headers: dict[str, str], size: int, body: bytes) -> int:

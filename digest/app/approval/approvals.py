@@ -97,7 +97,7 @@ def reinstate_last_approval(installation: Installation, name: str, *, actor: Act
                 audit.detail = {"mark": found.content_hash, "version": found.version}
                 audit.record(session)
             return version.version
-        raise editing_state.EditRefusedError("Others changed the edition faster than this could be done. Try it again.")
+        raise editing_state.EditRefusedError("Someone else changed the edition at the same time.", "Try again.")
 
 
 def _read_reinstatable(installation: Installation, name: str) -> Approval:
@@ -106,7 +106,7 @@ def _read_reinstatable(installation: Installation, name: str) -> Approval:
         edition = find_edition(session, name)
         found = approval_check.find_reinstatable_approval(session, edition, settings=settings, keys=keys)
     if found is None:
-        raise approval.ApprovalError(f"No version of {name} was approved that may still be sent.")
+        raise approval.ApprovalError(f"{name} has no approved version that can still be sent.", "Approve the draft.")
     return found
 
 
@@ -269,7 +269,10 @@ def read_text_hosts(installation: Installation, name: str) -> tuple[TextHost, ..
 def approval_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
     """Say who has approved an edition as it is now, who still has to, and for what; and what it was sent back for. `viewer` is "you"."""
     names = overview.names
-    notes = [f"{names.get(n.actor, n.actor)} sent it back: “{n.text}” It is not done yet." for n in overview.open_notes]
+    notes = [
+        f"{names.get(n.actor, n.actor)} sent it back with a note that isn't done yet: “{n.text}”"
+        for n in overview.open_notes
+    ]
     return [*notes, *approver_sentences(overview, viewer)]
 
 
@@ -283,9 +286,7 @@ def rule_sentences(overview: RuleOverview, viewer: str = "") -> list[str]:
     rule, sentences = overview.rule, []
     if (total := len(rule.signed) + rule.missing) > 1:
         signed = join_words([overview.name_actor(actor) for actor in rule.signed])
-        sentences.append(
-            f"{len(rule.signed)} of {total} approvals{f': {signed} approved this version' if signed else ''}."
-        )
+        sentences.append(f"{len(rule.signed)} of {total} approvals{f' (by {signed})' if signed else ''}.")
     sentences += [_describe_author(overview, author, viewer) for author in rule.authors]
     if rule.is_alone:
         sentences.append(_explain_alone(is_viewer=viewer in rule.staff))
@@ -300,17 +301,17 @@ def rule_sentences(overview: RuleOverview, viewer: str = "") -> list[str]:
 
 def _explain_alone(*, is_viewer: bool) -> str:
     if is_viewer:
-        return "You're the only editor, so you can approve what you wrote. With a second editor, one of them would have to."
-    return "There's only one editor, so what editors wrote needs no second approval."
+        return "You're the only editor, so you can approve your own text."
+    return "There's only one editor, so their text doesn't need a second approval."
 
 
 def _describe_author(overview: RuleOverview, author: str, viewer: str) -> str:
     """Say what an author wrote, and who has approved that or that somebody still has to."""
     who, parts = overview.name_actor(author, viewer, "You"), describe_parts(overview.list_parts_by(author))
     if overview.rule.is_open(author):
-        return f"{who} wrote {parts}: {'someone else' if author == viewer else f'someone other than {who}'} needs to approve that."
+        return f"{who} wrote {parts}, which {'someone else' if author == viewer else f'someone other than {who}'} needs to approve."
     others = [overview.name_actor(actor, viewer, "you") for actor in overview.rule.signed if actor != author]
-    return f"{who} wrote {parts}: approved by {join_words(others)}."
+    return f"{who} wrote {parts}, approved by {join_words(others)}."
 
 
 _PART_WORDS = {

@@ -171,7 +171,8 @@ def _find_mailable(session: Session, name: str, number: int) -> tuple[Edition, C
     correction = find_correction(session, edition, number)
     if edition.state is not EditionState.SENT:
         raise CorrectionError(
-            f"{name} is still being sent, so the recipients of the error aren't known yet. Email the correction once it's sent."
+            f"{name} is still being sent, so the recipients of the error aren't known yet.",
+            "Email the correction once it's sent.",
         )
     return edition, correction
 
@@ -179,7 +180,7 @@ def _find_mailable(session: Session, name: str, number: int) -> tuple[Edition, C
 def _check_approval(email: CorrectionEmail, content_hash: str, actor: Actor) -> None:
     if content_hash.lower() != email.content_hash:
         raise CorrectionError(
-            "The correction isn't what you looked at, or who has to approve it has changed. Read it again and approve what you see."
+            "The correction or its approvers changed after you opened the page.", "Read it again before you approve it."
         )
     if refusal := email.rule.explain_refusal(actor.name):
         raise CorrectionError(refusal)

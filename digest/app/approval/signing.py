@@ -88,10 +88,12 @@ def approve_edition(
 
 
 def _refuse_errors(name: str, findings: Iterable[PreflightFinding]) -> None:
-    errors = [f"{each.rule}: {each.message}" for each in findings if each.level == FindingLevel.ERROR]
+    errors = [f"{each.rule}: {each.message.rstrip('.')}" for each in findings if each.level == FindingLevel.ERROR]
     if errors:
         listed = "; ".join(errors[:3])
-        raise approval.ApprovalError(f"{name} has {len(errors)} thing(s) to fix first. {listed}")
+        raise approval.ApprovalError(
+            f"{name} can't be approved yet ({len(errors)} to fix).", f"Fix this first: {listed}"
+        )
 
 
 def void_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:

@@ -20,7 +20,7 @@ NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; where the clo
 LOOK_AHEAD = timedelta(days=14)
 # How long after its time a job may still come by itself, before somebody is asked to look. Releases and backups have limits of their own.
 MAX_LATENESS = {"collect": timedelta(hours=3), "draft": timedelta(hours=1), "nightly": timedelta(hours=3)}
-JOB_NAMES = {"collect": "visit to the sources", "draft": "draft", "nightly": "work of the night"}
+JOB_NAMES = {"collect": "collection", "draft": "draft", "nightly": "nightly maintenance"}
 
 
 def list_job_rules(file: SettingsFile) -> dict[str, tuple[ScheduleRule, ...]]:
@@ -64,7 +64,7 @@ def list_coming_steps(session: Session, file: SettingsFile, now: datetime) -> li
         name = _find_name(session, release) or calendar_store.name_release(calendar, release, names)
         names.add(name)
         steps += _describe_release(name, release, plan_steps(calendar, release, rules))
-    for job, what in (("collect", "sources are visited"), ("backup", "a backup is made")):
+    for job, what in (("collect", "sources are collected"), ("backup", "a backup is created")):
         times = [rule.next_time(now, calendar.zone) for rule in list_job_rules(file)[job]]
         steps += [ComingStep(min(times), what)] if times else []
     coming = [step for step in steps if now < step.at <= end]
@@ -77,13 +77,13 @@ def _find_name(session: Session, release: PlannedRelease) -> str | None:
 
 def _describe_release(name: str, release: PlannedRelease, steps: ReleaseSteps) -> Iterator[ComingStep]:
     if release.is_skipped:
-        yield ComingStep(release.release_at, f"{name} would go out, and is skipped")
+        yield ComingStep(release.release_at, f"{name} is skipped")
         return
     yield from (ComingStep(at, f"{name} is drafted") for at in steps.drafts)
-    yield from (ComingStep(at, f"editors are reminded of {name}, unless it is approved") for at in steps.reminders)
+    yield from (ComingStep(at, f"editors are reminded of {name} if it isn't approved") for at in steps.reminders)
     if steps.deadline < release.release_at:
-        yield ComingStep(steps.deadline, f"{name} is to be approved by now")
-    yield ComingStep(release.release_at, f"{name} goes out, once it is approved")
+        yield ComingStep(steps.deadline, f"approval deadline of {name}")
+    yield ComingStep(release.release_at, f"{name} is sent if it's approved")
 
 
 def find_missed_runs(session: Session, file: SettingsFile, now: datetime) -> Iterator[DueJob]:
@@ -107,6 +107,6 @@ def explain_missed_run(slot: DueJob, file: SettingsFile) -> str:
     """Explain which job did not come, and what to look at."""
     local = slot.at.astimezone(file.publication.zone)
     return (
-        f"The {JOB_NAMES[slot.job]} that was due {local:%a} {short_month_day(local)}, {clock_hour(local)}, was not done. "
-        "Does 'digest serve' or 'hls-scheduler' run? Its log says why."
+        f"The {JOB_NAMES[slot.job]} due {local:%a} {short_month_day(local)}, {clock_hour(local)}, didn't run. "
+        "Check that 'digest serve' or 'hls-scheduler' is running, and read its log."
     )

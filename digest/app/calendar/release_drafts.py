@@ -47,7 +47,10 @@ def compose_moved_draft(
         return None
     grown, edits = load_proposal(session, edition), load_edits(session, edition)
     if grown is None:
-        raise CalendarError(f"{edition.name} was drafted by an earlier version: draft it again first ('digest draft').")
+        raise CalendarError(
+            f"{edition.name} was drafted by an older version.",
+            "Draft it again with 'digest draft', then change its send time.",
+        )
     planned = PlannedRelease(at, release.regular_at)
     identity = EditionIdentity(name_edition_for(session, calendar, planned, edition), edition.number, at)
     composed = compose_edition(grown, edits, identity, installation.settings)
@@ -94,10 +97,13 @@ def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool 
         return None
     if edition.state == EditionState.APPROVED:
         raise CalendarError(
-            f"{edition.name} is approved. Take its approval back first, at the desk or with 'digest approve {edition.name} --void'."
+            f"{edition.name} is approved.",
+            f"Revoke its approval first, on the edition page or with 'digest approve {edition.name} --void'.",
         )
     if edition.state not in UNAPPROVED_STATES:
-        raise CalendarError(f"{edition.name} is {edition.state}: its release cannot be changed any more.")
+        raise CalendarError(
+            f"{edition.name} is {edition.state.predicate}, so its send time is final.", "Choose another edition."
+        )
     return edition
 
 
@@ -108,11 +114,13 @@ def refuse_drafted_after(session: Session, at: datetime, moved: PlannedRelease |
     later = select(Edition).where(*is_later)
     if edition := session.scalar(later.order_by(Edition.release_at).limit(1)):
         raise CalendarError(
-            f"{edition.name} is drafted already and covers the time before it: move that one, or skip it first."
+            f"{edition.name} is already drafted and covers the days before this time.", "Move it, or skip it first."
         )
 
 
 def refuse_taken_slot(session: Session, at: datetime) -> None:
     """Refuse a moment that an edition has, also one that was called off: it keeps its slot and its history."""
     if edition := session.scalar(select(Edition).where(Edition.slot == release_slot(at))):
-        raise CalendarError(f"{edition.name} has that time and is {edition.state}. Take another, if only by a minute.")
+        raise CalendarError(
+            f"{edition.name} is {edition.state.predicate} and has the same send time.", "Choose a different time."
+        )

@@ -24,6 +24,7 @@ from digest.edition.approval.approved_versions import supersede_approval
 from digest.edition.calendar import calendar_store, release_calendar
 from digest.edition.calendar.release_calendar import (
     MAX_AHEAD,
+    NO_SINGLE_SEND_TIME,
     PlannedRelease,
     ReleaseCalendar,
     ReleaseSteps,
@@ -167,8 +168,8 @@ def find_release(installation: Installation, text: str, *, now: datetime) -> Pla
     if len(found) == 1:
         return found[0]
     if not found:
-        raise CalendarError(f"No edition is planned for {text}. 'digest calendar list' shows the next ones.")
-    raise CalendarError(f"{len(found)} editions are planned for {text}: name one with its time, such as {text}T06:00.")
+        raise CalendarError(f"No edition is scheduled for {text}.", "Choose one from 'digest calendar list'.")
+    raise CalendarError(f"{len(found)} editions are scheduled for {text}.", f"Add the time, such as {text}T06:00.")
 
 
 def _find_releases_on(
@@ -190,7 +191,7 @@ def _read_day(text: str) -> tuple[date, time | None]:
         return date.fromisoformat(text), None
     except ValueError:
         raise CalendarError(
-            f"{text} is no planned edition. Name one by its day (2026-11-27), its name (2026-W48) or as 'next'."
+            f"{text} isn't a scheduled edition.", "Enter its day (2026-11-27), its name (2026-W48), or 'next'."
         ) from None
 
 
@@ -212,7 +213,7 @@ def skip_release(installation: Installation, release_at: datetime, *, actor: Act
         release = _require_release(calendar, release_at)
         _refuse_period(calendar)
         if release.is_skipped:
-            raise CalendarError("It is skipped already.")
+            raise CalendarError("This edition is already skipped.", "Reload the calendar.")
         edition = find_movable_draft(session, release)
         if release.is_extra and edition is None:
             calendar_store.remove_extra_release(session, calendar, release)
@@ -221,7 +222,7 @@ def skip_release(installation: Installation, release_at: datetime, *, actor: Act
             session, calendar, release, release_at=release.release_at, skipped=True, actor=actor.name, now=now
         )
         if edition is not None and change is not None:
-            supersede_approval(session, edition, actor=actor.name, now=now, because="its release was skipped")
+            supersede_approval(session, edition, actor=actor.name, now=now, because="the edition was skipped")
             calendar_store.set_draft_aside(edition, change)
             audit.detail = {"set aside": edition.name}
     return release
@@ -258,10 +259,10 @@ def move_release(
             calendar = calendar_store.load_calendar(session, installation.settings.file)
         release = _require_release(calendar, release_at)
         if release.is_skipped:
-            raise CalendarError("It is skipped: bring it back first.")
+            raise CalendarError("This edition is skipped.", "Restore it first.")
         at = _check_moment(calendar, day, clock, release, now)
         if at == release.release_at:
-            raise CalendarError("It goes out then already.")
+            raise CalendarError("The edition already has this send time.", "Choose a different time.")
         return _relocate(installation, release, at, audit, actor=actor, now=now)
 
 
@@ -279,11 +280,11 @@ def restore_release(installation: Installation, release_at: datetime, *, actor: 
             _bring_back(installation, release, audit, actor=actor, now=now)
             return release
         if release.regular_at is None:
-            raise CalendarError("It is an extra edition: skip it, and it is gone.")
+            raise CalendarError("An extra edition has no usual time.", "Skip it to remove it.")
         if not release.is_moved:
-            raise CalendarError("It stands at its usual time.")
+            raise CalendarError("The edition is already at its usual time.", "Reload the calendar.")
         if reason := explain_unfit_moment(calendar, release.regular_at, moved=release, now=now):
-            raise CalendarError(reason)
+            raise CalendarError(*reason)
         return _relocate(installation, release, release.regular_at, audit, actor=actor, now=now)
 
 
@@ -293,7 +294,7 @@ def _bring_back(
     with installation.write() as session:
         calendar = calendar_store.load_calendar(session, installation.settings.file)
         if reason := explain_unfit_moment(calendar, release.release_at, moved=release, now=now):
-            raise CalendarError(reason)
+            raise CalendarError(*reason)
         refuse_drafted_after(session, release.release_at, None)
         if edition := calendar_store.bring_draft_back(session, calendar, release):
             audit.detail = {"brought back": edition.name}
@@ -324,7 +325,7 @@ def _relocate(
             audit.detail = {"to": at.isoformat()}
             audit.record(session)
         return PlannedRelease(at, release.regular_at)
-    raise CalendarError("Others are changing the edition at this moment. Try it again.")
+    raise CalendarError("Someone else is changing the edition.", "Try again.")
 
 
 # --- what stands in the way ----------------------------------------------------------------------------------
@@ -340,23 +341,23 @@ def _require_release(calendar: ReleaseCalendar, release_at: datetime) -> Planned
     if release is None:
         local = release_at.astimezone(calendar.zone)
         raise CalendarError(
-            f"No edition is planned for {weekday_month_day(local)}, {clock_time(local)} any more: the calendar was changed. "
-            "Look at it again."
+            f"No edition is scheduled for {weekday_month_day(local)}, {clock_time(local)} anymore.",
+            "Reload the calendar.",
         )
     return release
 
 
 def _refuse_period(calendar: ReleaseCalendar) -> None:
     if calendar.rule.period:
-        raise CalendarError("The timetable releases every few hours or minutes: there is no single release to skip.")
+        raise CalendarError(*NO_SINGLE_SEND_TIME)
 
 
 def _check_moment(
     calendar: ReleaseCalendar, day: date, clock: time, moved: PlannedRelease | None, now: datetime
 ) -> datetime:
     if not now - MAX_AHEAD < _start_of(calendar, day) < now + MAX_AHEAD + timedelta(days=1):
-        raise CalendarError("That day is over, or more than a year ahead.")
+        raise CalendarError("The day is in the past or more than a year ahead.", "Choose another day.")
     at = resolve_wall_time(day, clock, calendar.zone).astimezone(UTC)
     if reason := explain_unfit_moment(calendar, at, moved=moved, now=now):
-        raise CalendarError(reason)
+        raise CalendarError(*reason)
     return at

@@ -160,7 +160,7 @@ def _draft_next_week(installation: Installation, report: Callable[[str], None]) 
 def _check_edition(installation: Installation, name: str, report: Callable[[str], None], now: datetime) -> None:
     findings = edition_checks.check_edition(installation, name, now=now)
     for finding in findings:
-        report(f"  {finding.level} {finding.rule}: {finding.message}")
+        report(f"  {finding.level} {finding.rule}: {finding.sentence}")
     errors = sum(finding.level == FindingLevel.ERROR for finding in findings)
     if errors:
         raise DemoError(f"{name} does not pass preflight: {errors} error(s).")

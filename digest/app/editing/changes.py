@@ -63,7 +63,9 @@ def move_story(installation: Installation, form: EditForm, url: str, *, steps: i
         del others[position]
         wanted = min(max(position + steps, 0), len(others))
         if wanted == position:
-            raise EditRefusedError("The story stands at the end of its section already.")
+            raise EditRefusedError(
+                "The story is already at the end of its section.", "Move it to another section instead."
+            )
         value = {"section": section, "after": others[wanted - 1] if wanted else "", "position": wanted}
         return EditDraft(EditKind.PLACE, url, value)
 
@@ -76,8 +78,8 @@ def _refuse_measured(installation: Installation, key: str) -> None:
     section = next((each for each in sections if each.key == key), None)
     if section and not SECTION_KINDS[section.kind].is_placed_by_hand:
         raise EditRefusedError(
-            f"Nothing was changed: {section.title} says what readers opened most, so nothing is put or moved there by hand. "
-            "Take out what does not belong there, or choose another section."
+            f"{section.title} is sorted by page views, so you can't add or move stories there.",
+            "Remove stories that don't belong there, or choose another section.",
         )
 
 
@@ -87,7 +89,7 @@ def _find_placed(arrangement: Arrangement, url: str) -> tuple[str, list[str], in
     for section, stories in arrangement.sections.items():
         if story in stories:
             return section, [each.url for each in stories], stories.index(story)
-    raise EditRefusedError("The story stands in no section. Place it first.")
+    raise EditRefusedError("The story isn't in a section.", "Add it to a section first.")
 
 
 def drop_stories(installation: Installation, form: EditForm, url: str, *others: str) -> EditResult:
@@ -149,9 +151,7 @@ def write_story(
     if url and not described.get("link"):
         described["link"] = link = usable_url(url)
         if link is None:
-            raise EditRefusedError(
-                "Nothing was changed: the link is no web address. It begins with https:// or http://."
-            )
+            raise EditRefusedError("The link isn't a URL.", "Enter one that begins with https:// or http://.")
         url = canonical_url(link)
     url = url or f"{history.OWN_STORY_PREFIX}{secrets.token_hex(6)}"
     written = {"article": described, "section": section, "topic": clean_typed_text(topic)}
@@ -211,7 +211,7 @@ def choose_topic(installation: Installation, form: EditForm, url: str, topic: st
     def decide(_state: EditingState) -> EditDraft:
         if chosen and chosen not in list_topic_names(installation.settings):
             raise EditRefusedError(
-                "Nothing was changed: that isn't a topic in the settings. Choose one from the list, or ask an admin to add it."
+                "This topic isn't in the settings.", "Choose one from the list, or ask an admin to add it."
             )
         return EditDraft(EditKind.TOPIC, url, {"topic": chosen})
 

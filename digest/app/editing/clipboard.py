@@ -53,7 +53,7 @@ def keep_story(installation: Installation, form: EditForm, url: str) -> None:
     if story := state.arrangement.find_story(name):
         title = story.texts.get("headline", story.original.story.lead.title)
     if not title:
-        raise EditRefusedError("None of this edition's stories holds that article.")
+        raise EditRefusedError("The article isn't in any of this edition's stories.", "Choose another article.")
     _keep(installation, form, name, "", title)
 
 
@@ -73,7 +73,7 @@ def keep_text(installation: Installation, form: EditForm, target: str, field: st
     CLIP.check_role(installation.database, form.actor, form.edition, now=form.now)
     written = clean_typed_text(text)
     if not written or field not in _FIELDS:
-        raise EditRefusedError("There is no text to keep.")
+        raise EditRefusedError("There's no text to copy.", "Select an item with text.")
     _keep(installation, form, target, field, written)
 
 
@@ -83,7 +83,7 @@ def _begin_clip(installation: Installation, form: EditForm) -> AbstractContextMa
 
 def _keep(installation: Installation, form: EditForm, target: str, field: str, text: str) -> None:
     if len(target) > MAX_TARGET_CHARACTERS:
-        raise EditRefusedError("The story's address is too long to keep.")
+        raise EditRefusedError("The story's URL is too long to copy.", "Choose another article of the story.")
     with _begin_clip(installation, form) as (session, audit):
         edition = find_edition(session, form.edition)
         audit.subject, audit.detail = edition.name, {"kept": field or "story"}
@@ -94,7 +94,7 @@ def _keep(installation: Installation, form: EditForm, target: str, field: str, t
             same.text, same.at = text, form.now
             return
         if len(session.scalars(own).all()) >= MAX_CLIPPINGS:
-            raise EditRefusedError(f"Your clipboard holds {MAX_CLIPPINGS} things already. Take some off first.")
+            raise EditRefusedError(f"Your clipboard is full ({MAX_CLIPPINGS} items).", "Remove an item first.")
         clipping = Clipping(owner=form.actor.name, at=form.now, text=text, **what)
         session.add(clipping)
 

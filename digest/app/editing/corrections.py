@@ -129,25 +129,29 @@ def _clean(text: str) -> str:
 def _find_story(session: Session, edition: Edition, form: CorrectionForm) -> CorrectableStory:
     if edition.state not in CORRECTABLE_STATES:
         raise CorrectionError(
-            f"{edition.name} is {edition.state.name.lower()}: only what goes out, or went, is corrected. Edit it at the desk."
+            f"{edition.name} is {edition.state.predicate}. Only sent editions can be corrected.", "Edit it instead."
         )
     made = keep_genuine(session, corrections.list_corrections(session, edition))
     stories = corrections.list_correctable_stories(corrections.read_sent_content(session, edition), made)
     story = next((one for one in stories if one.url == form.url), None)
     if story is None:
         raise CorrectionError(
-            f"{edition.name} has no story with the link {form.url[:200]}. Give the link as it stands there."
+            f"{edition.name} has no story with the link {form.url[:200]}.",
+            "Enter the link as it appears in the edition.",
         )
     if form.field not in CORRECTED_FIELDS or not story.text_of(form.field):
-        raise CorrectionError("This story has no such text: correct its headline, or its summary where it has one.")
+        raise CorrectionError("This story doesn't have that text.", "Correct its headline or summary.")
     return story
 
 
 def _refuse_unclear(becomes: str, was: str, note: str) -> None:
     if not becomes or becomes == was:
-        raise CorrectionError("Nothing was corrected: the text is empty, or as it was. Write how it should read.")
+        raise CorrectionError("The text is empty or unchanged.", "Enter the corrected text.")
     if not note or len(note) > MAX_NOTE_LENGTH:
-        raise CorrectionError(f"Say to readers what was wrong, in at most {MAX_NOTE_LENGTH} characters.")
+        raise CorrectionError(
+            "The note to subscribers is missing or too long.",
+            f"Say what was wrong in {MAX_NOTE_LENGTH} characters or fewer.",
+        )
 
 
 def _carry_into_draft(
@@ -178,5 +182,5 @@ def find_correction(session: Session, edition: Edition, number: int) -> Correcti
     query = select(Correction).where(Correction.edition_id == edition.id, Correction.seq == number)
     correction = session.scalar(query)
     if correction is None:
-        raise CorrectionError(f"{edition.name} has no correction {number}.")
+        raise CorrectionError(f"{edition.name} has no correction {number}.", "Choose one from the list.")
     return correction

@@ -112,7 +112,7 @@ def apply_decision(
                 continue
             after = replace(state, edits=(*state.edits, edit), arrangement=arrangement, approved=False)
             return EditResult(after, edit, approval_taken_back=state.approved)
-        raise EditRefusedError("Others changed the edition faster than this could be saved. Try it again.")
+        raise EditRefusedError("Someone else changed the edition at the same time.", "Try again.")
 
 
 def _next_edit(draft: EditDraft, state: EditingState, form: EditForm) -> Edit:
@@ -124,7 +124,7 @@ def _fold_edit(installation: Installation, state: EditingState, edit: Edit) -> A
     """Fold one more edit in; one that would do nothing is refused, so that whoever clicked is told why."""
     arrangement = arrange_edits(installation, state.grown, (*state.edits, edit), state.identity)
     if reason := arrangement.outcomes[-1].idle_reason:
-        raise EditRefusedError(f"Nothing was changed: {reason}.")
+        raise EditRefusedError(f"Couldn't change the edition: {reason}.", "Reload the page to see its latest version.")
     return arrangement
 
 
@@ -138,7 +138,10 @@ def _store_edit(
     if len(load_edits(session, edition)) != len(state.edits):
         raise _OvertakenError
     if edition.state not in COMING_STATES:
-        raise EditRefusedError(f"{edition.name} is {edition.state}: only what has not gone out yet can be edited.")
+        raise EditRefusedError(
+            f"{edition.name} is {edition.state.predicate} and can no longer be edited.",
+            "Correct it in the archive instead.",
+        )
     audit.detail = {"seq": edit.seq, "kind": str(edit.kind)}
     audit.detail["target"] = edit.target[:_MAX_AUDITED_TARGET]
     actor, at = edit.actor, edit.at

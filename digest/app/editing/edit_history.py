@@ -163,7 +163,7 @@ def undo_edit(installation: Installation, form: EditForm, seq: int) -> EditResul
 
     def undo(state: EditingState) -> EditDraft:
         if seq in find_undone(state.edits):
-            raise EditRefusedError("The change was taken back already.")
+            raise EditRefusedError("This change is already undone.", "Reload the page.")
         return _undo(next((e for e in state.edits if e.seq == seq), None))
 
     return apply_decision(installation, form, undo)
@@ -171,7 +171,7 @@ def undo_edit(installation: Installation, form: EditForm, seq: int) -> EditResul
 
 def _undo(edit: Edit | None) -> EditDraft:
     if edit is None:
-        raise EditRefusedError("There is nothing to take back.")
+        raise EditRefusedError("You have no changes to undo.", "Open the history to undo someone else's.")
     return EditDraft(EditKind.UNDO, edit.target, {}, edit.seq)
 
 
@@ -186,11 +186,11 @@ def bring_back(installation: Installation, form: EditForm, seq: int) -> EditResu
     def revert(state: EditingState) -> EditDraft:
         if form.based_on is not None and form.based_on != state.last_seq:
             raise EditRefusedError(
-                "Nothing was brought back: the edition was changed while the page was open. See what would be taken out now."
+                "The edition changed after you opened the page.", "Review which changes would be removed now."
             )
         past = tuple(e for e in state.edits if e.seq <= seq)
         if edits_in_force(past) == edits_in_force(state.edits):
-            raise EditRefusedError("Nothing has changed since then.")
+            raise EditRefusedError("The edition hasn't changed since that version.", "Select another version.")
         return EditDraft(EditKind.REVERT, EDITION_TARGET, {}, max(0, seq))
 
     return apply_decision(installation, form, revert)

@@ -89,7 +89,8 @@ def read_editing_state(installation: Installation, name: str) -> EditingState:
         edits = load_edits(session, edition)
     if grown is None or proposal_hash is None:
         raise EditRefusedError(
-            f"{edition.name} was drafted by an earlier version, which kept no proposal to edit. Draft it again ('digest draft')."
+            f"{edition.name} was drafted by an older version, so it can't be edited.",
+            "Draft it again with 'digest draft'.",
         )
     identity = EditionIdentity(edition.name, edition.number, edition.release_at)
     return EditingState(

@@ -40,7 +40,7 @@ def show_article_picture(
     EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
     candidate = _find_article(read_editing_state(installation, form.edition), url, article)
     if not candidate.image:
-        raise EditRefusedError("The article has no picture that its publisher lets us mail. Upload one instead.")
+        raise EditRefusedError("The publisher doesn't allow this article's image in email.", "Upload an image instead.")
     fetcher_context = open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher)
     try:
         with fetcher_context as active_fetcher:
@@ -48,7 +48,7 @@ def show_article_picture(
                 installation.database, active_fetcher, installation.settings, candidate, form.now
             )
     except (FetchError, ImageError) as exc:
-        raise EditRefusedError(f"The picture could not be had: {exc}. Choose another one, or upload it.") from exc
+        raise EditRefusedError(f"Couldn't download the image: {exc}.", "Choose another image, or upload one.") from exc
     return _show_cuts(installation, form, url, cuts)
 
 
@@ -62,7 +62,7 @@ def upload_picture(
     """
     EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
     if not clean_typed_text(alt):
-        raise EditRefusedError("The picture has no description. Say what it shows, for readers who see no pictures.")
+        raise EditRefusedError("The image has no description.", "Describe it for people who can't see it.")
     read_editing_state(installation, form.edition)
     try:
         cuts = cut_uploaded_picture(
@@ -74,7 +74,9 @@ def upload_picture(
             now=form.now,
         )
     except ImageError as exc:
-        raise EditRefusedError(f"The picture cannot be used: {exc}. JPEG, PNG, GIF, WebP and AVIF are read.") from exc
+        raise EditRefusedError(
+            f"Couldn't read the image: {exc}.", "Upload a JPEG, PNG, GIF, WebP, or AVIF file."
+        ) from exc
     return _show_cuts(installation, form, url, cuts)
 
 
@@ -104,7 +106,7 @@ def describe_picture(installation: Installation, form: EditForm, url: str, *, al
     def describe(state: EditingState) -> EditDraft | None:
         shown, edited = _find_shown_picture(state, url), _find_edited_picture(state, url)
         if shown is None:
-            raise EditRefusedError("There is no picture to describe. Choose one first, or empty these two fields.")
+            raise EditRefusedError("There's no image to describe.", "Choose an image, or clear these two fields.")
         if (shown.alt, shown.credit) == (words["alt"], words["credit"]):
             return None
         value: dict[str, Any] = dict(words)
@@ -143,7 +145,7 @@ def _find_article(state: EditingState, url: str, article: str) -> CandidateArtic
     named = (each for each in members if article in {each.url, each.link})
     found = next(named, None)
     if found is None:
-        raise EditRefusedError("The article is not among those of the story.")
+        raise EditRefusedError("The article isn't in this story.", "Choose one from the list.")
     return found
 
 

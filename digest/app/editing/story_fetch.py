@@ -19,7 +19,7 @@ from digest.collect.visits.page_check import explain_redirect
 from digest.installation.acts import Actor
 from digest.installation.opened import Installation
 from digest.store.models import Source
-from subscribers.phrases import sentence
+from subscribers.phrases import end_sentence
 
 PAGE_ACCEPT = "text/html, application/xhtml+xml;q=0.9, text/plain;q=0.5"
 
@@ -55,7 +55,7 @@ def fetch_story(
     state = read_editing_state(installation, edition)
     url = usable_url(address.strip())
     if url is None:
-        raise EditRefusedError("That is no web address. It begins with https:// or http://.")
+        raise EditRefusedError("This isn't a URL.", "Enter one that begins with https:// or http://.")
     fetcher_context = open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher)
     with fetcher_context as active_fetcher:
         item, site = _read_article(active_fetcher, url, now)
@@ -66,10 +66,10 @@ def fetch_story(
 
 def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> tuple[ParsedItem, str]:
     """Fetch and read an article; with it comes what its page calls its site."""
-    advice = "Look at it in a browser, and write the story yourself: it can be given its link."
+    advice = "Open it in a browser, write the story yourself, and add the link."
     try:
         if not fetcher.may_read(url):
-            raise EditRefusedError(f"{explain_unreadable(fetcher, url)} {advice}")
+            raise EditRefusedError(explain_unreadable(fetcher, url), advice)
         answer = fetcher.get(url, accept=PAGE_ACCEPT)
         if barrier := explain_redirect(url, answer.url):
             raise _refuse_withheld(barrier)
@@ -77,18 +77,18 @@ def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> tuple[Par
             answer.body, url=answer.url, now=now, content_type=answer.content_type, charset=answer.charset
         )
     except FetchError as exc:
-        raise EditRefusedError(f"{sentence(f'the page could not be fetched: {exc.message_for_now}')} {advice}") from exc
+        raise EditRefusedError(end_sentence(f"Couldn't load the page: {exc.message_for_now}"), advice) from exc
     except ParseError as exc:
-        raise EditRefusedError(f"The page could not be read: {exc} {advice}") from exc
+        raise EditRefusedError(f"Couldn't read the page: {exc}", advice) from exc
     if withheld := next((entry.reason for entry in document.rejected if entry.withheld_url), ""):
         raise _refuse_withheld(withheld.removeprefix(NOT_PUBLIC))
     if document.kind is not DocumentKind.PAGE or not document.items:
-        raise EditRefusedError(f"No article can be made out at that address. {advice}")
+        raise EditRefusedError("Couldn't find an article at this URL.", advice)
     return document.items[0], document.site
 
 
 def _refuse_withheld(barrier: str) -> EditRefusedError:
-    return EditRefusedError(f"Visitors can't read this page: {barrier}. Add one that is public.")
+    return EditRefusedError(f"Visitors can't read this page: {barrier}.", "Add a public page.")
 
 
 def _describe_item(installation: Installation, item: ParsedItem, site_title: str) -> dict[str, Any]:

@@ -213,4 +213,4 @@ def _find_faults(
     try:
         return run_preflight_rules(gather_preflight_facts(installation, session, edition, mailable=mailable, now=now))
     except ComposeError as exc:  # too little is there to make a message of, so no rule could look
-        return (PreflightFinding("message", FindingLevel.ERROR, str(exc)),)
+        return (PreflightFinding("message", FindingLevel.ERROR, exc.message, exc.remedy),)

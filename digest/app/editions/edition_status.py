@@ -57,7 +57,7 @@ def edition_status(installation: Installation, name: str, *, now: datetime) -> E
         readers = audience.count_people_by_state(session)[PersonState.SUBSCRIBED]
         local = edition.release_at.astimezone(zone)
         release = f"{weekday_date(local)}, {local:%H:%M %Z}"
-        when = f"on {release}" if edition.release_at > now else f"at once: it was due {release}"
+        when = f"on {release}" if edition.release_at > now else f"immediately (it was due {release})"
         counts = count_deliveries(session, edition_purpose(edition.name))
         progress = read_progress(session, edition.name)
         blocked = send_blocked_reason(
@@ -69,7 +69,7 @@ def edition_status(installation: Installation, name: str, *, now: datetime) -> E
             state=edition.state,
             content_hash=approval.current_content_hash(session, edition, installation.settings),
             release_text=release,
-            release_sentence=f"No. {edition.number} goes to {readers:,} readers {when}.",
+            release_sentence=f"No. {edition.number} will be sent to {readers:,} {'subscriber' if readers == 1 else 'subscribers'} {when}.",
             delivery_counts=counts,
             blocked_reason=blocked,
             progress=progress,

@@ -262,21 +262,21 @@ def list_known_sources(installation: Installation) -> list[Source]:
 
 
 def readiness_problem(installation: Installation) -> str:
-    """Say to anybody why the database cannot be used by this version; empty where it can. It names no place of the machine."""
+    """Say publicly, without local paths, why this version can't use the database; empty if it can."""
     problem = find_schema_problem(installation)
     return f"{problem.message} Run 'digest doctor'." if problem else ""
 
 
 def find_schema_problem(installation: Installation) -> ApplicationError | None:
-    """Return why the database cannot be used by this version, with what to do; None where it can."""
+    """Return why this version can't use the database, with a remedy; None if it can."""
     try:
         with installation.database.engine.connect() as connection:
             revision = str(connection.scalar(text("SELECT version_num FROM alembic_version")) or "empty")
     except DBAPIError:
         return ApplicationError(
-            "the database does not answer, or was never migrated.",
-            remedy=f"See whether its server runs and DIGEST_DATABASE_URL in {installation.settings.environment_place} is right; then run: "
-            "digest init",
+            "The database doesn't answer or was never migrated.",
+            f"Check that its server is running and DIGEST_DATABASE_URL in {installation.settings.environment_place} is right, "
+            "then run 'digest init'.",
         )
     needed = newest_schema_revision()
     if revision == needed:
@@ -284,6 +284,6 @@ def find_schema_problem(installation: Installation) -> ApplicationError | None:
     advice = (
         BRING_SCHEMA_UP
         if revision < needed or revision == "empty"
-        else "Start this process again with the version that the database was brought up to."
+        else "Restart this process with the version that upgraded the database."
     )
-    return ApplicationError(f"the schema is {revision}, this version needs {needed}.", remedy=advice)
+    return ApplicationError(f"The database schema is {revision}, but this version needs {needed}.", advice)

@@ -67,8 +67,8 @@ class ExaminedLogs:
         uncertain_acts.RESOLVE_BY_LOG.check_permitted(installation.database, staff.actor, edition, now=now)
         if not 0 < len(uploads) <= MAX_LOG_FILES:
             raise LogUploadError(
-                f"No log files were chosen, or too many. Choose up to {MAX_LOG_FILES} of the server's log files, "
-                "including rotated ones."
+                "No log files were chosen, or too many.",
+                f"Choose the server's log files, including rotated ones, {MAX_LOG_FILES} at most.",
             )
         # mkdtemp's folder is closed to other users.
         with tempfile.TemporaryDirectory(prefix=".log-", dir=installation.settings.home) as folder:
@@ -80,7 +80,7 @@ class ExaminedLogs:
             except UnreadableLogError as exc:
                 raise LogUploadError(f"“{uploads[files.index(exc.file)][0]}” {exc.why}") from None
             except MailLogError as exc:
-                raise LogUploadError(f"{exc.message} Choose the log's time zone.") from None
+                raise LogUploadError(exc.message, "Choose the log's time zone.") from None
         name = secrets.token_urlsafe(12)
         with self._lock:
             self._drop_old(now)
@@ -106,7 +106,7 @@ class ExaminedLogs:
         """
         log = self.find(name, staff, now=clock())
         if log is None:
-            raise LogUploadError("Log results are available for 15 minutes. Upload the log again.")
+            raise LogUploadError("The uploaded log expired after 15 minutes.", "Upload it again.")
         settled = uncertain_acts.resolve_by_log(
             installation, log.edition, log.evidence, reason=reason, actor=staff.actor, clock=clock
         )

@@ -141,7 +141,7 @@ def import_opml(installation: Installation, actor: Actor, file: Path, section: s
     try:
         body = file.read_bytes()
     except OSError as exc:
-        raise SourceRefusedError(f"Can't read {file}: {exc.strerror}.") from exc
+        raise SourceRefusedError(f"Couldn't read {file} ({exc.strerror}).", "Check its name and permissions.") from exc
     return import_opml_bytes(installation, actor, body, str(file), section, now=now)
 
 
@@ -235,10 +235,11 @@ def use_new_address(
         moved = session.scalars(select(Source.moved_to).where(Source.url == url)).first()
         taken = session.scalars(select(Source.name).where(Source.url == new_url)).first()
     if moved != new_url:
-        raise SourceRefusedError(f"{url} no longer reports that it has moved to {new_url}. Check the source again.")
+        raise SourceRefusedError(f"{url} no longer redirects to {new_url}.", "Check the source again.")
     if taken is not None:
         raise SourceRefusedError(
-            f"Another source, {taken!r}, already has the URL {new_url}. Remove this source instead."
+            f"Another source, {taken!r}, already has the URL {new_url}.",
+            "Remove this source, or change that one first.",
         )
     change_source(installation, actor, url, {"url": new_url}, fingerprint=fingerprint, now=now)
 
@@ -253,9 +254,7 @@ def remove_source(installation: Installation, actor: Actor, url: str, *, now: da
     with REMOVE.steps(installation, actor, url, now=now) as draft:
         before = find_configured_source(installation, url)
         if before is None:
-            raise SourceRefusedError(
-                f"{url} isn't a source in the settings. To list the sources, run 'digest sources list'."
-            )
+            raise SourceRefusedError(f"{url} isn't a source in the settings.", "Choose one from 'digest sources list'.")
         try:
             settings = file_edits.remove_source(installation.settings, url)
         except SettingsError as exc:
@@ -294,7 +293,7 @@ def refuse_listed_source(installation: Installation, address: str) -> None:
     """
     for source in installation.settings.file.sources:
         if source.url == address:
-            raise SourceRefusedError(f"{address} is already listed as {source.name!r}.")
+            raise SourceRefusedError(f"{address} is already listed as {source.name!r}.", "Enter a different URL.")
 
 
 def _make_source(url: str, name: str, publisher: str, section: str) -> SourceSettings:
@@ -326,7 +325,7 @@ def _parse_opml(body: bytes, file_name: str, now: datetime) -> ParsedDocument:
         raise SourceRefusedError(f"{file_name}: {exc}") from exc
     if document.kind is not DocumentKind.OPML:
         raise SourceRefusedError(
-            f"{file_name} isn't a list of feeds (OPML) but {document.kind}. To read it, run 'digest collect "
-            f"{file_name}'."
+            f"{file_name} isn't a list of feeds (OPML) but {document.kind}.",
+            f"Read it with 'digest collect {file_name}'.",
         )
     return document

@@ -96,8 +96,8 @@ def _choose_date(page: PastEditionPage | None, released_on: datetime | None) -> 
 
 def _explain_unfit_date(released_at: datetime | None, now: datetime) -> str:
     if released_at is None:
-        return "It has no date. Add the date with --released."
-    return "Its date is in the future, so it isn't a past edition." if released_at > now else ""
+        return "It has no date. Set it with --released."
+    return "Its date is in the future. Correct it with --released." if released_at > now else ""
 
 
 def _read_places(
@@ -116,10 +116,10 @@ def _read_place(fetcher: ContentFetcher, place: str, now: datetime) -> PastEditi
     if url is None:
         path = Path(place)
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise ParseError(f"It's larger than {MAX_FILE_BYTES // 1000000} MB.")
+            raise ParseError(f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB.", "Choose a smaller file.")
         return read_past_edition_in_child(path.read_bytes(), url=path.resolve().as_uri(), now=now)
     if not fetcher.may_read(url):
-        raise ParseError(f"{explain_unreadable(fetcher, url)} Save the page in a browser and import the file.")
+        raise ParseError(explain_unreadable(fetcher, url), "Save the page in a browser, and import the file.")
     answer = fetcher.get(url, accept=PAGE_ACCEPT)
     return read_past_edition_in_child(
         answer.body, url=answer.url, now=now, content_type=answer.content_type, charset=answer.charset

@@ -171,7 +171,7 @@ def check(context: CommandContext, edition: str, online: bool, as_json: bool) ->
         context.installation, edition, own_site=True, online=online, now=context.now()
     )
     errors = [f for f in findings if f.level == FindingLevel.ERROR]
-    lines = [f"{f.level:7} {f.rule}: {f.message}{f' ({f.where})' if f.where else ''}" for f in findings]
+    lines = [f"{f.level:7} {f.rule}: {f.sentence}{f' ({f.where})' if f.where else ''}" for f in findings]
     passed = len(PREFLIGHT_RULES) - len({f.rule for f in findings})
     warnings = len(findings) - len(errors)
     counts = f"{passed} of {len(PREFLIGHT_RULES)} rules passed, {len(errors)} error(s), {warnings} warning(s)."

@@ -9,7 +9,7 @@ import httpx
 from protego import Protego
 
 from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason
-from subscribers.phrases import sentence
+from subscribers.phrases import end_sentence
 
 
 class KeyedLocks:
@@ -71,5 +71,5 @@ def explain_unreadable(fetcher: ContentFetcher, url: str) -> str:
     except FetchError as error:
         is_absent = error.status is not None and 400 <= error.status < 500
         if not is_absent or error.reason is FetchErrorReason.RATE_LIMITED:
-            return sentence(f"The site doesn't respond: {error.message_for_now}")
-    return "The site's robots.txt disallows this page. Choose another page."
+            return end_sentence(f"Couldn't reach the site: {error.message_for_now}")
+    return "The site's robots.txt doesn't allow this page."

@@ -137,5 +137,5 @@ def describe_gone(gone: tuple[LookFinding, ...]) -> str:
     subject, them = ("an article", "it") if len(gone) == 1 else (f"{len(gone)} articles", "them")
     return (
         f"visitors can't read {subject} anymore: {named}{more}. Remove {them} and approve the edition again, "
-        "or resume it unchanged."
+        "or resume sending."
     )

@@ -175,7 +175,7 @@ def _compose_template(session: Session, name: str, keys: KeyRing, settings: Sett
     variants = create_variants(mailable, settings)
     template = variants.template_for(Preferences())
     if template is None or not variants.sections:
-        raise SendError(f"{name} has no sections. Draft it again.")
+        raise SendError(f"{name} has no sections.", "Draft it again.")
     return template
 
 
@@ -185,19 +185,19 @@ def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:
         proven = staff.list_proven_staff(session)
         if not proven:
             raise SendError(
-                "No team member has verified an address yet. Run 'digest staff add EMAIL --role editor', and open the "
-                "link in the email."
+                "No one on the team has verified their address yet.",
+                "Invite someone with 'digest staff add EMAIL --role editor'.",
             )
         return proven
     chosen: dict[int, StaffMember] = {}
     for place, email in enumerate(to, start=1):
         member = staff.find_staff_member(session, email)
         if member is None:
-            raise SendError(f"Test address {place} isn't a team member's. To list the team, run 'digest staff list'.")
+            raise SendError(f"Test address {place} isn't on the team.", "Choose one from 'digest staff list'.")
         if member.proven_at is None:
             raise SendError(
-                f"{staff.staff_actor(member)} hasn't verified the address yet. To send the link again, run 'digest "
-                "staff prove'."
+                f"{staff.staff_actor(member)} hasn't verified the address yet.",
+                "Send a new link with 'digest staff prove'.",
             )
         chosen[member.id] = member
     return list(chosen.values())

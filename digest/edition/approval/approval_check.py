@@ -43,7 +43,9 @@ def verify_approval(session: Session, edition: Edition, *, settings: Settings, k
     """
     approval = find_standing_approval(session, edition)
     if approval is None:
-        raise ApprovalError(f"{edition.name} is not approved. Approve it at the desk or with 'digest approve'.")
+        raise ApprovalError(
+            f"{edition.name} isn't approved.", "Approve it under Review and approve, or with 'digest approve'."
+        )
     return verify_version(session, edition, approval, settings=settings, keys=keys)
 
 
@@ -58,18 +60,19 @@ def verify_version(
     mailable = read_version(session, approval)
     if _was_taken_back(session, approval):
         raise ApprovalError(
-            f"{edition.name} can't be sent: by the audit log, this approval was taken back. Take it back again and approve anew."
+            f"{edition.name} can't be sent. The audit log says that this approval was revoked.",
+            "Revoke it again, then approve the edition.",
         )
     if fault := _find_fault(approval, mailable, edition, settings, keys):
-        raise ApprovalError(f"{edition.name} is not what was approved ({str(approval.content_hash)[:7]}): {fault}")
+        raise ApprovalError(
+            f"{edition.name} differs from the approved version ({str(approval.content_hash)[:7]}): {fault[0]}", fault[1]
+        )
     if has_old_placeholders(mailable.pieces):
         raise ApprovalError(
-            f"{edition.name} was approved with the placeholders of an older version, which any text could contain, so it can't be sent. "
-            + (
-                f"Cancel the rest with 'digest cancel {edition.name}', or finish sending with the older version."
-                if edition.state in {EditionState.SENDING, EditionState.SENT}
-                else "Draft it again and approve it again."
-            )
+            f"{edition.name} was approved by an older version with insecure placeholders, so it can't be sent.",
+            f"Cancel the rest with 'digest cancel {edition.name}', or finish sending with the older version."
+            if edition.state in {EditionState.SENDING, EditionState.SENT}
+            else "Draft it again, then approve it.",
         )
     return mailable
 
@@ -101,20 +104,20 @@ def _was_taken_back(session: Session, approval: Approval) -> bool:
 
 def _find_fault(
     approval: Approval, mailable: MailableEdition, edition: Edition, settings: Settings, keys: KeyRing
-) -> str:
-    """Say in what a version differs from what was approved, or from what can be sent now, and what to do; empty if in nothing."""
+) -> tuple[str, str] | None:
+    """Describe how a version differs from the approved one, or from what can be sent now, and what to do; None if it doesn't."""
     stated = approval.statement
-    anew = "Take the approval back and approve anew."
+    advice = "Revoke the approval, then approve the edition again."
     if content_hash_of(stated) != approval.content_hash:
-        return f"the record of it was changed. {anew}"
+        return "its record was changed.", advice
     if count_missing_signatures(stated, _list_signers(approval, keys)):
-        return f"the key that signed it is not in the key file. {anew}"
+        return "the key file doesn't contain the key that signed it.", advice
     current = describe_draft(edition, (), settings)
     now = approval_statement(current, edition, ApproverRule(1, (), (), ()))
     if now["list"][-1] != stated["list"][-1]:
         return (
-            f"DIGEST_BASE_URL was {stated['list'][-1]}, to which its links lead, and is {now['list'][-1]} now. Put it back; or "
-            "take the approval back, draft the edition again and approve that."
+            f"its links lead to {stated['list'][-1]}, but DIGEST_BASE_URL is now {now['list'][-1]}.",
+            "Restore DIGEST_BASE_URL, or revoke the approval, draft the edition again, and approve that.",
         )
     changes = [words for part, words in _HEADER_WORDS.items() if stated[part] != now[part]]
     changes += list_moved_parts(stated, edition)
@@ -122,10 +125,10 @@ def _find_fault(
         changes.append("its text")
     elif "web" in stated and hash_text(mailable.join("web").text) != stated["web"]:
         changes.append("its web copy")
-    return f"{' and '.join(changes)} changed. {anew}" if changes else ""
+    return (f"{' and '.join(changes)} changed.", advice) if changes else None
 
 
-_HEADER_WORDS = {"from": "its sender", "reply_to": "its reply address", "list": "its list address"}
+_HEADER_WORDS = {"from": "its sender", "reply_to": "its reply address", "list": "its List-Id or URL"}
 
 
 def _list_signers(approval: Approval, keys: KeyRing) -> list[str]:
@@ -177,7 +180,10 @@ def reinstate_approval(
     session.refresh(edition, with_for_update=True)
     approval = find_reinstatable_approval(session, edition, settings=settings, keys=keys)
     if edition.state not in {EditionState.DRAFT, EditionState.INCOMPLETE} or approval is None:
-        raise ApprovalError(f"{edition.name} is {edition.state}, and no version of it can stand again.")
+        raise ApprovalError(
+            f"{edition.name} is {edition.state.predicate}, so an earlier version can't be restored.",
+            "Review the draft instead.",
+        )
     supersede_approval(session, edition, actor=None, now=now, because="the deadline passed before it was approved")
     approval.state, approval.ended_because = ApprovalState.STANDING, ""
     approval.ended_at = approval.ended_by = approval.ended_by_edit = None

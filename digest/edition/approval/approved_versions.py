@@ -210,21 +210,24 @@ def sign_approval(
     # Nobody else decides about it until this commits.
     session.refresh(edition, with_for_update=True)
     if edition.state != EditionState.DRAFT:
-        raise ApprovalError(f"{edition.name} is {edition.state}: only a draft can be approved.")
+        raise ApprovalError(
+            f"{edition.name} is {edition.state.predicate}. Only drafts can be approved.",
+            "Reload the page to see its latest state.",
+        )
     check_window(session, edition)
     statement = _state_draft(session, edition, settings)
     current_hash = content_hash_of(statement)
     if has_old_placeholders(load_rendered_fragments(session, edition)):
-        raise ApprovalError(f"{edition.name} was drafted by an older version. Draft it again, then approve it.")
+        raise ApprovalError(f"{edition.name} was drafted by an older version.", "Draft it again, then approve it.")
     if mark.lower() not in {current_hash, current_approval_mark(session, edition, settings, keys)}:
         raise ApprovalError(
-            f"{edition.name} has changed, or what you gave isn't its whole mark. Look at it again and approve what you see."
+            f"{edition.name} has changed, or the content hash is incomplete.", "Review it again before you approve it."
         )
     _check_approver(session, edition, settings, actor)
     approval = find_waiting_approval(session, edition)
     if approval is not None and approval.content_hash != current_hash:
         _end_approval(
-            approval, ApprovalState.SUPERSEDED, actor=actor, now=now, because="the draft was approved as it is now"
+            approval, ApprovalState.SUPERSEDED, actor=actor, now=now, because="the current draft was approved instead"
         )
         approval = None
     if approval is None:
@@ -244,8 +247,8 @@ def _check_approver(session: Session, edition: Edition, settings: Settings, acto
     open_note = select(SentBackNote.id).where(SentBackNote.edition_id == edition.id, SentBackNote.done_at.is_(None))
     if session.scalar(open_note):
         raise ApprovalError(
-            f"{edition.name} was sent back with a note that is not done yet. Do what it says, mark it as done at the desk, and "
-            "approve then."
+            f"{edition.name} was sent back with a note that isn't done yet.",
+            "Mark the note as done on the edition page before you approve it.",
         )
     if refusal := read_approver_rule(session, edition, settings).explain_refusal(actor):
         raise ApprovalError(f"{edition.name}: {refusal}")
@@ -277,12 +280,12 @@ def check_window(session: Session, edition: Edition) -> None:
     """
     newer = select(Edition.name).where(Edition.release_at > edition.release_at).limit(1)
     if (name := session.scalar(newer)) is not None:
-        raise ApprovalError(f"{name} was drafted since, and covers the week of {edition.name} too. Approve that one.")
+        raise ApprovalError(f"{name} was drafted later and covers the week of {edition.name} too.", "Approve that one.")
     window = next_window(edition.cut_off, last_cut_off_before(session, edition.release_at))
     if edition.opens_at != window.opens_at:
         raise ApprovalError(
-            f"What goes out before {edition.name} is not what it was when {edition.name} was drafted, so a story "
-            "could be lost or come twice. Draft it again ('digest draft'), and approve that."
+            f"An earlier edition changed after {edition.name} was drafted, so a story could be lost or sent twice.",
+            "Draft it again with 'digest draft', then approve it.",
         )
 
 
@@ -362,7 +365,9 @@ def take_back_approval(session: Session, edition: Edition, *, actor: str, now: d
     session.refresh(edition, with_for_update=True)
     open_approvals = [a for a in list_approvals(session, edition) if a.state != ApprovalState.TAKEN_BACK]
     if edition.state not in {EditionState.DRAFT, EditionState.INCOMPLETE, EditionState.APPROVED} or not open_approvals:
-        raise ApprovalError(f"{edition.name} is {edition.state}: there is no approval to take back.")
+        raise ApprovalError(
+            f"{edition.name} is {edition.state.predicate}, so it has no approval to revoke.", "Reload the page."
+        )
     for approval in open_approvals:
         _end_approval(approval, ApprovalState.TAKEN_BACK, actor=actor, now=now, because=because)
     edition.approved_by = edition.approved_at = None

@@ -45,11 +45,11 @@ def send_back(session: Session, edition: Edition, text: str, *, actor: str, now:
     """
     session.refresh(edition, with_for_update=True)
     if edition.state not in COMING_STATES:
-        raise SentBackError(f"{edition.name} is {edition.state}: it cannot be sent back any more.")
+        raise SentBackError(f"{edition.name} is {edition.state.predicate} and can't be sent back.", "Reload the page.")
     if not text:
-        raise SentBackError("Say in the note what should change.")
+        raise SentBackError("The note is empty.", "Describe what should change.")
     if len(text) > MAX_NOTE_LENGTH:
-        raise SentBackError(f"The note has {len(text):,} characters: {MAX_NOTE_LENGTH:,} are the most.")
+        raise SentBackError(f"The note has {len(text):,} characters.", f"Shorten it to {MAX_NOTE_LENGTH:,}.")
     note = SentBackNote(edition_id=edition.id, at=now, actor=actor, text=text)
     session.add(note)
     approval.end_open_approvals(session, edition, actor=actor, now=now, because="sent back with a note")
@@ -66,9 +66,9 @@ def finish_note(session: Session, edition: Edition, note_id: int, *, actor: str,
     session.refresh(edition, with_for_update=True)
     note = session.get(SentBackNote, note_id)
     if note is None or note.edition_id != edition.id:
-        raise SentBackError(f"{edition.name} has no such note. Look at the desk again.")
+        raise SentBackError(f"{edition.name} doesn't have this note.", "Reload the page.")
     if note.done_at is not None:
-        raise SentBackError("The note was marked as done already.")
+        raise SentBackError("The note is already marked as done.", "Reload the page.")
     note.done_at, note.done_by = now, actor
     session.flush()
     return note

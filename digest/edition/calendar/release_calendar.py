@@ -279,40 +279,46 @@ def decide_at_deadline(
     return DeadlineDecision.WAIT
 
 
+NO_SINGLE_SEND_TIME = (
+    "Editions are sent every few hours or minutes, so there's no single send time to change.",
+    "Ask an admin to change the schedule.",
+)
+
+
 def explain_unfit_moment(
     calendar: ReleaseCalendar, at: datetime, *, moved: PlannedRelease | None, now: datetime
-) -> str:
-    """Explain why nothing can be released at a moment; empty where it can. `moved` is the release that would be there."""
-    return next(_find_obstacles(calendar, at, moved, now), "")
+) -> tuple[str, ...]:
+    """Explain why an edition can't be sent at a moment, and what to do; empty if it can. `moved` is the release to put there."""
+    return next(_find_obstacles(calendar, at, moved, now), ())
 
 
 def _find_obstacles(
     calendar: ReleaseCalendar, at: datetime, moved: PlannedRelease | None, now: datetime
-) -> Iterator[str]:
+) -> Iterator[tuple[str, str]]:
     if calendar.rule.period:
-        yield "The timetable releases every few hours or minutes, so that there is no single release to change."
+        yield NO_SINGLE_SEND_TIME
     if at < now + MIN_NOTICE:
-        yield "That is over, or less than an hour from now: nothing could be approved before it."
+        yield "This time is in the past or less than an hour from now.", "Choose a later time."
     if at > now + MAX_AHEAD:
-        yield "That is more than a year ahead."
+        yield "This time is more than a year ahead.", "Choose an earlier time."
         return
     if moved and moved.regular_at and abs(at - moved.regular_at) > MAX_MOVE:
-        yield "That is more than seven days from its usual time: skip it, and add an extra edition then."
+        yield "This is more than seven days from its usual time.", "Skip the edition, and add an extra one then."
     others = [r for r in _releases_near(calendar, at) if moved is None or r.release_at != moved.release_at]
     yield from _find_neighbour_obstacles(others, at, moved)
 
 
 def _find_neighbour_obstacles(
     others: Iterable[PlannedRelease], at: datetime, moved: PlannedRelease | None
-) -> Iterator[str]:
+) -> Iterator[tuple[str, str]]:
     if any(r.release_at == at and r.is_skipped for r in others):
-        yield "A skipped edition stands at that time: bring that one back."
+        yield "There's a skipped edition at this time.", "Restore it instead."
     live = [r.release_at for r in others if not r.is_skipped]
     if any(abs(other - at) < MIN_DISTANCE for other in live):
-        yield "Another edition goes out less than six hours from that."
+        yield "Another edition is sent less than six hours from this time.", "Choose a different time."
     start, end = sorted((at, moved.release_at)) if moved else (at, at)
     if any(start < other < end for other in live):
-        yield "Another edition goes out in between, and the order of editions stays as it is."
+        yield "This would change the order of editions.", "Choose a time between the previous and the next edition."
 
 
 def _releases_near(calendar: ReleaseCalendar, at: datetime) -> list[PlannedRelease]:

@@ -241,7 +241,7 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
     release, existing = queries.find_next_release(session, calendar, now)
     release_at = release.release_at
     if existing is not None and existing.state not in queries.UNAPPROVED_STATES:
-        raise DraftError(_explain_refusal(existing, publication.zone))
+        raise DraftError(*_explain_refusal(existing, publication.zone))
     edited = _find_edited_draft(session, existing)
     window = next_window((edited and edited.cut_off) or now, queries.last_cut_off_before(session, release_at))
     window = replace(window, cut_off=now)
@@ -272,14 +272,14 @@ def _find_edited_draft(session: Session, edition: Edition | None) -> _EditedDraf
     return _EditedDraft(edits, grown, edition.cut_off if grown else None)
 
 
-def _explain_refusal(existing: Edition, zone: ZoneInfo) -> str:
+def _explain_refusal(existing: Edition, zone: ZoneInfo) -> tuple[str, str]:
     due = f"{existing.release_at.astimezone(zone):%A, %B %d, %H:%M %Z}"
     if existing.state == EditionState.APPROVED:
         return (
-            f"{existing.name} is approved already, for {due}. To change it, take its approval back first "
-            f"('digest approve {existing.name} --void'), then draft again."
+            f"{existing.name} is already approved for {due}.",
+            f"Revoke its approval with 'digest approve {existing.name} --void', then draft it again.",
         )
-    return f"{existing.name} is {existing.state}, and its release is {due}: the next edition is drafted after that."
+    return f"{existing.name} is {existing.state.predicate}, with send time {due}.", "Draft the next edition after that."
 
 
 def name_edition_for(
@@ -299,9 +299,12 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
         edition = Edition()
         session.add(edition)
     elif edition.state not in queries.UNAPPROVED_STATES:  # approved while this draft was made: the approval stands
-        raise DraftError(f"{edition.name} was approved while this draft was made: nothing was changed.")
+        raise DraftError(
+            f"{edition.name} was approved during drafting, so it wasn't changed.",
+            "Revoke the approval to draft it again.",
+        )
     elif (edited := _find_edited_draft(session, edition)) and edited.edits[-1].seq != plan.last_seq:
-        raise DraftEditedError(f"{edition.name} was edited while this draft was made. Draft it again.")
+        raise DraftEditedError(f"{edition.name} was edited during drafting.", "Draft it again.")
     edition.slot, edition.name, edition.number = slot, plan.identity.name, plan.identity.number
     edition.opens_at = plan.window.opens_at
     # What waits in the tray of an edited draft belongs to the next edition unless somebody places it.

@@ -162,7 +162,7 @@ def change_picture(story: BoardStory, edit: Edit) -> str:
     try:
         cuts = decode_cuts(edit.value["cuts"]) if edit.value.get("cuts") is not None else None
     except ValidationError:
-        return "the picture cannot be read"
+        return "the image can't be read"
     alt, credit = (edit.text(name) if name in edit.value else None for name in ("alt", "credit"))
     hidden = not edit.flag("shown", default=True)
     story.picture = EditedPicture(hidden, cuts, alt, credit)
@@ -185,13 +185,13 @@ def change_block(blocks: MutableMapping[str, LabelledBlock], edit: Edit) -> str:
     """Write a labelled block, or take it out of this edition."""
     name = edit.target.removeprefix(BLOCK_PREFIX)
     if not edit.target.startswith(BLOCK_PREFIX) or not name:
-        return "it names no block"
+        return "no block was given"
     if edit.flag("removed", default=False):
-        return "" if blocks.pop(name, None) else "there is no such block"
+        return "" if blocks.pop(name, None) else "the block doesn't exist"
     try:
         block = _BLOCK.validate_python({**edit.value, "id": name})
     except ValidationError:
-        return "what was written about the block cannot be read"
+        return "the block can't be read"
     if fault := _find_block_fault(block):
         return fault
     blocks[name] = block
@@ -201,9 +201,9 @@ def change_block(blocks: MutableMapping[str, LabelledBlock], edit: Edit) -> str:
 def _find_block_fault(block: LabelledBlock) -> str:
     is_link_sound = not block.url or is_web_address(block.url)
     if not (block.headline and _BLOCK_ID.fullmatch(block.id) and is_link_sound):
-        return "a block has a headline, and its link is one of the web"
+        return "a block needs a headline and a web link"
     is_reversed = block.first_day and block.last_day and block.last_day < block.first_day
-    return "its last day is before its first" if is_reversed else ""
+    return "its last day is before its first day" if is_reversed else ""
 
 
 # What is said of one story, wherever it stands.

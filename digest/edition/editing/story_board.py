@@ -26,7 +26,7 @@ from digest.select.story_links import StoryLink
 from digest.select.values import ScoredStory, Story
 from digest.settings import SectionSettings
 
-_NO_STORY = "none of this edition's stories holds that article"
+_NO_STORY = "the article isn't in any of this edition's stories"
 
 
 class StoryBoard:
@@ -101,7 +101,7 @@ class StoryBoard:
         elif apply := _APPLIED_KINDS.get(edit.kind):
             reason = apply(self, edit)
         else:
-            reason = "this version does not know such an edit"
+            reason = "this version doesn't support this change"
         self._settle_pins()
         return reason
 
@@ -130,7 +130,7 @@ class StoryBoard:
         """Put a story into a section: after another story, else at a position, else at the end."""
         section = edit.text("section")
         if section not in self.sections:
-            return f"there is no section {section}"
+            return f"section {section} doesn't exist"
         self._take_away(story)
         self._insert(story, section, self._wanted_position(edit, section))
         return ""
@@ -141,7 +141,7 @@ class StoryBoard:
         found = {id(story): story for story in named if story and story.state is not StoryState.REMOVED}
         for story in found.values():
             self._drop_story(story, edit)
-        return "" if found else "the story is not there, or was removed before"
+        return "" if found else "the story was already removed"
 
     def _drop_story(self, story: BoardStory, edit: Edit) -> None:
         section, position, state, main = story.section, self._position_of(story), story.state, story.main
@@ -161,14 +161,14 @@ class StoryBoard:
         """Put a removed story back to where it was."""
         del edit
         if story.state is not StoryState.REMOVED or story.removal is None:
-            return "the story is not removed"
+            return "the story wasn't removed"
         removal, story.removal = story.removal, None
         if removal.section:
             self._insert(story, removal.section, removal.position)
         elif removal.main and removal.main in self.stories:
             self._put_under(story, removal.main.main or removal.main)
         elif removal.main:
-            story.state, story.reason = StoryState.LEFT_OUT, "the story that it stood under is gone"
+            story.state, story.reason = StoryState.LEFT_OUT, "the story that it was under is gone"
         else:
             story.state = removal.state
         return ""
@@ -176,7 +176,7 @@ class StoryBoard:
     def pin_story(self, story: BoardStory, edit: Edit) -> str:
         """Keep a placed story at a position of its section, its own where none is given; or let it go again."""
         if story.state is not StoryState.PLACED:
-            return "the story stands in no section"
+            return "the story isn't in a section"
         if edit.flag("pinned", default=True):
             wanted = edit.number("position")
             story.pinned_at = self._position_of(story) if wanted is None else max(0, wanted)
@@ -191,9 +191,9 @@ class StoryBoard:
             return _NO_STORY
         main = main.main or main
         if main is story:
-            return "a story cannot stand under itself"
+            return "a story can't be under itself"
         if main.state is not StoryState.PLACED:
-            return f"“{main.lead.title}” stands in no section"
+            return f"“{main.lead.title}” isn't in a section"
         for moved in [story, *story.supporting]:
             self._take_away(moved)
             self._put_under(moved, main)
@@ -255,7 +255,7 @@ class StoryBoard:
         if self._is_overfull(section):
             left, most = len(self.sections[section]) - 1, settings.most
             return f"{settings.title} still has {left}, {'its maximum' if left == most else f'more than its {most}'}"
-        return f"no other story of this draft fits {settings.title}"
+        return f"no other story fits {settings.title}"
 
     def _insert_next(self, section: str, story: BoardStory) -> str:
         """Let a story come up in a section; return its address."""
@@ -270,7 +270,7 @@ class StoryBoard:
         url = edit.text("article")
         story = self.find_story(edit.target)
         if story is None or self.find_story(url) is not story:
-            return "the article is not among the story's"
+            return "the article isn't in the story"
         lead = next(a for a in story.story.members if url in {a.url, a.link})
         story.hold_articles(lead, [a for a in story.story.members if a is not lead])
         story.edits.append(edit.seq)
@@ -280,7 +280,7 @@ class StoryBoard:
         """Let a story take the articles of others, which are gone then."""
         found = {id(s): s for url in edit.texts("others") if (s := self.find_story(url)) and s is not story}
         if not found:
-            return "there is no other story to merge it with"
+            return "there's no other story to merge with"
         for other in found.values():
             self._absorb(story, other)
         self.links.append(StoryLink(frozenset(a.url for a in story.story.members)))
@@ -312,13 +312,13 @@ class StoryBoard:
         gone = [a for a in members if named & {a.url, a.link}]
         kept = [a for a in members if a not in gone]
         if not gone or not kept:
-            return "a split leaves at least one article on each side"
+            return "each story needs at least one article"
         self.links.append(StoryLink(frozenset(a.url for a in gone), frozenset(a.url for a in kept)))
         self._put_on_board(
             BoardStory(
                 replace(story.scored, story=build_story_led_by(gone[0], gone[1:])),
                 StoryState.LEFT_OUT,
-                reason=f"an editor split it from “{story.lead.title}”",
+                reason=f"an editor split it off “{story.lead.title}”",
                 related=story.related,
                 texts=story.give_texts(gone),
                 edits=[edit.seq],
@@ -330,14 +330,14 @@ class StoryBoard:
     def add_story(self, edit: Edit) -> str:
         """Take in a story that no source brought; into a section where the edit names one."""
         if self.find_story(edit.target) is not None:
-            return "the article is among the edition's stories already"
+            return "the article is already in one of the edition's stories"
         article = read_added_article(edit)
         if article is None:
-            return "what was written about the story cannot be read"
+            return "the story can't be read"
         story = BoardStory(
             ScoredStory(Story(article), 0.0, (), edit.text("topic") or None),
             StoryState.LEFT_OUT,
-            reason="an editor added it, and placed it in no section",
+            reason="an editor added it without a section",
             edits=[edit.seq],
         )
         self._put_on_board(story)
@@ -359,7 +359,7 @@ class StoryBoard:
 
 
 def _name_lost_section(key: str) -> str:
-    return f"its section, {key}, is in the settings no more"
+    return f"its section {key} is no longer in the settings"
 
 
 # What changes one story, which the edit names; and what finds for itself what it is about.

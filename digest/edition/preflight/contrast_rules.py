@@ -36,7 +36,7 @@ class TextStyle:
 
 @preflight_rule("contrast", is_for_admins=True)
 def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Every text has a contrast of at least 4.5 (3 when large), in the light and in the dark scheme."""
+    """Text has a contrast of at least 4.5 (3 if large) in the light and dark color schemes."""
     for scheme, overrides in (("light", {}), ("dark", dark_declarations(examined))):
         seen: set[tuple[str, str]] = set()
         for element, style in _walk_styled(examined.tree, TextStyle(), overrides):
@@ -47,7 +47,8 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
             if (contrast := contrast_ratio(style.text_colour, style.background_colour)) < needed:
                 seen.add((style.text_colour, style.background_colour))
                 yield error_finding(
-                    f"{style.text_colour} on {style.background_colour} is {contrast:.1f}, {needed} is needed (“{words[:40]}”).",
+                    f"“{words[:40]}”, {style.text_colour} on {style.background_colour}, has a contrast of {contrast:.1f} instead of {needed}.",
+                    "Choose colors with more contrast.",
                     f"{scheme} scheme",
                 )
 

@@ -33,64 +33,73 @@ _PART_NAMES: dict[FragmentKind, str] = {
     "short": "HTML part of the five-minute edition",
     "short-text": "text part of the five-minute edition",
 }
+_FIX_TEMPLATE = "Correct the template or the sender settings, then draft the edition again."
+_FIX_PLACEHOLDER = "Ask an admin to make leave, preferences, and my_data a whole link each in the template, and to keep URLs out of the line with asked."
 REQUIRED_FIELDS = ("from", "date", "message-id", "to", "subject", "mime-version", "list-id")
 STRUCTURED_FIELDS = ("List-Unsubscribe", "List-Unsubscribe-Post", "Message-ID", "List-Id")
 
 
 @preflight_rule("size")
 def check_html_size(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """The HTML part stays below 80 KB, and must stay below 102 KB, where Gmail cuts it off."""
+    """The HTML part has less than 102 KB, which is where Gmail clips it, with a warning from 80 KB."""
     octets = len(examined.html.encode())
     if octets > GMAIL_CLIP_SIZE:
-        yield error_finding(f"The HTML is {octets // 1024} KB: Gmail cuts it off at 102 KB. Drop some stories.")
+        yield error_finding(f"The HTML has {octets // 1024} KB. Gmail clips emails at 102 KB.", "Remove some stories.")
     elif octets > CLIP_WARNING_SIZE:
-        yield warning_finding(f"The HTML is {octets // 1024} KB; Gmail cuts off at 102 KB.")
+        yield warning_finding(
+            f"The HTML has {octets // 1024} KB, close to the 102 KB at which Gmail clips emails.",
+            "Remove a story if you add more.",
+        )
 
 
 @preflight_rule("own-texts", is_for_admins=True)
 def check_own_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """A publication of another name than the default says nothing of HLS.Today or its sample, and has addresses and sources of its own."""
+    """A publication's texts, addresses, and sources are its own, not those of HLS.Today or the sample."""
     name = examined.file.publication.name
     if texts := list_foreign_texts(examined.file):
         yield error_finding(
-            f"The publication is {name}, and {join_words(texts)} still say what HLS.Today or its sample says. Write your own into "
-            "digest.toml, and draft again."
+            f"{join_words(texts)} for {name} still contain text from HLS.Today or the sample.",
+            "Replace it in digest.toml, then draft the edition again.",
         )
     if addresses := list_sample_addresses(examined.file):
         yield warning_finding(
-            f"{join_words(addresses)} still end in the sample's news.example.org. Write your own into digest.toml."
+            f"{join_words(addresses)} still end in the sample's news.example.org.", "Replace them in digest.toml."
         )
     if sources := list_sample_sources(examined.file):
         yield warning_finding(
-            f"Sources of the sample are left, whose publishers are invented: {join_words(sources)}. Take them out of digest.toml."
+            f"The settings still contain sample sources: {join_words(sources)}.", "Remove them from digest.toml."
         )
 
 
 @preflight_rule("templates", is_for_admins=True)
 def check_own_templates(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Every template of the operator's own can be read: the edition is made by then, the mails after it are not."""
+    """All custom templates can be rendered."""
     for mistake in examined.template_mistakes:
-        yield error_finding(mistake)
+        yield error_finding(mistake, "Correct the template.")
 
 
 @preflight_rule("syntax", is_for_admins=True)
 def check_message_syntax(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """The message's line ends, line lengths, and header fields are as mail servers demand (RFC 5322, section 2)."""
+    """The message's line endings, line lengths, and header fields follow RFC 5322, section 2."""
     raw = examined.message
     if re.search(rb"(?<!\r)\n|\r(?!\n)", raw):
-        yield error_finding("A bare CR or LF stands in the message (RFC 5321, section 2.3.8).")
+        yield error_finding("The message contains a bare CR or LF (RFC 5321, section 2.3.8).", _FIX_TEMPLATE)
     if max(map(len, raw.split(b"\r\n"))) > 998:
-        yield error_finding("A line is longer than 998 octets (RFC 5322, section 2.1.1).")
+        yield error_finding("A line is longer than 998 octets (RFC 5322, section 2.1.1).", _FIX_TEMPLATE)
     head = raw.partition(b"\r\n\r\n")[0]
     if not head.isascii():
-        yield error_finding("A header field holds bytes that are not ASCII (RFC 5322, section 2.2).")
+        yield error_finding("A header field contains non-ASCII bytes (RFC 5322, section 2.2).", _FIX_TEMPLATE)
     counts = Counter(name.lower() for name in examined.parsed_message)
     for name in SINGLE_FIELDS:
         if counts[name] > 1:
-            yield error_finding(f"The header field {name} stands {counts[name]} times (RFC 5322, section 3.6).")
+            yield error_finding(
+                f"The header field {name} appears {counts[name]} times (RFC 5322, section 3.6).", _FIX_TEMPLATE
+            )
     for name in REQUIRED_FIELDS:
         if not counts[name]:
-            yield error_finding(f"The header field {name} is missing (RFC 5322, section 3.6; RFC 2919, section 3).")
+            yield error_finding(
+                f"The header field {name} is missing (RFC 5322, section 3.6, and RFC 2919, section 3).", _FIX_TEMPLATE
+            )
     yield from _check_identifiers(head)
     for part in examined.parsed_message.walk():
         yield from _check_quoted_printable(part)
@@ -103,11 +112,11 @@ def _check_identifiers(head: bytes) -> Iterator[PreflightFinding]:
         value = values.get(name, "")
         # A display name before List-Id's angle brackets is a phrase, where encoded words are at home.
         if "=?" in (value.partition("<")[2] if name == "List-Id" else value):
-            yield error_finding(f"An encoded word stands in {name} (RFC 2047, section 5).")
+            yield error_finding(f"{name} contains an encoded word (RFC 2047, section 5).", _FIX_TEMPLATE)
     if not re.fullmatch(r"<[^<>@\s]+@[^<>@\s]+>", values.get("Message-ID", "")):
-        yield error_finding("The Message-ID is not of the form <left@right> (RFC 5322, section 3.6.4).")
+        yield error_finding("The Message-ID isn't of the form <left@right> (RFC 5322, section 3.6.4).", _FIX_TEMPLATE)
     if not re.search(r"<[\w!#$%&'*+/=?^`{|}~.-]+\.[\w.-]+>$", values.get("List-Id", "")):
-        yield error_finding("The List-Id does not end in <label.domain> (RFC 2919, section 2).")
+        yield error_finding("The List-Id doesn't end in <label.domain> (RFC 2919, section 2).", _FIX_TEMPLATE)
 
 
 def _check_quoted_printable(part: Message) -> Iterator[PreflightFinding]:
@@ -116,28 +125,35 @@ def _check_quoted_printable(part: Message) -> Iterator[PreflightFinding]:
     lines = str(part.get_payload()).split("\n")
     if max(len(line.rstrip("\r")) for line in lines) > 76:
         yield error_finding(
-            f"A quoted-printable line of {part.get_content_type()} is over 76 long (RFC 2045, section 6.7)."
+            f"A quoted-printable line of {part.get_content_type()} has more than 76 characters (RFC 2045, section 6.7).",
+            _FIX_TEMPLATE,
         )
 
 
 @preflight_rule("one-click", is_for_admins=True)
 def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """The message can be unsubscribed from by one click (RFC 8058, section 3.1), in the header and in both parts."""
+    """One-click unsubscribe (RFC 8058, section 3.1) works, and both parts have the unsubscribe link."""
     value = str(examined.parsed_message.get("List-Unsubscribe", ""))
     addresses = re.findall(r"<(https?://[^>\s]+)>", value)
     if len(addresses) != 1 or ("<http://" in value and not examined.links_may_stay_here):
-        yield error_finding("List-Unsubscribe must hold exactly one https address (RFC 8058, section 3.1).")
+        yield error_finding(
+            "List-Unsubscribe doesn't have exactly one https URL (RFC 8058, section 3.1).",
+            "Set DIGEST_BASE_URL to an https URL.",
+        )
         return
     if len(value) > 77:
         yield error_finding(
-            f"List-Unsubscribe is {len(value)} characters long: some providers garble it from 78 on. Use a shorter host."
+            f"List-Unsubscribe has {len(value)} characters. Some providers corrupt it if it has more than 77.",
+            "Use a shorter host in DIGEST_BASE_URL.",
         )
     if examined.parsed_message.get("List-Unsubscribe-Post") != "List-Unsubscribe=One-Click":
-        yield error_finding("List-Unsubscribe-Post must be 'List-Unsubscribe=One-Click' (RFC 8058, section 3.1).")
+        yield error_finding(
+            "List-Unsubscribe-Post isn't 'List-Unsubscribe=One-Click' (RFC 8058, section 3.1).", _FIX_TEMPLATE
+        )
     if examined.drafted_base != examined.base:
         yield error_finding(
-            f"Its links lead to {examined.drafted_base}, which DIGEST_BASE_URL was when it was drafted; it is {examined.base} now. "
-            "Draft the edition again, or put DIGEST_BASE_URL back."
+            f"The edition's links lead to {examined.drafted_base}, but DIGEST_BASE_URL is now {examined.base}.",
+            "Draft the edition again, or restore DIGEST_BASE_URL.",
         )
         return
     yield from _check_leave_links(examined, addresses[0])
@@ -148,20 +164,22 @@ def _check_leave_links(examined: PreflightInput, address: str) -> Iterator[Prefl
     for kind, part in examined.parts.items():
         is_slotted = any(slot == LEAVE_SLOT for _, slot in part.slots)
         if not is_slotted or address not in bodies.get(kind, address):
-            yield error_finding(f"The {_PART_NAMES[kind]} doesn't have the unsubscribe link.")
+            yield error_finding(f"The {_PART_NAMES[kind]} doesn't have the unsubscribe link.", _FIX_TEMPLATE)
 
 
 @preflight_rule("parts", is_for_admins=True)
 def check_part_order(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """The text comes first and the HTML last, in one multipart/alternative (RFC 2046, section 5.1.4)."""
+    """The message is one multipart/alternative with text first and HTML last (RFC 2046, section 5.1.4)."""
     kinds = [p.get_content_type() for p in examined.parsed_message.walk() if not p.is_multipart()]
     if examined.parsed_message.get_content_type() != "multipart/alternative" or kinds != ["text/plain", "text/html"]:
-        yield error_finding(f"The parts are {', '.join(kinds) or 'none'}; text/plain, then text/html is right.")
+        yield error_finding(
+            f"The message has the parts {', '.join(kinds) or '(none)'}, not text/plain and text/html.", _FIX_TEMPLATE
+        )
 
 
 @preflight_rule("parity", is_for_admins=True)
 def check_part_parity(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Text and HTML say the same: every headline and every story's link stands in both."""
+    """The text and HTML parts both have every headline and link."""
     words = {
         "text": _without_white_space(examined.text),
         "HTML": _without_white_space(" ".join(examined.tree.itertext())),
@@ -170,9 +188,13 @@ def check_part_parity(examined: PreflightInput) -> Iterator[PreflightFinding]:
         for entry in section.entries:
             for kind, body in words.items():
                 if _without_white_space(entry.headline) not in body:
-                    yield error_finding(f"“{entry.headline}” is missing in the {kind} part.", section.title)
+                    yield error_finding(
+                        f"“{entry.headline}” is missing from the {kind} part.", _FIX_TEMPLATE, section.title
+                    )
             if entry.url and (entry.url not in examined.links or entry.url not in examined.text):
-                yield error_finding(f"The link of “{entry.headline}” is not in both parts.", section.title)
+                yield error_finding(
+                    f"The link of “{entry.headline}” isn't in both parts.", _FIX_TEMPLATE, section.title
+                )
 
 
 def _without_white_space(text: str) -> str:
@@ -181,10 +203,10 @@ def _without_white_space(text: str) -> str:
 
 @preflight_rule("placeholders")
 def check_unfilled_placeholders(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Each placeholder ends a link to this site or says where the address came from, and no template braces are left."""
+    """Placeholders only end links to this site or state the sign-up source, and no template braces remain."""
     if examined.has_old_placeholders:
         yield error_finding(
-            "An older version drafted it, and any text could contain its placeholders. Draft the edition again."
+            "The edition was drafted by an older version with insecure placeholders.", "Draft the edition again."
         )
         return
     yield from _check_slots(examined)
@@ -195,7 +217,7 @@ def check_unfilled_placeholders(examined: PreflightInput) -> Iterator[PreflightF
         for sign in ("{{", "{%", "%7B%7B", "%7b%7b"):
             if sign in body:  # what the edition itself says is a warning
                 make_finding = warning_finding if sign in edition_text else error_finding
-                yield make_finding(f"{sign} was left in the {place}.")
+                yield make_finding(f"The {place} contains {sign}.", "Remove it, or correct the template.")
 
 
 def _check_slots(examined: PreflightInput) -> Iterator[PreflightFinding]:
@@ -204,17 +226,19 @@ def _check_slots(examined: PreflightInput) -> Iterator[PreflightFinding]:
         return
     for kind, part in examined.parts.items():
         for mistake in find_misplaced_slots(part, examined.base, is_html=kind in {"html", "short"}):
-            yield error_finding(f"In the {_PART_NAMES[kind]}, {mistake}")
+            yield error_finding(f"In the {_PART_NAMES[kind]}, {mistake}", _FIX_PLACEHOLDER)
 
 
 @preflight_rule("postal-address", is_for_admins=True)
 def check_postal_address(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """The postal address stands in both parts (CAN-SPAM, 15 USC 7704(a)(5))."""
+    """Both parts have the postal address (CAN-SPAM, 15 USC 7704(a)(5))."""
     address = join_address_lines(examined.file.sender.postal_address)
     if not address:
-        yield error_finding("sender.postal_address is empty in the settings: the law demands one.")
+        yield error_finding(
+            "sender.postal_address is empty, but the law requires a postal address.", "Enter it in the settings."
+        )
         return
     bodies = {"text": examined.text, "HTML": " ".join(examined.tree.itertext())}
     for kind, body in bodies.items():
         if _without_white_space(address) not in _without_white_space(body):
-            yield error_finding(f"The postal address is not in the {kind} part.")
+            yield error_finding(f"The {kind} part doesn't have the postal address.", _FIX_TEMPLATE)

@@ -21,17 +21,19 @@ _MAX_LABEL_WORDS = 2  # before the number in a masthead: "No.", "Issue"
 
 @preflight_rule("first-sentence")
 def check_first_sentence(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """The first sentence below the masthead is news of this edition: no "View in browser", no line that the inbox shows beside it, not last week's."""
+    """The first sentence below the masthead is this edition's news, not "View in browser", the subject, or last week's intro."""
     line = find_first_line(examined.tree, examined.content, examined.file.publication.name)
     if not _words(line):
-        yield warning_finding("Below the masthead nothing is written: summaries of mail programs have nothing to say.")
+        yield warning_finding(
+            "There's no text below the masthead for email apps to summarize.", "Write an intro or add a story."
+        )
     elif not _is_news(line, examined.content):
         yield warning_finding(
-            f"The first sentence that readers see is “{line}”, which is no news of this edition, and summaries of mail programs begin "
-            "with it. Write an intro, or feature a second story; what a template of your own says there belongs further down."
+            f"Subscribers and email app summaries see “{line}” first, which isn't this edition's news.",
+            "Write an intro, feature a second story, or move that line down in your custom template.",
         )
     elif fault := _find_repetition(line, examined):
-        yield warning_finding(f"The first sentence that readers see, “{line}”, {fault}.")
+        yield warning_finding(f"The first sentence, “{line}”, {fault}.", "Write something new.")
 
 
 def _is_news(line: str, content: EditionContent) -> bool:
@@ -49,7 +51,7 @@ def _find_repetition(line: str, examined: PreflightInput) -> str:
     if sentence == _words(content.preheader):
         return "repeats the preheader"
     if before and sentence in {_words(before.first_headline), _words(_first_sentence(before.intro))}:
-        return f"is that of No. {before.number}"
+        return f"is the same as in No. {before.number}"
     return ""
 
 

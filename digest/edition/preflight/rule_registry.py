@@ -1,4 +1,4 @@
-"""What a rule is, what it looks at, and how all are run."""
+"""Preflight rules: their declaration, their input, and running them all."""
 
 import email
 import email.policy
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class FindingLevel(StrEnum):
-    """An error stops approval; a warning is shown to who approves."""
+    """An error prevents approval. A warning is shown to approvers."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -35,13 +35,19 @@ HEAD_PLACES = SUBJECT_PLACE, PREHEADER_PLACE, INTRO_PLACE = "Subject", "Preheade
 
 @dataclass(frozen=True, slots=True)
 class PreflightFinding:
-    """One thing that a rule found: what is wrong, where, and what to do; `is_for_admins` where no editor can mend it."""
+    """A rule's result: what is wrong, what to do, and where. `is_for_admins` if editors can't fix it."""
 
     rule: str
     level: FindingLevel
     message: str
+    remedy: str = ""
     where: str = ""
     is_for_admins: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, and what to do."""
+        return f"{self.message} {self.remedy}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +182,12 @@ class PreflightRule:
     is_for_admins: bool = False
 
     def find(self, examined: PreflightInput) -> Iterator[PreflightFinding]:
-        """Yield what the rule finds, under its name; what only an admin can mend says so."""
+        """Yield the rule's findings under its name. If only admins can fix them, the remedy says so."""
         for finding in self.check(examined):
-            message = f"An admin mends this: {finding.message}" if self.is_for_admins else finding.message
-            yield replace(finding, rule=self.name, message=message, is_for_admins=self.is_for_admins)
+            advice = finding.remedy
+            if self.is_for_admins and advice:
+                advice = f"Ask an admin to {advice[0].lower()}{advice[1:]}"
+            yield replace(finding, rule=self.name, remedy=advice, is_for_admins=self.is_for_admins)
 
 
 PREFLIGHT_RULES: dict[str, PreflightRule] = {}
@@ -222,11 +230,11 @@ def _run_all_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
     return tuple(sorted(findings, key=lambda f: (f.level != FindingLevel.ERROR, f.is_for_admins)))
 
 
-def error_finding(message: str, where: str = "") -> PreflightFinding:
-    """Make a finding that stops approval; running the rules names the rule."""
-    return PreflightFinding("", FindingLevel.ERROR, message, where)
+def error_finding(message: str, remedy: str, where: str = "") -> PreflightFinding:
+    """Make a finding that prevents approval. The rule's name is added when rules are run."""
+    return PreflightFinding("", FindingLevel.ERROR, message, remedy, where)
 
 
-def warning_finding(message: str, where: str = "") -> PreflightFinding:
-    """Make a finding that is only shown; running the rules names the rule."""
-    return PreflightFinding("", FindingLevel.WARNING, message, where)
+def warning_finding(message: str, remedy: str, where: str = "") -> PreflightFinding:
+    """Make a finding that is only shown. The rule's name is added when rules are run."""
+    return PreflightFinding("", FindingLevel.WARNING, message, remedy, where)

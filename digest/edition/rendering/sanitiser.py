@@ -70,5 +70,5 @@ def sanitise_url(url: str) -> str:
     except ValueError:  # an unclosed [ of IPv6, or a host that no A-label can stand for
         host = None
     if not host or parts.scheme not in {"http", "https"}:
-        raise RenderingError(f"{url!r} is no http or https address. Correct the entry's link, or drop the entry.")
+        raise RenderingError(f"{url!r} isn't an http or https URL.", "Correct the entry's link, or remove the entry.")
     return quote(urlunsplit(parts), safe=_URL_SAFE_CHARACTERS, errors="replace")

@@ -14,13 +14,10 @@ _HIDDEN_ELEMENTS = frozenset({"script", "style", "title"})
 
 
 def find_misplaced_slots(part: SlottedText, base: str, *, is_html: bool) -> Iterator[str]:
-    """Say of each slot of a part that isn't where it may be what's wrong. `base` is the base URL without a slash at its end."""
+    """Describe each misplaced slot of a part. `base` is the base URL without a trailing slash."""
     sound = _list_html_slots(part, base) if is_html else _list_text_slots(part, base)
     for slot in Counter(slot for _, slot in part.slots) - Counter(sound):
-        yield (
-            f"a placeholder ({slot.name}) is where it could lead elsewhere. An admin corrects this in your own templates: leave, "
-            "preferences, and my_data each as a whole link, asked in a line without a URL."
-        )
+        yield f"the placeholder {slot.name} could lead to another site."
 
 
 def _list_html_slots(part: SlottedText, base: str) -> Iterator[Slot]:

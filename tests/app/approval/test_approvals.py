@@ -118,7 +118,7 @@ def test_a_note_takes_the_approval_back_and_stops_the_next_until_it_is_done(inst
     )
     assert edition_of(install_on_both).state == EditionState.DRAFT
     assert version_states(install_on_both) == [ApprovalState.TAKEN_BACK]
-    with pytest.raises(ApprovalError, match="sent back with a note that is not done"):
+    with pytest.raises(ApprovalError, match="sent back with a note that isn't done"):
         approve(install_on_both, DANA)
     with install_on_both.database.read() as session:
         note = session.scalars(select(SentBackNote)).one()
@@ -131,7 +131,7 @@ def test_a_note_takes_the_approval_back_and_stops_the_next_until_it_is_done(inst
     with install_on_both.database.read() as session:
         note = session.scalars(select(SentBackNote)).one()
         assert (note.done_by, note.done_at) == (SAM.name, LATER)
-    with pytest.raises(SentBackError, match="done already"):
+    with pytest.raises(SentBackError, match="already marked as done"):
         approvals.finish_note(install_on_both, "current", note.id, actor=SAM, now=LATER)
 
 
@@ -147,7 +147,7 @@ def test_sending_back_what_only_one_approved_ends_that_and_leaves_what_was_appro
 
 
 @pytest.mark.parametrize(
-    ("text", "why"), [("  ", "Say in the note"), ("<p></p>", "Say in the note"), ("x" * 1001, "1,001 characters")]
+    ("text", "why"), [("  ", "The note is empty"), ("<p></p>", "The note is empty"), ("x" * 1001, "1,001 characters")]
 )
 def test_a_note_that_says_nothing_or_too_much_is_refused(install: Installation, text: str, why: str) -> None:
     approve(install, DANA)
@@ -159,7 +159,7 @@ def test_a_note_that_says_nothing_or_too_much_is_refused(install: Installation, 
 def test_what_has_gone_out_is_not_sent_back(install: Installation) -> None:
     with install.database.write() as session:
         session.scalars(select(Edition)).one().state = EditionState.SENDING
-    with pytest.raises(SentBackError, match="cannot be sent back any more"):
+    with pytest.raises(SentBackError, match="can't be sent back"):
         approvals.send_back_edition(install, "current", "Too late", actor=PRIYA, now=LATER)
 
 
@@ -190,6 +190,6 @@ def test_what_was_taken_back_does_not_stand_again(install: Installation) -> None
     approve(install, DANA)
     write_intro(install, SAM, "Good morning.")
     signing.void_approval(install, "current", actor=DANA, now=LATER)
-    with pytest.raises(ApprovalError, match="No version"):
+    with pytest.raises(ApprovalError, match="no approved version"):
         approvals.reinstate_last_approval(install, "current", actor=SCHEDULER, now=LATER)
     assert edition_of(install).state == EditionState.DRAFT

@@ -105,7 +105,7 @@ def test_a_skipped_edition_gives_its_week_to_the_next_and_comes_back_with_its_dr
     calendar.skip_release(install, FRIDAY, actor=EDITOR, now=THURSDAY)
     assert edition_of(install, name).state == EditionState.CANCELLED
     assert planned(install, THURSDAY)[:2] == [("11-20 11:00", "2026-W47", None), ("11-27 11:00", "2026-W48", 148)]
-    with pytest.raises(CalendarError, match="skipped already"):
+    with pytest.raises(CalendarError, match="already skipped"):
         calendar.skip_release(install, FRIDAY, actor=EDITOR, now=THURSDAY)
     calendar.restore_release(install, FRIDAY, actor=EDITOR, now=THURSDAY)
     assert (edition_of(install, name).state, edition_of(install, name).subject) == (
@@ -118,7 +118,7 @@ def test_a_skipped_edition_gives_its_week_to_the_next_and_comes_back_with_its_dr
     assert draft(install, THURSDAY + WEEK) == "2026-W48"
     assert headlines(install, "2026-W48") == {"early border news"}
     assert edition_of(install, "2026-W48").number == 148
-    with pytest.raises(CalendarError, match="2026-W48 is drafted already"):
+    with pytest.raises(CalendarError, match="2026-W48 is already drafted"):
         calendar.restore_release(install, FRIDAY, actor=EDITOR, now=THURSDAY)
 
 
@@ -159,7 +159,7 @@ def test_an_extra_edition_before_one_that_is_drafted_is_refused_and_one_without_
     calendar.skip_release(install, added.release_at, actor=EDITOR, now=MONDAY)
     assert [day for day, *_ in planned(install, MONDAY, 2)] == ["11-20 11:00", "11-27 11:00"]
     draft(install, MONDAY)
-    with pytest.raises(CalendarError, match="2026-W47 is drafted already"):
+    with pytest.raises(CalendarError, match="2026-W47 is already drafted"):
         calendar.add_release(install, date(2026, 11, 18), time(12), actor=EDITOR, now=MONDAY)
     with install.database.read() as session:
         query = select(AuditEntry.act).where(AuditEntry.act.contains("release")).order_by(AuditEntry.id)
@@ -170,9 +170,9 @@ def test_an_extra_edition_before_one_that_is_drafted_is_refused_and_one_without_
 def test_what_is_approved_is_neither_skipped_nor_moved(install: Installation) -> None:
     name = draft(install, THURSDAY)
     set_state(install, name, EditionState.APPROVED)
-    with pytest.raises(CalendarError, match="Take its approval back first"):
+    with pytest.raises(CalendarError, match="Revoke its approval first"):
         calendar.skip_release(install, FRIDAY, actor=EDITOR, now=THURSDAY)
-    with pytest.raises(CalendarError, match="Take its approval back first"):
+    with pytest.raises(CalendarError, match="Revoke its approval first"):
         calendar.move_release(install, FRIDAY, date(2026, 11, 21), time(6), actor=EDITOR, now=THURSDAY)
     assert edition_of(install, name).release_at == FRIDAY
 
@@ -180,9 +180,9 @@ def test_what_is_approved_is_neither_skipped_nor_moved(install: Installation) ->
 def test_what_is_not_planned_or_stands_as_usual_is_refused(install: Installation) -> None:
     with pytest.raises(CalendarError, match="usual time"):
         calendar.restore_release(install, FRIDAY + WEEK, actor=EDITOR, now=MONDAY)
-    with pytest.raises(CalendarError, match="No edition is planned"):
+    with pytest.raises(CalendarError, match="No edition is scheduled"):
         calendar.skip_release(install, FRIDAY + timedelta(hours=1), actor=EDITOR, now=MONDAY)
-    with pytest.raises(CalendarError, match="goes out then already"):
+    with pytest.raises(CalendarError, match="already has this send time"):
         calendar.move_release(install, FRIDAY, date(2026, 11, 20), time(6), actor=EDITOR, now=MONDAY)
     assert planned(install, MONDAY, 1) == [("11-20 11:00", "2026-W47", 147)]
 
@@ -192,8 +192,8 @@ def test_a_release_is_named_by_its_day_its_edition_or_as_the_next(install: Insta
     find = [calendar.find_release(install, text, now=MONDAY) for text in ("next", "2026-11-20", "2026-W47")]
     assert {release.release_at for release in find} == {FRIDAY}
     assert calendar.find_release(install, "2026-11-27T18:00", now=MONDAY).release_at == extra.release_at
-    with pytest.raises(CalendarError, match="2 editions are planned"):
+    with pytest.raises(CalendarError, match="2 editions are scheduled"):
         calendar.find_release(install, "2026-11-27", now=MONDAY)
     for text in ("2026-11-25", "9999-12-31", "Christmas"):
-        with pytest.raises(CalendarError, match="planned"):
+        with pytest.raises(CalendarError, match="scheduled"):
             calendar.find_release(install, text, now=MONDAY)

@@ -57,7 +57,7 @@ def test_a_story_and_a_text_are_kept_by_their_owner_alone(install: Installation)
 
 def test_what_is_no_story_or_no_text_is_refused(install: Installation) -> None:
     form = EditForm("current", EDITOR, NOW)
-    with pytest.raises(EditRefusedError, match="None of this edition"):
+    with pytest.raises(EditRefusedError, match="isn't in any of this edition's stories"):
         clipboard.keep_story(install, form, "https://b.example.org/")
     with pytest.raises(EditRefusedError, match="no text"):
         clipboard.keep_text(install, form, URL, "summary", "  ")

@@ -56,7 +56,7 @@ def test_cancelling_asks_first_and_cannot_be_undone(approved: Installation) -> N
         assert session.scalars(select(Edition.state)).one() is EditionState.SENDING
     assert _run("cancel", NAME, said="y\n").exit_code == 0
     refused = _run("pause", NAME)
-    assert (refused.exit_code, "Only editions being sent can be paused" in refused.output) == (2, True)
+    assert (refused.exit_code, "can't be paused" in refused.output) == (2, True)
 
 
 def test_a_held_installation_says_so_everywhere_until_it_is_released(approved: Installation) -> None:
@@ -104,4 +104,7 @@ def test_what_is_to_be_approved_names_new_sites_and_why_an_approval_no_longer_co
 
 def test_an_edition_that_goes_out_is_not_offered_for_approval(approved: Installation) -> None:
     refused = _run("approve", NAME)
-    assert (refused.exit_code, refused.output) == (2, f"Error: {NAME} is sending. Only drafts can be approved.\n")
+    assert (refused.exit_code, refused.output) == (
+        2,
+        f"Error: {NAME} is being sent. Only drafts can be approved. Reload the page to see its latest state.\n",
+    )

@@ -204,14 +204,14 @@ def test_what_is_approved_and_was_changed_is_not_sent_as_a_test_either(world: De
     hire(world, SAM)
     with world.database.write() as session:
         session.execute(update(ApprovedFragment).values(body="tampered with"))
-    with pytest.raises(ApprovalError, match="is not what was approved"):
+    with pytest.raises(ApprovalError, match="differs from the approved version"):
         sent(world, scripted())
     assert staff_rows(world) == []
 
 
 def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_address(world: DeliverySetup) -> None:
     world.add_readers(ADA)
-    with pytest.raises(SendError, match="No team member has verified an address yet"):
+    with pytest.raises(SendError, match="No one on the team has verified their address yet"):
         sent(world, scripted())
     hire(world, EVE, proven=False)
     hire(world, SAM, "kim@newsroom.example")

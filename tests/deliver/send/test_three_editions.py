@@ -165,7 +165,7 @@ def test_of_three_editions_each_alarm_rings_where_it_should_and_everybody_who_ca
     # The next week others do not exist, and one in twenty refuses us for what we are.
     name, server.refuses_us = publication.begin_week(1), True
     stopped = publication.send(name)
-    assert "for what we are" in stopped.wait_reason
+    assert "by policy" in stopped.wait_reason
     # Five refusals come within the first hundred; what was claimed and on the way by then went out.
     assert stopped.delivery_counts[DeliveryState.WAITING] > READERS // 8
     with pytest.raises(SendError, match="is paused"):

@@ -87,7 +87,7 @@ def test_a_version_that_two_have_to_approve_stands_with_the_second(drafted: Data
     assert sendable_head(drafted) is None
     with drafted.read() as session:
         assert only_edition(session).state == EditionState.DRAFT
-        with pytest.raises(ApprovalError, match="is not approved"):
+        with pytest.raises(ApprovalError, match="isn't approved"):
             approval_check.verify_approval(session, only_edition(session), settings=TWO, keys=KEYS)
     with pytest.raises(ApprovalError, match="already approved"):
         sign(drafted, "staff 1", TWO)
@@ -109,7 +109,7 @@ def test_one_signature_does_for_two_in_no_way(drafted: Database, forged: str) ->
         else:
             first, second = session.scalars(select(ApprovalSignature).order_by(ApprovalSignature.id))
             second.signature = first.signature
-    with drafted.read() as session, pytest.raises(ApprovalError, match="not what was approved"):
+    with drafted.read() as session, pytest.raises(ApprovalError, match="differs from the approved version"):
         approval_check.verify_approval(session, only_edition(session), settings=TWO, keys=KEYS)
 
 
@@ -146,7 +146,7 @@ def test_taking_an_approval_back_leaves_no_earlier_version_to_be_sent(drafted: D
     take_back(drafted)
     assert states(drafted) == [(2, ApprovalState.TAKEN_BACK), (1, ApprovalState.TAKEN_BACK)]
     assert sendable_head(drafted) is None
-    with pytest.raises(ApprovalError, match="no approval to take back"):
+    with pytest.raises(ApprovalError, match="no approval to revoke"):
         take_back(drafted)
 
 
@@ -202,5 +202,5 @@ def test_a_record_that_asks_for_no_approval_is_not_taken_for_an_approved_one(dra
         version.statement = version.statement | {"approvals": 0}
         version.content_hash = approval.content_hash_of(version.statement)
         session.execute(delete(ApprovalSignature))
-    with drafted.read() as session, pytest.raises(ApprovalError, match="is not what was approved"):
+    with drafted.read() as session, pytest.raises(ApprovalError, match="differs from the approved version"):
         approval_check.verify_approval(session, only_edition(session), settings=ONE, keys=KEYS)

@@ -134,7 +134,7 @@ def test_hours_that_a_clock_change_leaves_out_or_repeats(rule: str, around: str,
         ("2028-11-16T10:00", "a year"),
         ("2026-11-20T11:00", "six hours"),
         ("2026-12-05T06:00", "seven days"),
-        ("2026-11-24T09:00", "in between"),
+        ("2026-11-24T09:00", "order of editions"),
         ("2026-12-04T06:00", "skipped edition"),
         ("2026-12-03T06:00", ""),
         ("2026-11-25T18:00", ""),
@@ -144,7 +144,7 @@ def test_a_release_moves_within_bounds_that_keep_the_order(to: str, why: str) ->
     calendar = calendar_with(changed("2026-12-04", skipped=True), changed(None, "2026-11-25T06:00"))
     second = calendar.next_releases(MONDAY, 3)[2]
     reason = explain_unfit_moment(calendar, local(to), moved=second, now=MONDAY)
-    assert why in reason
+    assert why in " ".join(reason)
     assert bool(why) == bool(reason)
 
 

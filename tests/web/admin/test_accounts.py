@@ -62,7 +62,7 @@ def test_an_admin_invites_an_editor_who_signs_in_by_the_mail(both: Any) -> None:
     editor = both.client
     answer = editor.post(path, data=fields_of(editor.get(path).text))
     assert (answer.status_code, answer.headers["Location"]) == (303, "/desk/security")
-    assert "Your link no longer works:" in editor.get("/desk/security").text
+    assert "your link no longer works." in editor.get("/desk/security").text
     assert member(both).proven_at == NOW
     assert editor.get("/admin/staff").status_code == 403
     with both.database.read() as session:

@@ -176,7 +176,7 @@ def add_a_source(page: Page, site: str) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Found: Port News")
     expect(page.get_by_text("Port reopens")).to_be_visible()
     write_by_keyboard(page.get_by_label("Weight"), "1.5")
-    choose_by_keyboard(page.get_by_label("A licence allows us to mail them"))
+    choose_by_keyboard(page.get_by_label("Licensed for use in email"))
     tick_by_keyboard(page.get_by_label("An official source"))
     press_by_keyboard(page.get_by_role("button", name="Add source", exact=True))
     expect(page.get_by_role("status")).to_have_text("Source added. The next collection will read it.")

@@ -81,7 +81,7 @@ def test_whoever_is_not_signed_in_sees_nothing_wherever_they_come_from(world: An
         for method in sorted((rule.methods or set()) - {"OPTIONS"}):
             answer = world.client.open(path_of(rule), method=method, **request_)
             if method == "POST":
-                assert (answer.status_code, "You are signed out" in answer.text) == (401, True)
+                assert (answer.status_code, "You\u2019re signed out" in answer.text) == (401, True)
             else:
                 assert answer.status_code == 303
                 assert answer.headers["Location"].startswith("/desk/sign-in?next=")

@@ -73,8 +73,8 @@ def sign_in_by_link(page: Page, served: Served) -> None:
 
 def add_passkey(page: Page, served: Served, name: str = "Laptop at the desk") -> None:
     page.goto(f"{served.base}/desk/security/passkeys/add")
-    page.get_by_label("Its name").fill(name)
-    follow(page.get_by_role("button", name="Make a passkey"))
+    page.get_by_label("Name").fill(name)
+    follow(page.get_by_role("button", name="Create a passkey"))
     expect(page).to_have_url(f"{served.base}/desk/security#passkeys")
 
 
@@ -83,7 +83,7 @@ def sign_out(page: Page) -> None:
 
 
 def use_passkey(page: Page) -> None:
-    follow(page.get_by_role("button", name="Use my passkey"))
+    follow(page.get_by_role("button", name="Use a passkey"))
 
 
 def rows(served: Served, query: Any) -> list[Any]:
@@ -111,7 +111,7 @@ def test_a_passkey_is_made_signs_in_and_confirms(served: Served, context: Browse
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in again")
     token = {c["name"]: c["value"] for c in context.cookies()}["desk"]
     use_passkey(page)
-    expect(page.get_by_label("Its name")).to_be_visible()
+    expect(page.get_by_label("Name")).to_be_visible()
     expect(page).to_have_url(f"{served.base}/desk/security/passkeys/add")
     assert {c["name"]: c["value"] for c in context.cookies()}["desk"] != token
     (passkey,) = rows(served, select(Passkey))
@@ -171,8 +171,8 @@ def test_a_device_that_does_not_know_its_owner_signs_nobody_in(served: Served, c
     sign_out(page)
     commands.send("WebAuthn.disable")
     add_authenticator(page)
-    page.get_by_role("button", name="Use my passkey").click()
-    expect(page.locator("[data-said]")).to_contain_text("No passkey was used")
+    page.get_by_role("button", name="Use a passkey").click()
+    expect(page.locator("[data-said]")).to_contain_text("The passkey wasn\u2019t used")
     assert "desk" not in {c["name"] for c in context.cookies()}
 
 
@@ -181,18 +181,18 @@ def test_at_another_name_of_the_machine_the_page_says_where_passkeys_work(
 ) -> None:
     page = context.new_page()
     page.goto(served.base.replace("localhost", "127.0.0.1") + "/desk/sign-in")
-    expect(page.locator("[data-said]")).to_contain_text(f"Passkeys work at {served.base} alone")
-    expect(page.get_by_role("button", name="Use my passkey")).to_be_disabled()
+    expect(page.locator("[data-said]")).to_contain_text(f"Passkeys only work at {served.base}")
+    expect(page.get_by_role("button", name="Use a passkey")).to_be_disabled()
 
 
 def set_up_password(page: Page) -> str:
     """Set up password and code on the page of one's own sign-in; return the app's secret."""
     follow(page.get_by_role("button", name="Set up"))
     assert page.locator("img.qr").evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
-    page.get_by_text("Type it instead").click()
+    page.get_by_text("Enter the key instead").click()
     secret = read_app_secret(page)
     page.get_by_label("New password").fill(PASSWORD)
-    page.get_by_label("Code that the app shows").fill(pyotp.TOTP(secret).at(NOW))
+    page.get_by_label("Code from the app").fill(pyotp.TOTP(secret).at(NOW))
     follow(page.get_by_role("button", name="Set up"))
     return secret
 
@@ -211,19 +211,19 @@ def test_password_with_code_and_a_recovery_code_sign_in_without_scripts(served: 
     page = context.new_page()
     sign_in_by_link(page, served)
     follow(page.get_by_role("button", name="Set up"))
-    page.get_by_text("Type it instead").click()
+    page.get_by_text("Enter the key instead").click()
     secret = read_app_secret(page)
     page.get_by_label("New password").fill("password1234")
-    page.get_by_label("Code that the app shows").fill(pyotp.TOTP(secret).at(NOW))
+    page.get_by_label("Code from the app").fill(pyotp.TOTP(secret).at(NOW))
     follow(page.get_by_role("button", name="Set up"))
     expect(page.get_by_role("alert")).to_contain_text("digits or symbols added")
     page.get_by_label("New password").fill(PASSWORD)
-    page.get_by_label("Code that the app shows").fill(pyotp.TOTP(secret).at(NOW))
+    page.get_by_label("Code from the app").fill(pyotp.TOTP(secret).at(NOW))
     follow(page.get_by_role("button", name="Set up"))
     expect(page.locator(".codes code")).to_have_count(10)
     codes = page.locator(".codes code").all_inner_texts()
     assert len(set(codes)) == 10
-    follow(page.get_by_role("link", name="I have kept them"))
+    follow(page.get_by_role("link", name="Continue to sign-in settings"))
     sign_out(page)
 
     # No code works twice.
@@ -254,10 +254,10 @@ def test_sessions_are_listed_and_ended_and_a_new_password_ends_the_others(
     for other in others:
         sign_in_by_link(other.new_page(), served)
     page.goto(f"{served.base}/desk/security")
-    follow(page.get_by_role("button", name=re.compile("^End Chrome|^End A browser|^End .*Linux")).first)
+    follow(page.get_by_role("button", name=re.compile("^Sign out Chrome|^Sign out A browser|^Sign out .*Linux")).first)
     alive = [other.request.get(f"{served.base}/desk/", max_redirects=0).status for other in others]
     assert sorted(alive) == [200, 200, 303]
-    follow(page.get_by_role("link", name="Change it"))
+    follow(page.get_by_role("link", name="Change password"))
     page.get_by_label("Current password").fill(PASSWORD)
     page.get_by_label("New password").fill("another plum, another window")
     follow(page.get_by_role("button", name="Save"))
@@ -281,10 +281,10 @@ def test_failed_sign_ins_are_shown_to_the_member_until_they_have_looked(
     stranger.close()
     page.goto(f"{served.base}/desk/security")
     warning = page.get_by_role("status")
-    expect(warning).to_contain_text("Somebody tried to sign in as you 3 times")
+    expect(warning).to_contain_text("Someone tried to sign in as you 3 times")
     expect(warning).to_contain_text("this machine with Firefox on Windows")
     expect(page.locator(".log")).to_contain_text("Failed 3 times")
-    follow(page.get_by_role("button", name="That was me"))
+    follow(page.get_by_role("button", name="Confirm it was me"))
     expect(warning).to_have_count(0)
     expect(page.locator(".log")).to_contain_text("Failed 3 times")
 

@@ -42,6 +42,6 @@ def test_an_edition_is_skipped_and_brought_back_by_keyboard_and_axe_finds_nothin
     follow(tab_to(page.get_by_role("button", name="Skip No. 148"), within=5), "Enter")
     expect(row).to_contain_text("Skipped")
     assert not page_faults(page, widths=(360, 1440))
-    follow(tab_to(row.get_by_role("button", name="Bring back"), within=5), "Enter")
+    follow(tab_to(row.get_by_role("button", name="Restore"), within=5), "Enter")
     expect(row).to_contain_text("No. 148")
     context.close()

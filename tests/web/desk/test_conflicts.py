@@ -61,10 +61,10 @@ def test_all_that_somebody_else_changed_is_shown_and_the_rest_of_the_form_is_sav
     assert said.startswith("Two versions of the headline and the summary")
     for words in ("Sam's headline", "Sam's summary.", "Dana's headline", "Dana's summary.", two.was["was-headline"]):
         assert words in said
-    assert "You also changed the kicker. It is saved." in said
+    assert "You also changed the kicker. This is saved." in said
     entry = two.week.entry("featured", 0)
     assert (entry["headline"], entry["summary"], entry["kicker"]) == ("Sam's headline", "Sam's summary.", "Drills")
-    headline, _ = read_forms(answer.text, "Use mine")
+    headline, _ = read_forms(answer.text, "Use my version")
     rest = two.choose("dana", headline)
     assert rest.status_code == 409, "the summary is still to be decided"
     assert shown_text(rest.text).startswith("Two versions of one summary")
@@ -73,7 +73,7 @@ def test_all_that_somebody_else_changed_is_shown_and_the_rest_of_the_form_is_sav
     assert "Dana's summary." in two.clipboard("dana")
     assert "Dana's headline" not in two.clipboard("dana"), "it stands in the edition"
     assert not two.clipboard("sam")
-    (summary,) = read_forms(rest.text, "Use mine")
+    (summary,) = read_forms(rest.text, "Use my version")
     assert two.choose("dana", summary).status_code == 303
     assert two.week.entry("featured", 0)["summary"] == "Dana's summary."
 
@@ -83,12 +83,12 @@ def test_who_keeps_a_colleagues_version_decides_the_rest_and_finds_their_own_on_
 ) -> None:
     two.save("sam", headline="Sam's headline", summary="Sam's summary.")
     answer = two.save("dana", headline="Dana's headline", summary="Dana's summary.")
-    keep_headline, _ = read_forms(answer.text, "Keep Sam\u2019s")
+    keep_headline, _ = read_forms(answer.text, "Keep Sam\u2019s version")
     rest = two.choose("dana", keep_headline)
     assert shown_text(rest.text).startswith("Two versions of one summary")
     assert two.week.entry("featured", 0)["headline"] == "Sam's headline"
     assert "Dana's headline" in two.clipboard("dana")
-    assert "Keep Sam\u2019s</a>" in rest.text
+    assert "Keep Sam\u2019s version</a>" in rest.text
 
 
 def test_a_third_version_takes_the_place_of_both(two: TwoEditors) -> None:
@@ -96,7 +96,7 @@ def test_a_third_version_takes_the_place_of_both(two: TwoEditors) -> None:
     answer = two.save("dana", headline="Dana's headline")
     assert "<ins>now</ins>" in answer.text
     assert "New words are underlined." in answer.text
-    (third,) = read_forms(answer.text, "Use the third")
+    (third,) = read_forms(answer.text, "Use the new version")
     assert two.choose("dana", third, headline="A headline of both").status_code == 303
     assert two.week.headlines("featured")[0] == "A headline of both"
 
@@ -137,11 +137,17 @@ def test_both_blocks_are_shown_and_none_is_taken_out_by_a_choice(two: TwoEditors
     two.save("sam", seq, path="/block/b1", **fields | {"text": "Sam's words."})
     answer = two.save("dana", seq, path="/block/b1", **fields | {"text": "Dana's words.", "name": "Bolt"})
     said = shown_text(answer.text)
-    assert said.startswith("Two versions of one labelled block")
-    for words in ("Text: Sam's words.", "Who pays, or offers: Anvil", "Text: Dana's words.", "Bolt", "Text: “Ours.”"):
+    assert said.startswith("Two versions of one labeled block")
+    for words in (
+        "Text: Sam's words.",
+        "Sponsor or organization: Anvil",
+        "Text: Dana's words.",
+        "Bolt",
+        "Text: “Ours.”",
+    ):
         assert words in said
     assert "Dana's words." in two.clipboard("dana")
-    (mine,) = read_forms(answer.text, "Use mine")
+    (mine,) = read_forms(answer.text, "Use my version")
     assert two.choose("dana", mine, path="/block/b1").status_code == 303
     assert "Dana's words." in unescape(two.week.client().get(two.week.path).text)
     assert not two.clipboard("dana")
@@ -163,6 +169,6 @@ def test_two_who_move_one_story_are_told_who_did_what(two: TwoEditors) -> None:
     assert said.startswith("You and Sam changed the same")
     assert "to Topics" in said
     assert "Events" in said
-    (mine,) = read_forms(answer.text, "Use mine")
+    (mine,) = read_forms(answer.text, "Use my version")
     assert two.choose("dana", mine, path="/act").status_code == 303
     assert two.week.anchors("events")[0] == two.anchor

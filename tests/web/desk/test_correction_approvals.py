@@ -98,7 +98,7 @@ def test_a_colleague_approves_exactly_the_text_and_then_it_is_emailed_once(sent:
     made = correct(sent.install)
     request(sent.install, made.seq)
     for mark in ("", "0123456", "0" * 64):
-        with pytest.raises(CorrectionError, match="isn't what you looked at"):
+        with pytest.raises(CorrectionError, match="changed after you opened the page"):
             correction_emails.approve_email(sent.install, NAME, made.seq, mark, actor=PRIYA, now=LATER)
     assert approve_email(sent.install, made.seq, PRIYA).is_approved
     assert plan(sent.install) == "5 corrections queued"
@@ -131,7 +131,7 @@ def test_an_only_editor_emails_alone_and_is_told_why(sent: Any) -> None:
     hire(sent.install, "dana")
     made = correct(sent.install)
     said = correction_emails.view_email(sent.install, NAME, made.seq).describe(DANA.name)
-    assert said[0].startswith("You're the only editor, so you can approve what you wrote")
+    assert said[0].startswith("You're the only editor, so you can approve your own text")
     assert approve_email(sent.install, made.seq, DANA).is_approved
     assert plan(sent.install) == "5 corrections queued"
     with sent.world.database.read() as session:
@@ -268,7 +268,7 @@ def test_the_pages_say_who_still_has_to_approve_and_name_what_the_button_does(wo
     with world.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENT))
     page = client.get(f"{path}/{made.seq}").text
-    assert "no one to email it to." in page
+    assert "The email has no recipients." in page
     assert "You wrote the correction of “New flood maps" in page
     assert "Dana and Priya can approve." in page
 
@@ -301,7 +301,7 @@ def test_at_the_desk_the_author_requests_and_a_colleague_approves(sent: Any) -> 
     mark = re.findall(r'name="mark" value="(\w+)"', page)[0]
     assert client.post(path, data=token | {"mark": mark}).status_code == 303
     page = client.get(path).text
-    assert "The correction goes to those who got the error" in page
+    assert "The correction was approved" in page
     assert "Approved by you." in page
     assert plan(sent.install) == "5 corrections queued"
 

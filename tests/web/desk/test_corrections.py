@@ -137,7 +137,7 @@ def test_who_got_the_error_of_a_large_edition_is_counted_while_the_page_renews_i
     client, path = sent.world.desk, f"/desk/editions/{NAME}/corrections/{made.seq}"
     counting = client.get(path)
     assert counting.headers["Refresh"] == "1"
-    assert "Counting who got the error" in counting.text
+    assert "Counting who received the error" in counting.text
     assert "Email the correction" not in counting.text
     begun = counts.find_or_begin(sent.install, NAME, made.seq, now=NOW).count
     go_on.set()
@@ -180,9 +180,9 @@ def test_a_count_that_ends_while_its_page_is_made_is_looked_at_once_more(world: 
     world.app.extensions["digest"] = replace(world.app.extensions["digest"], recipient_counts=count)
     path = f"/desk/editions/{NAME}/corrections/{made.seq}"
     page = world.desk.get(path)
-    assert ("Counting who got the error" in page.text, page.headers.get("Refresh")) == (True, "1")
+    assert ("Counting who received the error" in page.text, page.headers.get("Refresh")) == (True, "1")
     page = world.desk.get(path)
-    assert ("0 subscribers got the error" in page.text, page.headers.get("Refresh")) == (True, None)
+    assert ("0 subscribers received the error" in page.text, page.headers.get("Refresh")) == (True, None)
 
 
 def test_exactly_those_who_got_the_error_get_the_correction_once(sent: SentEdition) -> None:
@@ -355,9 +355,9 @@ def test_a_correction_is_signed_by_the_name_that_its_editor_gave_and_never_by_an
     ("form", "why"),
     [
         (CorrectionForm("https://nowhere.example/", "headline", "x", NOTE), "has no story with the link"),
-        (CorrectionForm(MAPS, "headline", WRONG, NOTE), "as it was"),
+        (CorrectionForm(MAPS, "headline", WRONG, NOTE), "empty or unchanged"),
         (CorrectionForm(MAPS, "headline", "  ", NOTE), "is empty"),
-        (CorrectionForm(MAPS, "headline", RIGHT, ""), "Say to readers what was wrong"),
+        (CorrectionForm(MAPS, "headline", RIGHT, ""), "Say what was wrong"),
     ],
 )
 def test_nothing_is_corrected_silently_or_to_nothing(world: Any, form: CorrectionForm, why: str) -> None:
@@ -370,7 +370,7 @@ def test_nothing_is_corrected_silently_or_to_nothing(world: Any, form: Correctio
 
 def test_a_draft_is_edited_and_what_still_goes_out_is_not_mailed_about(world: Any) -> None:
     world.edition()
-    with pytest.raises(CorrectionError, match="Edit it at the desk"):
+    with pytest.raises(CorrectionError, match="Edit it instead"):
         corrections.correct_story(world.install, NAME, FORM, actor=EDITOR, now=LATER)
     with world.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENDING))
@@ -386,17 +386,17 @@ def test_an_editor_corrects_and_mails_at_the_desk(sent: SentEdition) -> None:
         # What was sent counts, whatever the draft says since.
         edition.content = edition.content | {"sections": []}
     page = client.get(path).text
-    assert "Which story" in page
+    assert "Choose a story" in page
     page = client.get(path, query_string={"story": MAPS}).text
     assert f"The headline: “{WRONG}”" in page
     fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page)) | {"story": MAPS}
     refused = client.post(path, data=fields | {"field": "headline", "becomes": WRONG, "note": NOTE})
     assert refused.status_code == 422
-    assert "as it was" in refused.text
+    assert "empty or unchanged" in refused.text
     answer = client.post(path, data=fields | {"field": "headline", "becomes": RIGHT, "note": NOTE})
     assert (answer.status_code, answer.headers["Location"]) == (303, f"{path}/1")
     page = client.get(f"{path}/1").text
-    assert "6 subscribers got the error" in page
+    assert "6 subscribers received the error" in page
     assert "Email the correction to 5 subscribers" in page
     fields["mark"] = re.findall(r'name="mark" value="(\w+)"', page)[0]
     assert client.post(f"{path}/1", data=fields).status_code == 303
@@ -443,7 +443,7 @@ def test_the_command_corrects_lists_and_asks_before_it_mails(new_home: Any) -> N
     assert "Nothing was corrected" in runner.invoke(digest, ["correct", NAME]).output
     words = ["correct", NAME, "--story", MAPS, "--headline", RIGHT]
     refused = runner.invoke(digest, words)
-    assert (refused.exit_code, "Say to readers" in refused.output) == (1, True)
+    assert (refused.exit_code, "Say what was wrong" in refused.output) == (1, True)
     made = runner.invoke(digest, [*words, "--note", NOTE])
     assert (made.exit_code, "Correction 1 is in the archive" in made.output) == (0, True)
     assert WRONG in runner.invoke(digest, ["correct", NAME]).output

@@ -70,13 +70,13 @@ def merge_split_and_put_under(page: Page, week: SampleWeek) -> None:
     taken_out = articles.last.get_attribute("value")
     assert taken_out is not None
     articles.last.check()
-    follow(page.get_by_role("button", name="Split off the ticked"))
+    follow(page.get_by_role("button", name="Split off selected"))
     assert week.state.arrangement.name_target(taken_out) == taken_out
     follow(page.get_by_role("link", name="Close without saving"))
     follow(row(page, stays).get_by_role("link", name="More for"))
     follow(row(page, stays).get_by_role("link", name="Put under another story"))
     page.get_by_label("Under").select_option(week.anchors("featured")[0])
-    follow(page.get_by_role("button", name="Put it there"))
+    follow(page.get_by_role("button", name="Move story"))
     expect(row(page, lead)).to_contain_text(f"Under it: {stays}")
 
 
@@ -90,7 +90,7 @@ def test_an_editor_arranges_and_writes_without_scripts(browser: Browser, served:
     follow(row(page, second).get_by_role("button", name="Up"))
     assert week.headlines("featured")[:2] == [second, first]
     follow(row(page, third).get_by_role("link", name="More for"))
-    follow(row(page, third).get_by_role("button", name="Pin at this place"))
+    follow(row(page, third).get_by_role("button", name="Pin here"))
     expect(row(page, third)).to_contain_text("Pinned.")
     follow(row(page, third).get_by_role("link", name="More for"))
     follow(row(page, third).get_by_role("link", name="Move to…"))
@@ -106,11 +106,11 @@ def test_an_editor_arranges_and_writes_without_scripts(browser: Browser, served:
     assert first in week.headlines("featured")
     follow(page.get_by_role("button", name=re.compile("^(Add|Use it)")).first)
     merge_split_and_put_under(page, week)
-    page.get_by_text("Add a story of your own").click()
-    page.get_by_text("Write one yourself").click()
+    page.get_by_text("Add a story").click()
+    page.get_by_text("Write a story").click()
     own = page.locator("#own details form")
     own.get_by_label("Headline").fill("From the desk itself")
-    follow(own.get_by_role("button", name="Add it"))
+    follow(own.get_by_role("button", name="Add story"))
     assert "From the desk itself" in week.headlines("featured")
     follow(page.get_by_role("link", name="Review and approve").first)
     expect(page.locator("main")).to_contain_text("Review and approve No. 147")

@@ -280,26 +280,26 @@ def come_by_passkey(newsroom: Newsroom, kim: Page) -> None:
 def make_and_use_passkey(page: Page) -> None:
     """Prove the address by an invitation's page, make a passkey, leave, and come back by it."""
     add_authenticator(page)
-    press_by_keyboard(button(page, "This is my address"))
+    press_by_keyboard(button(page, "Verify address and sign in"))
     press_by_keyboard(link(page, "Add a passkey"))
-    write_by_keyboard(page.get_by_label("Its name"), "Laptop at the desk")
-    press_by_keyboard(button(page, "Make a passkey"))
+    write_by_keyboard(page.get_by_label("Name"), "Laptop at the desk")
+    press_by_keyboard(button(page, "Create a passkey"))
     expect(page.get_by_role("rowheader", name="Laptop at the desk")).to_be_visible()
     press_by_keyboard(button(page, "Sign out").first)
-    press_by_keyboard(button(page, "Use my passkey"))
+    press_by_keyboard(button(page, "Use a passkey"))
 
 
 def come_by_password(newsroom: Newsroom, lou: Page) -> None:
     """Lou chooses a password and codes, and signs in by them."""
     lou.goto(newsroom.base + newsroom.invitations()[LOU])
-    press_by_keyboard(button(lou, "This is my address"))
+    press_by_keyboard(button(lou, "Verify address and sign in"))
     press_by_keyboard(button(lou, "Set up"))
     write_by_keyboard(lou.get_by_label("New password"), PASSWORD)
-    open_by_keyboard(lou.get_by_text("Type it instead"))
+    open_by_keyboard(lou.get_by_text("Enter the key instead"))
     secret = read_app_secret(lou)
-    write_by_keyboard(lou.get_by_label("Code that the app shows"), pyotp.TOTP(secret).at(newsroom.clock.now))
+    write_by_keyboard(lou.get_by_label("Code from the app"), pyotp.TOTP(secret).at(newsroom.clock.now))
     press_by_keyboard(button(lou, "Set up"))
-    press_by_keyboard(link(lou, "I have kept them"))
+    press_by_keyboard(link(lou, "Continue to sign-in settings"))
     press_by_keyboard(button(lou, "Sign out").first)
     newsroom.clock.now += timedelta(minutes=1)
     sign_in_by_keyboard(lou, LOU.upper(), secret, newsroom.clock.now)
@@ -340,7 +340,7 @@ def arrange(newsroom: Newsroom, kim: Page) -> None:
     kim.keyboard.press("x")
     expect(kim.locator("#removed")).to_contain_text(third)
     assert third not in week.headlines("featured")
-    tab_to(button(kim, re.compile(f"^Put it back.*{re.escape(third)}")))
+    tab_to(button(kim, re.compile(f"^Restore story.*{re.escape(third)}")))
     kim.keyboard.press("Enter")
     expect(featured.nth(3)).to_have_text(third)
     # Undo and redo, which name it.
@@ -422,14 +422,14 @@ def add_by_address(newsroom: Newsroom, kim: Page, httpserver: HTTPServer) -> Non
     kim.keyboard.press("n")
     write_here(address, httpserver.url_for("/deckhands"))
     go_by_keys(kim, "Enter")
-    expect(kim.get_by_role("heading", level=1)).to_have_text("This was found there")
+    expect(kim.get_by_role("heading", level=1)).to_have_text("Add this story")
     expect(kim.get_by_label("Headline")).to_have_value("Ferry deckhands get the drill they asked for")
     newsroom.look_at(kim, "found")
     write_by_keyboard(kim.get_by_label("Headline"), "Deckhands drill on the real stairs")
     write_by_keyboard(kim.get_by_label("Summary"), "The line trains on board from December.")
     write_by_keyboard(kim.get_by_label("Publisher"), "Ferry Line")
     select_by_keyboard(kim.get_by_label("Section"), "Featured")
-    press_by_keyboard(button(kim, "Add it"))
+    press_by_keyboard(button(kim, "Add story"))
     expect(kim.locator("ol[data-section=featured]")).to_contain_text("Deckhands drill on the real stairs")
     added = next(e for e in week.entries("featured") if e["headline"] == "Deckhands drill on the real stairs")
     assert (added["url"], added["source"], added["summary"]) == (
@@ -441,15 +441,15 @@ def add_by_address(newsroom: Newsroom, kim: Page, httpserver: HTTPServer) -> Non
     kim.keyboard.press("n")
     write_here(address, httpserver.url_for("/deckhands"))
     go_by_keys(kim, "Enter")
-    expect(kim.get_by_role("heading", level=1)).to_have_text(re.compile("week has it already"))
+    expect(kim.get_by_role("heading", level=1)).to_have_text("This story is already in the list")
     press_by_keyboard(link(kim, "Go to it"))
     kim.keyboard.press("n")
-    open_by_keyboard(kim.get_by_text("Write one yourself"))
+    open_by_keyboard(kim.get_by_text("Write a story"))
     own = kim.locator("#own details form")
     write_by_keyboard(own.get_by_label("Headline"), "We are looking for a second pair of eyes")
     write_by_keyboard(own.get_by_label("Summary"), "Write to the desk.")
     select_by_keyboard(own.get_by_label("Section"), "Featured")
-    press_by_keyboard(button(own, "Add it"))
+    press_by_keyboard(button(own, "Add story"))
     assert "We are looking for a second pair of eyes" in week.headlines("featured")
 
 
@@ -460,9 +460,9 @@ def upload_a_picture(newsroom: Newsroom, kim: Page) -> None:
     go_by_keys(kim, "e")
     row = kim.locator("li.st.sel")
     open_by_keyboard(row.locator(f"#picture-{lead} > summary"))
-    chooser = tab_to(row.get_by_label("Picture to upload"))
+    chooser = tab_to(row.get_by_label("Image to upload"))
     chooser.set_input_files({"name": "rings.png", "mimeType": "image/png", "buffer": draw_rings()})
-    expect(row.get_by_role("radio", name="an upload")).to_be_checked()
+    expect(row.get_by_role("radio", name="uploaded image")).to_be_checked()
     write_by_keyboard(row.get_by_label("Description"), "Two grey rings")
     write_by_keyboard(row.get_by_label("Credit"), "Drawing: Kim Vega")
     go_by_keys(kim, "Control+Enter")
@@ -491,7 +491,7 @@ def merge_split_and_put_under(newsroom: Newsroom, kim: Page) -> None:
     go_by_keys(kim, "Shift+M")
     panel = kim.locator(f"#{topics[0]} form.move")
     select_here(panel.get_by_label("The other"), "Topics 3")
-    press_by_keyboard(button(panel, "Merge"))
+    press_by_keyboard(button(panel, "Merge stories"))
     assert gone not in week.headlines("topics")
     assert week.headlines("topics")[0] == stays
     articles = list_articles(week, "topics", 0)
@@ -502,7 +502,7 @@ def merge_split_and_put_under(newsroom: Newsroom, kim: Page) -> None:
     row = kim.locator("li.st.sel")
     open_by_keyboard(row.get_by_text(re.compile("articles tell this story")))
     tick_by_keyboard(row.locator("input[name=article]").last)
-    press_by_keyboard(button(row, "Split off the ticked"))
+    press_by_keyboard(button(row, "Split off selected"))
     assert list_articles(week, "topics", 0) == articles[:-1]
     assert week.state.arrangement.name_target(articles[-1]) == articles[-1]
     # And one under another.
@@ -512,7 +512,7 @@ def merge_split_and_put_under(newsroom: Newsroom, kim: Page) -> None:
     go_by_keys(kim, "u")
     panel = kim.locator("form.move")
     select_here(panel.get_by_label("Under"), "Featured 2")
-    press_by_keyboard(button(panel, "Put it there"))
+    press_by_keyboard(button(panel, "Move story"))
     main = kim.locator("ol[data-section=featured] > li").nth(1)
     expect(main).to_contain_text(f"Under it: {under}")
     assert under not in week.headlines("topics")
@@ -524,7 +524,7 @@ def write_a_block(newsroom: Newsroom, kim: Page) -> None:
     # Once it has a headline the block is saved whenever a field is left, and a new form for another one stands last.
     form = kim.locator("form[data-saves=block]:focus-within")
     select_here(form.get_by_label("Label"), "Sponsor")
-    write_by_keyboard(form.get_by_label("Who pays, or offers"), "Anvil & Sons")
+    write_by_keyboard(form.get_by_label("Sponsor or organization"), "Anvil & Sons")
     write_by_keyboard(form.get_by_label("Headline"), "Locks for the doors you forgot")
     write_by_keyboard(form.get_by_label("Text"), "Fitted in a week.")
     write_by_keyboard(form.get_by_label("Link"), "https://anvil.example/locks")
@@ -553,8 +553,8 @@ def preview_every_way(newsroom: Newsroom, kim: Page) -> None:
     expect(link(kim.locator(".seg"), "Phone")).to_be_focused()
     open_by_keyboard(kim.locator("#reader > summary"))
     tick_by_keyboard(kim.get_by_role("checkbox", name="Topics"))
-    press_by_keyboard(button(kim, "Show it so"))
-    expect(kim.locator("#reader > summary")).to_have_text("As a reader without Topics")
+    press_by_keyboard(button(kim, "Update preview"))
+    expect(kim.locator("#reader > summary")).to_have_text("As a subscriber without Topics")
     expect(mail.get_by_role("heading", name="Topics")).to_have_count(0)
     kim.keyboard.press("v")
     press_by_keyboard(link(kim, "Read-aloud order"))
@@ -581,7 +581,7 @@ def write_the_same(newsroom: Newsroom, kim: Page, lou: Page) -> None:
         expect(lou.locator(".vs")).to_contain_text(words)
     assert newsroom.week.headlines("featured")[1] == "The words of Kim"
     newsroom.look_at(lou, "conflict")
-    press_by_keyboard(button(lou, "Use mine"))
+    press_by_keyboard(button(lou, "Use my version"))
     assert newsroom.week.headlines("featured")[1] == "The words of Lou"
     written = [e.value.get("text") for e in newsroom.week.state.edits if e.kind == EditKind.TEXT]
     assert written[-2:] == ["The words of Kim", "The words of Lou"]
@@ -592,9 +592,9 @@ def bring_back(newsroom: Newsroom, lou: Page) -> None:
     go_by_keys(lou, "Escape")
     go_by_keys(lou, "g", "h")
     before = lou.locator(".acts-of-day li").filter(has_text="Kim wrote the headline").first
-    press_by_keyboard(link(before, re.compile("^Look at")))
+    press_by_keyboard(link(before, re.compile("^View ")))
     expect(lou.frame_locator("#moment iframe").get_by_text("The words of Kim").first).to_be_visible()
-    press_by_keyboard(button(lou, re.compile("^Bring back")))
+    press_by_keyboard(button(lou, re.compile("^Restore")))
     assert newsroom.week.headlines("featured")[1] == "The words of Kim"
 
 
@@ -698,7 +698,7 @@ def test_on_postgresql_an_editor_is_invited_signs_in_writes_merges_and_tests_and
             go_by_keys(kim, "Control+Enter")
             go_by_keys(kim, "Shift+M")
             select_here(kim.get_by_label("The other"), "Featured 3")
-            press_by_keyboard(kim.locator("form.move").get_by_role("button", name="Merge"))
+            press_by_keyboard(kim.locator("form.move").get_by_role("button", name="Merge stories"))
             assert week.headlines("featured")[:2] == [first, "Ten days for every crane modem"]
             assert third not in week.headlines("featured")
             assert len(list_articles(week, "featured", 1)) > len(before)

@@ -48,7 +48,7 @@ def test_the_history_tells_by_day_who_did_what(week: SampleWeek, clock: SetClock
     assert re.findall(r"<h2>([^<]+)</h2>", page) == ["Friday, November 20", "Thursday, November 19"]
     told = acts(week)
     assert re.search(r"Sam made “[^”]+” the lead\.", told[0])
-    assert re.search(r"Dana dropped “[^”]+”; “[^”]+” came up in its place\.", told[1])
+    assert re.search(r"Dana removed “[^”]+”; “[^”]+” replaced it\.", told[1])
     assert "Drafted from" in told[-1]
     assert "2 changes by 2 people" in page
     assert "staff 1" not in re.sub(r"<[^>]+>", "", page)
@@ -57,7 +57,7 @@ def test_the_history_tells_by_day_who_did_what(week: SampleWeek, clock: SetClock
 def test_the_history_leads_back_to_the_review_for_whom_came_from_there(week: SampleWeek) -> None:
     week.act(f"up {week.anchors('featured')[1]}", "sam")
     client = week.client()
-    (link,) = re.findall(r'href="([^"]+)">What was edited, and by whom', client.get(f"{week.path}/approve").text)
+    (link,) = re.findall(r'href="([^"]+)">See the edit history', client.get(f"{week.path}/approve").text)
     page = client.get(html.unescape(link)).text
     back = f'href="{week.path}/approve">Back to the review</a>'
     assert back in page
@@ -73,7 +73,7 @@ def test_an_undone_act_is_struck_and_says_by_whom(week: SampleWeek) -> None:
     week.act("undo")
     page = week.client().get(f"{week.path}/history").text
     assert '<li id="edit-1" class="undone">' in page
-    assert "<del><b>Dana</b> dropped" in page
+    assert "<del><b>Dana</b> removed" in page
     assert "Undone by Dana at" in page
 
 
@@ -86,7 +86,7 @@ def test_an_act_without_effect_says_why(week: SampleWeek) -> None:
     edit_history.undo_edit(week.installation, form, 1)
     idle = [outcome for outcome in week.state.arrangement.outcomes if outcome.idle_reason]
     assert [outcome.edit.seq for outcome in idle] == [2]
-    assert f"Does nothing now: {idle[0].idle_reason}." in " ".join(acts(week))
+    assert f"No effect: {idle[0].idle_reason}." in " ".join(acts(week))
 
 
 def test_a_rewritten_headline_shows_what_was_and_what_is(week: SampleWeek) -> None:
@@ -111,10 +111,10 @@ def test_a_moved_story_says_where_it_came_from_and_the_first_rewrite_of_the_head
     week.client().post(f"{week.path}/head", data={"seq": 3, "intro": "Ours.", "was-intro": intro})
     press(week, "bring-back", moment=3)
     told = acts(week)
-    assert re.search(r"Dana brought back \d+:\d\d p\.m\. ", told[0])
+    assert re.search(r"Dana restored the version of \d+:\d\d p\.m\. ", told[0])
     assert "Dana moved" in told[2]
     assert " to place 3 of Featured." in told[2]
-    assert "Dana put" in told[3]
+    assert "Dana added" in told[3]
     assert re.search(r"Dana moved “.*” from Topics to Featured\.", told[4])
     assert f"<del>{' '.join(intro.split()[:6])}" in html.unescape(week.client().get(f"{week.path}/history").text)
 
@@ -174,11 +174,11 @@ def test_bringing_a_moment_back_says_what_it_takes_out_and_does_so(week: SampleW
     week.act(f"drop {first}")
     week.act(f"drop {second}", "sam")
     page = html.unescape(week.client().get(f"{week.path}/history?moment=1").text)
-    assert "takes out the 2 changes in force since then, by you and Sam" in page
+    assert "removes the 2 changes made since then, by you and Sam" in page
     assert press(week, "bring-back", moment=1).startswith("303")
     assert week.headlines("featured") == before
-    assert "brought back" in acts(week)[0]
-    assert "Taken out by Dana" in acts(week)[1]
+    assert "restored the version of" in acts(week)[0]
+    assert "Removed by Dana" in acts(week)[1]
     week.act("undo")
     assert week.headlines("featured") != before
 
@@ -186,8 +186,8 @@ def test_bringing_a_moment_back_says_what_it_takes_out_and_does_so(week: SampleW
 def test_a_moment_that_stands_now_cannot_be_brought_back(week: SampleWeek) -> None:
     week.act(f"drop {week.anchors('featured')[0]}")
     page = week.client().get(f"{week.path}/history?moment=1").text
-    assert "The edition stands so now." in page
-    assert "Bring back" not in page
+    assert "This is the current version." in page
+    assert "Restore" not in page
 
 
 def test_nothing_is_brought_back_where_somebody_went_on_meanwhile(week: SampleWeek) -> None:
@@ -197,7 +197,7 @@ def test_nothing_is_brought_back_where_somebody_went_on_meanwhile(week: SampleWe
     week.act(f"drop {second}", "sam")
     answer = press(week, "bring-back", moment=0, seq=seen)
     assert answer.startswith("409")
-    assert "See what would be taken out now." in answer
+    assert "Review which changes would be removed now." in answer
     assert week.state.last_seq == 2
 
 
@@ -236,10 +236,10 @@ def test_an_approval_stands_in_the_history(week: SampleWeek) -> None:
     assert asked.startswith("409")
     assert "Approved by Sam" in asked
     assert f'action="{week.path}/history/undo"' in asked
-    assert f'href="{week.path}/history">Leave it as it is' in asked
+    assert f'href="{week.path}/history">Discard my change' in asked
     assert week.state.approved
     page = week.client().get(f"{week.path}/history").text
-    assert "takes the approval back" in page
+    assert "restoring a version revokes the approval" in page
     assert set(re.findall(r'name="unapproved" value="(.*?)"', page)) == {""}
     assert press(week, "undo", edit=1, unapproved="").startswith("303")
     assert not week.state.approved
@@ -253,7 +253,7 @@ def test_the_edition_names_who_dropped_a_story_and_who_changed_the_same(week: Sa
     first, second = week.anchors("featured")[:2]
     week.act(f"drop {first}", "sam")
     page = week.client().get(f"{week.path}?filter=left-out").text
-    assert "Sam dropped it" in page
+    assert "removed by Sam" in page
     week.act(f"down {second}", "sam", seq=1)
     conflict = week.act(f"drop {second}", "dana", seq=1)
     assert conflict.status_code == 409

@@ -211,19 +211,19 @@ def approve_after_a_word_and_a_note(served: ServedWeek, dana: Page, sam: Page, p
 
     write_intro(priya, edition, "Radios were out for twelve hours.")
     dana.goto(edition)
-    expect(dana.locator(".head .pill")).to_have_text("Approval void")
-    expect(dana.locator(".void")).to_contain_text("no longer count. Priya wrote the intro, Nov 19, 5:35 p.m.")
-    follow(dana.get_by_role("link", name="What changed since"))
-    expect(dana.locator(".says")).to_contain_text("One change.")
+    expect(dana.locator(".head .pill")).to_have_text("Approval revoked")
+    expect(dana.locator(".void")).to_contain_text("no longer apply. Priya wrote the intro, Nov 19, 5:35 p.m.")
+    follow(dana.get_by_role("link", name="See what changed"))
+    expect(dana.locator(".says")).to_contain_text("1 change.")
     expect(dana.locator(".chg del")).to_have_text("eleven")
     expect(dana.locator(".chg ins")).to_have_text("twelve")
-    follow(dana.get_by_role("link", name="The whole edition side by side"))
+    follow(dana.get_by_role("link", name="Compare both versions side by side"))
     expect(dana.frame_locator("iframe").first.get_by_text("eleven hours")).to_be_visible()
     expect(dana.frame_locator("iframe").last.get_by_text("twelve hours")).to_be_visible()
 
     sam.goto(f"{edition}/approve")
     write_by_keyboard(sam.get_by_label("What should change"), "Twelve, says who?", within=PAST_THE_MAIL)
-    press_by_keyboard(sam.get_by_role("button", name="Send back with this note"))
+    press_by_keyboard(sam.get_by_role("button", name="Send back with note"))
     expect(sam.locator(".sent-back")).to_contain_text("Sam sent this back")
     stood = [path, f"{path}/approve", f"{path}/versions/1", f"{path}/history"]
     assert faulty_pages(looking, served.address, stood, widths=WIDTHS, fewer=LIKE_ROWS) == {}
@@ -241,40 +241,40 @@ def let_it_go_with_a_pause(served: ServedWeek, sam: Page) -> None:
     heading = sam.locator("h1")
     sam.set_viewport_size({"width": 1440, "height": 900})
     sam.goto(f"{served.edition}/sending")
-    expect(heading).to_have_text("No. 147 goes to 6 readers")
+    expect(heading).to_have_text("No. 147 will be sent to 6 subscribers")
     served.turn_clock(RELEASE - timedelta(minutes=1))
     assert served.received() == []
     served.turn_clock(RELEASE)
     expect(heading).to_have_text("5 of 6 done")
-    expect(sam.locator(".key")).to_contain_text("1 uncertain")
+    expect(sam.locator(".key")).to_contain_text("1 with status unknown")
     assert served.received() == ["all", "leaver", "text", "uncertain", "without"]
-    expect(sam.locator("#rate")).to_contain_text("5 in this minute")
-    sam.get_by_text("As a table").click()
+    expect(sam.locator("#rate")).to_contain_text("5 in the last minute")
+    sam.get_by_text("Show as a table").click()
     expect(sam.locator("#minutes td.r")).to_have_text("5")
     assert not page_faults(sam, widths=WIDTHS)
-    press_by_keyboard(sam.get_by_role("button", name="Pause"))
+    press_by_keyboard(sam.get_by_role("button", name="Pause sending"))
     expect(heading).to_have_text("Paused: 5 of 6 done")
     assert not page_faults(sam, widths=WIDTHS)
     served.ring_alarm()
     sam.reload()
-    expect(heading).to_have_text("Sending paused itself")
+    expect(heading).to_have_text("Sending paused automatically")
     assert not page_faults(sam, widths=WIDTHS)
     served.turn_clock(NINE)
     assert len(served.received()) == 5
-    press_by_keyboard(sam.get_by_role("button", name="Let it go on"))
+    press_by_keyboard(sam.get_by_role("button", name="Resume sending"))
     expect(heading).to_have_text("5 of 6 done")
     # Days have gone by since Sam signed in: who stops everything says who they are.
     sign_in(sam.context, SignedInNow(served), served.address, "sam")
-    press_by_keyboard(sam.get_by_role("button", name="Stop everything"))
-    expect(heading).to_have_text("Everything is stopped")
+    press_by_keyboard(sam.get_by_role("button", name="Pause all sending"))
+    expect(heading).to_have_text("All sending is paused")
     served.turn_clock(NINE)
     assert len(served.received()) == 5
-    press_by_keyboard(sam.get_by_role("button", name="Let mail leave again"))
+    press_by_keyboard(sam.get_by_role("button", name="Resume all sending"))
     expect(heading).to_have_text("5 of 6 done")
     served.turn_clock(NINE)
     # The page renews itself until it is over.
     expect(heading).to_have_text("5 of 6 accepted")
-    expect(sam.get_by_text("Stop renewing")).to_have_count(0)
+    expect(sam.get_by_text("Stop updating")).to_have_count(0)
     assert served.received() == sorted(READERS)
     assert not page_faults(sam, widths=WIDTHS)
 
@@ -290,10 +290,10 @@ def correct_it_for_those_who_got_the_error(
     served.leave("leaver")
     dana.goto(served.address + path)
     follow(dana.get_by_role("link", name=wrong))
-    write_by_keyboard(dana.get_by_label("How it should read"), RIGHT)
-    write_by_keyboard(dana.get_by_label("What was wrong, for readers"), "We had it the wrong way round.")
-    press_by_keyboard(dana.get_by_role("button", name="Correct it in the archive"))
-    expect(dana.locator("h1")).to_have_text("5 subscribers got the error")
+    write_by_keyboard(dana.get_by_label("Corrected text"), RIGHT)
+    write_by_keyboard(dana.get_by_label("Explanation"), "We had it the wrong way round.")
+    press_by_keyboard(dana.get_by_role("button", name="Correct the archive"))
+    expect(dana.locator("h1")).to_have_text("5 subscribers received the error")
     asked = [path, f"{path}?{urlencode({'story': story['url']})}", f"{path}/1", f"/editions/{served.week.name}"]
     assert faulty_pages(looking, served.address, asked, widths=WIDTHS) == {}
     press_by_keyboard(dana.get_by_role("button", name="Request the email to 4 subscribers"))
@@ -303,7 +303,7 @@ def correct_it_for_those_who_got_the_error(
         assert served.received(subject="Correction to No. 147") == []
         colleague.goto(f"{served.address}{path}/1")
         press_by_keyboard(colleague.get_by_role("button", name=f"{button} to 4 subscribers"))
-    expect(colleagues[-1].locator("h1")).to_have_text("The correction goes to those who got the error")
+    expect(colleagues[-1].locator("h1")).to_have_text("The correction was approved")
     for _ in range(2):  # asked of again, the timetable mails nobody twice
         served.turn_clock(AFTERWARDS)
         assert served.received(subject="Correction to No. 147") == ["all", "nine", "text", "uncertain"]

@@ -37,7 +37,7 @@ SOFT = Response("<html><body><h1>Page not found</h1></body></html>", content_typ
 
 
 class OwnSite:
-    """The publication's own site on loopback: what every page answers, but those of `answers`."""
+    """The publication's site on loopback: what every page answers, but those of `answers`."""
 
     def __init__(self, server: HTTPServer) -> None:
         self.server, self.asked = server, list[str]()
@@ -106,7 +106,7 @@ def words_of(answer: Any) -> str:
         (SOFT, "its page shows “not found”"),
         (Response(status=401), "visitors must sign in"),
         (Response(status=404), "its page answers 404"),
-        (Response(status=403), "Your site doesn't let us read"),
+        (Response(status=403), "Your site blocked the check"),
     ],
 )
 def test_an_edition_that_links_what_visitors_cannot_read_is_not_approved(
@@ -157,7 +157,7 @@ def test_our_own_pages_are_not_opened_but_an_article_under_the_same_host_is(both
 def test_links_that_do_not_answer_are_a_warning_and_the_approval_says_so(both: WebSetup, site: OwnSite) -> None:
     site.answers[LEAD] = Response(status=503)
     result = approve(both)
-    assert "Couldn't check as a visitor 1 link to your site" in result.unchecked
+    assert "Couldn't check 1 link to your site" in result.unchecked
     assert state_of(both) is EditionState.APPROVED
     with both.database.read() as session:
         detail = session.scalars(select(AuditEntry.detail).where(AuditEntry.act == "approve")).one()

@@ -86,7 +86,7 @@ SQUEEZED = """([saved, present]) => {
     return box.width < 30 || box.right > right || act.textContent === "Redo" && act.scrollWidth > act.clientWidth + 1;
   }).map((act) => act.textContent);
 }"""
-SAVED = ("Saved Nov 19, 5:35 p.m.", "Not saved: the server does not answer. What you typed stays here.")
+SAVED = ("Saved Nov 19, 5:35 p.m.", "Not saved because the server doesn\u2019t answer. Your text stays here.")
 PRESENT = ("", "Also here: Sam Whitfield, at “Ports get ten days to check the remote links”")
 
 
@@ -202,7 +202,7 @@ def test_the_keyboard_stays_on_a_button_between_the_stories_when_the_page_is_bro
     expect(rows).to_have_count(MAX_POOL_STORIES)
     desk.keyboard.press("j")
     desk.keyboard.press("x")
-    back = desk.get_by_role("button", name="Put it back")
+    back = desk.get_by_role("button", name="Restore story")
     expect(back).to_have_count(1)
     back.focus()
     desk.locator("#more").evaluate("e => e.scrollIntoView()")
@@ -214,11 +214,11 @@ def test_keys_show_views_and_the_list_of_keys(desk: Page) -> None:
     desk.keyboard.press("3")
     expect(desk.locator(".frame")).to_have_class("frame dark")
     expect(desk.locator(".seg a[aria-current]")).to_have_text("Dark")
-    expect(desk.locator("#preview .title small")).to_have_text("As a phone set to dark shows it")
-    expect(desk.locator("#preview iframe")).to_have_attribute("title", re.compile("set to dark"))
+    expect(desk.locator("#preview .title small")).to_have_text("On a phone in dark mode")
+    expect(desk.locator("#preview iframe")).to_have_attribute("title", re.compile("in dark mode"))
     expect(desk.frame_locator(".frame iframe").locator("h1").first).to_have_text("HLS.Today")
     desk.keyboard.press("?")
-    keys = desk.get_by_role("dialog", name="Keys")
+    keys = desk.get_by_role("dialog", name="Keyboard shortcuts")
     expect(keys).to_contain_text("next story, previous story")
     keep_first_rows(desk, LIKE_ROWS)
     assert axe_report(desk) == ""
@@ -254,27 +254,27 @@ def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, serve
     rows, pill, take_back = (
         desk.locator("ol[data-section=featured] > li"),
         desk.locator(".head .pill"),
-        "Take the approval back",
+        "Revoke the approval",
     )
     expect(desk.locator(".head").get_by_role("button", name=take_back)).to_have_count(1)
-    asked = desk.get_by_role("dialog", name="This takes the approval back")
-    for answer in ("Leave it as it is", "Move it all the same"):
+    asked = desk.get_by_role("dialog", name="This revokes the approval")
+    for answer in ("Cancel", "Move and revoke approval"):
         drag(desk, rows.nth(1).locator(".grip"), rows.nth(0))
         asked.get_by_role("button", name=answer).click()
         expect(asked).to_have_count(0)
     expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(second)
     assert week.state.last_seq == 1
     # Whatever says how the approval stands comes with the rest of the page.
-    expect(pill).to_have_text("Approval void")
+    expect(pill).to_have_text("Approval revoked")
     expect(pill).to_have_class("pill warn")
-    expect(desk.locator(".void")).to_contain_text("no longer counts. Dana made")
+    expect(desk.locator(".void")).to_contain_text("no longer applies. Dana made")
     expect(desk.locator(".head").get_by_role("link", name="Review and approve")).to_have_count(1)
     expect(desk.locator(".head").get_by_role("button", name=take_back)).to_have_count(0)
     desk.get_by_role("button", name=re.compile("^Undo")).click()
-    expect(desk.locator(".void")).to_contain_text("is to be approved again all the same")
-    expect(pill).to_have_text("Approval void")
+    expect(desk.locator(".void")).to_contain_text("it needs to be approved again")
+    expect(pill).to_have_text("Approval revoked")
     desk.get_by_role("button", name="Redo").click()
-    expect(desk.locator(".void")).not_to_contain_text("all the same")
+    expect(desk.locator(".void")).not_to_contain_text("needs to be approved again")
     assert week.headlines("featured")[:2] == [second, first]
     topics = desk.locator("ol[data-section=topics] > li")
     drag(desk, rows.nth(0).locator(".grip"), topics.nth(0))
@@ -290,17 +290,17 @@ def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, ser
     mail, last = desk.frame_locator(".frame iframe"), desk.locator("ol[data-section=topics] > li").last
     last_heading = mail.get_by_role("link", name=week.headlines("topics")[-1])
     desk.keyboard.press("6")
-    expect(desk.locator("#preview .title small")).to_have_text("The two lines in a list of mails")
+    expect(desk.locator("#preview .title small")).to_have_text("Subject and preheader in an inbox")
     last.get_by_text("More", exact=False).click()
     # Low on the page the menu opens upward: its last act is not under the line of keys.
-    expect(last.get_by_role("button", name=re.compile("^Drop"))).to_be_in_viewport(ratio=1)
+    expect(last.get_by_role("button", name=re.compile("^Remove"))).to_be_in_viewport(ratio=1)
     desk.keyboard.press("Escape")
     expect(last.locator("details.more")).not_to_have_attribute("open", "")
     expect(last.locator("details.more > summary")).to_be_focused()
     desk.keyboard.press("Enter")
     last.get_by_role("link", name="Show in the preview").click()
     # A list of mails shows no story.
-    expect(desk.locator("#preview .title small")).to_have_text("As a phone shows it")
+    expect(desk.locator("#preview .title small")).to_have_text("On a phone")
     expect(last_heading).to_be_in_viewport()
     expect(last.locator("details.more > summary")).to_be_focused()
     follow(desk.locator("ol[data-section=featured] > li").first.get_by_role("link", name="Edit"))
@@ -344,24 +344,24 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     expect(desk.locator(".inboxline [data-shows=subject]")).to_have_text("Radios were out")
     anchor = week.anchors("featured")[0]
     desk.goto(f"{address}{week.path}?open={anchor}")
-    file, description = desk.get_by_label("Picture to upload"), desk.locator("input[name=alt]")
+    file, description = desk.get_by_label("Image to upload"), desk.locator("input[name=alt]")
     fold = desk.locator(f"#picture-{anchor} > summary")
     fold.click()
     file.set_input_files({"name": "rings.png", "mimeType": "image/png", "buffer": png()})
-    expect(desk.get_by_role("radio", name="an upload")).to_be_checked()
-    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: picture of Featured 1")
-    expect(desk.locator("a[data-close]")).to_have_text("Close without saving the picture")
+    expect(desk.get_by_role("radio", name="uploaded image")).to_be_checked()
+    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: image of Featured 1")
+    expect(desk.locator("a[data-close]")).to_have_text("Close without saving the image")
     expect(description).to_have_value("")
     # Something else is saved meanwhile: the chosen file stays.
     desk.get_by_label(re.compile("note under the story")).fill("From us.")
     desk.locator("li.st.sel input[name=headline]").focus()
-    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: picture of Featured 1")
+    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: image of Featured 1")
     # A file without words is not sent, so that it is not to be chosen again; a folded part shows what is missing.
     fold.click()
     desk.get_by_role("button", name="Save and close").click()
     expect(description).to_be_focused()
     description.fill("Two grey rings")
-    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: picture of Featured 1, description of Featured 1")
+    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: image of Featured 1, description of Featured 1")
     follow(desk.get_by_role("button", name="Save and close"))
     expect(desk.locator("#unsaved")).to_have_text("")
     entry = week.entry("featured", 0)
@@ -372,7 +372,7 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     fold.click()
     description.fill("Nothing")
     follow(desk.get_by_role("button", name="Save and close"))
-    expect(desk.get_by_role("alert")).to_contain_text("The picture was not saved.")
+    expect(desk.get_by_role("alert")).to_contain_text("The image wasn't saved.")
     expect(description).to_be_focused()
     assert desk.url == f"{address}{week.path}?open={anchor}"
     keep_first_rows(desk, LIKE_ROWS)
@@ -395,7 +395,7 @@ def test_a_date_that_is_being_typed_is_finished_before_the_page_is_brought_up_to
 ) -> None:
     week, address = served
     desk.goto(f"{address}{week.path}?filter=all")
-    rows, blank = desk.locator("#found > li"), desk.locator("details.block").filter(has_text="Write another block")
+    rows, blank = desk.locator("#found > li"), desk.locator("details.block").filter(has_text="Add another block")
     expect(rows).to_have_count(MAX_POOL_STORIES)
     blank.locator("summary").click()
     day = blank.locator("input[name=last_day]")
@@ -416,13 +416,13 @@ def test_a_blocks_fields_and_a_pictures_words_are_saved_on_leaving_and_what_is_n
     week, address = served
     unsaved, blocks = desk.locator("#unsaved"), desk.locator("details.block")
     before, known = week.state.last_seq, len(week.state.arrangement.blocks)
-    blank = blocks.filter(has_text="Write another block")
+    blank = blocks.filter(has_text="Add another block")
     blank.locator("summary").click()
     # A block without a headline is none: what is typed waits, is named, and says where to look.
     blank.locator("input[name=name]").fill("Anvil Fire Supply")
     blank.locator("input[name=name]").press("Tab")
-    expect(unsaved).to_have_text("Not saved yet: who pays, or offers of another block")
-    expect(blank.locator(".lab em").nth(1)).to_have_text("Not saved yet: look at “Headline”")
+    expect(unsaved).to_have_text("Not saved yet: sponsor or organization of another block")
+    expect(blank.locator(".lab em").nth(1)).to_have_text("Not saved yet. Check “Headline”")
     # Whatever else is done meanwhile, the page around it is brought up to date and leaves it as it is.
     desk.locator("ol[data-section=featured] > li").nth(1).get_by_role("button", name="Up").click()
     expect(desk.locator("#saved")).to_have_text(re.compile("^Saved "))
@@ -435,7 +435,7 @@ def test_a_blocks_fields_and_a_pictures_words_are_saved_on_leaving_and_what_is_n
     expect(written.locator("summary")).to_contain_text("Sponsor, Anvil Fire Supply")
     expect(written.locator(".lab em").nth(2)).to_have_text(re.compile("^Saved "))
     expect(written.locator("textarea[name=text]")).to_be_focused()
-    expect(written.get_by_role("button", name="Take it out")).to_have_count(1)
+    expect(written.get_by_role("button", name="Remove block")).to_have_count(1)
     expect(blank.locator("input[name=headline]")).to_have_value("")
     mail = desk.frame_locator(".frame iframe")
     expect(mail.get_by_text("Pumps that start").first).to_be_attached()
@@ -469,10 +469,10 @@ def test_a_blocks_fields_and_a_pictures_words_are_saved_on_leaving_and_what_is_n
 def type_an_own_story(desk: Page, week: SampleWeek) -> None:
     """A story of one's own is added by its button: what was typed stands until then, and is named."""
     desk.locator("#own > summary").click()
-    desk.get_by_text("Write one yourself").click()
+    desk.get_by_text("Write a story").click()
     desk.locator("#own input[name=title]").fill("From our desk")
     desk.keyboard.press("Tab")
-    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: headline of your own story")
+    expect(desk.locator("#unsaved")).to_have_text("Not saved yet: headline of the added story")
     expect(desk.get_by_role("button", name=re.compile("^Undo"))).to_be_enabled()
     rows, second = desk.locator("ol[data-section=featured] > li"), week.anchors("featured")[1]
     rows.nth(1).get_by_role("button", name="Up").click()
@@ -582,22 +582,22 @@ def hear_of_approval_while_typing(desk: Page, week: SampleWeek, address: str) ->
         colleague = Actor(staff.staff_actor(priya), Role.EDITOR, Face.DESK)
     signing.approve_edition(week.installation, week.name, mark, actor=colleague, now=later())
     desk.clock.fast_forward(16_000)
-    expect(stands).to_contain_text("Approved by Priya Nair, Nov 19, 5:35 p.m. A change takes the approval back.")
+    expect(stands).to_contain_text("Approved by Priya Nair, Nov 19, 5:35 p.m. Any change revokes the approval.")
     expect(desk.locator(".head .pill")).to_have_text("Approved")
     expect(acts).to_have_text(["Send a test"])
     # What takes an approval back of which this page was not made is asked first, by whatever it is done.
-    asked = desk.get_by_role("dialog", name="This takes the approval back")
+    asked = desk.get_by_role("dialog", name="This revokes the approval")
     moves = desk.locator("ol[data-section=featured]").get_by_role("button", name=re.compile("^Up"))
     for is_by_button in (False, True):
         if is_by_button:
             moves.nth(1).click()
         else:
             desk.keyboard.press("Tab")
-        asked.get_by_role("button", name="Leave it as it is").click()
+        asked.get_by_role("button", name="Cancel").click()
         expect(asked).to_have_count(0)
     subject.focus()
-    stands.get_by_role("button", name="Show it").click()
-    expect(acts).to_have_text(["Send a test", "Take the approval back"])
+    stands.get_by_role("button", name="Show changes").click()
+    expect(acts).to_have_text(["Send a test", "Revoke the approval"])
     expect(stands).to_be_empty()
     expect(subject).to_have_value(re.compile(r" \(typed\)$"))
     expect(subject).to_be_focused()
@@ -606,7 +606,7 @@ def hear_of_approval_while_typing(desk: Page, week: SampleWeek, address: str) ->
     approvals.send_back_edition(week.installation, week.name, "The lead is old.", actor=ADMIN, now=later())
     desk.clock.fast_forward(16_000)
     expect(stands).to_contain_text("Sent back by eve (at a terminal)")
-    stands.get_by_role("button", name="Show it").click()
+    stands.get_by_role("button", name="Show changes").click()
     expect(desk.locator("#sent-back")).to_contain_text("The lead is old.")
 
 
@@ -635,7 +635,7 @@ def test_two_editors_see_each_other_and_lose_nothing(
     move_to_next_beat(desk)
     expect(desk.locator("#present")).to_contain_text("Sam changed it")
     assert shown(desk, "featured") == order
-    desk.get_by_role("button", name="Show it").click()
+    desk.get_by_role("button", name="Show changes").click()
     expect(desk.locator("#edition")).to_contain_text("Sam wrote this")
     other.close()
     hear_of_approval_while_typing(desk, week, address)
@@ -680,7 +680,7 @@ def test_what_is_typed_while_a_colleague_writes_is_neither_lost_nor_stored_over_
     summary.fill("Dana's sum")
     expect(saved).to_have_text("Saving…")
     sent[0].continue_()
-    expect(saved).to_have_text("Not saved: Two versions of one headline. Leave this field to see it.")
+    expect(saved).to_have_text("Not saved: Two versions of one headline. Leave this field to see the error.")
     expect(summary).to_be_focused()
     desk.keyboard.type("mary.")
     note.focus()
@@ -707,7 +707,7 @@ def test_what_is_typed_while_a_colleague_writes_is_neither_lost_nor_stored_over_
     summary.fill("Dana's last word.")
     desk.context.clear_cookies()
     note.focus()
-    expect(saved).to_have_text("You are signed out. Sign in in another tab; what you typed stays here.")
+    expect(saved).to_have_text("You\u2019re signed out. Sign in in another tab. Your text stays here.")
     expect(unsaved).to_contain_text("summary of Featured 1")
     sign_in(desk.context, week, address, "dana")
     summary.focus()
@@ -719,9 +719,9 @@ def test_what_is_typed_while_a_colleague_writes_is_neither_lost_nor_stored_over_
 def test_what_is_pressed_twice_is_done_once(desk: Page, served: tuple[SampleWeek, str]) -> None:
     week, address = served
     desk.goto(f"{address}{week.path}?filter=left-out")
-    desk.get_by_role("button", name="Use it").first.dblclick()
+    desk.locator("#found").get_by_role("button", name="Add").first.dblclick()
     expect(desk.locator("#saved")).to_contain_text("Saved")
-    expect(desk.get_by_role("button", name=re.compile("^Undo"))).to_have_text(re.compile("^Undo: put “.+” into "))
+    expect(desk.get_by_role("button", name=re.compile("^Undo"))).to_have_text(re.compile("^Undo: added “.+” to "))
     assert week.state.last_seq == 1
     sent = hold_first(desk, "**/act")
     desk.keyboard.press("Escape")
@@ -729,9 +729,9 @@ def test_what_is_pressed_twice_is_done_once(desk: Page, served: tuple[SampleWeek
     for _ in range(3):
         desk.keyboard.press("x")
     sent[0].continue_()
-    expect(desk.locator("#removed summary")).to_have_text("Removed lately: 1")
+    expect(desk.locator("#removed summary")).to_have_text("Recently removed: 1")
     desk.locator("#removed summary").click()
-    desk.get_by_role("button", name="Put back").dblclick()
+    desk.locator("#removed").get_by_role("button", name="Restore").dblclick()
     expect(desk.locator("#removed")).to_have_count(0)
     # The second to last of a section, moved down twice before the first is answered, stays at its end.
     desk.unroute("**/act")
@@ -750,7 +750,7 @@ def test_what_is_pressed_twice_is_done_once(desk: Page, served: tuple[SampleWeek
 def test_letters_rest_when_they_are_switched_off(desk: Page, served: tuple[SampleWeek, str]) -> None:
     week, address = served
     desk.goto(f"{address}/desk/keys")
-    follow(desk.get_by_role("button", name="Switch single-letter keys off"))
+    follow(desk.get_by_role("button", name="Turn off single-letter shortcuts"))
     desk.goto(address + week.path)
     desk.locator("ol[data-section=featured] > li").nth(1).evaluate("e => { e.tabIndex = -1; e.focus() }")
     second, first = shown(desk, "featured")[1], shown(desk, "featured")[0]
@@ -761,7 +761,7 @@ def test_letters_rest_when_they_are_switched_off(desk: Page, served: tuple[Sampl
     assert week.state.last_seq == seq + 1
     assert first in week.headlines("featured")
     desk.goto(f"{address}/desk/keys")
-    follow(desk.get_by_role("button", name="Switch single-letter keys on"))
+    follow(desk.get_by_role("button", name="Turn on single-letter shortcuts"))
 
 
 def test_axe_finds_nothing_on_history_previews_and_keys(browser: Browser, served: tuple[SampleWeek, str]) -> None:

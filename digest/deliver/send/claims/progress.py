@@ -58,10 +58,10 @@ def describe_progress(progress: SendProgress | None, waiting: int, now: datetime
     if progress.is_running(now):
         time_left = progress.time_left(waiting)
         estimate = f", about {_format_duration(time_left)} left" if time_left is not None else ""
-        return f"{progress.attempted:,} handed over, {progress.per_second:,.1f} a second{estimate}"
-    reason = progress.wait_reason or ("it broke off without a word" if progress.running else "")
+        return f"{progress.attempted:,} sent, {progress.per_second:,.1f} per second{estimate}"
+    reason = progress.wait_reason or ("sending stopped unexpectedly" if progress.running else "")
     resumption = (
-        f"goes on {progress.resumes_at.astimezone(zone):%a %H:%M %Z}"
+        f"resumes {progress.resumes_at.astimezone(zone):%a %H:%M %Z}"
         if progress.resumes_at and progress.resumes_at > now
         else ""
     )

@@ -79,7 +79,7 @@ class RateLimiter:
                 available, ready_at = self._rate.allowance(self._usage, clock())
             requested = min(requested, available)
             if not available:
-                reason = f"the bound of {self.limits.send_per_second:g} messages a second is reached"
+                reason = f"the limit of {self.limits.send_per_second:g} messages per second was reached"
                 return SendAllowance(0, ready_at, reason)
         if not self._is_counted_by_minute:
             return SendAllowance(requested)

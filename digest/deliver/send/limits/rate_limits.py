@@ -55,7 +55,7 @@ def current_rate_limits(
     """
     rate_limits = []
     if limits.send_per_hour:
-        rate_limits.append(RateLimit(limits.send_per_hour, HOUR, f"{limits.send_per_hour:,} messages an hour"))
+        rate_limits.append(RateLimit(limits.send_per_hour, HOUR, f"{limits.send_per_hour:,} messages per hour"))
     day = max(0, (now - first_handover_at) // DAY) if first_handover_at else 0
     if day < len(limits.warm_up):
         most = limits.warm_up[day]
@@ -102,7 +102,7 @@ def _allowance_under_limit(rate_limit: RateLimit, counts: list[tuple[datetime, i
     for leaves, count in inside:
         if used >= rate_limit.max_messages:
             used, free_at = used - count, leaves
-    return SendAllowance(0, free_at, f"the bound of {rate_limit.description} is reached")
+    return SendAllowance(0, free_at, f"the limit of {rate_limit.description} was reached")
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,13 +128,9 @@ def pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSetting
         return ""
     many = f"{ringing.count:,} of {handed_over:,}"
     return {
-        "policy refusals": (
-            f"servers rejected {many} messages because of policy, DKIM, SPF, or DMARC. Check 'digest doctor' and "
-            "the replies."
-        ),
-        "complaints": (
-            f"{many} subscribers reported the email as spam. Gmail doesn't report complaints, so there may be more."
-        ),
+        "policy refusals": f"mailbox providers rejected {many} emails by policy (DKIM, SPF, DMARC, reputation). "
+        "Run 'digest doctor' and check their replies.",
+        "complaints": f"{many} subscribers reported the email as spam. There may be more, because Gmail doesn't report complaints.",
         "dead addresses": f"{many} addresses don't exist. Check where the list comes from.",
     }[ringing.name]
 
@@ -148,6 +144,5 @@ def list_change_warning(planned_before: int | None, planned: int, alerts: AlertS
         return ""
     word = "grew" if planned > planned_before else "shrank"
     return (
-        f"the list {word} from {planned_before:,} to {planned:,} subscribers since the previous edition. Check "
-        "whether that's right."
+        f"the list {word} from {planned_before:,} to {planned:,} subscribers since the previous edition. Is that right?"
     )

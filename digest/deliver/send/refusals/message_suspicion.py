@@ -52,8 +52,8 @@ class MessageSuspicion:
     def stop_reason(self) -> str:
         """The reason to send nothing more, once no subscriber is left who could clear the message."""
         return (
-            f"the provider rejected this message for everyone so far: {self.suspect_reply}. It accepted no message "
-            "of this edition. These subscribers will be retried."
+            f"the provider rejected every message of this edition so far: {self.suspect_reply}. "
+            "These subscribers will be tried again."
         )
 
     def judge_batch(self, batch: BatchResult) -> BatchResult:

@@ -170,14 +170,16 @@ def _begin_sending(
         if reason := send_blocked_reason(
             name, edition, installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
         ):
-            raise SendError(f"No email is sent: {reason}")
+            raise SendError(f"{name} can't be sent: {reason}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
-            raise SendError(f"{name} is {edition.state}. Only approved editions are sent.")
+            raise SendError(
+                f"{name} is {edition.state.predicate}. Only approved editions can be sent.", "Approve it first."
+            )
         mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
         if provider.name != "outbox" and leads_to_this_machine(mailable.base_url):
             raise SendError(
-                f"{name} was approved with links to {mailable.base_url}, which work only on this machine. Set "
-                "DIGEST_BASE_URL to an https URL, revoke the approval, draft the edition again, and approve it."
+                f"{name} was approved with links to {mailable.base_url}, which only work on this machine.",
+                "Set DIGEST_BASE_URL to an https URL, revoke the approval, draft the edition again, and approve that.",
             )
         if edition.state is EditionState.APPROVED:
             edition.state = EditionState.SENDING

@@ -41,7 +41,7 @@ FIRST_NO_ANSWER_PAUSE = 1.0  # seconds of pause when no connection got an answer
 MAX_LOST_PROBES = 6  # messages handed over singly after that and not answered either, before the run ends
 ALARM_CHECK_INTERVAL = timedelta(seconds=5)
 REFUSALS_BEFORE_CHECK = 5  # refusals that make the run check the alarms at once
-_CANARY_WAIT_REASON = "the first readers have it, and the rest follows unless something goes wrong"
+_CANARY_WAIT_REASON = "the canary was sent, and the rest follow unless a stop rule is triggered"
 
 log = structlog.get_logger("sending")
 
@@ -153,7 +153,7 @@ def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
 def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
     """Return how many deliveries to claim now: for the workers that are idle, and for the reserve."""
     if not run.is_over and run.database_retry.stopping():
-        run.stop_reason = "sending was stopped. Send again to continue."
+        run.stop_reason = "it was stopped. Send again to finish."
     may_reserve = run.may_reserve and workers.idle_capacity <= MAX_RESERVE
     if run.is_over or run.seconds_paused or not (workers.idle_capacity or may_reserve):
         return 0

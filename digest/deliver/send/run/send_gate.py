@@ -86,5 +86,5 @@ def send_blocked_reason(name: str, edition: Any, stored_hold: Any, *, called: st
         return f"{called or name} is canceled."
     if edition.paused_at is not None:
         reason = f": {end_sentence(edition.paused_because)}" if edition.paused_because else "."
-        return f"{called or name} is paused{reason} To resume it, run 'digest resume {name}'."
+        return f"{called or name} is paused{reason} Run 'digest resume {name}' to resume it."
     return ""

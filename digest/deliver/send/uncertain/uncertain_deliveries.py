@@ -159,7 +159,7 @@ def resolve_uncertain(
         UnfitResolutionError: an edition's would count as lost, or notices would be sent again.
     """
     if refusal := _UNFIT.get((name == NOTICES, resolution)):
-        raise UnfitResolutionError(refusal)
+        raise UnfitResolutionError(*refusal)
     edition = None if name == NOTICES else _lock_edition(session, name, resolution)
     due_times = _lock_uncertain(session, _belongs_to(name), delivery_ids)
     if due_times:
@@ -172,12 +172,13 @@ def resolve_uncertain(
 
 # By whether they are notices.
 _UNFIT = {
-    (
-        False,
-        UncertainResolution.LOST,
-    ): "Only transactional emails can be marked as lost. Send an edition's email again instead.",
+    (False, UncertainResolution.LOST): (
+        "Only transactional emails can be marked as lost.",
+        "Send the edition's messages again instead.",
+    ),
     (True, UncertainResolution.SEND_AGAIN): (
-        "The content of transactional emails isn't kept, so they can't be sent again. Request a new one instead."
+        "A transactional email can't be sent again, because its content isn't stored.",
+        "Mark it as lost, so it can be requested again.",
     ),
 }
 
@@ -185,7 +186,9 @@ _UNFIT = {
 def _lock_edition(session: Session, name: str, resolution: UncertainResolution) -> Edition:
     edition = find_edition(session, name, lock=True)
     if resolution is UncertainResolution.SEND_AGAIN and edition.state is EditionState.CANCELLED:
-        raise EditionControlError(f"{name} is canceled, so its email can't be sent again. Mark it as accepted instead.")
+        raise EditionControlError(
+            f"{name} is canceled, so its messages can't be sent again.", "Mark them as accepted instead."
+        )
     return edition
 
 

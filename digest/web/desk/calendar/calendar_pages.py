@@ -116,9 +116,9 @@ def _read_release(query: CalendarQuery) -> datetime:
     try:
         moment = datetime.fromisoformat(query.release)
     except ValueError:
-        raise CalendarError("Choose an edition of the list first.") from None
+        raise CalendarError("No edition was chosen.", "Choose one from the list.") from None
     if moment.tzinfo is None or not MIN_YEAR < moment.year < MAX_YEAR:
-        raise CalendarError("Choose an edition of the list first.")
+        raise CalendarError("No edition was chosen.", "Choose one from the list.")
     return moment
 
 
@@ -126,7 +126,9 @@ def _read_day_and_clock(query: CalendarQuery) -> tuple[date, time]:
     try:
         day, clock = date.fromisoformat(query.day), time.fromisoformat(query.clock)
     except ValueError:
-        raise CalendarError("Give a day and a time, such as 2026-12-31 and 06:00.") from None
+        raise CalendarError(
+            "The day or time is missing or invalid.", "Enter both, such as 2026-12-31 and 06:00."
+        ) from None
     return day, clock.replace(second=0, tzinfo=None)
 
 

@@ -43,7 +43,7 @@ class DeskAct:
             EditRefusedError: none is named, or no story is called so any more.
         """
         if not self.fields.get(field):
-            raise EditRefusedError("Nothing was changed: choose the other story of the list first.")
+            raise EditRefusedError("No other story was chosen.", "Choose one from the list.")
         return find_anchored_story(self.state, self.fields[field])
 
 
@@ -55,9 +55,7 @@ def find_anchored_story(state: EditingState, anchor: str) -> str:
     """
     url = find_story_url(state.arrangement, anchor)
     if url is None:
-        raise EditRefusedError(
-            "Nothing was changed: that story is not in this edition's week any more. Open the page again."
-        )
+        raise EditRefusedError("This story is no longer among this week's stories.", "Reload the page.")
     return url
 
 
@@ -81,7 +79,7 @@ def _add(act: DeskAct) -> EditResult:
     scored = find_listed_story(act.state.arrangement, act.url)
     fits = find_fitting_sections(scored, sections) if scored else []
     if not scored or not fits:
-        raise EditRefusedError("Nothing was changed: no section of this edition takes that story.")
+        raise EditRefusedError("This story doesn't fit any section of this edition.", "Choose another story.")
     placed = act.state.arrangement.sections.get(fits[0].key, ())
     originals = [story.original for story in placed]
     position = SECTION_KINDS[fits[0].kind].find_ordered_position(scored, originals)
@@ -92,7 +90,7 @@ def _add(act: DeskAct) -> EditResult:
 def _split(act: DeskAct) -> EditResult:
     articles = act.fields.getlist("article")
     if not articles:
-        raise EditRefusedError("Nothing was changed: tick the articles that are to be a story of their own first.")
+        raise EditRefusedError("No articles were selected.", "Select the articles for the new story.")
     return editing.split_story(*act.about, *articles)
 
 
@@ -101,7 +99,7 @@ def _leave_tray_out(installation: Installation, form: EditForm) -> EditResult:
     state = editing_state.read_editing_state(installation, form.edition)
     waiting = [new.scored.story.lead.url for new in state.arrangement.tray]
     if not waiting:
-        raise EditRefusedError("Nothing was changed: no new story waits any more.")
+        raise EditRefusedError("There are no new stories.", "Reload the page.")
     return editing.drop_stories(installation, replace(form, state=state), *waiting)
 
 

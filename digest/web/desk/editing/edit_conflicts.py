@@ -12,11 +12,11 @@ from digest.web.desk.outline.edit_sentences import EditWriter
 
 _BLOCK_LINES = {
     "kind": "Label",
-    "name": "Who pays, or offers",
+    "name": "Sponsor or organization",
     "headline": "Headline",
     "text": "Text",
     "url": "Link",
-    "after": "Stands after",
+    "after": "Position after",
     "first_day": "First day",
     "last_day": "Last day",
 }
@@ -171,7 +171,7 @@ def _read_story(wanted: EditDraft, story: ArrangedStory, arrangement: Arrangemen
         case EditKind.PICTURE:
             cuts = arrangement.pictures.get(story.placed.scored.story.lead.image or "")
             if cuts is None:
-                return {"Picture": "none"}
+                return {"Image": "none"}
             return {"Description": cuts.lead.alt, "Credit": cuts.lead.credit}
     return {}
 
@@ -193,7 +193,7 @@ def _read_block(target: str, arrangement: Arrangement) -> dict[str, str]:
 
 def _list_block_lines(value: Mapping[str, object]) -> dict[str, str]:
     if value.get("removed"):
-        return {"Block": "taken out"}
+        return {"Block": "removed"}
     texts = {name: str(value.get(name) or "") for name in _BLOCK_LINES}
     texts["kind"] = texts["kind"].capitalize()
     return {_BLOCK_LINES[name]: text for name, text in texts.items() if text}
@@ -208,7 +208,7 @@ def _read_wanted(wanted: EditDraft, arrangement: Arrangement) -> dict[str, str]:
         case EditKind.NOTE:
             return {"": str(value.get("text") or "")}
         case EditKind.TOPIC:
-            return {"": str(value.get("topic") or "its own")}
+            return {"": str(value.get("topic") or "default")}
         case EditKind.BLOCK:
             return _list_block_lines(value)
         case EditKind.PICTURE:
@@ -221,16 +221,16 @@ def _read_wanted_text(wanted: EditDraft, arrangement: Arrangement) -> str:
         return str(text)
     story = arrangement.find_story(wanted.target)
     original = _find_original(story, str(wanted.value.get("field"))) if story else ""
-    return original or "as it was proposed"
+    return original or "the original text"
 
 
 def _read_wanted_picture(value: Mapping[str, object]) -> dict[str, str]:
     if value.get("shown") is False:
-        return {"Picture": "none"}
+        return {"Image": "none"}
     if "alt" in value or "credit" in value:
         alt, credit = value.get("alt"), value.get("credit")
         return {"Description": str(alt or ""), "Credit": str(credit or "")}
-    return {"Picture": "another" if value.get("cuts") else "its own"}
+    return {"Image": "another image" if value.get("cuts") else "original image"}
 
 
 def _mark_lines(before: Texts, after: Texts) -> tuple[VersionLine, ...]:

@@ -56,7 +56,7 @@ TYPED_FIELDS = {
     "subject": "Subject",
     "preheader": "Preheader",
     "intro": "Intro",
-    "name": "Who pays, or offers",
+    "name": "Sponsor or organization",
     "text": "Text",
     "url": "Link",
     "publisher": "Publisher",
@@ -90,12 +90,12 @@ def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
 
 
 class UnseenApprovalError(RefusalError):
-    """The edition was approved since the page was made on which somebody changes it."""
+    """The edition was approved after its editor opened the page."""
 
 
 @editing_pages.app_errorhandler(UnseenApprovalError)
 def ask_before_voiding(_: UnseenApprovalError) -> ResponseReturnValue:
-    """Ask whether an approval that the page did not show is to be taken back by the change."""
+    """Ask whether the change should revoke an approval that the page didn't show."""
     return approved_meanwhile_page(edit_page_url(edition_in_url())), 409
 
 
@@ -122,7 +122,10 @@ def read_edit_form(name: str) -> EditForm:
     if request.form.get("unapproved"):
         edition = page_views.read_edition(web_context().installation, name)
         if edition.state is EditionState.APPROVED:
-            raise UnseenApprovalError(f"{edition.name} was approved meanwhile.")
+            raise UnseenApprovalError(
+                f"{edition.name} was approved after you opened the page.",
+                "Confirm that you want to revoke the approval.",
+            )
     return read_own_form(name)
 
 

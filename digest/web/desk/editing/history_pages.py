@@ -206,11 +206,11 @@ def undo_edit(name: str) -> ResponseReturnValue:
     installation, form = web_context().installation, read_edit_form(name)
     seq = read_number(request.form.get("edit", ""))
     if seq is None:
-        raise EditRefusedError("Nothing was undone: choose the change first.")
+        raise EditRefusedError("No change was selected.", "Select the change to undo.")
     result = edit_history.undo_edit(installation, form, seq)
     if result.conflict:
         raise EditRefusedError(
-            "Nothing was undone: somebody has changed the same thing since this page was opened. Look at it again first."
+            "Someone changed the same thing after you opened this page.", "Review their change before you undo yours."
         )
     back = "review" if request.form.get("back") == "review" else None
     return redirect(url_for("history.show_history", name=name, back=back, _anchor=f"edit-{seq}"), 303)
@@ -222,6 +222,6 @@ def bring_back(name: str) -> ResponseReturnValue:
     installation, form = web_context().installation, read_edit_form(name)
     seq = read_number(request.form.get("moment", ""))
     if seq is None:
-        raise EditRefusedError("Nothing was brought back: choose the moment first.")
+        raise EditRefusedError("No version was selected.", "Select the version to restore.")
     edit_history.bring_back(installation, form, seq)
     return redirect(url_for("desk.edition", name=name), 303)

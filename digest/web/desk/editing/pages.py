@@ -279,7 +279,7 @@ def submit_test_mail(name: str) -> ResponseReturnValue:
     members = sending.list_test_recipients(context.installation)
     to = [member.email for member in members if str(member.id) in chosen]
     if members and not to:
-        return _test_mail_page(name, error="Nobody was chosen. Tick to whom the test goes."), 409
+        return _test_mail_page(name, error="No recipients were selected. Select at least one."), 409
     try:
         actor, clock = current_actor(), context.clock
         report = sending.send_test(context.installation, name, to=to, actor=actor, clock=clock)

@@ -49,7 +49,7 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
     """Save the fields of an open story: what did not change is no edit."""
     form, state, url = read_story_form(name, anchor)
     if state.arrangement.find_story(url) is None:
-        raise EditRefusedError("Nothing was changed: the story stands in no section any more. Place it first.")
+        raise EditRefusedError("The story is no longer in a section.", "Add it to a section first.")
     installation, picture = web_context().installation, read_picture_form()
     written = write_fields(form, _list_story_writes(installation, url))
     if picture and not picture.is_untouched:
@@ -181,7 +181,7 @@ def read_day(text: str) -> date | None:
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
-        raise EditRefusedError(f"Nothing was changed: “{text[:20]}” is no day. Write it as 2026-11-20.") from None
+        raise EditRefusedError(f"“{text[:20]}” isn't a date.", "Enter it as 2026-11-20.") from None
 
 
 def read_picture_form() -> PictureForm | None:
@@ -207,7 +207,7 @@ def change_picture(installation: Installation, form: EditForm, url: str, picture
     """
     words = {"alt": picture.alt, "credit": picture.credit}
     if picture.body and picture.choice not in {"shown", "upload"}:
-        raise EditRefusedError("A file was chosen, and another picture or none as well. Choose one of the two.")
+        raise EditRefusedError("You chose both a file and another image option.", "Choose one of the two.")
     if picture.body:
         return edition_pictures.upload_picture(installation, form, url, picture.body, **words)
     match picture.choice:
@@ -216,16 +216,16 @@ def change_picture(installation: Installation, form: EditForm, url: str, picture
         case "original":
             return edition_pictures.reset_picture(installation, form, url)
         case "upload":
-            raise EditRefusedError("No file came with it. Choose the file to upload.")
+            raise EditRefusedError("No file was uploaded.", "Choose a file.")
         case "shown":
             return edition_pictures.describe_picture(installation, form, url, **words)
     return edition_pictures.show_article_picture(installation, form, url, article=picture.choice)
 
 
 def explain_refusal(error: EditRefusedError, picture: PictureForm) -> str:
-    """Say that the picture was not saved, why, and that a browser gives a file back only when it is chosen again."""
-    again = " Then choose the file again: it was not kept." if picture.body else ""
-    return f"The picture was not saved. {error}{again}"
+    """Say why the image wasn't saved, and that its file must be chosen again, because browsers don't keep it."""
+    again = " Then choose the file again, because it wasn't kept." if picture.body else ""
+    return f"The image wasn't saved. {error}{again}"
 
 
 # What a story that was found or written may say of its article; the rest is decided by the edit.
@@ -293,7 +293,7 @@ def add_story(name: str) -> ResponseReturnValue:
     texts = {key: fields.get(key, "").strip() for key in _ARTICLE_FIELDS}
     article = {key: text for key, text in texts.items() if text} | _read_moment(fields)
     if "title" not in article:
-        raise EditRefusedError("Nothing was changed: write a headline first.")
+        raise EditRefusedError("The headline is empty.", "Enter a headline.")
     if not _is_as_found(fields, "summary"):
         article["summary_basis"] = SummaryBasis.EDITOR
     section, topic = fields.get("section", ""), fields.get("topic", "")

@@ -33,12 +33,12 @@ class PreviewView:
 
 
 PREVIEW_VIEWS = (
-    PreviewView("phone", "Phone", "As a phone shows it"),
-    PreviewView("wide", "Wide", "As a desktop program shows it, smaller"),
-    PreviewView("dark", "Dark", "As a phone set to dark shows it"),
-    PreviewView("noimages", "No images", "With pictures blocked, as many programs do at first"),
-    PreviewView("text", "Text", "As plain text, for readers who chose that", has_places=False),
-    PreviewView("inbox", "Inbox", "The two lines in a list of mails", has_places=False),
+    PreviewView("phone", "Phone", "On a phone"),
+    PreviewView("wide", "Wide", "On a desktop, scaled down"),
+    PreviewView("dark", "Dark", "On a phone in dark mode"),
+    PreviewView("noimages", "No images", "With images blocked, as in many email apps"),
+    PreviewView("text", "Text", "As plain text, for subscribers who prefer it", has_places=False),
+    PreviewView("inbox", "Inbox", "Subject and preheader in an inbox", has_places=False),
 )
 
 
@@ -55,10 +55,10 @@ class MailSize:
         """Say how heavy it is, and what that means."""
         size = kilobytes(self.octets)
         if self.octets >= self.limit:
-            return f"{size}: Gmail hides what comes after {kilobytes(self.limit)}, the unsubscribe link too. Drop some stories."
+            return f"{size}. Gmail hides everything after {kilobytes(self.limit)}, including the unsubscribe link. Remove some stories."
         if self.octets >= self.warning:
-            return f"{size}: close to the {kilobytes(self.limit)} after which Gmail hides the rest."
-        return f"{size}. Gmail hides what comes after {kilobytes(self.limit)}; we warn at {kilobytes(self.warning)}."
+            return f"{size}, close to the {kilobytes(self.limit)} after which Gmail hides the rest."
+        return f"{size}. Gmail hides everything after {kilobytes(self.limit)}."
 
     @property
     def tone(self) -> str:

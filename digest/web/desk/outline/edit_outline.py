@@ -111,7 +111,7 @@ class EditOutline:
     def list_findings(self) -> list[tuple[FindingLevel, str, str]]:
         """List what preflight found, each with its level, the anchor that it is about, and its words."""
         return [
-            (finding.level, anchor, f"{where}: {finding.message}")
+            (finding.level, anchor, f"{where}: {finding.sentence}")
             for anchor, where, findings in self._group_findings()
             for finding in findings
         ]

@@ -103,13 +103,13 @@ class ChecksSummary:
         if self.errors:
             return f"{count_with_noun(len(self.errors), 'thing')} to fix"
         if self.warnings:
-            return f"{count_with_noun(len(self.warnings), 'thing')} to look at"
-        return "Nothing to fix"
+            return f"{count_with_noun(len(self.warnings), 'thing')} to check"
+        return "All checks passed"
 
     @property
     def tally(self) -> str:
         """How many rules found nothing."""
-        return f"{self.passed} of {self.total} checks pass"
+        return f"{self.passed} of {self.total} checks passed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,7 +211,7 @@ def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) ->
             yield PoolRow(story.placed.scored, anchor, place=place, place_anchor=anchor)
             for under in story.supporting:
                 under_anchor = story_anchor(under.url)
-                yield PoolRow(under.placed.scored, under_anchor, place=f"{place}, under it", place_anchor=anchor)
+                yield PoolRow(under.placed.scored, under_anchor, place=f"{place}, under the story", place_anchor=anchor)
     next_in: dict[str, list[str]] = {}
     for settings in sections:
         url = arrangement.next_up.get(settings.key, "")
@@ -220,7 +220,7 @@ def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) ->
         titles = next_in.get(out.scored.story.lead.url, ())
         yield PoolRow(out.scored, reason=out.reason, next_in=join_words(titles))
     for removed in arrangement.removed:
-        yield PoolRow(removed.scored, reason=f"{removed.edit.actor} dropped it")
+        yield PoolRow(removed.scored, reason=f"removed by {removed.edit.actor}")
     yield from list_tray(arrangement)
 
 

@@ -162,8 +162,8 @@ def draw_minutes(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: Limit
     is_limit_shown = 0 < limit <= _MAX_LIMIT_SHARE * max(messages)
     most = messages.index(max(messages))
     chart = draw_bars(
-        f"Mails a minute from {times[0]} to {times[-1]}: "
-        f"at most {messages[most]:,}, at {times[most]}; {messages[-1]:,} in the last",
+        f"Emails per minute from {times[0]} to {times[-1]}, with {messages[most]:,} at most ({times[most]}) "
+        f"and {messages[-1]:,} in the last minute",
         labels,
         messages,
         write=lambda number: thousands(round(number)),
@@ -213,7 +213,7 @@ def cancel(name: str) -> ResponseReturnValue:
     edition = page_views.read_edition(context.installation, name)
     typed = request.form.get("number", "").strip().removeprefix("No.")
     if typed.strip() != str(edition.number):
-        refusal = f"Nothing was cancelled: type {edition.number}, the number of the edition, to cancel it."
+        refusal = f"The number doesn't match. To cancel this edition, type {edition.number}."
         return _sending_page(name, refusal=refusal), 422
     sending.cancel_edition(context.installation, edition.name, **acting())
     return redirect(url_for("sending.show_sending", name=edition.name), 303)

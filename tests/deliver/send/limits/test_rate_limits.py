@@ -321,8 +321,8 @@ def test_how_far_a_run_looks() -> None:
         (FailureCounts(dead_addresses=10), 200, "don't exist"),
         (FailureCounts(dead_addresses=10), 201, ""),
         (FailureCounts(policy_refusals=4), 5, ""),
-        (FailureCounts(policy_refusals=5), 500, "for what we are"),
-        (FailureCounts(9, 99, 99), 100, "for what we are"),
+        (FailureCounts(policy_refusals=5), 500, "by policy"),
+        (FailureCounts(9, 99, 99), 100, "by policy"),
         (FailureCounts(), 0, ""),
     ],
 )

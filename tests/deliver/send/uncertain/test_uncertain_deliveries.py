@@ -313,7 +313,7 @@ def test_nothing_of_a_cancelled_edition_is_sent_again_but_its_doubts_can_be_clos
         limit=1,
     )
     sending.cancel_edition(Installation(world.settings, world.database), EDITION_NAME, actor=ADMIN, now=world.clock())
-    with pytest.raises(EditionControlError, match="is canceled, so its email can't be sent again"):
+    with pytest.raises(EditionControlError, match="is canceled, so its messages can't be sent again"):
         word(world, UncertainResolution.SEND_AGAIN)
     assert word(world, UncertainResolution.ACCEPTED) == 1
     assert edition(world).state is EditionState.CANCELLED

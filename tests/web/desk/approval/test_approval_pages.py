@@ -70,9 +70,9 @@ def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: Samp
     assert "disabled" in button(week, "dana")
     words = page(week, "dana")
     assert "You wrote what still needs approval. Someone else has to approve it." in words
-    who_can = "You wrote the subject: someone else needs to approve that. Sam can approve."
+    who_can = "You wrote the subject, which someone else needs to approve. Sam can approve."
     assert who_can in words
-    assert "Dana wrote the subject: someone other than Dana needs to approve that. You can approve." in page(
+    assert "Dana wrote the subject, which someone other than Dana needs to approve. You can approve." in page(
         week, "sam"
     )
     assert "Sam can approve." in week.client().get(week.path).text
@@ -89,7 +89,7 @@ def test_the_sites_that_texts_link_to_are_listed_and_a_new_one_is_marked(week: S
     write_head(
         week, intro=r"Take our [survey](https://elsewhere.example/?r=\~preferences-token\~&u=&#126;leave-token&#126;)."
     )
-    said = "New. elsewhere.example : Intro. No article of this edition and no past edition links there."
+    said = "New. elsewhere.example : Intro. This edition\u2019s articles and past editions don\u2019t link there."
     assert said in page(week, "sam")
 
 
@@ -107,9 +107,9 @@ def test_what_an_older_version_approved_is_to_be_drafted_and_approved_again_and_
         session.execute(update(Edition).values(state=EditionState.DRAFT, approved_by=None, approved_at=None))
     words = page(week, "sam")
     assert (
-        "The approval by Sam of Nov 19, 5:35 p.m. no longer counts. The upgrade changed how placeholders work" in words
+        "The approval by Sam of Nov 19, 5:35 p.m. no longer applies. The upgrade changed how placeholders work" in words
     )
-    assert "An older version drafted it, and any text could contain its placeholders. Draft the edition again." in words
+    assert "The edition was drafted by an older version with insecure placeholders. Draft the edition again." in words
     assert "disabled" in button(week, "sam")
     assert "An upgrade ended its approval" in page(week, "sam", "/versions/1")
     settings, keys, mark = week.installation.settings, week.installation.keys, mark_of(week)
@@ -117,7 +117,7 @@ def test_what_an_older_version_approved_is_to_be_drafted_and_approved_again_and_
         edition = find_edition(session, week.name)
         with pytest.raises(ApprovalError, match="Draft it again"):
             sign_approval(session, edition, mark, settings=settings, keys=keys, actor="staff:2", now=later())
-    with pytest.raises(ApprovalError, match="placeholders: An older version drafted it"):
+    with pytest.raises(ApprovalError, match="placeholders: The edition was drafted by an older version"):
         signing.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
     editions.draft_next_edition(week.installation, actor=EDITOR, now=later())
     assert approve(week, "sam").status_code == 303
@@ -132,16 +132,16 @@ def test_what_changed_since_the_last_approved_version_stands_in_words_and_side_b
     write_head(week, subject="Cranes first")
     week.act(f"drop {week.anchors('events')[0]}", editor="sam")
     words = page(week, "dana")
-    assert "The approval by Sam of Nov 19, 5:35 p.m. no longer counts. Dana made" in words
-    assert re.search(r"What changed since the last approved version Version 1, Thursday, November 19, 5:35 p.m.", words)
+    assert "The approval by Sam of Nov 19, 5:35 p.m. no longer applies. Dana made" in words
+    assert re.search(r"Changes since the last approved version Version 1, Thursday, November 19, 5:35 p.m.", words)
     assert re.search(r"Subject Dana, Nov 19, 5:35 p.m. Was .* Is Cranes first", words)
-    assert f"Featured 1 was moved Dana, Nov 19, 5:35 p.m. “{second}” stood as Featured 2." in words or (
+    assert f"Featured 1 was moved Dana, Nov 19, 5:35 p.m. “{second}” was in Featured 2." in words or (
         f"Featured 2 was moved Dana, Nov 19, 5:35 p.m. “{first}” stood as Featured 1." in words
     )
-    assert re.search(r"Events 1 is (another story|out) Sam,", words)
+    assert re.search(r"Events 1 (is another story|was removed) Sam,", words)
     assert "items are the same, word for word" in words
     edit_page = page(week, "dana", "")
-    assert "Approval void" in edit_page
+    assert "Approval revoked" in edit_page
     assert "no longer counts. Dana made" in edit_page
     assert "Version 1 of No. 147, beside what it is now" in page(week, "dana", "/versions/1")
     frame = week.client().get(f"{week.path}/versions/1/mail").text
@@ -153,9 +153,9 @@ def test_the_same_words_approved_again_are_said_to_be_the_same(week: SampleWeek)
     approve(week, "sam")
     assert week.client().post(f"{week.path}/void").status_code == 303
     words = page(week, "dana")
-    assert "Dana took it back, Nov 19, 5:35 p.m." in words
-    assert "Nothing: it says the same, word for word." in words
-    assert "took it back on" in page(week, "dana", "/versions/1")
+    assert "Dana revoked it, Nov 19, 5:35 p.m." in words
+    assert "The text is the same, word for word." in words
+    assert "revoked it on" in page(week, "dana", "/versions/1")
 
 
 @pytest.mark.parametrize("rest", ["", "/approve", "/history", "/preview", "/test"])
@@ -179,19 +179,19 @@ def test_what_was_sent_back_is_approved_once_the_note_is_done_and_stays_in_the_h
     assert not week.state.approved
     assert "Sent back" in page(week, "dana", "")
     assert "disabled" in button(week, "dana")
-    assert "sent back with a note that is not done yet" in approve(week, "dana").text
+    assert "sent back with a note that isn&#39;t done yet" in approve(week, "dana").text
     (note,) = approvals.list_open_notes(week.installation, week.name)
     week.client("dana").post(f"{week.path}/notes/{note.id}/done")
     assert approve(week, "dana").status_code == 303
     history = page(week, "dana", "/history")
-    assert "Sam sent it back: “Check the cranes.”" in history
+    assert "Sam sent it back with the note “Check the cranes.”" in history
     assert "Dana marked the note as done" in history
 
 
 def test_an_empty_note_is_refused_and_a_version_that_is_not_there_is_not_found(week: SampleWeek) -> None:
     refused = week.client().post(f"{week.path}/send-back", data={"note": " "})
     assert refused.status_code == 409
-    assert "Say in the note what should change" in refused.text
+    assert "Describe what should change" in refused.text
     assert week.client().get(f"{week.path}/versions/1").status_code == 404
     assert week.client().get(f"{week.path}/versions/1/mail").status_code == 404
     assert week.client().post(f"{week.path}/notes/7/done").status_code == 409
@@ -200,13 +200,13 @@ def test_an_empty_note_is_refused_and_a_version_that_is_not_there_is_not_found(w
 def test_two_approve_and_the_page_counts_them(week: SampleWeek) -> None:
     week = with_two_approvers(week)
     write_head(week, "dana", subject="Cranes first")
-    dana_wrote = "Dana wrote the subject: someone other than Dana needs to approve that."
+    dana_wrote = "Dana wrote the subject, which someone other than Dana needs to approve."
     assert f"0 of 2 approvals. {dana_wrote} You and Priya can approve." in page(week, "sam")
     assert approve(week, "sam").status_code == 303
     assert not week.state.approved
     words = page(week, "sam")
     assert "1 of 2 approved" in words
-    assert "1 of 2 approvals: Sam approved this version." in words
+    assert "1 of 2 approvals (by Sam)." in words
     assert "You already approved this version" in words
     with week.installation.database.read() as session:
         priya = staff.staff_actor(staff.require_staff_member(session, PRIYA))
@@ -221,8 +221,8 @@ def test_two_approve_and_the_page_counts_them(week: SampleWeek) -> None:
 def test_where_two_wrote_the_button_says_what_it_approves_and_the_page_what_is_missing(week: SampleWeek) -> None:
     write_head(week, "dana", subject="Cranes first")
     write_head(week, "sam", intro="Good morning.")
-    mine = "You wrote the subject: someone else needs to approve that."
-    theirs = "Sam wrote the intro: someone other than Sam needs to approve that."
+    mine = "You wrote the subject, which someone else needs to approve."
+    theirs = "Sam wrote the intro, which someone other than Sam needs to approve."
     words = page(week, "dana")
     assert f"{mine} {theirs} You and Sam can approve." in words
     assert "Approve what Sam wrote in No. 147 No. 147 needs another approval after yours." in words
@@ -231,9 +231,9 @@ def test_where_two_wrote_the_button_says_what_it_approves_and_the_page_what_is_m
     assert "1 of 2 approved" in page(week, "dana", "")
     assert "disabled" in button(week, "dana")
     words = page(week, "sam")
-    assert "Dana wrote the subject: someone other than Dana needs to approve that." in words
-    assert "You wrote the intro: approved by Dana." in words
-    assert "Approve what Dana wrote in No. 147 Any change after this takes the approval back." in words
+    assert "Dana wrote the subject, which someone other than Dana needs to approve." in words
+    assert "You wrote the intro, approved by Dana." in words
+    assert "Approve what Dana wrote in No. 147 Any later change revokes the approval." in words
     assert approve(week, "sam").status_code == 303
     assert week.state.approved
     assert "Approved" in page(week, "dana", "")
@@ -243,7 +243,7 @@ def test_an_editor_who_works_alone_approves_and_the_page_says_so(week: SampleWee
     write_head(week, "dana", subject="Cranes first")
     with week.installation.database.write() as session:
         staff.require_staff_member(session, EDITORS["sam"]).proven_at = None
-    assert "You're the only editor, so you can approve what you wrote." in page(week, "dana")
+    assert "You're the only editor, so you can approve your own text." in page(week, "dana")
     assert "disabled" not in button(week, "dana")
     assert approve(week, "dana").status_code == 303
     assert week.state.approved

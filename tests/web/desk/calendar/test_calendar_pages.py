@@ -37,7 +37,7 @@ def test_the_calendar_shows_ten_releases_and_what_happens_before_each(week: Samp
     assert listed[0].startswith("Friday, November 20 6:00 a.m. No. 147 In draft.")
     assert "Approve by Thu, Nov 19, 8 p.m." in listed[0]
     assert listed[1].startswith("Friday, November 27 6:00 a.m. No. 148 Draft Thu, Nov 26, 5:30 p.m.")
-    assert "10 of the next 10 are at their usual time." in page
+    assert "10 of the next 10 are at their usual send time." in page
 
 
 def test_an_edition_that_is_due_and_has_not_gone_stands_first_and_keeps_its_number(
@@ -47,34 +47,34 @@ def test_an_edition_that_is_due_and_has_not_gone_stands_first_and_keeps_its_numb
     page = week.client().get(PATH).text
     listed = rows(page)
     assert len(listed) == 11
-    assert listed[0] == "Friday, November 20 6:00 a.m. No. 147 Due, and not approved. Open No. 147"
+    assert listed[0] == "Friday, November 20 6:00 a.m. No. 147 Due, but not approved. Open No. 147"
     assert listed[1].startswith("Friday, November 27 6:00 a.m. No. 148 ")
-    assert "No. 147 was due and has not gone out. The next edition goes out Friday, November 27." in page
-    assert "<h2>The next 10</h2>" in page
+    assert "No. 147 was due but hasn\u2019t been sent. The next edition is sent Friday, November 27." in page
+    assert "<h2>Next 10</h2>" in page
 
 
 def test_an_edition_is_skipped_brought_back_moved_and_put_back_by_forms(week: SampleWeek) -> None:
     client = week.client()
     second = keys(client.get(PATH).text)[1]
     asked = client.get(PATH, query_string={"ask": "skip", "release": second}).text
-    assert "its week goes into the next one" in asked
+    assert "The next edition covers its week" in asked
     assert client.post(f"{PATH}/skip", data={"release": second}).status_code == 303
     skipped = rows(client.get(PATH).text)[1]
-    assert skipped.startswith("Friday, November 27 Skipped No edition. Its week goes into the next one. By Dana.")
+    assert skipped.startswith("Friday, November 27 Skipped The next edition covers its week. Skipped by Dana.")
     assert client.post(f"{PATH}/skip", data={"release": second}).status_code == 409
     client.post(f"{PATH}/restore", data={"release": second})
     form = {"release": second, "day": "2026-11-25", "clock": "06:00"}
     led = client.post(f"{PATH}/move/preview", data=form | {"csrf_token": "secret"})
     assert "secret" not in led.location
     preview = client.get(led.location).text
-    assert "Then: Draft Tue, Nov 24, 5:30 p.m." in preview
+    assert "New schedule: Draft Tue, Nov 24, 5:30 p.m." in preview
     assert "Moved" not in rows(preview)[1]
     assert client.post(f"{PATH}/move", data=form).status_code == 303
     page = client.get(PATH).text
     moved = rows(page)[1]
     assert moved.startswith("Wednesday, November 25 6:00 a.m. No. 148 Moved from Friday, November 27 by Dana.")
     assert (
-        "Put it back to Friday, November 27"
+        "Move it back to Friday, November 27"
         in client.get(PATH, query_string={"ask": "move", "release": keys(page)[1]}).text
     )
     client.post(f"{PATH}/restore", data={"release": keys(page)[1]})
@@ -86,7 +86,7 @@ def test_the_edition_that_is_drafted_moves_with_its_day_and_is_set_aside_with_it
     first = keys(client.get(PATH).text)[0]
     week.act(f"drop {week.anchors('featured')[0]}")
     asked = client.get(PATH, query_string={"ask": "skip", "release": first}).text
-    assert "The draft, with 1 change by editors is set aside" in asked
+    assert "The draft, with 1 change by editors is saved" in asked
     client.post(f"{PATH}/move", data={"release": first, "day": "2026-11-21", "clock": "09:30"})
     page = client.get(PATH).text
     assert rows(page)[0].startswith("Saturday, November 21 9:30 a.m. No. 147")
@@ -94,7 +94,7 @@ def test_the_edition_that_is_drafted_moves_with_its_day_and_is_set_aside_with_it
     client.post(f"{PATH}/skip", data={"release": keys(page)[0]})
     with week.installation.database.read() as session:
         assert session.scalars(select(Edition.state)).all() == [EditionState.CANCELLED]
-    assert "Its draft is set aside, with 1 change by editors." in rows(client.get(PATH).text)[0]
+    assert "Its draft is saved, with 1 change by editors." in rows(client.get(PATH).text)[0]
 
 
 def test_an_extra_edition_is_added_and_what_cannot_be_is_refused_with_the_reason(week: SampleWeek) -> None:
@@ -106,8 +106,8 @@ def test_an_extra_edition_is_added_and_what_cannot_be_is_refused_with_the_reason
     assert listed[2].startswith("Friday, November 27 6:00 a.m. No. 149")
     refusals: list[tuple[dict[str, Any], str]] = [
         ({"day": "2026-11-24", "clock": "14:00"}, "less than six hours"),
-        ({"day": "2026-11-10", "clock": "14:00"}, "That is over"),
-        ({"day": "24.11.", "clock": "14:00"}, "Give a day and a time"),
+        ({"day": "2026-11-10", "clock": "14:00"}, "in the past"),
+        ({"day": "24.11.", "clock": "14:00"}, "The day or time is missing"),
         ({"day": "9999-12-31", "clock": "14:00"}, "more than a year ahead"),
     ]
     for form, why in refusals:
@@ -127,7 +127,7 @@ def test_the_edition_counts_down_to_its_deadline_and_says_when_that_is_over(
         page = " ".join(re.sub(r"<[^>]+>", "", client.get(path).text).split())
         assert "Approve by Thursday, November 19, 8 p.m.: 2 h 25 min left." in page
     clock[0] += timedelta(hours=3)
-    over = "Its deadline, Thursday, November 19, 8 p.m., is over: it can be approved all the same.</span>"
+    over = "The deadline, Thursday, November 19, 8 p.m., has passed. You can still approve it.</span>"
     banner = "No. 147 is not approved, and its deadline is over: Thursday, November 19, 8 p.m. It can be approved"
     for path in (week.path, f"{week.path}/approve"):
         page = client.get(path).text

@@ -102,12 +102,15 @@ def test_a_long_tray_and_a_full_clipboard_are_shown_in_part_and_the_rest_is_foun
     tray = re.search(r'<section class="tray".*?</section>', page(week, "?panel=tray"), re.DOTALL)
     assert tray is not None
     assert tray[0].count("<li ") == MAX_POOL_STORIES
-    assert "5 more are in the list below, among the unused." in tray[0]
+    assert "5 more are in the list below, under Unused." in tray[0]
     found = [page(week, f"?q=waited+for&start={start}") for start in (0, MAX_POOL_STORIES)]
     assert sum(one.count('<li class="cand"') for one in found) == MAX_POOL_STORIES + 5
     for anchor in re.findall(r'<li class="cand" data-story="([^"]+)"', found[0])[:25]:
         week.client().post(f"{week.path}/clipboard", data={"keep": anchor})
-    assert (page(week).count(">Take off<"), page(week, "?panel=clipboard").count(">Take off<")) == (20, 25)
+    assert (
+        page(week).count('/clipboard" name="remove"'),
+        page(week, "?panel=clipboard").count('/clipboard" name="remove"'),
+    ) == (20, 25)
     assert 'panel=clipboard#clipboard">Show all 25</a>' in page(week)
 
 
@@ -168,8 +171,8 @@ def test_each_story_of_the_list_and_the_tray_says_what_its_score_is_made_of_and_
         for term in scored.terms:
             assert (f"{term.name} {term.points:.1f}" in row.lower()) == bool(term.points)
         reads = max((m.views for m in scored.story.members if m.views is not None), default=None)
-        assert re.findall(r"<p>([\d,]+) reads?\. ", row) == ([] if reads is None else [f"{reads:,}"])
-    assert f"{max(m.views or 0 for s in listed.values() for m in s.story.members):,} reads" in rows[0][1]
+        assert re.findall(r"<p>([\d,]+) page views?\. ", row) == ([] if reads is None else [f"{reads:,}"])
+    assert f"{max(m.views or 0 for s in listed.values() for m in s.story.members):,} page views" in rows[0][1]
     add_articles(week, 2)
     tray = re.search(r'<section class="tray".*?</section>', page(week), re.DOTALL)
     assert tray is not None
@@ -225,14 +228,14 @@ def test_a_section_of_dates_says_which_of_its_stories_the_mail_sorts_by_date_bef
     mail = week.client().get(f"/desk/preview/{week.name}/text").text
     (day,) = re.findall(r"deadlines and events to (\w+ \d+)", mail.lower())
     rules = dict(re.findall(r'id="section-([\w-]+)".+?<p class="rule">(.*?)</p>', page(week)))
-    said = f"The mail sets what comes by {day.capitalize()} before its sections, by date."
+    said = f"The email lists items due by {day.capitalize()} first, by date."
     assert {key for key, rule in rules.items() if said in rule} == {"events", "opportunities"}
 
 
 def test_how_much_there_is_to_look_at_leads_to_the_first_of_it(week: SampleWeek) -> None:
     anchor = week.anchors("featured")[2]
     week.client().post(f"{week.path}/story/{anchor}", data={"headline": "Cranes and modems " * 8, "was-headline": ""})
-    counted = re.search(r'<a class="count warn" href="([^"]+)">1 to look at</a>', page(week))
+    counted = re.search(r'<a class="count warn" href="([^"]+)">1 to check</a>', page(week))
     assert counted is not None
     assert counted[1].endswith(f"#{anchor}")
 
@@ -247,7 +250,7 @@ def test_each_edit_of_the_head_leads_to_its_own_field(week: SampleWeek) -> None:
 def test_a_story_that_is_first_cannot_move_up_and_the_page_says_so(week: SampleWeek) -> None:
     answer = week.act(f"up {week.anchors('featured')[0]}")
     assert answer.status_code == 409
-    assert "at the end of its section already" in answer.text
+    assert "already at the end of its section" in answer.text
     assert week.state.last_seq == 0
 
 
@@ -259,21 +262,21 @@ def test_a_dropped_story_gives_its_place_to_the_next_and_is_put_back_from_the_sh
     assert len(after) == len(before)
     (came_up,) = set(after) - set(before)
     shown = unescape(page(week))
-    assert f"“{came_up}” came up in its place." in shown
-    assert "Removed lately: 1" in shown
+    assert f"“{came_up}” replaced it." in shown
+    assert "Recently removed: 1" in shown
     week.act(f"restore {anchor}")
     assert before[2] in week.headlines("featured")
     # Now it has one more than its maximum: the next that goes makes room for none.
     most = len(before)
-    assert "It has more than its maximum: if you drop one, none comes up." in page(week)
+    assert "This section is over its maximum, so a removed story isn\u2019t replaced." in page(week)
     week.act(f"drop {anchor}", "sam")
     assert len(week.headlines("featured")) == most
-    assert f"Nothing came up in its place: Featured still has {most}, its maximum." in unescape(page(week))
+    assert f"No story replaced it, because Featured still has {most}, its maximum." in unescape(page(week))
 
 
 def test_the_list_says_which_story_comes_up_next_and_that_nothing_is_left_to_come_up(week: SampleWeek) -> None:
     listed = re.findall(r'<li class="cand.+?</li>', unescape(page(week, "?filter=left-out")), re.DOTALL)
-    named = [row for row in listed if re.search(r"\. Next to come up in .*\bFeatured\b", row)]
+    named = [row for row in listed if re.search(r"\. Next in line for .*\bFeatured\b", row)]
     assert len(named) == 1
     before = week.headlines("featured")
     week.act(f"drop {week.anchors('featured')[0]}")
@@ -282,7 +285,7 @@ def test_the_list_says_which_story_comes_up_next_and_that_nothing_is_left_to_com
     assert "Nothing came up" not in page(week)
     # No story is left that the section would take.
     week.act(f"drop {week.anchors('events')[0]}")
-    assert "Nothing came up in its place: no other story of this draft fits Events." in page(week)
+    assert "No story replaced it, because no other story fits Events." in page(week)
 
 
 def test_undo_names_what_it_takes_back_and_takes_back_ones_own_act_alone(week: SampleWeek) -> None:
@@ -300,10 +303,10 @@ def test_undo_names_what_it_takes_back_and_takes_back_ones_own_act_alone(week: S
 
 def test_what_leads_says_what_the_mail_shows_with_it_and_a_pinned_lead_keeps_its_place(week: SampleWeek) -> None:
     fourth, topic = week.anchors("featured")[3], week.anchors("topics")[0]
-    assert "<b>Lead</b>, with its picture and 2 related links. " in page(week)
+    assert "<b>Lead</b>, with its image and 2 related links. " in page(week)
     week.act(f"lead {fourth}")
     shown = page(week)
-    assert "<b>Lead</b>, with its picture. " in shown
+    assert "<b>Lead</b>, with its image. " in shown
     assert re.search('title="Undo: made “[^”]+” the lead"', shown)
     week.act(f"lead {topic}")
     shown = page(week)
@@ -344,13 +347,13 @@ def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None
     panel = page(week, f"?panel=merge&about={main}")
     assert "Merge another story into this one" in panel
     assert re.search(r'name="other" required><option value="" selected>', panel)
-    assert "choose the other story" in week.act(f"merge {main}", other="").text
+    assert "No other story was chosen" in week.act(f"merge {main}", other="").text
     assert "before an editor merged" not in page(week, f"?open={main}")
     week.act(f"merge {main}", other=third)
     merged = week.state.arrangement.sections["featured"][0]
     assert third not in week.anchors("featured")
     publishers = len(merged.original.story.publishers)
-    assert f"before an editor merged or split the story. It has {publishers} publishers now." in page(
+    assert f"before an editor merged or split the story. It now has {publishers} publishers." in page(
         week, f"?open={main}"
     )
     articles = [a.url for a in merged.original.story.members][-1:]
@@ -398,7 +401,7 @@ def test_an_intro_keeps_its_paragraphs_and_stays_empty_where_an_editor_empties_i
     drafts = week.installation.settings.file.publication.intro
     assert drafts
     shown = write("Two  *ports*.\r\nStill one.\r\n \r\n<p>Then <b>water</b>.</p>", drafts)
-    assert "blank line begins a paragraph" in shown
+    assert "blank lines between paragraphs" in shown
     assert ">Two *ports*. Still one.\n\nThen water.</textarea>" in shown
     mail = unescape(client.get(f"/desk/preview/{week.name}/phone").text)
     assert re.search(r"<p[^>]*>Two <em[^>]*>ports</em>\. Still one\.</p>\s*<p[^>]*>Then water\.</p>", mail)
@@ -412,7 +415,7 @@ def test_an_intro_keeps_its_paragraphs_and_stays_empty_where_an_editor_empties_i
     assert week.state.last_seq == last
     shown = write("", "Two *ports*. Still one.\n\nThen water.")
     assert re.search(r'name="intro"[^>]*></textarea>', shown)
-    assert "left out the intro" in shown
+    assert "removed the intro" in shown
     assert drafts not in client.get(f"/desk/preview/{week.name}/phone").text
     assert 'value="original-intro "' in shown
     week.act("original-intro")
@@ -453,7 +456,7 @@ def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWee
     assert week.state.edits[-1].target == "https://hls.example.org/typed"
     assert [e["url"] for e in week.entries("featured") if e["headline"] == "Typed"] == ["https://HLS.example.org/typed"]
     wrong = week.client().post(f"{week.path}/stories", data={**fields, "title": "Wrong", "url": "hls.example.org"})
-    assert "the link is no web address" in wrong.text
+    assert "The link isn&#39;t a URL" in wrong.text
     block = {"kind": "opportunity", "headline": "Grants open", "name": "FEMA", "text": "Until May.", "url": ""}
     week.client().post(f"{week.path}/block/grants", data={"seq": week.state.last_seq, **block})
     assert "Grants open" in page(week)
@@ -461,7 +464,7 @@ def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWee
     block |= {"text": "Until June.", "first_day": "tomorrow", "seq": str(week.state.last_seq)}
     bad = week.client().post(f"{week.path}/block/grants", data=block)
     assert bad.status_code == 409
-    assert "Write it as 2026-11-20" in bad.text
+    assert "Enter it as 2026-11-20" in bad.text
     assert ">Until June.</textarea>" in bad.text
     assert 'name="first_day" value="tomorrow"' in bad.text
     sent = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', bad.text)) | {"text": "Until June.", "first_day": ""}
@@ -470,7 +473,7 @@ def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWee
     assert "Until June." in page(week)
     assert ">Wrong</textarea>" not in wrong.text
     assert 'name="title" value="Wrong"' in wrong.text
-    assert "What you typed" not in week.act("up s000000000000").text
+    assert "Your text" not in week.act("up s000000000000").text
 
     # A field that is left is sent alone, and what stands already is no edit.
     seq = week.state.last_seq
@@ -493,7 +496,7 @@ def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWee
     assert (both.status_code, "By Sam." in both.text, "By Dana." in both.text) == (409, True, True)
     again = dict(
         re.findall(
-            r'name="((?!was-)[\w-]+)" value="([^"]*)"', both.text.partition("Use mine")[0].rpartition("<form")[2]
+            r'name="((?!was-)[\w-]+)" value="([^"]*)"', both.text.partition("Use my version")[0].rpartition("<form")[2]
         )
     )
     assert week.client().post(f"{week.path}/block/grants", data=again).status_code == 303
@@ -509,11 +512,11 @@ def test_a_finding_stands_at_its_place_with_the_way_to_mend_it(week: SampleWeek)
     text = page(week)
     head = text[text.index('<dl class="mailhead"') : text.index("</dl>")]
     assert "The subject has 99 characters" in head
-    assert f'{week.path}?open=head#head-subject">Write it</a>' in head
+    assert f'{week.path}?open=head#head-subject">Edit it</a>' in head
     (section,) = re.findall(
-        r'<div class="sec" id="section-([\w-]+)">(?:(?!<ol).)*entries; the settings allow \d', text, re.DOTALL
+        r'<div class="sec" id="section-([\w-]+)">(?:(?!<ol).)*stories. The settings allow \d', text, re.DOTALL
     )
-    assert f'href="#{week.anchors(section)[-1]}">To its last story</a>' in text
+    assert f'href="#{week.anchors(section)[-1]}">Go to its last story</a>' in text
 
 
 def test_a_block_moves_behind_another_section(week: SampleWeek) -> None:
@@ -553,14 +556,14 @@ def test_a_block_of_other_days_stands_below_those_that_run_and_can_be_changed(we
         return week.client().post(f"{week.path}/block/radios", data={"seq": week.state.last_seq, **block, **days})
 
     refused = write(first_day="2026-12-20", last_day="2026-11-20")
-    assert "its last day is before its first" in refused.text
+    assert "its last day is before its first day" in refused.text
     assert write(first_day="2026-12-20", last_day="2027-01-03").status_code == 303
     text = page(week)
-    assert "Not in this edition: it runs from Dec 20, 2026 to Jan 3, 2027" in text
+    assert "Not in this edition. Runs from Dec 20, 2026 to Jan 3, 2027" in text
     assert f'action="{week.path}/block/radios"' in text
     assert "Radios for all" not in week.client().get(f"/desk/preview/{week.name}/phone").text
     assert write(last_day="2020-01-01").status_code == 303
-    assert "Not in this edition: it runs until Jan 1, 2020" in page(week)
+    assert "Not in this edition. Runs until Jan 1, 2020" in page(week)
     assert write().status_code == 303
     assert "Not in this edition" not in page(week)
     assert "Radios for all" in week.client().get(f"/desk/preview/{week.name}/phone").text
@@ -577,7 +580,7 @@ def test_a_block_that_its_own_form_saved_before_is_no_second_version(week: Sampl
     assert saved.status_code == 303
     week.client("sam").post(path, data={"seq": week.state.last_seq, **fields, "headline": "By Sam"})
     late = week.client().post(path, data={"seq": 1, **begun, **was, **fields, "last_day": "2026-12-01"})
-    assert (late.status_code, "Two versions of one labelled block" in late.text) == (409, True)
+    assert (late.status_code, "Two versions of one labeled block" in late.text) == (409, True)
 
 
 def test_a_story_is_fetched_by_its_address_corrected_and_added(week: SampleWeek, httpserver: HTTPServer) -> None:
@@ -596,31 +599,34 @@ def test_a_story_is_fetched_by_its_address_corrected_and_added(week: SampleWeek,
     assert 'name="day" value="2026-11-18"' in found.text
     corrected |= {"day": "2026-11-16", "topic": "Cybersecurity"}
     wrong = week.client().post(f"{week.path}/stories", data={**form, **corrected, "day": "Monday"})
-    assert (wrong.status_code, "“Monday” is no day" in wrong.text) == (409, True)
+    assert (wrong.status_code, "“Monday” isn&#39;t a date" in wrong.text) == (409, True)
     assert week.client().post(f"{week.path}/stories", data={**form, **corrected}).status_code == 303
     assert "Deckhands get their drill" in week.headlines("featured")
     (entry,) = (e for e in week.entries("featured") if e["headline"] == "Deckhands get their drill")
     assert (entry["date"], entry["kicker"]) == ("Nov 16", "Cybersecurity")
     again = week.client().post(f"{week.path}/fetch", data={"seq": 0, "url": httpserver.url_for("/ferry")})
-    assert "week has it already" in again.text
+    assert "This story is already in the list" in again.text
 
 
 def test_an_address_that_cannot_be_had_says_why_and_what_to_do(week: SampleWeek) -> None:
     answer = week.client().post(f"{week.path}/fetch", data={"seq": 0, "url": "http://127.0.0.1:9/"})
     assert answer.status_code == 409
     assert "write the story yourself" in answer.text
-    assert "The site doesn&#39;t respond: " in answer.text
+    assert "Couldn&#39;t reach the site: " in answer.text
     assert "robots.txt" not in answer.text
     back = unescape(re.findall(r'href="([^"]+)">Back to the edition', answer.text)[0])
-    assert "<details open><summary>Write one yourself" in week.client().get(back).text
+    assert "<details open><summary>Write a story" in week.client().get(back).text
 
 
 def test_nothing_is_put_by_hand_where_the_heading_says_what_readers_did(week: SampleWeek) -> None:
     before, other = week.headlines("most-read"), week.anchors("topics")[0]
     first, second = week.anchors("most-read")[:2]
     shown = page(week, f"?panel=move&about={other}")
-    assert "By reads alone: nothing is put or moved here by hand. If you drop one, the next by reads" in shown
-    assert "Most read is by reads alone: nothing is moved there by hand." in shown
+    assert (
+        "Sorted by page views. You can\u2019t add or move stories here. If you remove a story, the next by page views"
+        in shown
+    )
+    assert "Most read is sorted by page views, so you can\u2019t move stories there." in shown
     own = re.search(r'<details class="fold" id="own".*?</details></details>', shown, re.DOTALL)
     assert own is not None
     assert '<option value="topics"' in own[0]
@@ -632,7 +638,7 @@ def test_nothing_is_put_by_hand_where_the_heading_says_what_readers_did(week: Sa
         week.client().post(f"{week.path}/stories", data=added),
     ):
         assert answer.status_code == 409
-        assert "Most read says what readers opened most" in answer.text
+        assert "Most read is sorted by page views" in answer.text
     assert week.headlines("most-read") == before
     week.act(f"move {first}", section="featured", position="1")
     assert week.headlines("featured")[0] == before[0]
@@ -693,19 +699,19 @@ def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was
     seq = week.state.last_seq
     silent = save_picture(week, anchor, alt="", credit="HLS.Today", note="From us.", file=(jpeg(), "a.jpg"))
     assert silent.status_code == 409
-    assert "The picture has no description" in silent.text
+    assert "The image has no description" in silent.text
     assert "choose the file again" in silent.text
     assert 'name="credit" value="HLS.Today"' in silent.text
     # The note was saved by then, and stands in the form.
     assert 'name="note" value="From us."' in silent.text
     assert week.state.last_seq == seq + 1
     bad = save_picture(week, anchor, picture="upload", alt="A", file=(io.BytesIO(b"not one"), "a.jpg"))
-    assert "cannot be read as a picture. JPEG, PNG" in bad.text
+    assert "Upload a JPEG, PNG" in bad.text
     assert 'value="upload" checked' in bad.text
     refused: dict[str, dict[str, Any]] = {
         "Choose one of the two": {"picture": "none", "alt": "A", "file": (jpeg(), "a.jpg")},
-        "No file came with it": {"picture": "upload", "alt": "A"},
-        "There is no picture to describe": {"alt": "Nothing that is shown"},
+        "No file was uploaded": {"picture": "upload", "alt": "A"},
+        "There&#39;s no image to describe": {"alt": "Nothing that is shown"},
     }
     for sentence, fields in refused.items():
         answer = save_picture(week, anchor, **fields)
@@ -718,7 +724,7 @@ def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was
 def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek, clock: SetClock) -> None:
     mark = edition_status(week.installation, week.name, now=later()).content_hash
     signing.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
-    assert "A change below takes the approval back" in page(week)
+    assert "Any change revokes the approval" in page(week)
     # Who did not see it yet is asked, and loses nothing by that.
     act, client = {"act": f"up {week.anchors('featured')[1]}", "unapproved": "1", "seq": "0"}, week.client()
     asked = client.post(f"{week.path}/act", data=act)
@@ -728,14 +734,14 @@ def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek,
     assert {key: fields.get(key, "") for key in act} == act | {"unapproved": ""}
     assert client.post(f"{week.path}/clipboard", data=act | {"keep": week.anchors("featured")[1]}).status_code == 303
     clock.now = week.state.identity.release_at
-    said = "less those who pause, once you have told an admin to send it: nothing goes out by itself here."
+    said = "(except paused ones), once an admin sends it, because automatic sending is off."
     assert said in unescape(page(week))
     timetable_slots.ensure_timetable_start(week.installation.database, clock.now)
-    assert "less those who pause, within a minute." in page(week)
+    assert "(except paused ones), within a minute." in page(week)
     clock.now += timedelta(minutes=5)
-    assert "less those who pause, later than it should: ask an admin" in page(week)
+    assert "(except paused ones), late. Ask an admin" in page(week)
     clock.now += timedelta(days=2)
-    assert "and does not go out by itself" in page(week)
+    assert "and won\u2019t be sent automatically" in page(week)
     clock.now = later()
     week.act(f"up {week.anchors('featured')[1]}")
     assert "Review and approve" in page(week)
@@ -745,7 +751,7 @@ def test_an_act_that_nobody_knows_and_a_story_that_is_not_there_are_refused(week
     assert week.act("explode").status_code == 404
     answer = week.act("up s000000000000")
     assert answer.status_code == 409
-    assert "not in this edition" in answer.text
+    assert "no longer among this week&#39;s stories" in answer.text
 
 
 @pytest.mark.parametrize("page_path", ["act", "head", "fetch", "stories", "clipboard", "story/s000000000000"])
@@ -761,7 +767,7 @@ def test_a_summary_says_whose_words_it_is_and_after_an_edit_who_wrote_it(week: S
     assert entry["summary_origin"] == {"basis": "opening", "publisher": "HLS.Today", "lent_to": ""}
     shown = page(week, f"?open={anchor}")
     assert "As the article of HLS.Today begins." in shown
-    assert "Made of its score." in shown
+    assert "Based on its score." in shown
     fields = {"summary": "Ours.", "was-summary": entry["summary"], "why": "We like it.", "was-why": entry["why"]}
     week.client().post(f"{week.path}/story/{anchor}", data={"seq": 0, **fields})
     written = week.entry("featured", 0)

@@ -134,12 +134,12 @@ def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: Set
         return {"badge": told["badge"], "tone": told["tone"], "words": told["words"]}
 
     at = "Nov 19, 5:35 p.m."
-    assert hear() == {"badge": "Draft", "tone": "", "words": "It is a draft."}
+    assert hear() == {"badge": "Draft", "tone": "", "words": "This edition is a draft."}
     approve(week, clock)
-    words = f"Approved by Sam, {at} A change takes the approval back."
+    words = f"Approved by Sam, {at} Any change revokes the approval."
     assert hear() == {"badge": "Approved", "tone": "ok", "words": words}
     signing.void_approval(installation, name, actor=EDITOR, now=clock.now)
-    assert hear() == {"badge": "Approval void", "tone": "warn", "words": f"Sam took the approval back, {at}"}
+    assert hear() == {"badge": "Approval revoked", "tone": "warn", "words": f"Sam revoked the approval, {at}"}
     approvals.send_back_edition(installation, name, "The lead is old.", actor=EDITOR, now=clock.now)
     assert hear() == {"badge": "Sent back", "tone": "warn", "words": f"Sent back by Sam, {at}"}
     note = approvals.list_open_notes(installation, name)[0].id
@@ -147,14 +147,14 @@ def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: Set
     approve(week, clock)
     hear()
     week.act(f"drop {week.anchors('featured')[1]}", "dana")
-    assert hear()["words"] == f"Dana changed it, so the approval no longer counts, {at}"
+    assert hear()["words"] == f"Dana changed it, which revoked the approval, {at}"
     approve(week, clock)
     hear()
-    for state, words in ((EditionState.SENDING, "It is going out."), (EditionState.SENT, "It was sent.")):
+    for state, words in ((EditionState.SENDING, "is being sent"), (EditionState.SENT, "was sent")):
         with installation.database.write() as session:
             session.scalars(select(Edition)).one().state = state
         told = beat(week, "dana", place="")["standing"]
-        assert told["words"] == f"{words} Nothing here can be changed any more."
+        assert told["words"] == f"This edition {words} and can no longer be changed."
         assert told["key"] not in heard
 
 
@@ -189,7 +189,7 @@ def test_single_letters_are_switched_off_for_one_member_alone(week: SampleWeek) 
     assert answer.status_code == 303
     assert 'data-letters="off"' in week.client("dana").get(week.path).text
     assert 'data-letters="on"' in week.client("sam").get(week.path).text
-    assert "Switch single-letter keys on" in week.client("dana").get("/desk/keys").text
+    assert "Turn on single-letter shortcuts" in week.client("dana").get("/desk/keys").text
     week.client("dana").post("/desk/keys", data={"letters": "on"})
     assert 'data-letters="on"' in week.client("dana").get(week.path).text
 

@@ -71,20 +71,20 @@ def test_without_an_edition_the_desk_says_what_to_do(world: Any) -> None:
     page = world.desk.get("/desk/").text
     assert "No edition yet" in page
     assert "digest collect" in page
-    assert "No source is known yet" in world.desk.get("/desk/sources").text
-    assert "Nothing has gone out yet" in world.desk.get("/desk/sent").text
+    assert "You don\u2019t have any sources yet" in world.desk.get("/desk/sources").text
+    assert "No editions have been sent yet" in world.desk.get("/desk/sent").text
 
 
 def test_the_edition_page_shows_plan_outline_scores_and_what_was_left_out(both: Any) -> None:
     both.edition()
     page = both.desk.get("/desk/").text
     assert "Friday, November 20, 6 a.m. ET" in page
-    assert "1 reader" in page
+    assert "1 subscriber" in page
     assert "45 of 60" in page
     assert "Score 56.1: coverage 31.4, readership 18.2, freshness 8.5, penalty -2.0" in page
     assert "It was in 2026-W46." in page
     assert "4 of at most 6" in page
-    assert "Nothing to fix" in page
+    assert "All checks passed" in page
     assert "Review and approve" in page
 
 
@@ -94,11 +94,11 @@ def test_a_missed_release_is_said_with_what_to_do_at_the_desk_and_in_the_termina
         session.scalars(select(Edition)).one().approved_at = NOW - timedelta(days=2)
     both.edition(name="2026-W48")
     assert "<b>Missed.</b>" in both.desk.get(f"/desk/editions/{name}").text
-    assert "does not go out by itself any more. It was due" in both.desk.get(f"/desk/editions/{name}/approve").text
+    assert "won\u2019t be sent automatically. It was due" in both.desk.get(f"/desk/editions/{name}/approve").text
     with both.database.read() as session:
         (sentence,) = attention_sentences(session, NOW)
     for text in (html.unescape(both.desk.get("/desk/").text), sentence):
-        assert "missed by more than a day" in text
+        assert "missed its send time by more than a day" in text
         assert f"digest send {name}" in text
         assert f"digest cancel {name}" in text
 
@@ -109,18 +109,18 @@ def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(both: Any)
     def assert_says(words: str, client: FlaskClient = both.desk) -> None:
         for page in ("/desk/", f"/desk/editions/{name}/approve"):
             shown = html.unescape(client.get(page).text)
-            assert re.search(rf"readers?(</b>)?, less those who pause, {words}\.", shown)
+            assert re.search(rf"subscribers?(</b>)? \(except paused ones\),? {words}\.", shown)
 
-    assert_says("once it is approved and you have told an admin to send it: nothing goes out by itself here")
-    assert_says(f"once it is approved and 'digest send {name}' is run", both.signed_in_client("admin"))
+    assert_says("once it\u2019s approved and an admin sends it, because automatic sending is off")
+    assert_says(f"once it\u2019s approved and you run 'digest send {name}'", both.signed_in_client("admin"))
     timetable_slots.ensure_timetable_start(both.database, NOW)
-    assert_says("as soon as it is approved")
+    assert_says("as soon as it\u2019s approved")
     with both.database.write() as session:
         installation_hold.hold_installation(session, "a test", actor="priya", now=NOW)
-    assert_says("once it is approved and mail may leave again")
+    assert_says("once it\u2019s approved and sending resumes")
     page = f"/desk/editions/{name}/approve"
-    assert "Nobody is mailed here" in both.desk.get(page).text
-    assert "at once" in edition_status(both.install, name, now=NOW).release_sentence
+    assert "Test mode" in both.desk.get(page).text
+    assert "immediately" in edition_status(both.install, name, now=NOW).release_sentence
 
 
 def test_no_page_says_that_an_edition_goes_out_on_a_day_gone_by(world: Any) -> None:
@@ -134,16 +134,18 @@ def test_no_page_says_that_an_edition_goes_out_on_a_day_gone_by(world: Any) -> N
         return text.partition('<p class="plan">' if page == path else '<p class="said">')[2].partition("</p>")[0]
 
     due = "It was due Thursday, November 19, 3:30 p.m. ET."
-    goes = "goes to 1 reader, less those who pause, once you have told an admin to send it: nothing goes out by itself here."
+    goes = (
+        "will be sent to 1 subscriber (except paused ones), once an admin sends it, because automatic sending is off."
+    )
     assert f"{due} It {goes}" in shown(path)
-    assert f"No. 147 {goes} {due}" in shown(f"{path}/approve")
-    assert f"{due} It is paused." in shown(path, paused_at=NOW)
+    assert f"No. 147 {goes.replace('),', ')')} {due}" in shown(f"{path}/approve")
+    assert f"{due} It\u2019s paused." in shown(path, paused_at=NOW)
     assert f"No. 147 is paused. {due}" in shown(f"{path}/approve")
     ended = {
-        f"No. 147 is going out. {due}": EditionState.SENDING,
-        "No. 147 went out Thursday, November 19, 5:30 p.m. ET.": EditionState.SENT,
-        f"No. 147 is cancelled. {due}": EditionState.CANCELLED,
-        f"No. 147 has too little to go out. {due}": EditionState.INCOMPLETE,
+        f"No. 147 is being sent. {due}": EditionState.SENDING,
+        "No. 147 was sent Thursday, November 19, 5:30 p.m. ET.": EditionState.SENT,
+        f"No. 147 is canceled. {due}": EditionState.CANCELLED,
+        f"No. 147 is incomplete. {due}": EditionState.INCOMPLETE,
     }
     for sentence, state in ended.items():
         assert sentence in shown(f"{path}/approve", state=state, sent_at=NOW, paused_at=None)
@@ -158,7 +160,7 @@ def test_the_stories_are_filtered_and_searched_by_the_address(both: Any) -> None
     assert "rail bulletin" in out
     found = both.desk.get("/desk/?q=FLOOD").text
     assert "1 story" in found
-    assert "No story fits" in both.desk.get("/desk/?q=%25").text
+    assert "No stories match" in both.desk.get("/desk/?q=%25").text
     assert both.desk.get("/desk/?filter=x&tab=y&view=z").status_code == 200
 
 
@@ -227,7 +229,7 @@ def test_an_edition_without_sections_shows_why_nothing_can_be_sent(world: Any) -
     page = world.desk.get(f"/desk/editions/{name}")
     assert page.status_code == 200
     assert "to fix" in page.text
-    assert "The edition has no section yet" in page.text
+    assert "The edition has no sections yet" in page.text
     client = world.desk
     review = client.get(f"/desk/editions/{name}/approve")
     assert review.status_code == 200
@@ -258,7 +260,7 @@ def test_approving_what_was_looked_at_approves_it(both: Any) -> None:
     name = both.edition()
     client = both.desk
     review = client.get(f"/desk/editions/{name}/approve")
-    assert "No. 147 goes to 1 reader, less those who pause, on Friday, November 20, 6 a.m. ET." in review.text
+    assert "No. 147 will be sent to 1 subscriber (except paused ones) on Friday, November 20, 6 a.m. ET." in review.text
     answer = client.post(f"/desk/editions/{name}/approve", data=fields_of(review.text))
     assert answer.status_code == 303
     edition = edition_of(both)
@@ -271,7 +273,7 @@ def test_approving_what_was_looked_at_approves_it(both: Any) -> None:
         )
     page = client.get(answer.headers["Location"]).text
     assert "Approved Thursday, November 19, 5:30 p.m. ET" in page
-    assert "Take the approval back" in page
+    assert "Revoke the approval" in page
     taken = client.post(f"/desk/editions/{name}/void", data=fields_of(page))
     assert taken.status_code == 303
     assert edition_of(both).state == EditionState.DRAFT
@@ -285,8 +287,8 @@ def test_an_edition_that_changed_meanwhile_is_not_approved(world: Any) -> None:
         session.scalar(select(Edition)).preheader = "Also: something else"
     answer = client.post(f"/desk/editions/{name}/approve", data=fields)
     assert answer.status_code == 409
-    assert "Nothing was approved" in answer.text
-    assert f"you looked at <code>{fields['mark'][:7]}</code>, and it is <code>" in answer.text
+    assert "The edition wasn\u2019t approved" in answer.text
+    assert f"Its content hash was <code>{fields['mark'][:7]}</code> and is now <code>" in answer.text
     assert edition_of(world).state == EditionState.DRAFT
 
 
@@ -318,7 +320,7 @@ def test_a_form_from_elsewhere_changes_nothing(world: Any, act: str) -> None:
     before = world.dump()
     answer = client.post(f"/desk/editions/{name}/{act}", data={"mark": mark, "csrf_token": "made up"})
     assert answer.status_code == 400
-    assert "This page stood open too long" in answer.text
+    assert "This page has expired" in answer.text
     assert world.dump() == before
 
 
@@ -343,7 +345,7 @@ def test_what_was_written_here_without_a_link_is_no_link(world: Any) -> None:
 
 def test_unknown_editions_and_views_are_said_to_be_unknown(world: Any) -> None:
     world.edition()
-    assert "No edition is called 2020-W01" in world.desk.get("/desk/editions/2020-W01").text
+    assert "There&#39;s no edition 2020-W01" in world.desk.get("/desk/editions/2020-W01").text
     assert world.desk.get("/desk/preview/2020-W01/phone").status_code == 404
     assert world.desk.get("/desk/preview/2026-W47/hologram").status_code == 404
 
@@ -383,13 +385,13 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(both: Any) ->
     page = both.desk.get("/desk/sources").text
     order = [page.index(f"{name}<small>") for name in ("beta", "gamma", "delta", "alpha", "epsilon")]
     assert order == sorted(order)
-    assert "<b>2 sources need somebody and 1 source has moved, and its address is to be changed.</b>" in page
-    assert "next try: at the next collection" in page
-    assert "The publisher denied access (403); ask them. Since Nov 19, 5:30 p.m.<" in page
+    assert "<b>2 sources need attention and 1 feed has moved.</b>" in page
+    assert "Next try: at the next collection" in page
+    assert "The publisher refuses us (403); ask them. Since Nov 19, 5:30 p.m.<" in page
     assert "Since Nov 11, 5:30 p.m., 14 tries." in page
     assert "Failing for a week" in page
     assert "14 tries" in page
-    assert "if it has moved, an admin adds it anew by its new address" in page
+    assert "If it moved, ask an admin to add its new URL" in page
     assert "Nov 19, 2:30 p.m." in page
 
 
@@ -407,7 +409,7 @@ def test_the_delivery_counts_of_what_went_out_balance(both: Any) -> None:
         "Planned": "6",
         "Accepted": "3",
         "Refused": "1",
-        "Uncertain": "1",
+        "Status unknown": "1",
         "To go": "0",
         "Other": "1 withdrawn",
     }
@@ -429,12 +431,12 @@ def test_what_went_out_is_listed_in_pages_the_newest_first(world: Any) -> None:
     older = client.get("/desk/sent?before=edition-49").text
     numbers = [[int(number) for number in re.findall(r">No. (\d+)</a>", page)] for page in (newest, older)]
     assert numbers == [[*range(500, 450, -1)], [450, 449]]
-    assert 'href="/desk/sent?before=edition-49">Older editions</a>' in newest
-    assert "Older editions" not in older
+    assert 'href="/desk/sent?before=edition-49">View older editions</a>' in newest
+    assert "View older editions" not in older
     assert re.findall(r'<td class="when">(.+)</td>', older) == ["Dec 4, 2025, 5:30 p.m.", "Nov 27, 2025, 5:30 p.m."]
     assert '<td class="when">Nov 12, 5:30 p.m.</td>' in newest
-    assert 'href="/desk/sent">The newest editions</a>' in older
-    assert "No older edition went out." in client.get("/desk/sent?before=edition-51").text
+    assert 'href="/desk/sent">View newest editions</a>' in older
+    assert "There are no older editions." in client.get("/desk/sent?before=edition-51").text
     assert client.get("/desk/sent?before=never").status_code == 404
 
 
@@ -444,7 +446,7 @@ def test_an_editor_lets_an_edition_rest_and_go_on_at_the_desk(both: Any) -> None
     with both.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENDING))
     page = client.get("/desk/", follow_redirects=True).text
-    assert ">Pause</button>" in page
+    assert ">Pause sending</button>" in page
     client.post("/desk/editions/2026-W47/pause", data=fields_of(page))
     assert edition_of(both).paused_at is not None
     page = client.get("/desk/", follow_redirects=True).text
@@ -455,13 +457,13 @@ def test_an_editor_lets_an_edition_rest_and_go_on_at_the_desk(both: Any) -> None
     with both.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENT))
     late = client.post("/desk/editions/2026-W47/pause", data=fields_of(page))
-    assert (late.status_code, "Only editions being sent can be paused" in late.text) == (409, True)
+    assert (late.status_code, "can&#39;t be paused" in late.text) == (409, True)
 
 
 def test_what_editors_changed_stands_on_the_edition_that_went_out_and_over_time(world: Any) -> None:
     name = world.edition(state=EditionState.SENT)
-    assert "Nothing is counted yet." in world.desk.get("/desk/sent").text
-    assert "editors kept" not in world.desk.get(f"/desk/editions/{name}").text
+    assert "No changes have been counted yet." in world.desk.get("/desk/sent").text
+    assert ", editors kept" not in world.desk.get(f"/desk/editions/{name}").text
     with world.database.write() as session:
         version = Approval(
             edition_id=session.scalars(select(Edition.id)).one(), version=1, state=ApprovalState.STANDING,
@@ -470,11 +472,11 @@ def test_what_editors_changed_stands_on_the_edition_that_went_out_and_over_time(
         )  # fmt: skip
         session.add(version)
     page = world.desk.get("/desk/sent").text
-    table = page[page.index("What editors changed") :]
+    table = page[page.index("Editors\u2019 changes") :]
     assert re.findall(r'data-label="([\w ]+)">([^<]*)<', table) == [
         ("Proposed", "12"),
         ("Kept", "8"),
-        ("Dropped", "2"),
+        ("Removed", "2"),
         ("Moved", "1"),
         ("Rewritten", "2"),
         ("Added", "3"),
@@ -486,7 +488,7 @@ def test_what_editors_changed_stands_on_the_edition_that_went_out_and_over_time(
 def test_what_editors_changed_is_said_in_words() -> None:
     counts = EditorCounts(12, 8, dropped=2, moved=1, added=3, rewritten=2)
     assert editor_counts_sentence(counts) == (
-        "Of 12 proposed stories editors kept 8 (67%) as proposed, dropped 2, moved 1 and rewrote 2; they added 3."
+        "Of 12 proposed stories, editors kept 8 (67%) unchanged, removed 2, moved 1, and rewrote 2. They added 3."
     )
     assert "%" not in editor_counts_sentence(EditorCounts(0, 0, dropped=0, moved=0, added=1, rewritten=0))
 

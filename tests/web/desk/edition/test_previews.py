@@ -52,15 +52,15 @@ def test_the_preview_page_keeps_the_sections_in_every_view(week: SampleWeek) -> 
 def test_the_variants_that_readers_chose_are_listed_and_lead_to_their_previews(week: SampleWeek) -> None:
     page = week.client().get(f"{week.path}/preview?variants=yes").text
     readers = re.findall(r">(The [^<]+)</a>: ([\d,]+) readers?<", page)
-    assert f"goes out in {len(readers)} variant" in page
-    assert "What readers chose, as it goes out" in week.client().get(f"{week.path}/preview").text
+    assert f"is sent in {len(readers)} variant" in page
+    assert "View variants by preferences" in week.client().get(f"{week.path}/preview").text
 
 
 def test_a_reader_who_left_everything_out_gets_no_mail(week: SampleWeek) -> None:
     keys = re.findall(r'name="omit" value="([^"]+)"', week.client().get(f"{week.path}/preview").text)
     assert len(keys) > 3
     page = week.client().get(f"{week.path}/preview?" + "&".join(f"omit={key}" for key in keys)).text
-    assert "gets no mail this week" in page
+    assert "don\u2019t get this edition" in page
     assert "<iframe" not in page
 
 
@@ -107,14 +107,14 @@ def as_text(passage: SpokenPassage) -> str:
 def test_the_size_says_when_gmail_would_cut_the_mail() -> None:
     light, heavy, over = MailSize(51 * 1024), MailSize(85 * 1024), MailSize(103 * 1024)
     assert (light.tone, heavy.tone, over.tone) == ("ok", "warn", "bad")
-    assert light.words == "51 KB. Gmail hides what comes after 102 KB; we warn at 80 KB."
+    assert light.words == "51 KB. Gmail hides everything after 102 KB."
     assert "unsubscribe link" in over.words
     assert (light.share, over.share) == (50.0, 100.0)
 
 
 def test_the_edition_page_leads_to_every_way_of_looking(week: SampleWeek) -> None:
     page = week.client().get(week.path).text
-    assert "we warn at 80 KB" in page
+    assert "Gmail hides everything after 102 KB" in page
     for path in ("/preview?view=phone", "/preview?view=aloud", "/history"):
         assert f'href="{week.path}{path}"' in page
 
@@ -124,13 +124,13 @@ def test_the_edition_page_shows_the_mail_of_a_reader_who_left_sections_out_and_k
 ) -> None:
     page = week.client().get(f"{week.path}?omit=events&omit=topics&omit=<b>").text
     assert f'src="/desk/preview/{week.name}/phone?omit=topics&amp;omit=events"' in page
-    assert "As a reader without Topics, Events" in page
+    assert "As a subscriber without Topics, Events" in page
     assert 'value="events" checked' in page
     assert f'href="{week.path}?tab=preview&amp;view=dark&amp;omit=events,topics"' in page.replace("%2C", ",")
     answer = week.act(f"up {week.anchors('featured')[1]}", omit="events,topics")
     assert "omit=events%2Ctopics" in answer.location
     whole = week.client().get(week.path).text
-    assert "As a reader of every section" in whole
+    assert "As a subscriber to every section" in whole
     assert f'src="/desk/preview/{week.name}/phone"' in whole
 
 
@@ -142,7 +142,7 @@ def test_the_read_aloud_order_is_that_of_the_reader_who_was_chosen(week: SampleW
 def test_the_edition_page_of_a_reader_who_left_everything_out_says_that_they_get_no_mail(week: SampleWeek) -> None:
     keys = re.findall(r'name="omit" value="([^"]+)"', week.client().get(week.path).text)
     page = week.client().get(f"{week.path}?omit={','.join(keys)}").text
-    assert "gets no mail this week" in page
+    assert "don\u2019t get this edition" in page
     assert "<iframe" not in page
 
 
@@ -201,7 +201,7 @@ def test_the_preview_leads_to_the_story_that_is_open_or_was_touched_last(week: S
 
 def test_the_mail_alone_opens_beside_the_desk(week: SampleWeek) -> None:
     page = week.client().get(f"{week.path}/preview").text
-    assert re.search(r'target="_blank" rel="noopener">The mail alone</a>, in a new tab', page)
+    assert re.search(r'target="_blank" rel="noopener">Open the email in a new tab</a>\.', page)
 
 
 def test_all_that_waits_in_the_tray_can_be_asked_for() -> None:
