@@ -32,7 +32,7 @@ from digest.app.sending import background
 from digest.edition.editing.edits import EditKind
 from digest.installation.opened import Installation
 from digest.store.delivery_models import StaffMember
-from digest.store.engine import Database, open_database
+from digest.store.engine import open_database
 from digest.web.app import create_app
 from digest.web.server import open_page_server
 from subscribers.signup.manual_signup import add_subscriber
@@ -55,7 +55,7 @@ from tests.row_keys import change_rows
 from tests.run_database import HomeDatabases
 from tests.web.conftest import sample_evidence
 from tests.web.desk.conftest import SetClock
-from tests.web.desk.sample_week import EDITORS, SampleWeek, build_sample_week, later
+from tests.web.desk.sample_week import EDITORS, SampleWeek
 from tests.web.staff_ways import PASSWORD, add_authenticator, find_invitations, read_app_secret, sign_in_by_keyboard
 
 pytestmark = pytest.mark.chromium
@@ -661,53 +661,3 @@ def read_part(mail: EmailMessage, kind: str, base: str) -> str:
     plain = re.sub(rf"{base}/[^\s\"'<>]*", "OURS", " ".join(unescape(str(part.get_content())).split()))
     asked = re.sub(r"You asked for this weekly mail on .*?\.(?=[ <]|$)", "ASKED", plain)
     return asked.replace(str(mail["To"]), "READER")
-
-
-# --- the short way, on PostgreSQL ----------------------------------------------------------------------------
-
-
-def test_on_postgresql_an_editor_is_invited_signs_in_writes_merges_and_tests_and_the_admin_approves(
-    browser: Browser, postgresql: Database, tmp_path: Path
-) -> None:
-    with reserve_port() as port:
-        base = f"http://localhost:{port}"
-        week = build_sample_week(postgresql, tmp_path, base_url=base)
-        week.app.config["WTF_CSRF_ENABLED"] = True
-        outbox = week.installation.settings.outbox_folder
-        with postgresql.write() as session:
-            change_rows(session, StaffMember, StaffMember.email == EDITORS["sam"], role="admin")
-        with open_page_server(week.app, "127.0.0.1", port):
-            sam, kim = (browser.new_context(viewport={"width": 1440, "height": 900}).new_page() for _ in range(2))
-            sam.goto(make_sign_in_link(week.installation, ADMIN, EDITORS["sam"], now=later()))
-            press_by_keyboard(button(sam, "Sign in"))
-            sam.goto(f"{base}/admin/staff")
-            invite_by_keyboard(sam, KIM)
-            background.send_due_notices(week.installation, clock=later)
-            kim.goto(base + find_invitations(file.read_bytes() for file in outbox.glob("notice/*.eml"))[KIM])
-            make_and_use_passkey(kim)
-            first, _, third, *_ = week.headlines("featured")
-            kim.keyboard.press("j")
-            kim.keyboard.press("j")
-            go_by_keys(kim, "e")
-            write_here(kim.locator("li.st.sel").get_by_label("Headline"), "Ten days for every crane modem")
-            kim.keyboard.press("Tab")
-            mail = kim.frame_locator("#preview iframe")
-            expect(mail.get_by_role("link", name="Ten days for every crane modem").first).to_be_visible()
-            expect_saved(kim)
-            before = list_articles(week, "featured", 1)
-            go_by_keys(kim, "Control+Enter")
-            go_by_keys(kim, "Shift+M")
-            select_here(kim.get_by_label("The other"), "Featured 3")
-            press_by_keyboard(kim.locator("form.move").get_by_role("button", name="Merge"))
-            assert week.headlines("featured")[:2] == [first, "Ten days for every crane modem"]
-            assert third not in week.headlines("featured")
-            assert len(list_articles(week, "featured", 1)) > len(before)
-            go_by_keys(kim, "g", "s")
-            press_by_keyboard(button(kim, "Send the test"))
-            expect(kim.get_by_role("row", name=KIM)).to_contain_text("Accepted")
-            sam.goto(f"{base}{week.path}")
-            approve_by_keyboard(sam)
-            for page in (sam, kim):
-                page.context.close()
-    tests = [mail.read_text("utf-8") for mail in outbox.glob("test/*.eml")]
-    assert len(tests) == 1
