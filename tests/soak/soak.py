@@ -3,9 +3,9 @@
     python -m tests.soak.soak [--kills 32] [--readers 6000] [--messages 10000] [--networks 10000] [--fuzz-seconds 300] [--seed N]
     python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --seed N    one line of the table again, nothing written
 
-Every benchmark in tiny sizes, kills at random moments of a large send over each way out and on each database, every message of a large send looked at,
-sign-ups from 10,000 networks, random documents for every parser, four workers that are killed while they send (`worker_kills`), and simulated years
-(`simulated_year`).
+Every benchmark in tiny sizes, kills at random moments of a large send over each way out and on each database, every message
+of a large send looked at, sign-ups from 10,000 networks, random documents for every parser, four workers that are killed while
+they send (`worker_kills`), and simulated years (`simulated_year`).
 """
 
 import argparse
