@@ -50,11 +50,10 @@ from tests.browser import (
 )
 from tests.conftest import reserve_port
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
-from tests.moments import RELEASE
+from tests.moments import RELEASE, Clock
 from tests.row_keys import change_rows
 from tests.run_database import HomeDatabases
 from tests.web.conftest import sample_evidence
-from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import EDITORS, SampleWeek
 from tests.web.staff_ways import PASSWORD, add_authenticator, find_invitations, read_app_secret, sign_in_by_keyboard
 
@@ -87,7 +86,7 @@ class Newsroom:
 
     week: SampleWeek
     base: str
-    clock: SetClock
+    clock: Clock
     mail: RecordingHandler
     server: ExitStack
     faults: dict[str, str] = field(default_factory=dict)  # what axe found, by the state of a page
@@ -131,7 +130,7 @@ class Newsroom:
 
 @pytest.fixture
 def newsroom(
-    drafted_week: tuple[SampleWeek, Path], home_databases: HomeDatabases, tmp_path: Path, clock: SetClock
+    drafted_week: tuple[SampleWeek, Path], home_databases: HomeDatabases, tmp_path: Path, clock: Clock
 ) -> Iterator[Newsroom]:
     """Serve the sample's week with a reader and a mail server; Sam is its admin."""
     drafted, prepared = drafted_week
