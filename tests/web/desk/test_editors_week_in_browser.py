@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from email import message_from_bytes, policy
 from email.message import EmailMessage
 from html import unescape
 from pathlib import Path
@@ -53,6 +52,7 @@ from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 from tests.moments import RELEASE, Clock
 from tests.row_keys import change_rows
 from tests.run_database import HomeDatabases
+from tests.sent_emails import read_email
 from tests.web.conftest import sample_evidence
 from tests.web.desk.sample_week import EDITORS, SampleWeek
 from tests.web.staff_ways import PASSWORD, add_authenticator, find_invitations, read_app_secret, sign_in_by_keyboard
@@ -631,7 +631,7 @@ def receive(newsroom: Newsroom) -> None:
     installation = newsroom.week.installation
     newsroom.clock.now = RELEASE
     scheduler.send_due_editions(JobContext(installation, newsroom.clock), scheduler.ReleaseBackoff())
-    mails = [read_mail(file.read_bytes()) for file in installation.settings.outbox_folder.glob("**/*.eml")]
+    mails = [read_email(file.read_bytes()) for file in installation.settings.outbox_folder.glob("**/*.eml")]
     (mail,) = [mail for mail in mails if mail["To"] == READER]
     assert mail["Subject"] == "Ninety plants, one password"
     html, text = (read_part(mail, kind, newsroom.base) for kind in ("html", "plain"))
@@ -643,14 +643,8 @@ def receive(newsroom: Newsroom) -> None:
     assert "Drawing: Kim Vega" in html
     assert "<strong>doors</strong>" in html
     tested = next(octets for _, (to,), octets in newsroom.mail.messages if to == KIM)
-    assert read_mail(tested)["Subject"] == mail["Subject"]
-    assert [read_part(read_mail(tested), kind, newsroom.base) for kind in ("html", "plain")] == [html, text]
-
-
-def read_mail(octets: bytes) -> EmailMessage:
-    mail = message_from_bytes(octets, policy=policy.default)
-    assert isinstance(mail, EmailMessage)
-    return mail
+    assert read_email(tested)["Subject"] == mail["Subject"]
+    assert [read_part(read_email(tested), kind, newsroom.base) for kind in ("html", "plain")] == [html, text]
 
 
 def read_part(mail: EmailMessage, kind: str, base: str) -> str:
