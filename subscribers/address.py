@@ -85,11 +85,13 @@ def _parse_address(typed: str) -> Address | None:
 def _describe_problem(typed: str) -> str:
     local, at, domain = typed.rpartition("@")
     if not at:
-        return mark_message("there is no @, so it is no e-mail address")
+        return mark_message("the address has no @")
     if not local or not domain:
-        return mark_message("nothing stands before the @") if domain else mark_message("nothing stands after the @")
+        return mark_message("text is missing before the @") if domain else mark_message("text is missing after the @")
     if not local.isascii():
-        return mark_message("the part before the @ has letters beyond ASCII, which too many mail servers refuse")
+        return mark_message(
+            "the part before the @ has accented or non-Latin characters, which many mail servers refuse"
+        )
     if _parse_address(f"x@{domain}") is None:
-        return mark_message("the part after the @ is no domain")
-    return mark_message("the part before the @ cannot be used: write the bare address, without a name or quotes")
+        return mark_message("the part after the @ isn’t a domain name")
+    return mark_message("the part before the @ isn’t valid: enter only the address, without a name or quotation marks")

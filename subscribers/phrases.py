@@ -82,9 +82,9 @@ def name_language(code: str) -> str:
 
 
 def join_words(words: Sequence[str], more: int = 0) -> str:
-    """Write "a", "a and b" or "a, b and c"; with `more` left unnamed, "a, b and 4 more"."""
+    """Join words: "a", "a and b", "a, b, and c"; with `more` that aren't listed, "a, b, and 4 more"."""
     parts = [*words, f"{more} more"] if more else list(words)
-    return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
+    return " and ".join(parts) if len(parts) < 3 else f"{', '.join(parts[:-1])}, and {parts[-1]}"
 
 
 def sentence(text: str) -> str:

@@ -146,13 +146,15 @@ class ReaderLanguage:
         return get_timezone_location(name, locale=self._locale, return_city=True)
 
     def join_words(self, words: Sequence[str], more: int = 0) -> str:
-        """Write "a", "a and b" or "a, b and c"; with `more` left unnamed, "a, b and 4 more"."""
+        """Join words: "a", "a and b", "a, b, and c"; with `more` that aren't listed, "a, b, and 4 more"."""
         parts = list(words)
         if more:
             parts.append(self.ngettext("%(num)s more", "%(num)s more", more))
         if len(parts) < 2:
             return "".join(parts)
         first = self.pgettext("between the words of a list", ", ").join(parts[:-1])
+        if len(parts) > 2:
+            return self.pgettext("the end of a long list", "%(words)s, and %(last)s", words=first, last=parts[-1])
         return self.pgettext("the end of a list", "%(words)s and %(last)s", words=first, last=parts[-1])
 
     @cached_property

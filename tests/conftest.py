@@ -252,6 +252,16 @@ def postgresql_template(postgresql_url: str) -> str:
 
 
 @pytest.fixture
+def stored_as_composed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an edition be approved that a test stored ready-made, with no proposal behind it."""
+    approve_as_stored(monkeypatch)
+
+
+def approve_as_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("digest.app.approval.signing.is_as_composed", lambda *_: True)
+
+
+@pytest.fixture
 def sqlite(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
     """Give a migrated, empty SQLite database in a file of its own."""
     shutil.copy(sqlite_template, tmp_path / "digest.db")

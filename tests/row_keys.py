@@ -1,5 +1,6 @@
 """The keys that tests' own sessions seal rows with (`subscribers.store.row_seals`), and changes of such rows that are sealed too."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,16 +8,44 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from digest.installation.opened import InstallationError
 from digest.store.engine import Database
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.row_seals import Sealed
+from subscribers.store.row_seals import RowKeys, Sealed
 
 
 def lend_row_keys(database: Database, home: Path) -> Database:
-    """Give a database the keys of the key file in a folder, as soon as there is one, and made-up keys until then."""
+    """Give a database the keys of the key file in a folder, as soon as there is one, and made-up keys until then.
+
+    An installation over it that has no key file seals with those, too.
+    """
     file = home / "keys.json"
-    database.row_keys.find = lambda: KeyRing.load(file) if file.exists() else _made_up_keys()
-    return database
+
+    def find_keys() -> KeyRing:
+        return KeyRing.load(file) if file.exists() else _made_up_keys()
+
+    return Database(database.engine, row_keys=_LentKeys(find_keys))
+
+
+class _LentKeys(RowKeys):
+    """Keys that are another's as soon as that has some."""
+
+    def __init__(self, find: Callable[[], KeyRing]) -> None:
+        self._own = self._given = find
+
+    @property
+    def find(self) -> Callable[[], KeyRing] | None:
+        return self._find_either
+
+    @find.setter
+    def find(self, given: Callable[[], KeyRing] | None) -> None:
+        self._given = given or self._own
+
+    def _find_either(self) -> KeyRing:
+        try:
+            return self._given()
+        except InstallationError:
+            return self._own()
 
 
 @cache

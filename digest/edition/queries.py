@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from digest.edition.calendar.calendar_store import load_calendar
@@ -88,10 +88,12 @@ def next_edition_number(session: Session, first_number: int) -> int:
     """Number editions in the order in which they go out; one that nobody got gives its number back."""
     cancelled_on_its_way = Edition.planned_at.is_not(None)
     had = Edition.state.in_(OUTGOING_STATES) | cancelled_on_its_way
-    last = session.scalar(select(func.max(Edition.number)).where(had))
-    past = session.scalar(select(func.max(PastEdition.number)))
-    numbers = [number for number in (last, past) if number is not None]
-    return max(numbers) + 1 if numbers else first_number
+    # Compared here: to SQLite, a text would be the greatest number.
+    numbers = [
+        *session.scalars(select(Edition.number).where(had)),
+        *filter(None, session.scalars(select(PastEdition.number))),
+    ]
+    return max(numbers, default=first_number - 1) + 1
 
 
 def select_editions_before(release_at: datetime) -> Select[Edition]:

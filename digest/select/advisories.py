@@ -80,7 +80,8 @@ def link_advisories(articles: Sequence[CandidateArticle]) -> tuple[StoryLink, ..
     dated_at = {a.url: a.dated_at for a, _ in found}
     links: list[StoryLink] = []
     for kind in AdvisoryKind:
-        groups = _connect_by_number({a.url: advisory.numbers for a, advisory in found if advisory.kind is kind})
+        of_kind = [(a.url, advisory) for a, advisory in found if advisory.kind is kind]
+        groups = _connect_by_number({url: advisory.numbers for url, advisory in of_kind})
         groups.sort(key=lambda group: (min(dated_at[url] for url in group), group))
         links += _link_groups(groups)
     return tuple(links)

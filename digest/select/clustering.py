@@ -16,7 +16,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 
 from digest.select.text_similarity import ArticleText, WordVector, cosine_similarity, jaccard_overlap, sum_vectors
 
@@ -37,6 +37,10 @@ TIGHT_FACTOR = 2.5  # a cluster whose mean similarity is so many times the thres
 MIN_LOOSE_FACTOR = 0.5  # of the threshold: no cluster's falls lower
 
 
+# By word: the numbers of the texts that have it, and its weight in each.
+_Holders = dict[str, tuple[list[int], list[float]]]
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterText:
     """What linkage knows of one article; `timestamp` is in seconds."""
@@ -52,8 +56,7 @@ def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> I
     A text's pairs within its publisher do not crowd out those with others: each kind has its own bound.
     """
     probes = [_heaviest_words(text.text.vector) for text in texts]
-    probe_words = chain.from_iterable(probes)
-    holders: dict[str, tuple[list[int], list[float]]] = {word: ([], []) for word in probe_words}
+    holders: _Holders = {word: ([], []) for word in chain.from_iterable(probes)}
     for number, text in enumerate(texts):
         vector = text.text.vector
         likely = _likely_partners({word: vector[word] for word in probes[number]}, holders, min_similarity)
@@ -78,9 +81,7 @@ def _heaviest_words(vector: WordVector) -> list[str]:
     return [word for _, word in ordered[:PROBE_WORDS]]
 
 
-def _likely_partners(
-    probe: WordVector, holders: Mapping[str, tuple[Sequence[int], Sequence[float]]], min_similarity: float
-) -> list[int]:
+def _likely_partners(probe: WordVector, holders: _Holders, min_similarity: float) -> list[int]:
     """Return the earlier texts that share the most of a text's heaviest words, the likeliest first.
 
     Args:
@@ -91,11 +92,12 @@ def _likely_partners(
     shared: dict[int, float] = defaultdict(float)
     for word, weight in probe.items():
         numbers, weights = holders[word]
-        for number, other_weight in zip(numbers[-MAX_TEXTS_PER_WORD:], weights[-MAX_TEXTS_PER_WORD:], strict=True):
+        latest = zip(reversed(numbers), reversed(weights), strict=True)
+        for number, other_weight in islice(latest, MAX_TEXTS_PER_WORD):
             shared[number] += weight * other_weight
     # the heaviest words hold most of a similarity: with less than half by them the whole is not reached
-    likely = [(-part, number) for number, part in shared.items() if part >= min_similarity / 2]
-    return [number for _, number in sorted(likely)]
+    likely = [number for number, part in shared.items() if part >= min_similarity / 2]
+    return sorted(likely, key=lambda number: (-shared[number], number))
 
 
 def _most_similar(
@@ -106,7 +108,8 @@ def _most_similar(
         for number in candidates
         if (similarity := _compare_texts(texts[number].text, text.text)) is not None
     ]
-    return sorted(measured, key=lambda pair: (-pair[1], pair[0]))[:MAX_PARTNERS]
+    measured.sort(key=lambda pair: (-pair[1], pair[0]))
+    return measured[:MAX_PARTNERS]
 
 
 def _compare_texts(first: ArticleText, other: ArticleText) -> float | None:
@@ -215,7 +218,8 @@ class AverageLinkage:
         self._unpaired = [n for n in range(len(texts)) if n not in joinable]
         self._clusters = {n: self._single_cluster(n) for n in sorted(joinable)}
         cluster_of = self._join_demanded()
-        self._factors = {n: c.threshold_factor(limits.min_similarity) for n, c in self._clusters.items()}
+        clusters = self._clusters.items()
+        self._factors = {n: cluster.threshold_factor(limits.min_similarity) for n, cluster in clusters}
         self._neighbours: dict[int, set[int]] = defaultdict(set)
         self._heap: list[tuple[float, int, int]] = []
         for one, other, similarity in pairs:
@@ -268,15 +272,16 @@ class AverageLinkage:
 
     def _offer_join(self, first: int, last: int, mean_similarity: float) -> None:
         """Queue two clusters that are like enough, by how far they are above their threshold."""
-        least = self._limits.min_similarity * math.sqrt(self._factors[first] * self._factors[last])
-        excess = mean_similarity / least
+        factor = math.sqrt(self._factors[first] * self._factors[last])
+        excess = mean_similarity / (self._limits.min_similarity * factor)
         if excess >= 1:
             heapq.heappush(self._heap, (-excess, first, last))
 
     def _may_join(self, first: int, other: int) -> bool:
         a, b = self._clusters[first], self._clusters[other]
+        span = max(a.last_at, b.last_at) - min(a.first_at, b.first_at)
         return (
-            max(a.last_at, b.last_at) - min(a.first_at, b.first_at) <= self._limits.max_span
+            span <= self._limits.max_span
             and len(a.members) + len(b.members) <= MAX_CLUSTER_SIZE
             and a.apart_from.isdisjoint(b.members)
             and not self._would_hold_series(a, b)

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import chain
 
 from digest.select.advisories import AdvisoryKind, find_advisory, find_advisory_numbers
 from digest.select.story_similarity import SAME_TITLE_OVERLAP, StorySimilarity
@@ -69,9 +70,10 @@ class EarlierStories:
         if used := self._by_url.get(article.url) or self._by_url.get(article.link):
             return f"it was in {used.edition_called}"
         words = self._reader.read_text(article.title, article.summary).title_words
-        near = dict.fromkeys(u for word in sorted(words) for u in self._by_word.get(word, ()))
-        hits = [u.story for u in near if self._is_same_title(article, words, u)]
-        hits = [used for used in hits if not self._is_new_text(article, used)]
+        sharing = chain.from_iterable(self._by_word.get(word, ()) for word in sorted(words))
+        near = dict.fromkeys(sharing)
+        alike = [used.story for used in near if self._is_same_title(article, words, used)]
+        hits = [used for used in alike if not self._is_new_text(article, used)]
         if not hits:
             return ""
         last = max(hits, key=lambda used: used.edition)
@@ -99,7 +101,8 @@ class EarlierStoryIndex:
     def __init__(self, stories: Iterable[EarlierStory], similarity: StorySimilarity) -> None:
         """Index the stories; of two that fit a new story equally the newer edition's is meant."""
         self._similarity = similarity
-        self._stories = sorted((s for s in stories if s.articles), key=lambda s: (s.cut_off, s.headline))
+        told = [story for story in stories if story.articles]
+        self._stories = sorted(told, key=lambda story: (story.cut_off, story.headline))
         self._places_by_word: dict[str, set[int]] = defaultdict(set)
         for place, story in enumerate(self._stories):
             titles = {story.headline, *(a.title for a in story.articles)}
@@ -123,7 +126,8 @@ class EarlierStoryIndex:
         for place in sorted(place for place, count in shared.items() if count >= MIN_SHARED_TITLE_WORDS):
             earlier = self._stories[place]
             middle = self._similarity.centroid(story)
-            earlier_middle = self._similarity.centroid(Story(earlier.articles[0], earlier.articles[1:]))
+            first, *others = earlier.articles
+            earlier_middle = self._similarity.centroid(Story(first, tuple(others)))
             similarity = round(cosine_similarity(middle, earlier_middle), 6)
             is_one_matter = similarity >= threshold and len(middle.keys() & earlier_middle.keys()) >= MIN_SHARED_WORDS
             if is_one_matter and not _is_other_issue(story, earlier):
@@ -156,7 +160,9 @@ def explain_repeat(continuation: Continuation) -> str:
 
 def is_news_since(article: CandidateArticle, earlier: EarlierStory) -> bool:
     """Return whether an article says something new since an edition: it is later, and no repost of what that had."""
-    if article.dated_at <= earlier.cut_off or any(article.url == old.url for old in earlier.articles):
+    if article.dated_at <= earlier.cut_off:
+        return False
+    if article.url in {old.url for old in earlier.articles}:
         return False
     return not any(_is_repost(article, old) for old in earlier.articles)
 

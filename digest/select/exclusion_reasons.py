@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from digest.select.ranking import ranking_order
 from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionPicker
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
@@ -46,9 +47,11 @@ def _explain_variety_exclusion(scored: ScoredStory, filler: SectionFiller, secti
         return f"{led} stor{'y' if led == 1 else 'ies'} of {publisher} {'is' if led == 1 else 'are'} in already"
     if near := filler.similarity.find_same_matter(scored, filler.news_stories):
         return f"it is a further piece of “{near.lead.title}”, which is in"
-    full = [s for s in sections if filler.kinds[s.kind].limits_topics and filler.is_topic_full(s, scored)]
+    limited = [s for s in sections if filler.kinds[s.kind].limits_topics]
+    full = [s for s in limited if filler.is_topic_full(s, scored)]
     if full:
-        count = sum(s.topic == scored.topic for s in filler.sections[full[-1].key])
+        placed = filler.sections[full[-1].key]
+        count = sum(s.topic == scored.topic for s in placed)
         return f"{count} stories on {scored.topic} are in {full[-1].title} already"
     return filler.kinds[sections[0].kind].explain_unchosen(sections[0])
 
@@ -60,9 +63,9 @@ def _find_missed_section(
     open_to_all = [s for s in sections if filler.kinds[s.kind].takes_every_topic]
     if not open_to_all or not all(filler.is_section_full(s) for s in open_to_all):
         return None
-    least_scores = {s.key: min(placed.score for placed in filler.sections[s.key]) for s in open_to_all}
-    nearest = min(open_to_all, key=lambda section: least_scores[section.key])
-    least_score = least_scores[nearest.key]
+    least_scores = [min(placed.score for placed in filler.sections[s.key]) for s in open_to_all]
+    least_score = min(least_scores)
+    nearest = open_to_all[least_scores.index(least_score)]
     return (nearest, least_score) if scored.score <= least_score else None
 
 
@@ -82,15 +85,15 @@ def explain_order(
     """
     scored = filler.sections[section.key][place]
     source_section = filler.kinds[section.kind].source_section
-    following = [
-        s for s in sections[sections.index(section) + 1 :] if filler.kinds[s.kind].source_section == source_section
-    ]
-    below = [(other, section) for other in filler.sections[section.key][place + 1 :]]
+    later = sections[sections.index(section) + 1 :]
+    following = [s for s in later if filler.kinds[s.kind].source_section == source_section]
+    placed_below = filler.sections[section.key][place + 1 :]
+    below = [(other, section) for other in placed_below]
     below += [(other, s) for s in following for other in filler.sections[s.key]]
     higher = [(other, s) for other, s in below if other.score > scored.score]
     if not higher:
         return ""
-    other, other_section = min(higher, key=lambda pair: (-pair[0].score, pair[0].story.lead.url))
+    other, other_section = min(higher, key=lambda pair: ranking_order(pair[0]))
     rule = _find_rule(filler, scored, other, section, other_section)
     return f"above “{other.lead.title}” ({other.score:.1f}): {rule}"
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from itertools import chain
 
 import pycountry
 
@@ -57,11 +58,10 @@ class PlaceRules:
         """Return where a story happens: what its lead or a third of its articles name, the most named first."""
         located = [self.locate_article(a) for a in story.members]
         at_home = sum(self._closeness(names) for names in located)
+        named_at_home = ([n for n in names if n.country == self.home_country] for names in located)
         return StoryPlaces(
             countries=_most_named([{n.country for n in names if n.country} for names in located]),
-            states=_most_named(
-                [{n.state for n in names if n.state and n.country == self.home_country} for names in located]
-            ),
+            states=_most_named([{n.state for n in names if n.state} for names in named_at_home]),
             home_share=at_home / len(located),
         )
 
@@ -75,14 +75,16 @@ class PlaceRules:
 
 def _most_named(places: Sequence[set[str]]) -> tuple[str, ...]:
     """Return what the first or a third of them hold, by frequency and then by name."""
-    counts = Counter(place for held in places for place in held)
-    wanted = _MIN_SHARE * len(places)
-    enough = [place for place, count in counts.items() if place in places[0] or count >= wanted]
-    return tuple(sorted(enough, key=lambda p: (-counts[p], p)))
+    counts = Counter(chain.from_iterable(places))
+    least = _MIN_SHARE * len(places)
+    frequent = {place for place, count in counts.items() if count >= least}
+    named = sorted(frequent | places[0])
+    return tuple(sorted(named, key=counts.__getitem__, reverse=True))
 
 
 def _split_tokens(text: str) -> list[str]:
-    return [token if token.isalnum() else _POSSESSIVE.sub("", token) for token in _TOKEN.findall(text)]
+    tokens = _TOKEN.findall(text)
+    return [token if token.isalnum() else _POSSESSIVE.sub("", token) for token in tokens]
 
 
 @cache

@@ -11,6 +11,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 from types import MappingProxyType
 
 from digest.select.earlier_stories import EarlierStories, explain_repeat, find_continuations
@@ -154,14 +155,12 @@ def _group_stories(
             by_date.setdefault(_same_date_key(article), []).append(article)
         else:
             by_section.setdefault(article.section, []).append(article)
-    return [
-        *(
-            story
-            for group in by_section.values()
-            for story in group_into_stories(group, threshold, reader=reader, links=links)
-        ),
-        *(build_story_led_by(best, others) for best, *others in map(_sort_best_first, by_date.values())),
-    ]
+    stories: list[Story] = []
+    for group in by_section.values():
+        stories += group_into_stories(group, threshold, reader=reader, links=links)
+    for best, *others in map(_sort_best_first, by_date.values()):
+        stories.append(build_story_led_by(best, others))
+    return stories
 
 
 def _same_date_key(article: CandidateArticle) -> tuple[object, ...]:
@@ -171,7 +170,10 @@ def _same_date_key(article: CandidateArticle) -> tuple[object, ...]:
 
 
 def _sort_best_first(articles: list[CandidateArticle]) -> list[CandidateArticle]:
-    return sorted(articles, key=lambda a: (not a.own, not a.primary, -a.weight, a.dated_at, a.url))
+    def order_key(article: CandidateArticle) -> tuple[object, ...]:
+        return (not article.own, not article.primary, -article.weight, article.dated_at, article.url)
+
+    return sorted(articles, key=order_key)
 
 
 def _lead_with_pinned(story: Story, pins: Sequence[str]) -> Story:
@@ -228,9 +230,10 @@ def _list_left_out(
 ) -> list[LeftOutStory]:
     filler = outcome.filler
     passed_over = [scored for scored in outcome.ranked if scored.url not in in_edition]
+    refused = [(filler.ranking.score_story(story), reason) for story, reason in outcome.refused]
     return [
         *(LeftOutStory(scored, explain_exclusion(scored, filler, sections)) for scored in passed_over),
-        *(LeftOutStory(filler.ranking.score_story(story), reason, admitted=False) for story, reason in outcome.refused),
+        *(LeftOutStory(scored, reason, admitted=False) for scored, reason in refused),
     ]
 
 
@@ -245,8 +248,9 @@ def _related_candidates(
     """Gather what may be offered as related: earlier articles, and the news that was left out this time."""
     banned = set(bans)
     news = [out.scored.story for out in left_out if out.scored.lead.section == NEWS_SECTION]
-    articles = [*previous.earlier_articles, *(article for story in news for article in story.members)]
-    return [a for a in articles if a.url not in in_edition and not {a.url, a.link} & banned]
+    articles = chain(previous.earlier_articles, *(story.members for story in news))
+    unused = [article for article in articles if article.url not in in_edition]
+    return [article for article in unused if banned.isdisjoint((article.url, article.link))]
 
 
 def explain_shortage(count: int, minimum: int) -> str:

@@ -48,7 +48,7 @@ class WeekStatistics:
         articles = [a for s in stories for a in s.members]
         publisher_count = len({a.publisher for a in articles})
         read = [a for a in articles if a.views is not None]
-        rates = [(a.views or 0) / max(_age_in_days(a, now), 1.0) for a in read]
+        rates = [_daily_reads(a, now) for a in read]
         if not any(rates):
             return cls(now, publisher_count, None, 0.0)
         middle = float(median(rates))
@@ -59,6 +59,10 @@ class WeekStatistics:
         if self.median_daily_reads is None or article.views is None:
             return None
         return _shrunk_daily_reads(article, self.median_daily_reads, self.now)
+
+
+def _daily_reads(article: CandidateArticle, now: datetime) -> float:
+    return (article.views or 0) / max(_age_in_days(article, now), 1.0)
 
 
 def _age_in_days(article: CandidateArticle, now: datetime) -> float:
@@ -91,10 +95,10 @@ class StoryRanking:
         topic = find_story_topic(story, self.topic_rules, self.topic_overrides)
         places = self.place_rules.locate_story(story)
         counted = self._weighted_terms(self._measure_story(story, topic, places))
-        counted.append((SOURCE_TERM, *_source_points(story, sum(n for _, n, _ in counted))))
-        before = sum(n for _, n, _ in counted)
-        counted.append((PENALTY_TERM, *_penalty_points(list(self._story_penalties(story, topic, places)), before)))
-        total = sum(n for _, n, _ in counted)
+        counted.append((SOURCE_TERM, *_source_points(story, _sum_hundredths(counted))))
+        penalties = list(self._story_penalties(story, topic, places))
+        counted.append((PENALTY_TERM, *_penalty_points(penalties, _sum_hundredths(counted))))
+        total = _sum_hundredths(counted)
         terms = tuple(ScoreTerm(name, hundredths / 100, note) for name, hundredths, note in counted)
         return ScoredStory(story, total / 100, terms, topic.topic if topic else None, places)
 
@@ -103,8 +107,11 @@ class StoryRanking:
         computed = {name: term.compute(measures) for name, term in SCORING_TERMS.items()}
         known = {name: found for name, found in computed.items() if found}
         whole = math.fsum(self.weights[name] for name in known) or math.inf
-        parts = {name: self.weights[name] / whole for name in known}
-        return [(name, round(10_000 * parts[name] * share), note) for name, (share, note) in known.items()]
+        terms = []
+        for name, (share, note) in known.items():
+            part = self.weights[name] / whole
+            terms.append((name, round(10_000 * part * share), note))
+        return terms
 
     def _measure_story(self, story: Story, topic: TopicMatch | None, places: StoryPlaces) -> StoryMeasures:
         week, about = self.week, topic or _NO_TOPIC
@@ -164,6 +171,10 @@ def count_independent_publishers(story: Story) -> int:
         if not any(are_near_duplicates(words, other) for other in texts):
             texts.append(words)
     return len(texts)
+
+
+def _sum_hundredths(terms: Iterable[tuple[str, int, str]]) -> int:
+    return sum(hundredths for _, hundredths, _ in terms)
 
 
 def _source_points(story: Story, points_before: int) -> tuple[int, str]:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from digest.select.advisories import find_advisory
@@ -58,7 +59,7 @@ class SectionPicker:
         if pool and self.order_key(pool[0]):
             return sorted(pool, key=self.order_key)
         best = pool[: 3 * MAX_RESERVE]
-        return sorted(best, key=lambda s: filler.similarity.find_same_matter(s, filler.news_stories) is not None)
+        return sorted(best, key=filler.is_further_piece)
 
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
         """Return what keeps a section of this kind in order; empty where a story that comes up stands at the end."""
@@ -103,11 +104,8 @@ class SectionFiller:
         pick_order = list(self.kinds)
         for section in sorted(sections, key=lambda s: pick_order.index(s.kind)):
             kind = self.kinds[section.kind]
-            pool = [
-                s
-                for s in ranked
-                if kind.is_offered(s) and s.url not in self._taken_urls and not kind.explain_unfit(s, self.now)
-            ]
+            offered = [s for s in ranked if kind.is_offered(s) and s.url not in self._taken_urls]
+            pool = [s for s in offered if not kind.explain_unfit(s, self.now)]
             self.sections[section.key] = []
             kind.fill(self, section, pool)
         self._take_supporting(ranked)
@@ -169,23 +167,28 @@ class SectionFiller:
         """Return whether the publisher of a story's lead has as many stories as one may have."""
         return self.lead_counts[scored.lead.publisher] >= self.select.per_publisher
 
+    def is_further_piece(self, scored: ScoredStory) -> bool:
+        """Return whether a story is one more piece of a matter that the news sections already have."""
+        return self.similarity.find_same_matter(scored, self.news_stories) is not None
+
     def is_topic_full(self, section: SectionSettings, scored: ScoredStory) -> bool:
         """Return whether a section has enough of a story's topic; one of far higher coverage finds room all the same."""
-        of_topic = [s.story for s in self.sections[section.key] if s.topic == scored.topic]
-        publishers = [len(story.publishers) for story in of_topic]
+        placed = self.sections[section.key]
+        publishers = [len(s.story.publishers) for s in placed if s.topic == scored.topic]
         if len(publishers) < MAX_STORIES_PER_TOPIC:
             return False
         return len(scored.story.publishers) < max(FAR_HIGHER_COVERAGE * min(publishers), MIN_FAR_COVERAGE)
 
     def _pinned_stories(self, pool: Iterable[ScoredStory]) -> list[ScoredStory]:
         """Return the pinned stories of a pool in the order of the pins; they pass every cap."""
-        place = {url: n for n, url in reversed(list(enumerate(self.select.pins)))}
+        pins = list(dict.fromkeys(self.select.pins))
         pinned = []
         for scored in pool:
-            places = [place[a] for m in scored.story.members for a in (m.url, m.link) if a in place]
+            urls = {url for article in scored.story.members for url in (article.url, article.link)}
+            places = [place for place, url in enumerate(pins) if url in urls]
             if places:
-                pinned.append((min(places), scored))
-        return [scored for _, scored in sorted(pinned, key=lambda pair: (pair[0], pair[1].story.lead.url))]
+                pinned.append((places[0], scored.story.lead.url, scored))
+        return [scored for *_, scored in sorted(pinned, key=itemgetter(0, 1))]
 
     def take_pinned(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
         """Put the pinned stories of a pool into a section, and give the others."""
@@ -204,7 +207,7 @@ class SectionFiller:
         for scored in pool:
             if self.is_section_full(section):
                 return
-            if self.similarity.find_same_matter(scored, self.news_stories):
+            if self.is_further_piece(scored):
                 later.append(scored)
             else:
                 yield scored
@@ -224,7 +227,8 @@ class SectionFiller:
     def take_in_order(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Fill a section with the pins, then with the first of its pool."""
         others = self.take_pinned(section, pool)
-        for scored in others[: max(section.most - len(self.sections[section.key]), 0)]:
+        room = section.most - len(self.sections[section.key])
+        for scored in others[: max(room, 0)]:
             self.take_story(section, scored)
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import chain
+from operator import attrgetter
 
 from digest.select import text_similarity
 from digest.select.advisories import link_advisories
@@ -49,11 +51,12 @@ def group_into_stories(
     texts = [reader.read_text(article.title, article.summary) for article in articles]
     # What an editor decided comes later, so it holds against an advisory's number.
     decided = resolve_links([*link_advisories(articles), *links], [article.url for article in articles])
-    stories = [
-        build_story([articles[n] for n in members], [texts[n].vector for n in members])
-        for members in _cluster_articles(articles, reader, min_similarity, decided)
-    ]
-    return tuple(sorted(stories, key=lambda s: (s.lead.dated_at, s.lead.url)))
+    stories = []
+    for members in _cluster_articles(articles, reader, min_similarity, decided):
+        vectors = [texts[n].vector for n in members]
+        stories.append(build_story([articles[n] for n in members], vectors))
+    stories.sort(key=lambda s: (s.lead.dated_at, s.lead.url))
+    return tuple(stories)
 
 
 def fit_reader(words: WordTable, articles: Sequence[CandidateArticle]) -> TextReader:
@@ -129,7 +132,10 @@ def _cluster_articles(
 ) -> list[list[int]]:
     """Cluster by places in `articles`; twins (one publisher, nearly equal text) go where the first of them goes."""
     read = [reader.read_text(article.title, article.summary) for article in articles]
-    texts = [ClusterText(a.publisher, a.dated_at.timestamp(), text) for a, text in zip(articles, read, strict=True)]
+    texts = [
+        ClusterText(article.publisher, article.dated_at.timestamp(), text)
+        for article, text in zip(articles, read, strict=True)
+    ]
     alone = [is_round_up_title(a.title) for a in articles]
     twin_of: dict[int, int] = {}
     linked = decided.places
@@ -142,7 +148,9 @@ def _cluster_articles(
             continue
         if one.publisher != later.publisher:
             pairs.append((first, other, similarity))
-        elif other not in twin_of and linked.isdisjoint((first, other)) and _are_twins(one, later, reader.words):
+            continue
+        is_free = other not in twin_of and linked.isdisjoint((first, other))
+        if is_free and _are_twins(one, later, reader.words):
             twin_of[other] = twin_of.get(first, first)
     first_only = [pair for pair in pairs if twin_of.keys().isdisjoint(pair[:2])]
     limits = ClusterLimits(min_similarity, MAX_STORY_SPAN.total_seconds(), decided.together, decided.apart)
@@ -161,7 +169,7 @@ def _add_twins(clusters: Iterable[Sequence[int]], twin_of: Mapping[int, int]) ->
     for twin, first in sorted(twin_of.items()):
         followers.setdefault(first, []).append(twin)
     return [
-        sorted([*members, *(t for m in members for t in followers.get(m, ()))])
+        sorted(chain(members, *(followers.get(member, ()) for member in members)))
         for members in clusters
         if members[0] not in twin_of
     ]
@@ -173,8 +181,10 @@ def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[text_sim
     Who leads is decided in `digest.select.stories`.
     """
     middle = text_similarity.sum_vectors(vectors)
-    similarities = [text_similarity.cosine_similarity(vector, middle) for vector in vectors]
-    central = {a.url: round(similarity, 6) for a, similarity in zip(articles, similarities, strict=True)}
+    central = {
+        article.url: round(text_similarity.cosine_similarity(vector, middle), 6)
+        for article, vector in zip(articles, vectors, strict=True)
+    }
     ordered = order_leads(articles, central)
     return build_story_led_by(ordered[0], ordered[1:])
 
@@ -183,7 +193,7 @@ def build_story_led_by(lead: CandidateArticle, others: Iterable[CandidateArticle
     """Put the others behind a lead: the first article of each further publisher, by date and name, then the rest."""
     also: dict[str, CandidateArticle] = {}
     further = []
-    for article in sorted(others, key=lambda a: (a.dated_at, a.publisher, a.url)):
+    for article in sorted(others, key=attrgetter("dated_at", "publisher", "url")):
         if article.publisher == lead.publisher or article.publisher in also:
             further.append(article)
         else:
@@ -210,7 +220,8 @@ def order_leads(articles: Sequence[CandidateArticle], centrality: Mapping[str, f
         return list(articles)
     first, last = min(a.dated_at for a in articles), max(a.dated_at for a in articles)
     middle = first + (last - first) / 2
-    last_report = max((a.dated_at for a in articles if not is_forecast_title(a.title)), default=None)
+    reports = [a.dated_at for a in articles if not is_forecast_title(a.title)]
+    last_report = max(reports, default=None)
 
     def lead_key(article: CandidateArticle) -> tuple[object, ...]:
         overtaken = last_report is not None and is_forecast_title(article.title) and article.dated_at <= last_report

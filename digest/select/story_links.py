@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,14 @@ class _LinkResolution:
                     self._apart.setdefault(other, set()).add(one)
 
     def finish(self) -> ArticleLinks:
-        groups = {min(group): tuple(sorted(group)) for group in self._group_of.values() if len(group) > 1}
+        linked = [group for group in self._group_of.values() if len(group) > 1]
+        groups = {tuple(sorted(group)) for group in linked}
         apart = {place: frozenset(others) for place, others in sorted(self._apart.items())}
-        return ArticleLinks(tuple(group for _, group in sorted(groups.items())), apart)
+        return ArticleLinks(tuple(sorted(groups)), apart)
 
     def _group(self, place: int) -> set[int]:
         return self._group_of.setdefault(place, {place})
 
     def _are_apart(self, mine: Iterable[int], other: Collection[int]) -> bool:
-        return any(not self._apart.get(place, set()).isdisjoint(other) for place in mine)
+        kept_apart = chain.from_iterable(self._apart.get(place, ()) for place in mine)
+        return not set(kept_apart).isdisjoint(other)

@@ -32,7 +32,8 @@ class StorySimilarity:
         if story.lead.url not in self._centroids:
             total = text_similarity.sum_vectors(self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES])
             length = math.sqrt(math.fsum(w * w for w in total.values())) or 1.0
-            self._centroids[story.lead.url] = {word: w / length for word, w in total.items()}
+            centroid = {word: weight / length for word, weight in total.items()}
+            self._centroids[story.lead.url] = centroid
         return self._centroids[story.lead.url]
 
     def title_words(self, article: CandidateArticle) -> frozenset[str]:
@@ -51,9 +52,12 @@ class StorySimilarity:
     def find_same_matter(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
         """Find the placed story of whose matter this is one more piece."""
         centroid = self.centroid(scored.story)
-        near = ((text_similarity.cosine_similarity(centroid, self.centroid(p.story)), p) for p in placed)
-        similarity, nearest = max(near, key=lambda pair: (pair[0], pair[1].story.lead.url), default=(0.0, None))
-        return nearest if similarity >= self._same_matter_threshold else None
+        nearest, highest = None, self._same_matter_threshold
+        for other in sorted(placed, key=lambda p: p.story.lead.url):
+            similarity = text_similarity.cosine_similarity(centroid, self.centroid(other.story))
+            if similarity >= highest:
+                nearest, highest = other, similarity
+        return nearest
 
 
 def find_related_articles(
@@ -70,12 +74,16 @@ def find_related_articles(
     heaviest = {url: _heaviest_words(centroid) for url, centroid in centroids.items()}
     telling = {word for words in heaviest.values() for word in words}
     pool = _RelatedPool(earlier, telling, similarity)
-    return {p.url: pool.take_related(p.story, heaviest[p.url], centroids[p.url]) for p in placed}
+    related = {}
+    for scored in placed:
+        url = scored.url
+        related[url] = pool.take_related(scored.story, heaviest[url], centroids[url])
+    return related
 
 
 def _heaviest_words(vector: text_similarity.WordVector) -> list[str]:
-    ordered = sorted(vector.items(), key=lambda item: (-item[1], item[0]))
-    return [word for word, _ in ordered[:_PROBE_WORDS]]
+    ordered = sorted(vector, key=lambda word: (-vector[word], word))
+    return ordered[:_PROBE_WORDS]
 
 
 def _latest_by_url(articles: Iterable[CandidateArticle]) -> list[CandidateArticle]:
@@ -115,8 +123,9 @@ class _RelatedPool:
         self, story: Story, heaviest_words: Sequence[str], centroid: text_similarity.WordVector
     ) -> tuple[CandidateArticle, ...]:
         near = {n for word in heaviest_words for n in self._articles_by_word[word]} - self._offered
-        fit = [n for n in sorted(near) if self._articles[n].dated_at < story.lead.dated_at]
-        alike = [(text_similarity.cosine_similarity(centroid, self._vectors[n]), n) for n in fit]
+        latest = story.lead.dated_at
+        earlier = [n for n in sorted(near) if self._articles[n].dated_at < latest]
+        alike = [(text_similarity.cosine_similarity(centroid, self._vectors[n]), n) for n in earlier]
         best = sorted((pair for pair in alike if pair[0] >= MIN_RELATED_SIMILARITY), reverse=True)
         chosen = self._skip_similar_titles([n for _, n in best], story)
         self._offered.update(chosen)

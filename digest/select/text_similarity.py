@@ -65,7 +65,8 @@ def _fold_word(word: str) -> str:
 
 def fold_plural(word: str) -> str:
     """Fold an English plural lightly: `agencies` and `agency`, `breaches` and `breach` become one word."""
-    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+    is_plural = word.endswith("s") and not word.endswith(("ss", "us", "is"))
+    if len(word) < 4 or not is_plural:
         return word
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
@@ -88,7 +89,8 @@ def weigh_words(word_counts: Mapping[str, int], rarities: Mapping[str, float]) -
     for word, count in word_counts.items():
         if count > 1:
             weights[word] *= 1 + math.log(count)
-    length = math.sqrt(math.fsum([w * w for w in weights.values()]) + UNSAID_WEIGHT)
+    squares = math.fsum([w * w for w in weights.values()])
+    length = math.sqrt(squares + UNSAID_WEIGHT)
     return {word: w / length for word, w in weights.items()}
 
 
@@ -147,7 +149,8 @@ class TextReader:
         """Return what is known of a text."""
         text = self._texts.get((title, summary))
         if text is None:
-            text = self._texts[title, summary] = self._analyse_text(self.words.read_words(title, summary))
+            text = self._analyse_text(self.words.read_words(title, summary))
+            self._texts[title, summary] = text
         return text
 
     def _analyse_text(self, words: ArticleWords) -> ArticleText:
@@ -166,7 +169,8 @@ def cosine_similarity(first: WordVector, other: WordVector) -> float:
 
     `fsum` rounds once, so the result depends neither on the order of the words nor on which text came first.
     """
-    return math.fsum([first[word] * other[word] for word in first.keys() & other.keys()])
+    shared = first.keys() & other.keys()
+    return math.fsum([first[word] * other[word] for word in shared])
 
 
 def sum_vectors(vectors: Iterable[WordVector]) -> WordVector:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache, lru_cache
 from importlib import resources
+from itertools import chain
 from types import MappingProxyType
 
 from digest.select.penalties import is_round_up_title
@@ -55,7 +56,11 @@ class TopicWords:
     @property
     def texts_by_tier(self) -> dict[_Tier, str]:
         """The lists whose words say that it is the topic."""
-        return {_Tier.STRONG: self.strong, _Tier.IN_TITLE: self.in_title, _Tier.WEAK: self.weak}
+        return {
+            _Tier.STRONG: self.strong,
+            _Tier.IN_TITLE: self.in_title,
+            _Tier.WEAK: self.weak,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +96,10 @@ class _TopicPhrase:
         """Return whether the phrase begins at a word of a text."""
         written = text.tokens[start : start + len(self.tokens)]
         words = tuple(map(_fold_word, written))
-        if len(words) < len(self.tokens) or words[:-1] != self.tokens[:-1]:
+        *begin, own_last = self.tokens
+        if len(words) < len(self.tokens) or list(words[:-1]) != begin:
             return False
-        last, own_last = words[-1], self.tokens[-1]
+        last = words[-1]
         if last != own_last and not (self.is_stem and last.startswith(own_last)):
             return False
         return not self.capitals_only or (not text.is_shouted and all(map(_is_in_capitals, written)))
@@ -143,7 +149,7 @@ class _PhraseIndex:
         for start, likely in enumerate(map(self._find_likely, text.tokens)):
             if not likely:
                 continue
-            following = _fold_word(text.tokens[start + 1]) if start + 1 < len(text.tokens) else ""
+            following = "".join(map(_fold_word, text.tokens[start + 1 : start + 2]))
             found += [
                 (phrase, start)
                 for phrase, second in likely
@@ -196,13 +202,18 @@ class TopicRules:
         best = self.find_best(points)
         if not best or points[best] < _MIN_POINTS - 1e-9:
             return None
-        return TopicMatch(best, round(1 - _DOUBT_PER_POINT ** points[best], 4), tuple(words_by_topic[best]))
+        strength = 1 - _DOUBT_PER_POINT ** points[best]
+        return TopicMatch(best, round(strength, 4), tuple(words_by_topic[best]))
 
     def find_best(self, points: Mapping[str, float]) -> str:
         """Return the topic with the most points; ties go to the first of the topics, then by name. Empty where there is none."""
         order = {name: n for n, name in enumerate(self.topic_names)}
-        ranked = [(-round(total, 6), order.get(topic, len(order)), topic) for topic, total in points.items()]
-        return min(ranked)[-1] if ranked else ""
+
+        def rank(topic: str) -> tuple[float, int, str]:
+            place = order.get(topic, len(order))
+            return (-round(points[topic], 6), place, topic)
+
+        return min(points, key=rank, default="")
 
     def _weigh_topics(self, candidate: CandidateArticle) -> tuple[dict[str, float], dict[str, list[str]]]:
         """Return the points of each topic that the article's words decide, and the words of all."""
@@ -263,7 +274,8 @@ class TopicRules:
         masked: dict[int, set[int]] = {}
         for phrase, start in found:
             if phrase in self._other_senses:
-                masked.setdefault(phrase.topic_index, set()).update(range(start, start + len(phrase.tokens)))
+                end = start + len(phrase.tokens)
+                masked.setdefault(phrase.topic_index, set()).update(range(start, end))
         return masked
 
 
@@ -271,19 +283,22 @@ def _entry_match(entry: _TopicEntry, found: Sequence[tuple[int, int, _TopicPhras
     """Make the match of an entry from the place, rank and phrase of each of its groups."""
     phrases = [phrase for *_, phrase in found]
     points = entry.tier.value[max(place for place, *_ in found)]
-    return _EntryMatch(entry, points, phrases[0].tokens, _TOGETHER.join(phrase.text for phrase in phrases))
+    words = _TOGETHER.join(phrase.text for phrase in phrases)
+    return _EntryMatch(entry, points, phrases[0].tokens, words)
 
 
 def _list_words(matches: Iterable[_EntryMatch]) -> list[str]:
     """Return the words that say so, in the order of the list; `flood` and `floods` are one."""
-    by_folded = {fold_plural(match.words.casefold()): match.words for match in reversed(list(matches))}
+    last_first = reversed(list(matches))
+    by_folded = {fold_plural(match.words.casefold()): match.words for match in last_first}
     return list(reversed(by_folded.values()))
 
 
 def _merge_contained(matches: Iterable[_EntryMatch]) -> list[float]:
     """Return what matches count, a word within a longer phrase only once: `spy` in `spy agency` says nothing more."""
     points: dict[tuple[str, ...], float] = {}
-    for match in sorted(matches, key=lambda m: (-len(m.key), m.key)):
+    by_words = sorted(matches, key=lambda match: match.key)
+    for match in sorted(by_words, key=lambda match: -len(match.key)):
         longer = next((key for key in points if _contains_words(key, match.key)), match.key)
         points[longer] = max(match.points, points.get(longer, 0.0))
     return list(points.values())
@@ -338,7 +353,8 @@ def _match_source_category(candidate: CandidateArticle) -> TopicMatch | None:
 def compile_topic_rules(topics: Mapping[str, Sequence[str]] | None = None) -> TopicRules:
     """Make rules of the operator's list (topic → words and phrases, all strong), or of the built-in one if empty."""
     if topics:
-        return _compile_lists(tuple(TopicWords(name, "; ".join(listed)) for name, listed in topics.items()))
+        lists = [TopicWords(name, "; ".join(listed)) for name, listed in topics.items()]
+        return _compile_lists(tuple(lists))
     return _compile_lists(tuple(TopicWords(**topic) for topic in _read_built_in_topics()))
 
 
@@ -369,9 +385,11 @@ class _TopicPhrases:
 
     def parse_entries(self, text: str, tier: _Tier) -> Iterator[_TopicEntry]:
         """Read a list: `flood; RAT; cyber*; exploited, exploiting + flaw, bug` (a word of each side of the plus)."""
-        for listed in dict.fromkeys(" ".join(part.split()) for part in text.split(";")):
-            sides = listed.split(_TOGETHER)
-            groups = tuple(self.parse_phrases(side, "," if len(sides) > 1 else ";") for side in sides)
+        parts = (" ".join(part.split()) for part in text.split(";"))
+        for part in dict.fromkeys(parts):
+            sides = part.split(_TOGETHER)
+            separator = "," if len(sides) > 1 else ";"
+            groups = tuple(self.parse_phrases(side, separator) for side in sides)
             if all(groups):
                 yield _TopicEntry(self._topic_index, tier, groups)
 
@@ -412,10 +430,14 @@ def find_story_topic(
     voices = len(story.members) + 1
     if 3 * sum(map(len, by_topic.values())) < voices:
         return None
-    sums = {topic: round(math.fsum(m.strength for m in matches), 6) for topic, matches in by_topic.items()}
+    sums = {}
+    for topic, matches in by_topic.items():
+        total = math.fsum(match.strength for match in matches)
+        sums[topic] = round(total, 6)
     best = rules.find_best(sums)
-    words = dict.fromkeys(word for match in by_topic[best] for word in match.words)
-    return TopicMatch(best, round(math.fsum(sums.values()) / voices, 4), tuple(words))
+    words = dict.fromkeys(chain.from_iterable(match.words for match in by_topic[best]))
+    strength = math.fsum(sums.values()) / voices
+    return TopicMatch(best, round(strength, 4), tuple(words))
 
 
 def _find_correction(story: Story, rules: TopicRules, topic_overrides: Mapping[str, str]) -> str | None:

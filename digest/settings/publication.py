@@ -80,8 +80,8 @@ class WordingSettings(values.SettingsTable, title="Consent"):
         "",
         "Consent text",
         "{name} stands for the publication's name. Leave empty for the standard text.",
-        'The standard text is "Yes, send me {name} by mail, once a week. I can leave at any time, with one click in every mail. '
-        'My address is used for this mail alone and is shared with nobody.", in the language of `publication.language`. '
+        'The standard text is "Yes, email me {name} once a week. I can unsubscribe at any time. My email address will be used '
+        'only to send me this newsletter and shared with no one else.", in the language of `publication.language`. '
         "If `schedule.release` has more than one day a week, the text says so, and it's a different version. People who "
         "agreed to one email a week haven't agreed to more: ask them again before you send more often. "
         "No other braces are allowed.",

@@ -9,9 +9,10 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from digest.store.approval_models import SignatureColumns
 from subscribers.store.column_types import RowId, Str20, Str40, Str200
 from subscribers.store.models import Base, Moment
+from subscribers.store.row_seals import Sealed
 
 
-class Correction(Base):
+class Correction(Sealed):
     """One text of one story that was put right after the edition had begun to go out; its text never changes, and it's never deleted.
 
     `url` is the story's link in the edition, `section` the key of its section, `field` what was wrong. `signed` is the name
@@ -24,6 +25,12 @@ class Correction(Base):
         UniqueConstraint("edition_id", "seq", name="uq_correction_one_a_number"),
         Index("ix_correction_at", "at"),  # drafting: what the next edition carries
     )
+    __sealed__ = (
+        *("edition_id", "seq", "at", "actor", "signed", "url", "section", "headline", "field", "was", "becomes"),
+        *("note", "is_carried"),
+    )
+    # The email is proven by its signatures.
+    __unsealed__ = ("id", "mail_asked_at", "mail_asked_by", "mail_statement", "mail_approved_at", "mail_planned_at")
 
     id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))

@@ -7,7 +7,7 @@ from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, String, UniqueConstraint
+from sqlalchemy import JSON, Float, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 import digest.store.account_models
@@ -21,6 +21,7 @@ import digest.store.past_edition_models  # noqa: F401 - its tables join the meta
 import subscribers.store.signup_models  # noqa: F401 - so do these
 from subscribers.store.column_types import RowId, Str10, Str20, Str40, Str60, Str64, Str80, Str100, Str200
 from subscribers.store.models import Base, DamageTolerantJson, Json, Moment, enum_by_value
+from subscribers.store.row_seals import Sealed
 
 
 class SourceHealth(StrEnum):
@@ -137,7 +138,7 @@ class Article(Base):
     closes_zone: Mapped[Str60] = mapped_column(default="", server_default="")
     closes_label: Mapped[Str40] = mapped_column(default="", server_default="")
     featured: Mapped[bool] = mapped_column(default=False)
-    views: Mapped[int | None] = mapped_column(Integer)
+    views: Mapped[int | None]
 
     source: Mapped[Source] = relationship()
 
@@ -274,21 +275,28 @@ class StoredWordTable(Base):
     counts: Mapped[dict[str, int]] = mapped_column(JSON)
 
 
-class EditionProposal(Base):
+class EditionProposal(Sealed):
     """The stored proposal of an edition, from which its edits arrange it: see `digest.edition.editing.grown_proposal`."""
 
     __tablename__ = "proposal"
+    __sealed__ = ("id", "hash")
+    __unsealed__ = ("body",)  # which `hash` is of
 
-    edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"), primary_key=True)
     hash: Mapped[Str64]
     body: Mapped[bytes] = mapped_column(deferred=True)
 
 
-class EditionEdit(Base):
-    """One act of an editor on an edition, append-only; `digest.edition.editing.edits` says what each kind means."""
+class EditionEdit(Sealed):
+    """One act of an editor on an edition, append-only; `digest.edition.editing.edits` says what each kind means.
+
+    An edition's edits count up to the first number that's missing or whose row isn't genuine.
+    """
 
     __tablename__ = "edit"
     __table_args__ = (UniqueConstraint("edition_id", "seq", name="uq_edit_one_a_number"),)
+    __sealed__ = ("edition_id", "seq", "at", "actor", "kind", "target", "value", "undoes")
+    __unsealed__ = ("id",)
 
     id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))

@@ -30,12 +30,12 @@ from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonSt
 Frequency = Literal["weekly", "fortnightly", "monthly"]
 FREQUENCY_LABELS: dict[Frequency, tuple[str, str]] = {
     "weekly": (mark_message("Every edition"), ""),
-    "fortnightly": (mark_message("Every second week"), mark_message("Counted from the week in which you choose it.")),
+    "fortnightly": (mark_message("Every other week"), mark_message("Starting the week you choose this.")),
     "monthly": (mark_message("Once a month"), mark_message("The first edition of the month.")),
 }
 _NOT_OFFERED = mark_message("Choose one of the options in the list.")
 _NO_HOUR = mark_message("Choose an hour and a time zone from the lists.")
-_LOOKS = mark_message("how it looks")
+_LOOKS = mark_message("format")
 
 
 class PreferencesError(ApplicationError):
@@ -71,7 +71,7 @@ class Preferences:
     omit: frozenset[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,38}$")]] = _declare(
         frozenset(),
         listed=mark_message("sections"),
-        problem=mark_message("Choose at least one section. If you want none of them, unsubscribe."),
+        problem=mark_message("Choose at least one section. If you don’t want any of them, unsubscribe."),
     )
     frequency: Frequency = _declare("weekly", listed=mark_message("how often"), problem=_NOT_OFFERED)
     start: Annotated[date | None, BeforeValidator(_parse_day)] = Field(default=None, validate_default=True)
@@ -79,14 +79,14 @@ class Preferences:
         "", problem=_NO_HOUR
     )
     hour: Annotated[StrictInt | None, Field(ge=0, le=23, validate_default=True)] = _declare(
-        None, listed=mark_message("at which hour"), problem=_NO_HOUR
+        None, listed=mark_message("send time"), problem=_NO_HOUR
     )
     short: StrictBool = _declare(
         False,
         listed=_LOOKS,
         label=mark_message("The five-minute edition"),
         hint=mark_message(
-            "The lead story, the dates to come, and the rest in at most ten lines. The whole edition is one link away."
+            "The lead story, upcoming dates, and the rest in ten lines at most. A link opens the full edition."
         ),
         summary=mark_message("%(sections)s, as the five-minute edition"),
     )
@@ -94,12 +94,12 @@ class Preferences:
         False,
         listed=_LOOKS,
         label=mark_message("Text only"),
-        hint=mark_message("The same words without pictures or layout. Small, and easy for a screen reader."),
+        hint=mark_message("The same text without images or layout. It’s small and works well with screen readers."),
         summary=mark_message("%(sections)s, as text only"),
     )
     pause_until: Annotated[date | None, BeforeValidator(_parse_day)] = _declare(
         None,
-        listed=mark_message("a break"),
+        listed=mark_message("pause"),
         problem=mark_message("Choose a day between tomorrow and a year from now, such as 2026-12-31."),
     )
     is_readable: StrictBool = Field(default=True, exclude=True)
@@ -212,15 +212,15 @@ def describe_preferences(
 ) -> str:
     """Describe choices, so that a slip shows at once; `sections` are the publication's, as key and title."""
     if not preferences.is_readable:
-        return language.gettext("The choices cannot be read. No edition is mailed until they are made again.")
+        return language.gettext("These preferences can’t be read. No editions are sent until they’re saved again.")
     kept = [title for key, title in sections if key not in preferences.omit]
-    what = language.gettext("every section") if len(kept) == len(sections) else language.join_words(kept)
+    what = language.gettext("all sections") if len(kept) == len(sections) else language.join_words(kept)
     for name, box in CHECKBOXES.items():
         if getattr(preferences, name):
             what = language.translate_text(box["summary"]) % {"sections": what}
     if preferences.pause_until:
         day = language.full_date(preferences.pause_until)
-        what = language.gettext("nothing until %(day)s, from then on %(sections)s", day=day, sections=what)
+        what = language.gettext("paused until %(day)s, then %(sections)s", day=day, sections=what)
     return " ".join([sentence(what), *_describe_schedule(preferences, language)])
 
 
@@ -229,7 +229,7 @@ def _describe_schedule(preferences: Preferences, language: ReaderLanguage) -> li
     if preferences.start:
         monday = preferences.start - timedelta(days=preferences.start.weekday())
         sentences.append(
-            language.gettext("Every second week, counted from the week of %(day)s.", day=language.full_date(monday))
+            language.gettext("Every other week, starting the week of %(day)s.", day=language.full_date(monday))
         )
     if preferences.frequency == "monthly":
         sentences.append(language.gettext("Once a month: the first edition of the month."))

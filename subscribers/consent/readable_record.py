@@ -21,13 +21,13 @@ def describe_processing(events: Sequence[ConsentEvent]) -> dict[str, Any]:
     consents = [json.loads(event.body) for event in events if event.kind in ledger.GRANT_KINDS]
     last_consent: dict[str, Any] = consents[-1] if consents else {}
     purpose = {
-        "purpose": mark_message("to send the newsletter by e-mail"),
+        "purpose": mark_message("to send the newsletter by email"),
         "lawful_basis": "consent",
         "pii_information": ["email_address", "choices"],
         "collection_method": last_consent.get("method"),
-        "storage": mark_message("encrypted, with a keyed hash for look-up"),
-        "retention_period": mark_message("until erased; the address until 30 days after leaving at the latest"),
-        "withdrawal_method": mark_message("the link in every mail, by one click"),
+        "storage": mark_message("encrypted, with a keyed hash for lookup"),
+        "retention_period": mark_message("until erased; the address until 30 days after unsubscribing at the latest"),
+        "withdrawal_method": mark_message("the unsubscribe link in every email"),
     }
     return {"privacy_notice": last_consent.get("page"), "language": last_consent.get("language"), "purposes": [purpose]}
 

@@ -55,7 +55,7 @@ def decrypt_bytes(keys: KeyRing, encrypted: tuple[bytes, str], *, bound_to: str,
     cipher = _cipher(keys.by_id("vault", key_id).secret)
     try:
         return cipher.decrypt(ciphertext[:_NONCE_LENGTH], ciphertext[_NONCE_LENGTH:], bound_to.encode())
-    except (InvalidTag, ValueError):
+    except (InvalidTag, ValueError, TypeError):  # SQLite would keep a text in a column of bytes
         label = label or f"a sealed {bound_to.partition(' ')[0]}"
         raise DecryptionError(f"{label} does not open with the vault key {key_id}") from None
 

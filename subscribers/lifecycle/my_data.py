@@ -70,25 +70,25 @@ def list_consent_history(session: Session, number: int, language: ReaderLanguage
 
 
 _KIND_SENTENCES = {
-    ConsentKind.REQUESTED: mark_message("Somebody asked for the mail with your address"),
-    ConsentKind.CONFIRMED: mark_message("You confirmed that you want the mail"),
-    ConsentKind.LISTED: mark_message("A list named your address, without evidence that you agreed"),
-    ConsentKind.IMPORTED: mark_message("You came with a list from another service"),
+    ConsentKind.REQUESTED: mark_message("Someone signed up with your address"),
+    ConsentKind.CONFIRMED: mark_message("You confirmed your subscription"),
+    ConsentKind.LISTED: mark_message("Your address was on a list, without proof that you agreed"),
+    ConsentKind.IMPORTED: mark_message("You were added from another service’s list"),
     ConsentKind.ATTESTED: mark_message("An editor vouched for your consent"),
-    ConsentKind.WITHDRAWN: mark_message("You left the list"),
-    ConsentKind.UNDONE: mark_message("You undid unsubscribing"),
-    ConsentKind.RE_ASKED: mark_message("We asked you whether you want the mail"),
+    ConsentKind.WITHDRAWN: mark_message("You unsubscribed"),
+    ConsentKind.UNDONE: mark_message("You resubscribed"),
+    ConsentKind.RE_ASKED: mark_message("We asked whether you want this newsletter"),
     ConsentKind.ADDRESS_CHANGED: mark_message("You changed your address"),
-    ConsentKind.CHOICES_CHANGED: mark_message("Your choices changed"),
-    ConsentKind.BOUNCED: mark_message("A mail to you came back"),
-    ConsentKind.COMPLAINED: mark_message("Our mail was reported as unwanted"),
-    ConsentKind.SUPPRESSED: mark_message("We stopped all mail to your address"),
+    ConsentKind.CHOICES_CHANGED: mark_message("Your preferences changed"),
+    ConsentKind.BOUNCED: mark_message("An email to you bounced"),
+    ConsentKind.COMPLAINED: mark_message("Our email was reported as spam"),
+    ConsentKind.SUPPRESSED: mark_message("We stopped all email to your address"),
     ConsentKind.ERASED: mark_message("Your data was erased"),
     ConsentKind.BOUND: mark_message(
-        "Your consent was bound to your address, so that nobody can put another in its place unnoticed"
+        "We linked your consent to your address, so that replacing the address would be noticed"
     ),
     ConsentKind.LINKS_RENEWED: mark_message("You renewed the links in your emails, or we did"),
-    ConsentKind.EXPIRED: mark_message("A request ran out without a confirmation"),
+    ConsentKind.EXPIRED: mark_message("A request expired without confirmation"),
 }
 
 
@@ -99,10 +99,12 @@ def _describe_method(method: str, language: ReaderLanguage) -> str:
         "double opt-in": language.pgettext("how a consent came about or ended", "double opt-in"),
         "page": language.pgettext("how a consent came about or ended", "page"),
         "one-click": language.pgettext("how a consent came about or ended", "one-click"),
-        ledger.PERMISSION_METHOD: language.pgettext("how a consent came about or ended", "re-permission mail"),
+        ledger.PERMISSION_METHOD: language.pgettext("how a consent came about or ended", "re-permission email"),
         "link to the new address": language.pgettext("how a consent came about or ended", "link to the new address"),
-        "link mailed to the owner": language.pgettext("how a consent came about or ended", "link mailed to the owner"),
-        "link in a mail": language.pgettext("how a consent came about or ended", "link in a mail"),
+        "link mailed to the owner": language.pgettext(
+            "how a consent came about or ended", "link emailed to the subscriber"
+        ),
+        "link in a mail": language.pgettext("how a consent came about or ended", "link in an email"),
         "import abandoned": language.pgettext("how a consent came about or ended", "import abandoned"),
     }
     return known.get(method, method)

@@ -10,12 +10,12 @@ from subscribers.reader_language import mark_message
 from subscribers.store.models import ConsentKind
 
 UNSUBSCRIBE_REASONS = {
-    "often": mark_message("It comes too often"),
-    "topics": mark_message("It is not about what I need"),
-    "long": mark_message("It is too long to read"),
-    "never": mark_message("I did not ask for it"),
-    "moved": mark_message("I read it elsewhere, or at another address"),
-    "job": mark_message("My work has changed"),
+    "often": mark_message("Too many emails"),
+    "topics": mark_message("Not relevant to me"),
+    "long": mark_message("Too long"),
+    "never": mark_message("I didn’t sign up"),
+    "moved": mark_message("I read it elsewhere or at another address"),
+    "job": mark_message("My job has changed"),
 }  # by the key that the ledger keeps; no free text, for people write names and addresses into that
 
 

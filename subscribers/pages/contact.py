@@ -41,11 +41,11 @@ def _clean_message(text: str) -> str:
     message = "".join(c for c in lines if c in _ALLOWED_CONTROLS or unicodedata.category(c) not in {"Cc", "Cs"}).strip()
     language = page_context.language
     if not message:
-        raise ValueError(language.gettext("Write your message here."))
+        raise ValueError(language.gettext("Enter a message."))
     if len(message) > MAX_MESSAGE_LENGTH:
         words = language.ngettext(
-            "It is %(num)s character too long: %(most)s is the most.",
-            "It is %(num)s characters too long: %(most)s is the most.",
+            "The message is %(num)s character over the limit of %(most)s.",
+            "The message is %(num)s characters over the limit of %(most)s.",
             len(message) - MAX_MESSAGE_LENGTH,
             most=language.write_number(MAX_MESSAGE_LENGTH),
         )

@@ -101,12 +101,12 @@ class PageContext:
 def _read_typed_address(text: str) -> Address:
     language = page_context.language
     if not text.strip():
-        raise ValueError(language.gettext("Write your address here."))
-    return _parse_typed_address(text, language.gettext("Please check it."))
+        raise ValueError(language.gettext("Enter your email address."))
+    return _parse_typed_address(text, language.gettext("Check the address."))
 
 
 def _read_optional_address(text: str) -> Address | None:
-    advice = page_context.language.gettext("Please check it, or leave it empty.")
+    advice = page_context.language.gettext("Check it, or leave it blank.")
     return _parse_typed_address(text, advice) if text.strip() else None
 
 
@@ -115,8 +115,8 @@ def _parse_typed_address(text: str, advice: str) -> Address:
     language = page_context.language
     if len(text.strip()) > MAX_ADDRESS_LENGTH:
         words = language.ngettext(
-            "This is longer than an address can be (%(num)s character).",
-            "This is longer than an address can be (%(num)s characters).",
+            "This is too long for an email address (%(num)s character).",
+            "This is too long for an email address (%(num)s characters).",
             MAX_ADDRESS_LENGTH,
         )
         raise ValueError(words)
@@ -212,25 +212,16 @@ def private_response(html: str, status: int = 200) -> Response:
 
 
 ERROR_TEXTS = {
-    400: (
-        mark_message("This request cannot be read"),
-        mark_message("Go back, and try it again from the page it came from."),
-    ),
+    400: (mark_message("We couldn’t read this request"), mark_message("Go back and try again.")),
     404: (
-        mark_message("There is no such page"),
-        mark_message("The address may be cut off or mistyped, or the edition is not out yet."),
+        mark_message("Page not found"),
+        mark_message("The URL may be mistyped or incomplete, or the edition isn’t out yet."),
     ),
-    405: (
-        mark_message("This page cannot do that"),
-        mark_message("It can be opened, but not in this way. Start from the list of editions."),
-    ),
+    405: (mark_message("This page can’t do that"), mark_message("Start again from the list of editions.")),
     413: (
-        mark_message("That was too much"),
-        mark_message("The form is longer than we accept. Shorten it, and send it again."),
+        mark_message("That’s too long"),
+        mark_message("The form is over our size limit. Shorten your text and send it again."),
     ),
-    500: (
-        mark_message("Something broke on our side"),
-        mark_message("Try again in a few minutes. A note of the fault, without your name, is kept."),
-    ),
+    500: (mark_message("Something went wrong on our end"), mark_message("Try again in a few minutes.")),
 }
 OTHER_ERROR_ADVICE = mark_message("Start again from the list of editions.")

@@ -216,7 +216,5 @@ def _list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
 def _masked_address(person: Person) -> str:
     address = people.decrypt_person_address(page_context.keys, person)
     return (
-        mask_address(address.mailbox)
-        if address
-        else page_context.language.gettext("an address that we cannot read any more")
+        mask_address(address.mailbox) if address else page_context.language.gettext("an address we can no longer read")
     )

@@ -90,7 +90,7 @@ _TYPED_FIELDS = PREFERENCE_TEXTS.keys() - {"omit", *CHECKBOXES}
 
 
 def _read_link(token: str) -> LinkOwner:
-    described = page_context.language.gettext("the choices of one reader")
+    described = page_context.language.gettext("a subscriber’s preferences")
     return read_link_owner(token, "preferences", "test preferences", described)
 
 

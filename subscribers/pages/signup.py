@@ -64,7 +64,7 @@ def submit_signup() -> Response:
     # of its own says which.
     wording = _find_shown_wording(form.wording)
     if wording is None:
-        return _signup_page(page_context.language.gettext("This form is out of date: please use the one here."))
+        return _signup_page(page_context.language.gettext("This form is out of date. Use the one below."))
     return _store_request("subscribe", form, wording)
 
 

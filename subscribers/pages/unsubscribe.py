@@ -37,7 +37,7 @@ PAUSE_LENGTHS = {
 
 
 def _read_link(token: str) -> LinkOwner:
-    described = page_context.language.gettext("a page with one button, to leave the list")
+    described = page_context.language.gettext("the unsubscribe page")
     return read_link_owner(token, "leave", "test leave", described)
 
 
@@ -103,7 +103,7 @@ def pause_now(token: str) -> ResponseReturnValue:
     link = _read_link(token)
     days, _ = PAUSE_LENGTHS.get(request.form.get("length", ""), (0, ""))
     if not days:
-        problem = page_context.language.gettext("Choose how long the break should be.")
+        problem = page_context.language.gettext("Choose how long to pause.")
         return render_page("web/pause.html", 400, pauses=PAUSE_LENGTHS, token=token, until="", problem=problem)
     until = page_context.today() + timedelta(days=days)
     with page_context.database.write() as session:

@@ -25,11 +25,16 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from subscribers.store.column_types import RowId, Str16, Str20, Str32, Str40, Str64, Str80, Str200
+from subscribers.store.column_types import RowId, Str16, Str20, Str32, Str40, Str64, Str80, Str200, Whole
+
+DAMAGED_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC: aware on the way in and on the way out, whatever the database keeps."""
+    """A moment in UTC: aware on the way in and on the way out, whatever the database keeps.
+
+    What SQLite keeps and isn't a moment is read as `DAMAGED_MOMENT`, for the reasons given at `Whole`.
+    """
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -42,6 +47,10 @@ class UtcDateTime(TypeDecorator[datetime]):
             raise ValueError(f"a time without a zone cannot be stored: {value!r}")
         moment = value if value.tzinfo is UTC else value.astimezone(UTC)
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], Any]:
+        """Read the moment, or its stand-in."""
+        return _read_or(DAMAGED_MOMENT, super().result_processor(dialect, coltype))
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Restore the zone, which SQLite does not keep."""
@@ -61,15 +70,17 @@ class DamageTolerantJson(TypeDecorator[Any]):
 
     def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], Any]:
         """Read the value, or say that it is damaged. PostgreSQL takes no text that is no JSON, SQLite takes any."""
-        read = super().result_processor(dialect, coltype)
+        return _read_or(DAMAGED_JSON, super().result_processor(dialect, coltype))
 
-        def read_or_mark(value: Any) -> Any:
-            try:
-                return read(value) if read else value
-            except (ValueError, RecursionError):
-                return DAMAGED_JSON
 
-        return read_or_mark
+def _read_or(stand_in: Any, read: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
+    def read_or_replace(value: Any) -> Any:
+        try:
+            return read(value) if read else value
+        except (ValueError, TypeError, RecursionError):
+            return stand_in
+
+    return read_or_replace
 
 
 def enum_by_value(enum_type: type[StrEnum]) -> Enum:
@@ -84,7 +95,7 @@ Json = Annotated[dict[str, Any], mapped_column(JSON)]
 class Base(DeclarativeBase):
     """The parent of every table; constraint names are fixed so that migrations can name them."""
 
-    type_annotation_map = {datetime: UtcDateTime, str: Text}  # noqa: RUF012
+    type_annotation_map = {datetime: UtcDateTime, str: Text, int: Whole}  # noqa: RUF012
 
     metadata = MetaData(
         naming_convention={

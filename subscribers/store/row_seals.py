@@ -64,9 +64,11 @@ def lend_keys(session: Session, keys: KeyRing) -> None:
 
 def _keys_of(session: Session | None) -> KeyRing:
     row_keys: RowKeys | None = session.info.get(ROW_KEYS) if session is not None else None
-    if row_keys is None or row_keys.find is None:
+    if session is None or row_keys is None or row_keys.find is None:
         raise LookupError("a session without keys can neither seal rows nor look at sealed ones: see RowKeys")
-    return row_keys.find()
+    keys = row_keys.find()
+    lend_keys(session, keys)  # finding them reads the key file and compares it with the database, once a session
+    return keys
 
 
 def keep_genuine(session: Session, rows: Iterable[Row]) -> list[Row]:

@@ -29,6 +29,8 @@ from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
 from tests.web.conftest import WebSetup, build_web_setup, sample_evidence
 
+pytestmark = pytest.mark.usefixtures("stored_as_composed")
+
 Attempt = Callable[[Installation, str, Actor], object]
 
 ADMINS_ACTS: dict[str, Attempt] = {

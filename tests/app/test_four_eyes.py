@@ -413,11 +413,14 @@ def test_a_version_whose_signatures_or_authors_were_changed_in_the_database_is_n
         approval_check.verify_approval(session, edition, settings=install.settings, keys=install.keys)
 
 
-def test_every_editor_of_a_draft_from_before_authors_were_recorded_counts_as_one(install: Installation) -> None:
+def test_a_draft_from_before_authors_were_recorded_is_drafted_again_first(install: Installation) -> None:
     write_intro(install, DANA, "Good morning.")
-    pin(install, PRIYA)
+    editing.write_note(install, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
     with install.database.write() as session:
         session.execute(update(Edition).values(written_parts=None))
+    with pytest.raises(ApprovalError, match="Draft it again"):
+        approve(install, SAM)
+    drafted(install)
     approve(install, DANA)
     assert edition_of(install).state == EditionState.DRAFT
     approve(install, PRIYA)
@@ -450,7 +453,7 @@ def test_authors_that_were_taken_out_of_the_database_are_found_in_the_edits(
     write_intro(install, DANA, "Good morning.")
     with install.database.write() as session:
         session.execute(update(Edition).values(written_parts=parts))
-    with pytest.raises(ApprovalError, match=r"record of who wrote what.*Draft it again"):
+    with pytest.raises(ApprovalError, match=r"isn't what its stories, edits.*Draft it again"):
         approve(install, DANA)
     drafted(install)
     with pytest.raises(ApprovalError, match="You wrote"):
@@ -559,7 +562,7 @@ def test_who_wrote_what_and_who_still_has_to_approve_it_is_said(install: Install
     assert sentences(install, DANA.name) == [
         "You wrote the intro: someone else needs to approve that.",
         "priya wrote the headline “Tunnel found”: someone other than priya needs to approve that.",
-        "You, priya and sam can approve.",
+        "You, priya, and sam can approve.",
     ]
     approve(install, DANA)
     assert sentences(install, PRIYA.name) == [

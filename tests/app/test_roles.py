@@ -118,7 +118,6 @@ WITHOUT_ROLE = {
             "editing.presence.note_presence",
             "editing.presence.list_colleagues",
             "editing.presence.end_presence",
-            "subscribers.reader_records.look_reference",
             "subscribers.reader_records.find_shown_addresses",
             "accounts.staff.find_chosen_name",
         ),

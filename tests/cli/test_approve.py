@@ -17,6 +17,8 @@ from tests.moments import DRAFTING as NOW
 from tests.row_keys import change_rows
 from tests.web.conftest import store_edition
 
+pytestmark = pytest.mark.usefixtures("stored_as_composed")
+
 NAME = "2026-W47"
 DANA, SAM = ("--as", "dana@news.example.org"), ("--as", "sam@news.example.org")
 

@@ -104,6 +104,7 @@ class ScriptedSmtpServer(ServedInThread, socketserver.ThreadingTCPServer):
         self.accepted_count = self.connection_count = self.quit_count = 0
         self.port = int(self.server_address[1])
         self.hangs_up_in_message = self.reads_slowly = False
+        self.messages_per_connection: int | None = None  # after so many, MAIL gets a 421
 
     def shrink_receive_buffer(self) -> Self:
         """Let little be under way: a client that writes much has to wait until it is read."""
@@ -122,6 +123,7 @@ DEFAULT_REPLIES = {"GREETING": b"220 ready", "DATA": b"354 go on", "DOT": b"250 
 class _SmtpSession(socketserver.StreamRequestHandler):
     server: ScriptedSmtpServer
     has_recipient = False
+    message_count = 0
 
     def handle(self) -> None:
         self.server.connection_count += 1
@@ -134,6 +136,9 @@ class _SmtpSession(socketserver.StreamRequestHandler):
 
     def _send_reply(self, verb: str) -> bool:
         """Say the reply; after a 354 read the message and say what comes after the dot."""
+        if verb == "MAIL" and self.message_count == self.server.messages_per_connection:
+            self.wfile.write(b"421 4.4.2 too many messages on this connection\r\n")
+            return False
         reply = self.server.next_reply(verb)
         if reply is None:
             return False
@@ -142,6 +147,7 @@ class _SmtpSession(socketserver.StreamRequestHandler):
         if verb in {"MAIL", "RCPT"}:
             self.has_recipient = verb == "RCPT" and reply.startswith(b"25")
         if verb == "DOT":
+            self.message_count += 1
             self.server.accepted_count += reply.startswith(b"250") and self.has_recipient
         if isinstance(reply, DrippingReply):
             return self._drip_reply(reply)

@@ -117,7 +117,7 @@ def test_an_edition_of_before_stored_proposals_is_drafted_anew(one_database: Dat
     add(one_database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     first = drafted(install)
     with one_database.write() as session:
-        session.execute(delete(EditionProposal).where(EditionProposal.edition_id == first.id))
+        session.execute(delete(EditionProposal).where(EditionProposal.id == first.id))
     drafted(install, NOW + timedelta(minutes=1))
     assert stored(one_database, first).proposal.sections
 

@@ -163,7 +163,7 @@ def test_a_page_names_the_mistake_to_the_staff_alone_and_to_the_log(one_database
     with capture_logs() as logged:
         page = app.test_client().get("/privacy")
     assert (page.status_code, page.mimetype) == (500, "text/html")
-    assert "Something broke on our side" in page.text
+    assert "Something went wrong on our end" in page.text
     assert "privacy.html" not in page.text
     (said,) = (line["mistake"] for line in logged if "mistake" in line)
     assert said.startswith(f"{pages}/privacy.html, line 2: 'sight' is undefined")

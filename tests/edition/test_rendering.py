@@ -170,7 +170,7 @@ def test_slots_are_in_the_foot_where_its_links_end_and_the_sign_up_is_named(
         filled = foot.fill({LEAVE_SLOT: "L" * 22, PREFERENCES_SLOT: "P" * 22, SIGNUP_SLOT: "that day"})
         assert f"https://news.example.org/u/{'L' * 22}" in filled
         assert f"https://news.example.org/preferences/{'P' * 22}" in filled
-        assert "You asked for this weekly mail on that day." in filled
+        assert "You signed up for this weekly email on that day." in filled
 
 
 def test_the_foot_promises_as_many_mails_as_the_timetable_brings(
@@ -179,9 +179,9 @@ def test_the_foot_promises_as_many_mails_as_the_timetable_brings(
     alone = replace(full_content, sections=full_content.sections[:1], blocks=())
     twice = render_edition(alone, replace(FRAME, frequency=MailFrequency((0, 3))), pages)
     for kind in ("html", "web", "text"):
-        assert "One mail a week, no spam. We give" in " ".join(of(pieces, kind, "foot").split())
+        assert "One email a week, no spam. We use" in " ".join(of(pieces, kind, "foot").split())
         foot = " ".join(of(twice, kind, "foot").split())
-        assert "2 mails a week, no spam. We give" in foot
+        assert "2 emails a week, no spam. We use" in foot
         assert "weekly" not in foot
 
 
@@ -256,7 +256,7 @@ def test_more_sources_lead_to_where_the_web_copy_names_them_all(
     full_content: EditionContent, pieces: tuple[RenderedFragment, ...]
 ) -> None:
     lead = lxml_html.fromstring(of(pieces, "html", "section:featured"))
-    assert "Also reported by Coastal Wire, Dockside Daily and 4\xa0more sources" in lead.text_content()
+    assert "Also reported by Coastal Wire, Dockside Daily, and 4\xa0more sources" in lead.text_content()
     (link,) = lead.xpath("//a[.='4\xa0more sources']/@href")
     page, _, anchor = link.partition("#")
     assert page == "https://news.example.org/editions/2026-W47"
@@ -266,7 +266,7 @@ def test_more_sources_lead_to_where_the_web_copy_names_them_all(
 
 def test_one_source_left_over_is_named_and_not_counted(pieces: tuple[RenderedFragment, ...]) -> None:
     words = " ".join(lxml_html.document_fromstring(join_fragments(pieces, "html").text).text_content().split(" "))
-    assert "Also reported by Gauge & Levee, Pier Notes and Harbor Watch" in words
+    assert "Also reported by Gauge & Levee, Pier Notes, and Harbor Watch" in words
 
 
 def test_nothing_is_set_for_what_is_not_there(full_content: EditionContent, pages: Environment) -> None:

@@ -49,6 +49,7 @@ def test_its_articles_are_those_of_the_story_above_in_the_record_of_the_edition(
 
 def test_it_is_stored_with_the_proposal_and_does_not_come_again_in_the_tray() -> None:
     proposal = with_supporting("featured")
-    grown = unpack_proposal(pack_proposal(GrownProposal(proposal)).body)
+    grown = unpack_proposal(pack_proposal(GrownProposal(proposal)))
+    assert grown
     assert grown.proposal == proposal
     assert grow_proposal(grown, proposal, NOW + timedelta(hours=1)).tray == ()

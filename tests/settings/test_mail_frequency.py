@@ -12,10 +12,10 @@ from subscribers.reader_language import ENGLISH
 @pytest.mark.parametrize(
     ("days", "english", "french"),
     [
-        ((4,), "One mail a week", "Un courriel par semaine"),
-        ((0, 3), "2 mails a week", "2 courriels par semaine"),
-        (tuple(range(7)), "One mail a day", "Un courriel par jour"),
-        ((), "One mail an edition", "Un courriel par parution"),
+        ((4,), "One email a week", "Un e-mail par semaine"),
+        ((0, 3), "2 emails a week", "2 e-mails par semaine"),
+        (tuple(range(7)), "One email a day", "Un e-mail par jour"),
+        ((), "One email per edition", "Un e-mail par parution"),
     ],
 )
 def test_a_promise_counts_the_mails_by_the_days_of_release(days: tuple[int, ...], english: str, french: str) -> None:
@@ -26,12 +26,12 @@ def test_a_promise_counts_the_mails_by_the_days_of_release(days: tuple[int, ...]
 @pytest.mark.parametrize(
     ("release", "language", "often"),
     [
-        ("mon,thu 06:00", "en", "by mail, 2 times a week. I can leave"),
-        ("daily 06:00", "en", "by mail, every day. I can leave"),
-        ("every 12h", "en", "by mail, as it comes. I can leave"),
-        ("mon,thu 06:00", "fr", "par courriel, 2 fois par semaine. Je peux"),
-        ("daily 06:00", "fr", "par courriel, chaque jour. Je peux"),
-        ("tue 09:00", "en", "by mail, once a week. I can leave"),
+        ("mon,thu 06:00", "en", "email me HLS.Today 2 times a week. I can unsubscribe"),
+        ("daily 06:00", "en", "email me HLS.Today every day. I can unsubscribe"),
+        ("every 12h", "en", "email me HLS.Today whenever it’s published. I can unsubscribe"),
+        ("mon,thu 06:00", "fr", "par e-mail, 2 fois par semaine. Je peux"),
+        ("daily 06:00", "fr", "par e-mail, chaque jour. Je peux"),
+        ("tue 09:00", "en", "email me HLS.Today once a week. I can unsubscribe"),
     ],
 )
 def test_readers_agree_to_as_many_mails_as_the_timetable_brings(release: str, language: str, often: str) -> None:

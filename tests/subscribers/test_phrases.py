@@ -28,9 +28,9 @@ def test_an_hour_is_one_of_twelve(hour: int, expected: str) -> None:
     [
         (["A"], 0, "A"),
         (["A", "B"], 0, "A and B"),
-        (["A", "B"], 4, "A, B and 4 more"),
+        (["A", "B"], 4, "A, B, and 4 more"),
         (["A"], 1, "A and 1 more"),
-        (["A", "B", "C"], 0, "A, B and C"),
+        (["A", "B", "C"], 0, "A, B, and C"),
     ],
 )
 def test_names_are_listed_as_a_sentence_does(names: list[str], more: int, expected: str) -> None:

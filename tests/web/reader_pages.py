@@ -177,8 +177,8 @@ def _see_data(tour: ReaderPages) -> None:
         session.add(
             DisclosureTotal(
                 person=world.ada,
-                to_whom="Nobody outside: a file on our own machine",
-                why="To deliver an edition",
+                to_whom="A file on our own server",
+                why="To send you an edition",
                 times=3,
                 first_at=moment - timedelta(days=500),
                 last_at=moment - timedelta(days=450),

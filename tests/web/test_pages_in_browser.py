@@ -321,12 +321,12 @@ def test_a_reader_chooses_and_leaves_without_scripts_on_a_phone(
         page.goto(f"http://127.0.0.1:{serving.port}/preferences/{world.token('preferences')}")
         page.get_by_label("Events", exact=True).uncheck()
         page.get_by_label("Text only").check()
-        follow(page.get_by_role("button", name="Save choices"))
+        follow(page.get_by_role("button", name="Save preferences"))
         expect(page.get_by_role("status")).to_contain_text("as text only.")
         expect(page.get_by_label("Events", exact=True)).not_to_be_checked()
         follow(page.get_by_role("link", name="Unsubscribe"))
         follow(page.get_by_role("button", name="Unsubscribe"))
-        expect(page.get_by_role("status")).to_contain_text("You get no more mail from us")
+        expect(page.get_by_role("status")).to_contain_text("You won’t receive any more emails from us")
         assert without_scripts.cookies() == []
     with world.database.read() as session:
         ada = session.get(Person, world.ada)
@@ -343,8 +343,8 @@ def test_a_reader_has_their_record_shown_and_prints_it(
         page = without_scripts.new_page()
         page.on("console", lambda message: said.append(message.text))
         page.goto(f"http://127.0.0.1:{serving.port}{mailed_links(world)[0]}")
-        follow(page.get_by_role("button", name="Printable version"))
-        expect(page.get_by_role("heading", level=1)).to_have_text("What is held of one person")
+        follow(page.get_by_role("button", name="Show a printable version"))
+        expect(page.get_by_role("heading", level=1)).to_have_text("Your data record")
         expect(page.locator("main")).to_contain_text("ada.lovelace@analytical.example")
         box = page.locator("main").bounding_box()
         assert box is not None

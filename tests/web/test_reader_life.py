@@ -157,13 +157,13 @@ def standing(house: House) -> PersonState:
 
 def signs_up(home: House, page: Page) -> None:
     page.goto(f"{home.address}/subscribe")
-    page.get_by_label("Your email").fill(ADA)
-    press(page, "Send me the confirmation", "Check your inbox")
+    page.get_by_label("Your email address").fill(ADA)
+    press(page, "Email me the link", "Check your inbox")
     (confirmation,) = home.mails()
     assert confirmation["To"] == ADA
     page.goto(home.address + link_in(confirmation, "confirm"))
     assert standing(home) == PersonState.REQUESTED  # opening the page is not confirming
-    press(page, "Yes, send me HLS.Today", "on the list")
+    press(page, "Yes, email me HLS.Today", "You’re subscribed")
     (welcome,) = home.mails()
     assert "WHAT YOU AGREED TO" in words_of(welcome)
 
@@ -172,24 +172,24 @@ def chooses(home: House, page: Page, edition: EmailMessage) -> None:
     page.goto(home.address + link_in(edition, "preferences"))
     page.get_by_label("Events", exact=True).uncheck()
     page.get_by_label("Once a month").check()
-    press(page, "Save choices", "Saved.", "Once a month: the first edition of the month.")
+    press(page, "Save preferences", "Saved.", "Once a month: the first edition of the month.")
     (named,) = home.mails()
     page.goto(home.address + link_in(named, "restore"))
-    press(page, "Put it back", "Your choices are as they were before")
-    follow(page.get_by_role("link", name="Change them"))
+    press(page, "Restore my preferences", "We’ve restored your preferences")
+    follow(page.get_by_role("link", name="Change my preferences"))
     expect(page.get_by_label("Events", exact=True)).to_be_checked()
 
 
 def sees_and_takes_her_data(home: House, page: Page, edition: EmailMessage) -> str:
-    press(page, "Mail me a link to my data", "Check your inbox")
+    press(page, "Email me a link to my data", "Check your inbox")
     (mine,) = home.mails()
     link = link_in(mine, "my-data")
     page.goto(home.address + link)
-    for words in ("You confirmed that you want the mail", "Yes, send me HLS.Today by mail", "To deliver No."):
+    for words in ("You confirmed your subscription", "Yes, email me HLS.Today", "To send you No."):
         expect(page.locator("main")).to_contain_text(words)
     assert "ada.lovelace" not in page.content()
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download it all").click()
+        page.get_by_role("button", name="Download my data").click()
     record = json.loads(Path(download.value.path()).read_text("utf-8"))
     assert record["pii_information"]["email_address"] == ADA
     kinds = [event["event_type"] for event in record["events"]]
@@ -205,25 +205,25 @@ def leaves_and_takes_it_back(home: House, page: Page, edition: EmailMessage) -> 
         assert (answer.status, answer.url) == (200, link)
     assert standing(home) == PersonState.WITHDRAWN
     page.goto(link)
-    press(page, "Mail me the link", "Check your inbox")
+    press(page, "Email me the link", "Check your inbox")
     assert standing(home) == PersonState.WITHDRAWN
     (undo,) = home.mails()
     page.goto(home.address + link_in(undo, "undo"))
-    press(page, "Yes, put me back on the list", "You will get the next edition as before")
+    press(page, "Resubscribe", "You’ll get the next edition as before")
     page.goto(link)
-    press(page, "Unsubscribe", "You are off the list")
-    press(page, "Undo", "You will get the next edition as before")
+    press(page, "Unsubscribe", "You’re unsubscribed")
+    press(page, "Resubscribe", "You’ll get the next edition as before")
     assert standing(home) == PersonState.SUBSCRIBED
 
 
 def erases_herself(home: House, page: Page, mine: str, edition: EmailMessage) -> None:
     page.goto(home.address + mine)
     follow(page.get_by_role("link", name="Erase my data"))
-    press(page, "Erase everything", "Your data is erased")
+    press(page, "Erase everything", "We’ve erased your data")
     assert standing(home) == PersonState.ERASED
     for link in (one_click(edition), link_in(edition, "preferences"), mine):
         page.goto(home.address + link)
-        headings = ("You are not on the list", "Everything is erased", "This link only unsubscribes now")
+        headings = ("You’re not subscribed", "Everything is erased", "This link now only unsubscribes")
         expect(page.locator("h1")).to_have_text(re.compile("|".join(headings)))
 
 

@@ -90,7 +90,7 @@ def test_all_that_a_record_says_of_itself_is_translated(toured: tuple[Any, dict[
 def test_a_download_is_english_in_its_fields_and_what_they_say(toured: tuple[Any, dict[str, str]]) -> None:
     _, pages = toured
     recipients = json.loads(pages["my-data.json"])["recipient_third_parties"]
-    assert {"Ann", "Nobody outside: a file on our own machine"} == {passage["recipient"] for passage in recipients}
+    assert {"Ann", "A file on our own server"} == {passage["recipient"] for passage in recipients}
 
 
 def test_no_text_of_a_feed_is_left_in_english(toured: tuple[Any, dict[str, str]]) -> None:
@@ -139,8 +139,8 @@ def test_what_is_kept_of_a_reader_is_told_in_the_language_whatever_was_written_d
     """A total of old mails was written in English when they were counted."""
     _, pages = toured
     mine = unescape(pages["my data"])
-    assert "\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}To deliver an edition" in mine
-    assert mine.count("\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}Nobody outside: a file on our own machine") >= 2
+    assert "\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}To send you an edition" in mine
+    assert mine.count("\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}A file on our own server") >= 2
 
 
 @pytest.mark.chromium
@@ -176,10 +176,10 @@ def test_pages_run_from_right_to_left_and_none_scrolls_sideways(
 @pytest.mark.parametrize(
     ("days", "each", "promise"),
     [
-        ((4,), "chaque vendredi", "Un courriel, le vendredi"),
-        ((0, 3), "le lundi et le jeudi", "Un courriel, le lundi et le jeudi"),
-        (tuple(range(7)), "chaque jour", "Un courriel, chaque jour"),
-        ((), "à chaque parution", "Un courriel, à chaque parution"),
+        ((4,), "chaque vendredi", "Dans votre boîte chaque vendredi"),
+        ((0, 3), "le lundi et le jeudi", "Dans votre boîte le lundi et le jeudi"),
+        (tuple(range(7)), "chaque jour", "Dans votre boîte chaque jour"),
+        ((), "à chaque parution", "Dans votre boîte à chaque parution"),
     ],
 )
 def test_the_days_of_release_are_said_as_french_says_them(days: tuple[int, ...], each: str, promise: str) -> None:

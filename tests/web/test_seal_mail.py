@@ -80,7 +80,7 @@ def test_every_proven_admin_gets_the_seal_once_a_week_and_nobody_else(both: Any)
         assert f"digest subscribers verify --seal {seal[:12]}" in _text(mail).splitlines()
         assert seal in _text(mail, "html")
         assert mail["List-Unsubscribe"] is None
-        assert str(mail["Subject"]) == "Seal of the consent ledger: keep this mail"
+        assert str(mail["Subject"]) == "Consent records verified (keep this email)"
     with both.database.read() as session:
         mailed = select(AuditEntry).where(AuditEntry.act == "seal mailed").order_by(AuditEntry.id)
         audits = session.scalars(mailed).all()
@@ -98,9 +98,9 @@ def test_a_fault_is_mailed_on_the_night_that_finds_it_and_not_every_night_after(
     outcomes = _nights(world, 2, 3)
     assert ["mailed to admins: 1" in outcome for outcome in outcomes] == [True, False]
     calm, alarmed = sorted(_mails(world), key=lambda mail: len(str(mail["Subject"])))
-    assert "does not hold" not in str(calm["Subject"])
-    assert str(alarmed["Subject"]) == "Seal of the consent ledger: keep this mail (something does not hold)"
-    assert "found something that does not hold" in _text(alarmed)
+    assert "failed verification" not in str(calm["Subject"])
+    assert str(alarmed["Subject"]) == "Consent records failed verification (keep this email)"
+    assert "The records failed verification." in _text(alarmed)
 
 
 def test_the_settings_say_how_often(world: Any) -> None:

@@ -54,6 +54,11 @@ class SignedInStaff:
         return Actor(f"staff {self.member_id}", self.role, Face.DESK, self.fresh_at)
 
     @property
+    def sign_in(self) -> str:
+        """The ID of this member's sign-in; a session's number alone could be given again to someone else."""
+        return f"{self.actor.name}, sign-in {self.session_id}"
+
+    @property
     def display_name(self) -> str:
         """The member's name, else the part of the address before the @."""
         return staff.display_name_of(self.name, self.email)

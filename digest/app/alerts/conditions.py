@@ -15,7 +15,7 @@ CHECK_MODULES = (installation_checks, operation_checks, settings_checks)
 # Needed the whole time that somebody is at work on the settings, so it is said in the pages alone.
 QUIET_KINDS = frozenset({"unfed-section"})
 ALERTING_CHECKS = (
-    *("key-file", "disk-space", "stuck-job", "nightly-steps", "seals", "access-rows"),
+    *("key-file", "disk-space", "stuck-job", "nightly-steps", "seals", "access-rows", "changed-deliveries"),
     *("waiting-mail", "unapplied-events", "bounce-mailbox", "uncertain", "dead-run"),
 )
 ALERT_KINDS = (*(kind for kind in ATTENTION_KINDS if kind not in QUIET_KINDS), *ALERTING_CHECKS)

@@ -329,7 +329,6 @@ _PART_WORDS = {
     authorship.NOTE_PART: "the note under “{}”",
     authorship.CORRECTION_PART: "the correction of “{}”",
     authorship.SETTINGS_PART: "the {} settings",
-    authorship.EDITS_PART: "changes from before the last upgrade",
 }
 _MAX_NAMED_PARTS = 4
 

@@ -33,6 +33,7 @@ from digest.store.models import Edition, EditionState
 from digest.store.staff import name_staff
 from subscribers.callbacks import Clock
 from subscribers.mail_requests import MailRequest
+from subscribers.store.row_seals import is_genuine
 
 REQUEST = Act("correction email requested", Role.EDITOR, Concern.NONE)
 APPROVE = Act("correction email approved", Role.EDITOR, Concern.NONE)
@@ -152,6 +153,10 @@ def approve_email(
         email = _read_email(session, edition, correction, installation)
         audit.changed = not email.is_approved
         if audit.changed:
+            if not is_genuine(session, correction):
+                raise CorrectionError(
+                    "The correction was changed in the database. Correct the story again, and email that."
+                )
             _check_approval(email, content_hash, actor)
             _sign_email(session, email, installation, actor, now)
             email = _read_email(session, edition, correction, installation)

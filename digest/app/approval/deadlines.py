@@ -166,7 +166,7 @@ def _describe_content(shown: EditionContent | None) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class DeadlineWords:
-    """What a mail to the editors says: its subject, its heading, and what happens and what to do."""
+    """An email to the editors: its subject, its heading, and what happens and what to do."""
 
     title: str
     heading: str
@@ -174,43 +174,44 @@ class DeadlineWords:
 
 
 _OTHERWISE = {
-    "wait": "After that it waits, and goes out as soon as somebody has.",
-    "skip": "If nobody has by then, it is skipped, and its week goes into the next edition.",
-    "send-last-approved": "If nobody has by then, its last approved version goes out, if it has one.",
+    "wait": "After that, it's sent as soon as someone approves it.",
+    "skip": "Otherwise it's skipped, and its week is added to the next edition.",
+    "send-last-approved": "Otherwise its last approved version is sent, if there is one.",
 }
 
 
 def write_words(what: str, *, number: str, release: str, deadline: str, rule: str, obstacle: str = "") -> DeadlineWords:
-    """Write the words of a reminder (`remind`, `missing` where nothing is drafted) or of what a deadline decided."""
-    unsendable = f"Its last approved version cannot go out in its place: {obstacle} " if obstacle else ""
+    """Return the text of a reminder (`remind`, or `missing` without a draft) or of a deadline's decision."""
+    unsendable = f"Its last approved version can't be sent instead: {obstacle} " if obstacle else ""
     return {
         "remind": DeadlineWords(
-            f"{number} waits for approval until {deadline}",
-            f"{number} waits for you",
-            f"Approve it by {deadline}. It goes out {release}. {_OTHERWISE[rule]}",
+            f"Approve {number} by {deadline}",
+            f"{number} needs your approval",
+            f"Approve it by {deadline}. Its send time is {release}. {_OTHERWISE[rule]}",
         ),
         "missing": DeadlineWords(
-            f"Nothing is drafted for {release}",
-            "Nothing is drafted yet",
-            f"The next edition goes out {release}, and there is no draft of it. Ask an admin whether the timetable runs, or "
-            "draft it now: digest draft.",
+            f"No draft for {release}",
+            "There's no draft yet",
+            f"The next edition's send time is {release}, and there's no draft. Ask an admin whether the scheduler is running, "
+            "or run digest draft.",
         ),
         DeadlineDecision.WAIT: DeadlineWords(
-            f"{number} is not approved, and waits",
-            "The deadline is over",
-            f"Nobody has approved {number} by {deadline}. {unsendable}It goes out {release}, or as soon as somebody has approved it.",
+            f"{number} is waiting for approval",
+            "The deadline has passed",
+            f"{number} wasn't approved by {deadline}. {unsendable}Once someone approves it, it's sent at its send time ({release}), or "
+            "immediately if that has passed.",
         ),
         DeadlineDecision.SKIP: DeadlineWords(
-            f"{number} is skipped: nobody approved it",
-            f"{number} is skipped",
-            f"Nobody has approved {number} in time, so nothing goes out {release}, and its week goes into the next edition. "
-            "Its draft is set aside: bring it back in the calendar before its release.",
+            f"{number} was skipped because it wasn't approved",
+            f"{number} was skipped",
+            f"{number} wasn't approved in time, so it won't be sent {release}. Its week is added to the next edition. "
+            "To bring its draft back, use the calendar before its send time.",
         ),
         DeadlineDecision.SEND_VERSION: DeadlineWords(
-            f"{number} goes out as it was last approved",
-            "The last approved version goes out",
-            f"Nobody has approved what was changed since. So {number} goes out {release} as it was last approved; the changes "
-            "are in its history. To keep it from going, take the approval back.",
+            f"The last approved version of {number} will be sent",
+            "The last approved version will be sent",
+            f"The latest changes to {number} weren't approved, so its last approved version will be sent {release}. The changes "
+            "are in its history. To stop it, revoke the approval.",
         ),
     }[what]
 

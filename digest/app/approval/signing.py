@@ -10,6 +10,7 @@ from digest.app.editions.editor_changes import count_draft_changes
 from digest.app.editions.web_editions import store_card
 from digest.collect.fetch.result import ContentFetcher
 from digest.edition.approval import approved_versions as approval
+from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, is_as_composed
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
 from digest.edition.queries import find_edition
 from digest.installation.acts import Act, Actor, Role
@@ -60,12 +61,18 @@ def approve_edition(
         settings, keys = installation.settings, installation.keys
         # Outside the transaction, which holds up everybody else: reading a large proposal takes a while.
         with installation.database.read() as session:
-            counted = count_draft_changes(session, find_edition(session, name), settings)
+            edition = find_edition(session, name)
+            counted = count_draft_changes(session, edition, settings)
+            composed = compose_stored_draft(session, edition, settings)
         with installation.database.write() as session:
             edition = find_edition(session, name)
             signed = approval.sign_approval(
                 session, edition, mark, settings=settings, keys=keys, actor=actor.name, now=now
             )
+            if not is_as_composed(session, edition, composed):
+                raise approval.ApprovalError(
+                    f"{name} {NOT_AS_COMPOSED} Draft it again ('digest draft', or any edit at the desk), make missing edits again, and approve that."
+                )
             if counted and counted.content_hash == signed.content_hash:
                 signed.editor_counts = counted.counts.as_json()
             missing = approval.count_missing_signatures(signed.statement, [each.actor for each in signed.signatures])

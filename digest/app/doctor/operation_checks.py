@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Column, ColumnElement, Integer, String, false, func, literal_column, or_, select, type_coerce
 
 from digest.app.calendar.coming_steps import LOOK_AHEAD, list_coming_steps
 from digest.app.doctor.attention import ATTENTION_KINDS, find_attention
@@ -24,25 +25,31 @@ from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
+from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.run_file import list_abandoned_files
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES
 from digest.edition.calendar.calendar_store import load_calendar
+from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, is_as_composed
+from digest.edition.queries import UNAPPROVED_STATES
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
 from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, StaffMember
-from digest.store.models import FIRST_LOOK_JOB, AuditEntry, TimetableSlot
+from digest.store.models import FIRST_LOOK_JOB, AuditEntry, Edition, TimetableSlot
 from digest.store.staff import display_name_of, list_staff_members
 from digest.store.staff_revocations import keep_current, list_missing_members
 from subscribers.consent.preferences import list_unreadable_choices
+from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 from subscribers.phrases import join_words
 from subscribers.store import row_seals
-from subscribers.store.models import Person, Seal
+from subscribers.store.database import is_postgresql
+from subscribers.store.models import Base, Person, Seal, UtcDateTime
 
 NIGHTLY_JOB = "nightly"
 MAX_SILENCE = timedelta(hours=26)  # between two nights, with the hour that a clock may be put back
 MAX_SEAL_AGE = timedelta(days=2)
 MAX_BACKUP_AGE = timedelta(days=8)  # a week, and a day for a person
+MAX_CHANGE_AGE = timedelta(days=30)  # since a refused delivery was due
 MAX_WAIT = timedelta(hours=1)  # of what should be done within minutes
 MAX_NAMED = 5  # of what is found in one check
 
@@ -77,13 +84,10 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     "shows who is on the staff. Run 'digest keys rotate access', which discards them; add whoever is missing again: digest staff add EMAIL",
 )
 def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Whether every row that lets somebody in (staff, sessions, passkeys, codes, links), and each edition's figures, has a valid seal, and no member is missing."""
-    installation = examined.installation
-    try:
-        keys = installation.keys
-    except ApplicationError:
-        return  # `key-file` says what is wrong with them
-    with installation.database.read() as session:
+    """Whether every row that lets somebody in (staff, sessions, passkeys, codes, links), and each edition's figures, edits, proposal, and corrections, has a valid seal, and no member is missing."""
+    if (keys := _find_keys(examined)) is None:
+        return
+    with examined.read() as session:
         forged = row_seals.find_forged_rows(session, keys)
         members = row_seals.keep_genuine(session, session.scalars(select(StaffMember)))
         outdated = len(members) - len(keep_current(session, members))
@@ -97,6 +101,54 @@ def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
         yield report_error(f"rows of the staff are gone: {join_words(missing[:MAX_NAMED])}.")
     if not (forged or outdated or missing):
         yield report_fine("every sealed row has a valid seal")
+
+
+@doctor_check(
+    "changed-deliveries",
+    "Somebody or something wrote to the database past the program: find out who can. The emails weren't sent; people can ask for "
+    "another link or confirmation.",
+)
+def check_changed_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether every delivery of the last 30 days was for the person and purpose that it was planned for."""
+    refused = (Delivery.state == DeliveryState.REFUSED, Delivery.reply == CHANGED_ROW)
+    recent = Delivery.due_at > examined.now - MAX_CHANGE_AGE
+    with examined.read() as session:
+        ids = session.scalars(select(Delivery.id).where(*refused, recent).order_by(Delivery.due_at.desc())).all()
+    if ids:
+        named = ", ".join(ids[:MAX_NAMED])
+        yield report_error(f"deliveries were changed outside the application and not sent ({len(ids):,}: {named}).")
+
+
+def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
+    """Return the keys; None where `key-file` says what is wrong with them."""
+    try:
+        return examined.installation.keys
+    except ApplicationError:
+        return None
+
+
+@doctor_check(
+    "drafts",
+    "Draft it again ('digest draft', or any edit at the desk) and make missing edits again. If neither the settings nor the program changed since, find out who "
+    "can write to the database.",
+)
+def check_drafts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether each coming draft is what its stories, edits, and settings make of it, so that it can be approved."""
+    coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > examined.now)
+    settings = examined.installation.settings
+    if _find_keys(examined) is None:
+        return
+    with examined.read() as session:
+        drafts = session.scalars(coming).all()
+        changed = [
+            draft.name
+            for draft in drafts
+            if not is_as_composed(session, draft, compose_stored_draft(session, draft, settings))
+        ]
+    for name in changed:
+        yield report_warning(f"{name} {NOT_AS_COMPOSED}")
+    if not changed:
+        yield report_fine(f"{len(drafts)} as composed")
 
 
 @doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and have systemd start it with the machine.")
@@ -304,6 +356,33 @@ def check_choices(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if numbers:
         named = ", ".join(str(number) for number in numbers[:MAX_NAMED])
         yield report_error(f"what readers chose cannot be read ({len(numbers):,}: number {named}): their mail rests.")
+
+
+@doctor_check(
+    "damaged-values",
+    "Something wrote to the database past the program: find out what. Each value counts as 0, or as January 1, 1970; "
+    "put back what a backup has, or delete the row.",
+)
+def check_damaged_values(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Whether every number and every moment in the database is one: SQLite keeps anything in their columns."""
+    with examined.read() as session:
+        if is_postgresql(session):
+            return
+        for table in Base.metadata.sorted_tables:
+            damaged = [condition for column in table.c if (condition := _damage_in(column)) is not None]
+            rows = select(literal_column("rowid", Integer)).select_from(table).where(or_(false(), *damaged))
+            if numbers := session.scalars(rows.limit(MAX_NAMED)).all():
+                yield report_error(f"{table.name} has damaged values, in rows {join_words([*map(str, numbers)])}.")
+
+
+def _damage_in(column: Column[Any]) -> ColumnElement[bool] | None:
+    """Return the condition that a column has a value that its type doesn't allow; None if SQLite or reading it would tell."""
+    if isinstance(column.type, Integer):
+        return func.typeof(column).not_in(("integer", "null"))
+    if isinstance(column.type, UtcDateTime):
+        text = type_coerce(column, String)
+        return func.datetime(text).is_distinct_from(func.substr(text, 1, 19))
+    return None
 
 
 def examine_attention(kind: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:

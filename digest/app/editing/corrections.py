@@ -25,6 +25,7 @@ from digest.settings.concerns import Concern
 from digest.store.correction_models import Correction
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
+from subscribers.store.row_seals import keep_genuine
 
 CORRECT = Act("corrected", Role.EDITOR, Concern.NONE)
 CORRECTABLE_STATES = (EditionState.SENDING, EditionState.SENT)
@@ -130,7 +131,7 @@ def _find_story(session: Session, edition: Edition, form: CorrectionForm) -> Cor
         raise CorrectionError(
             f"{edition.name} is {edition.state.name.lower()}: only what goes out, or went, is corrected. Edit it at the desk."
         )
-    made = corrections.list_corrections(session, edition)
+    made = keep_genuine(session, corrections.list_corrections(session, edition))
     stories = corrections.list_correctable_stories(corrections.read_sent_content(session, edition), made)
     story = next((one for one in stories if one.url == form.url), None)
     if story is None:

@@ -144,7 +144,8 @@ def _store_edit(
     actor, at = edit.actor, edit.at
     if supersede_approval(session, edition, actor=actor, now=at, by_edit=edit.seq):
         audit.detail["approval"] = "superseded"
-    append_edit(session, edition, edit)
+    if discarded := append_edit(session, edition, edit):
+        audit.detail["discarded"] = discarded
     record_content(edition, composed)
     update_story_rows(session, edition, before=state.arrangement, after=composed.arrangement)
     replace_fragments(session, edition, composed.fragments)

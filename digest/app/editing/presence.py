@@ -95,7 +95,7 @@ def _read_revision(session: Session, name: str) -> tuple[int, str]:
     notes = select(func.count(SentBackNote.id)).where(SentBackNote.edition_id == Edition.id)
     parts = (
         select(func.max(EditionEdit.seq)).where(EditionEdit.edition_id == Edition.id),
-        select(EditionProposal.hash).where(EditionProposal.edition_id == Edition.id),
+        select(EditionProposal.hash).where(EditionProposal.id == Edition.id),
         newest.with_only_columns(Approval.version),
         newest.with_only_columns(Approval.state),
         select(func.count(ApprovalSignature.id)).join(Approval).where(approvals),

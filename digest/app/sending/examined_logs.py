@@ -37,7 +37,7 @@ class ExaminedLog:
 
     edition: str
     evidence: LogEvidence
-    session_id: int
+    sign_in: str
     at: datetime
 
 
@@ -81,7 +81,7 @@ class ExaminedLogs:
         name = secrets.token_urlsafe(12)
         with self._lock:
             self._drop_old(now)
-            self._logs[name] = ExaminedLog(edition, evidence, staff.session_id, now)
+            self._logs[name] = ExaminedLog(edition, evidence, staff.sign_in, now)
         return name
 
     def find(self, name: str, staff: SignedInStaff, *, now: datetime) -> ExaminedLog | None:
@@ -89,7 +89,7 @@ class ExaminedLogs:
         with self._lock:
             self._drop_old(now)
             log = self._logs.get(name)
-        return log if log is not None and log.session_id == staff.session_id else None
+        return log if log is not None and log.sign_in == staff.sign_in else None
 
     def settle(
         self, installation: Installation, staff: SignedInStaff, name: str, reason: str, *, clock: Clock

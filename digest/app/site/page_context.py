@@ -39,7 +39,7 @@ def build_page_context(installation: Installation, clock: Clock) -> PageContext:
         upcoming = find_upcoming_edition(session, settings, now)
         day = language.weekday_date(upcoming.release_at.astimezone(publication.zone))
         issue = language.gettext("No. %(number)s", number=upcoming.number)
-        return language.gettext("%(issue)s comes %(day)s.", issue=issue, day=day)
+        return language.gettext("%(issue)s arrives on %(day)s.", issue=issue, day=day)
 
     def deliveries(session: Session, number: int, language: ReaderLanguage) -> tuple[AddressDisclosure, ...]:
         return delivery_disclosures(session, number, settings, language)

@@ -62,7 +62,7 @@ class AddressSearch:
 
     part: str
     reason: str
-    session_id: int
+    sign_in: str
     began_at: datetime
     total: int
     looked_at: int = 0
@@ -137,12 +137,12 @@ class AddressSearches:
         """
         part = read_search_part(part_text)
         total = count_readers(installation.database, now=now).total
-        search = AddressSearch(part, reason, staff.session_id, now, total)
+        search = AddressSearch(part, reason, staff.sign_in, now, total)
         name = secrets.token_urlsafe(12)
         with self._lock:
             self._drop_old(now)
             for earlier in self._searches.values():
-                if earlier.session_id == staff.session_id and not earlier.stop_asked.is_set():
+                if earlier.sign_in == staff.sign_in and not earlier.stop_asked.is_set():
                     earlier.is_replaced = True
                     earlier.stop_asked.set()
             others = [
@@ -164,7 +164,7 @@ class AddressSearches:
         with self._lock:
             self._drop_old(now)
             search = self._searches.get(name)
-        return search if search is not None and search.session_id == staff.session_id else None
+        return search if search is not None and search.sign_in == staff.sign_in else None
 
     def _drop_old(self, now: datetime) -> None:
         for name, search in list(self._searches.items()):

@@ -231,11 +231,6 @@ def check_reader(installation: Installation, staff: SignedInStaff, number: int, 
             raise UnknownPersonError("Nobody has this number.")
 
 
-def look_reference(staff: SignedInStaff) -> str:
-    """Return the id under which the addresses that a member is shown in one sign-in are disclosed."""
-    return f"{staff.actor.name}, sign-in {staff.session_id}"
-
-
 def show_addresses(
     installation: Installation, staff: SignedInStaff, numbers: Sequence[int], reason: str, *, now: datetime
 ) -> int:
@@ -254,7 +249,7 @@ def show_addresses(
         if not shown:
             raise UnknownPersonError("No address is kept of this number any more.")
         disclosures.record_disclosures(
-            session, shown, to_whom=STAFF_RECIPIENT, why=reason, reference=look_reference(staff), now=now
+            session, shown, to_whom=STAFF_RECIPIENT, why=reason, reference=staff.sign_in, now=now
         )
         draft.detail, draft.changed = {"why": reason}, False
         # A row for each: the log is searched by subject.
@@ -285,7 +280,7 @@ def _find_shown_addresses(
     looks = select(Disclosure.person, Disclosure.at, Disclosure.why).where(
         Disclosure.person.in_(numbers),
         Disclosure.at > now - CONFIRMATION_LIFETIME,
-        Disclosure.reference == look_reference(staff),
+        Disclosure.reference == staff.sign_in,
         Disclosure.to_whom == STAFF_RECIPIENT,
     )
     query = looks.order_by(Disclosure.at, Disclosure.id)

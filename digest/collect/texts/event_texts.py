@@ -43,7 +43,7 @@ _STATES = (
     r"West Virginia|Wis(?:\.|consin)|Wyo(?:\.|ming)|D\. ?C\.|Puerto Rico|Guam|"
     r"(?:A[KLRZ]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|P[AR]|RI|S[CD]|T[NX]|UT|V[AT]|W[AIVY])\b"
 )
-_TOWN = re.compile(rf"\b(?:in|at|from) ((?:[A-Z][\w'’-]{{1,20}}\.? ){{0,3}}[A-Z][\w'’-]{{1,20}}, (?:{_STATES}))")  # noqa: RUF001  apostrophes
+_TOWN = re.compile(rf"\b(?:in|at|from) ((?:[A-Z][\w'’-]{{1,20}}\.? ){{0,3}}[A-Z][\w'’-]{{1,20}}, (?:{_STATES}))")
 _PLACE_LABEL = re.compile(
     r"\b(?:where|location|place|venue) ?: ?([^.;:\n]{3,80}(?:\.(?=\w)[^.;:\n]{1,40})?)", re.IGNORECASE
 )

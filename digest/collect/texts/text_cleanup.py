@@ -115,7 +115,7 @@ def normalise_text(text: str) -> str:
 
 
 _SYNDICATION_FOOTER = re.compile(
-    r"\s*(?:The post|L’article|Der Beitrag|La entrada|O post)\s.{1,400}?\s"  # noqa: RUF001  the quotation marks and dashes that publishers use
+    r"\s*(?:The post|L’article|Der Beitrag|La entrada|O post)\s.{1,400}?\s"
     r"(?:appeared first on|est apparu en premier sur|erschien zuerst auf|se publicó primero en|apareceu primeiro em)"
     r"\b.{0,120}$|\s*This is a post from\s.{1,80}?\sRead the original post:.{0,400}$"
 )

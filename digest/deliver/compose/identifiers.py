@@ -1,14 +1,16 @@
 """The ids of a delivery, computed from purpose and person: the same at every try, revealing nothing."""
 
 import hmac
+import re
 from base64 import b32encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.keys import KeyRing, SecretKey
 
 DELIVERY_ID_LENGTH = 26
 _HASHED_BYTES = 20  # of each hash; base32 makes 32 characters of them, without padding
 _ENCODED_LENGTH = 32
+_DOMAIN_END = re.compile(r"[A-Za-z0-9.-]+>")  # how a Message-ID ends
 
 
 def make_delivery_id(keys: KeyRing, purpose: str, person: int) -> str:
@@ -18,7 +20,11 @@ def make_delivery_id(keys: KeyRing, purpose: str, person: int) -> str:
 
 def make_delivery_ids(keys: KeyRing, purpose: str, people: Iterable[int]) -> list[str]:
     """Return the ids of several people's deliveries for a purpose, in their order: together they take half the time."""
-    keyed = hmac.new(keys.current("return-path").secret, b"delivery\0%s\0" % purpose.encode(), "sha256")
+    return _compute_ids(keys.current("return-path"), purpose, people)
+
+
+def _compute_ids(key: SecretKey, purpose: str, people: Iterable[int]) -> list[str]:
+    keyed = hmac.new(key.secret, b"delivery\0%s\0" % purpose.encode(), "sha256")
     digests = []
     for person in people:
         completed = keyed.copy()
@@ -35,3 +41,23 @@ def make_message_id(purpose: str, delivery_id: str, list_domain: str) -> str:
     """
     stem = purpose.rpartition(":")[2] if purpose.startswith("edition:") else purpose.partition(":")[0]
     return f"<{stem}.{delivery_id[:20]}@{list_domain}>"
+
+
+def find_genuine_ids(keys: KeyRing, purpose: str, deliveries: Sequence[tuple[str, int | None, str]]) -> frozenset[str]:
+    """Return the IDs that are right, of deliveries given as (ID, person, Message-ID).
+
+    An ID is a keyed hash of purpose and person, so it's right only if both are what they were when the delivery was planned,
+    and so is the Message-ID, apart from its domain, which changes with the settings. Older keys of the kind count, too.
+    """
+    people = [person or 0 for _, person, _ in deliveries]
+    computed = zip(*(_compute_ids(key, purpose, people) for key in keys.of_kind("return-path")), strict=True)
+    return frozenset(
+        delivery_id
+        for (delivery_id, _, message_id), own in zip(deliveries, computed, strict=True)
+        if delivery_id in own and _is_message_id(message_id, purpose, delivery_id)
+    )
+
+
+def _is_message_id(value: object, purpose: str, delivery_id: str) -> bool:
+    begin, text = make_message_id(purpose, delivery_id, "").removesuffix(">"), str(value)
+    return text.startswith(begin) and _DOMAIN_END.fullmatch(text, len(begin)) is not None

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from digest.deliver.compose.dkim import DkimSigner
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message, splice_signed_message
+from digest.deliver.events.failure_causes import FailureCause
 
 
 class HandoverResult(StrEnum):
@@ -27,12 +28,15 @@ class HandoverResult(StrEnum):
 class MessageOutcome:
     """The result for one message; `reply` is scrubbed of addresses (`replies.scrub_addresses`).
 
-    `may_blame_message` tells of a refusal that it may be about the message that all get, not about this reader.
+    A refusal that `may_blame_message` may be about the message rather than this subscriber. `cause` is what a refusal says
+    about the address, None if only the reply's codes tell. With `slows_domain`, the domain asks for fewer messages.
     """
 
     result: HandoverResult
     reply: str = ""
     may_blame_message: bool = False
+    cause: FailureCause | None = None
+    slows_domain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +44,33 @@ class BatchOutcome:
     """The outcomes of a batch, in its order, and what they mean for the whole run.
 
     `stop_reason` is empty, or says why nothing more should be handed over, and what to do; with `this_connection_only`
-    others may go on. For `wait_seconds` nothing should be handed over.
+    others may go on. For `wait_seconds` nothing should be handed over. `is_busy` means that the server takes nothing for
+    now: a pause of seconds may be enough.
     """
 
     outcomes: tuple[MessageOutcome, ...]
     stop_reason: str = ""
     this_connection_only: bool = False
     wait_seconds: float = 0.0
+    is_busy: bool = False
 
 
 def stopped_batch(
-    outcomes: Sequence[MessageOutcome], count: int, reason: str, *, this_connection_only: bool = False
+    outcomes: Sequence[MessageOutcome],
+    count: int,
+    reason: str,
+    *,
+    this_connection_only: bool = False,
+    is_busy: bool = False,
 ) -> BatchOutcome:
     """Return the outcome of a batch of `count` that stopped after `outcomes`: the others were not tried."""
     rest = (MessageOutcome(HandoverResult.NOT_TRIED),) * (count - len(outcomes))
-    return BatchOutcome((*outcomes, *rest), stop_reason=reason, this_connection_only=this_connection_only)
+    return BatchOutcome(
+        (*outcomes, *rest),
+        stop_reason=reason,
+        this_connection_only=this_connection_only,
+        is_busy=is_busy,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +175,7 @@ class ParallelProvider:
             tuple(batches[place % count].outcomes[place // count] for place in range(len(messages))),
             stop_reason=next((batch.stop_reason for batch in batches if batch.stop_reason), ""),
             wait_seconds=max((batch.wait_seconds for batch in batches), default=0.0),
+            is_busy=any(batch.is_busy for batch in batches),
         )
 
     def close(self) -> None:

@@ -32,21 +32,23 @@ from subscribers.store.database import upsert
 from subscribers.store.models import Person
 
 _PURPOSE_TEXTS = {
-    "correction": mark_message("To send you a correction of an edition that you got"),
-    "edition": mark_message("To deliver an edition"),
-    "confirm": mark_message("To ask whether you want our mail"),
-    "remind": mark_message("To remind you of that question"),
-    "ask": mark_message("To ask, once, whether you want our mail: a list named your address"),
-    "stay": mark_message("To ask whether you still want our mail"),
-    "known": mark_message("To say that you are on the list already"),
-    "link": mark_message("To send you the link to your choices"),
-    "welcome": mark_message("To send you your receipt"),
+    "correction": mark_message("To send you a correction to an edition you received"),
+    "edition": mark_message("To send you an edition"),
+    "confirm": mark_message("To ask you to confirm your sign-up"),
+    "remind": mark_message("To remind you to confirm your sign-up"),
+    "ask": mark_message(
+        "To ask you once whether you want to subscribe, because your address was on a list we received"
+    ),
+    "stay": mark_message("To ask whether you want to stay subscribed"),
+    "known": mark_message("To tell you that you’re already subscribed"),
+    "link": mark_message("To send you the link to your preferences"),
+    "welcome": mark_message("To confirm your subscription"),
     "data": mark_message("To send you the link to your data"),
-    "move": mark_message("To ask whether a new address is yours"),
+    "move": mark_message("To verify your new address"),
     "moving": mark_message("To tell you that your address is about to change"),
-    "choices": mark_message("To tell you that your choices changed"),
-    "leave": mark_message("To answer that you want to leave"),
-    "undo": mark_message("To send you a link that takes your leaving back"),
+    "choices": mark_message("To tell you that your preferences changed"),
+    "leave": mark_message("To answer your request to unsubscribe"),
+    "undo": mark_message("To send you a link to resubscribe"),
 }
 
 NOTICE_KINDS = tuple(kind for kind in _PURPOSE_TEXTS if kind != "edition")  # to readers
@@ -80,7 +82,7 @@ def _describe_delivery(purpose: str, numbers: Mapping[str, int], language: Reade
     kind, _, name = purpose.partition(":")
     if kind == "edition":
         issue = language.gettext("No. %(number)s", number=numbers[name]) if name in numbers else name
-        return language.gettext("To deliver %(issue)s", issue=issue)
+        return language.gettext("To send you %(issue)s", issue=issue)
     return language.translate_text(describe_purpose(purpose))
 
 

@@ -10,7 +10,7 @@ After a fault, messages that had not left wait again. What may have left stays c
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -31,7 +31,7 @@ from digest.settings import Settings
 from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database
 from subscribers.consent.departure_log import DepartureLog
-from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 
 _NOT_ACCEPTED = frozenset({HandoverResult.REFUSED, HandoverResult.TRY_LATER})
 
@@ -42,10 +42,11 @@ log = structlog.get_logger("sending")
 
 @dataclass(frozen=True, slots=True)
 class SendTask:
-    """A claimed delivery that may go, and what composes its message."""
+    """A claimed delivery that may go, and what composes its message; `variant` is equal for those who get the same text."""
 
     delivery: ClaimedDelivery
     compose_message: Callable[[], OutgoingMessage]
+    variant: Hashable = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,9 @@ class BatchResult:
     may_have_left: bool = False
 
     @property
-    def handed_over(self) -> list[ClaimedDelivery]:
-        """The deliveries whose messages were given to the provider."""
-        return [task.delivery for task in self.tasks if task.delivery.delivery_id not in self.compose_errors]
+    def handed_over(self) -> list[SendTask]:
+        """The tasks whose messages were given to the provider."""
+        return [task for task in self.tasks if task.delivery.delivery_id not in self.compose_errors]
 
 
 def hand_over_tasks(provider: Provider, tasks: Sequence[SendTask], slots: HandoverSlots) -> BatchResult:
@@ -91,7 +92,7 @@ def _compose_messages(tasks: Sequence[SendTask]) -> tuple[list[OutgoingMessage],
     for task in tasks:
         try:
             messages.append(task.compose_message())
-        except DecryptionError as exc:  # a damaged row must not hold up everybody behind it
+        except (DecryptionError, KeyFileError) as exc:  # a damaged row must not hold up everybody behind it
             delivery = task.delivery
             log.error("address does not open", person=delivery.person, delivery=delivery.delivery_id)  # noqa: TRY400 - no trace needed
             errors[delivery.delivery_id] = str(exc)
@@ -140,7 +141,7 @@ class HandoverRun:
         self.unsent = []
         self.withdrawn += [d.delivery_id for d in claimed if d.delivery_id not in going]
 
-    def note_result(self, result: BatchResult) -> list[tuple[ClaimedDelivery, StateChange]]:
+    def note_result(self, result: BatchResult) -> list[tuple[ClaimedDelivery, MessageOutcome]]:
         """Note what came of a batch; return the deliveries that were not accepted and gave no event."""
         if result.error is not None:
             deliveries = [task.delivery.delivery_id for task in result.tasks]
@@ -150,12 +151,13 @@ class HandoverRun:
                 self.unsent += deliveries
             return []
         now, deferred = self.clock(), []
-        for delivery, outcome in zip(result.handed_over, result.outcome.outcomes, strict=True):
+        for task, outcome in zip(result.handed_over, result.outcome.outcomes, strict=True):
+            delivery = task.delivery
             change = self._decide_change(delivery, outcome, result.outcome.wait_seconds, now)
             self.results[outcome.result] += 1
             self.state_changes.append((delivery.delivery_id, change))
             if outcome.result in _NOT_ACCEPTED and not self._note_refusal(delivery, change, now):
-                deferred.append((delivery, change))
+                deferred.append((delivery, outcome))
         self.state_changes += [
             (delivery_id, StateChange(DeliveryState.REFUSED, error, attempted=False))
             for delivery_id, error in result.compose_errors.items()

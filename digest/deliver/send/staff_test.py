@@ -214,7 +214,7 @@ def _compose_mail(
         date=headers.date_value(now, zone),
         leave_token=link_tokens.make_link_token(keys, member.id, "test leave"),
         preferences_token=link_tokens.make_link_token(keys, member.id, "test preferences"),
-        signup_text=signup_text(signed_up_at, language.gettext("the desk"), zone, language),
+        signup_text=signup_text(signed_up_at, language.gettext("the team’s pages"), zone, language),
     )
     bounce_address = make_return_path(keys, delivery_id, sender.bounce_domain)
     message = OutgoingMessage(delivery_id, "test", template, placeholders, bounce_address)

@@ -21,7 +21,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from digest.edition.approval.approvers import ApproverRule, count_missing_approvals
-from digest.edition.approval.authors import find_unrecorded_authors, read_unsigned_rule
+from digest.edition.approval.authors import read_unsigned_rule
 from digest.edition.calendar.windows import next_window
 from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
@@ -249,11 +249,6 @@ def _check_approver(session: Session, edition: Edition, settings: Settings, acto
         )
     if refusal := read_approver_rule(session, edition, settings).explain_refusal(actor):
         raise ApprovalError(f"{edition.name}: {refusal}")
-    if find_unrecorded_authors(session, edition, settings):
-        raise ApprovalError(
-            f"{edition.name}: the record of who wrote what in it doesn't agree with its edits. Draft it again ('digest draft'), and "
-            "approve that."
-        )
 
 
 def read_approver_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:

@@ -1,7 +1,7 @@
 """Who wrote what in an edition as it is stored, with the settings that it shows for the first time, and who may approve it then."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import case, func, select
@@ -9,13 +9,7 @@ from sqlalchemy.orm import Session
 
 from digest.edition.approval.approvers import STAFF_PREFIX, ApproverRule
 from digest.edition.content.edition_content import SPONSOR_BLOCK_ID
-from digest.edition.editing.authorship import (
-    EDITS_PART,
-    SETTINGS_PART,
-    WrittenPart,
-    list_written_parts,
-    read_written_parts,
-)
+from digest.edition.editing.authorship import SETTINGS_PART, WrittenPart, read_written_parts
 from digest.edition.editing.edits import BLOCK_PREFIX, EditKind
 from digest.edition.queries import OUTGOING_STATES
 from digest.settings import Settings
@@ -24,7 +18,9 @@ from digest.store.audit import LOGO_KEPT, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE
 from digest.store.models import AuditEntry, Edition, EditionEdit
 from digest.store.staff import list_working_staff, staff_actor
 from digest.store.staff_revocations import list_missing_members
+from subscribers.store.row_seals import is_genuine
 
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _SHOWN_TABLES = (
     "publication",
     "look",
@@ -39,7 +35,7 @@ _WRITTEN_OVER = ("intro", "editor")  # of the publication's settings, by the fie
 def read_unsigned_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
     """Read who may approve an edition as it is now, while nobody has."""
     unseen = _find_unseen_changes(session, edition)
-    written = tuple(sorted({part.actor for part in _list_parts(session, edition, unseen)}))
+    written = tuple(sorted({part.actor for part in _list_parts(edition, unseen)}))
     return read_author_rule(session, written, _find_beginning(session, edition, unseen), settings)
 
 
@@ -63,46 +59,27 @@ def _find_beginning(session: Session, edition: Edition, unseen: Sequence[AuditEn
     """Return since when someone may have prepared to approve an edition alone; `unseen` is what `_find_unseen_changes` found.
 
     That's when the edition before was drafted, or else the time of the oldest setting or block in this one that nobody else may have seen.
+    A block whose edit isn't genuine may be as old as can be.
     """
     ids = {block["id"] for block in edition.content.get("blocks", ())} - {SPONSOR_BLOCK_ID}  # which is the settings'
     blocks = [f"{BLOCK_PREFIX}{name}" for name in ids]
-    written = select(func.min(EditionEdit.at)).where(EditionEdit.kind == EditKind.BLOCK, EditionEdit.target.in_(blocks))
-    found = (edition.opens_at, session.scalar(written), *(change.at for change in unseen))
-    return min(moment for moment in found if moment)
+    edits = select(EditionEdit).where(EditionEdit.kind == EditKind.BLOCK, EditionEdit.target.in_(blocks))
+    written = [edit.at if is_genuine(session, edit) else _LONG_AGO for edit in session.scalars(edits)]
+    return min((edition.opens_at, *written, *(change.at for change in unseen)))
 
 
 def list_edition_parts(session: Session, edition: Edition) -> tuple[WrittenPart, ...]:
     """List what the staff wrote of an edition as it is now, once for each author."""
-    return _list_parts(session, edition, _find_unseen_changes(session, edition))
+    return _list_parts(edition, _find_unseen_changes(session, edition))
 
 
-def _list_parts(session: Session, edition: Edition, unseen: Sequence[AuditEntry]) -> tuple[WrittenPart, ...]:
+def _list_parts(edition: Edition, unseen: Sequence[AuditEntry]) -> tuple[WrittenPart, ...]:
     """List the parts of an edition, settings that members changed and no edition has shown included.
 
     Changes from a terminal aren't listed: the settings file can be changed there without a trace.
     """
     settings = sorted({WrittenPart(change.actor, SETTINGS_PART, _name_changed_table(change)) for change in unseen})
-    if edition.written_parts is not None:
-        return (*read_written_parts(edition.written_parts), *settings)
-    editors = select(EditionEdit.actor).where(
-        EditionEdit.edition_id == edition.id, EditionEdit.kind.not_in((EditKind.UNDO, EditKind.REVERT))
-    )
-    return (*(WrittenPart(actor, EDITS_PART) for actor in session.scalars(editors.distinct())), *settings)
-
-
-def find_unrecorded_authors(session: Session, edition: Edition, settings: Settings) -> set[str]:
-    """Find who wrote in an edition by its edits, and isn't among its authors by its row."""
-    # Grouping and ranking, which sending does without.
-    from digest.edition.editing.arrangement import arrange_edition
-    from digest.edition.editing.edit_log import load_edits, load_proposal
-
-    grown = load_proposal(session, edition)
-    if grown is None or edition.written_parts is None:
-        return set()
-    release_day = edition.release_at.astimezone(settings.file.publication.zone).date()
-    arrangement = arrange_edition(grown, load_edits(session, edition), settings.file, release_day)
-    recorded = read_written_parts(edition.written_parts)
-    return {part.actor for part in list_written_parts(arrangement)} - {part.actor for part in recorded}
+    return (*read_written_parts(edition.written_parts or ()), *settings)
 
 
 def _find_unseen_changes(session: Session, edition: Edition) -> list[AuditEntry]:

@@ -19,6 +19,7 @@ from digest.edition.queries import OUTGOING_STATES
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
 from subscribers.reader_language import ReaderLanguage
+from subscribers.store.row_seals import is_genuine
 
 CorrectedField = Literal["headline", "summary"]
 CORRECTED_FIELDS: tuple[CorrectedField, ...] = get_args(CorrectedField)
@@ -127,6 +128,7 @@ def load_carried_blocks(
             (row.Correction.actor,),
         )
         for row in session.execute(query)
+        if is_genuine(session, row.Correction)
     )
 
 

@@ -17,7 +17,7 @@ from digest.store.past_edition_models import PastStory
 
 # What mail programs turn into a link, even where we don't.
 _WRITTEN_URL = re.compile(r"(?:(?:https?|ftp):[/\\]{2}|mailto:|www\.)[^\s<>\"|]+", re.IGNORECASE)
-_PUNCTUATION = ".,;:!?'’”)]}"  # noqa: RUF001 - at the end of a written URL it's the sentence's
+_PUNCTUATION = ".,;:!?'’”)]}"
 _MAX_SHOWN = 80  # characters of a URL without a host
 
 

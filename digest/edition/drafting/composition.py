@@ -1,5 +1,6 @@
 """From a stored proposal and its edits to a rendered edition: fold, write, sanitise, render. Pure but for reading templates."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,8 +12,10 @@ from digest.edition.content.edition_content import EditionContent, RenderedFragm
 from digest.edition.drafting.content_builder import EditionIdentity, build_content
 from digest.edition.editing.arrangement import Arrangement, arrange_edition
 from digest.edition.editing.authorship import list_written_parts
+from digest.edition.editing.edit_log import load_edits, load_proposal
 from digest.edition.editing.edits import Edit
 from digest.edition.editing.grown_proposal import GrownProposal
+from digest.edition.queries import load_rendered_fragments
 from digest.edition.rendering.fragments import (
     create_mail_environment,
     publication_frame,
@@ -25,6 +28,10 @@ from digest.settings import Settings
 from digest.store.models import Edition, EditionState, EditionStory
 
 REMOVED_REASON = "an editor removed it"
+NOT_AS_COMPOSED = (
+    "isn't what its stories, edits, and settings make of it: the settings or the program changed since, or it was changed "
+    "in the database."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,30 @@ def record_content(edition: Edition, composed: ComposedEdition) -> None:
     edition.subject, edition.preheader = composed.content.subject, composed.content.preheader
     edition.content = composed.content.as_json()
     edition.written_parts = [asdict(part) for part in list_written_parts(composed.arrangement)]
+
+
+def compose_stored_draft(session: Session, edition: Edition, settings: Settings) -> ComposedEdition | None:
+    """Render a draft again from its proposal and those of its edits that count; None if its proposal doesn't."""
+    grown = load_proposal(session, edition)
+    identity = EditionIdentity(edition.name, edition.number, edition.release_at)
+    return compose_edition(grown, load_edits(session, edition), identity, settings) if grown else None
+
+
+def is_as_composed(session: Session, edition: Edition, composed: ComposedEdition | None) -> bool:
+    """Return whether a stored draft, with its pieces, is what its proposal, edits, and settings make of it, byte for byte."""
+    if composed is None:
+        return False
+    fresh = Edition()
+    record_content(fresh, composed)
+    same = all(_dump(getattr(edition, name)) == _dump(getattr(fresh, name)) for name in _COMPOSED_COLUMNS)
+    return same and load_rendered_fragments(session, edition) == composed.fragments
+
+
+_COMPOSED_COLUMNS = ("held_because", "subject", "preheader", "content", "written_parts")
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)

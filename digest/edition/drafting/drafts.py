@@ -46,6 +46,7 @@ from digest.store.correction_models import Correction
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionEdit, EditionState, Fragment
 from subscribers.errors import ApplicationError
+from subscribers.store.row_seals import is_genuine
 
 MAX_RECHECK_ROUNDS = 3  # at the pages of leads, in one draft: of the first proposal, and of those that took the places
 
@@ -75,11 +76,11 @@ class DraftResult:
 
 @dataclass(frozen=True, slots=True)
 class _EditedDraft:
-    """What an editor has touched: its edits, the proposal that they were made on, and the cut-off of that."""
+    """What an editor has touched: its edits, the proposal that they were made on, and the cut-off of that; None if it doesn't count."""
 
     edits: tuple[Edit, ...]
-    grown: GrownProposal
-    cut_off: datetime
+    grown: GrownProposal | None
+    cut_off: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def _compose_draft(
     plan: _DraftPlan, fresh: GrownProposal, settings: Settings, warnings: tuple[str, ...], now: datetime
 ) -> PreparedDraft:
     edited = plan.edited
-    grown = grow_proposal(edited.grown, fresh.proposal, now) if edited else fresh
+    grown = grow_proposal(edited.grown, fresh.proposal, now) if edited and edited.grown else fresh
     composed = compose_edition(grown, edited.edits if edited else (), plan.identity, settings)
     return PreparedDraft(plan, fresh, pack_proposal(grown), composed, warnings)
 
@@ -225,7 +226,11 @@ def _propose_edition(
         # "Closed" and "past" are meant on the day when readers get it, by their calendar.
         now=max(now, plan.identity.release_at).astimezone(zone),
         previous=plan.previous,
-        links=arrange_edition(edited.grown, edited.edits, settings.file, release_day).links if edited else (),
+        links=(
+            arrange_edition(edited.grown, edited.edits, settings.file, release_day).links
+            if edited and edited.grown
+            else ()
+        ),
         topic_overrides=find_topic_overrides(edited.edits) if edited else {},
         words=plan.words,
     )
@@ -238,7 +243,7 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
     if existing is not None and existing.state not in queries.UNAPPROVED_STATES:
         raise DraftError(_explain_refusal(existing, publication.zone))
     edited = _find_edited_draft(session, existing)
-    window = next_window(edited.cut_off if edited else now, queries.last_cut_off_before(session, release_at))
+    window = next_window((edited and edited.cut_off) or now, queries.last_cut_off_before(session, release_at))
     window = replace(window, cut_off=now)
     return _DraftPlan(
         replaced_id=existing.id if existing else None,
@@ -261,8 +266,10 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
 
 def _find_edited_draft(session: Session, edition: Edition | None) -> _EditedDraft | None:
     edits = load_edits(session, edition) if edition else ()
-    grown = load_proposal(session, edition) if edition and edits else None
-    return _EditedDraft(edits, grown, edition.cut_off) if edition and grown else None
+    if edition is None or not edits:
+        return None
+    grown = load_proposal(session, edition)
+    return _EditedDraft(edits, grown, edition.cut_off if grown else None)
 
 
 def _explain_refusal(existing: Edition, zone: ZoneInfo) -> str:
@@ -298,7 +305,7 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
     edition.slot, edition.name, edition.number = slot, plan.identity.name, plan.identity.number
     edition.opens_at = plan.window.opens_at
     # What waits in the tray of an edited draft belongs to the next edition unless somebody places it.
-    edition.cut_off = plan.edited.cut_off if plan.edited else plan.window.cut_off
+    edition.cut_off = (plan.edited and plan.edited.cut_off) or plan.window.cut_off
     edition.release_at = plan.identity.release_at
     record_content(edition, draft.composed)
     edition.drafted_at = now
@@ -361,13 +368,13 @@ def load_running_blocks(session: Session, release_at: datetime, day: date) -> tu
     return tuple(
         AuthoredBlock(block, (*correctors.get(block.id, ()), *find_block_authors(written[f"{BLOCK_PREFIX}{block.id}"])))
         for block in board.blocks.values()
-        if not block.is_over(day)
+        if not block.is_over(day) and (block.id in correctors or not block.id.startswith(CORRECTION_BLOCK_PREFIX))
     )
 
 
 def _read_correctors(session: Session, ids: Iterable[str]) -> dict[str, tuple[str]]:
-    """Return who wrote the corrections among blocks, by id: those were there before the first edit of them."""
+    """Return who wrote the genuine corrections among blocks, by id: those were there before the first edit of them."""
     texts = (name.removeprefix(CORRECTION_BLOCK_PREFIX) for name in ids if name.startswith(CORRECTION_BLOCK_PREFIX))
     numbers = [int(text) for text in texts if text.isdecimal()]
-    rows = session.execute(select(Correction.id, Correction.actor).where(Correction.id.in_(numbers)))
-    return {f"{CORRECTION_BLOCK_PREFIX}{row.id}": (row.actor,) for row in rows}
+    rows = session.scalars(select(Correction).where(Correction.id.in_(numbers)))
+    return {f"{CORRECTION_BLOCK_PREFIX}{row.id}": (row.actor,) for row in rows if is_genuine(session, row)}

@@ -68,7 +68,7 @@ def cut_article_picture(
     """
     url = candidate.image or ""
     alt, publisher = candidate.image_alt or "", candidate.publisher
-    credit = settings.reader_language.gettext("Picture: %(publisher)s", publisher=publisher) if publisher else ""
+    credit = settings.reader_language.gettext("Image: %(publisher)s", publisher=publisher) if publisher else ""
     with database.read() as session:
         row = find_image(session, url)
         if row and (kept := _find_cuts(session, url, since=row.made_at)):

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 STORY_PART, BLOCK_PART, PICTURE_PART, TOPIC_PART, NOTE_PART = "story", "block", "picture", "topic", "note"
 CORRECTION_PART = "correction"  # of an edition that went out, as its email has it
 SETTINGS_PART = "settings"  # of the publication; `item` is the table
-EDITS_PART = "edits"  # of an edition that was last changed before authors were recorded: anything at all
 _BLOCK_WORDS = ("kind", "headline", "name", "text", "url")
 
 

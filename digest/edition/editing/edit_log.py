@@ -3,26 +3,40 @@
 import threading
 from collections import OrderedDict
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from digest.edition.editing.edits import Edit
 from digest.edition.editing.grown_proposal import GrownProposal, PackedProposal, unpack_proposal
 from digest.long_lived import set_long_lived_aside
 from digest.store.models import Edition, EditionEdit, EditionProposal
+from subscribers.store.row_seals import is_genuine, keep_if_genuine, vouch_for
 
 MAX_CACHED_PROPOSALS = 4  # of one process; a week of 5,000 articles takes some 30 MB
 LARGE_PROPOSAL = 1_000  # stories left out
 
 
 def load_edits(session: Session, edition: Edition) -> tuple[Edit, ...]:
-    """Return an edition's edits in order, also those that were taken back."""
-    rows = session.scalars(select(EditionEdit).where(EditionEdit.edition_id == edition.id).order_by(EditionEdit.seq))
-    return tuple(Edit(row.seq, row.at, row.actor, row.kind, row.target, row.value, row.undoes) for row in rows)
+    """Return an edition's edits in order, also those that were taken back, up to the first that's missing or not genuine.
+
+    Later ones were made on top of it: what they say may be its author's words.
+    """
+    query = select(EditionEdit).where(EditionEdit.edition_id == edition.id).order_by(EditionEdit.seq)
+    edits = []
+    for number, row in enumerate(session.scalars(query), 1):
+        if row.seq != number or not is_genuine(session, row):
+            break
+        edits.append(Edit(number, row.at, row.actor, row.kind, row.target, row.value, row.undoes))
+    return tuple(edits)
 
 
-def append_edit(session: Session, edition: Edition, edit: Edit) -> None:
-    """Append an edit, which has the number after the last; the caller has locked the edition."""
+def append_edit(session: Session, edition: Edition, edit: Edit) -> int:
+    """Append an edit, which has the number after the last of `load_edits`; the caller has locked the edition.
+
+    Return how many rows beyond that were discarded: they counted for nothing.
+    """
+    beyond = delete(EditionEdit).where(EditionEdit.edition_id == edition.id, EditionEdit.seq >= edit.seq)
+    discarded = session.connection().execute(beyond).rowcount
     session.add(
         EditionEdit(
             edition_id=edition.id,
@@ -36,6 +50,7 @@ def append_edit(session: Session, edition: Edition, edit: Edit) -> None:
         )
     )
     session.flush()
+    return discarded
 
 
 class ProposalCache:
@@ -70,28 +85,28 @@ _CACHE = ProposalCache()
 
 
 def proposal_hash_of(session: Session, edition: Edition) -> str | None:
-    """Return the hash of an edition's stored proposal; None where it has none."""
-    return session.scalar(select(EditionProposal.hash).where(EditionProposal.edition_id == edition.id))
+    """Return the hash of an edition's stored proposal; None where it has none that counts."""
+    row = keep_if_genuine(session, session.get(EditionProposal, edition.id))
+    return row.hash if row else None
 
 
 def load_proposal(session: Session, edition: Edition) -> GrownProposal | None:
-    """Return an edition's stored proposal; None for an edition of before there were any."""
-    proposal_hash = proposal_hash_of(session, edition)
-    if proposal_hash is None:
+    """Return an edition's stored proposal; None where it isn't genuine, and for an edition of before there were any."""
+    row = keep_if_genuine(session, session.get(EditionProposal, edition.id))
+    if row is None:
         return None
-    if (cached := _CACHE.find(proposal_hash)) is not None:
+    if (cached := _CACHE.find(row.hash)) is not None:
         return cached
-    body = session.scalars(select(EditionProposal.body).where(EditionProposal.edition_id == edition.id)).one()
-    grown = unpack_proposal(body)
-    _CACHE.keep(proposal_hash, grown)
+    grown = unpack_proposal(PackedProposal(row.hash, row.body))
+    if grown:
+        _CACHE.keep(row.hash, grown)
     return grown
 
 
 def store_proposal(session: Session, edition: Edition, packed: PackedProposal) -> None:
     """Store an edition's proposal, in place of the one that it had."""
-    row = session.get(EditionProposal, edition.id)
-    if row is None:
-        session.add(EditionProposal(edition_id=edition.id, hash=packed.hash, body=packed.body))
-    elif row.hash != packed.hash:
-        row.hash, row.body = packed.hash, packed.body
+    row = session.get(EditionProposal, edition.id) or EditionProposal(id=edition.id)
+    session.add(row)
+    row.hash, row.body = packed.hash, packed.body
+    vouch_for(session, row)
     session.flush()

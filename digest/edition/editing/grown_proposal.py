@@ -95,6 +95,10 @@ def pack_proposal(grown: GrownProposal) -> PackedProposal:
     return PackedProposal(hashlib.sha256(plain).hexdigest(), zlib.compress(plain))
 
 
-def unpack_proposal(body: bytes) -> GrownProposal:
-    """Read the stored form back."""
-    return _GROWN_PROPOSAL.validate_json(zlib.decompress(body))
+def unpack_proposal(packed: PackedProposal) -> GrownProposal | None:
+    """Read the stored form back; None if the hash isn't its own."""
+    try:
+        plain = zlib.decompress(packed.body)
+    except zlib.error:
+        return None
+    return _GROWN_PROPOSAL.validate_json(plain) if hashlib.sha256(plain).hexdigest() == packed.hash else None

@@ -105,9 +105,45 @@ def list_figures(settings: Settings) -> list[tuple[str, int, dict[str, int], int
         return [(each.name, each.handed_over, each.hours, each.release_at.microsecond) for each in found]
 
 
+def test_the_edits_and_the_proposal_of_a_draft_of_before_are_sealed_once(older: Settings) -> None:
+    write_key_file(older.home, marked=False)
+    run_statements(
+        older, EDITION, EDIT.format(seq=1), "INSERT INTO proposal (edition_id, hash, body) VALUES (1, 'h', '')"
+    )
+    assert list_forged(older) == {}
+    run_statements(older, EDIT.format(seq=2))
+    assert list_forged(older) == {"edit": [2]}
+
+
+EDITION = (
+    "INSERT INTO edition (id, slot, name, number, state, opens_at, cut_off, release_at, drafted_at, subject, preheader, content, "
+    "held_because) VALUES (1, 's', '2026-W47', 1, 'draft', '2026-11-13 11:00:00', '2026-11-20 11:00:00', '2026-11-20 12:00:00', "
+    "'2026-11-20 11:00:00', '', '', '{{}}', '')"
+).format()
+EDIT = (
+    "INSERT INTO edit (edition_id, seq, at, actor, kind, target, value) "
+    "VALUES (1, {seq}, '2026-11-20 11:00:00', 'staff 1', 'note', 'x', '{{}}')"
+)
+
+
+def run_statements(settings: Settings, *statements: str) -> None:
+    with closing(open_database(settings.effective_database_url)) as database, database.engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement.replace(":", "\\:")))
+
+
+def list_forged(settings: Settings) -> dict[str, list[int]]:
+    with open_installation(settings) as installation, installation.database.read() as session:
+        return {model.__tablename__: ids for model, ids in find_forged_rows(session, installation.keys).items()}
+
+
 def test_a_schema_that_was_put_back_has_no_row_sealed(older: Settings) -> None:
     write_key_file(older.home, marked=True)
+    run_statements(
+        older, EDITION, EDIT.format(seq=1), "INSERT INTO proposal (edition_id, hash, body) VALUES (1, 'h', '')"
+    )
     assert list_staff(older) == []  # whoever made these rows, this key file sealed its own long ago
+    assert list_forged(older) == {"edit": [1], "proposal": [1], "staff": [1]}
 
 
 def test_a_second_machine_with_a_key_file_of_before_seals_nothing(older: Settings) -> None:

@@ -246,8 +246,8 @@ def test_an_edition_that_nobody_approves_waits_and_goes_as_soon_as_somebody_does
     week.run_until(RELEASE + 2 * STEP)
     assert week.states == {"2027-W11": EditionState.DRAFT}
     assert week.mails("notice") == [
-        "No. 147 is not approved, and waits",
-        "No. 147 waits for approval until Thursday, March 18, 8 p.m. ET",
+        "Approve No. 147 by Thursday, March 18, 8 p.m. ET",
+        "No. 147 is waiting for approval",
     ]
     assert any(
         sentence.startswith("No. 147 is not approved, and its deadline is over: Thursday")
@@ -263,7 +263,7 @@ def test_an_edition_that_nobody_approves_is_skipped_and_its_week_goes_into_the_n
     week = start_week("skip")
     week.run_until(RELEASE + STEP)
     assert week.states == {"2027-W11": EditionState.CANCELLED}
-    assert week.mails("notice")[0] == "No. 147 is skipped: nobody approved it"
+    assert "No. 147 was skipped because it wasn't approved" in week.mails("notice")
     week.run_until(RELEASE + WEEK - timedelta(hours=12))
     week.approve("2027-W12")
     week.run_until(RELEASE + WEEK)
@@ -287,7 +287,7 @@ def test_the_last_approved_version_goes_out_where_what_was_changed_since_is_not_
     week.run_until(RELEASE)
     assert week.states == {"2027-W11": EditionState.SENT}
     assert week.mails("edition") == ["As it was approved"]
-    assert "No. 147 goes out as it was last approved" in week.mails("notice")
+    assert "The last approved version of No. 147 will be sent" in week.mails("notice")
 
 
 def test_a_version_that_was_taken_back_never_goes_out(start_week: StartWeek) -> None:
@@ -315,12 +315,12 @@ def test_a_version_that_can_be_sent_no_more_keeps_the_draft_as_it_is_and_the_edi
     week.run_until(RELEASE + STEP)
     assert week.states == {"2027-W11": EditionState.DRAFT}
     assert week.mails("edition") == []
-    assert "No. 147 is not approved, and waits" in week.mails("notice")
+    assert "No. 147 is waiting for approval" in week.mails("notice")
     with week.install.database.read() as session:
         assert session.scalars(select(Edition.subject).where(Edition.name == "2027-W11")).one() == "Changed since"
         assert not [act for act in session.scalars(select(AuditEntry.act)) if act.startswith("failed")]
     notices = [path.read_text("utf-8") for path in (settings.home / "outbox").rglob("*.eml")]
-    assert any("last approved version cannot go out in its place" in notice for notice in notices)
+    assert any("last approved version can't be sent instead" in " ".join(notice.split()) for notice in notices)
 
 
 def test_a_moved_an_extra_and_a_skipped_edition_each_go_their_whole_way(start_week_on_both: StartWeek) -> None:
@@ -360,7 +360,7 @@ def test_a_gone_article_keeps_the_week_from_going_until_it_is_taken_out_and_appr
     week.run_until(RELEASE + STEP)
     assert week.states == {"2027-W11": EditionState.APPROVED}
     assert week.mails("edition") == []
-    assert week.mails("notice") == ["No. 147 is paused: visitors can't read an article"]
+    assert week.mails("notice") == ["No. 147 is paused because visitors can't read an article"]
     assert any("Remove it at the desk and approve again" in sentence for sentence in week.outlook())
     editing.drop_stories(week.install, EditForm("2027-W11", EDITOR, week.now), page_address(EARLY))
     assert week.states == {"2027-W11": EditionState.DRAFT}
@@ -410,6 +410,6 @@ def test_a_reminder_that_runs_twice_mails_once_and_says_what_is_in_the_edition(s
         words = " ".join(body.split())
         assert f"1. {EARLY} {SUMMARIES[EARLY]}" in words
         assert f"{intro} FEATURED" in words
-        assert "it is skipped, and its week goes into the next edition" in words
+        assert "skipped, and its week is added to the next edition" in words
         assert "https://news.example.org/desk/editions/2027-W11" in words
         assert "reader@county.example" not in words

@@ -18,6 +18,7 @@ from digest.backups.last_backup import BACKUP_STATE_KEY
 from digest.deliver.control import article_looks, installation_hold
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.providers.sendgrid import suppression_pull
+from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.queries import release_slot
 from digest.installation.opened import Installation
@@ -51,6 +52,7 @@ from tests.moments import AFTER_RELEASE as NOW
 from tests.row_keys import change_rows
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+REFUSED_AS_CHANGED = {"state": DeliveryState.REFUSED, "reply": CHANGED_ROW}
 SOUND_SETTINGS = """
 [publication]
 name = "HLS.Today"
@@ -429,6 +431,16 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "bounces are not read": (set_mail("smtp://mx.hls.test"), "bounces", "[inbound]"),
     "the bounce mailbox gives trouble": (remember_poll(trouble="no folder", troubles=3), "bounce-mailbox", "[inbound]"),
     "somebody made himself an admin in the database": (forge_admin, "access-rows", "who can"),
+    "an email is for someone else than when it was queued": (
+        add_rows(
+            lambda: Delivery(id="changed", purpose="data:1", due_at=NOW - DAY, next_try_at=NOW, **REFUSED_AS_CHANGED)
+        ),
+        *("changed-deliveries", "who can"),
+    ),
+    "a draft was changed in the database": (
+        add_rows(lambda: edition(release_at=NOW + 7 * DAY)),
+        *("drafts", "Draft it again"),
+    ),
     "no admin": (remove_admin, "staff", "digest staff add"),
     "an admin who has not proven the address": (forget_proof, "staff", "it mails to eve ("),
     "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest release' (all is held"),

@@ -43,7 +43,7 @@ def test_a_person_is_added_from_standard_input_counted_and_withdrawn(home: Path)
 def test_a_wrong_address_is_refused_and_not_repeated(home: Path, words: list[str]) -> None:
     result = _run(*words)
     assert result.exit_code == 1
-    assert "no domain" in result.output
+    assert "isn’t a domain name" in result.output
     assert "zebra" not in result.output
 
 
@@ -79,14 +79,14 @@ def test_verify_proves_the_ledger_and_names_a_broken_link(home: Path) -> None:
 
 
 def test_the_words_of_consent_are_listed_with_their_versions(home: Path) -> None:
-    assert _run("wordings").output.startswith("Now, not used yet (en):\n  Yes, send me HLS.Today by mail, once a week.")
+    assert _run("wordings").output.startswith("Now, not used yet (en):\n  Yes, email me HLS.Today once a week.")
     database = _database(home)
     with database.write() as session:
         register_wording(session, WordingText("en", "Yes, write to me."), datetime(2026, 11, 20, tzinfo=UTC))
     database.close()
     assert "Version 1 (en), first used 2026-11-20:\n  Yes, write to me.\n  SHA-256 " in _run("wordings").output
     listed = json.loads(_run("wordings", "--json").output)
-    assert listed["current"]["text"].startswith("Yes, send me HLS.Today")
+    assert listed["current"]["text"].startswith("Yes, email me HLS.Today")
     assert [(row["wording_version"], row["wording"], row["current"]) for row in listed["kept"]] == [
         ("1", "Yes, write to me.", False)
     ]

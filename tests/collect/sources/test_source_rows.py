@@ -209,7 +209,7 @@ def test_editors_do_not_see_a_source_that_was_taken_out(database: Database) -> N
 
 def test_sources_that_need_somebody_are_named_where_attention_is_asked_for(database: Database) -> None:
     many = [SourceSettings(url=f"https://{n}.example.org/feed", name=n, publisher=n) for n in "abcde"]
-    for expected, of in (("a", 1), ("a and b", 2), ("a, b, c and 2 more", 5)):
+    for expected, of in (("a", 1), ("a and b", 2), ("a, b, c, and 2 more", 5)):
         synced(database, *many[:of])
         with database.write() as session:
             for source in session.scalars(select(Source).where(Source.active)):

@@ -181,7 +181,7 @@ def test_shortening_takes_whole_sentences() -> None:
         ("admin", None),
         ("https://example.org/jane", None),
         ("  ", None),
-        ("Ana Núñez, John O’Neil", "Ana Núñez, John O’Neil"),  # noqa: RUF001  other scripts are the point
+        ("Ana Núñez, John O’Neil", "Ana Núñez, John O’Neil"),
         ("&lt;jane@example.org&gt; Jane", "Jane"),
     ],
 )

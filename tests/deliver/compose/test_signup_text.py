@@ -23,7 +23,7 @@ from tests.deliver.message_lint import message_faults
 
 ASKED_AT = datetime(2026, 9, 24, 16, tzinfo=UTC)
 ZONE = ZoneInfo("America/New_York")
-BEGINNING = "You asked for this weekly mail on "
+BEGINNING = "You signed up for this weekly email on "
 TEMPLATE = MessageTemplate(
     subject="Ports reopen",
     sender_name="HLS.Today",

@@ -436,7 +436,7 @@ def test_what_was_folded_before_there_were_seals_is_taken_as_it_is_found(world: 
     with world.database.write() as session:
         session.add(DeliveryTotal(purpose="edition:2025-W01", state=DeliveryState.ACCEPTED, count=7))
         session.add(DeliveryTotal(purpose="confirm", state=DeliveryState.ACCEPTED, count=2))
-        old = {"to_whom": "Twilio SendGrid", "why": "To deliver an edition", "first_at": RELEASE, "last_at": RELEASE}
+        old = {"to_whom": "Twilio SendGrid", "why": "To send you an edition", "first_at": RELEASE, "last_at": RELEASE}
         session.add_all(DisclosureTotal(person=number, times=4, **old) for number in (*people, None))
     assert find_faults(world) == ()
     seal(world)

@@ -118,9 +118,9 @@ def test_a_reader_sees_as_many_disclosures_as_before(world: DeliverySetup) -> No
         assert delivery_disclosures(session, ada, world.settings) == ()
         rows = {p.why: p for p in disclosures.list_disclosures(session, ada)}
         first = session.scalars(select(DisclosureTotal).where(DisclosureTotal.times == 3)).one().first_at
-    asked = rows["To ask whether you want our mail"]
+    asked = rows["To ask you to confirm your sign-up"]
     assert (asked.times, first, asked.at) == (3, RELEASE, RELEASE + timedelta(hours=2))
-    assert rows["To deliver an edition"].to_whom.startswith("Twilio SendGrid")
+    assert rows["To send you an edition"].to_whom.startswith("Twilio SendGrid")
 
 
 def test_totals_grow_from_night_to_night(world: DeliverySetup) -> None:

@@ -120,7 +120,7 @@ def test_whom_sendgrid_never_knew_it_is_not_told_of(world: DeliverySetup) -> Non
 
 def test_a_delivery_that_is_only_a_total_by_now_counts_too(world: DeliverySetup) -> None:
     (ada,) = world.add_readers(ADA)
-    values = {"to_whom": describe_recipient("sendgrid", world.settings), "why": "To deliver an edition", "times": 3}
+    values = {"to_whom": describe_recipient("sendgrid", world.settings), "why": "To send you an edition", "times": 3}
     with world.database.write() as session:
         session.add(DisclosureTotal(person=ada, first_at=RELEASE, last_at=RELEASE, **values))
     _erase(world, ada)

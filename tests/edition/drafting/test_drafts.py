@@ -49,6 +49,7 @@ from tests.actors import ADMIN
 from tests.collect.stored_documents import store_document
 from tests.conftest import ROOT
 from tests.moments import DRAFTING as NOW
+from tests.row_keys import lend_row_keys
 from tests.run_database import HomeDatabases
 
 SAMPLE = ROOT / "digest" / "sample"
@@ -97,7 +98,7 @@ def test_sources_in_another_order_give_the_same_bytes(
     sources = list(settings.file.sources)
     random.Random(7).shuffle(sources)
     (tmp_path / "other").mkdir()
-    other = open_database(home_databases.create(tmp_path / "other"))
+    other = lend_row_keys(open_database(home_databases.create(tmp_path / "other")), tmp_path)
     file = settings.file.model_copy(update={"sources": sources})
     drafted(collected(other, settings.model_copy(update={"file": file})))
     assert bodies(one_database) == bodies(other)

@@ -92,7 +92,7 @@ def test_the_page_says_all_that_an_auditor_asks_for(database: Database, ada: int
     for words in (
         "ada@example.org",
         YES.wording,
-        "Version of the words",
+        "Version of the text",
         YES.as_json()["wording_hash"],
         "signed list",
         "terminal:eve",
@@ -132,7 +132,7 @@ def test_the_record_of_somebody_erased_has_no_address_and_keeps_the_chain(
     with database.write() as session:
         erase_person(session, KEYS, departure_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
     page = _page(_record(database, ada))
-    assert "<dt>Address</dt>\n<dd>erased, or not kept any more</dd>" in page
+    assert "<dt>Address</dt>\n<dd>erased or no longer stored</dd>" in page
     assert re.findall("<h3>.*: (.+)</h3>", page)[-1] == "erased"
     assert "ada@" not in page
 

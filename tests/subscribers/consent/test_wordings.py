@@ -33,10 +33,27 @@ FIRST = current_wording(Settings())
 SECOND = write_wording("Yes, {name} may write to me on Fridays.", name="HLS.Today", language="en")
 
 
-def test_the_shipped_words_never_change() -> None:
-    assert FIRST.hash == "74fa20a722537048d62fb5a1b221de20876e3cd01f2920a9dd73dd1d8ffd7cb0"
+# The standard text until November 2026, whose hash is in the records of people who agreed to it.
+EARLIER = WordingText(
+    "en",
+    "Yes, send me HLS.Today by mail, once a week. I can leave at any time, with one click in every mail. "
+    "My address is used for this mail alone and is shared with nobody.",
+)
+
+
+def test_a_new_standard_text_is_a_new_version_and_the_earlier_one_stays(database: Database) -> None:
+    with database.write() as session:
+        earlier = register_wording(session, EARLIER, NOW)
+        assert earlier.hash == "74fa20a722537048d62fb5a1b221de20876e3cd01f2920a9dd73dd1d8ffd7cb0"
+        assert register_wording(session, FIRST, NOW).version == "2"
+        assert find_wording(session, "1", FIRST) == EARLIER
+        assert register_wording(session, EARLIER, NOW) == earlier
+
+
+def test_the_standard_text_changes_only_on_purpose() -> None:
+    assert FIRST.hash == "38d6a18951c746b9732602a92d575d9cb26bd6ea4e16c795d522f1b7774274d9"
     french = current_wording(Settings(file=SettingsFile(publication=PublicationSettings(name="Vigie", language="fr"))))
-    assert (french.language, french.hash) == ("fr", "103d39aa5b9048ce4c8b240f0440e4fb9d637ca80268569b66f8d28b28813942")
+    assert (french.language, french.hash) == ("fr", "63eada576c229505f53f791d9e9b68304a849df48d1c8d80895fa66cea76fbaa")
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_it_is_shown_as_damaged_with_its_number(database: PeopleDatabase, ada: i
     assert (information["email_address"], information["email_address_damaged"]) == (None, True)
     page = create_jinja_environment().get_template("web/record.html").render(record_page_values(record))
     assert f"<dd>person-{ada}</dd>" in page
-    assert "<dt>Address</dt>\n<dd>damaged: it does not open</dd>" in page
+    assert "<dt>Address</dt>\n<dd>damaged: it can’t be decrypted</dd>" in page
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -103,7 +103,7 @@ def _live(world: Any) -> dict[str, Any]:
 def _by_page(world: Any) -> None:
     with world.database.write() as session:
         token = one_time_tokens.issue_token(session, "my data", world.ada, now=NOW, expires_at=NOW + timedelta(days=1))
-    assert "Your data is erased" in world.client.post(f"/my-data/{token}/erase").text
+    assert "We’ve erased your data" in world.client.post(f"/my-data/{token}/erase").text
 
 
 def _by_command(world: Any) -> None:

@@ -108,14 +108,14 @@ def test_a_yes_is_a_new_consent_and_the_first_one_stays_in_mind(both: WebSetup) 
     before = person(both, number)
     assert ask(both) == 1
     message = mails(both)["old@county.example"]
-    assert "We do not record who opens it" in text_of(message)
-    assert "If you do nothing, nothing changes" in text_of(message)
+    assert "We don’t track who opens it" in text_of(message)
+    assert "you’ll stay subscribed, and we won’t ask again" in text_of(message)
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     client = create_app(both.install, clock=lambda: NOW).test_client()
-    assert "the mail goes on coming" in client.get(link_of(message)).text
+    assert "If you close this page, you’ll stay subscribed." in client.get(link_of(message)).text
     assert len(chain(both, number)) == 2, "a link that is opened changes nothing"
-    assert "Your yes is written down." in client.post(link_of(message)).text
-    assert "was used already" in client.post(link_of(message)).text
+    assert "We’ve recorded your answer." in client.post(link_of(message)).text
+    assert "has already been used" in client.post(link_of(message)).text
     events, after = chain(both, number), person(both, number)
     assert [str(event.kind) for event in events] == ["attested", "re-asked", "confirmed"]
     body = json.loads(events[-1].body)
@@ -135,7 +135,7 @@ def test_who_does_not_answer_leaves_only_where_the_mail_said_so(both: WebSetup, 
     number, chose = (add_reader(both, name, years=3) for name in ("old", "chose"))
     assert ask(both, takes_off=takes_off) == 2
     message = mails(both)["old@county.example"]
-    assert ("you are taken off the list then" in text_of(message)) == takes_off
+    assert ("by then, we’ll unsubscribe you" in text_of(message)) == takes_off
     with both.database.write() as session:
         change_preferences(session, chose, Preferences(text_only=True), NOW + timedelta(days=3))
     over = NOW + ANSWER_PERIOD

@@ -43,28 +43,28 @@ def test_a_change_by_the_link_of_a_mail_is_named_to_the_owner_who_puts_it_back(b
     before = chosen(both)
     choose(both, {**EVENTS_ONLY, "frequency": "monthly"})
     (mail,) = Inbox(both).new()
-    assert (mail["To"], mail["Subject"]) == (ADA, "Your choices at HLS.Today changed")
+    assert (mail["To"], mail["Subject"]) == (ADA, "Your preferences for HLS.Today changed")
     assert mail["Auto-Submitted"] == "auto-generated"
-    assert "NOW Events. Once a month: the first edition of the month. BEFORE Every section, as text only." in words_of(
+    assert "NOW Events. Once a month: the first edition of the month. BEFORE All sections, as text only." in words_of(
         mail
     )
     path = restore_path_of(mail)
     stored = both.dump()
     page = both.client.get(path).text
     assert "Events. Once a month" in page
-    assert "Every section, as text only." in page
+    assert "All sections, as text only." in page
     assert both.dump() == stored
-    assert "Your choices are as they were before" in both.client.post(path).text
+    assert "We’ve restored your preferences" in both.client.post(path).text
     assert chosen(both) == before
     choose(both, FEATURED_ONLY)
-    assert "works once" in both.client.post(path).text
+    assert "works only once" in both.client.post(path).text
     assert chosen(both) != before
 
 
 def test_a_pause_by_the_link_to_leave_is_named_too(world: Any) -> None:
     world.client.post(f"/u/{world.token('leave')}/pause", data={"length": "6m"})
     (mail,) = Inbox(world).new()
-    assert "NOW Nothing until May 20, 2027, from then on every section. BEFORE Every section." in words_of(mail)
+    assert "NOW Paused until May 20, 2027, then all sections. BEFORE All sections." in words_of(mail)
     world.client.post(restore_path_of(mail))
     assert chosen(world) == Preferences()
 
@@ -87,7 +87,7 @@ def test_several_changes_of_a_day_are_named_by_one_mail_at_its_end(world: Any) -
     choose(world, FEATURED_ONLY, after=timedelta(hours=2))
     assert inbox.new(NOW + timedelta(hours=23)) == []
     (second,) = inbox.new(NOW + timedelta(hours=24))
-    assert "NOW Featured. BEFORE Every section, as text only." in words_of(second)
+    assert "NOW Featured. BEFORE All sections, as text only." in words_of(second)
     choose(world, EVENTS_ONLY, after=timedelta(hours=25))
     assert inbox.new(NOW + timedelta(hours=47)) == []
     (third,) = inbox.new(NOW + timedelta(hours=48))
@@ -106,7 +106,7 @@ def test_what_was_put_back_before_its_mail_was_due_is_not_named_and_a_later_chan
     at(world, NOW + timedelta(hours=2)).post(restore_path_of(first))
     choose(world, {**EVERYTHING, "text_only": "yes"}, after=timedelta(hours=3))
     (second,) = inbox.new(NOW + timedelta(hours=24))
-    assert "NOW Every section, as text only. BEFORE Every section." in words_of(second)
+    assert "NOW All sections, as text only. BEFORE All sections." in words_of(second)
 
 
 @pytest.mark.parametrize(("days", "status"), [(6.99, 200), (7.01, 410)])

@@ -84,8 +84,8 @@ def test_an_older_link_shows_and_changes_nothing_and_still_leaves(both: Any) -> 
     for path in (preferences, f"{preferences}/my-data", f"{leave}/pause"):
         for method in ("GET", "POST"):
             answer = both.client.open(path, method=method, data={"section": "events", "length": "4w"})
-            assert "Your mail from" not in answer.text
-            assert "Enjoy the break" not in answer.text
+            assert "Your preferences for" not in answer.text
+            assert "Enjoy your break" not in answer.text
             assert "analytical.example" not in answer.text
     assert both.dump() == before
     page = both.client.get(preferences)
@@ -100,7 +100,7 @@ def test_an_older_link_shows_and_changes_nothing_and_still_leaves(both: Any) -> 
 def test_the_links_of_later_mails_choose(world: Any) -> None:
     renew(world)
     page = world.client.get(new_link(world))
-    assert "Your mail from HLS.Today" in page.text
+    assert "Your preferences for HLS.Today" in page.text
     assert world.client.post(new_link(world), data=EVENTS_ONLY).status_code == 200
     assert chosen(world).omit
     (mail,) = Inbox(world).new()

@@ -147,12 +147,12 @@ def test_the_page_shows_consent_with_its_words_and_every_passage(both: Any) -> N
         "Send me the weekly mail.",
         "An editor vouched for your consent",
         "Twilio SendGrid (api.sendgrid.com), who delivers for us",
-        "To deliver No. 147",
+        "To send you No. 147",
         "&lt;2026-W47@news.example.org&gt;",
         "our staff",
         "a question",
         "To send you the link to your data",
-        "Nobody outside: a file on our own machine",
+        "A file on our own server",
     ):
         assert words in page.text, words
     assert "2026-W46" not in page.text  # it has not left yet
@@ -209,7 +209,7 @@ def test_erasing_takes_its_own_button_and_afterwards_every_page_answers(both: An
     assert page.text.count("<button") == 1
     assert person(both).state == PersonState.SUBSCRIBED
     answer = both.client.post(f"/my-data/{secret}/erase")
-    assert "Your data is erased" in answer.text
+    assert "We’ve erased your data" in answer.text
     erased = person(both)
     assert (erased.state, erased.ciphertext, erased.lookup, erased.choices) == (PersonState.ERASED, None, None, {})
     with both.database.read() as session:
@@ -251,11 +251,11 @@ def test_a_link_to_data_runs_out_after_a_day(opened: tuple[Any, str]) -> None:
 
 def test_who_left_may_still_see_and_erase_their_data(world: Any) -> None:
     world.client.post(f"/u/{world.token('leave')}")
-    assert "Mail me a link to my data" in world.client.get(f"/preferences/{world.token('preferences')}").text
+    assert "Email me a link to my data" in world.client.get(f"/preferences/{world.token('preferences')}").text
     ask(world)
     (mail,) = Inbox(world).new()
     page = world.client.get(f"/my-data/{secret_of(mail)}").text
-    assert "You left the list" in page
+    assert "You unsubscribed" in page
     assert 'id="email"' not in page
     world.client.post(f"/my-data/{secret_of(mail)}/erase")
     assert person(world).state == PersonState.ERASED
@@ -281,7 +281,7 @@ def test_who_complained_gets_no_mail_not_even_by_pressing_the_button(world: Any)
 def moved(world: Any, secret: str, address: str = BO) -> list[EmailMessage]:
     answer = world.client.post(f"/my-data/{secret}/address", data={"email": address})
     assert answer.status_code == 200
-    assert "Check the new inbox" in answer.text
+    assert "Check your new inbox" in answer.text
     inbox = Inbox(world)
     inbox.seen = {f.name for f in (world.install.settings.outbox_folder / "notice").glob("*.eml")}
     return inbox.new()
@@ -298,12 +298,12 @@ def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(op
     link = f"/address/{secret_of(mails[BO])}"
     before = world.dump()
     page = world.client.get(link)
-    assert "goes to a•••@analytical.example now" in page.text
+    assert "now goes to a•••@analytical.example" in page.text
     assert page.text.count("<button") == 1
     assert world.dump() == before
     tokens_of_old = world.token("preferences")
-    assert "Your address is changed" in world.client.post(link).text
-    assert "Your address is changed" in world.client.post(link).text  # twice is once
+    assert "Your address has changed" in world.client.post(link).text
+    assert "Your address has changed" in world.client.post(link).text  # twice is once
     assert "b•••@elsewhere.example" in world.client.get(f"/preferences/{tokens_of_old}").text
     assert world.client.get(f"/my-data/{secret}").status_code == 410
     with world.database.read() as session:
@@ -352,7 +352,11 @@ def ask_again(world: Any) -> None:
 
 @pytest.mark.parametrize(
     ("meanwhile", "status", "words"),
-    [(subscribe, 409, "history of its own"), (leave, 410, "has expired"), (ask_again, 410, "has expired")],
+    [
+        (subscribe, 409, "subscribed already, or was before"),
+        (leave, 410, "has expired"),
+        (ask_again, 410, "has expired"),
+    ],
 )
 def test_a_move_that_has_become_impossible_is_explained_and_changes_nothing(
     opened: tuple[Any, str], meanwhile: Callable[[Any], None], status: int, words: str
@@ -426,10 +430,10 @@ def test_an_address_that_nobody_confirms_is_forgotten(opened: tuple[Any, str]) -
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ("", "Write your address here."),
-        ("no at", "Please check it."),
-        ("x" * 300 + "@example.org", "longer than an address can be"),
-        ("\u00e9@example.org", "Please check it."),
+        ("", "Enter your email address."),
+        ("no at", "Check the address."),
+        ("x" * 300 + "@example.org", "too long for an email address"),
+        ("\u00e9@example.org", "Check the address."),
     ],
 )
 def test_what_is_no_address_is_explained_without_repeating_it(opened: tuple[Any, str], typed: str, words: str) -> None:
@@ -477,7 +481,7 @@ def test_a_line_to_the_editors_arrives_and_an_answer_goes_to_its_writer(both: An
     message = "Your piece on cranes\nmissed the ~leave-token~ part.\n\n<b>Bold</b> & =3D"
     answer = write(both, message=message, email=BO)
     assert answer.status_code == 200
-    assert "An answer comes to the address that you gave" in answer.text
+    assert "If we answer, we’ll write to the address you gave" in answer.text
     with both.database.read() as session:
         (sealed,) = session.scalars(select(Notice.ciphertext))
         assert b"cranes" not in sealed
@@ -497,20 +501,20 @@ def test_a_line_to_the_editors_arrives_and_an_answer_goes_to_its_writer(both: An
 
 
 def test_a_line_without_an_address_says_so(world: Any) -> None:
-    assert "no answer can come" in write(world, message="Well done.").text
+    assert "so we can’t answer" in write(world, message="Well done.").text
     (mail,) = Inbox(world).new()
     assert mail["Reply-To"] == world.install.settings.file.sender.reply_to
-    assert "left no address" in plain_text(mail)
+    assert "didn't give an address" in plain_text(mail)
 
 
 @pytest.mark.parametrize(
     ("form", "words"),
     [
-        ({}, "Write your message here."),
-        ({"message": " \r\n "}, "Write your message here."),
-        ({"message": "x" * 5001}, "1 character too long"),
-        ({"message": "Hello", "email": "no at"}, "there is no @"),
-        ({"message": "Hello", "email": "a@b.example\r\nBcc: x@y.example"}, "Please check it"),
+        ({}, "Enter a message."),
+        ({"message": " \r\n "}, "Enter a message."),
+        ({"message": "x" * 5001}, "1 character over the limit"),
+        ({"message": "Hello", "email": "no at"}, "The address has no @"),
+        ({"message": "Hello", "email": "a@b.example\r\nBcc: x@y.example"}, "Check it, or leave it blank"),
     ],
 )
 def test_a_line_that_cannot_be_sent_is_explained_and_kept_in_the_form(

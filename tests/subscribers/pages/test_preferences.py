@@ -47,13 +47,13 @@ def test_saving_keeps_the_choices_and_says_what_they_are(both: Any) -> None:
     form = {"section": ["featured", "events"], "text_only": "yes", "pause_until": "2026-12-24"}
     answer = both.client.post(path_of(both), data=form)
     assert answer.status_code == 200
-    assert "Nothing until December 24, 2026, from then on Featured and Events, as text only." in answer.text
+    assert "Paused until December 24, 2026, then Featured and Events, as text only." in answer.text
     assert chosen(both) == Preferences(
         frozenset({"most-read", "topics", "products", "opportunities"}), text_only=True, pause_until=date(2026, 12, 24)
     )
     assert both.client.get(path_of(both)).text.count(" checked") == 4
     page = both.client.post(path_of(both), data={"section": SECTIONS})
-    assert "Every section." in page.text
+    assert "All sections." in page.text
     assert chosen(both) == Preferences()
 
 
@@ -61,7 +61,7 @@ def test_how_often_and_at_which_hour_are_kept_and_said(both: Any) -> None:
     form = {"section": SECTIONS, "frequency": "fortnightly", "hour": "6", "zone": "Europe/Berlin"}
     answer = both.client.post(path_of(both), data=form)
     assert (
-        "Every section. Every second week, counted from the week of November 16, 2026. "
+        "All sections. Every other week, starting the week of November 16, 2026. "
         "Sent at 6 a.m. in Berlin, or soon after." in answer.text
     )
     assert chosen(both) == Preferences(frequency="fortnightly", start=date(2026, 11, 19), hour=6, zone="Europe/Berlin")
@@ -133,8 +133,8 @@ def test_a_withdrawn_reader_has_nothing_to_choose(world: Any) -> None:
     path = path_of(world)
     world.client.post(f"/u/{world.token('leave')}")
     before = world.dump()
-    assert "You are not on the list" in world.client.get(path).text
-    assert "You are not on the list" in world.client.post(path, data={"section": SECTIONS}).text
+    assert "You’re not subscribed" in world.client.get(path).text
+    assert "You’re not subscribed" in world.client.post(path, data={"section": SECTIONS}).text
     assert world.dump() == before
 
 

@@ -100,7 +100,7 @@ def each_page(page: Page, town: Town) -> Iterator[str]:
     ):
         page.goto(url)
         yield page.title()
-    for path, button in (("/subscribe", "Send me the confirmation"), ("/preferences", "Send me the link")):
+    for path, button in (("/subscribe", "Email me the link"), ("/preferences", "Email me the link")):
         page.goto(town.address + path)
         page.locator("form").evaluate("form => { form.noValidate = true }")
         follow(page.get_by_role("button", name=button))
@@ -151,15 +151,15 @@ def test_the_whole_way_without_scripts_at_320_pixels_and_by_keyboard(browser: Br
     message = town.work()
     page.goto(town.address + link_in(message))
     expect(page.get_by_text("k•••@county.example")).to_be_visible()
-    button = page.get_by_role("button", name="Yes, send me HLS.Today")
+    button = page.get_by_role("button", name="Yes, email me HLS.Today")
     box = button.bounding_box()
     assert box is not None
     assert box["x"] + box["width"] <= 320
     assert box["height"] >= 44
     follow(button)
-    expect(page.get_by_role("heading", name="on the list")).to_be_visible()
-    expect(page.get_by_role("status")).to_contain_text("No. 147 comes")
-    assert town.work()["Subject"] == "You are on the list of HLS.Today"
+    expect(page.get_by_role("heading", name="You’re subscribed")).to_be_visible()
+    expect(page.get_by_role("status")).to_contain_text("No. 147 arrives")
+    assert town.work()["Subject"] == "You’re subscribed to HLS.Today"
     assert context.cookies() == []
     assert elsewhere == []
     context.close()
@@ -184,7 +184,7 @@ def test_the_browser_asks_for_an_address_before_it_sends(browser: Browser, town:
     sent: list[str] = []
     # The page's icon may still be asked for: only what leads to another page is looked at.
     page.on("request", lambda request: sent.append(request.method) if request.is_navigation_request() else None)
-    page.get_by_role("button", name="Send me the confirmation").click()
+    page.get_by_role("button", name="Email me the link").click()
     expect(page.locator("#email:invalid")).to_have_count(1)
     assert sent == []
     page.close()

@@ -52,7 +52,7 @@ def kinds(world: Any) -> list[str]:
 def leave_by_page(world: Any) -> str:
     """Press "Unsubscribe" on the page, and give the path of the undo button in the answer."""
     answer = world.client.post(f"/u/{world.token('leave')}", data={"from": "page"})
-    assert "or until November 26, 2026 by a link that we mail you" in answer.text
+    assert "or until November 26, 2026 with a link we’ll email you" in answer.text
     return undo_path_in(answer.text)
 
 
@@ -73,7 +73,7 @@ def test_the_answer_to_the_form_that_left_takes_it_back_by_a_token_of_its_own(bo
         session.get_one(Person, both.ada).choices = {"text_only": True}
     undone = both.client.post(leave_by_page(both))
     assert undone.status_code == 200
-    assert "You will get the next edition as before" in undone.text
+    assert "You’ll get the next edition as before" in undone.text
     assert "Set-Cookie" not in undone.headers
     assert state_of(both) == PersonState.SUBSCRIBED
     assert links(both) == [("withdrawn", {"method": "page"}), ("undone", {"method": "page", "actor": "reader"})]
@@ -105,15 +105,15 @@ def test_who_did_not_leave_on_the_page_takes_it_back_by_one_mail_to_the_owner(bo
     assert "works until November 26, 2026" in asked.text
     assert asked.data == again.data
     (mail,) = inbox.new()
-    assert (mail["To"], mail["Subject"], mail["List-Unsubscribe"]) == (ADA, "Back to HLS.Today?", None)
+    assert (mail["To"], mail["Subject"], mail["List-Unsubscribe"]) == (ADA, "Resubscribe to HLS.Today?", None)
     path = undo_link_of(mail)
     before = both.dump()
-    assert "Yes, put me back on the list" in both.client.get(path).text
+    assert "Resubscribe" in both.client.get(path).text
     assert both.dump() == before
-    assert "You will get the next edition as before" in both.client.post(path).text
+    assert "You’ll get the next edition as before" in both.client.post(path).text
     assert state_of(both) == PersonState.SUBSCRIBED
     assert links(both)[1] == ("undone", {"method": "link mailed to the owner", "actor": "reader"})
-    assert "There is nothing to undo" in both.client.post(path).text
+    assert "You’re still subscribed" in both.client.post(path).text
     both.client.post(link)  # a departure of its own, with a mail of its own
     both.client.post(f"{link}/undo")
     (another,) = inbox.new()
@@ -166,11 +166,11 @@ def test_taking_it_back_twice_is_once_and_leaving_again_works(world: Any) -> Non
 def test_it_can_be_taken_back_for_seven_days(world: Any, days: float, status: int) -> None:
     path, link = leave_by_page(world), f"/u/{world.token('leave')}"
     then = later(world, timedelta(days=days))
-    assert ("Mail me the link</button>" in then.get(link).text) == (status == 200)
+    assert ("Email me the link</button>" in then.get(link).text) == (status == 200)
     assert then.post(f"{link}/undo").status_code == status
     answer = then.post(path)
     assert answer.status_code == status
-    assert ("can no longer be undone" in answer.text) == (status == 410)
+    assert ("can no longer undo this" in answer.text) == (status == 410)
     assert (state_of(world) == PersonState.SUBSCRIBED) == (status == 200)
 
 
@@ -208,7 +208,7 @@ def test_who_never_left_has_nothing_to_take_back(world: Any) -> None:
     before = world.dump()
     answer = world.client.post(f"/u/{world.token('leave')}/undo")
     assert answer.status_code == 200
-    assert "There is nothing to undo" in answer.text
+    assert "You’re still subscribed" in answer.text
     assert world.client.post(f"/u/{world.token('leave', 99_999)}/undo").status_code == 410
     assert world.dump() == before
 
@@ -246,7 +246,7 @@ def test_a_break_can_be_had_instead_and_keeps_the_other_choices(both: Any) -> No
         session.get_one(Person, both.ada).choices = {"omit": ["events"]}
     assert both.client.get(f"{path}/pause").text.count('type="radio"') == 3
     answer = both.client.post(f"{path}/pause", data={"length": "4w"})
-    assert "You get nothing until December 17, 2026." in answer.text
+    assert "Your emails are paused until December 17, 2026." in answer.text
     with both.database.read() as session:
         chosen = Preferences.from_json(session.get_one(Person, both.ada).choices)
     assert (str(chosen.pause_until), chosen.omit) == ("2026-12-17", frozenset({"events"}))
@@ -264,7 +264,7 @@ def test_a_break_of_no_known_length_is_explained_and_who_left_gets_none(world: A
     before = world.dump()
     for method in ("GET", "POST"):
         answer = world.client.open(f"{path}/pause", method=method, data={"length": "4w"})
-        assert "You are not on the list" in answer.text
+        assert "You’re not subscribed" in answer.text
     assert world.dump() == before
 
 
@@ -275,4 +275,6 @@ def test_a_foreign_token_gets_the_one_page_here_too(world: Any, path: str) -> No
         for method in ("GET", "POST"):
             answer = world.client.open(path.format(token), method=method)
             assert (answer.status_code, answer.data) == (404, page.data)
-    assert ("This was a test mail" in world.client.post(path.format(world.token("test leave"))).text) == ("/u/" in path)
+    assert ("This was a test email" in world.client.post(path.format(world.token("test leave"))).text) == (
+        "/u/" in path
+    )

@@ -68,11 +68,11 @@ def test_the_button_of_the_page_leaves_and_the_ledger_knows_that_it_was_the_page
     path = f"/u/{both.token('leave')}"
     page = both.client.get(path)
     assert page.text.count("<button") == 1
-    assert "Leave HLS.Today?" in page.text
+    assert "Unsubscribe from HLS.Today?" in page.text
     assert state_of(both, both.ada) == PersonState.SUBSCRIBED
     both.client.post(path, data={"from": "page"})
     assert departures(both) == [{"method": "page"}]
-    assert "You are not on the list" in both.client.get(path).text
+    assert "You’re not subscribed" in both.client.get(path).text
 
 
 def test_a_reader_who_is_gone_is_answered_all_the_same(world: Any) -> None:
@@ -126,7 +126,7 @@ def test_the_links_of_a_test_mail_say_so_and_change_nothing(
     for method in ("GET", "POST"):
         answer = world.client.open(f"{path}/{world.token(purpose)}", method=method)
         assert answer.status_code == 200
-        assert "This was a test mail" in answer.text
+        assert "This was a test email" in answer.text
     assert world.dump() == before
 
 
@@ -176,5 +176,5 @@ def test_where_the_departure_log_cannot_be_written_nobody_is_told_that_it_is_don
     both.install.settings.left_log.mkdir()
     answer = both.client.post(f"/u/{both.token('leave')}")
     assert answer.status_code == 500
-    assert "Something broke on our side" in answer.text
+    assert "Something went wrong on our end" in answer.text
     assert state_of(both, both.ada) == PersonState.SUBSCRIBED

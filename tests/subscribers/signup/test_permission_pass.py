@@ -92,13 +92,13 @@ def test_who_says_yes_is_on_the_list_with_the_words_of_the_question(both: WebSet
     assert asked(both) == 2
     mail = mails(both)
     assert set(mail) == {BO, CY}
-    assert "Nothing shows that you agreed" in " ".join(mail[BO].split())
+    assert "We have no proof that you agreed" in " ".join(mail[BO].split())
     link = re.search(r"/confirm/[\w-]{22}", mail[BO])
     assert link
     client = create_app(both.install, clock=lambda: datetime.now(UTC)).test_client()
     page = client.get(link[0]).text
-    assert "A list from elsewhere names this address: a plain list (imported)." in page
-    assert "asked for on" not in page
+    assert "is on a list we received from elsewhere (a plain list (imported)), so we asked you" in page
+    assert "You signed up on" not in page
     assert person(both, BO).state is PersonState.REQUESTED  # type: ignore[union-attr]
     assert client.post(link[0]).status_code == 200
     bo = person(both, BO)

@@ -158,8 +158,8 @@ def test_the_rehearsal_counts_what_the_import_then_does_and_writes_nothing(
         "disposable addresses": 1,
         "confirmed without a network address": 1,
     }
-    assert rejected == [(6, "there is no @, so it is no e-mail address", ["nobody", "", "", "", "", ""])]
-    assert looked.problems == [(6, "there is no @, so it is no e-mail address")]
+    assert rejected == [(6, "the address has no @", ["nobody", "", "", "", "", ""])]
+    assert looked.problems == [(6, "the address has no @")]
 
 
 def test_the_same_file_again_does_nothing(context: ImportContext, tmp_path: Path) -> None:

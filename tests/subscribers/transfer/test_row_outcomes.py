@@ -45,7 +45,7 @@ ROWS_AND_REASONS = [
     ("gone@example.org,,,2023-01-01,unsubscribed", RowReason.LEFT_THERE, ""),
     (f"gone@example.org,{EVIDENCE},,subscribed", RowReason.LEFT_BY_EARLIER_ROW, "10"),
     ("back@example.org,,,,cleaned", RowReason.BOUNCED_THERE, ""),
-    ("nowhere,,,,subscribed", RowReason.REJECTED, "there is no @, so it is no e-mail address"),
+    ("nowhere,,,,subscribed", RowReason.REJECTED, "the address has no @"),
 ]
 
 

@@ -38,7 +38,7 @@ def test_an_admin_invites_an_editor_who_signs_in_by_the_mail(world: Any) -> None
     page = admin.get("/admin/staff").text
     assert ("Sam Okafor" in page, "Invited Nov 19, 2026" in page) == (True, True)
     (mail,) = [mail for mail in send_notices(world.install, now=NOW, by=Delivery.due_at) if mail["To"] == SAM]
-    assert (str(mail["To"]), str(mail["Subject"])) == (SAM, "You are invited to the desk of HLS.Today")
+    assert (str(mail["To"]), str(mail["Subject"])) == (SAM, "You’re invited to the HLS.Today team")
     body = mail.get_body(("plain",))
     assert body is not None
     (path,) = re.findall(r"https://news\.example\.org(/staff/[\w-]{22})", body.get_content())
@@ -62,7 +62,7 @@ def test_an_admin_invites_an_editor_who_signs_in_by_the_mail(world: Any) -> None
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"email": "nobody"}, "There is no @"),
+        ({"email": "nobody"}, "The address has no @"),
         ({"email": ""}, "no @"),
         ({"name": "x" * 61}, "too many for a name"),
         ({"email": "ann@newsroom.example"}, "has this address already"),
@@ -131,7 +131,7 @@ def emailed_link(world: Any, email: str, opens: str) -> str:
     (mail,) = [
         mail
         for mail in send_notices(world.install, now=NOW, by=Delivery.due_at)
-        if mail["To"] == email and opens in mail.as_string()
+        if mail["To"] == email and opens in f"{mail['Subject']} {mail.as_string()}"
     ]
     body = mail.get_body(("plain",))
     assert body is not None
@@ -189,7 +189,7 @@ def test_a_member_who_never_proved_the_address_gets_the_invitation_again(world: 
     number = member(world).id
     page = admin.post(f"/admin/staff/{number}/{act}", data=fetch_token(admin) | {"number": str(number)})
     assert ("A new invitation is on its way" in page.text, "/desk/link/" in page.text) == (True, False)
-    assert emailed_link(world, SAM, "You are invited").startswith("/staff/")
+    assert emailed_link(world, SAM, "You’re invited").startswith("/staff/")
 
 
 @pytest.mark.parametrize("act", ["role", "sessions", "reset", "removal"])

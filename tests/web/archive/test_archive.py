@@ -74,7 +74,7 @@ def test_a_search_is_narrowed_by_topic_and_year_and_does_not_see_drafts(weeks: A
     assert len(headlines(page_of(weeks, "/search?q=week&topic=health-sector&year=2026"))) == 2
     for elsewhere in ("topic=borders", "year=2025"):
         page = page_of(weeks, f"/search?q=week&{elsewhere}")
-        assert "Nothing found for “week”" in page.text_content()
+        assert "No results for “week”" in page.text_content()
 
 
 def test_a_search_leaves_no_trace(world: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -345,14 +345,14 @@ def test_every_link_of_a_test_says_that_it_was_one_and_does_nothing(proven: Any)
     assert len(paths) == 2
     before = proven.dump()
     one_click = proven.client.post(leave, data={"List-Unsubscribe": "One-Click"})
-    assert (one_click.status_code, "This was a test mail" in one_click.text) == (200, True)
+    assert (one_click.status_code, "This was a test email" in one_click.text) == (200, True)
     acts = [("/pause", {"length": "4w"}), ("/undo", {}), ("", {}), ("/my-data", {})]
     for path in paths:
         for method in ("GET", "HEAD", "OPTIONS"):
             assert proven.client.open(path, method=method).status_code == 200
         for act, form in acts:
             answer = proven.client.post(path + act, data=form)
-            assert answer.status_code == 404 or "This was a test mail" in answer.text
+            assert answer.status_code == 404 or "This was a test email" in answer.text
     assert proven.dump() == before
     assert not proven.install.settings.left_log.exists()
 

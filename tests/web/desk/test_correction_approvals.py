@@ -164,6 +164,7 @@ TAMPERED: dict[str, Callable[[], Executable]] = {
     "the signature": lambda: delete(CorrectionSignature),
     "the record": lambda: update(Correction).values(mail_statement=None),
 }
+PROVEN_BY_SIGNATURES = {"the signer", "the signature", "the record"}
 
 
 @pytest.mark.parametrize("what", TAMPERED)
@@ -179,8 +180,21 @@ def test_what_was_changed_after_it_was_approved_is_not_emailed_until_someone_app
     assert sent.mailed() == []
     assert audit_rows(sent.install)[-1] == ("correction email refused", "scheduler")
     assert plan(sent.install) == "", "it is refused once"
+    if what not in PROVEN_BY_SIGNATURES:
+        with pytest.raises(CorrectionError, match=r"changed in the database\. Correct the story again"):
+            approve_email(sent.install, made.seq, PRIYA)
+        made = correct(sent.install)
     assert approve_email(sent.install, made.seq, PRIYA).is_approved
     assert "corrections queued" in str(plan(sent.install))
+
+
+def test_an_author_who_gave_their_correction_to_somebody_else_cannot_approve_its_email(sent: Any) -> None:
+    hire(sent.install, "dana", "priya", "sam")
+    made = correct(sent.install)
+    with sent.world.database.write() as session:
+        session.execute(update(Correction).values(actor=PRIYA.name))
+    with pytest.raises(CorrectionError, match="changed in the database"):
+        approve_email(sent.install, made.seq, DANA)
 
 
 def test_a_forged_record_that_asks_for_no_approval_emails_nothing(sent: Any) -> None:

@@ -652,5 +652,5 @@ def read_part(mail: EmailMessage, kind: str, base: str) -> str:
     part = mail.get_body((kind,))
     assert part is not None
     plain = re.sub(rf"{base}/[^\s\"'<>]*", "OURS", " ".join(unescape(str(part.get_content())).split()))
-    asked = re.sub(r"You asked for this weekly mail on .*?\.(?=[ <]|$)", "ASKED", plain)
+    asked = re.sub(r"You signed up for this weekly email on .*?\.(?=[ <]|$)", "ASKED", plain)
     return asked.replace(str(mail["To"]), "READER")

@@ -158,8 +158,8 @@ def test_every_page_is_looked_at(marked: MarkedInstallation) -> None:
 def test_mail_of_every_kind_left_with_markers_in_it(marked: MarkedInstallation) -> None:
     subjects = [str(message_from_bytes(raw, policy=policy.default)["Subject"]) for raw in marked.mails.values()]
     for words in (
-        "Confirm that you want",
-        "You are invited to the desk",
+        "Confirm your subscription to",
+        "You’re invited to the",
         "Correction to No. ",
         "A message from the contact form",
     ):

@@ -25,6 +25,7 @@ from tests.collect.stored_documents import store_document
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import WebSetup
 
+pytestmark = pytest.mark.usefixtures("stored_as_composed")
 NAME = "2026-W47"
 LEAD = "/cisa.example/2026-W47/cranes"
 PUBLIC = Response("<html><body><h1>Ports</h1><p>They got ten days.</p></body></html>", content_type="text/html")

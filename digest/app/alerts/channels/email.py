@@ -66,16 +66,16 @@ def _is_pause_mailed(session: Session, name: str) -> bool:
 
 
 def write_heading(opened: int, over: int) -> str:
-    """Write what the mail is about, for its subject too."""
+    """Return the heading, which is also the subject."""
     if not opened:
-        return "It is over" if over == 1 else f"{over} things are over"
-    return "Something needs you" if opened == 1 else f"{opened} things need you"
+        return "An alert is resolved" if over == 1 else f"{over} alerts are resolved"
+    return "1 problem needs your attention" if opened == 1 else f"{opened} problems need your attention"
 
 
 def describe_end(alert: Alert, zone: ZoneInfo) -> str:
-    """Say that an alert is over, since when, and what it was."""
+    """Describe a resolved alert and when it ended."""
     ended = (alert.missing_since or alert.ended_at or alert.seen_at).astimezone(zone)
-    return f"Over since {ended:%b %d %H:%M %Z}: {alert.sentence}"
+    return f"Resolved on {ended:%b %d %H:%M %Z}: {alert.sentence}"
 
 
 CHANNEL = AlertChannel("email", "email", "mail", send_alert_email, batch_size=100, tells=is_emailed)

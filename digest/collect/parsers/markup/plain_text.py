@@ -113,7 +113,7 @@ _POSITION_WEIGHT = 0.5
 
 # "LYON, France (AP) — ", "WASHINGTON – " and the one-word "France: " that agencies put in front.  # noqa: RUF003  the quotation marks and dashes that publishers use
 _DATELINE = re.compile(
-    r"^(?:[A-Z][A-Z.'’ -]{2,30}(?:,\s[A-Z][\w.' -]{1,30})?|[A-Z][\w.'’-]{2,20}(?:\s[A-Z][\w.'’-]{1,20}){0,2}(?:,\s[A-Z][\w. -]{1,25})?)"  # noqa: RUF001  the quotation marks and dashes that publishers use
+    r"^(?:[A-Z][A-Z.'’ -]{2,30}(?:,\s[A-Z][\w.' -]{1,30})?|[A-Z][\w.'’-]{2,20}(?:\s[A-Z][\w.'’-]{1,20}){0,2}(?:,\s[A-Z][\w. -]{1,25})?)"
     r"(?:\s\([^)]{1,30}\))?(?:\s+(?:—|–|--|-)\s+|:\s+)(?=[\"“‘A-Z])"  # noqa: RUF001  dashes of every width
 )
 _BACK_REFERENCE = re.compile(
@@ -121,7 +121,7 @@ _BACK_REFERENCE = re.compile(
 )
 _BOILERPLATE = re.compile(
     r"(?:by|photos?|image|credit|source|updated|published|posted|share|read more|advertis\w+|sign up|subscribe|copyright|©|"
-    r"click|follow|watch|listen|listen to|editor['’]s note|this article|related|skip)\b",  # noqa: RUF001  the quotation marks and dashes that publishers use
+    r"click|follow|watch|listen|listen to|editor['’]s note|this article|related|skip)\b",
     re.IGNORECASE,
 )
 

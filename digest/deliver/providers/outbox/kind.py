@@ -98,9 +98,9 @@ KIND = ProviderKind(
     url_examples=("outbox:",),
     open=_open,
     leaves_machine=lambda _: False,
-    describe_recipient=lambda _, language: language.gettext("Nobody outside: a file on our own machine"),
+    describe_recipient=lambda _, language: language.gettext("A file on our own server"),
     describe_address_holders=lambda _, language: (
-        language.gettext("At present nobody: this installation writes its mail into files and sends none."),
+        language.gettext("At present, this installation saves emails to files on our server and doesn’t send them."),
     ),
     doctor_findings=_doctor_findings,
     setup_form=OutboxAnswers,

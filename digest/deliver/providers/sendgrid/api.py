@@ -30,6 +30,8 @@ from digest.settings.setting_lines import advise_variable_change
 STEP_TIMEOUT = 30.0  # seconds for every step of a request
 MAX_RESPONSE_BYTES = 4_000_000  # bytes: a page of 500 bounces has some 200,000
 DEFAULT_RATE_LIMIT_WAIT = 60.0  # seconds to wait after a 429 that does not say how long
+MAX_RATE_LIMIT_WAIT = 3600.0  # seconds, whatever a 429 says
+_MILLISECONDS = 100_000_000_000  # a Unix time this large is in milliseconds: in seconds it would be the year 5138
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +96,21 @@ class SendGridApi:
         """Read from a 429 how many seconds to wait."""
         if exc.status_code != 429:
             return 0.0
-        reset, after = exc.headers.get("X-RateLimit-Reset", ""), exc.headers.get("Retry-After", "")
-        if reset.isdigit():
-            return max(1.0, int(reset) - self._clock() + 1)
-        if after.isdigit():
-            return max(1.0, float(after))
-        try:
-            return max(1.0, parsedate_to_datetime(after).timestamp() - self._clock())
-        except ValueError:
-            return DEFAULT_RATE_LIMIT_WAIT
+        wait = _read_wait(exc.headers.get("X-RateLimit-Reset", ""), exc.headers.get("Retry-After", ""), self._clock())
+        return min(max(1.0, wait), MAX_RATE_LIMIT_WAIT)
+
+
+def _read_wait(reset: str, after: str, now: float) -> float:
+    """Return the seconds that a 429's headers ask for, not bounded yet; `now` is a Unix time in seconds."""
+    if reset.isascii() and reset.isdigit():
+        resets_at = float(reset[:20])
+        return (resets_at / 1000 if resets_at >= _MILLISECONDS else resets_at) - now + 1
+    if after.isascii() and after.isdigit():
+        return float(after[:20])
+    try:
+        return parsedate_to_datetime(after).timestamp() - now
+    except ValueError:
+        return DEFAULT_RATE_LIMIT_WAIT
 
 
 def read_account(settings: Settings) -> tuple[str, str]:

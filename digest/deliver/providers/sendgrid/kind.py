@@ -45,13 +45,14 @@ def _describe_recipient(settings: Settings, language: ReaderLanguage) -> str:
 def _describe_address_holders(settings: Settings, language: ReaderLanguage) -> tuple[str, ...]:
     return (
         language.gettext(
-            "%(name)s, who delivers the mail for us as a processor (%(host)s). It gets your address with each mail, and its "
-            "own counting of opens and clicks is switched off. When you have everything erased here, we ask it to erase you "
-            "too. For that alone your address is kept encrypted until it has answered, and for 30 days at most.",
+            "%(name)s (%(host)s), which delivers our emails as a processor. It receives your address with "
+            "each email. Its open and click tracking is turned off. If you erase your data here, we ask it "
+            "to erase yours too. For that purpose only, we keep your address encrypted until it answers, "
+            "for 30 days at most.",
             name=RECIPIENT_NAME,
             host=_host(settings),
         ),
-        language.gettext("Your own mail provider, to whom the mail goes."),
+        language.gettext("Your email provider, which receives the email."),
     )
 
 

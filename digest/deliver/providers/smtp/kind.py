@@ -79,9 +79,9 @@ def _describe_address_holders(settings: Settings, language: ReaderLanguage) -> t
     relay = kind.split_mail_url(settings).hostname
     return (
         language.gettext(
-            "The mail server %(host)s, through which our mail leaves. It gets your address with each mail.", host=relay
+            "The mail server %(host)s, which sends our emails. It receives your address with each email.", host=relay
         ),
-        language.gettext("Your own mail provider, to whom the mail goes."),
+        language.gettext("Your email provider, which receives the email."),
     )
 
 

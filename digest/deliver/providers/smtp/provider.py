@@ -16,7 +16,7 @@ from functools import cached_property
 import structlog
 
 from digest.deliver.compose.dkim import DkimSigner
-from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
+from digest.deliver.events.blame import Handling, SmtpStage, judge_reply
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.providers.base import (
     GROWN_BATCH_SIZE,
@@ -46,12 +46,21 @@ SendSteps = Generator[None, None, MessageOutcome]
 class SmtpSessionError(ApplicationError):
     """The server takes no further message; the text is for the operator.
 
-    With `this_connection_only` it may take them over another connection: there are too many, or one broke.
+    With `this_connection_only` it may take them over another connection: there are too many, or one broke. With
+    `is_busy` it may take them in some seconds.
     """
 
-    def __init__(self, reason: str, *, remedy: str = "", this_connection_only: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        remedy: str = "",
+        this_connection_only: bool = False,
+        is_busy: bool = False,
+    ) -> None:
         super().__init__(reason, remedy=remedy)
         self.this_connection_only = this_connection_only
+        self.is_busy = is_busy
 
 
 class SmtpProvider:
@@ -68,6 +77,7 @@ class SmtpProvider:
         self._signer = signer
         self._connection: SmtpConnection | None = None
         self._messages_on_connection = 0
+        self._max_messages = server.messages_per_connection  # the server may end connections earlier
 
     @property
     def batch_timeout(self) -> float:
@@ -82,8 +92,13 @@ class SmtpProvider:
                 outcomes.append(_run_all_steps(self.send_in_steps(message, marks)))
             except SmtpSessionError as refusal:
                 outcomes.append(MessageOutcome(HandoverResult.NOT_TRIED, str(refusal)))
-                only = refusal.this_connection_only
-                return stopped_batch(outcomes, len(messages), str(refusal), this_connection_only=only)
+                return stopped_batch(
+                    outcomes,
+                    len(messages),
+                    "" if refusal.is_busy else str(refusal),
+                    this_connection_only=refusal.this_connection_only,
+                    is_busy=refusal.is_busy,
+                )
         return BatchOutcome(tuple(outcomes))
 
     def close(self) -> None:
@@ -99,8 +114,8 @@ class SmtpProvider:
     def send_in_steps(self, message: OutgoingMessage, marks: HandoverMarks) -> SendSteps:
         """Hand one message over, yielding wherever the server has to answer: meanwhile others can go on.
 
-        The server may have closed a connection that had served before. What fails on it before the data goes out is tried
-        once more, on a new one: nothing can have been accepted.
+        The server may have closed a connection that had served before, or close it now (421). Whatever fails on it before
+        the data goes out is tried once more, on a new one: nothing can have been accepted.
 
         Raises:
             SmtpSessionError: the server, or this connection, takes nothing at all.
@@ -153,27 +168,32 @@ class SmtpProvider:
         yield
         return self._read_final_outcome(connection, envelope.recipient)
 
-    def _handle_refusal(self, reply: SmtpReply, address: str) -> MessageOutcome:
+    def _handle_refusal(self, reply: SmtpReply, address: str) -> MessageOutcome | None:
+        """Return the outcome of a message that wasn't taken; None if a new connection may take it.
+
+        Raises:
+            SmtpSessionError: the server takes no message now, or none at all.
+        """
         text = f"{reply.code} {scrub_addresses(reply.text, address)}"
-        if reply.command == "MAIL":
-            return self._handle_sender_refusal(reply.code, text)
-        if reply.code in {421, NO_REPLY}:
+        is_between = reply.code == 421 and self._messages_on_connection > 0
+        handling = judge_reply(SmtpStage.BETWEEN if is_between else SmtpStage(reply.command), text).handling
+        if reply.command == "MAIL" or reply.code in {421, NO_REPLY} or handling is Handling.STOP:
             self._hang_up()
         else:
             self._reset_transaction()
-        if reply.code in {530, 535, 538}:
-            self._hang_up()
-            raise SmtpSessionError(f"the server wants a sign-in: {text}.", remedy=self._sign_in_remedy)
-        return _refused_outcome(text) if 500 <= reply.code < 600 else MessageOutcome(HandoverResult.TRY_LATER, text)
+        if handling is Handling.RECONNECT:
+            self._max_messages = min(self._max_messages, self._messages_on_connection)
+            return None
+        if handling is Handling.PAUSE:
+            raise SmtpSessionError(f"the server takes nothing for now: {text}.", is_busy=True)
+        if handling is Handling.STOP:
+            raise self._refuse_sender(reply.code, text)
+        return _make_outcome(SmtpStage(reply.command), text)
 
-    def _handle_sender_refusal(self, code: int, reply_text: str) -> MessageOutcome:
-        """Handle a refusal at MAIL, which is about us: offering the other messages would spoil them all."""
-        self._hang_up()
-        if code >= 500:
-            raise SmtpSessionError(
-                f"the server refuses the sender: {reply_text}. Put sender.address or the account right."
-            )
-        return MessageOutcome(HandoverResult.TRY_LATER, reply_text)
+    def _refuse_sender(self, code: int, text: str) -> SmtpSessionError:
+        if code in {530, 535, 538}:
+            return SmtpSessionError(f"the server wants a sign-in: {text}.", remedy=self._sign_in_remedy)
+        return SmtpSessionError(f"the server refuses the sender: {text}. Put sender.address or the account right.")
 
     def _read_final_outcome(self, connection: SmtpConnection, address: str) -> MessageOutcome:
         """Read the reply after the final dot. Without one the outcome is uncertain (RFC 5321, section 6.1)."""
@@ -187,13 +207,13 @@ class SmtpProvider:
         if code == NO_REPLY:
             self._hang_up()
             return MessageOutcome(HandoverResult.UNCERTAIN, "no answer after the whole message was sent")
-        if self._messages_on_connection >= self._server.messages_per_connection:
+        if self._messages_on_connection >= self._max_messages:
             self.close()
         elif code == 421:
             self._hang_up()
         if 200 <= code < 300:
             return MessageOutcome(HandoverResult.ACCEPTED, text)
-        return _refused_outcome(text) if code >= 500 else MessageOutcome(HandoverResult.TRY_LATER, text)
+        return _make_outcome(SmtpStage.DOT, text)
 
     @cached_property
     def _tls_context(self) -> ssl.SSLContext | None:
@@ -237,7 +257,9 @@ class SmtpProvider:
             except smtplib.SMTPAuthenticationError as exc:
                 reply = f"{exc.smtp_code} {scrub_addresses(exc.smtp_error)}"
                 raise SmtpSessionError(
-                    f"{self._place} refuses the sign-in: {reply.rstrip('.')}.", remedy=self._sign_in_remedy
+                    f"{self._place} refuses the sign-in: {reply.rstrip('.')}.",
+                    remedy=self._sign_in_remedy,
+                    this_connection_only=judge_reply(SmtpStage.AUTH, reply).handling is Handling.DROP_CONNECTION,
                 ) from None
             except ssl.SSLError as exc:
                 cause = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
@@ -274,13 +296,14 @@ class SmtpProvider:
             connection.close()
 
 
-def _refused_outcome(reply: str) -> MessageOutcome:
-    """Return the outcome of a refusal for good; a reply that speaks of no mailbox and of no policy may mean the message."""
-    code, enhanced_codes = parse_reply_codes("", reply)
-    cause = failure_cause(code, enhanced_codes)
-    unclear = cause in {None, FailureCause.NONE, FailureCause.OUR_FAULT}
-    unclear |= cause is FailureCause.SOFT and not enhanced_codes
-    return MessageOutcome(HandoverResult.REFUSED, reply, may_blame_message=unclear)
+def _make_outcome(stage: SmtpStage, reply: str) -> MessageOutcome:
+    """Return the outcome of a message that a reply refuses, for now or for good."""
+    verdict = judge_reply(stage, reply)
+    if verdict.handling in {Handling.RETRY, Handling.SLOW_DOWN}:
+        slows_domain = verdict.handling is Handling.SLOW_DOWN
+        return MessageOutcome(HandoverResult.TRY_LATER, reply, slows_domain=slows_domain)
+    suspect = verdict.handling is Handling.SUSPECT
+    return MessageOutcome(HandoverResult.REFUSED, reply, may_blame_message=suspect, cause=verdict.cause)
 
 
 def _run_all_steps(steps: SendSteps) -> MessageOutcome:
@@ -334,9 +357,14 @@ class SmtpConnectionPool:
             batch = self._send_one_each(messages[len(outcomes) : len(outcomes) + self.connection_count], marks)
             outcomes += batch.outcomes
             rounds += 1
-            if batch.stop_reason:
-                only = batch.this_connection_only
-                return stopped_batch(outcomes, len(messages), batch.stop_reason, this_connection_only=only)
+            if batch.stop_reason or batch.is_busy:
+                return stopped_batch(
+                    outcomes,
+                    len(messages),
+                    batch.stop_reason,
+                    this_connection_only=batch.this_connection_only,
+                    is_busy=batch.is_busy,
+                )
             is_slow = self._clock() - began > MAX_GROWN_SECONDS
             if may_stop and (is_slow or any(outcome.result is HandoverResult.UNCERTAIN for outcome in batch.outcomes)):
                 break
@@ -369,6 +397,8 @@ class SmtpConnectionPool:
         self, outcomes: tuple[MessageOutcome, ...], refusals: dict[SmtpProvider, SmtpSessionError]
     ) -> BatchOutcome:
         """Drop the connections that were refused; stop where none is left, or the refusal concerns all."""
+        is_busy = any(refusal.is_busy for refusal in refusals.values())
+        refusals = {connection: refusal for connection, refusal in refusals.items() if not refusal.is_busy}
         for refusal in refusals.values():
             if not refusal.this_connection_only or len(refusals) == self.connection_count:
                 return BatchOutcome(
@@ -377,7 +407,7 @@ class SmtpConnectionPool:
         for connection, refusal in refusals.items():
             self._connections.remove(connection)
             log.warning("one connection fewer", why=str(refusal), left=self.connection_count)
-        return BatchOutcome(outcomes)
+        return BatchOutcome(outcomes, is_busy=is_busy)
 
     def close(self) -> None:
         """Close them all."""

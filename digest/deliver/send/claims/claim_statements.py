@@ -85,7 +85,7 @@ class UpdateById:
 _FIRST_HANDED_BEFORE = func.nullif(_columns.first_handed_at, _columns.handed_at)
 _IS_WAITING = _columns.state == DeliveryState.WAITING
 POSTPONE = UpdateById(_IS_WAITING, next_try_at=bindparam("retry_at"))
-SET_ASIDE = UpdateById(_IS_WAITING, state=bindparam("new_state"))
+SET_ASIDE = UpdateById(_IS_WAITING, state=bindparam("new_state"), reply=bindparam("why"))
 _LEASE_VALUES: dict[str, Any] = {
     "state": DeliveryState.HANDING_OVER,
     "owner": bindparam("owner_name"),

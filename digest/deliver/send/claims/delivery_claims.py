@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from digest.deliver.compose.identifiers import find_genuine_ids
 from digest.deliver.compose.variants import EditionVariants, omits_every_section
 from digest.deliver.plan.delivery_plan import IS_HANDING_OVER, IS_WAITING, edition_purpose
 from digest.deliver.providers.base import Provider
@@ -35,9 +37,13 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.process_owner import this_process_owner
 from subscribers.consent import audience
 from subscribers.consent.audience import AudienceMember
+from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import MAX_TRANSACTION_ROWS, is_postgresql
 
+CHANGED_ROW = "not sent: this row was changed outside the application"
 LEASE_MARGIN = timedelta(minutes=2)  # for composing a batch and for a slow disk, beside the provider's own time
+
+log = structlog.get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,7 @@ def claim_deliveries(
     lease: LeaseTerms,
     variants: EditionVariants,
     domain_limits: DomainLimits,
+    keys: KeyRing,
     *,
     now: datetime,
     horizon: datetime,
@@ -94,7 +101,8 @@ def claim_deliveries(
     first.
 
     Consent is asked here, in the transaction of the claim: a reader who left is `withdrawn`, one who paused or left
-    out every section is `skipped`; neither is returned. A delivery that its domain's limit postpones waits on.
+    out every section is `skipped`; neither is returned. A delivery that its domain's limit postpones waits on. A row that isn't as it
+    was planned is refused.
     """
     claimed: list[ReaderDelivery] = []
     domain_claim = DomainClaim(session, domain_limits, now)
@@ -110,6 +118,9 @@ def claim_deliveries(
         if not rows:
             break
         examined += len(rows)
+        genuine = find_genuine_ids(keys, purpose, [(row.id, row.number, row.message_id) for row in rows])
+        refuse_changed(session, [row.id for row in rows if row.id not in genuine])
+        rows = [row for row in rows if row.id in genuine]
         claimed += _sort_due_rows(session, lease, rows, variants, domain_claim, now)
     domain_claim.save()
     return tuple(claimed)
@@ -212,9 +223,17 @@ def postpone(session: Session, moments: Iterable[tuple[str, datetime]]) -> None:
     _update_waiting_rows(session, POSTPONE, [(id_, {"retry_at": until}) for id_, until in moments])
 
 
-def set_aside(session: Session, states: Iterable[tuple[str, DeliveryState]]) -> None:
+def set_aside(session: Session, states: Iterable[tuple[str, DeliveryState]], why: str = "") -> None:
     """End waiting deliveries that are owed no more and that this transaction has locked, given as (id, state)."""
-    _update_waiting_rows(session, SET_ASIDE, [(id_, {"new_state": state}) for id_, state in states])
+    _update_waiting_rows(session, SET_ASIDE, [(id_, {"new_state": state, "why": why}) for id_, state in states])
+
+
+def refuse_changed(session: Session, delivery_ids: Iterable[str]) -> None:
+    """End waiting deliveries that this transaction has locked and whose rows aren't what the application wrote."""
+    ids = list(delivery_ids)
+    for id_ in ids:
+        log.error("a delivery was changed outside the application", delivery=id_)
+    set_aside(session, [(id_, DeliveryState.REFUSED) for id_ in ids], CHANGED_ROW)
 
 
 def _update_waiting_rows(

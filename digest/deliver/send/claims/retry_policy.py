@@ -1,7 +1,7 @@
 """How a delivery moves on, and the event that a final refusal is: pure decisions over an outcome, the tries so far and the time."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
@@ -22,12 +22,16 @@ _FINAL_STATES = {
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """The new state of a delivery. `next_try_at` counts where it waits; `attempted` says whether a try was made."""
+    """The new state of a delivery. `next_try_at` counts where it waits; `attempted` says whether a try was made.
+
+    `cause` is what a refusal says about the address; None: only the reply's codes tell.
+    """
 
     state: DeliveryState
     reply: str
     attempted: bool
     next_try_at: datetime | None = None
+    cause: FailureCause | None = None
 
 
 def decide_state_change(
@@ -41,10 +45,10 @@ def decide_state_change(
     if outcome.result is HandoverResult.NOT_TRIED:
         return StateChange(DeliveryState.WAITING, outcome.reply, attempted=False, next_try_at=now)
     if outcome.result is not HandoverResult.TRY_LATER:
-        return StateChange(_FINAL_STATES[outcome.result], outcome.reply, attempted=True)
+        return StateChange(_FINAL_STATES[outcome.result], outcome.reply, attempted=True, cause=outcome.cause)
     next_try_at = now + retry_delay(delivery_id, tries)
     if next_try_at > max(due_at, first_tried_at) + GIVE_UP_AFTER:
-        return StateChange(DeliveryState.EXPIRED, outcome.reply, attempted=True)
+        return StateChange(DeliveryState.EXPIRED, outcome.reply, attempted=True, cause=outcome.cause)
     return StateChange(DeliveryState.WAITING, outcome.reply, attempted=True, next_try_at=next_try_at)
 
 
@@ -53,7 +57,7 @@ def end_without_retry(change: StateChange) -> StateChange:
     if change.state is not DeliveryState.WAITING:
         return change
     state = DeliveryState.EXPIRED if change.attempted else DeliveryState.CANCELLED
-    return StateChange(state, change.reply, change.attempted)
+    return replace(change, state=state, next_try_at=None)
 
 
 def keep_warning(
@@ -97,7 +101,7 @@ def refusal_event(delivery_id: str, tries: int, change: StateChange, now: dateti
     if change.state not in _REFUSED_STATES:
         return None
     code, statuses = parse_reply_codes("", change.reply)
-    cause = failure_cause(code, statuses)
+    cause = change.cause or failure_cause(code, statuses)
     if cause in {None, FailureCause.NONE}:
         return None
     assert cause is not None

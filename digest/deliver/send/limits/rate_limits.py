@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from digest.deliver.events.failure_causes import parse_reply_codes
 from digest.settings import LimitSettings
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -198,15 +197,6 @@ class MeteredRate:
 
     def _count_inside(self, usage: RateUsage, now: datetime) -> list[tuple[datetime, int]]:
         return sorted(each for each in usage.recent if now - self._window < each[0] <= now + MAX_CLOCK_SKEW)
-
-
-def asks_to_slow_down(reply: str) -> bool:
-    """Return whether a deferral asks for fewer messages (RFC 3463, section 3: codes 4.3, 4.4, and 4.7).
-
-    Greylisting (4.7.1) and a full mailbox (4.2.2) are about one message.
-    """
-    code, statuses = parse_reply_codes("", reply)
-    return code == "421" or any(s in {"4.3.2", "4.7.0", "4.7.28"} or s.startswith("4.4.") for s in statuses)
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from sqlalchemy import Boolean, ColumnElement, delete, exists, func, literal_col
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose import headers
+from digest.deliver.compose.identifiers import find_genuine_ids
 from digest.deliver.compose.message import PlaceholderValues
 from digest.deliver.compose.notice_mail import TO_SUBSCRIBERS, NoticeComposer
 from digest.deliver.compose.return_path import make_return_path
@@ -44,7 +45,7 @@ from digest.store.delivery_models import Delivery, DeliveryState, Notice
 from digest.store.engine import Database
 from subscribers.crypto import link_tokens
 from subscribers.crypto.encrypted_values import decrypt_json
-from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.lifecycle import notice_recipients
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person
@@ -296,12 +297,13 @@ def _delete_recorded_notices(run: _NoticeRun, session: Session) -> None:
 
 
 def _claim_rows(run: _NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[ClaimedNotice]:
-    permitted = _permitted_addresses(run, session, [(row.person, row.kind) for row in rows], now)
-    notices = [_decrypt_notice(run, row, now) for row in rows if (row.person, row.kind) in permitted]
-    claimed = [notice for notice in notices if notice is not None and not _has_dead_link(session, notice)]
-    claimed_ids = {notice.delivery_id for notice in claimed}
-    claims.take_leases(session, run.lease, claimed_ids, now=now)
-    claims.set_aside(session, [(row.id, DeliveryState.WITHDRAWN) for row in rows if row.id not in claimed_ids])
+    opened = {row.id: _decrypt_notice(run, row, now) for row in rows}
+    claims.refuse_changed(session, [id_ for id_, notice in opened.items() if notice is None])
+    notices = [notice for notice in opened.values() if notice is not None]
+    permitted = _permitted_addresses(run, session, [(n.person, n.kind) for n in notices], now)
+    claimed = [n for n in notices if (n.person, n.kind) in permitted and not _has_dead_link(session, n)]
+    claims.take_leases(session, run.lease, [n.delivery_id for n in claimed], now=now)
+    claims.set_aside(session, [(n.delivery_id, DeliveryState.WITHDRAWN) for n in notices if n not in claimed])
     return claimed
 
 
@@ -311,10 +313,10 @@ def _has_dead_link(session: Session, notice: ClaimedNotice) -> bool:
 
 
 def _select_due(now: datetime) -> Any:
-    columns = (Delivery.id, Delivery.message_id, Delivery.tries, Delivery.due_at, Delivery.first_handed_at)
-    times = (Delivery.next_try_at, Delivery.person, Delivery.domain_tag)
+    identifiers = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.message_id)
+    times = (Delivery.due_at, Delivery.next_try_at, Delivery.first_handed_at)
     return (
-        select(*columns, *times, Notice.kind, Notice.ciphertext, Notice.key_id)
+        select(*identifiers, *times, Delivery.tries, Delivery.domain_tag, Notice.kind, Notice.ciphertext, Notice.key_id)
         .join(Notice, Notice.delivery == Delivery.id)
         .where(_is_due(now))
         .with_for_update(skip_locked=True, of=Delivery)
@@ -330,10 +332,14 @@ def _delete_finished_notices(session: Session, condition: ColumnElement[bool]) -
 
 
 def _decrypt_notice(run: _NoticeRun, row: Any, now: datetime) -> ClaimedNotice | None:
+    """Return a notice, or None if its rows aren't what was queued: the ID follows from kind and person, and the facts are bound to it."""
+    purpose = str(row.purpose)  # SQLite would keep bytes in it
+    genuine = find_genuine_ids(run.keys, purpose, [(row.id, row.person, row.message_id)])
+    if not genuine or row.kind != purpose.partition(":")[0]:
+        return None
     try:
         facts = decrypt_json(run.keys, (row.ciphertext, row.key_id), bound_to=f"notice {row.id}")
-    except DecryptionError:  # a damaged row must not hold up everybody behind it
-        log.error("a notice does not open", delivery=row.id)  # noqa: TRY400 - no trace needed
+    except (DecryptionError, KeyFileError):  # a damaged row must not hold up everybody behind it
         return None
     return ClaimedNotice(
         delivery_id=row.id,

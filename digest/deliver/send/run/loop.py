@@ -28,7 +28,7 @@ from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.claim_reserve import MAX_RESERVE, MAX_RESERVE_SECONDS
 from digest.deliver.send.claims.delivery_claims import ReaderDelivery
 from digest.deliver.send.handover import SendTask
-from digest.deliver.send.limits.rate_limits import SendAllowance, asks_to_slow_down
+from digest.deliver.send.limits.rate_limits import SendAllowance
 from digest.deliver.send.refusals import alarms
 from digest.deliver.send.refusals.message_suspicion import PROBE_SIZE
 from digest.deliver.send.run.send_gate import HandoverPermission, ask_permission, check_send_gate
@@ -208,6 +208,7 @@ def _claim_allowed(run: SendRun, session: Session, workers: WorkerPool, capacity
         run.lease,
         run.variants,
         run.rate_limiter.domain_limits,
+        run.keys,
         now=now,
         horizon=gate.phase.horizon,
         limit=min(allowance.messages, PROBE_SIZE) if suspicion.is_probing else allowance.messages,
@@ -265,7 +266,7 @@ def _make_tasks(run: SendRun, going: Sequence[ReaderDelivery], mailable: Collect
                 preferences = delivery.reader.preferences
                 template = run.variants.template_for(preferences)
             assert template is not None, "the claim sets aside whom no section is left for"
-            tasks.append(SendTask(delivery, partial(_compose_message, run, delivery, template)))
+            tasks.append(SendTask(delivery, partial(_compose_message, run, delivery, template), id(template)))
     run.note_permitted(going, tasks)
     return tasks
 
@@ -305,12 +306,11 @@ def _process_results(run: SendRun, workers: WorkerPool, results: Sequence[Worker
 
 def _note_result(run: SendRun, result: WorkerResult) -> None:
     now = run.clock()
-    for delivery, change in run.note_result(run.suspicion.judge_batch(result.batch)):
-        if asks_to_slow_down(change.reply) and run.rate_limiter.domain_limits.slow_down_domain(
-            delivery.domain_tag, now
-        ):
+    domain_limits = run.rate_limiter.domain_limits
+    for delivery, outcome in run.note_result(run.suspicion.judge_batch(result.batch)):
+        if outcome.slows_domain and domain_limits.slow_down_domain(delivery.domain_tag, now):
             log.warning(
-                "a domain asks for less; it gets half as many", delivery=delivery.delivery_id, said=change.reply
+                "a domain asks for less; it gets half as many", delivery=delivery.delivery_id, said=outcome.reply
             )
 
 
@@ -323,6 +323,10 @@ def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, out
         run.stop_reason = run.stop_reason or outcome.stop_reason
     elif run.suspicion.is_confirmed:
         run.stop_reason = run.stop_reason or run.suspicion.stop_reason
+    elif run.suspicion.pause_reason:
+        alarms.raise_alarm(run.database, run.edition, run.suspicion.pause_reason, now=run.clock())
+    if outcome.is_busy and not run.seconds_paused:
+        _pause_then_probe(run, workers)
     if outcome.wait_seconds:
         available_at = run.clock() + timedelta(seconds=outcome.wait_seconds)
         _pause_until_allowed(run, SendAllowance(0, available_at, "the provider asks for patience"))
@@ -330,18 +334,18 @@ def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, out
     if results == {HandoverResult.UNCERTAIN}:
         workers.suspend_worker(worker)
         if run.unanswered_rounds or not (workers.idle_workers or workers.busy_count):
-            _pause_without_answers(run, workers)
+            _pause_then_probe(run, workers)
     elif results - {HandoverResult.UNCERTAIN, HandoverResult.NOT_TRIED}:  # an answer
         workers.resume_workers()
         run.unanswered_rounds = 0
 
 
-def _pause_without_answers(run: SendRun, workers: WorkerPool) -> None:
-    """Pause when every connection lost its answer, then try one message; stop when no answer comes for a minute."""
+def _pause_then_probe(run: SendRun, workers: WorkerPool) -> None:
+    """Pause when every connection lost its answer or the server is busy, then try one message; stop after a minute of that."""
     if run.unanswered_rounds >= MAX_LOST_PROBES:
         run.stop_reason = run.stop_reason or (
-            f"{run.unanswered_rounds + 1} times in a row there was no answer after a message was sent. "
-            "Look at the mail server, then send again: the rest still waits."
+            f"{run.unanswered_rounds + 1} times in a row the mail server took no message or didn't answer. "
+            "Check the mail server, then send again. The remaining messages are still waiting."
         )
     _pause_for(run, FIRST_NO_ANSWER_PAUSE * 2**run.unanswered_rounds)
     run.unanswered_rounds += 1

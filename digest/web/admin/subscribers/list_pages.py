@@ -9,7 +9,7 @@ from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator
 
-from digest.app.subscribers import lists, people, reader_records, silent_readers
+from digest.app.subscribers import lists, people, silent_readers
 from digest.app.subscribers.growth import EditionStanding, GrowthView, view_growth
 from digest.app.subscribers.silent_readers import MOST_YEARS, USUAL_YEARS
 from digest.web.admin.blueprint import acting_admin, admin_pages, file_answer
@@ -95,7 +95,7 @@ def export_list() -> ResponseReturnValue:
         form = read_form(ExportForm)
     except FormError as exc:
         return _export_page(refusal=exc), 400
-    recipient = ExportRecipient(form.to, form.reason, reader_records.look_reference(current_staff()))
+    recipient = ExportRecipient(form.to, form.reason, current_staff().sign_in)
     # It has no name, and nothing of it stays once it is sent.
     file = tempfile.TemporaryFile("w+", newline="", encoding="utf-8", dir=installation.settings.home)  # noqa: SIM115 - sent below
     lists.write_list(installation, actor, file, recipient, now=now)

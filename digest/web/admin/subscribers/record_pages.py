@@ -172,12 +172,7 @@ def answer_data_request(number: int, form: str) -> ResponseReturnValue:
         return redirect(url_for("admin.show_reader", number=number, done=str(outcome)), 303)
     try:
         record = people.show_person(
-            installation,
-            actor,
-            number,
-            DATA_REQUEST_REASON,
-            reference=reader_records.look_reference(current_staff()),
-            now=now,
+            installation, actor, number, DATA_REQUEST_REASON, reference=current_staff().sign_in, now=now
         )
     except UnknownPersonError:
         abort(404, "No reader has this number.")

@@ -18,7 +18,7 @@ TEXTS = {
     "uk": "Портова влада оголосила про зупинення виходу всіх суден. Рятувальники допомагають мешканцям сіл.",
     "bg": "Поради наближаващата буря пристанищните власти обявиха спиране на излизането на всички кораби.",
     "de": "Die Hafenbehörde erklärt das Auslaufen für unzulässig. Rettungskräfte prüfen Küstenstraßen.",
-    "fr": "En raison de l’approche de la tempête, les élèves ont été évacués près du château.",  # noqa: RUF001
+    "fr": "En raison de l’approche de la tempête, les élèves ont été évacués près du château.",
     "es": "¿Señales de tormenta? La niña está aquí. “Más ayuda” en el año nuevo.",
 }
 

@@ -115,6 +115,12 @@ def test_only_202_is_success_and_a_doubt_is_a_doubt(answer: PlannedAnswer, resul
     assert API_KEY not in handed.stop_reason
 
 
+def test_a_reset_in_milliseconds_is_read_as_such() -> None:
+    now = 1_784_000_000.0
+    with FakeSendGrid(PlannedAnswer(429, headers={"X-RateLimit-Reset": "1784000040000"})) as fake:
+        assert _hand(fake, "ada", clock=lambda: now).wait_seconds == 41.0
+
+
 def test_a_redirect_is_not_followed_with_the_key() -> None:
     with FakeSendGrid() as thief, FakeSendGrid(PlannedAnswer(302, headers={"Location": thief.host})) as fake:
         _hand(fake, "ada")
@@ -128,6 +134,10 @@ def test_a_429_waits_until_its_reset_and_touches_nobody() -> None:
         ({"Retry-After": "7"}, 7.0),
         ({}, 60.0),
         ({"X-RateLimit-Reset": "5"}, 1.0),
+        ({"X-RateLimit-Reset": "1784000000500"}, 3600.0),  # milliseconds, and further off than anyone waits
+        ({"X-RateLimit-Reset": "9" * 400}, 3600.0),
+        ({"Retry-After": "9" * 400}, 3600.0),
+        ({"X-RateLimit-Reset": "²"}, 60.0),
     ):
         with FakeSendGrid(PlannedAnswer(429, headers=headers)) as fake:
             handed = _hand(fake, *NAMES, clock=lambda: 1000.0)

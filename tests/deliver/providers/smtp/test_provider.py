@@ -43,8 +43,8 @@ from tests.deliver.smtp_servers import (
     ("script", "result", "reply"),
     [
         ({}, ACCEPTED, "250 taken"),
-        ({"MAIL": [b"421 4.3.2 shutting down"]}, LATER, "421 4.3.2"),
-        ({"MAIL": [b"452 4.3.1 full"]}, LATER, "452 4.3.1"),
+        ({"MAIL": [b"421 4.3.2 shutting down"]}, UNTOUCHED, "421 4.3.2"),
+        ({"MAIL": [b"452 4.3.1 full"]}, UNTOUCHED, "452 4.3.1"),
         ({"RCPT": [b"450 4.7.1 greylisted <ada@example.org>"]}, LATER, "450 4.7.1 greylisted <address>"),
         ({"RCPT": [b"421 4.7.0 too fast"]}, LATER, "421 4.7.0"),
         ({"RCPT": [b"550 5.1.1 no ada at EXAMPLE.org"]}, REFUSED, "550 5.1.1 no <reader> at <domain>"),
@@ -70,6 +70,7 @@ def test_every_reply_has_its_meaning(
     assert results_of(handed) == [result]
     assert reply in handed.outcomes[0].reply
     assert not handed.stop_reason
+    assert handed.is_busy == (result is UNTOUCHED)
     assert server.accepted_count == (result is ACCEPTED)
 
 
@@ -159,6 +160,28 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_anew() -> None:
         handed = send_through(server, "ada@example.org", "bo@example.org")
     assert results_of(handed) == [ACCEPTED, ACCEPTED]
     assert (server.connection_count, server.accepted_count) == (2, 2)
+
+
+@pytest.mark.parametrize("offers", [b"", b"PIPELINING"])
+def test_a_server_that_ends_connections_after_two_messages_gets_two_on_each(offers: bytes) -> None:
+    """Exim says 421 in reply to the next MAIL; the message is offered again at once, and the limit is learned."""
+    with ScriptedSmtpServer({}, offers) as server:
+        server.messages_per_connection = 2
+        handed = send_through(server, *(f"r{n}@example.org" for n in range(9)))
+    assert results_of(handed) == [ACCEPTED] * 9
+    assert (server.accepted_count, server.connection_count, server.quit_count) == (9, 5, 4)
+
+
+def test_a_421_to_the_recipient_on_a_fresh_connection_slows_the_domain() -> None:
+    with ScriptedSmtpServer({"RCPT": [b"421 4.7.0 too fast"]}) as server:
+        (outcome,) = send_through(server).outcomes
+    assert outcome.slows_domain
+
+
+def test_a_sign_in_that_fails_for_now_costs_this_connection_only(certificate: Path) -> None:
+    with ScriptedSmtpServer({"AUTH": [b"454 4.7.0 temporary failure"] * 9}, b"AUTH PLAIN") as server:
+        handed = send_through(server, user="desk", password="secret")
+    assert (handed.this_connection_only, results_of(handed)) == (True, [UNTOUCHED])
 
 
 def test_nobody_there_stops_the_run() -> None:

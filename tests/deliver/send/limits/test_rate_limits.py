@@ -23,7 +23,6 @@ from digest.deliver.send.limits.rate_limits import (
     RateUsage,
     SpacedRate,
     allowance_under_limits,
-    asks_to_slow_down,
     count_sending_days,
     current_rate_limits,
 )
@@ -195,24 +194,6 @@ def test_a_clock_that_is_set_back_stops_nothing_for_longer_than_a_limit_lasts(ba
     hour, counts = RateLimit(5, HOUR, "hour"), [(NOON, 5)]
     allowance = allowance_under_limits([hour], counts, NOON - back)
     assert allowance.messages or (allowance.available_at and allowance.available_at <= NOON - back + 2 * HOUR + MINUTE)
-
-
-@pytest.mark.parametrize(
-    ("reply", "expected"),
-    [
-        ("421 try later", True),
-        ("451 4.7.0 too many messages", True),
-        ("450 4.7.28 rate limited", True),
-        ("451 4.4.2 timeout", True),
-        ("450 4.3.2 not now", True),
-        ("450 4.7.1 greylisted", False),
-        ("452 4.2.2 full", False),
-        ("a text about 421 4.7.0", False),
-        ("", False),
-    ],
-)
-def test_what_asks_for_patience_with_a_whole_domain(reply: str, *, expected: bool) -> None:
-    assert asks_to_slow_down(reply) is expected
 
 
 def _run(

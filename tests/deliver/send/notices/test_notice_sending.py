@@ -137,7 +137,7 @@ def test_a_confirmation_says_what_is_agreed_to_and_leads_to_the_page(world: Deli
     (outgoing,) = provider.received_messages
     message = checked(outgoing.to_bytes())
     assert (outgoing.outbox_folder, message["To"]) == ("notice", BO)
-    assert message["Subject"] == "Confirm that you want HLS.Today"
+    assert message["Subject"] == "Confirm your subscription to HLS.Today"
     assert message["List-Unsubscribe"] is None
     assert message["List-Id"] is None
     wording = current_wording(Settings()).text
@@ -208,7 +208,7 @@ def test_a_doubt_is_final_and_asking_again_is_the_way_out(world: DeliverySetup) 
     ask(world)
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     assert send(world, provider) == {HandoverResult.ACCEPTED: 1}
-    assert provider.received_messages[0].to_bytes().count(b"Once more: confirm") >= 1
+    assert provider.received_messages[0].to_bytes().count(b"Reminder to confirm") >= 1
 
 
 def test_a_server_that_says_no_to_everything_is_left_alone_for_a_while(world: DeliverySetup) -> None:

@@ -66,10 +66,10 @@ def test_readers_pages_and_every_hour_follow_a_saved_publication(filed: Any) -> 
     assert submit(client, "publication", name="Port News", timezone="Asia/Tokyo").status_code == 303
     assert "Port News" in filed.client.get("/subscribe").text
     assert "Times are in Asia/Tokyo" in filed.signed_in_client().get("/desk/calendar").text
-    assert "One mail a week, only if you asked for it." in filed.client.get("/privacy").text
+    assert "One email a week, only if you signed up." in filed.client.get("/privacy").text
     days = {"release-day": "mon,thu", "release-clock": "06:00"}
     assert submit(client, "schedule", **days).status_code == 303
-    assert "2 mails a week, only if you asked for it." in filed.client.get("/privacy").text
+    assert "2 emails a week, only if you signed up." in filed.client.get("/privacy").text
 
 
 def test_changed_words_of_consent_are_a_new_version_and_each_reader_keeps_their_own(filed: Any) -> None:

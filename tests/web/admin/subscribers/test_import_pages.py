@@ -103,9 +103,7 @@ def test_a_mailchimp_export_is_mapped_tried_and_imported(both: Any) -> None:
     rejected = client.post(f"{path}/rejected", data=fetch_token(client))
     assert would_be_rejected == rejected.text
     rows = list(csv.DictReader(io.StringIO(rejected.text)))
-    assert [rows[0][name] for name in ("row", "outcome", "why")] == [
-        *("2", "Cannot be taken", "there is no @, so it is no e-mail address")
-    ]
+    assert [rows[0][name] for name in ("row", "outcome", "why")] == [*("2", "Cannot be taken", "the address has no @")]
     assert len(rows) == 6
     came = client.post(f"{path}/outcomes", data=fetch_token(client))
     assert came.headers["Content-Disposition"] == 'attachment; filename="rows.csv"'

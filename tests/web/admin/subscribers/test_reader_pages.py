@@ -207,8 +207,8 @@ def test_the_record_tells_consent_mails_and_passages_in_words(both: Any) -> None
     assert "“Send me the weekly mail.” Wording 1." in page
     assert re.search(r"No\. 147</th><td[^>]*>Refused: no such mailbox", page)
     assert re.search(r"The receipt of their consent</th><td[^>]*>Accepted at try 2, then reported as unwanted", page)
-    assert "To deliver No. 147" in page
-    assert "Every section" in page
+    assert "To send you No. 147" in page
+    assert "All sections" in page
 
 
 def test_a_record_calls_nothing_agreed_words_that_nobody_agreed_to(world: Any) -> None:
@@ -387,7 +387,7 @@ def test_a_reader_is_added_with_evidence(both: Any) -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"address": "nobody"}, "There is no @"),
+        ({"address": "nobody"}, "The address has no @"),
         ({"on": "soon"}, "Enter the day when they agreed"),
         ({"on": "2027-01-01"}, "lies in the future"),
         ({"on": "0001-01-01"}, "lies before there was mail"),

@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -101,6 +102,14 @@ def test_nobody_else_sees_a_search_and_nobody_sees_it_later(world: Any) -> None:
     assert world.desk.get(location).status_code == 403
     searches = searches_of(world)
     assert searches.find(location.rpartition("/")[2], _staff(1), now=NOW + timedelta(minutes=15)) is None
+
+
+def test_a_session_number_that_is_given_again_shows_no_search_of_another_member(world: Any) -> None:
+    searches = searches_of(world)
+    name = searches.begin(world.install, _staff(1), "lovelace", "asked", now=NOW)
+    assert searches.find(name, _staff(1), now=NOW) is not None
+    assert searches.find(name, replace(_staff(1), member_id=2), now=NOW) is None
+    await_end(world, name)
 
 
 def test_a_search_without_a_match_says_so(world: Any) -> None:

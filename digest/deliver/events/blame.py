@@ -1,0 +1,147 @@
+"""Whom a mail server's reply blames, and what follows from it: one table, by stage of the conversation and by codes.
+
+Sources: RFC 5321, sections 3.8, 4.2.1, 4.2.2, and 4.5.4.1; RFC 3207, section 4; RFC 3463, section 3; RFC 4954, section 6;
+RFC 7505, section 4; and the replies that Postfix, Exim, Exchange, Gmail, and Yahoo give. Free text is never read.
+docs/replies.md shows the table to operators.
+"""
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+
+from digest.deliver.events.failure_causes import FailureCause, failure_cause, format_reply_codes, parse_reply_codes
+
+
+class SmtpStage(StrEnum):
+    """What a reply answers."""
+
+    GREETING = "greeting"  # connecting, the greeting, and EHLO
+    STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
+    BETWEEN = "between messages"  # the first reply after another message on the same connection
+    MAIL = "MAIL"
+    RCPT = "RCPT"
+    DATA = "DATA"
+    DOT = "after the dot"
+
+
+class Culprit(StrEnum):
+    """Whom or what a reply is about."""
+
+    ADDRESS = "the address"
+    DOMAIN = "the receiving domain"
+    RELAY = "your mail server"
+    MESSAGE = "the message or its variant"
+    REPUTATION = "your reputation"
+
+
+class Handling(StrEnum):
+    """What follows from a reply."""
+
+    REFUSE = "ends this delivery"
+    SUSPECT = "tries again, and pauses the edition if others are refused too"
+    RETRY = "tries again later"
+    SLOW_DOWN = "tries again later, and sends less to this domain"
+    RECONNECT = "offers the message again over a new connection"
+    PAUSE = "pauses for seconds, then tries with one message"
+    DROP_CONNECTION = "goes on with one connection fewer"
+    STOP = "stops the run"
+
+
+@dataclass(frozen=True, slots=True)
+class BlameRow:
+    """A row of the table. It applies at any of its stages to any of its codes.
+
+    Codes are a reply code, with or without an enhanced one, separated by commas; an x is any number, and `alone` means
+    without an enhanced code.
+    """
+
+    stages: tuple[SmtpStage, ...]
+    codes: str
+    culprit: Culprit
+    handling: Handling
+    cause: FailureCause | None = field(default=None, kw_only=True)  # of a refusal; None: what the codes say
+
+    def applies_to(self, stage: SmtpStage, codes: str) -> bool:
+        """Return whether the row covers a reply, given as `550 5.1.1` or `550`."""
+        return stage in self.stages and bool(_compile_codes(self.codes).fullmatch(codes))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a reply means. `cause` is what a refusal says about the address."""
+
+    culprit: Culprit
+    handling: Handling
+    cause: FailureCause
+
+
+_ENVELOPE = (SmtpStage.MAIL, SmtpStage.RCPT, SmtpStage.DATA)
+_CONTENT = (SmtpStage.DATA, SmtpStage.DOT)
+_FROM_RCPT = (SmtpStage.RCPT, *_CONTENT)
+
+# The first row that applies counts.
+BLAME_TABLE = (
+    BlameRow((SmtpStage.GREETING,), "any", Culprit.RELAY, Handling.DROP_CONNECTION),
+    BlameRow((SmtpStage.STARTTLS,), "any", Culprit.RELAY, Handling.STOP),
+    BlameRow((SmtpStage.AUTH,), "4xx", Culprit.RELAY, Handling.DROP_CONNECTION),
+    BlameRow((SmtpStage.AUTH,), "any", Culprit.RELAY, Handling.STOP),
+    BlameRow((SmtpStage.BETWEEN,), "421", Culprit.RELAY, Handling.RECONNECT),
+    BlameRow(_ENVELOPE, "530, 535, 538", Culprit.RELAY, Handling.STOP),
+    BlameRow((SmtpStage.MAIL,), "4xx", Culprit.RELAY, Handling.PAUSE),
+    BlameRow((SmtpStage.MAIL,), "5xx", Culprit.RELAY, Handling.STOP),
+    BlameRow((SmtpStage.RCPT, SmtpStage.DOT), "4xx 4.2.x", Culprit.ADDRESS, Handling.RETRY),
+    BlameRow(
+        (SmtpStage.RCPT,),
+        "421, 4xx 4.3.2, 4xx 4.4.x, 4xx 4.7.0, 4xx 4.7.28",
+        Culprit.DOMAIN,
+        Handling.SLOW_DOWN,
+    ),
+    BlameRow((SmtpStage.RCPT,), "4xx", Culprit.DOMAIN, Handling.RETRY),
+    BlameRow(_FROM_RCPT, "5xx 5.1.7, 5xx 5.1.8", Culprit.REPUTATION, Handling.SUSPECT),
+    BlameRow(_FROM_RCPT, "5xx 5.1.2, 5xx 5.1.10, 5xx 5.4.4", Culprit.DOMAIN, Handling.REFUSE),
+    BlameRow(_FROM_RCPT, "5xx 5.1.x, 5xx 5.2.x", Culprit.ADDRESS, Handling.REFUSE),
+    BlameRow(_FROM_RCPT, "5xx 5.7.x", Culprit.REPUTATION, Handling.REFUSE),
+    BlameRow((SmtpStage.RCPT,), "550 alone, 551 alone, 553 alone", Culprit.ADDRESS, Handling.REFUSE),
+    BlameRow((SmtpStage.RCPT,), "5xx", Culprit.DOMAIN, Handling.SUSPECT),
+    BlameRow(_CONTENT, "4xx", Culprit.RELAY, Handling.RETRY),
+    BlameRow(
+        _CONTENT,
+        "5xx 5.3.x, 5xx 5.5.x, 5xx 5.6.x",
+        Culprit.MESSAGE,
+        Handling.SUSPECT,
+        cause=FailureCause.OUR_FAULT,
+    ),
+    BlameRow(_CONTENT, "5xx", Culprit.MESSAGE, Handling.SUSPECT, cause=FailureCause.POLICY),
+)
+
+
+def judge_reply(stage: SmtpStage, reply: str) -> Verdict:
+    """Return whom a reply blames and what follows; `reply` begins with its code, and may be scrubbed of addresses.
+
+    A reply that no row covers, such as one without a code, comes from a server that's about to hang up: try again later.
+    """
+    return _judge_codes(stage, *parse_reply_codes("", reply))
+
+
+@cache
+def _judge_codes(stage: SmtpStage, code: str, enhanced_codes: frozenset[str]) -> Verdict:
+    codes = format_reply_codes(code, enhanced_codes)
+    cause = failure_cause(code, enhanced_codes) or FailureCause.NONE
+    for row in BLAME_TABLE:
+        if row.applies_to(stage, codes):
+            return Verdict(row.culprit, row.handling, cause if row.cause is None else row.cause)
+    return Verdict(Culprit.RELAY, Handling.RETRY, FailureCause.NONE)
+
+
+@cache
+def _compile_codes(listed: str) -> re.Pattern[str]:
+    patterns = []
+    for codes in listed.split(", "):
+        reply_code, _, enhanced_code = codes.replace("any", "xxx").partition(" ")
+        rest = {"": r"(?: .*)?", "alone": ""}.get(enhanced_code)
+        if rest is None:
+            rest = " " + re.escape(enhanced_code).replace("x", r"\d+")
+        patterns.append(reply_code.replace("x", r"\d") + rest)
+    return re.compile("|".join(patterns))
