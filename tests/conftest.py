@@ -22,10 +22,11 @@ from click.testing import CliRunner
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
+from digest.app.accounts import passwords
 from digest.collect.sandbox.confinement import ARCHITECTURES, landlock_version
 from digest.edition.content.edition_content import EditionContent
 from digest.store.engine import Database, open_database
-from tests import parsed_routes, replayed_migrations, seeded_randomness
+from tests import cheap_hashing, parsed_routes, replayed_migrations, seeded_randomness
 from tests.migrated_databases import migrated_template, write_migrated_file
 from tests.own_postgresql import run_own_postgresql
 from tests.restored_folder import RestoredFolder, keep_folder
@@ -139,6 +140,7 @@ def pytest_configure(config: pytest.Config) -> None:
     seeded_randomness.replace_randomness()
     parsed_routes.keep_parsed_routes()
     replayed_migrations.keep_migration_statements()
+    cheap_hashing.make_hashing_cheap()
     # Each test makes objects by the ten thousand and keeps few: the garbage collector looks 50 times less often than by default for
     # those that refer to themselves, and not at all until the tests are collected (`pytest_collection`).
     gc.set_threshold(35_000, 20, 20)
@@ -421,6 +423,14 @@ def database(request: pytest.FixtureRequest) -> Database:
     """Give a migrated, empty database: once SQLite, once PostgreSQL."""
     database: Database = request.getfixturevalue(request.param)
     return database
+
+
+@pytest.fixture
+def shipped_hashing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have passwords and passphrases cost what they do outside the tests."""
+    cheap_hashing.restore_shipped_hashing(monkeypatch)
+    yield
+    passwords._nobodys_hash.cache_clear()
 
 
 @pytest.fixture(scope="session")

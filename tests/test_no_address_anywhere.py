@@ -74,6 +74,7 @@ from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
 from tests.run_database import HomeDatabases, read_stored_bytes
 from tests.web.conftest import WebSetup, build_web_setup, sample_evidence, store_edition
+from tests.web.forms import fetch_token
 
 # Pages for admins that nobody comes to here: no log of a mail server is examined, no source is removed from `digest.toml`.
 NOT_THERE = {"admin.show_log_evidence", "admin.ask_before_removing_source"}
@@ -241,7 +242,7 @@ def _go_through_the_staffs_pages(install: Installation, left: Left, edition: str
     """Open every page of desk and admin, look readers up and act on them; what shows an address by nature is not kept."""
     app = create_app(install, clock=lambda: NOW)
     client = WebSetup(install, app, 0).signed_in_client("admin")
-    form = {"csrf_token": re.findall(r'name="csrf_token" value="([^"]+)"', client.get("/admin/staff").text)[0]}
+    form = fetch_token(client)
 
     def post(path: str, **fields: str) -> str:
         answer = client.post(path, data=form | fields)

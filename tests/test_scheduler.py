@@ -25,8 +25,8 @@ from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
 from subscribers.store.models import ConsentDay
 from tests.conftest import reserve_port
+from tests.moments import THURSDAY_NOON as NOON
 
-NOON = datetime(2026, 11, 19, 12, tzinfo=UTC)
 SLOT = DueJob("draft", NOON)
 
 

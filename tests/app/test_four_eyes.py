@@ -124,15 +124,15 @@ def test_a_third_editor_approves_what_two_wrote_at_once(install: Installation) -
     assert edition_of(install).state == EditionState.APPROVED
 
 
-def test_a_deadline_takes_a_half_signed_edition_for_a_draft(install_on_both: Installation) -> None:
-    write_intro(install_on_both, DANA, "Good morning.")
-    editing.write_note(install_on_both, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
-    approve(install_on_both, DANA)
+def test_a_deadline_takes_a_half_signed_edition_for_a_draft(install: Installation) -> None:
+    write_intro(install, DANA, "Good morning.")
+    editing.write_note(install, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
+    approve(install, DANA)
     at_deadline = NOW + timedelta(hours=2, minutes=30)
-    ruled = with_deadline_rule(install_on_both, "send-last-approved")
+    ruled = with_deadline_rule(install, "send-last-approved")
     assert deadlines.decide_deadline(ruled, now=at_deadline) == "2026-W47: wait"
     with pytest.raises(ApprovalError, match="no approved version"):
-        approvals.reinstate_last_approval(install_on_both, "current", actor=SCHEDULER, now=at_deadline)
+        approvals.reinstate_last_approval(install, "current", actor=SCHEDULER, now=at_deadline)
 
 
 def test_any_edit_ends_a_first_signature(install: Installation) -> None:
@@ -194,28 +194,23 @@ def test_no_detour_lets_authors_approve_their_own_words(
     assert edition_of(install).state == EditionState.DRAFT
 
 
-def test_a_block_that_runs_on_still_needs_somebody_else_the_week_after(install_on_both: Installation) -> None:
+def test_a_block_that_runs_on_still_needs_somebody_else_the_week_after(install: Installation) -> None:
     """A block that starts next week is in none of the mails that are approved this week."""
     week = timedelta(days=7)
     starts = replace(OFFER, first_day=date(2026, 11, 24))
-    editing.write_block(install_on_both, form(actor=DANA), starts)
-    approve(install_on_both, DANA)
-    assert edition_of(install_on_both).state == EditionState.APPROVED
-    add(
-        install_on_both.database,
-        "Wildfire crosses highway",
-        dated=NOW + timedelta(days=6),
-        found=NOW + timedelta(days=6),
-    )
-    editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
-    mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
+    editing.write_block(install, form(actor=DANA), starts)
+    approve(install, DANA)
+    assert edition_of(install).state == EditionState.APPROVED
+    add(install.database, "Wildfire crosses highway", dated=NOW + timedelta(days=6), found=NOW + timedelta(days=6))
+    editions.draft_next_edition(install, actor=SCHEDULER, now=NOW + week)
+    mark = edition_status(install, "2026-W48", now=NOW + week).content_hash
     with pytest.raises(ApprovalError, match="You wrote"):
-        signing.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week)
-    assert signing.approve_edition(install_on_both, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
+        signing.approve_edition(install, "2026-W48", mark, actor=DANA, now=NOW + week)
+    assert signing.approve_edition(install, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
 
 
-def test_a_correction_that_the_next_edition_carries_is_its_authors(install_on_both: Installation) -> None:
-    with install_on_both.database.write() as session:
+def test_a_correction_that_the_next_edition_carries_is_its_authors(install: Installation) -> None:
+    with install.database.write() as session:
         edition = session.scalars(select(Edition)).one()
         before = Edition(
             slot="before", name="2026-W46", number=1, state=EditionState.SENT, opens_at=edition.opens_at, cut_off=edition.opens_at,
@@ -229,38 +224,36 @@ def test_a_correction_that_the_next_edition_carries_is_its_authors(install_on_bo
             headline="Cranes", field="headline", was="Crane", becomes="Cranes", note="See elsewhere.", is_carried=True, mail_asked_by="",
         )  # fmt: skip
         session.add(correction)
-    drafted(install_on_both)
+    drafted(install)
     with pytest.raises(ApprovalError, match="You wrote"):
-        approve(install_on_both, DANA)
-    approve(install_on_both, PRIYA)
+        approve(install, DANA)
+    approve(install, PRIYA)
 
 
 @pytest.mark.parametrize("state", [EditionState.SENT, EditionState.DRAFT])
-def test_a_correction_that_runs_on_keeps_its_author(install_on_both: Installation, state: EditionState) -> None:
-    test_a_correction_that_the_next_edition_carries_is_its_authors(install_on_both)
-    edits = editing_state.read_editing_state(install_on_both, "current")
+def test_a_correction_that_runs_on_keeps_its_author(install: Installation, state: EditionState) -> None:
+    test_a_correction_that_the_next_edition_carries_is_its_authors(install)
+    edits = editing_state.read_editing_state(install, "current")
     carried = next(block for block in edits.arrangement.blocks if block.kind == "correction")
-    editing.write_block(install_on_both, form(actor=PRIYA), replace(carried, last_day=date(2026, 12, 20)))
+    editing.write_block(install, form(actor=PRIYA), replace(carried, last_day=date(2026, 12, 20)))
     week = timedelta(days=7)
-    with install_on_both.database.write() as session:
+    with install.database.write() as session:
         session.execute(update(Edition).where(Edition.name == "2026-W47").values(state=state))
-    add(install_on_both.database, "Wildfire crosses highway", dated=NOW + week - timedelta(days=1), found=NOW + week)
-    editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
-    with install_on_both.database.read() as session:
+    add(install.database, "Wildfire crosses highway", dated=NOW + week - timedelta(days=1), found=NOW + week)
+    editions.draft_next_edition(install, actor=SCHEDULER, now=NOW + week)
+    with install.database.read() as session:
         drafted_next = session.scalars(select(Edition).where(Edition.name == "2026-W48")).one()
         parts = list_edition_parts(session, drafted_next)
     assert {part.actor for part in parts if part.part == "block"} == {DANA.name, PRIYA.name}
 
 
-def test_an_only_editor_approves_what_they_wrote_and_is_told_why(install_on_both: Installation) -> None:
-    write_intro(install_on_both, DANA, "Good morning.")
-    only_dana(install_on_both)
-    assert sentences(install_on_both, DANA.name)[0].startswith(
-        "You're the only editor, so you can approve your own text"
-    )
-    approve(install_on_both, DANA)
-    assert edition_of(install_on_both).state == EditionState.APPROVED
-    assert last_audit_row(install_on_both).detail["alone"] is True
+def test_an_only_editor_approves_what_they_wrote_and_is_told_why(install: Installation) -> None:
+    write_intro(install, DANA, "Good morning.")
+    only_dana(install)
+    assert sentences(install, DANA.name)[0].startswith("You're the only editor, so you can approve your own text")
+    approve(install, DANA)
+    assert edition_of(install).state == EditionState.APPROVED
+    assert last_audit_row(install).detail["alone"] is True
 
 
 def test_an_admin_is_under_the_same_rule(install: Installation) -> None:
@@ -284,19 +277,19 @@ def sign_in(install: Installation, member: int) -> None:
 
 
 def test_removing_the_other_editor_does_not_make_one_the_only_editor_of_the_edition_in_progress(
-    install_on_both: Installation,
+    install: Installation,
 ) -> None:
-    sign_in(install_on_both, 2)
-    write_intro(install_on_both, DANA, "Good morning.")
-    only_dana(install_on_both)
-    with install_on_both.database.write() as session:
+    sign_in(install, 2)
+    write_intro(install, DANA, "Good morning.")
+    only_dana(install)
+    with install.database.write() as session:
         change_rows(session, StaffMember, StaffMember.id > 1, removed_at=LATER)
     with pytest.raises(ApprovalError, match="You wrote"):
-        approve(install_on_both, DANA)
-    with install_on_both.database.write() as session:
+        approve(install, DANA)
+    with install.database.write() as session:
         opens_at = session.scalars(select(Edition.opens_at)).one()
         change_rows(session, StaffMember, StaffMember.id > 1, removed_at=opens_at - timedelta(minutes=1))
-    approve(install_on_both, DANA)
+    approve(install, DANA)
 
 
 def prove_and_lose_sign_ins(install: Installation) -> None:
@@ -347,12 +340,12 @@ def remove_after_an_old_block(install: Installation) -> None:
     "prepare", [change_settings_only, change_old_settings, remove_then_write, remove_after_an_old_block]
 )
 def test_whoever_removes_a_colleague_since_the_last_edition_or_their_oldest_text_is_no_only_editor(
-    install_on_both: Installation, prepare: Callable[[Installation], None]
+    install: Installation, prepare: Callable[[Installation], None]
 ) -> None:
-    prove_and_lose_sign_ins(install_on_both)
-    prepare(install_on_both)
+    prove_and_lose_sign_ins(install)
+    prepare(install)
     with pytest.raises(ApprovalError, match="You wrote"):
-        approve(install_on_both, DANA)
+        approve(install, DANA)
 
 
 def test_a_terminal_says_who_approves_once_editors_wrote_something(install: Installation) -> None:
@@ -372,8 +365,8 @@ def test_what_a_nameless_terminal_wrote_takes_two_signatures(install: Installati
     assert edition_of(install).state == EditionState.APPROVED
 
 
-def test_with_two_approvers_each_part_takes_two_other_people(install_on_both: Installation) -> None:
-    both = wants_two(install_on_both)
+def test_with_two_approvers_each_part_takes_two_other_people(install: Installation) -> None:
+    both = wants_two(install)
     write_intro(both, DANA, "Good morning.")
     editing.write_note(both, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
     for actor, state in ((DANA, EditionState.DRAFT), (PRIYA, EditionState.DRAFT), (SAM, EditionState.APPROVED)):
@@ -435,49 +428,49 @@ def test_a_draft_from_before_authors_were_recorded_is_drafted_again_first(instal
 
 
 def test_an_admin_who_changed_what_readers_see_of_the_settings_is_an_author_until_an_edition_went_out(
-    install_on_both: Installation,
+    install: Installation,
 ) -> None:
-    with install_on_both.database.write() as session:
+    with install.database.write() as session:
         for actor, table in ((DANA.name, "publication"), (PRIYA.name, "schedule"), ("terminal:root", "look")):
             record_audit(session, setting_changes.CHANGE.name, table, {}, actor=actor, now=NOW)
     with pytest.raises(ApprovalError, match="You wrote"):
-        approve(install_on_both, DANA)
-    assert sentences(install_on_both)[0].startswith("dana wrote the publication settings,")
-    approve(install_on_both, PRIYA)
+        approve(install, DANA)
+    assert sentences(install)[0].startswith("dana wrote the publication settings,")
+    approve(install, PRIYA)
     week = timedelta(days=7)
-    with install_on_both.database.write() as session:
+    with install.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENT, drafted_at=NOW + timedelta(seconds=1)))
-    add(install_on_both.database, "Wildfire crosses highway", dated=NOW + week - timedelta(days=1), found=NOW + week)
-    editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
-    mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
-    assert signing.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
+    add(install.database, "Wildfire crosses highway", dated=NOW + week - timedelta(days=1), found=NOW + week)
+    editions.draft_next_edition(install, actor=SCHEDULER, now=NOW + week)
+    mark = edition_status(install, "2026-W48", now=NOW + week).content_hash
+    assert signing.approve_edition(install, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
 
 
 @pytest.mark.parametrize("parts", [[], [{"actor": PRIYA.name, "part": "intro", "item": ""}]])
 def test_authors_that_were_taken_out_of_the_database_are_found_in_the_edits(
-    install_on_both: Installation, parts: list[dict[str, str]]
+    install: Installation, parts: list[dict[str, str]]
 ) -> None:
-    write_intro(install_on_both, DANA, "Good morning.")
-    with install_on_both.database.write() as session:
+    write_intro(install, DANA, "Good morning.")
+    with install.database.write() as session:
         session.execute(update(Edition).values(written_parts=parts))
     with pytest.raises(ApprovalError, match=r"isn't what its stories, edits.*Draft it again"):
-        approve(install_on_both, DANA)
-    drafted(install_on_both)
+        approve(install, DANA)
+    drafted(install)
     with pytest.raises(ApprovalError, match="You wrote"):
-        approve(install_on_both, DANA)
+        approve(install, DANA)
 
 
 @pytest.mark.parametrize("take_back", [void, send_back])
 def test_an_approval_that_was_taken_back_is_not_sent_whatever_its_row_says(
-    install_on_both: Installation, take_back: Callable[[Installation], None]
+    install: Installation, take_back: Callable[[Installation], None]
 ) -> None:
-    approve(install_on_both, PRIYA)
-    take_back(install_on_both)
-    with install_on_both.database.write() as session:
+    approve(install, PRIYA)
+    take_back(install)
+    with install.database.write() as session:
         session.execute(update(Approval).values(state=ApprovalState.STANDING))
         session.execute(update(Edition).values(state=EditionState.APPROVED))
-    edition, settings, keys = edition_of(install_on_both), install_on_both.settings, install_on_both.keys
-    with install_on_both.database.read() as session, pytest.raises(ApprovalError, match="was revoked"):
+    edition, settings, keys = edition_of(install), install.settings, install.keys
+    with install.database.read() as session, pytest.raises(ApprovalError, match="was revoked"):
         approval_check.verify_approval(session, edition, settings=settings, keys=keys)
 
 
@@ -530,37 +523,37 @@ def change_intro_setting(install: Installation, now: datetime) -> None:
 
 @pytest.mark.parametrize("prepare", [go_out_with_an_own_intro, go_out_as_it_was_before_the_change])
 def test_settings_keep_their_author_until_an_edition_that_shows_them_went_out(
-    install_on_both: Installation, prepare: Callable[[Installation], None]
+    install: Installation, prepare: Callable[[Installation], None]
 ) -> None:
-    prepare(install_on_both)
+    prepare(install)
     week = timedelta(days=7)
-    with install_on_both.database.write() as session:
+    with install.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENT))
-    add(install_on_both.database, "Wildfire crosses highway", dated=NOW + week - timedelta(days=1), found=NOW + week)
-    editions.draft_next_edition(install_on_both, actor=SCHEDULER, now=NOW + week)
-    mark = edition_status(install_on_both, "2026-W48", now=NOW + week).content_hash
+    add(install.database, "Wildfire crosses highway", dated=NOW + week - timedelta(days=1), found=NOW + week)
+    editions.draft_next_edition(install, actor=SCHEDULER, now=NOW + week)
+    mark = edition_status(install, "2026-W48", now=NOW + week).content_hash
     with pytest.raises(ApprovalError, match="You wrote"):
-        signing.approve_edition(install_on_both, "2026-W48", mark, actor=DANA, now=NOW + week)
-    assert signing.approve_edition(install_on_both, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
+        signing.approve_edition(install, "2026-W48", mark, actor=DANA, now=NOW + week)
+    assert signing.approve_edition(install, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
 
 
-def test_a_topic_that_no_list_has_is_refused_and_never_becomes_the_storys_own(install_on_both: Installation) -> None:
+def test_a_topic_that_no_list_has_is_refused_and_never_becomes_the_storys_own(install: Installation) -> None:
     url, free_text = url_of(TITLES[0]), "Win money: evil.example.net"
     with pytest.raises(EditRefusedError, match="topic isn't in the settings"):
-        editing.choose_topic(install_on_both, form(actor=DANA), url, free_text)
+        editing.choose_topic(install, form(actor=DANA), url, free_text)
     # An older version took it.
-    with install_on_both.database.write() as session:
+    with install.database.write() as session:
         edition = session.scalars(select(Edition)).one()
         append_edit(session, edition, Edit(1, NOW, DANA.name, EditKind.TOPIC, url, {"topic": free_text}, None))
-    add(install_on_both.database, f"{TITLES[0]}, officials say", dated=NOW - timedelta(minutes=1), found=NOW)
-    drafted(install_on_both)
-    with install_on_both.database.read() as session:
+    add(install.database, f"{TITLES[0]}, officials say", dated=NOW - timedelta(minutes=1), found=NOW)
+    drafted(install)
+    with install.database.read() as session:
         grown = load_proposal(session, session.scalars(select(Edition)).one())
     assert grown
     assert free_text not in repr(grown)
     with pytest.raises(ApprovalError, match="You wrote"):
-        approve(install_on_both, DANA)
-    editing.choose_topic(install_on_both, form(actor=DANA), url, "Cybersecurity")
+        approve(install, DANA)
+    editing.choose_topic(install, form(actor=DANA), url, "Cybersecurity")
 
 
 def test_who_wrote_what_and_who_still_has_to_approve_it_is_said(install: Installation) -> None:

@@ -2,11 +2,12 @@
 
 import base64
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from pydantic import SecretStr
 
 from digest.app.doctor.examination import examine_installation
@@ -17,8 +18,9 @@ from digest.installation.opened import Installation, InstallationError
 from digest.settings import Settings, load_settings
 from digest.store.engine import Database
 from subscribers.crypto.keys import KeyFileError, KeyRing
+from subscribers.crypto.passphrase import protect_text
+from tests.moments import THURSDAY_NOON as NOW
 
-NOW = datetime(2026, 11, 19, 12, tzinfo=UTC)
 EVE = terminal_actor("eve")
 PASSPHRASE = "correct horse battery staple"
 
@@ -52,6 +54,14 @@ def test_a_protected_file_holds_no_secret_and_opens_with_the_passphrase_alone(
             _ = _installation(one_database, tmp_path, passphrase).keys
         assert "\n" not in str(caught.value)
         assert PASSPHRASE not in str(caught.value)
+
+
+def test_a_protected_text_names_what_opens_it(shipped_hashing: None) -> None:
+    protected = json.loads(protect_text("a secret", PASSPHRASE))
+    assert protected["protected"] == "argon2id-t3-m65536-p4 aes-256-gcm"
+    salt, nonce, ciphertext = (base64.b64decode(protected[name]) for name in ("salt", "nonce", "ciphertext"))
+    key = Argon2id(salt=salt, length=32, iterations=3, lanes=4, memory_cost=65536).derive(PASSPHRASE.encode())
+    assert AESGCM(key).decrypt(nonce, ciphertext, protected["protected"].encode()) == b"a secret"
 
 
 @pytest.mark.usefixtures("keys")

@@ -1,6 +1,5 @@
 """A lost key file: nobody becomes unknown, and the recovery copy comes back."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,8 @@ from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store.key_check import KeyMismatchError
 from subscribers.store.key_rotation import add_key
 from subscribers.store.models import ConsentKind
+from tests.moments import THURSDAY_NOON as NOW
 
-NOW = datetime(2026, 11, 19, 12, tzinfo=UTC)
 EVE = terminal_actor("eve")
 
 

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyrage import passphrase as age
 
-from digest.backups import encrypted_file
 from digest.backups.encrypted_file import (
     CHUNK_BYTES,
     DamagedFileError,
@@ -17,15 +16,6 @@ from digest.backups.encrypted_file import (
 )
 
 PASSPHRASE = "tr\u00e8s secret"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cheap() -> object:
-    """Try passphrases fast: the cost stands in the file, so that the same code runs."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(encrypted_file, "WORK_FACTOR", 4)
-    yield
-    patch.undo()
 
 
 def encrypted(body: bytes, step: int = 10_000) -> bytes:
@@ -50,6 +40,10 @@ def test_age_opens_what_we_write_and_we_do(size: int) -> None:
     sealed = encrypted(BODY[:size])
     assert age.decrypt(sealed, PASSPHRASE) == BODY[:size]
     assert opened(sealed).read() == BODY[:size]
+
+
+def test_trying_a_passphrase_takes_128_megabytes(shipped_hashing: None) -> None:
+    assert encrypted(b"body").split(b"\n")[1].endswith(b" 17"), "2^17 blocks of 1 KiB"
 
 
 @given(st.integers(0, len(BODY)), st.integers(0, 70_000))

@@ -15,7 +15,6 @@ from digest.app import jobs
 from digest.app.doctor.attention import attention_sentences, page_sentences
 from digest.app.jobs import JobContext
 from digest.app.upkeep import backups
-from digest.backups import encrypted_file
 from digest.backups.archive import BackupError
 from digest.cli import digest
 from digest.installation.opened import Installation
@@ -29,12 +28,6 @@ from tests.web.conftest import build_web_setup
 
 PASSPHRASE = "what nobody guesses"
 DAY = timedelta(days=1)
-
-
-@pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try passphrases fast: the cost stands in the file, so that the same code runs."""
-    monkeypatch.setattr(encrypted_file, "WORK_FACTOR", 4)
 
 
 def with_backups(settings: Settings, folder: Path, passphrase: str = PASSPHRASE) -> Settings:

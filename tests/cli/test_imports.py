@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from digest.installation.opened import open_installation
 from digest.settings import load_settings
 from digest.store.models import EditionState
@@ -25,36 +23,40 @@ FETCHES_OR_DRAFTS = {
 RUN = """
 import gc, json, sys
 from digest.cli import main
-try:
-    main()
-finally:
+ended = []
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["digest", *words]
+    try:
+        main()
+    except SystemExit as exit:
+        code = exit.code or 0
     modules = sorted(sys.modules)
-    print(json.dumps({"modules": modules, "collects": gc.isenabled(), "passed over": gc.get_freeze_count()}))
+    ended.append({"code": code, "modules": modules, "collects": gc.isenabled(), "passed over": gc.get_freeze_count()})
+print(json.dumps(ended))
 """
 
 
-def _run_command(*words: str, exit_code: int = 0) -> dict[str, Any]:
-    run = subprocess.run([sys.executable, "-c", RUN, *words], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert run.returncode == exit_code, run.stderr
-    ended: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+def _run_commands(*commands: str, exit_code: int = 0) -> list[dict[str, Any]]:
+    """Run commands one after the other in a new process; tell of the process after each."""
+    words = json.dumps([command.split() for command in commands])
+    run = subprocess.run([sys.executable, "-c", RUN, words], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    ended: list[dict[str, Any]] = json.loads(run.stdout.splitlines()[-1])
+    assert [each["code"] for each in ended] == [exit_code] * len(commands), run.stderr
     return ended
 
 
-def _imported(*words: str) -> set[str]:
-    return set(_run_command(*words)["modules"])
-
-
 def test_the_version_needs_neither_database_nor_settings() -> None:
-    assert _imported("--version") & (HEAVY | {"sqlalchemy", "pydantic", "structlog", "rich"}) == set()
+    (ended,) = _run_commands("--version")
+    assert set(ended["modules"]) & (HEAVY | {"sqlalchemy", "pydantic", "structlog", "rich"}) == set()
 
 
-@pytest.mark.parametrize(
-    "words", [("hold",), ("release",), ("pause",), ("status",), ("status", "--json")], ids=" ".join
-)
-def test_what_is_needed_at_once_imports_nothing_heavy(new_home: Path, words: tuple[str, ...]) -> None:
+def test_what_is_needed_at_once_imports_nothing_heavy(new_home: Path) -> None:
     with open_installation(load_settings()) as installation:
         store_edition(installation, state=EditionState.SENDING)
-    assert _imported(*words) & HEAVY == set()
+    commands = ("hold", "release", "pause", "status", "status --json")
+    for command, ended in zip(commands, _run_commands(*commands), strict=True):
+        assert set(ended["modules"]) & HEAVY == set(), command
 
 
 def test_a_send_imports_neither_what_drafts_nor_what_fetches_and_collects_no_garbage_in_what_it_imports(
@@ -63,7 +65,7 @@ def test_a_send_imports_neither_what_drafts_nor_what_fetches_and_collects_no_gar
     with open_installation(load_settings()) as installation:
         store_edition(installation, state=EditionState.SENDING)
     # It comes as far as the proof of the approval, which such an edition lacks.
-    ended = _run_command("send", "current", "--yes", exit_code=2)
+    (ended,) = _run_commands("send current --yes", exit_code=2)
     assert "digest.deliver.send.run.edition_run" in ended["modules"]
     assert set(ended["modules"]) & (HEAVY | FETCHES_OR_DRAFTS) == set()
     assert ended["collects"]

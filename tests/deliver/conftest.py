@@ -29,25 +29,12 @@ from subscribers.signup.manual_signup import ConsentEvidence
 from tests.deliver.many_subscribers import add_many_subscribers
 from tests.deliver.message_lint import message_faults
 from tests.deliver.stored_editions import store_rows_once
-from tests.moments import RELEASE
+from tests.moments import RELEASE, Clock
 
 EDITION_NAME = "2026-W47"
 SECTIONS = ("featured", "events")
 DATE_VALUE = "Fri, 20 Nov 2026 06:00:00 -0500"  # RELEASE, as a Date field has it
 KEYS = KeyRing.from_seed(b"deliver tests")
-
-
-@dataclass
-class FakeClock:
-    """A clock that moves only when somebody sleeps."""
-
-    now: datetime = RELEASE
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
 
 
 @dataclass(frozen=True)
@@ -57,7 +44,7 @@ class DeliverySetup:
     database: Database
     settings: Settings
     keys: KeyRing
-    clock: FakeClock
+    clock: Clock
 
     def add_readers(self, *addresses: str, choices: Preferences | None = None) -> list[int]:
         """Add readers; give their numbers."""
@@ -173,7 +160,7 @@ def _build_delivery_setup(database: Database, settings: Settings) -> DeliverySet
     # What stands in an edition hangs on the settings, but not on where the installation is and how it sends.
     key = settings.model_dump_json(exclude={"home", "mail_url"})
     store_rows_once(database, key, lambda: store_approved_edition(database, settings, EDITION_NAME, RELEASE))
-    return DeliverySetup(database, settings, KEYS, FakeClock())
+    return DeliverySetup(database, settings, KEYS, Clock(RELEASE))
 
 
 @pytest.fixture

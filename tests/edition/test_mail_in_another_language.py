@@ -30,6 +30,7 @@ from digest.settings.model import SettingsFile
 from digest.settings.publication import PublicationSettings
 from subscribers.consent.preferences import Preferences, describe_preferences
 from tests.conftest import ROOT
+from tests.moments import THURSDAY_NOON as NOW
 from tests.pseudo_language import find_untranslated, read_visible_texts, texts_of, write_pseudo_catalogue
 
 LANGUAGE = "he"
@@ -37,7 +38,6 @@ PUBLICATION = PublicationSettings(
     name="Vigie", tagline="Sentinelle", site="https://vigie.example.org/", about="Chez nous.", language=LANGUAGE
 )
 ZONE = ZoneInfo("America/New_York")
-NOW = datetime(2026, 11, 19, 12, tzinfo=UTC)
 STAFF_KEYS = {mail.key for mail in STAFF_MAILS}
 
 

@@ -3,9 +3,9 @@
     python -m tests.soak.soak [--kills 32] [--readers 6000] [--messages 10000] [--networks 10000] [--fuzz-seconds 300] [--seed N]
     python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --seed N    one line of the table again, nothing written
 
-Kills at random moments of a large send over each way out and on each database, every message of a large send looked at,
-sign-ups from 10,000 networks, random documents for every parser, four workers that are killed while they send (`worker_kills`), and simulated years
-(`simulated_year`).
+Every benchmark in tiny sizes, kills at random moments of a large send over each way out and on each database, every message
+of a large send looked at, sign-ups from 10,000 networks, random documents for every parser, four workers that are killed while
+they send (`worker_kills`), and simulated years (`simulated_year`).
 """
 
 import argparse
@@ -41,6 +41,7 @@ from digest.installation.opened import Installation
 from digest.settings import LimitSettings, Settings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
+from tests.benchmark_bars import check_printed_bars, run_quick_benchmarks
 from tests.deliver.kill_harness import (
     SendRoute,
     kill_at_random,
@@ -169,6 +170,13 @@ def check_messages(message_count: int) -> float:
     return time.monotonic() - began
 
 
+def try_benchmarks() -> None:
+    """Run every part of the benchmarks in tiny sizes, and see that each result is printed beside its bar."""
+    with TemporaryDirectory(prefix="digest-soak-") as folder:
+        page = Path(folder) / "page.md"
+        check_printed_bars(run_quick_benchmarks("--table", str(page)), page.read_text("utf-8"))
+
+
 def check_signup_crowd(networks: int) -> CrowdResult:
     """Send sign-up forms from so many networks, and people on quiet networks among them, who are emailed within a minute."""
     with TemporaryDirectory(prefix="digest-soak-") as folder:
@@ -266,6 +274,8 @@ def main() -> None:
         replay_killed_send(route_name, database, arguments.readers, arguments.kills, arguments.seed)
         return
     origin = describe_origin()
+    _print_progress("benchmarks in tiny sizes …")
+    try_benchmarks()
     _print_progress(f"{arguments.messages:,} messages …")
     seconds = check_messages(arguments.messages)
     looked_at = MESSAGES_SECTION.format(messages=arguments.messages, seconds=seconds, clicks=UNSUBSCRIBE_CLICKS)

@@ -9,15 +9,8 @@ import pytest
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.store.engine import Database
 from subscribers.consent.preferences import Preferences
-from tests.deliver.conftest import (
-    EDITION_NAME,
-    KEYS,
-    DeliverySetup,
-    FakeClock,
-    delivery_settings,
-    store_approved_edition,
-)
-from tests.moments import RELEASE
+from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup, delivery_settings, store_approved_edition
+from tests.moments import RELEASE, Clock
 from tests.soak.simulated_year import simulate_year
 from tests.soak.year_arrivals import ArrivalAccount, OwedEdition
 from tests.soak.year_clock import SimulatedClock, find_wall_moment
@@ -50,7 +43,7 @@ def test_the_year_reckons_wall_clock_times_as_calendars_have_them(
 
 
 def test_who_reads_that_a_message_is_late_sees_its_row_and_no_address(one_database: Database, tmp_path: Path) -> None:
-    setup = DeliverySetup(one_database, delivery_settings(tmp_path), KEYS, FakeClock())
+    setup = DeliverySetup(one_database, delivery_settings(tmp_path), KEYS, Clock(RELEASE))
     store_approved_edition(one_database, setup.settings, EDITION_NAME, RELEASE)
     late, _ = setup.add_readers("ada@reader.example", "bo@reader.example")
     plan_deliveries(one_database, EDITION_NAME, KEYS, setup.settings, now=RELEASE)

@@ -18,9 +18,9 @@ from subscribers.store.column_types import Whole
 from subscribers.store.compiled_statements import CompiledStatement
 from subscribers.store.models import DAMAGED_MOMENT, Base, table_of
 from subscribers.store.row_seals import sealed_models
-from tests.deliver.conftest import KEYS, DeliverySetup, FakeClock, delivery_settings, store_approved_edition
+from tests.deliver.conftest import KEYS, DeliverySetup, delivery_settings, store_approved_edition
 from tests.deliver.send.test_changed_rows import addresses, queue_links, send_edition, send_notices
-from tests.moments import RELEASE
+from tests.moments import RELEASE, Clock
 
 pytestmark = pytest.mark.sqlite  # PostgreSQL takes values of a column's type only
 TEXT = "<b>Pay here</b>"
@@ -30,7 +30,7 @@ TEXT = "<b>Pay here</b>"
 def world(sqlite: Database, tmp_path: Path) -> DeliverySetup:
     settings = delivery_settings(tmp_path)
     store_approved_edition(sqlite, settings, "2026-W47", RELEASE)
-    return DeliverySetup(sqlite, settings, KEYS, FakeClock())
+    return DeliverySetup(sqlite, settings, KEYS, Clock(RELEASE))
 
 
 def damage(world: DeliverySetup, statement: str) -> None:

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from digest.web.app import create_app
 from digest.web.server import open_page_server
 from subscribers.signup.manual_signup import add_subscriber
 from tests.browser import follow, sign_in
+from tests.moments import Clock
 from tests.web.conftest import sample_evidence
 from tests.web.desk.sample_week import BASE_URL, EDITORS, SampleWeek, build_sample_week, later
 
@@ -42,23 +43,13 @@ MAILS_A_MINUTE = (6, 19, 24, 23, 25, 22, 24)
 INTRO = "Two notices this week ask for the same plain thing: know what is plugged in."
 
 
-@dataclass
-class MovedClock:
-    """The clock of the desk: it stands until a scene moves it on."""
-
-    now: datetime = field(default_factory=later)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
 @dataclass(frozen=True)
 class PictureDesk:
     """The served week, who is signed in, and where its pictures go."""
 
     week: SampleWeek
     address: str
-    clock: MovedClock
+    clock: Clock
     browser: Browser
     folder: Path
 
@@ -125,7 +116,7 @@ def take_guide_pictures(browser: Browser, home: Path, folder: Path) -> None:
     """Serve the sample's week from `home`, and take a picture of each task into `folder`."""
     database = open_database(f"sqlite:///{home / 'digest.db'}")
     migrate_schema(database)
-    drafted, clock = build_sample_week(database, home), MovedClock()
+    drafted, clock = build_sample_week(database, home), Clock(later())
     app = create_app(drafted.installation, clock=clock)
     _add_readers(drafted, database)
     with open_page_server(app, "127.0.0.1", 0) as serving:

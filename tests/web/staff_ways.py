@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from email import message_from_bytes, policy
 from typing import Any
 
@@ -14,22 +13,8 @@ from digest.app.accounts import own_account, sign_in
 from digest.app.accounts.visitor import Visitor
 from digest.store.account_models import StaffSession
 from tests.browser import enter_by_keyboard, write_by_keyboard
-from tests.moments import DRAFTING as NOW
 
 PASSWORD = "plum tractor window nine"
-
-
-@dataclass
-class Clock:
-    """The hour that the served pages go by."""
-
-    now: datetime = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, **by: int) -> None:
-        self.now += timedelta(**by)
 
 
 def add_authenticator(page: Page) -> Any:

@@ -78,8 +78,8 @@ class Desk:
         assert found is not None
         return found
 
-    def make_hash_cheap(self) -> None:
-        """Store Sam's password under parameters of Argon2id that cost little: for tests that try it by the hundred."""
+    def store_older_hash(self) -> None:
+        """Store Sam's password under parameters of Argon2id that aren't today's."""
         hasher = Argon2id(salt=b"a salt of 16 b..", length=32, iterations=1, lanes=1, memory_cost=64)
         with self.install.database.write() as session:
             session.scalars(select(StaffMember)).one().password_hash = hasher.derive_phc_encoded(PASSWORD.encode())
@@ -229,7 +229,6 @@ def test_a_sign_in_takes_its_own_wrong_tries_back(desk: Desk) -> None:
 
 
 def test_nobody_locks_a_colleague_out_of_a_browser_that_was_signed_in_before(desk_on_both: Desk) -> None:
-    desk_on_both.make_hash_cheap()
     known = Visitor(HOME.address, HOME.user_agent, desk_on_both.sign_in().device)
     desk_on_both.steps += 20
     for _ in range(try_limits.TRIES_PER_BROWSER):
@@ -263,7 +262,6 @@ def test_every_spelling_of_an_address_counts_as_one_whether_it_is_on_the_staff_o
 
 def test_each_refused_try_is_counted_and_logged_without_an_address(desk_on_both: Desk) -> None:
     """20 tries on Sam, 5 of them judged; 7 on an unknown address; one with an unknown passkey and one by a dead link."""
-    desk_on_both.make_hash_cheap()
     install, now = desk_on_both.install, desk_on_both.now
     passkey = json.dumps({"id": "AAAA", "response": {}})
     with capture_logs() as lines:
@@ -363,16 +361,18 @@ FRAMED_WORDS = (
 )
 
 
-def test_a_password_hashed_with_other_parameters_is_hashed_anew_at_the_next_sign_in(desk_on_both: Desk) -> None:
+def test_a_password_hashed_with_other_parameters_is_hashed_anew_at_the_next_sign_in(
+    desk_on_both: Desk, shipped_hashing: None
+) -> None:
     def stored() -> str:
         with desk_on_both.install.database.read() as session:
             return session.scalars(select(StaffMember.password_hash)).one() or ""
 
-    desk_on_both.make_hash_cheap()
-    cheap = stored()
+    desk_on_both.store_older_hash()
+    older = stored()
     with pytest.raises(SignInRefusedError):
         desk_on_both.sign_in(code="000000")
-    assert stored() == cheap
+    assert stored() == older
     assert desk_on_both.sign_in().token
     renewed = stored()
     assert renewed.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
@@ -410,7 +410,7 @@ def test_each_of_the_3000_most_common_passwords_is_refused_however_it_is_framed(
     "password",
     [PASSWORD, "Zwölf Boxkämpfer jagen Viktor", "密码密码密码窗户拖拉机李子", "x" * 5 + " 8kQ!vz&2Lm " + "y" * 150],
 )
-def test_a_password_matches_itself_and_nothing_else(password: str) -> None:
+def test_a_password_matches_itself_and_nothing_else(password: str, shipped_hashing: None) -> None:
     stored = passwords.hash_password(password)
     assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert passwords.matches_password(password, stored)

@@ -12,9 +12,9 @@ from digest.installation.opened import open_installation
 from digest.settings import BackupSettings, ScheduleSettings, SettingsFile, load_settings
 from digest.store.engine import Database
 from digest.store.models import FIRST_LOOK_JOB, ReleaseChange, TimetableSlot
+from tests.moments import THURSDAY_NOON as NOW
 from tests.web.conftest import store_edition
 
-NOW = datetime(2026, 11, 19, 12, tzinfo=UTC)  # Thursday, 7 a.m. in New York
 FILE = SettingsFile(backup=BackupSettings(folder="/backups"))
 
 

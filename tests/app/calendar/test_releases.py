@@ -21,9 +21,9 @@ from digest.store.models import AuditEntry, Edition, EditionState, EditionStory,
 from tests.actors import EDITOR
 from tests.collect.stored_documents import store_document
 from tests.conftest import ROOT
+from tests.moments import MONDAY_MORNING as MONDAY
 from tests.moments import RELEASE as FRIDAY
 
-MONDAY = datetime(2026, 11, 16, 15, tzinfo=UTC)
 THURSDAY = datetime(2026, 11, 19, 23, tzinfo=UTC)
 WEEK = timedelta(days=7)
 SETTINGS = Settings(

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from digest.app.upkeep import backups
-from digest.backups import encrypted_file
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult
 from digest.deliver.send.run.edition_run import SendError, SendReport, run_edition
@@ -21,9 +20,8 @@ from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_a
 
 
 def test_a_backup_in_the_middle_of_a_send_restores_elsewhere_whole_and_held(
-    world: DeliverySetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: DeliverySetup, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(encrypted_file, "WORK_FACTOR", 4)
     world.add_readers(*(f"reader{n}@county.example" for n in range(40)))
     world.settings.key_file.write_text(KEYS.to_json())
     world.settings.key_file.chmod(0o600)

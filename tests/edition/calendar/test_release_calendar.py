@@ -18,11 +18,11 @@ from digest.edition.calendar.release_calendar import (
     plan_steps,
 )
 from digest.timetable import parse_schedule_rule
+from tests.moments import MONDAY_MORNING as MONDAY
 
 NEW_YORK = ZoneInfo("America/New_York")
 FRIDAYS = parse_schedule_rule("fri 06:00")
 RULES = StepRules(parse_schedule_rule("thu 17:30"), 10, (11,))
-MONDAY = datetime(2026, 11, 16, 15, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 

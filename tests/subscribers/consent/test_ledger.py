@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -11,9 +11,9 @@ from subscribers.consent import ledger, seals
 from subscribers.crypto.keys import KeyRing
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from tests.moments import BETWEEN_SECONDS as NOON
 
 KEYS = KeyRing.from_seed(b"ledger tests")
-NOON = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
 
 
 def _chain(database: Database, name: str, kinds: list[ConsentKind]) -> int:

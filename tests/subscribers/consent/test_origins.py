@@ -1,6 +1,6 @@
 """When and where somebody asked is shown as evidence: both columns have to follow from the chain."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
+from tests.moments import BETWEEN_SECONDS as NOW
 
 KEYS = KeyRing.from_seed(b"origin tests")
-NOW = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
 ASKED = NOW - timedelta(days=3)
 FORM = {"page": "https://hls.today/", "where": "hls.today", "asked_at": ASKED.isoformat(timespec="milliseconds")}
 

@@ -33,9 +33,9 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import hash_address
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, Seal, Suppression
+from tests.moments import BETWEEN_SECONDS as NOON
 
 KEYS = KeyRing.from_seed(b"seal tests")
-NOON = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
 NIGHT = timedelta(days=1)
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 from datetime import datetime, timedelta
-from email import message_from_bytes, policy
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, ImportBatch, Person, PersonState
 from tests.moments import DRAFTING as NOW
+from tests.sent_emails import plain_text, read_folder
 from tests.subscribers.ledger_replay import find_ledger_differences
 from tests.web.conftest import WebSetup, build_web_setup
 
@@ -56,17 +57,15 @@ def count(world: WebSetup, years: int = 2, *, now: datetime = NOW) -> int:
 def mails(world: WebSetup, now: datetime = NOW) -> dict[str, Any]:
     """Hand over what is due; give the mails by their receivers."""
     background.send_due_notices(world.install, clock=lambda: now)
-    files = (world.install.settings.outbox_folder / "notice").glob("*.eml")
-    messages = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
-    return {str(message["To"]): message for message in messages}
+    return {str(message["To"]): message for message in read_folder(world.install.settings.outbox_folder / "notice")}
 
 
-def plain_text(message: Any) -> str:
-    return " ".join(message.get_body(("plain",)).get_content().split())
+def text_of(message: EmailMessage) -> str:
+    return " ".join(plain_text(message).split())
 
 
 def link_of(message: Any) -> str:
-    found = re.search(r"/stay/[\w-]{22}", plain_text(message))
+    found = re.search(r"/stay/[\w-]{22}", text_of(message))
     assert found
     return found[0]
 
@@ -109,8 +108,8 @@ def test_a_yes_is_a_new_consent_and_the_first_one_stays_in_mind(both: WebSetup) 
     before = person(both, number)
     assert ask(both) == 1
     message = mails(both)["old@county.example"]
-    assert "We don’t track who opens it" in plain_text(message)
-    assert "you’ll stay subscribed, and we won’t ask again" in plain_text(message)
+    assert "We don’t track who opens it" in text_of(message)
+    assert "you’ll stay subscribed, and we won’t ask again" in text_of(message)
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     client = create_app(both.install, clock=lambda: NOW).test_client()
     assert "If you close this page, you’ll stay subscribed." in client.get(link_of(message)).text
@@ -136,7 +135,7 @@ def test_who_does_not_answer_leaves_only_where_the_mail_said_so(both: WebSetup, 
     number, chose = (add_reader(both, name, years=3) for name in ("old", "chose"))
     assert ask(both, takes_off=takes_off) == 2
     message = mails(both)["old@county.example"]
-    assert ("by then, we’ll unsubscribe you" in plain_text(message)) == takes_off
+    assert ("by then, we’ll unsubscribe you" in text_of(message)) == takes_off
     with both.database.write() as session:
         change_preferences(session, chose, Preferences(text_only=True), NOW + timedelta(days=3))
     over = NOW + ANSWER_PERIOD

@@ -12,17 +12,7 @@ from digest.app.sending.background import process_signup_requests, send_due_noti
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings
 from digest.web.app import create_app
-from tests.moments import DRAFTING as NOW
-
-
-@dataclass
-class Clock:
-    """The time of an installation under attack, moved by the test."""
-
-    now: datetime = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
+from tests.moments import Clock
 
 
 @dataclass

@@ -10,7 +10,8 @@ import pytest
 from subscribers.consent.preferences import Preferences
 from subscribers.store.models import Person
 from tests.moments import DRAFTING as NOW
-from tests.subscribers.pages.test_my_data import ADA, Inbox, at, text_of
+from tests.sent_emails import plain_text
+from tests.subscribers.pages.test_my_data import ADA, Inbox, at
 
 EVENTS_ONLY, FEATURED_ONLY = {"section": ["events"]}, {"section": ["featured"]}
 EVERYTHING = {"section": ["featured", "most-read", "topics", "products", "events", "opportunities"]}
@@ -27,13 +28,13 @@ def chosen(world: Any) -> Preferences:
 
 
 def restore_path_of(mail: EmailMessage) -> str:
-    match = re.search(r"https://news\.example\.org(/restore/[A-Za-z0-9_-]{22})", text_of(mail))
+    match = re.search(r"https://news\.example\.org(/restore/[A-Za-z0-9_-]{22})", plain_text(mail))
     assert match, "no link that puts the choices back"
     return match[1]
 
 
 def words_of(mail: EmailMessage) -> str:
-    return " ".join(text_of(mail).split())
+    return " ".join(plain_text(mail).split())
 
 
 def test_a_change_by_the_link_of_a_mail_is_named_to_the_owner_who_puts_it_back(both: Any) -> None:

@@ -14,8 +14,9 @@ from subscribers.reader_language import ENGLISH
 from subscribers.store.models import ConsentKind, Person, PersonState
 from tests.actors import ADMIN
 from tests.moments import DRAFTING as NOW
+from tests.sent_emails import plain_text
 from tests.subscribers.pages.test_choice_changes import EVENTS_ONLY, choose, chosen, restore_path_of
-from tests.subscribers.pages.test_my_data import ADA, Inbox, ask, secret_of, text_of
+from tests.subscribers.pages.test_my_data import ADA, Inbox, ask, secret_of
 
 
 def renew(world: Any) -> None:
@@ -103,7 +104,7 @@ def test_the_links_of_later_mails_choose(world: Any) -> None:
     assert world.client.post(new_link(world), data=EVENTS_ONLY).status_code == 200
     assert chosen(world).omit
     (mail,) = Inbox(world).new()
-    assert new_link(world) in text_of(mail)
+    assert new_link(world) in plain_text(mail)
     token = str(mail["List-Unsubscribe"]).rstrip(">").rpartition("/")[2]
     assert read_link_token(world.install.keys, token, "leave") == (world.ada, 1)
 

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
 
@@ -26,6 +25,7 @@ from subscribers.store.models import ConsentEvent, Person, PersonState
 from subscribers.store.signup_models import OneTimeToken, PendingAddressChange
 from tests.moments import DRAFTING as NOW
 from tests.row_keys import change_rows
+from tests.sent_emails import plain_text, read_email
 from tests.web.conftest import sample_evidence
 
 ADA = "ada.lovelace@analytical.example"
@@ -46,17 +46,11 @@ class Inbox:
         files = sorted((self.world.install.settings.outbox_folder / "notice").glob("*.eml"))
         fresh = [file for file in files if file.name not in self.seen]
         self.seen |= {file.name for file in fresh}
-        return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in fresh]
-
-
-def text_of(message: EmailMessage) -> str:
-    part = message.get_body(("plain",))
-    assert part is not None
-    return str(part.get_content())
+        return [read_email(file.read_bytes()) for file in fresh]
 
 
 def secret_of(message: EmailMessage) -> str:
-    match = SECRET.search(text_of(message))
+    match = SECRET.search(plain_text(message))
     assert match
     return match[2]
 
@@ -297,10 +291,10 @@ def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(op
     world, secret = opened
     mails = {str(m["To"]): m for m in moved(world, secret)}
     assert set(mails) == {ADA, BO}
-    assert "b•••@elsewhere.example" in text_of(mails[ADA])
-    assert "a•••@analytical.example" in text_of(mails[BO])
-    assert ADA not in text_of(mails[BO])
-    assert SECRET.search(text_of(mails[ADA])) is None
+    assert "b•••@elsewhere.example" in plain_text(mails[ADA])
+    assert "a•••@analytical.example" in plain_text(mails[BO])
+    assert ADA not in plain_text(mails[BO])
+    assert SECRET.search(plain_text(mails[ADA])) is None
     link = f"/address/{secret_of(mails[BO])}"
     before = world.dump()
     page = world.client.get(link)
@@ -495,8 +489,8 @@ def test_a_line_to_the_editors_arrives_and_an_answer_goes_to_its_writer(both: An
     assert mail["To"] == both.install.settings.file.sender.reply_to
     assert mail["Reply-To"] == BO
     assert mail["List-Unsubscribe"] is None
-    assert "missed the ~leave-token~ part." in text_of(mail)
-    assert "<b>Bold</b> & =3D" in text_of(mail)
+    assert "missed the ~leave-token~ part." in plain_text(mail)
+    assert "<b>Bold</b> & =3D" in plain_text(mail)
     html = mail.get_body(("html",))
     assert html is not None
     assert "&lt;b&gt;Bold" in html.get_content()
@@ -510,7 +504,7 @@ def test_a_line_without_an_address_says_so(world: Any) -> None:
     assert "so we can’t answer" in write(world, message="Well done.").text
     (mail,) = Inbox(world).new()
     assert mail["Reply-To"] == world.install.settings.file.sender.reply_to
-    assert "didn't give an address" in text_of(mail)
+    assert "didn't give an address" in plain_text(mail)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import ConsentEvent, Person, PersonState
 from tests.moments import DRAFTING as NOW
-from tests.subscribers.pages.test_my_data import Inbox, text_of
+from tests.sent_emails import plain_text
+from tests.subscribers.pages.test_my_data import Inbox
 
 ADA = "ada.lovelace@analytical.example"
 
@@ -62,7 +63,7 @@ def undo_path_in(html: str) -> str:
 
 
 def undo_link_of(mail: EmailMessage) -> str:
-    match = re.search(r"https://news\.example\.org(/undo/[A-Za-z0-9_-]{22})", text_of(mail))
+    match = re.search(r"https://news\.example\.org(/undo/[A-Za-z0-9_-]{22})", plain_text(mail))
     assert match, "no link that takes it back"
     return match[1]
 

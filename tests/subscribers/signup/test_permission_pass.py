@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
+from tests.sent_emails import plain_text, read_folder
 from tests.subscribers.ledger_replay import find_ledger_differences
 from tests.web.conftest import WebSetup, build_web_setup
 
@@ -67,13 +67,8 @@ def asked(world: WebSetup) -> int:
 def mails(world: WebSetup) -> dict[str, str]:
     """Hand over what is due; give the text of each mail by its receiver."""
     background.send_due_notices(world.install, clock=lambda: datetime.now(UTC))
-    mails_by_kind = {}
-    for file in (world.install.settings.outbox_folder / "notice").glob("*.eml"):
-        message = message_from_bytes(file.read_bytes(), policy=policy.default)
-        part = message.get_body(("plain",))
-        assert part is not None
-        mails_by_kind[str(message["To"])] = str(part.get_content())
-    return mails_by_kind
+    messages = read_folder(world.install.settings.outbox_folder / "notice")
+    return {str(message["To"]): plain_text(message) for message in messages}
 
 
 def person(world: WebSetup, address: str) -> Person | None:

@@ -1,7 +1,5 @@
 """A key file is held against the database before anything is read or written about people."""
 
-from datetime import UTC, datetime
-
 import pytest
 
 from digest.store.engine import Database
@@ -11,9 +9,9 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store.key_check import KeyMismatchError, check_keys, holds_people
 from subscribers.store.models import ConsentKind
+from tests.moments import THURSDAY_NOON as NOW
 
 KEYS, OTHERS = KeyRing.from_seed(b"ours"), KeyRing.from_seed(b"another file's")
-NOW = datetime(2026, 11, 19, 12, tzinfo=UTC)
 
 
 def _add_person(database: Database, keys: KeyRing, email: str) -> None:

@@ -22,10 +22,10 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import ImportBatch, Person
-from subscribers.transfer import import_run
+from subscribers.transfer import import_run, imports
 from subscribers.transfer.decisions import RowOutcome
 from subscribers.transfer.import_report import ImportReport
-from subscribers.transfer.import_run import MAX_STEP_ROWS, ImportContext
+from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import rehearse_import, run_import
 from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions
@@ -36,13 +36,16 @@ from tests.moments import AFTER_RELEASE as NOW
 KEYS = KeyRing.from_seed(b"writer process tests")
 CONFIRMED = "2019-04-05 10:00:00,192.0.2.1,2019-04-05 10:01:00,192.0.2.1,subscribed"
 LEFT = ",,,,unsubscribed"
-ROWS = 3 * MAX_STEP_ROWS
+STEP_ROWS = 200  # a fifth of what is shipped: as many steps with fewer rows
+ROWS = 3 * STEP_ROWS
 
 
 @pytest.fixture
 def context(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImportContext:
-    """An import's context, in which every list is long enough for a process that writes."""
+    """An import's context, in which every list is long enough for a process that writes, and steps are short."""
     monkeypatch.setattr(import_run, "_PROCESS_ROWS", 1)
+    for module in (import_run, imports):
+        monkeypatch.setattr(module, "MAX_STEP_ROWS", STEP_ROWS)
     url = database.engine.url.render_as_string(hide_password=False)
     log = DepartureLog(tmp_path / "left.log", KEYS)
     return ImportContext(database, KEYS, log, "terminal:eve", partial(open_database, url))
@@ -51,7 +54,7 @@ def context(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def _list(folder: Path, rows: int = ROWS) -> Path:
     """Write a list of people of whom every tenth left there; one row is none, and one comes twice."""
     lines = [f"r{n}@example.org,{CONFIRMED if n % 10 else LEFT}" for n in range(rows)]
-    lines[7], lines[MAX_STEP_ROWS + 3] = "nobody,,,,,", lines[3]
+    lines[7], lines[STEP_ROWS + 3] = "nobody,,,,,", lines[3]
     path = folder / "list.csv"
     path.write_text("\n".join(["email,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,status", *lines]) + "\n")
     return path
@@ -102,7 +105,7 @@ def _suppress_slowly(context: ImportContext, *, then: Callable[[], None] = lambd
             suppression.suppress_address(
                 stack.enter_context(context.database.write()),
                 KEYS,
-                read_address(f"r{2 * MAX_STEP_ROWS - 501}@example.org"),
+                read_address(f"r{2 * STEP_ROWS - 101}@example.org"),
                 reason="complained",
                 actor="hook",
                 now=NOW,
@@ -125,7 +128,7 @@ def _assert_complete(context: ImportContext, report: ImportReport, rows: int) ->
 
 def test_steps_behind_one_that_was_overtaken_are_judged_again_with_it(context: ImportContext, tmp_path: Path) -> None:
     """Whatever is committed, its counts are those of the people who are in."""
-    rows, suppress_slowly = 6 * MAX_STEP_ROWS, _suppress_slowly(context)
+    rows, suppress_slowly = 6 * STEP_ROWS, _suppress_slowly(context)
     people = select(func.count()).select_from(Person).scalar_subquery()
 
     def look(row: int) -> None:
@@ -213,7 +216,7 @@ from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.writer_process import WriterProcess
 url, path, log, last = sys.argv[1:]
 keys = KeyRing.from_seed(b"writer process tests")
-import_run._PROCESS_ROWS = 1
+import_run._PROCESS_ROWS, import_run.MAX_STEP_ROWS = 1, 200
 class Named(WriterProcess):
     def __init__(self, *arguments, **more):
         super().__init__(*arguments, **more)
@@ -233,7 +236,7 @@ def test_a_writer_ends_with_the_process_that_started_it(context: ImportContext, 
     path = _list(tmp_path)
     expected = _counts(rehearse_import(context, survey_file(path), ImportOptions(), now=NOW))
     url = context.database.engine.url.render_as_string(hide_password=False)  # type: ignore[attr-defined]
-    for last in (MAX_STEP_ROWS, 2 * MAX_STEP_ROWS):
+    for last in (STEP_ROWS, 2 * STEP_ROWS):
         command = [sys.executable, "-c", KILLED, url, str(path), str(context.departure_log.path), str(last)]
         killed = subprocess.run(command, stdout=subprocess.PIPE, cwd=ROOT, text=True, check=False)
         assert killed.returncode == -signal.SIGKILL

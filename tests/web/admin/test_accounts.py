@@ -2,8 +2,6 @@
 
 import re
 from datetime import timedelta
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from typing import Any
 
 import pytest
@@ -12,27 +10,20 @@ from sqlalchemy import select
 from digest.app.accounts.sign_in import sign_in_by_password
 from digest.app.accounts.try_limits import SignInRefusedError
 from digest.app.accounts.visitor import Visitor
-from digest.app.sending import background
 from digest.installation.acts import CONFIRMATION_LIFETIME
 from digest.store import staff
 from digest.store.account_models import Passkey, StaffSession
 from digest.store.delivery_models import Delivery, StaffMember
 from digest.store.models import AuditEntry
 from tests.moments import DRAFTING as NOW
+from tests.sent_emails import send_notices
+from tests.web.forms import fetch_token, hidden_fields
 
 SAM = "sam.okafor@newsroom.example"
 
 
-def fields_of(page: str) -> dict[str, str]:
-    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
-
-
-def token_of(client: Any) -> dict[str, str]:
-    return {"csrf_token": fields_of(client.get("/admin/staff").text)["csrf_token"]}
-
-
 def invite(client: Any, email: str = SAM, **fields: str) -> Any:
-    return client.post("/admin/staff", data=token_of(client) | {"email": email, "role": "editor"} | fields)
+    return client.post("/admin/staff", data=fetch_token(client) | {"email": email, "role": "editor"} | fields)
 
 
 def member(world: Any, email: str = SAM) -> StaffMember:
@@ -40,32 +31,24 @@ def member(world: Any, email: str = SAM) -> StaffMember:
         return staff.require_staff_member(session, email)
 
 
-def mails(world: Any) -> list[EmailMessage]:
-    background.send_due_notices(world.install, clock=lambda: NOW)
-    with world.database.read() as session:
-        names = session.scalars(select(Delivery.id).where(Delivery.handed_at.is_not(None)).order_by(Delivery.due_at))
-        files = [world.install.settings.outbox_folder / "notice" / f"{name}.eml" for name in names]
-    return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
-
-
-def test_an_admin_invites_an_editor_who_signs_in_by_the_mail(both: Any) -> None:
-    admin = both.signed_in_client("admin")
+def test_an_admin_invites_an_editor_who_signs_in_by_the_mail(world: Any) -> None:
+    admin = world.signed_in_client("admin")
     invited = invite(admin, "Sam.Okafor@Newsroom.example", name=" Sam\tOkafor ")
     assert "An invitation to Sam Okafor is on its way." in admin.get(invited.headers["Location"]).text
     page = admin.get("/admin/staff").text
     assert ("Sam Okafor" in page, "Invited Nov 19, 2026" in page) == (True, True)
-    (mail,) = [mail for mail in mails(both) if mail["To"] == SAM]
+    (mail,) = [mail for mail in send_notices(world.install, now=NOW, by=Delivery.due_at) if mail["To"] == SAM]
     assert (str(mail["To"]), str(mail["Subject"])) == (SAM, "You’re invited to the HLS.Today team")
     body = mail.get_body(("plain",))
     assert body is not None
     (path,) = re.findall(r"https://news\.example\.org(/staff/[\w-]{22})", body.get_content())
-    editor = both.client
-    answer = editor.post(path, data=fields_of(editor.get(path).text))
+    editor = world.client
+    answer = editor.post(path, data=hidden_fields(editor.get(path).text))
     assert (answer.status_code, answer.headers["Location"]) == (303, "/desk/security")
     assert "your link no longer works." in editor.get("/desk/security").text
-    assert member(both).proven_at == NOW
+    assert member(world).proven_at == NOW
     assert editor.get("/admin/staff").status_code == 403
-    with both.database.read() as session:
+    with world.database.read() as session:
         acts = session.execute(
             select(AuditEntry.actor, AuditEntry.act, AuditEntry.subject).order_by(AuditEntry.id)
         ).all()
@@ -90,7 +73,7 @@ def test_what_is_no_invitation_is_refused_with_the_reason(world: Any, fields: di
     answer = invite(admin, **({"email": SAM} | fields))
     assert answer.status_code == 400
     assert why in answer.text
-    assert mails(world) == []
+    assert send_notices(world.install, now=NOW, by=Delivery.due_at) == []
 
 
 @pytest.mark.parametrize("role", ["", "system", "owner", "Editor"])
@@ -99,7 +82,7 @@ def test_no_other_role_can_be_given(world: Any, role: str) -> None:
     assert invite(admin, role=role).status_code == 400
     world.session_cookie()
     number = member(world, "eve@newsroom.example").id
-    answer = admin.post(f"/admin/staff/{number}/role", data=token_of(admin) | {"role": role})
+    answer = admin.post(f"/admin/staff/{number}/role", data=fetch_token(admin) | {"role": role})
     assert (answer.status_code, member(world, "eve@newsroom.example").role) == (400, "editor")
 
 
@@ -117,12 +100,12 @@ def test_admins_see_how_many_sign_ins_were_refused(world: Any) -> None:
 def test_another_role_ends_the_sessions_and_a_removal_closes_the_desk(world: Any) -> None:
     admin, editor = world.signed_in_client("admin"), world.desk
     number = member(world, "eve@newsroom.example").id
-    page = admin.post(f"/admin/staff/{number}/role", data=token_of(admin) | {"role": "admin"}).text
+    page = admin.post(f"/admin/staff/{number}/role", data=fetch_token(admin) | {"role": "admin"}).text
     assert "is now an admin</b>" in page
     assert editor.get("/desk/").status_code == 303
     editor = world.desk
     assert editor.get("/admin/staff").status_code == 200
-    removed = admin.post(f"/admin/staff/{number}/removal", data=token_of(admin) | {"number": str(number)})
+    removed = admin.post(f"/admin/staff/{number}/removal", data=fetch_token(admin) | {"number": str(number)})
     assert f"Team member {number} was removed" in admin.get(removed.headers["Location"]).text
     assert editor.get("/desk/").status_code == 303
     assert "eve@" not in admin.get("/admin/staff").text
@@ -134,8 +117,8 @@ def test_an_admin_ends_a_colleagues_sessions_and_leaves_the_ways_to_sign_in(worl
     with world.database.write() as session:
         session.add(Passkey(staff=number, credential=b"c", public_key=b"p", sign_count=0, name="One", made_at=NOW))
     path = f"/admin/staff/{number}/sessions"
-    assert editor.post(path, data=token_of(admin)).status_code in {400, 403}
-    page = admin.post(path, data=token_of(admin)).text
+    assert editor.post(path, data=fetch_token(admin)).status_code in {400, 403}
+    page = admin.post(path, data=fetch_token(admin)).text
     assert ("is signed out everywhere" in page, "2 sessions ended" in page, "1 passkey" in page) == (True, True, True)
     assert re.search(r"Email verified on [^.]+, 2026\.\s+Sign-in methods: 1 passkey\.", page)
     assert [client.get("/desk/").status_code for client in (editor, phone, admin)] == [303, 303, 200]
@@ -146,7 +129,9 @@ def test_an_admin_ends_a_colleagues_sessions_and_leaves_the_ways_to_sign_in(worl
 
 def emailed_link(world: Any, email: str, opens: str) -> str:
     (mail,) = [
-        mail for mail in mails(world) if mail["To"] == email and opens in f"{mail['Subject']} {mail.as_string()}"
+        mail
+        for mail in send_notices(world.install, now=NOW, by=Delivery.due_at)
+        if mail["To"] == email and opens in f"{mail['Subject']} {mail.as_string()}"
     ]
     body = mail.get_body(("plain",))
     assert body is not None
@@ -160,32 +145,36 @@ def prove(world: Any, email: str) -> None:
 
 
 @pytest.mark.parametrize("act", ["reset", "link"])
-def test_a_sign_in_link_goes_to_the_members_proven_address_and_is_never_shown(both: Any, act: str) -> None:
-    admin, editor = both.signed_in_client("admin"), both.desk
-    number = member(both, "eve@newsroom.example").id
-    prove(both, "eve@newsroom.example")
-    with both.database.write() as session:
+def test_a_sign_in_link_goes_to_the_members_proven_address_and_is_never_shown(world: Any, act: str) -> None:
+    admin, editor = world.signed_in_client("admin"), world.desk
+    number = member(world, "eve@newsroom.example").id
+    prove(world, "eve@newsroom.example")
+    with world.database.write() as session:
         session.add(Passkey(staff=number, credential=b"c", public_key=b"p", sign_count=0, name="One", made_at=NOW))
     assert "1 passkey" in admin.get("/admin/staff").text
-    page = admin.post(f"/admin/staff/{number}/{act}", data=token_of(admin) | {"number": str(number)})
+    page = admin.post(f"/admin/staff/{number}/{act}", data=fetch_token(admin) | {"number": str(number)})
     assert (page.status_code, "/desk/link/" in page.text) == (200, False)
     assert "A sign-in link is on its way to" in page.text
-    with both.database.read() as session:
+    with world.database.read() as session:
         assert len(session.scalars(select(Passkey)).all()) == (0 if act == "reset" else 1)
     assert editor.get("/desk/").status_code == (303 if act == "reset" else 200)
-    path = emailed_link(both, "eve@newsroom.example", "/desk/link/")
-    again = both.client
-    assert again.post(path, data=fields_of(again.get(path).text)).status_code == 303
+    path = emailed_link(world, "eve@newsroom.example", "/desk/link/")
+    again = world.client
+    assert again.post(path, data=hidden_fields(again.get(path).text)).status_code == 303
     assert again.get("/desk/security").status_code == 200
 
 
-def test_the_member_concerned_is_warned_of_a_link_too(both: Any) -> None:
-    admin = both.signed_in_client("admin")
-    both.session_cookie()
-    number = member(both, "eve@newsroom.example").id
-    prove(both, "eve@newsroom.example")
-    admin.post(f"/admin/staff/{number}/link", data=token_of(admin))
-    warned = [mail for mail in mails(both) if mail["To"] == "eve@newsroom.example" and "made" in str(mail["Subject"])]
+def test_the_member_concerned_is_warned_of_a_link_too(world: Any) -> None:
+    admin = world.signed_in_client("admin")
+    world.session_cookie()
+    number = member(world, "eve@newsroom.example").id
+    prove(world, "eve@newsroom.example")
+    admin.post(f"/admin/staff/{number}/link", data=fetch_token(admin))
+    warned = [
+        mail
+        for mail in send_notices(world.install, now=NOW, by=Delivery.due_at)
+        if mail["To"] == "eve@newsroom.example" and "made" in str(mail["Subject"])
+    ]
     assert [str(mail["Subject"]) for mail in warned] == [f"staff 1 made a sign-in link for staff {number}"]
     body = warned[0].get_body(("plain",))
     assert body is not None
@@ -194,20 +183,20 @@ def test_the_member_concerned_is_warned_of_a_link_too(both: Any) -> None:
 
 
 @pytest.mark.parametrize("act", ["reset", "link"])
-def test_a_member_who_never_proved_the_address_gets_the_invitation_again(both: Any, act: str) -> None:
-    admin = both.signed_in_client("admin")
+def test_a_member_who_never_proved_the_address_gets_the_invitation_again(world: Any, act: str) -> None:
+    admin = world.signed_in_client("admin")
     invite(admin)
-    number = member(both).id
-    page = admin.post(f"/admin/staff/{number}/{act}", data=token_of(admin) | {"number": str(number)})
+    number = member(world).id
+    page = admin.post(f"/admin/staff/{number}/{act}", data=fetch_token(admin) | {"number": str(number)})
     assert ("A new invitation is on its way" in page.text, "/desk/link/" in page.text) == (True, False)
-    assert emailed_link(both, SAM, "You’re invited").startswith("/staff/")
+    assert emailed_link(world, SAM, "You’re invited").startswith("/staff/")
 
 
 @pytest.mark.parametrize("act", ["role", "sessions", "reset", "removal"])
 def test_nobody_changes_their_own_place(world: Any, act: str) -> None:
     admin = world.signed_in_client("admin")
     number = member(world, "ann@newsroom.example").id
-    answer = admin.post(f"/admin/staff/{number}/{act}", data=token_of(admin) | {"role": "editor"})
+    answer = admin.post(f"/admin/staff/{number}/{act}", data=fetch_token(admin) | {"role": "editor"})
     assert (answer.status_code, "Ask another admin" in answer.text) == (409, True)
     assert member(world, "ann@newsroom.example").role == "admin"
     assert admin.get("/admin/staff").status_code == 200
@@ -221,7 +210,7 @@ def test_a_grave_act_on_a_member_has_its_page_and_wants_their_number(world: Any,
     assert f'href="{path}"' in admin.get(f"/admin/staff/{number}").text
     assert f"<h1>{title} " in admin.get(path).text
     for typed in ("", f"{number}0"):
-        answer = admin.post(path, data=token_of(admin) | {"number": typed})
+        answer = admin.post(path, data=fetch_token(admin) | {"number": typed})
         assert (answer.status_code, f"Type {number} to confirm." in answer.text) == (400, True)
     assert (editor.get("/desk/").status_code, member(world, "eve@newsroom.example").role) == (200, "editor")
     assert admin.get(f"/admin/staff/99/{act}").status_code == 404

@@ -9,7 +9,7 @@ from digest.app.doctor.outside_world import OutsideWorld
 from digest.store.models import AuditEntry
 from tests.app.doctor.fake_name_server import FakeNameServer
 from tests.conftest import WAIT_TIMEOUT
-from tests.web.admin.test_sending import post
+from tests.web.forms import post_form
 
 PAGE = "/admin/health"
 
@@ -27,7 +27,7 @@ def test_an_admin_has_the_machine_and_the_world_looked_at(world: Any) -> None:
     context = world.app.extensions["digest"]
     assert "No checks have run" in client.get(PAGE).text
     assert context.health.latest is None, "a look at the page begins nothing"
-    answer = post(client, PAGE)
+    answer = post_form(client, PAGE)
     assert (answer.status_code, answer.location) == (303, PAGE)
     wait_for_end(context.health)
     page = client.get(PAGE)
@@ -46,12 +46,12 @@ def test_while_it_asks_outside_the_page_says_how_far_it_is_and_begins_no_second(
         names.answering.clear()
         health = HealthReports(OutsideWorld(("127.0.0.1", int(names.server_address[1])), answer_timeout=WAIT_TIMEOUT))
         world.app.extensions["digest"] = replace(world.app.extensions["digest"], health=health)
-        post(client, PAGE, online="yes")
+        post_form(client, PAGE, online="yes")
         running = health.latest
         page = client.get(PAGE)
         assert f"of {len(list_checks())} done" in page.text
         assert page.headers["Refresh"] == "1"
-        post(client, PAGE, online="yes")
+        post_form(client, PAGE, online="yes")
         assert health.latest is running
         names.answering.set()
         wait_for_end(health)

@@ -31,9 +31,11 @@ from tests.actors import ADMIN
 from tests.app.test_concerns import list_actions
 from tests.deliver.smtp_servers import run_smtp_server
 from tests.moments import DRAFTING as NOW
+from tests.sent_emails import plain_text, send_notices
 from tests.web.admin.conftest import SETTINGS as SETTINGS_TEXT
 from tests.web.admin.settings.test_setting_pages import submit
 from tests.web.conftest import ADA_ADDRESS, MEMBERS
+from tests.web.forms import hidden_fields
 
 OTHER_ADMIN = "bo@newsroom.example"
 STALE = NOW - timedelta(minutes=20)
@@ -50,8 +52,8 @@ SETTINGS = {
 
 
 @pytest.fixture
-def filed(both: Any, tmp_path: Path, move_settings_to_file: Any) -> Any:
-    return move_settings_to_file(both, tmp_path)
+def filed(world: Any, tmp_path: Path, move_settings_to_file: Any) -> Any:
+    return move_settings_to_file(world, tmp_path)
 
 
 def add_admin(world: Any, email: str = OTHER_ADMIN) -> None:
@@ -67,23 +69,17 @@ def admin_client(world: Any, fresh_at: Any = NOW) -> Any:
 
 def press_pause(client: Any, act: str = "hold") -> Any:
     page = client.get("/admin/deliveries").text
-    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
+    fields = hidden_fields(page)
     reason = re.search(r'name="reason" value="([^"]+)"', page)
     return client.post(f"/admin/deliveries/{act}", data=fields | {"reason": reason[1] if reason else "mistake"})
 
 
 def sent_emails(world: Any) -> list[EmailMessage]:
-    background.send_due_notices(world.install, clock=lambda: NOW)
-    with world.database.read() as session:
-        sent = select(Delivery.id).where(Delivery.handed_at.is_not(None), Delivery.purpose.like("guard:%"))
-        files = [world.install.settings.outbox_folder / "notice" / f"{name}.eml" for name in session.scalars(sent)]
-    return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
+    return send_notices(world.install, Delivery.purpose.like("guard:%"), now=NOW)
 
 
 def text_of(email: EmailMessage) -> str:
-    body = email.get_body(("plain",))
-    assert body is not None
-    return " ".join(body.get_content().split())
+    return " ".join(plain_text(email).split())
 
 
 def actions(world: Any) -> list[str]:
@@ -122,20 +118,20 @@ def test_a_setting_that_weakens_nothing_takes_no_confirmation(filed: Any) -> Non
     assert sent_emails(filed) == []
 
 
-def test_pausing_takes_a_confirmation_and_its_own_email_leaves_all_the_same(both: Any) -> None:
-    add_admin(both)
-    refused = press_pause(admin_client(both, STALE))
+def test_pausing_takes_a_confirmation_and_its_own_email_leaves_all_the_same(world: Any) -> None:
+    add_admin(world)
+    refused = press_pause(admin_client(world, STALE))
     assert (refused.status_code, refused.location) == (303, "/desk/confirm?next=/admin/deliveries")
-    with both.database.read() as session:
+    with world.database.read() as session:
         assert installation_hold.current_hold(session) is None
-    press_pause(admin_client(both))
-    with both.database.read() as session:
+    press_pause(admin_client(world))
+    with world.database.read() as session:
         assert installation_hold.current_hold(session) is not None
-    (email,) = sent_emails(both)
+    (email,) = sent_emails(world)
     assert (email["To"], email["Subject"]) == (OTHER_ADMIN, "staff 2 paused all sending")
-    press_pause(admin_client(both), "release")
-    assert [str(each["Subject"]) for each in sent_emails(both)][-1:] != []
-    assert {str(each["Subject"]) for each in sent_emails(both)} == {
+    press_pause(admin_client(world), "release")
+    assert [str(each["Subject"]) for each in sent_emails(world)][-1:] != []
+    assert {str(each["Subject"]) for each in sent_emails(world)} == {
         "staff 2 paused all sending",
         "staff 2 resumed sending",
     }
@@ -159,95 +155,95 @@ def test_a_sole_admin_is_told_too_and_alerts_that_are_off_change_nothing(filed: 
     }
 
 
-def test_an_admin_who_is_removed_is_told_of_it_and_of_what_came_before(both: Any) -> None:
-    both.session_cookie("admin")
-    add_admin(both)
-    install, ann = both.install, both.name_member(MEMBERS["admin"])
+def test_an_admin_who_is_removed_is_told_of_it_and_of_what_came_before(world: Any) -> None:
+    world.session_cookie("admin")
+    add_admin(world)
+    install, ann = world.install, world.name_member(MEMBERS["admin"])
     actor = Actor(ann, Role.ADMIN, Face.DESK, NOW)
     hold.hold_installation(install, reason="", actor=actor, now=NOW)
     staff.remove_staff_member(install, actor, read_address(OTHER_ADMIN), now=NOW)
-    assert {(email["To"], str(email["Subject"])) for email in sent_emails(both)} == {
+    assert {(email["To"], str(email["Subject"])) for email in sent_emails(world)} == {
         (OTHER_ADMIN, f"{ann} paused all sending"),
         (OTHER_ADMIN, f"{ann} removed staff 2"),
     }
 
 
-def test_from_what_may_be_a_copy_no_exempt_email_leaves(both: Any) -> None:
-    add_admin(both)
-    install = both.install
-    copy_guard.hold_if_copied(both.database, install.settings, now=NOW)
+def test_from_what_may_be_a_copy_no_exempt_email_leaves(world: Any) -> None:
+    add_admin(world)
+    install = world.install
+    copy_guard.hold_if_copied(world.database, install.settings, now=NOW)
     hold.hold_installation(install, reason="a doubt", actor=ADMIN, now=NOW)
     moved = install.settings.model_copy(update={"installation": "another machine"})
-    copy_guard.hold_if_copied(both.database, moved, now=NOW)
-    with both.database.read() as session:
+    copy_guard.hold_if_copied(world.database, moved, now=NOW)
+    with world.database.read() as session:
         found = installation_hold.current_hold(session)
     assert found is not None
     assert (found.may_be_copy, "terminal:eve had paused it before" in found.reason) == (True, True)
-    assert sent_emails(both) == []
-    assert len(queued(both)) == 1
+    assert sent_emails(world) == []
+    assert len(queued(world)) == 1
     hold.release_installation(install, actor=ADMIN, now=NOW)
-    assert len(sent_emails(both)) == 2
+    assert len(sent_emails(world)) == 2
 
 
-def test_during_a_pause_nothing_but_warnings_leaves(both: Any) -> None:
-    add_admin(both)
-    hold.hold_installation(both.install, reason="a doubt", actor=ADMIN, now=NOW)
-    staff.add_staff_member(both.install, ADMIN, read_address("sam@newsroom.example"), "admin", now=NOW)
-    assert {str(email["Subject"]) for email in sent_emails(both)} == {
+def test_during_a_pause_nothing_but_warnings_leaves(world: Any) -> None:
+    add_admin(world)
+    hold.hold_installation(world.install, reason="a doubt", actor=ADMIN, now=NOW)
+    staff.add_staff_member(world.install, ADMIN, read_address("sam@newsroom.example"), "admin", now=NOW)
+    assert {str(email["Subject"]) for email in sent_emails(world)} == {
         "terminal:eve paused all sending",
         "terminal:eve added staff 2 as an admin",
     }
-    with both.database.read() as session:
+    with world.database.read() as session:
         left = select(Delivery.state).where(Delivery.purpose.like("staff:%"))
         assert session.scalars(left).one() == DeliveryState.WAITING
 
 
-def test_an_action_that_fails_or_is_undone_by_the_database_queues_no_email(both: Any) -> None:
-    add_admin(both)
+def test_an_action_that_fails_or_is_undone_by_the_database_queues_no_email(world: Any) -> None:
+    add_admin(world)
     with pytest.raises(StaffError):
-        staff.reset_staff_sign_in(both.install, ADMIN, read_address("nobody@newsroom.example"), now=NOW)
-    with pytest.raises(ZeroDivisionError), staff.RESET.transaction(both.install, ADMIN, "staff 1", now=NOW):
+        staff.reset_staff_sign_in(world.install, ADMIN, read_address("nobody@newsroom.example"), now=NOW)
+    with pytest.raises(ZeroDivisionError), staff.RESET.transaction(world.install, ADMIN, "staff 1", now=NOW):
         raise ZeroDivisionError
-    assert queued(both) == []
-    staff.reset_staff_sign_in(both.install, ADMIN, read_address(OTHER_ADMIN), now=NOW)
-    assert len(queued(both)) == 1
+    assert queued(world) == []
+    staff.reset_staff_sign_in(world.install, ADMIN, read_address(OTHER_ADMIN), now=NOW)
+    assert len(queued(world)) == 1
 
 
-def test_while_an_installation_is_set_up_nobody_is_emailed(both: Any) -> None:
+def test_while_an_installation_is_set_up_nobody_is_emailed(world: Any) -> None:
     for number in range(3):
-        staff.add_staff_member(both.install, ADMIN, read_address(f"a{number}@newsroom.example"), "admin", now=NOW)
-    assert queued(both) == []
+        staff.add_staff_member(world.install, ADMIN, read_address(f"a{number}@newsroom.example"), "admin", now=NOW)
+    assert queued(world) == []
 
 
-def test_what_the_timetable_does_is_nobodys_action(both: Any) -> None:
-    add_admin(both)
-    hold.hold_installation(both.install, reason="", actor=SCHEDULER, now=NOW)
-    assert queued(both) == []
+def test_what_the_timetable_does_is_nobodys_action(world: Any) -> None:
+    add_admin(world)
+    hold.hold_installation(world.install, reason="", actor=SCHEDULER, now=NOW)
+    assert queued(world) == []
 
 
-def test_an_emergency_pause_does_not_wait_for_keys(both: Any) -> None:
-    add_admin(both)
-    bare = Installation(both.install.settings, both.database)
+def test_an_emergency_pause_does_not_wait_for_keys(world: Any) -> None:
+    add_admin(world)
+    bare = Installation(world.install.settings, world.database)
     bare.settings.key_file.unlink()
     hold.hold_installation(bare, reason="", actor=ADMIN, now=NOW)
-    with both.database.read() as session:
+    with world.database.read() as session:
         assert installation_hold.current_hold(session) is not None
         assert session.scalars(select(AuditEntry.detail)).one() == {"not emailed": "InstallationError"}
 
 
-def test_the_email_about_a_rotated_key_opens_with_the_keys_that_are_left(both: Any) -> None:
-    add_admin(both)
-    keys.rotate_key(both.install, ADMIN, "vault", force_new_key=True, now=NOW, progress=lambda *_: None)
-    (email,) = sent_emails(both)
+def test_the_email_about_a_rotated_key_opens_with_the_keys_that_are_left(world: Any) -> None:
+    add_admin(world)
+    keys.rotate_key(world.install, ADMIN, "vault", force_new_key=True, now=NOW, progress=lambda *_: None)
+    (email,) = sent_emails(world)
     assert str(email["Subject"]).startswith("terminal:eve rotated a key (vault 2-")
 
 
-def test_when_the_mail_server_is_down_the_email_waits_and_is_tried_again(both: Any) -> None:
-    add_admin(both)
-    hold.hold_installation(both.install, reason="", actor=ADMIN, now=NOW)
-    down = both.install.settings.model_copy(update={"mail_url": SecretStr("smtp://127.0.0.1:1?starttls=off")})
-    background.send_due_notices(Installation(down, both.database), clock=lambda: NOW)
-    with both.database.read() as session:
+def test_when_the_mail_server_is_down_the_email_waits_and_is_tried_again(world: Any) -> None:
+    add_admin(world)
+    hold.hold_installation(world.install, reason="", actor=ADMIN, now=NOW)
+    down = world.install.settings.model_copy(update={"mail_url": SecretStr("smtp://127.0.0.1:1?starttls=off")})
+    background.send_due_notices(Installation(down, world.database), clock=lambda: NOW)
+    with world.database.read() as session:
         row = session.scalars(select(Delivery).where(Delivery.purpose.like("guard:%"))).one()
         assert row.state == DeliveryState.WAITING
         assert row.next_try_at > NOW
@@ -317,22 +313,22 @@ def test_a_changed_sender_cannot_hold_back_the_warning_of_its_own_change_or_late
         assert "undelivered-warnings" not in {finding.kind for finding in found}
 
 
-def test_actions_on_addresses_are_told_once_a_day_without_an_address(both: Any) -> None:
-    add_admin(both)
-    install, ada = both.install, both.ada
-    both.session_cookie("admin")
-    actor = Actor(both.name_member(MEMBERS["admin"]), Role.ADMIN, Face.DESK, NOW)
+def test_actions_on_addresses_are_told_once_a_day_without_an_address(world: Any) -> None:
+    add_admin(world)
+    install, ada = world.install, world.ada
+    world.session_cookie("admin")
+    actor = Actor(world.name_member(MEMBERS["admin"]), Role.ADMIN, Face.DESK, NOW)
     with pytest.raises(ConfirmationRequiredError):
         people.show_person(install, replace(actor, confirmed_at=STALE), ada, "a question", now=NOW)
     for _ in range(3):
         people.show_person(install, actor, ada, "a question", now=NOW)
     people.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
-    assert queued(both) == []
+    assert queued(world) == []
     told = [guard_notices.queue_address_summary(install, NOW + timedelta(hours=hours)) for hours in (1, 2)]
     assert told == ["2 kinds of actions on addresses reported to 2 admins", "no actions on addresses to report"]
     people.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
     assert guard_notices.queue_address_summary(install, NOW + timedelta(hours=3)).endswith("reported today")
-    assert sorted(queued(both, "summary")) == ["summary:1-2026-11-19", "summary:2-2026-11-19"]
+    assert sorted(queued(world, "summary")) == ["summary:1-2026-11-19", "summary:2-2026-11-19"]
     assert guard_notices.queue_address_summary in nightly_steps.NIGHTLY_STEPS
     background.send_due_notices(install, clock=lambda: NOW + timedelta(hours=4))
     files = list((install.settings.outbox_folder / "notice").glob("*.eml"))
@@ -347,14 +343,14 @@ def test_actions_on_addresses_are_told_once_a_day_without_an_address(both: Any) 
     assert guard_notices.queue_address_summary(install, next_day).startswith("1 kinds of")
 
 
-def test_an_email_names_who_acted_without_any_part_of_their_address(both: Any) -> None:
-    add_admin(both)
-    both.session_cookie("admin")
-    name = both.name_member(MEMBERS["admin"])
-    with both.database.write() as session:
+def test_an_email_names_who_acted_without_any_part_of_their_address(world: Any) -> None:
+    add_admin(world)
+    world.session_cookie("admin")
+    name = world.name_member(MEMBERS["admin"])
+    with world.database.write() as session:
         require_staff_member(session, MEMBERS["admin"]).name = "Ann ann@newsroom.example"
-    hold.hold_installation(both.install, reason="", actor=Actor(name, Role.ADMIN, Face.DESK, NOW), now=NOW)
-    (email,) = sent_emails(both)
+    hold.hold_installation(world.install, reason="", actor=Actor(name, Role.ADMIN, Face.DESK, NOW), now=NOW)
+    (email,) = sent_emails(world)
     assert str(email["Subject"]) == f"Ann <address> ({name}) paused all sending"
 
 
@@ -372,12 +368,12 @@ def test_a_settings_page_says_which_changes_are_guarded_before_anything_is_typed
 
 
 def test_no_setting_silences_the_email_about_its_own_change(
-    both: Any, tmp_path: Path, move_settings_to_file: Any
+    world: Any, tmp_path: Path, move_settings_to_file: Any
 ) -> None:
     text = SETTINGS_TEXT.replace(
         "[sender]", '[sender]\naddress = "a@news.dom.example"\nreply_to = "b@news.dom.example"'
     )
-    world = move_settings_to_file(both, tmp_path, text, DIGEST_MAIL_URL="smtp://mail.dom.example:587")
+    world = move_settings_to_file(world, tmp_path, text, DIGEST_MAIL_URL="smtp://mail.dom.example:587")
     admin = admin_client(world)
     for field, silent in (("postal_address", ""), ("address", ""), ("reply_to", "editors@news.example.org")):
         refused = submit(admin, "sender", **{field: silent})
@@ -385,30 +381,30 @@ def test_no_setting_silences_the_email_about_its_own_change(
     assert submit(admin, "sender", reply_to="c@news.dom.example").status_code == 303
 
 
-def test_every_guarded_action_is_refused_with_an_old_confirmation_and_leaves_only_that_row(both: Any) -> None:
-    add_admin(both)
+def test_every_guarded_action_is_refused_with_an_old_confirmation_and_leaves_only_that_row(world: Any) -> None:
+    add_admin(world)
     old = Actor("staff 1", Role.ADMIN, Face.DESK, NOW - CONFIRMATION_LIFETIME)
     guarded = [action for action in list_actions() if action.concern.needs_confirmation]
     for action in guarded:
         for frame in (action.transaction, action.steps):
-            with pytest.raises(ConfirmationRequiredError), frame(both.install, old, "x", now=NOW):
+            with pytest.raises(ConfirmationRequiredError), frame(world.install, old, "x", now=NOW):
                 raise AssertionError(f"{action.name} went on")
         with pytest.raises(ConfirmationRequiredError):
-            action.check_permitted(both.database, replace(old, confirmed_at=None), "x", now=NOW)
-    assert actions(both) == [f"refused: {action.name}" for action in guarded for _ in range(3)]
-    assert queued(both) == []
+            action.check_permitted(world.database, replace(old, confirmed_at=None), "x", now=NOW)
+    assert actions(world) == [f"refused: {action.name}" for action in guarded for _ in range(3)]
+    assert queued(world) == []
 
 
-def test_what_is_done_at_the_desk_asks_in_app_and_not_only_in_the_route(both: Any) -> None:
-    token = both.session_cookie("admin", fresh_at=STALE)[1]
-    signed_in = sign_in.find_signed_in(both.install, token, now=NOW)
+def test_what_is_done_at_the_desk_asks_in_app_and_not_only_in_the_route(world: Any) -> None:
+    token = world.session_cookie("admin", fresh_at=STALE)[1]
+    signed_in = sign_in.find_signed_in(world.install, token, now=NOW)
     assert signed_in is not None
-    install, actor = both.install, signed_in.actor
+    install, actor = world.install, signed_in.actor
     recipient = ExportRecipient("a reason", "us")
     for act in (
         lambda: own_account.replace_recovery_codes(install, signed_in, now=NOW),
         lambda: own_account.add_own_passkey(install, signed_in, "{}", "a key", now=NOW),
-        lambda: reader_records.show_addresses(install, signed_in, [both.ada], "a reason", now=NOW),
+        lambda: reader_records.show_addresses(install, signed_in, [world.ada], "a reason", now=NOW),
         lambda: address_searches.AddressSearches().begin(install, signed_in, "lovelace", "a reason", now=NOW),
         lambda: background_backups.BackgroundBackups().begin(install, actor, passphrase="a" * 12, now=NOW),
         lambda: lists.write_list(install, actor, io.StringIO(), recipient, now=NOW),
@@ -416,4 +412,4 @@ def test_what_is_done_at_the_desk_asks_in_app_and_not_only_in_the_route(both: An
     ):
         with pytest.raises(ConfirmationRequiredError):
             act()
-    assert queued(both) == []
+    assert queued(world) == []

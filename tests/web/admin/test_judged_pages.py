@@ -21,7 +21,8 @@ from tests.moments import DRAFTING as NOW
 from tests.web.admin.conftest import SETTINGS
 from tests.web.admin.subscribers.test_import_pages import mailchimp_list, post_step, upload
 from tests.web.admin.subscribers.test_search_pages import begin
-from tests.web.admin.test_sending import NEW, delivery, fill, post
+from tests.web.admin.test_sending import NEW, delivery, fill
+from tests.web.forms import post_form
 
 SOURCE = '[[sources]]\nurl = "https://alpha.example/feed"\nname = "Alpha"\npublisher = "Alpha"\n'
 SENDS_NO_PAGE = {"admin.export_opml", "admin.list_settings"}  # a file, and a way on
@@ -45,7 +46,7 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
     post_step(world, client, listed, "try")
     log = (io.BytesIO(log_text([iso_line(NOW - timedelta(days=2), "anvil", "statistics")])), "mail.log")
     health = world.app.extensions["digest"].health
-    post(client, "/admin/health")
+    post_form(client, "/admin/health")
     assert health.latest.thread is not None
     health.latest.thread.join(WAIT_TIMEOUT)
     paths = [
@@ -60,7 +61,7 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
         *(record + act for act in ("", "/address", "/request", "/leave", "/stop", "/links", "/erase")),
         begin(world, client, "analytical"),
         *("/admin/import", listed, "/admin/deliveries", "/admin/growth", "/admin/health", "/admin/processing"),
-        post(client, f"/admin/deliveries/{NEW}/log", file=log).headers["Location"],
+        post_form(client, f"/admin/deliveries/{NEW}/log", file=log).headers["Location"],
         *("/admin/audit", "/admin/audit/export", "/admin/staff", "/admin/staff/1", "/admin/staff/1/reset"),
         *(f"/admin/settings/{table}" for table in EDITABLE_TABLES),
         *("/desk/sources", "/admin/sources/1", "/admin/sources/1/remove", "/admin/sources/add"),

@@ -29,9 +29,10 @@ from tests.browser import (
 )
 from tests.conftest import reserve_port
 from tests.moments import DRAFTING as NOW
+from tests.moments import Clock
 from tests.web.admin.conftest import SETTINGS
 from tests.web.conftest import ADA_ADDRESS, MEMBERS, sample_evidence
-from tests.web.staff_ways import Clock, confirm_by_keyboard, give_password, sign_in_by_keyboard
+from tests.web.staff_ways import confirm_by_keyboard, give_password, sign_in_by_keyboard
 
 pytestmark = pytest.mark.chromium
 

@@ -18,6 +18,7 @@ from digest.backups.encrypted_file import EncryptedReader
 from digest.store.models import AuditEntry
 from tests.conftest import WAIT_TIMEOUT
 from tests.web.admin.settings.test_setting_pages import submit
+from tests.web.forms import post_form
 
 SECRETS = {"DIGEST_ALERT_SECRET": "s3cret-of-alerts", "DIGEST_BACKUP_PASSPHRASE": "s3cret-of-backups"}
 
@@ -29,9 +30,7 @@ def filed(world: Any, tmp_path: Path, move_settings_to_file: Any) -> Any:
 
 def press(client: Any, table: str, path: str, **fields: str) -> Any:
     """Press a button of the page of a table."""
-    page = client.get(f"/admin/settings/{table}").text
-    token = re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]
-    return client.post(f"/admin/settings/{path}", data={"csrf_token": token} | fields)
+    return post_form(client, f"/admin/settings/{path}", token_page=f"/admin/settings/{table}", **fields)
 
 
 def acts(world: Any, act: str) -> list[tuple[str, dict[str, Any]]]:

@@ -22,13 +22,9 @@ from tests.deliver.postfix_lines import iso_line, log_text, queue_lines
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
 from tests.web.conftest import sample_evidence
+from tests.web.forms import post_form
 
 OLD, NEW = "2026-W45", "2026-W47"
-
-
-def post(client: Any, path: str, **fields: Any) -> Any:
-    page = client.get("/admin/staff").text
-    return client.post(path, data={"csrf_token": re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]} | fields)
 
 
 def delivery(number: int, purpose: str, state: DeliveryState, person: int | None, **changed: Any) -> Delivery:
@@ -98,12 +94,12 @@ def test_doubts_are_settled_by_a_word_each_with_a_reason(both: Any) -> None:
     fill(both)
     admin, path = both.signed_in_client("admin"), f"/admin/deliveries/{NEW}/doubts"
     words = {f"word-d{3:025d}": "arrived", f"word-d{4:025d}": "again", f"word-d{5:025d}": ""}
-    assert post(admin, path, **words, reason="").status_code == 400
-    refused = post(admin, path, **words, reason="ada@example.org asked")
+    assert post_form(admin, path, **words, reason="").status_code == 400
+    refused = post_form(admin, path, **words, reason="ada@example.org asked")
     checked = re.findall(r'name="(word-[^"]+)" value="([^"]*)" checked', refused.text)
     assert (refused.status_code, dict(checked)) == (400, words), "what was chosen stays"
     assert re.findall(r'name="reason" value="([^"]*)"', refused.text) == ["ada@example.org asked"]
-    answer = post(admin, path, **words, reason="looked into the log")
+    answer = post_form(admin, path, **words, reason="looked into the log")
     assert answer.headers["Location"] == f"/admin/deliveries?edition={NEW}&settled=2"
     assert "2 deliveries resolved." in admin.get(answer.headers["Location"]).text
     with both.database.read() as session:
@@ -125,7 +121,7 @@ def test_what_is_settled_already_or_of_another_edition_stays_as_it_is(world: Any
     fill(world)
     admin = world.signed_in_client("admin")
     words = {f"word-d{0:025d}": "again", f"word-d{101:025d}": "again", "word-nonsense": "arrived"}
-    answer = post(admin, f"/admin/deliveries/{NEW}/doubts", **words, reason="asked")
+    answer = post_form(admin, f"/admin/deliveries/{NEW}/doubts", **words, reason="asked")
     assert "No deliveries were resolved" in admin.get(answer.headers["Location"]).text
     with world.database.read() as session:
         assert session.get_one(Delivery, f"d{0:025d}").state is DeliveryState.ACCEPTED
@@ -155,12 +151,12 @@ def test_old_counts_are_kept_every_night_and_anew_where_a_doubt_is_settled(both:
 def test_all_mail_is_held_with_a_reason_and_released(both: Any) -> None:
     admin = both.signed_in_client("admin")
     assert "No editions sent yet" in admin.get("/admin/deliveries").text
-    assert post(admin, "/admin/deliveries/hold", reason=" ").status_code == 400
-    assert post(admin, "/admin/deliveries/hold", reason="a wrong list").status_code == 303
+    assert post_form(admin, "/admin/deliveries/hold", reason=" ").status_code == 400
+    assert post_form(admin, "/admin/deliveries/hold", reason="a wrong list").status_code == 303
     page = admin.get("/admin/deliveries").text
     assert "All sending is paused" in page
     assert not re.search(r"by staff \d|staff \d holds", page), "a colleague is named, not numbered"
-    assert post(admin, "/admin/deliveries/release").status_code == 303
+    assert post_form(admin, "/admin/deliveries/release").status_code == 303
     with both.database.read() as session:
         assert installation_hold.current_hold(session) is None
         acts = session.scalars(select(AuditEntry.act).order_by(AuditEntry.id)).all()
@@ -186,8 +182,8 @@ def test_doubts_of_notices_are_settled_as_arrived_or_lost_and_none_is_sent_again
         assert re.search(rf"<td>{held}", page)
     decisions = {210: "arrived", 211: "lost", 212: "", 213: "again", 214: "lost", 3: "arrived", 200: "lost"}
     words = {f"word-d{number:025d}": word for number, word in decisions.items()}
-    assert post(admin, path, **words, reason="").status_code == 400
-    answer = post(admin, path, **words, reason="asked them")
+    assert post_form(admin, path, **words, reason="").status_code == 400
+    answer = post_form(admin, path, **words, reason="asked them")
     assert "3 deliveries resolved." in admin.get(answer.headers["Location"]).text
     with both.database.read() as session:
         states = [session.get_one(Delivery, f"d{number:025d}").state for number in decisions]
@@ -206,8 +202,8 @@ def test_doubts_of_notices_are_settled_as_arrived_or_lost_and_none_is_sent_again
 def test_silent_doubts_are_sent_again_together(world: Any) -> None:
     fill(world)
     admin, path = world.signed_in_client("admin"), f"/admin/deliveries/{NEW}/silence"
-    assert post(admin, path, reason="").status_code == 400
-    assert post(admin, path, reason="not reported").headers["Location"].endswith("settled=3")
+    assert post_form(admin, path, reason="").status_code == 400
+    assert post_form(admin, path, reason="not reported").headers["Location"].endswith("settled=3")
     with world.database.read() as session:
         states = session.scalars(select(Delivery.state).where(Delivery.id.in_([f"d{n:025d}" for n in (3, 4, 5)]))).all()
     assert states == [DeliveryState.WAITING] * 3
@@ -231,18 +227,18 @@ def test_a_mail_servers_log_is_uploaded_shown_and_settles(both: Any) -> None:
     fill(both)
     log = write_log(both)
     admin = both.signed_in_client("admin")
-    assert post(admin, f"/admin/deliveries/{NEW}/log").status_code == 400
+    assert post_form(admin, f"/admin/deliveries/{NEW}/log").status_code == 400
     letter = (io.BytesIO(b"Dear all,\n"), "letter.txt")
-    refused = post(admin, f"/admin/deliveries/{NEW}/log", file=letter)
+    refused = post_form(admin, f"/admin/deliveries/{NEW}/log", file=letter)
     assert (refused.status_code, "“letter.txt” has no lines that start with a time" in refused.text) == (400, True)
     assert ".log-" not in refused.text
-    shown = post(admin, f"/admin/deliveries/{NEW}/log", file=(io.BytesIO(log), "mail.log"))
+    shown = post_form(admin, f"/admin/deliveries/{NEW}/log", file=(io.BytesIO(log), "mail.log"))
     place = shown.headers["Location"]
     page = admin.get(place).text
     assert re.findall(r'<td class="num">(\d+)</td>', page) == ["1", "0", "0", "2", "0"]
     assert "reader@county.example" not in page
     assert both.signed_in_client("admin").get(place).status_code == 404
-    assert post(admin, place, reason="the log").headers["Location"].endswith("settled=3")
+    assert post_form(admin, place, reason="the log").headers["Location"].endswith("settled=3")
     assert admin.get(place).status_code == 404
     with both.database.read() as session:
         states = [session.get_one(Delivery, f"d{n:025d}").state for n in (3, 4, 5)]

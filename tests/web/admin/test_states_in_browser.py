@@ -43,6 +43,7 @@ from tests.web.admin.subscribers.test_search_pages import await_end
 from tests.web.admin.test_doctor import wait_for_end
 from tests.web.admin.test_sending import NEW, fill, write_log
 from tests.web.conftest import ADA_ADDRESS, WebSetup, web_settings
+from tests.web.forms import fetch_token
 from tests.web.staff_ways import PASSWORD, give_password
 
 pytestmark = pytest.mark.chromium
@@ -76,8 +77,7 @@ class Tour:
 
     def __post_init__(self) -> None:
         self.client = self.client or self.world.signed_in_client("admin")
-        page = self.client.get("/admin/staff").text
-        self.token = {"csrf_token": re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]}
+        self.token = fetch_token(self.client)
 
     def get(self, path: str) -> str:
         """Return a page, and note its route."""

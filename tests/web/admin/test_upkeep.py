@@ -25,10 +25,7 @@ from digest.store.models import AuditEntry
 from digest.store.staff import StaffError
 from tests.actors import ADMIN
 from tests.moments import DRAFTING as NOW
-
-
-def token_of(client: Any, path: str = "/admin/audit") -> dict[str, str]:
-    return {"csrf_token": re.findall(r'name="csrf_token" value="([^"]+)"', client.get(path).text)[0]}
+from tests.web.forms import fetch_token
 
 
 def record(world: Any, *rows: tuple[str, str, str, dict[str, Any]], at: datetime = NOW) -> None:
@@ -152,7 +149,7 @@ def test_a_row_that_cannot_be_read_is_shown_as_such_exported_and_named(world: An
     rows = rows_of(client.get("/admin/audit").text)
     assert [row.endswith(f"{audit_topics.UNREADABLE} {n}") for n, row in zip((2, 1), rows, strict=True)] == [True, True]
     assert client.get("/admin/settings/publication").status_code == 200
-    answer = client.post("/admin/audit/export", data=token_of(client, "/admin/audit/export") | {"reason": "A check"})
+    answer = client.post("/admin/audit/export", data=fetch_token(client, "/admin/audit/export") | {"reason": "A check"})
     exported = list(csv.DictReader(io.StringIO(answer.text)))
     assert [row["detail"] for row in exported][1:] == [audit_topics.UNREADABLE] * 2
     with world.database.read() as session:
@@ -163,11 +160,11 @@ def test_a_check_says_how_far_the_chain_holds_and_names_the_row_where_it_does_no
     client = world.signed_in_client("admin")
     assert "been verified yet" in client.get("/admin/audit").text
     record(world, ("staff 1", "approve", "2026-W47", {}), ("staff 1", "send", "2026-W47", {}))
-    assert client.post("/admin/audit/check", data=token_of(client)).status_code == 303
+    assert client.post("/admin/audit/check", data=fetch_token(client)).status_code == 303
     assert "Rows 1 to 2 verified." in client.get("/admin/audit").text
     with world.database.write() as session:
         session.execute(update(AuditEntry).where(AuditEntry.seq == 1).values(actor="staff 9"))
-    client.post("/admin/audit/check", data=token_of(client))
+    client.post("/admin/audit/check", data=fetch_token(client))
     assert (
         "<b>The log failed verification (row 1 was changed; its hash doesn&#39;t match).</b>"
         in client.get("/admin/audit").text
@@ -177,16 +174,16 @@ def test_a_check_says_how_far_the_chain_holds_and_names_the_row_where_it_does_no
 def test_rows_that_are_taken_from_the_end_are_missed_by_every_later_check(both: Any) -> None:
     client = both.signed_in_client("admin")
     record(both, *[("staff 1", f"act {n}", "list", {}) for n in range(6)])
-    client.post("/admin/audit/check", data=token_of(client))
+    client.post("/admin/audit/check", data=fetch_token(client))
     assert "Rows 1 to 6 verified." in client.get("/admin/audit").text
     with both.database.write() as session:
         session.execute(delete(AuditEntry).where(AuditEntry.seq > 4))
     for _ in range(2):  # a check that finds it forgets nothing
-        client.post("/admin/audit/check", data=token_of(client))
+        client.post("/admin/audit/check", data=fetch_token(client))
         page = client.get("/admin/audit").text
         assert "rows after 4 are missing; 6 rows were verified on 2026-11-19 22:30 UTC" in page
     record(both, *[("staff 1", f"other {n}", "list", {}) for n in range(3)])
-    client.post("/admin/audit/check", data=token_of(client))
+    client.post("/admin/audit/check", data=fetch_token(client))
     assert "t the one verified on 2026-11-19 22:30 UTC" in client.get("/admin/audit").text
 
 
@@ -210,7 +207,7 @@ def test_a_failed_act_says_why_and_holds_no_address(world: Any) -> None:
 def test_an_export_takes_a_reason_and_no_spreadsheet_executes_it(world: Any) -> None:
     record(world, ("staff 1", "settings changed", "=HYPERLINK(1)", {}), ("staff 1", "approve", "2026-W47", {}))
     client = world.signed_in_client("admin")
-    form = token_of(client, "/admin/audit/export?what=settings")
+    form = fetch_token(client, "/admin/audit/export?what=settings")
     assert client.post("/admin/audit/export", data=form | {"reason": "a@b.example"}).status_code == 400
     answer = client.post("/admin/audit/export", data=form | {"what": "settings", "reason": "yearly audit"})
     assert answer.headers["Content-Disposition"] == 'attachment; filename="audit-log-2026-11-19.csv"'

@@ -3,7 +3,6 @@
 import json
 import re
 from datetime import datetime, timedelta
-from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +12,6 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from digest.app.accounts.sign_in import make_sign_in_link
-from digest.app.sending import background
 from digest.app.sending import control as sending
 from digest.app.upkeep import nightly_steps
 from digest.cli import digest
@@ -28,6 +26,8 @@ from subscribers.store.models import Base
 from tests.actors import ADMIN
 from tests.moments import DRAFTING as NOW
 from tests.row_keys import change_rows
+from tests.sent_emails import plain_text, read_folder, send_notices
+from tests.web.forms import hidden_fields
 
 SAM = "sam.okafor@newsroom.example"
 LINK = re.compile(r"https://news\.example\.org(/staff/[A-Za-z0-9_-]{22})\b")
@@ -61,27 +61,16 @@ def member(world: Any) -> StaffMember:
 
 
 def mails(world: Any, now: datetime = NOW) -> list[EmailMessage]:
-    """Hand over what is due, and give all that lies in the outbox: oldest first, by the hour at which it was handed over."""
-    background.send_due_notices(world.install, clock=lambda: now)
-    with world.database.read() as session:
-        sent = select(Delivery.id).where(Delivery.handed_at.is_not(None)).order_by(Delivery.handed_at)
-        files = [world.install.settings.outbox_folder / "notice" / f"{name}.eml" for name in session.scalars(sent)]
-    return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
+    return send_notices(world.install, now=now)
 
 
 def link_of(message: EmailMessage) -> str:
-    part = message.get_body(("plain",))
-    assert part
-    (found,) = LINK.findall(part.get_content())
+    (found,) = LINK.findall(plain_text(message))
     return str(found)
 
 
 def at(world: Any, moment: datetime) -> Any:
     return create_app(world.install, clock=lambda: moment).test_client()
-
-
-def fields_of(page: str) -> dict[str, str]:
-    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
 
 
 def audits(world: Any) -> list[tuple[str, str, str]]:
@@ -91,7 +80,7 @@ def audits(world: Any) -> list[tuple[str, str, str]]:
 
 def press(client: Any, path: str) -> Any:
     """Press the button of an invitation's page."""
-    return client.post(path, data=fields_of(client.get(path).text))
+    return client.post(path, data=hidden_fields(client.get(path).text))
 
 
 def test_the_button_behind_the_mailed_link_proves_the_address_and_signs_in_and_looking_does_not(both: Any) -> None:
@@ -135,7 +124,7 @@ def test_an_invitation_is_taken_with_the_pages_own_form_alone(both: Any) -> None
 
 def press_anyhow(client: Any, path: str) -> Any:
     """Send what the button would, on a page that shows none."""
-    return client.post(path, data=fields_of(client.get("/desk/sign-in").text))
+    return client.post(path, data=hidden_fields(client.get("/desk/sign-in").text))
 
 
 def test_a_link_that_ran_out_was_replaced_or_is_a_former_members_proves_nothing(both: Any) -> None:
@@ -276,8 +265,7 @@ def signed_in(world: Any) -> Any:
 
 
 def in_outbox(world: Any) -> list[EmailMessage]:
-    files = (world.install.settings.outbox_folder / "test").glob("*.eml")
-    return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
+    return read_folder(world.install.settings.outbox_folder / "test")
 
 
 def test_the_desk_says_to_whom_a_test_goes_and_its_button_sends_it(proven: Any) -> None:
@@ -288,7 +276,7 @@ def test_the_desk_says_to_whom_a_test_goes_and_its_button_sends_it(proven: Any) 
     page = client.get(path).text
     assert (f"{SAM}, you" in page, ">Send the test<" in page) == (True, True)
     assert proven.dump() == before
-    answer = client.post(path, data=fields_of(page) | {"to": chosen_in(page)})
+    answer = client.post(path, data=hidden_fields(page) | {"to": chosen_in(page)})
     assert answer.status_code == 303
     shown = client.get(answer.location).text
     assert "The test was sent" in shown
@@ -315,12 +303,12 @@ def test_a_test_goes_to_oneself_unless_colleagues_are_chosen(proven: Any) -> Non
     own = chosen_in(page)
     everybody = re.findall(r'name="to" value="(\d+)"', page)
     assert (len(own), len(everybody)) == (1, 2)
-    nobody = client.post(path, data=fields_of(page) | {"to": ["999"]})
+    nobody = client.post(path, data=hidden_fields(page) | {"to": ["999"]})
     assert (nobody.status_code, "No recipients were selected" in nobody.text) == (409, True)
     assert in_outbox(proven) == []
-    client.post(path, data=fields_of(page) | {"to": own})
+    client.post(path, data=hidden_fields(page) | {"to": own})
     assert [str(mail["To"]) for mail in in_outbox(proven)] == [SAM]
-    both = client.get(client.post(path, data=fields_of(page) | {"to": everybody}).location).text
+    both = client.get(client.post(path, data=hidden_fields(page) | {"to": everybody}).location).text
     assert sorted(str(mail["To"]) for mail in in_outbox(proven)) == ["kim@newsroom.example", SAM, SAM]
     assert chosen_in(both) == everybody, "once more goes to the same"
     assert "The test was sent" not in client.get(f"{path}?sent=00000000").text
@@ -342,7 +330,7 @@ def test_with_nobody_to_test_with_the_desk_says_how_to_come_by_somebody(world: A
         session.scalars(select(StaffMember)).one().proven_at = None
     page = client.get("/desk/editions/2026-W47/test").text
     assert ("digest staff add" in page, "Send the test" in page) == (True, False)
-    answer = client.post("/desk/editions/2026-W47/test", data=fields_of(page))
+    answer = client.post("/desk/editions/2026-W47/test", data=hidden_fields(page))
     assert (answer.status_code, "there aren\u2019t any yet" in answer.text) == (409, True)
 
 

@@ -22,7 +22,8 @@ from tests.actors import ADMIN
 from tests.browser import follow, open_all_details, page_faults, show_views
 from tests.conftest import reserve_port
 from tests.moments import DRAFTING as NOW
-from tests.web.staff_ways import PASSWORD, Clock, add_authenticator, read_app_secret
+from tests.moments import Clock
+from tests.web.staff_ways import PASSWORD, add_authenticator, read_app_secret
 
 pytestmark = pytest.mark.chromium
 

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -11,27 +10,16 @@ import pytest
 from digest.installation.opened import Installation
 from digest.store.engine import open_database
 from digest.web.app import create_app
+from tests.moments import Clock
 from tests.run_database import HomeDatabases
 from tests.shared_statements import share_compiled_statements
 from tests.web.desk.sample_week import SampleWeek, build_sample_week, later
 
-Clock = Callable[[], datetime]
-
-
-@dataclass
-class SetClock:
-    """A clock that a test moves on; it begins on the Thursday afternoon after the draft."""
-
-    now: datetime = field(default_factory=later)
-
-    def __call__(self) -> datetime:
-        return self.now
-
 
 @pytest.fixture
-def clock() -> SetClock:
-    """Give the clock that the week's pages go by."""
-    return SetClock()
+def clock() -> Clock:
+    """Give the clock that the week's pages go by: it begins on the Thursday afternoon after the draft."""
+    return Clock(later())
 
 
 @pytest.fixture(scope="session")
@@ -47,12 +35,12 @@ def drafted_week(home_databases: HomeDatabases, tmp_path_factory: pytest.TempPat
 @pytest.fixture
 def copy_week(
     drafted_week: tuple[SampleWeek, Path], home_databases: HomeDatabases, tmp_path: Path
-) -> Iterator[Callable[[Clock], SampleWeek]]:
+) -> Iterator[Callable[[Callable[[], datetime]], SampleWeek]]:
     """Give a function that copies the week, with a clock."""
     drafted, home = drafted_week
     opened = []
 
-    def copy(clock: Clock) -> SampleWeek:
+    def copy(clock: Callable[[], datetime]) -> SampleWeek:
         own = tmp_path / "week"
         shutil.copytree(home, own)
         url = home_databases.copy(home, own)
@@ -71,6 +59,6 @@ def copy_week(
 
 
 @pytest.fixture
-def week(copy_week: Callable[[Clock], SampleWeek], clock: SetClock) -> SampleWeek:
+def week(copy_week: Callable[[Callable[[], datetime]], SampleWeek], clock: Clock) -> SampleWeek:
     """Give a copy of the week."""
     return copy_week(clock)

@@ -46,9 +46,9 @@ from tests.actors import ADMIN, EDITOR
 from tests.deliver.returned_mails import sent_message
 from tests.injected_markers import EXPRESSION, MarkerJudge, make_marker, make_script_address, make_short_marker
 from tests.moments import DRAFTING as NOW
+from tests.moments import Clock
 from tests.web.admin.subscribers.test_import_pages import EVIDENCE
 from tests.web.conftest import ADA_ADDRESS, BASE_URL, WebSetup, draw_picture
-from tests.web.desk.conftest import SetClock
 from tests.web.desk.page_forms import (
     ENDINGS,
     LOG,
@@ -453,7 +453,7 @@ class MarkedInstallation:
 
     run: MarkedRun
     ground: FormWorld
-    clock: SetClock
+    clock: Clock
     mails: dict[str, bytes]
 
     @property
@@ -494,7 +494,7 @@ class MarkedInstallation:
         return [str(part.get_content()) for part in pages.values() if part is not None]
 
 
-def open_marked_installation(home: Path, database: Database, server: HTTPServer) -> tuple[MarkedRun, SetClock]:
+def open_marked_installation(home: Path, database: Database, server: HTTPServer) -> tuple[MarkedRun, Clock]:
     """Open an installation with its settings in a file and sources that a test serves; nothing is collected yet."""
     site = server.url_for("/")
     sources = "".join(
@@ -507,7 +507,7 @@ def open_marked_installation(home: Path, database: Database, server: HTTPServer)
     url = database.engine.url.render_as_string(hide_password=False)
     settings = load_settings(file, places | {"DIGEST_DATABASE_URL": url, "DIGEST_ALERT_SECRET": "secret" * 8})
     KeyRing.create(settings.key_file)
-    clock = SetClock(NOW)
+    clock = Clock(NOW)
     install = Installation(settings, database)
     app = create_app(install, clock=clock)
     app.testing = True
@@ -517,7 +517,7 @@ def open_marked_installation(home: Path, database: Database, server: HTTPServer)
     return run, clock
 
 
-def live_through_a_week(run: MarkedRun, clock: SetClock) -> MarkedInstallation:
+def live_through_a_week(run: MarkedRun, clock: Clock) -> MarkedInstallation:
     """Write markers into the settings, draft from marked feeds, edit, approve, send, correct and mail; look at every page before and after."""
     install = run.setup.install
     run.look(*(f"/admin/settings/{table}" for table in EDITABLE_TABLES))
@@ -594,7 +594,7 @@ def hear_from_outside(run: MarkedRun) -> None:
     assert {"bounced", "deferred"} <= applied.keys()
 
 
-def release(run: MarkedRun, clock: SetClock) -> None:
+def release(run: MarkedRun, clock: Clock) -> None:
     """Approve the edition, send it at its time, and hand over all other mail that waits."""
     install, name = run.setup.install, run.edition
     hold.release_installation(install, actor=ADMIN, now=clock())

@@ -42,6 +42,7 @@ from tests.web.desk.test_corrections import (
     approve_email,
     sent,
 )
+from tests.web.forms import form_token
 
 __all__ = ["sent"]
 DANA, PRIYA, SAM = (Actor(f"staff {number}", Role.EDITOR, Face.DESK) for number in (1, 2, 3))
@@ -283,7 +284,7 @@ def test_at_the_desk_the_author_requests_and_a_colleague_approves(sent: Any) -> 
     page = client.get(path).text
     assert "Request the email to 5 subscribers" in page
     assert 'name="mark"' not in page
-    token = {"csrf_token": re.findall(r'name="csrf_token" value="([^"]*)"', page)[0]}
+    token = form_token(page)
     mark = correction_emails.view_email(sent.install, NAME, made.seq).content_hash
     refused = client.post(path, data=token | {"mark": mark})
     assert (refused.status_code, "You wrote what still needs approval" in refused.text) == (409, True)

@@ -65,13 +65,13 @@ def address(name: str) -> str:
 
 
 @pytest.fixture
-def sent(both: Any) -> Any:
+def sent(world: Any) -> Any:
     """Give an edition that went to nine readers: one had left Featured out, one is uncertain, one was refused."""
-    both.edition()
-    install, numbers = both.install, {"ada": both.ada}
+    world.edition()
+    install, numbers = world.install, {"ada": world.ada}
     without = Preferences(omit=frozenset({"featured"}))
     chosen = {"text": Preferences(text_only=True, short=True), "without": without, "back": without}
-    with both.database.write() as session:
+    with world.database.write() as session:
         for name in READERS:
             added = add_subscriber(session, install.keys, address(name), evidence=sample_evidence(), now=NOW)
             numbers[name] = added.number
@@ -85,15 +85,15 @@ def sent(both: Any) -> Any:
     provider = open_provider(install.settings)
     run_edition(install.database, NAME, provider, install.keys, install.settings, clock=lambda: NOW)
     states = {"uncertain": DeliveryState.UNCERTAIN, "refused": DeliveryState.REFUSED}
-    with both.database.write() as session:
+    with world.database.write() as session:
         for name, state in states.items():
             session.execute(update(Delivery).where(Delivery.person == numbers[name]).values(state=state))
         change_preferences(session, numbers["back"], Preferences(), NOW + timedelta(days=1))
         change_preferences(session, numbers["out-since"], without, NOW + timedelta(days=1))
         late = add_subscriber(session, install.keys, address("late"), evidence=sample_evidence(), now=NOW)
         numbers["late"] = late.number
-    leave(both, numbers["gone"])
-    return SentEdition(both, numbers)
+    leave(world, numbers["gone"])
+    return SentEdition(world, numbers)
 
 
 class SentEdition:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from email import message_from_bytes, policy
 from email.message import EmailMessage
 from html import unescape
 from pathlib import Path
@@ -32,7 +31,7 @@ from digest.app.sending import background
 from digest.edition.editing.edits import EditKind
 from digest.installation.opened import Installation
 from digest.store.delivery_models import StaffMember
-from digest.store.engine import Database, open_database
+from digest.store.engine import open_database
 from digest.web.app import create_app
 from digest.web.server import open_page_server
 from subscribers.signup.manual_signup import add_subscriber
@@ -50,12 +49,12 @@ from tests.browser import (
 )
 from tests.conftest import reserve_port
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
-from tests.moments import RELEASE
+from tests.moments import RELEASE, Clock
 from tests.row_keys import change_rows
 from tests.run_database import HomeDatabases
+from tests.sent_emails import read_email
 from tests.web.conftest import sample_evidence
-from tests.web.desk.conftest import SetClock
-from tests.web.desk.sample_week import EDITORS, SampleWeek, build_sample_week, later
+from tests.web.desk.sample_week import EDITORS, SampleWeek
 from tests.web.staff_ways import PASSWORD, add_authenticator, find_invitations, read_app_secret, sign_in_by_keyboard
 
 pytestmark = pytest.mark.chromium
@@ -87,7 +86,7 @@ class Newsroom:
 
     week: SampleWeek
     base: str
-    clock: SetClock
+    clock: Clock
     mail: RecordingHandler
     server: ExitStack
     faults: dict[str, str] = field(default_factory=dict)  # what axe found, by the state of a page
@@ -131,7 +130,7 @@ class Newsroom:
 
 @pytest.fixture
 def newsroom(
-    drafted_week: tuple[SampleWeek, Path], home_databases: HomeDatabases, tmp_path: Path, clock: SetClock
+    drafted_week: tuple[SampleWeek, Path], home_databases: HomeDatabases, tmp_path: Path, clock: Clock
 ) -> Iterator[Newsroom]:
     """Serve the sample's week with a reader and a mail server; Sam is its admin."""
     drafted, prepared = drafted_week
@@ -632,7 +631,7 @@ def receive(newsroom: Newsroom) -> None:
     installation = newsroom.week.installation
     newsroom.clock.now = RELEASE
     scheduler.send_due_editions(JobContext(installation, newsroom.clock), scheduler.ReleaseBackoff())
-    mails = [read_mail(file.read_bytes()) for file in installation.settings.outbox_folder.glob("**/*.eml")]
+    mails = [read_email(file.read_bytes()) for file in installation.settings.outbox_folder.glob("**/*.eml")]
     (mail,) = [mail for mail in mails if mail["To"] == READER]
     assert mail["Subject"] == "Ninety plants, one password"
     html, text = (read_part(mail, kind, newsroom.base) for kind in ("html", "plain"))
@@ -644,14 +643,8 @@ def receive(newsroom: Newsroom) -> None:
     assert "Drawing: Kim Vega" in html
     assert "<strong>doors</strong>" in html
     tested = next(octets for _, (to,), octets in newsroom.mail.messages if to == KIM)
-    assert read_mail(tested)["Subject"] == mail["Subject"]
-    assert [read_part(read_mail(tested), kind, newsroom.base) for kind in ("html", "plain")] == [html, text]
-
-
-def read_mail(octets: bytes) -> EmailMessage:
-    mail = message_from_bytes(octets, policy=policy.default)
-    assert isinstance(mail, EmailMessage)
-    return mail
+    assert read_email(tested)["Subject"] == mail["Subject"]
+    assert [read_part(read_email(tested), kind, newsroom.base) for kind in ("html", "plain")] == [html, text]
 
 
 def read_part(mail: EmailMessage, kind: str, base: str) -> str:
@@ -661,53 +654,3 @@ def read_part(mail: EmailMessage, kind: str, base: str) -> str:
     plain = re.sub(rf"{base}/[^\s\"'<>]*", "OURS", " ".join(unescape(str(part.get_content())).split()))
     asked = re.sub(r"You signed up for this weekly email on .*?\.(?=[ <]|$)", "ASKED", plain)
     return asked.replace(str(mail["To"]), "READER")
-
-
-# --- the short way, on PostgreSQL ----------------------------------------------------------------------------
-
-
-def test_on_postgresql_an_editor_is_invited_signs_in_writes_merges_and_tests_and_the_admin_approves(
-    browser: Browser, postgresql: Database, tmp_path: Path
-) -> None:
-    with reserve_port() as port:
-        base = f"http://localhost:{port}"
-        week = build_sample_week(postgresql, tmp_path, base_url=base)
-        week.app.config["WTF_CSRF_ENABLED"] = True
-        outbox = week.installation.settings.outbox_folder
-        with postgresql.write() as session:
-            change_rows(session, StaffMember, StaffMember.email == EDITORS["sam"], role="admin")
-        with open_page_server(week.app, "127.0.0.1", port):
-            sam, kim = (browser.new_context(viewport={"width": 1440, "height": 900}).new_page() for _ in range(2))
-            sam.goto(make_sign_in_link(week.installation, ADMIN, EDITORS["sam"], now=later()))
-            press_by_keyboard(button(sam, "Sign in"))
-            sam.goto(f"{base}/admin/staff")
-            invite_by_keyboard(sam, KIM)
-            background.send_due_notices(week.installation, clock=later)
-            kim.goto(base + find_invitations(file.read_bytes() for file in outbox.glob("notice/*.eml"))[KIM])
-            make_and_use_passkey(kim)
-            first, _, third, *_ = week.headlines("featured")
-            kim.keyboard.press("j")
-            kim.keyboard.press("j")
-            go_by_keys(kim, "e")
-            write_here(kim.locator("li.st.sel").get_by_label("Headline"), "Ten days for every crane modem")
-            kim.keyboard.press("Tab")
-            mail = kim.frame_locator("#preview iframe")
-            expect(mail.get_by_role("link", name="Ten days for every crane modem").first).to_be_visible()
-            expect_saved(kim)
-            before = list_articles(week, "featured", 1)
-            go_by_keys(kim, "Control+Enter")
-            go_by_keys(kim, "Shift+M")
-            select_here(kim.get_by_label("The other"), "Featured 3")
-            press_by_keyboard(kim.locator("form.move").get_by_role("button", name="Merge stories"))
-            assert week.headlines("featured")[:2] == [first, "Ten days for every crane modem"]
-            assert third not in week.headlines("featured")
-            assert len(list_articles(week, "featured", 1)) > len(before)
-            go_by_keys(kim, "g", "s")
-            press_by_keyboard(button(kim, "Send the test"))
-            expect(kim.get_by_role("row", name=KIM)).to_contain_text("Accepted")
-            sam.goto(f"{base}{week.path}")
-            approve_by_keyboard(sam)
-            for page in (sam, kim):
-                page.context.close()
-    tests = [mail.read_text("utf-8") for mail in outbox.glob("test/*.eml")]
-    assert len(tests) == 1

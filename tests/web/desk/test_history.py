@@ -15,7 +15,7 @@ from digest.installation.acts import Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.store import staff
 from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
-from tests.web.desk.conftest import SetClock
+from tests.moments import Clock
 from tests.web.desk.sample_week import EDITORS, SampleWeek
 
 
@@ -39,7 +39,7 @@ def press(week: SampleWeek, path: str, editor: str = "dana", **fields: object) -
     return f"{answer.status_code} {answer.text if answer.status_code != 303 else answer.location}"
 
 
-def test_the_history_tells_by_day_who_did_what(week: SampleWeek, clock: SetClock) -> None:
+def test_the_history_tells_by_day_who_did_what(week: SampleWeek, clock: Clock) -> None:
     _, second, third = week.anchors("featured")[:3]
     week.act(f"drop {third}")
     clock.now += timedelta(days=1)

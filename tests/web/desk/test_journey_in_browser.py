@@ -32,11 +32,10 @@ from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import add_subscriber
 from tests.browser import faulty_pages, follow, page_faults, press_by_keyboard, sign_in, write_by_keyboard
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
-from tests.moments import RELEASE
+from tests.moments import RELEASE, Clock
 from tests.row_keys import change_rows
 from tests.run_database import HomeDatabases
 from tests.web.conftest import sample_evidence
-from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import COLLEAGUES, EDITORS, SampleWeek
 from tests.web.desk.test_desk_in_browser import LIKE_ROWS
 
@@ -90,7 +89,7 @@ class ServedWeek:
 
     week: SampleWeek
     address: str
-    clock: SetClock
+    clock: Clock
     numbers: dict[str, int]
     mail: DroppingHandler
 
@@ -133,7 +132,7 @@ class ServedWeek:
 
 @pytest.fixture
 def served(
-    drafted_week: tuple[SampleWeek, Path], home_databases: HomeDatabases, tmp_path: Path, clock: SetClock
+    drafted_week: tuple[SampleWeek, Path], home_databases: HomeDatabases, tmp_path: Path, clock: Clock
 ) -> Iterator[ServedWeek]:
     """Serve the sample's week where two have to approve, with its readers; Priya edits, Dana approves, Sam too as an admin."""
     drafted, prepared = drafted_week

@@ -37,18 +37,18 @@ def loopback() -> HttpFetcher:
 
 
 @pytest.fixture
-def approved(both: Any, httpserver: HTTPServer) -> Any:
+def approved(world: Any, httpserver: HTTPServer) -> Any:
     """Give an approved edition whose articles stand on a server of the test; every page of it is there."""
-    both.edition(state=EditionState.APPROVED)
-    both.session_cookie("editor")
+    world.edition(state=EditionState.APPROVED)
+    world.session_cookie("editor")
     httpserver.expect_request("/robots.txt").respond_with_data("User-agent: *\nDisallow: /aspr.example")
-    with both.database.write() as session:
+    with world.database.write() as session:
         edition = session.scalars(select(Edition)).one()
         edition.content = json.loads(move_articles(json.dumps(edition.content), httpserver.url_for("/")))
         edition.approved_at = RELEASE - timedelta(hours=10)
         for fragment in session.scalars(select(Fragment)):
             fragment.body = move_articles(fragment.body, httpserver.url_for("/"))
-    return both
+    return world
 
 
 def move_articles(text: str, server: str) -> str:

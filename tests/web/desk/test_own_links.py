@@ -57,26 +57,26 @@ def site(httpserver: HTTPServer) -> OwnSite:
 
 
 @pytest.fixture
-def both(both: WebSetup, site: OwnSite) -> WebSetup:
+def linking(world: WebSetup, site: OwnSite) -> WebSetup:
     """Give an installation with a draft whose articles are pages of its own site on loopback."""
     server = site.server.url_for("/")
-    file = both.install.settings.file
+    file = world.install.settings.file
     file = file.model_copy(
         update={
             "publication": file.publication.model_copy(update={"site": server}),
             "limits": LimitSettings(allow_networks=["127.0.0.0/8"]),
         }
     )
-    install = Installation(both.install.settings.model_copy(update={"file": file}), both.database)
-    both.edition()
-    with both.database.write() as session:
+    install = Installation(world.install.settings.model_copy(update={"file": file}), world.database)
+    world.edition()
+    with world.database.write() as session:
         edition = session.scalars(select(Edition)).one()
         edition.content = json.loads(move_articles(json.dumps(edition.content), server))
         for fragment in session.scalars(select(Fragment)):
             fragment.body = move_articles(fragment.body, server)
     app = create_app(install, clock=lambda: NOW)
     app.config["WTF_CSRF_ENABLED"] = False
-    return WebSetup(install, app, both.ada)
+    return WebSetup(install, app, world.ada)
 
 
 def move_articles(text: str, server: str) -> str:
@@ -110,40 +110,40 @@ def words_of(answer: Any) -> str:
     ],
 )
 def test_an_edition_that_links_what_visitors_cannot_read_is_not_approved(
-    both: WebSetup, site: OwnSite, answer: Response, reason: str
+    linking: WebSetup, site: OwnSite, answer: Response, reason: str
 ) -> None:
     site.answers[LEAD] = answer
     with pytest.raises(ApprovalError, match=reason) as refused:
-        approve(both)
+        approve(linking)
     assert LEAD in str(refused.value)
-    assert state_of(both) is EditionState.DRAFT
+    assert state_of(linking) is EditionState.DRAFT
 
 
 def test_an_edition_whose_links_visitors_can_read_is_approved_once_each_was_opened(
-    both: WebSetup, site: OwnSite
+    linking: WebSetup, site: OwnSite
 ) -> None:
-    assert approve(both).unchecked == ""
-    assert state_of(both) is EditionState.APPROVED
+    assert approve(linking).unchecked == ""
+    assert state_of(linking) is EditionState.APPROVED
     assert site.asked.count(LEAD) == 1
     assert "/" not in site.asked, "the front page is no article"
 
 
-def test_links_in_what_editors_wrote_are_opened_too(both: WebSetup, site: OwnSite) -> None:
+def test_links_in_what_editors_wrote_are_opened_too(linking: WebSetup, site: OwnSite) -> None:
     link = site.server.url_for("/members/briefing")
-    with both.database.write() as session:
+    with linking.database.write() as session:
         for fragment in session.scalars(select(Fragment).where(Fragment.kind == "html", Fragment.name == "head")):
             fragment.body += f'<p><a href="{link}">our briefing</a></p>'
     site.answers["/members/briefing"] = WALL
     with pytest.raises(ApprovalError, match=f"Visitors can't read {link}: it redirects to a sign-in page"):
-        approve(both)
+        approve(linking)
 
 
-def test_our_own_pages_are_not_opened_but_an_article_under_the_same_host_is(both: WebSetup, site: OwnSite) -> None:
+def test_our_own_pages_are_not_opened_but_an_article_under_the_same_host_is(linking: WebSetup, site: OwnSite) -> None:
     base = site.server.url_for("").rstrip("/")
-    install = Installation(both.install.settings.model_copy(update={"base_url": base}), both.database)
-    world = WebSetup(install, both.app, both.ada)
+    install = Installation(linking.install.settings.model_copy(update={"base_url": base}), linking.database)
+    world = WebSetup(install, linking.app, linking.ada)
     links = {path: site.server.url_for(path) for path in ("/editions/2026-W46", LEAD)}
-    with both.database.write() as session:
+    with linking.database.write() as session:
         own = Source(url=f"{base}/feed", name="Own", publisher="Own", own=True, topics={}, health=SourceHealth.GOOD)
         session.add(own)
         session.flush()
@@ -154,20 +154,20 @@ def test_our_own_pages_are_not_opened_but_an_article_under_the_same_host_is(both
     assert [path for path in site.asked if path != "/robots.txt"] == [LEAD]
 
 
-def test_links_that_do_not_answer_are_a_warning_and_the_approval_says_so(both: WebSetup, site: OwnSite) -> None:
+def test_links_that_do_not_answer_are_a_warning_and_the_approval_says_so(linking: WebSetup, site: OwnSite) -> None:
     site.answers[LEAD] = Response(status=503)
-    result = approve(both)
+    result = approve(linking)
     assert "Couldn't check 1 link to your site" in result.unchecked
-    assert state_of(both) is EditionState.APPROVED
-    with both.database.read() as session:
+    assert state_of(linking) is EditionState.APPROVED
+    with linking.database.read() as session:
         detail = session.scalars(select(AuditEntry.detail).where(AuditEntry.act == "approve")).one()
     assert detail["own site"] == "not checked whole"
 
 
-def test_the_review_page_opens_links_only_when_an_editor_asks(both: WebSetup, site: OwnSite) -> None:
-    desk, path = both.signed_in_client("editor"), f"/desk/editions/{NAME}"
+def test_the_review_page_opens_links_only_when_an_editor_asks(linking: WebSetup, site: OwnSite) -> None:
+    desk, path = linking.signed_in_client("editor"), f"/desk/editions/{NAME}"
     site.answers[LEAD] = PROTECTED
-    before = both.dump()
+    before = linking.dump()
     page = desk.get(f"{path}/approve")
     assert "Check your site" in words_of(page)
     assert site.asked == []
@@ -175,17 +175,17 @@ def test_the_review_page_opens_links_only_when_an_editor_asks(both: WebSetup, si
     assert checked.status_code == 200
     assert f"{LEAD}): it's password-protected. Make the page public, or remove the link." in words_of(checked)
     assert re.search(r'<button class="btn go"[^>]* disabled[^>]*>Approve', checked.text)
-    assert {t: rows for t, rows in both.dump().items() if "session" not in t} == {
+    assert {t: rows for t, rows in linking.dump().items() if "session" not in t} == {
         t: rows for t, rows in before.items() if "session" not in t
     }
-    refused = desk.post(f"{path}/approve", data={"mark": edition_status(both.install, NAME, now=NOW).content_hash})
+    refused = desk.post(f"{path}/approve", data={"mark": edition_status(linking.install, NAME, now=NOW).content_hash})
     assert (refused.status_code, "it's password-protected" in words_of(refused)) == (409, True)
 
 
-def test_an_approval_with_unchecked_links_leads_to_a_page_that_says_so(both: WebSetup, site: OwnSite) -> None:
+def test_an_approval_with_unchecked_links_leads_to_a_page_that_says_so(linking: WebSetup, site: OwnSite) -> None:
     site.answers[LEAD] = Response(status=503)
-    mark = edition_status(both.install, NAME, now=NOW).content_hash
-    answer = both.signed_in_client("editor").post(
+    mark = edition_status(linking.install, NAME, now=NOW).content_hash
+    answer = linking.signed_in_client("editor").post(
         f"/desk/editions/{NAME}/approve", data={"mark": mark}, follow_redirects=True
     )
     assert "You approved this version, but some of your site" in words_of(answer)

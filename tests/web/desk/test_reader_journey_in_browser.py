@@ -32,9 +32,8 @@ from subscribers.store.models import Person, PersonState
 from tests.actors import EDITOR
 from tests.browser import follow
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
-from tests.moments import RELEASE
+from tests.moments import RELEASE, Clock
 from tests.run_database import HomeDatabases
-from tests.web.desk.conftest import SetClock
 from tests.web.desk.sample_week import SampleWeek
 
 pytestmark = pytest.mark.chromium
@@ -74,7 +73,7 @@ class ReadersTown:
     installation: Installation
     edition: str
     address: str
-    clock: SetClock
+    clock: Clock
     mail: RecordingHandler
     language: str
 
@@ -122,7 +121,7 @@ def town(
     drafted_week: tuple[SampleWeek, Path],
     home_databases: HomeDatabases,
     tmp_path: Path,
-    clock: SetClock,
+    clock: Clock,
 ) -> Iterator[ReadersTown]:
     """Serve the sample's publication in a language; Dana has approved its week."""
     drafted, prepared = drafted_week

@@ -18,10 +18,11 @@ from digest.deliver.events.mailbox.leave_requests import LeaveRequest
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing, SecretKey
 from tests.deliver.returned_mails import MAIL_FORMS, READER_ADDRESS, sent_message
+from tests.moments import AFTER_RELEASE
 
 KEYS = KeyRing.from_seed(b"mailbox tests")
 ADA, BO = sent_message(KEYS, 7), sent_message(KEYS, 8, reader_address="bo@example.net")
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+NOW = AFTER_RELEASE + timedelta(days=1)
 
 
 def read(raw: bytes) -> MailboxEvent | LeaveRequest | IgnoreReason:

@@ -25,11 +25,11 @@ from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.installation.opened import Installation
 from digest.settings import BounceMailboxSettings, SettingsError, load_settings
 from digest.store.delivery_models import Delivery, DeliveryState
-from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup, FakeClock
+from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.fake_imap_server import PASSWORD, USER, FakeImapServer
 from tests.deliver.returned_mails import READER_ADDRESS, sent_message
 from tests.deliver.smtp_servers import server_tls_context
-from tests.moments import RELEASE
+from tests.moments import RELEASE, Clock
 
 GOING_ON = threading.Event()  # never set: nobody stops
 
@@ -128,7 +128,7 @@ def test_a_process_killed_at_any_step_loses_and_repeats_nothing(operator: Operat
 
 
 def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operator) -> None:
-    clock = FakeClock()
+    clock = Clock(RELEASE)
     operator.server.refusals = {"SELECT": "NO gone"}
     with capture_logs() as logs:
         for _ in range(8 * 60):
@@ -149,7 +149,7 @@ def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operat
 
 
 def test_a_folder_that_takes_nothing_is_said_until_it_does(operator: Operator) -> None:
-    clock, server = FakeClock(), operator.server
+    clock, server = Clock(RELEASE), operator.server
     server.refusals = {"UID MOVE": "NO quota", "CREATE": "NO quota"}
     with capture_logs() as logs:
         for _ in range(3):
@@ -168,22 +168,22 @@ def test_a_folder_that_takes_nothing_is_said_until_it_does(operator: Operator) -
 def test_a_process_that_is_about_to_end_stops_between_two_messages(operator: Operator) -> None:
     ending = threading.Event()
     ending.set()
-    run_job(JobContext(operator.install, FakeClock(), ending), "read_mailbox")
+    run_job(JobContext(operator.install, Clock(RELEASE), ending), "read_mailbox")
     assert not operator.server.fetched_uids
-    run_job(JobContext(operator.install, FakeClock(), GOING_ON), "read_mailbox")
+    run_job(JobContext(operator.install, Clock(RELEASE), GOING_ON), "read_mailbox")
     assert operator.server.fetched_uids == [1, 2], "whoever is next goes on at once"
 
 
 def test_of_several_schedulers_one_looks(operator: Operator) -> None:
     for _ in range(3):
-        run_job(JobContext(operator.install, FakeClock(), GOING_ON), "read_mailbox")
+        run_job(JobContext(operator.install, Clock(RELEASE), GOING_ON), "read_mailbox")
     assert sum("SELECT" in line for line in operator.server.received_lines) == 1
 
 
 def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) -> None:
     with operator.install.database.write() as session:
         installation_hold.hold_installation(session, "a copy", actor="eve", now=RELEASE)
-    run_job(JobContext(operator.install, FakeClock(), GOING_ON), "read_mailbox")
+    run_job(JobContext(operator.install, Clock(RELEASE), GOING_ON), "read_mailbox")
     result = operator.run()
     assert result.exit_code == 1
     assert "Mailbox: not read: All sending is paused by eve" in result.stderr

@@ -175,22 +175,26 @@ def test_the_next_pull_asks_only_for_what_is_new_and_three_days_more(world: Deli
     assert {a.query["end_time"] for a in fake.requests} == {int((NOW + timedelta(days=1)).timestamp())}
 
 
-def test_a_long_list_is_read_by_pages_and_goes_on_where_it_was_cut_short(one_world: DeliverySetup) -> None:
+def test_a_long_list_is_read_by_pages_and_goes_on_where_it_was_cut_short(
+    one_world: DeliverySetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert suppression_pull.PAGE_SIZE == 500
+    monkeypatch.setattr(suppression_pull, "PAGE_SIZE", 50)
     world = one_world
-    people = world.add_readers(*(f"r{n}@example.org" for n in range(1_101)))
+    people = world.add_readers(*(f"r{n}@example.org" for n in range(111)))
     with FakeSendGridAccount() as fake:
-        for n in range(1_101):
+        for n in range(111):
             fake.add_to_list("spam_reports", f"r{n}@example.org", THEN + n)
         first = _pull(world, fake, pages=2)
-        assert first.feedback_counts == {"complained": 1_000}
+        assert first.feedback_counts == {"complained": 100}
         assert "the next run goes on" in first.troubles[0]
         fake.add_to_list(
             "spam_reports", "late@example.org", int(NOW.timestamp()) + 60
         )  # must not move the pages of this reading
         rest = _pull(world, fake, now=NOW + timedelta(days=1))
-    assert rest.feedback_counts == {"complained": 101}
+    assert rest.feedback_counts == {"complained": 11}
     assert rest.troubles == []
-    assert [a.query["offset"] for a in fake.requests if a.path.endswith("spam_reports")] == [0, 500, 1000, 1101]
+    assert [a.query["offset"] for a in fake.requests if a.path.endswith("spam_reports")] == [0, 50, 100, 111]
     assert set(_states(world, people)) == {PersonState.SUPPRESSED}
 
 

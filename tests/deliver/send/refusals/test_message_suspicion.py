@@ -16,8 +16,9 @@ from digest.edition.queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import EditionState
 from subscribers.consent.preferences import Preferences
-from tests.deliver.conftest import EDITION_NAME, DeliverySetup, FakeClock
+from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.smtp_servers import ScriptedSmtpServer
+from tests.moments import Clock
 
 WAITING, ACCEPTED, REFUSED = DeliveryState.WAITING, DeliveryState.ACCEPTED, DeliveryState.REFUSED
 
@@ -127,7 +128,7 @@ class SizeLimitedServer(ScriptedSmtpServer):
 class BusyServer(ScriptedSmtpServer):
     """Takes no message until a moment, as a server whose disk is full."""
 
-    def __init__(self, clock: FakeClock, until: timedelta) -> None:
+    def __init__(self, clock: Clock, until: timedelta) -> None:
         super().__init__({})
         self._clock, self._until = clock, clock.now + until
 

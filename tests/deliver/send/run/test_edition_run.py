@@ -41,17 +41,10 @@ from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto import link_tokens
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import Person
-from tests.deliver.conftest import (
-    EDITION_NAME,
-    KEYS,
-    DeliverySetup,
-    FakeClock,
-    delivery_settings,
-    store_approved_edition,
-)
+from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup, delivery_settings, store_approved_edition
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.smtp_servers import ScriptedSmtpServer
-from tests.moments import RELEASE
+from tests.moments import RELEASE, Clock
 from tests.run_database import read_stored_bytes
 
 Arrived = Callable[[bytes], EmailMessage]
@@ -138,7 +131,7 @@ def test_what_was_approved_with_links_to_this_machine_goes_into_files_and_is_not
 ) -> None:
     settings = delivery_settings(tmp_path).model_copy(update={"base_url": "http://localhost:8025"})
     store_approved_edition(one_database, settings, EDITION_NAME, RELEASE)
-    world = DeliverySetup(one_database, settings, KEYS, FakeClock())
+    world = DeliverySetup(one_database, settings, KEYS, Clock(RELEASE))
     world.add_readers("ada@example.org")
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     with pytest.raises(SendError, match="links to http://localhost:8025, which lead to this machine alone"):

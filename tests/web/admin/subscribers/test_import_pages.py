@@ -30,6 +30,7 @@ from subscribers.store.models import Person, Suppression
 from subscribers.transfer.options import ImportOptions
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS
+from tests.web.forms import fetch_token, form_token
 
 EVE = terminal_actor("eve")
 HEADINGS = "Email Address,First Name,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,STATUS"
@@ -44,14 +45,10 @@ def mailchimp_list(people: int) -> str:
     return "\r\n".join([HEADINGS, *rows, ""])
 
 
-def token_of(client: Any, path: str = "/admin/import") -> dict[str, str]:
-    return {"csrf_token": re.findall(r'name="csrf_token" value="([^"]+)"', client.get(path).text)[0]}
-
-
 def upload(client: Any, text: str, name: str = "audience.csv") -> str:
     """Upload a list; return its page's path."""
     file = (io.BytesIO(text.encode()), name)
-    answer = client.post("/admin/import", data=token_of(client) | {"file": file}, content_type="multipart/form-data")
+    answer = client.post("/admin/import", data=fetch_token(client) | {"file": file}, content_type="multipart/form-data")
     assert answer.status_code == 303, answer.text
     return str(answer.headers["Location"])
 
@@ -67,7 +64,7 @@ def fields_of(page: str) -> dict[str, str]:
 
 def post_step(world: Any, client: Any, path: str, step: str, **changed: str) -> str:
     """Press the button of a step, wait until the work is through, and return the page."""
-    form = fields_of(client.get(path).text) | token_of(client) | changed
+    form = fields_of(client.get(path).text) | fetch_token(client) | changed
     answer = client.post(f"{path}/{step}", data=form)
     assert answer.status_code == 303, answer.text
     world.app.extensions["digest"].uploads.wait(path.rpartition("/")[2])
@@ -97,18 +94,18 @@ def test_a_mailchimp_export_is_mapped_tried_and_imported(both: Any) -> None:
     assert re.findall(r'<th scope="row" class="num" data-label="Row">([\d,]+)</th><td[^>]*>(There is no)', tried)[
         1
     ] == ("22", "That isn")
-    would_be_rejected = client.post(f"{path}/rejected", data=token_of(client)).text
-    would_be = client.post(f"{path}/outcomes", data=token_of(client)).text
+    would_be_rejected = client.post(f"{path}/rejected", data=fetch_token(client)).text
+    would_be = client.post(f"{path}/outcomes", data=fetch_token(client)).text
     done = post_step(both, client, path, "commit")
     assert "Import 1 is finished." in done
     with both.database.read() as session:
         assert count_audience(session) == 95
-    rejected = client.post(f"{path}/rejected", data=token_of(client))
+    rejected = client.post(f"{path}/rejected", data=fetch_token(client))
     assert would_be_rejected == rejected.text
     rows = list(csv.DictReader(io.StringIO(rejected.text)))
     assert [rows[0][name] for name in ("row", "outcome", "why")] == [*("2", "Invalid", "the address has no @")]
     assert len(rows) == 6
-    came = client.post(f"{path}/outcomes", data=token_of(client))
+    came = client.post(f"{path}/outcomes", data=fetch_token(client))
     assert came.headers["Content-Disposition"] == 'attachment; filename="rows.csv"'
     assert came.text == would_be
     every_row = list(csv.DictReader(io.StringIO(came.text)))
@@ -124,7 +121,7 @@ def test_a_mailchimp_export_is_mapped_tried_and_imported(both: Any) -> None:
         {0o600},
     )
     assert not list(folder.glob("*rejected*"))
-    assert client.post(f"{path}/remove", data=token_of(client)).status_code == 303
+    assert client.post(f"{path}/remove", data=fetch_token(client)).status_code == 303
     assert (folder.exists(), client.get(path).status_code) == (False, 404)
     with both.database.read() as session:
         acts = session.scalars(select(AuditEntry.act).order_by(AuditEntry.id)).all()
@@ -144,12 +141,12 @@ def test_every_row_says_what_becomes_of_it_in_the_words_of_the_page(world: Any) 
         "gone@county.example,,2024-01-01",
     ]
     path = upload(client, "\n".join(["email,confirmed_at,unsubscribed_at", *rows, ""]))
-    early = client.post(f"{path}/outcomes", data=token_of(client))
+    early = client.post(f"{path}/outcomes", data=fetch_token(client))
     assert (early.status_code, "been checked yet or was imported earlier" in early.text) == (409, True)
     page = post_step(world, client, path, "try", attest="signed paper list")
     counted = {"Already on the list": "1", "Vouched for by an admin": "1", "Duplicate": "1"}
     assert table_of(page) == counted | {"Unsubscribed or bounced elsewhere": "1"}
-    tried = client.post(f"{path}/outcomes", data=token_of(client)).text
+    tried = client.post(f"{path}/outcomes", data=fetch_token(client)).text
     assert [tuple(row) for row in csv.reader(io.StringIO(tried))] == [
         ("row", "outcome", "why"),
         ("2", "Already on the list", "this address is already subscribed"),
@@ -159,7 +156,7 @@ def test_every_row_says_what_becomes_of_it_in_the_words_of_the_page(world: Any) 
     ]
     stale = world.client
     stale.set_cookie(*world.session_cookie("admin", fresh_at=NOW - CONFIRMATION_LIFETIME))
-    answer = stale.post(f"{path}/outcomes", data=token_of(stale))
+    answer = stale.post(f"{path}/outcomes", data=fetch_token(stale))
     assert "row,outcome" not in answer.text.replace('"', "")
 
 
@@ -222,17 +219,17 @@ def test_columns_with_other_headings_are_mapped_by_hand(world: Any) -> None:
     assert table_of(post_step(world, client, path, "try")) == {"No evidence of consent": "1"}
     mapped = post_step(world, client, path, "try", **{"column-1": "requested at", "column-2": "confirmed at"})
     assert table_of(mapped) == {"Consent with evidence": "1"}
-    form = fields_of(mapped) | token_of(client) | {"column-1": "address"}
+    form = fields_of(mapped) | fetch_token(client) | {"column-1": "address"}
     refused = client.post(f"{path}/try", data=form)
     assert (refused.status_code, "Two columns are imported as “address”" in refused.text) == (400, True)
-    form = fields_of(mapped) | token_of(client) | {"attest": "letter of ada@county.example"}
+    form = fields_of(mapped) | fetch_token(client) | {"attest": "letter of ada@county.example"}
     assert client.post(f"{path}/try", data=form).status_code == 400
 
 
 def test_nothing_is_imported_that_was_not_tried(world: Any) -> None:
     client = world.signed_in_client("admin")
     path = upload(client, "email\nada2@county.example\n")
-    refused = client.post(f"{path}/commit", data=token_of(client))
+    refused = client.post(f"{path}/commit", data=fetch_token(client))
     assert (refused.status_code, "Start a dry run first" in refused.text) == (400, True)
 
 
@@ -266,7 +263,7 @@ def test_an_import_that_was_cut_short_goes_on_or_is_taken_back(world: Any) -> No
     other = upload(client, text.replace("county", "city"))
     cut_short(world, other)
     assert "<b>Import 2</b>" in client.get("/admin/import").text
-    typed = token_of(client) | {"number": "1"}
+    typed = fetch_token(client) | {"number": "1"}
     assert client.post("/admin/import/unfinished/2/abandon", data=typed).status_code == 409
     taken = client.post("/admin/import/unfinished/2/abandon", data=typed | {"number": "2"}, follow_redirects=True)
     assert "Import 2 was undone." in taken.text
@@ -298,7 +295,7 @@ def test_departures_that_a_list_names_are_counted_where_an_admin_looks(world: An
 def test_what_is_no_list_is_refused_and_not_kept(world: Any, text: str, why: str) -> None:
     client = world.signed_in_client("admin")
     file = (io.BytesIO(text.encode()), "x.csv")
-    answer = client.post("/admin/import", data=token_of(client) | {"file": file}, content_type="multipart/form-data")
+    answer = client.post("/admin/import", data=fetch_token(client) | {"file": file}, content_type="multipart/form-data")
     assert (answer.status_code, why in answer.text) == (400, True)
     assert not list(world.install.settings.uploads_folder.iterdir())
     with world.database.read() as session:
@@ -345,7 +342,7 @@ def test_a_list_of_more_than_two_megabytes_comes_in_over_http(world: Any) -> Non
         page.request("GET", "/admin/import", headers={"Cookie": f"{name}={value}"})
         shown = page.getresponse()
         form_cookie = re.findall(r"(\S*desk-form=[^;]+)", str(shown.headers))[0]
-        token = re.findall(r'name="csrf_token" value="([^"]+)"', shown.read().decode())[0]
+        token = form_token(shown.read().decode())["csrf_token"]
         parts = (
             f'--b\r\nContent-Disposition: form-data; name="csrf_token"\r\n\r\n{token}\r\n'
             f'--b\r\nContent-Disposition: form-data; name="file"; filename="wide.csv"\r\n\r\nemail,note\n{wide}\r\n--b--\r\n'

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from typing import Any
 
 import pytest
@@ -17,12 +16,11 @@ from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store.models import ImportBatch, Person, PersonState, Suppression
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS, sample_evidence
+from tests.web.forms import post_form
 
 
 def post(client: Any, path: str, **fields: str) -> Any:
-    page = client.get(path).text
-    token = re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]
-    return client.post(path, data={"csrf_token": token} | fields)
+    return post_form(client, path, token_page=path, **fields)
 
 
 def test_the_list_is_exported_with_a_reason_that_its_readers_see(both: Any) -> None:

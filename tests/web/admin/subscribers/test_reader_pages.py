@@ -27,17 +27,9 @@ from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, Pers
 from subscribers.transfer.options import ImportOptions
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS, MEMBERS, sample_evidence
+from tests.web.forms import post_form
 
 BO_ADDRESS = "bo.bell@county.example"
-
-
-def token_of(client: Any) -> dict[str, str]:
-    page = client.get("/admin/staff").text
-    return {"csrf_token": re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]}
-
-
-def post(client: Any, path: str, **fields: str) -> Any:
-    return client.post(path, data=token_of(client) | fields)
 
 
 def add(world: Any, address: str, **changed: Any) -> int:
@@ -93,7 +85,7 @@ def test_filters_by_state_place_domain_and_day_lead_to_a_url_without_the_domain(
     admin = both.signed_in_client("admin")
 
     def listed(**fields: str) -> list[int]:
-        answer = post(admin, "/admin/readers/filter", **fields)
+        answer = post_form(admin, "/admin/readers/filter", **fields)
         assert answer.status_code == 303
         assert "county" not in answer.headers["Location"]
         return [
@@ -117,7 +109,7 @@ def test_filters_by_state_place_domain_and_day_lead_to_a_url_without_the_domain(
 def test_a_forged_filter_puts_no_address_into_the_url(world: Any, came: str) -> None:
     add(world, BO_ADDRESS)
     admin = world.signed_in_client("admin")
-    answer = post(admin, "/admin/readers/filter", came=came)
+    answer = post_form(admin, "/admin/readers/filter", came=came)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/admin/readers")
     assert BO_ADDRESS not in admin.get("/admin/readers", query_string={"came": came}).text
 
@@ -132,21 +124,21 @@ def test_the_list_shows_the_day_that_it_is_filtered_by(world: Any) -> None:
 
 
 def test_a_domain_that_is_none_is_said_on_the_page(world: Any) -> None:
-    answer = post(world.signed_in_client("admin"), "/admin/readers/filter", domain="not a domain")
+    answer = post_form(world.signed_in_client("admin"), "/admin/readers/filter", domain="not a domain")
     assert (answer.status_code, "a domain. Enter the part after the @" in answer.text) == (400, True)
 
 
 def test_an_empty_list_says_what_to_do(world: Any) -> None:
     admin = world.signed_in_client("admin")
-    post(admin, f"/admin/readers/{world.ada}/erase", reason="asked by letter", number=str(world.ada))
+    post_form(admin, f"/admin/readers/{world.ada}/erase", reason="asked by letter", number=str(world.ada))
     assert "No matching subscribers" in admin.get("/admin/readers?state=subscribed").text
 
 
 def test_a_reader_is_found_by_the_whole_address_in_whatever_case(both: Any) -> None:
     admin = both.signed_in_client("admin")
-    found = post(admin, "/admin/readers/find", address=ADA_ADDRESS.title())
+    found = post_form(admin, "/admin/readers/find", address=ADA_ADDRESS.title())
     assert (found.status_code, found.headers["Location"]) == (303, f"/admin/readers/{both.ada}")
-    missed = post(admin, "/admin/readers/find", address="nobody@analytical.example")
+    missed = post_form(admin, "/admin/readers/find", address="nobody@analytical.example")
     assert (missed.status_code, "No subscriber has this address" in missed.text) == (404, True)
     assert "nobody@" not in missed.text
     assert acts(both) == [
@@ -159,10 +151,10 @@ def test_an_address_is_shown_after_a_reason_for_a_quarter_of_an_hour_and_its_own
     admin = both.signed_in_client("admin")
     record = f"/admin/readers/{both.ada}"
     assert ADA_ADDRESS not in admin.get(record).text
-    refused = post(admin, f"{record}/address", why="other", other="wrote from bo@x.example")
+    refused = post_form(admin, f"{record}/address", why="other", other="wrote from bo@x.example")
     assert (refused.status_code, "without email addresses" in refused.text) == (400, True)
     assert ADA_ADDRESS not in admin.get(record).text
-    assert post(admin, f"{record}/address", why="The subscriber asked").status_code == 303
+    assert post_form(admin, f"{record}/address", why="The subscriber asked").status_code == 303
     page = admin.get(record).text
     assert f"<b>{ADA_ADDRESS}</b>" in page
     assert "The address is shown until 5:45 p.m. ET." in page
@@ -176,7 +168,7 @@ def test_an_address_is_shown_after_a_reason_for_a_quarter_of_an_hour_and_its_own
 
 def test_a_look_belongs_to_one_sign_in_and_ends_with_it(world: Any) -> None:
     admin, record = world.signed_in_client("admin"), f"/admin/readers/{world.ada}"
-    post(admin, f"{record}/address", why="The subscriber asked")
+    post_form(admin, f"{record}/address", why="The subscriber asked")
     assert ADA_ADDRESS in admin.get(record).text
     assert ADA_ADDRESS not in world.signed_in_client("admin").get(record).text
     with world.database.write() as session:
@@ -190,7 +182,7 @@ def test_what_shows_or_moves_an_address_asks_for_a_fresh_sign_in(world: Any) -> 
     for path in (f"{record}/address", f"{record}/erase", f"{record}/request", "/admin/readers/add"):
         assert admin.get(path).headers["Location"] == f"/desk/confirm?next={path}"
     for path in (f"{record}/address", f"{record}/leave", f"{record}/request/json", "/admin/readers/find"):
-        answer = post(admin, path, back=record, why="The subscriber asked", reason="asked", address=ADA_ADDRESS)
+        answer = post_form(admin, path, back=record, why="The subscriber asked", reason="asked", address=ADA_ADDRESS)
         assert answer.headers["Location"] == f"/desk/confirm?next={record}", path
     assert state_of(world, world.ada) is PersonState.SUBSCRIBED
     assert acts(world) == []
@@ -273,9 +265,9 @@ def test_acts_on_a_reader_ask_why_and_stand_in_the_audit_log(
     both: Any, act: str, state: PersonState, audited: str
 ) -> None:
     admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
-    assert post(admin, f"{record}/{act}", reason=" ", number=str(both.ada)).status_code == 400
+    assert post_form(admin, f"{record}/{act}", reason=" ", number=str(both.ada)).status_code == 400
     assert (state_of(both, both.ada), acts(both)) == (PersonState.SUBSCRIBED, [])
-    answer = post(admin, f"{record}/{act}", reason="asked by phone", number=str(both.ada))
+    answer = post_form(admin, f"{record}/{act}", reason="asked by phone", number=str(both.ada))
     assert (answer.status_code, answer.headers["Location"]) == (303, f"{record}?done={act}")
     assert state_of(both, both.ada) is state
     assert acts(both) == [(audited, f"person {both.ada}")]
@@ -286,9 +278,9 @@ def test_acts_on_a_reader_ask_why_and_stand_in_the_audit_log(
 def test_an_act_that_finds_nothing_to_do_says_so_and_is_not_audited(both: Any, act: str) -> None:
     admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
     first, number = "erase" if act == "links" else act, str(both.ada)
-    post(admin, f"{record}/{first}", reason="asked by phone", number=number)
+    post_form(admin, f"{record}/{first}", reason="asked by phone", number=number)
     audited, links = acts(both), chain_length(both)
-    answer = post(admin, f"{record}/{act}", reason="asked by phone", number=number)
+    answer = post_form(admin, f"{record}/{act}", reason="asked by phone", number=number)
     assert "No change. This" in admin.get(answer.headers["Location"]).text
     assert (acts(both), chain_length(both)) == (audited, links)
 
@@ -307,8 +299,8 @@ def test_nothing_is_asked_about_a_number_that_is_nobodys(world: Any) -> None:
 
 def test_a_refusal_begins_with_a_capital_letter_on_a_page(world: Any) -> None:
     admin, evidence = world.signed_in_client("admin"), {"wording": "Yes", "where": "Expo", "method": "list"}
-    post(admin, f"/admin/readers/{world.ada}/stop", reason="asked")
-    refused = post(admin, "/admin/readers/add", address=ADA_ADDRESS, on="2026-05-01", **evidence)
+    post_form(admin, f"/admin/readers/{world.ada}/stop", reason="asked")
+    refused = post_form(admin, "/admin/readers/add", address=ADA_ADDRESS, on="2026-05-01", **evidence)
     assert (refused.status_code, "<p>This address is suppressed" in refused.text) == (400, True)
 
 
@@ -326,19 +318,19 @@ def test_every_page_writes_its_refusal_as_a_sentence() -> None:
 
 def test_why_mail_was_stopped_stands_in_the_record(world: Any) -> None:
     admin, record = world.signed_in_client("admin"), f"/admin/readers/{world.ada}"
-    post(admin, f"{record}/stop", reason="threatened to sue")
+    post_form(admin, f"{record}/stop", reason="threatened to sue")
     assert "Reason: threatened to sue (entered by an admin)." in admin.get(record).text
 
 
 def test_nobody_is_erased_without_their_number_being_typed(world: Any) -> None:
     admin = world.signed_in_client("admin")
     for typed in ("", "7", f"{world.ada}0"):
-        assert post(admin, f"/admin/readers/{world.ada}/erase", reason="asked", number=typed).status_code == 400
+        assert post_form(admin, f"/admin/readers/{world.ada}/erase", reason="asked", number=typed).status_code == 400
     assert state_of(world, world.ada) is PersonState.SUBSCRIBED
 
 
 def test_an_address_that_is_stopped_by_number_stays_away(world: Any) -> None:
-    post(world.signed_in_client("admin"), f"/admin/readers/{world.ada}/stop", reason="asked")
+    post_form(world.signed_in_client("admin"), f"/admin/readers/{world.ada}/stop", reason="asked")
     with world.database.read() as session:
         found = suppression.find_suppression(session, world.install.keys, read_address(ADA_ADDRESS))
     assert found is not None
@@ -347,27 +339,27 @@ def test_an_address_that_is_stopped_by_number_stays_away(world: Any) -> None:
 
 def test_an_erased_reader_has_no_address_to_show_and_no_act_left(world: Any) -> None:
     admin, record = world.signed_in_client("admin"), f"/admin/readers/{world.ada}"
-    post(admin, f"{record}/address", why="The subscriber asked")
-    post(admin, f"{record}/erase", reason="asked by letter", number=str(world.ada))
+    post_form(admin, f"{record}/address", why="The subscriber asked")
+    post_form(admin, f"{record}/erase", reason="asked by letter", number=str(world.ada))
     page = admin.get(record).text
     assert ADA_ADDRESS not in page
     assert "Erased since" in page
     assert "Show address" not in page
     assert f"{record}/erase" not in page
-    assert post(admin, f"{record}/address", why="The subscriber asked").status_code == 409
+    assert post_form(admin, f"{record}/address", why="The subscriber asked").status_code == 409
 
 
 def test_a_data_request_is_answered_by_a_link_in_one_step_and_by_files(both: Any) -> None:
     admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
-    mailed = post(admin, f"{record}/request/mail")
+    mailed = post_form(admin, f"{record}/request/mail")
     assert mailed.headers["Location"] == f"{record}?done=queued"
     assert "is on its way" in admin.get(mailed.headers["Location"]).text
-    assert post(admin, f"{record}/request/mail").headers["Location"] == f"{record}?done=still+open"
+    assert post_form(admin, f"{record}/request/mail").headers["Location"] == f"{record}?done=still+open"
     with both.database.read() as session:
         assert notices.has_due_notices(session, now=NOW)
         purposes = session.scalars(select(Delivery.purpose)).all()
     assert [purpose.partition(":")[0] for purpose in purposes] == ["data"]
-    paper, machine = post(admin, f"{record}/request/html"), post(admin, f"{record}/request/json")
+    paper, machine = post_form(admin, f"{record}/request/html"), post_form(admin, f"{record}/request/json")
     assert ADA_ADDRESS in paper.text
     assert machine.json["pii_information"]["email_address"] == ADA_ADDRESS
     assert machine.headers["Content-Disposition"] == f'attachment; filename="reader-{both.ada}.json"'
@@ -382,13 +374,13 @@ def test_a_reader_is_added_with_evidence(both: Any) -> None:
     admin = both.signed_in_client("admin")
     fields = {"address": BO_ADDRESS, "on": "2026-06-16", "where": "Port security roundtable"}
     fields |= {"method": "signed list", "wording": "Send me the weekly mail."}
-    answer = post(admin, "/admin/readers/add", **fields)
+    answer = post_form(admin, "/admin/readers/add", **fields)
     assert answer.status_code == 303
     page = admin.get(answer.headers["Location"]).text
     assert "Subscriber added." in page
     assert "Port security roundtable" in page
     assert BO_ADDRESS not in page
-    known = post(admin, "/admin/readers/add", **fields)
+    known = post_form(admin, "/admin/readers/add", **fields)
     assert "was already subscribed" in admin.get(known.headers["Location"]).text
 
 
@@ -405,7 +397,7 @@ def test_a_reader_is_added_with_evidence(both: Any) -> None:
 )
 def test_a_reader_without_evidence_is_not_added(world: Any, changed: dict[str, str], why: str) -> None:
     fields = {"address": BO_ADDRESS, "on": "2026-06-16", "where": "Expo", "method": "list", "wording": "Yes."} | changed
-    answer = post(world.signed_in_client("admin"), "/admin/readers/add", **fields)
+    answer = post_form(world.signed_in_client("admin"), "/admin/readers/add", **fields)
     assert (answer.status_code, why in answer.text) == (400, True)
     with world.database.read() as session:
         assert session.scalars(select(Person.number)).all() == [world.ada]

@@ -27,14 +27,10 @@ from subscribers.consent import disclosures
 from subscribers.signup.manual_signup import add_subscriber
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS, sample_evidence
+from tests.web.forms import post_form
 
 GWEN = "Gwen.Oduya@hospital.example"
 PATIENCE = 60  # seconds
-
-
-def post(client: Any, path: str, **fields: str) -> Any:
-    page = client.get("/admin/staff").text
-    return client.post(path, data={"csrf_token": re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]} | fields)
 
 
 def add(world: Any, *addresses: str) -> list[int]:
@@ -59,7 +55,7 @@ def await_end(world: Any, location: str) -> None:
 
 
 def begin(world: Any, client: Any, part: str) -> str:
-    answer = post(client, "/admin/readers/search", part=part, why="The subscriber asked")
+    answer = post_form(client, "/admin/readers/search", part=part, why="The subscriber asked")
     assert answer.status_code == 303
     location: str = answer.headers["Location"]
     await_end(world, location)
@@ -76,7 +72,7 @@ def test_a_part_finds_numbers_and_a_click_shows_addresses_that_their_owners_know
     assert "Searched 3 of 3 addresses. 2 matches." in page.text
     assert set(re.findall(r'<a href="/admin/readers/(\d+)">', page.text)) == {str(gwen), str(night)}
     assert "oduya" not in page.text.lower()
-    assert post(admin, f"{location}/addresses").status_code == 303
+    assert post_form(admin, f"{location}/addresses").status_code == 303
     shown = admin.get(location).text
     assert "Gwen.Oduya@<mark>hospital</mark>.example" in shown
     assert "night.desk@<mark>" in shown
@@ -123,13 +119,13 @@ def test_a_search_without_a_match_says_so(world: Any) -> None:
 
 @pytest.mark.parametrize("part", ["", "abc", "x" * 101, "spitäler", "ho\nsp"])
 def test_what_cannot_be_searched_for_is_refused(world: Any, part: str) -> None:
-    answer = post(world.signed_in_client("admin"), "/admin/readers/search", part=part, why="The subscriber asked")
+    answer = post_form(world.signed_in_client("admin"), "/admin/readers/search", part=part, why="The subscriber asked")
     assert (answer.status_code, "Enter 4 to 100" in answer.text) == (400, True)
     assert re.search(r'value="The subscriber asked" checked', answer.text)
 
 
 def test_a_search_asks_why(world: Any) -> None:
-    answer = post(world.signed_in_client("admin"), "/admin/readers/search", part="hospital")
+    answer = post_form(world.signed_in_client("admin"), "/admin/readers/search", part="hospital")
     assert (answer.status_code, "Enter a reason" in answer.text) == (400, True)
     assert re.search(r'name="part"[^>]* value="hospital"', answer.text), "what was typed stays"
 

@@ -1,6 +1,5 @@
 """Silent readers, for admins: counted, then asked as the admin says."""
 
-import re
 from datetime import timedelta
 from typing import Any
 
@@ -10,14 +9,14 @@ from digest.store.delivery_models import Delivery
 from digest.store.models import AuditEntry
 from subscribers.store.models import ConsentEvent, Person
 from tests.moments import DRAFTING as NOW
+from tests.web.forms import post_form
 
 PATH = "/admin/readers/silent"
 
 
-def post_form(client: Any, action: str, **fields: str) -> Any:
+def post(client: Any, action: str, **fields: str) -> Any:
     """Send a form of the page to one of its goals."""
-    (token, *_) = re.findall(r'name="csrf_token" value="([^"]+)"', client.get(PATH).text)
-    return client.post(PATH + action, data={"csrf_token": token} | fields)
+    return post_form(client, PATH + action, token_page=PATH, **fields)
 
 
 def test_silent_readers_are_counted_and_asked_as_the_admin_says(world: Any) -> None:
@@ -28,11 +27,11 @@ def test_silent_readers_are_counted_and_asked_as_the_admin_says(world: Any) -> N
     assert "Ask inactive subscribers…" in client.get("/admin/readers").text
     nobody = client.get(PATH).text
     assert "Send emails" not in nobody, "first they are counted"
-    counted = post_form(client, "/count", years="3")
+    counted = post(client, "/count", years="3")
     assert "<b>1 subscriber has</b> been inactive for 3 years or longer" in counted.text
-    assert "No subscribers have been inactive for 5 years" in post_form(client, "/count", years="5").text
+    assert "No subscribers have been inactive for 5 years" in post(client, "/count", years="5").text
     for wrong in ({"years": "0"}, {"years": "two"}, {}):
-        assert post_form(client, "/count", **wrong).status_code == 400
+        assert post(client, "/count", **wrong).status_code == 400
     refused = post_form(client, "", years="3", most="lots")
     assert (refused.status_code, "Must be a whole number." in refused.text) == (400, True)
     answer = post_form(client, "", years="3", most="50", unanswered="taken off")

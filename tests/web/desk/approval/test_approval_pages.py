@@ -2,10 +2,11 @@
 
 import re
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from digest.app.approval import approvals, signing
 from digest.app.editions import drafting as editions
@@ -18,10 +19,11 @@ from digest.settings import ApprovalSettings
 from digest.store import staff
 from digest.store.approval_models import Approval, ApprovalState, ApprovedFragment
 from digest.store.delivery_models import StaffMember
+from digest.store.engine import Database
 from digest.store.models import Edition, EditionState, Fragment
 from digest.web.app import create_app
 from tests.actors import ADMIN, EDITOR
-from tests.web.desk.sample_week import EDITORS, SampleWeek, later, unmarked
+from tests.web.desk.sample_week import EDITORS, SampleWeek, build_sample_week, later, unmarked
 
 PRIYA = "priya@news.example.org"
 
@@ -50,6 +52,27 @@ def button(week: SampleWeek, editor: str) -> str:
 def write_head(week: SampleWeek, editor: str = "dana", **fields: str) -> None:
     data = {"seq": week.state.last_seq, **fields, **{f"was-{name}": "" for name in fields}}
     assert week.client(editor).post(f"{week.path}/head", data=data).status_code == 303
+
+
+def test_on_postgresql_an_editor_writes_and_merges_and_a_colleague_approves(
+    postgresql: Database, tmp_path: Path
+) -> None:
+    week = build_sample_week(postgresql, tmp_path)
+    first, second, third, *_ = week.headlines("featured")
+    written, merged = week.anchors("featured")[1:3]
+    fields = {"headline": "Ten days for every crane modem", "was-headline": second, "seq": week.state.last_seq}
+    assert week.client().post(f"{week.path}/story/{written}", data={"close": "1", **fields}).status_code == 303
+    for kind in ("wide", "text"):
+        preview = week.client().get(f"/desk/preview/{week.name}/{kind}").text
+        assert "ten days for every crane modem" in preview.lower()
+    before = len(week.state.arrangement.sections["featured"][1].original.story.members)
+    assert week.act(f"merge {written}", other=merged).status_code == 303
+    assert week.headlines("featured")[:2] == [first, "Ten days for every crane modem"]
+    assert third not in week.headlines("featured")
+    assert len(week.state.arrangement.sections["featured"][1].original.story.members) > before
+    assert approve(week, "sam").status_code == 303
+    with postgresql.read() as session:
+        assert session.scalars(select(Edition.state)).one() is EditionState.APPROVED
 
 
 def with_two_approvers(week: SampleWeek) -> SampleWeek:

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from digest.store.models import Edition, EditionState
 from tests.conftest import ROOT
-from tests.web.desk.conftest import SetClock
+from tests.moments import Clock
 from tests.web.desk.sample_week import SampleWeek, later
 
 PATH = "/desk/calendar"
@@ -41,7 +41,7 @@ def test_the_calendar_shows_ten_releases_and_what_happens_before_each(week: Samp
 
 
 def test_an_edition_that_is_due_and_has_not_gone_stands_first_and_keeps_its_number(
-    week: SampleWeek, clock: SetClock
+    week: SampleWeek, clock: Clock
 ) -> None:
     clock.now = datetime(2026, 11, 20, 15, tzinfo=UTC)
     page = week.client().get(PATH).text

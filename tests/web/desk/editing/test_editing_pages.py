@@ -26,7 +26,7 @@ from digest.store.models import Article, Source
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES, story_anchor
 from tests.actors import EDITOR
 from tests.conftest import ROOT
-from tests.web.desk.conftest import SetClock
+from tests.moments import Clock
 from tests.web.desk.sample_week import SampleWeek, later
 
 PAGE = """<html lang="en"><head><meta property="og:site_name" content="The Ferry Line"><title>Ferry deckhands get the drill they asked for</title></head><body><article>
@@ -721,7 +721,7 @@ def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was
     assert "choose the file again" not in answer.text
 
 
-def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek, clock: SetClock) -> None:
+def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek, clock: Clock) -> None:
     mark = edition_status(week.installation, week.name, now=later()).content_hash
     signing.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
     assert "Any change revokes the approval" in page(week)

@@ -15,7 +15,7 @@ from digest.store.models import Edition, EditionState
 from digest.web.context import strip_comment_lines
 from tests.actors import EDITOR
 from tests.conftest import ROOT
-from tests.web.desk.conftest import SetClock
+from tests.moments import Clock
 from tests.web.desk.sample_week import SampleWeek
 
 SCRIPT = ROOT / "templates/web/desk.js"
@@ -35,7 +35,7 @@ def test_two_editors_see_each_other_and_where(week: SampleWeek) -> None:
     assert beat(week, "dana", place="")["others"] == [{"name": "Sam", "at": "head"}]
 
 
-def test_whoever_closed_the_page_or_fell_silent_is_here_no_more(week: SampleWeek, clock: SetClock) -> None:
+def test_whoever_closed_the_page_or_fell_silent_is_here_no_more(week: SampleWeek, clock: Clock) -> None:
     beat(week, "sam", place="")
     beat(week, "sam", gone="1")
     assert beat(week, "dana", place="")["others"] == []
@@ -44,7 +44,7 @@ def test_whoever_closed_the_page_or_fell_silent_is_here_no_more(week: SampleWeek
     assert beat(week, "dana", place="")["others"] == []
 
 
-def test_without_scripts_the_page_itself_says_who_is_here_and_is_seen(week: SampleWeek, clock: SetClock) -> None:
+def test_without_scripts_the_page_itself_says_who_is_here_and_is_seen(week: SampleWeek, clock: Clock) -> None:
     third, client = week.anchors("topics")[2], week.client("sam")
     page = client.get(f"{week.path}?open={third}").text
     noscript = re.search(r"<noscript>(<form .+?</form>)</noscript>", page, re.DOTALL)
@@ -61,7 +61,7 @@ def test_without_scripts_the_page_itself_says_who_is_here_and_is_seen(week: Samp
     assert "Also here" not in week.client().get(week.path).text
 
 
-def test_rows_of_presence_are_deleted_after_a_day(week: SampleWeek, clock: SetClock) -> None:
+def test_rows_of_presence_are_deleted_after_a_day(week: SampleWeek, clock: Clock) -> None:
     beat(week, "sam", place="")
     clock.now += KEPT_PERIOD + timedelta(seconds=1)
     beat(week, "dana", place="")
@@ -69,7 +69,7 @@ def test_rows_of_presence_are_deleted_after_a_day(week: SampleWeek, clock: SetCl
         assert session.query(Presence).count() == 1
 
 
-def test_the_page_hears_who_changed_the_edition_last(week: SampleWeek, clock: SetClock) -> None:
+def test_the_page_hears_who_changed_the_edition_last(week: SampleWeek, clock: Clock) -> None:
     assert beat(week, "dana", place="")["seq"] == 0
     week.act(f"drop {week.anchors('featured')[1]}", "sam")
     heard = beat(week, "dana", place="")
@@ -81,7 +81,7 @@ def test_the_page_hears_who_changed_the_edition_last(week: SampleWeek, clock: Se
     assert ">Saved Nov 19, 5:35 p.m.</span>" in week.client().get(week.path).text
 
 
-def test_a_beat_without_news_reads_who_is_here_and_nothing_of_the_edition(week: SampleWeek, clock: SetClock) -> None:
+def test_a_beat_without_news_reads_who_is_here_and_nothing_of_the_edition(week: SampleWeek, clock: Clock) -> None:
     week.act(f"up {week.anchors('featured')[1]}")
     client = week.client()
     first = client.post(f"{week.path}/presence").json
@@ -109,18 +109,18 @@ def test_a_beat_without_news_reads_who_is_here_and_nothing_of_the_edition(week: 
         heard.add(known)
 
 
-def note_wish(week: SampleWeek, clock: SetClock) -> None:
+def note_wish(week: SampleWeek, clock: Clock) -> None:
     approvals.send_back_edition(week.installation, week.name, "The lead is old.", actor=EDITOR, now=clock.now)
     note = approvals.list_open_notes(week.installation, week.name)[0].id
     approvals.finish_note(week.installation, week.name, note, actor=EDITOR, now=clock.now)
 
 
-def approve(week: SampleWeek, clock: SetClock) -> None:
+def approve(week: SampleWeek, clock: Clock) -> None:
     mark = edition_status(week.installation, week.name, now=clock.now).content_hash
     signing.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=clock.now)
 
 
-def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: SetClock) -> None:
+def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: Clock) -> None:
     installation, name = week.installation, week.name
     heard = []
 
@@ -158,7 +158,7 @@ def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: Set
         assert told["key"] not in heard
 
 
-def test_a_note_that_is_done_is_heard_of_too(week: SampleWeek, clock: SetClock) -> None:
+def test_a_note_that_is_done_is_heard_of_too(week: SampleWeek, clock: Clock) -> None:
     approvals.send_back_edition(week.installation, week.name, "The lead is old.", actor=EDITOR, now=clock.now)
     note = approvals.list_open_notes(week.installation, week.name)[0].id
     approvals.finish_note(week.installation, week.name, note, actor=EDITOR, now=clock.now)

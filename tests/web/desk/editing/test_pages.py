@@ -35,16 +35,13 @@ from subscribers.store.signup_models import SignupAlarm
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import sample_content, store_picture
 from tests.web.desk.sample_week import unmarked
+from tests.web.forms import hidden_fields
 
 
 def edition_of(world: Any, name: str = "2026-W47") -> Edition:
     with world.database.read() as session:
         found: Edition = session.execute(select(Edition).where(Edition.name == name)).scalar_one()
         return found
-
-
-def fields_of(page: str) -> dict[str, str]:
-    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
 
 
 def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) -> None:
@@ -75,9 +72,9 @@ def test_without_an_edition_the_desk_says_what_to_do(world: Any) -> None:
     assert "No editions have been sent yet" in world.desk.get("/desk/sent").text
 
 
-def test_the_edition_page_shows_plan_outline_scores_and_what_was_left_out(both: Any) -> None:
-    both.edition()
-    page = both.desk.get("/desk/").text
+def test_the_edition_page_shows_plan_outline_scores_and_what_was_left_out(world: Any) -> None:
+    world.edition()
+    page = world.desk.get("/desk/").text
     assert "Friday, November 20, 6 a.m. ET" in page
     assert "1 subscriber" in page
     assert "45 of 60" in page
@@ -88,39 +85,39 @@ def test_the_edition_page_shows_plan_outline_scores_and_what_was_left_out(both: 
     assert "Review and approve" in page
 
 
-def test_a_missed_release_is_said_with_what_to_do_at_the_desk_and_in_the_terminal(both: Any) -> None:
-    name = both.edition(state=EditionState.APPROVED, release_at=NOW - timedelta(days=2))
-    with both.database.write() as session:
+def test_a_missed_release_is_said_with_what_to_do_at_the_desk_and_in_the_terminal(world: Any) -> None:
+    name = world.edition(state=EditionState.APPROVED, release_at=NOW - timedelta(days=2))
+    with world.database.write() as session:
         session.scalars(select(Edition)).one().approved_at = NOW - timedelta(days=2)
-    both.edition(name="2026-W48")
-    assert "<b>Missed.</b>" in both.desk.get(f"/desk/editions/{name}").text
-    assert "won\u2019t be sent automatically. It was due" in both.desk.get(f"/desk/editions/{name}/approve").text
-    with both.database.read() as session:
+    world.edition(name="2026-W48")
+    assert "<b>Missed.</b>" in world.desk.get(f"/desk/editions/{name}").text
+    assert "won\u2019t be sent automatically. It was due" in world.desk.get(f"/desk/editions/{name}/approve").text
+    with world.database.read() as session:
         (sentence,) = attention_sentences(session, NOW)
-    for text in (html.unescape(both.desk.get("/desk/").text), sentence):
+    for text in (html.unescape(world.desk.get("/desk/").text), sentence):
         assert "missed its send time by more than a day" in text
         assert f"digest send {name}" in text
         assert f"digest cancel {name}" in text
 
 
-def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(both: Any) -> None:
-    name = both.edition(release_at=NOW - timedelta(hours=2))
+def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(world: Any) -> None:
+    name = world.edition(release_at=NOW - timedelta(hours=2))
 
-    def assert_says(words: str, client: FlaskClient = both.desk) -> None:
+    def assert_says(words: str, client: FlaskClient = world.desk) -> None:
         for page in ("/desk/", f"/desk/editions/{name}/approve"):
             shown = html.unescape(client.get(page).text)
             assert re.search(rf"subscribers?(</b>)? \(except paused ones\),? {words}\.", shown)
 
     assert_says("once it\u2019s approved and an admin sends it, because automatic sending is off")
-    assert_says(f"once it\u2019s approved and you run 'digest send {name}'", both.signed_in_client("admin"))
-    timetable_slots.ensure_timetable_start(both.database, NOW)
+    assert_says(f"once it\u2019s approved and you run 'digest send {name}'", world.signed_in_client("admin"))
+    timetable_slots.ensure_timetable_start(world.database, NOW)
     assert_says("as soon as it\u2019s approved")
-    with both.database.write() as session:
+    with world.database.write() as session:
         installation_hold.hold_installation(session, "a test", actor="priya", now=NOW)
     assert_says("once it\u2019s approved and sending resumes")
     page = f"/desk/editions/{name}/approve"
-    assert "Test mode" in both.desk.get(page).text
-    assert "immediately" in edition_status(both.install, name, now=NOW).release_sentence
+    assert "Test mode" in world.desk.get(page).text
+    assert "immediately" in edition_status(world.install, name, now=NOW).release_sentence
 
 
 def test_no_page_says_that_an_edition_goes_out_on_a_day_gone_by(world: Any) -> None:
@@ -151,22 +148,22 @@ def test_no_page_says_that_an_edition_goes_out_on_a_day_gone_by(world: Any) -> N
         assert sentence in shown(f"{path}/approve", state=state, sent_at=NOW, paused_at=None)
 
 
-def test_the_stories_are_filtered_and_searched_by_the_address(both: Any) -> None:
-    both.edition()
-    used = both.desk.get("/desk/?filter=used&tab=stories").text
+def test_the_stories_are_filtered_and_searched_by_the_address(world: Any) -> None:
+    world.edition()
+    used = world.desk.get("/desk/?filter=used&tab=stories").text
     assert "rail bulletin" not in used
-    out = both.desk.get("/desk/?filter=left-out").text
+    out = world.desk.get("/desk/?filter=left-out").text
     assert "1 story" in out
     assert "rail bulletin" in out
-    found = both.desk.get("/desk/?q=FLOOD").text
+    found = world.desk.get("/desk/?q=FLOOD").text
     assert "1 story" in found
-    assert "No stories match" in both.desk.get("/desk/?q=%25").text
-    assert both.desk.get("/desk/?filter=x&tab=y&view=z").status_code == 200
+    assert "No stories match" in world.desk.get("/desk/?q=%25").text
+    assert world.desk.get("/desk/?filter=x&tab=y&view=z").status_code == 200
 
 
-def test_the_stories_of_a_departed_edition_come_in_pages_and_each_of_them_is_reached(both: Any) -> None:
-    name = both.edition(state=EditionState.SENT)
-    with both.database.write() as session:
+def test_the_stories_of_a_departed_edition_come_in_pages_and_each_of_them_is_reached(world: Any) -> None:
+    name = world.edition(state=EditionState.SENT)
+    with world.database.write() as session:
         edition = session.scalars(select(Edition)).one().id
         session.add_all(
             EditionStory(
@@ -183,7 +180,7 @@ def test_the_stories_of_a_departed_edition_come_in_pages_and_each_of_them_is_rea
         )
     path, seen = f"/desk/editions/{name}?filter=left-out&amp;tab=stories", []
     for _ in range(3):
-        page = both.desk.get(html.unescape(path)).text
+        page = world.desk.get(html.unescape(path)).text
         seen += re.findall(r'<h3><a href="https://rail.example/([^"]+)"', page)
         following = re.search(r'<p class="fold"><a href="([^"]+)">Next (\d+) of 61</a>', page)
         if following is None:
@@ -191,8 +188,8 @@ def test_the_stories_of_a_departed_edition_come_in_pages_and_each_of_them_is_rea
         path = following[1]
     assert seen == ["bulletin", *(str(n) for n in reversed(range(2 * MAX_POOL_STORIES)))]
     # A search begins at its own first page, and an address beyond the last shows the last story.
-    assert 'name="start"' not in both.desk.get(html.unescape(path)).text
-    assert "number 0<" in both.desk.get(f"/desk/editions/{name}?start=900").text
+    assert 'name="start"' not in world.desk.get(html.unescape(path)).text
+    assert "number 0<" in world.desk.get(f"/desk/editions/{name}?start=900").text
 
 
 def test_a_finding_leads_to_the_place_it_speaks_of(world: Any) -> None:
@@ -233,7 +230,7 @@ def test_an_edition_without_sections_shows_why_nothing_can_be_sent(world: Any) -
     client = world.desk
     review = client.get(f"/desk/editions/{name}/approve")
     assert review.status_code == 200
-    assert client.post(f"/desk/editions/{name}/approve", data=fields_of(review.text)).status_code == 409
+    assert client.post(f"/desk/editions/{name}/approve", data=hidden_fields(review.text)).status_code == 409
 
 
 def test_the_preview_is_the_stored_bytes_but_for_scheme_pictures_link_targets_and_places(world: Any) -> None:
@@ -256,33 +253,33 @@ def test_dark_and_light_do_not_depend_on_the_editors_own_system() -> None:
     assert 'content="light"' in light
 
 
-def test_approving_what_was_looked_at_approves_it(both: Any) -> None:
-    name = both.edition()
-    client = both.desk
+def test_approving_what_was_looked_at_approves_it(world: Any) -> None:
+    name = world.edition()
+    client = world.desk
     review = client.get(f"/desk/editions/{name}/approve")
     assert "No. 147 will be sent to 1 subscriber (except paused ones) on Friday, November 20, 6 a.m. ET." in review.text
-    answer = client.post(f"/desk/editions/{name}/approve", data=fields_of(review.text))
+    answer = client.post(f"/desk/editions/{name}/approve", data=hidden_fields(review.text))
     assert answer.status_code == 303
-    edition = edition_of(both)
+    edition = edition_of(world)
     assert edition.state == EditionState.APPROVED
     assert edition.approved_at == NOW
-    with both.database.read() as session:
+    with world.database.read() as session:
         assert session.scalar(select(AuditEntry.act).where(AuditEntry.act == "approve"))
         approval_check.verify_approval(
-            session, edition_of(both), settings=both.install.settings, keys=both.install.keys
+            session, edition_of(world), settings=world.install.settings, keys=world.install.keys
         )
     page = client.get(answer.headers["Location"]).text
     assert "Approved Thursday, November 19, 5:30 p.m. ET" in page
     assert "Revoke the approval" in page
-    taken = client.post(f"/desk/editions/{name}/void", data=fields_of(page))
+    taken = client.post(f"/desk/editions/{name}/void", data=hidden_fields(page))
     assert taken.status_code == 303
-    assert edition_of(both).state == EditionState.DRAFT
+    assert edition_of(world).state == EditionState.DRAFT
 
 
 def test_an_edition_that_changed_meanwhile_is_not_approved(world: Any) -> None:
     name = world.edition()
     client = world.desk
-    fields = fields_of(client.get(f"/desk/editions/{name}/approve").text)
+    fields = hidden_fields(client.get(f"/desk/editions/{name}/approve").text)
     with world.database.write() as session:
         session.scalar(select(Edition)).preheader = "Also: something else"
     answer = client.post(f"/desk/editions/{name}/approve", data=fields)
@@ -297,7 +294,7 @@ def test_an_edition_with_errors_is_not_approved_even_by_its_mark(world: Any) -> 
     with world.database.write() as session:
         session.scalar(select(Edition)).held_because = "two stories are too few"
     client = world.desk
-    fields = fields_of(client.get(f"/desk/editions/{name}/approve").text)
+    fields = hidden_fields(client.get(f"/desk/editions/{name}/approve").text)
     answer = client.post(f"/desk/editions/{name}/approve", data=fields)
     assert answer.status_code == 409
     assert "two stories are too few" in answer.text
@@ -316,7 +313,7 @@ def test_a_held_edition_says_why_and_cannot_be_approved(world: Any) -> None:
 def test_a_form_from_elsewhere_changes_nothing(world: Any, act: str) -> None:
     name = world.edition()
     client = world.desk
-    mark = fields_of(client.get(f"/desk/editions/{name}/approve").text)["mark"]
+    mark = hidden_fields(client.get(f"/desk/editions/{name}/approve").text)["mark"]
     before = world.dump()
     answer = client.post(f"/desk/editions/{name}/{act}", data={"mark": mark, "csrf_token": "made up"})
     assert answer.status_code == 400
@@ -350,11 +347,11 @@ def test_unknown_editions_and_views_are_said_to_be_unknown(world: Any) -> None:
     assert world.desk.get("/desk/preview/2026-W47/hologram").status_code == 404
 
 
-def test_sources_that_need_somebody_stand_first_and_say_what_to_do(both: Any) -> None:
+def test_sources_that_need_somebody_stand_first_and_say_what_to_do(world: Any) -> None:
     def source(name: str, **known: Any) -> Source:
         return Source(url=f"https://{name}.example/feed", name=name, publisher=name.title(), topics={}, **known)
 
-    with both.database.write() as session:
+    with world.database.write() as session:
         session.add_all(
             [
                 source(
@@ -382,7 +379,7 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(both: Any) ->
                 source("epsilon", health=SourceHealth.NEW),
             ]
         )
-    page = both.desk.get("/desk/sources").text
+    page = world.desk.get("/desk/sources").text
     order = [page.index(f"{name}<small>") for name in ("beta", "gamma", "delta", "alpha", "epsilon")]
     assert order == sorted(order)
     assert "<b>2 sources need attention and 1 feed has moved.</b>" in page
@@ -395,15 +392,15 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(both: Any) ->
     assert "Nov 19, 2:30 p.m." in page
 
 
-def test_the_delivery_counts_of_what_went_out_balance(both: Any) -> None:
-    name = both.edition(state=EditionState.SENT)
+def test_the_delivery_counts_of_what_went_out_balance(world: Any) -> None:
+    name = world.edition(state=EditionState.SENT)
     states = [DeliveryState.ACCEPTED] * 3 + [DeliveryState.REFUSED, DeliveryState.UNCERTAIN, DeliveryState.WITHDRAWN]
-    with both.database.write() as session:
+    with world.database.write() as session:
         session.add_all(
             Delivery(id=f"d{n}", purpose=f"edition:{name}", person=None, state=state, due_at=NOW, next_try_at=NOW)
             for n, state in enumerate(states)
         )
-    page = both.desk.get("/desk/sent").text
+    page = world.desk.get("/desk/sent").text
     cells = dict(re.findall(r'data-label="(\w[\w ]*)">([^<]*)<', page))
     assert cells == {
         "Planned": "6",
@@ -413,7 +410,7 @@ def test_the_delivery_counts_of_what_went_out_balance(both: Any) -> None:
         "To go": "0",
         "Other": "1 withdrawn",
     }
-    assert "Open the web copy" in both.desk.get(f"/desk/editions/{name}").text
+    assert "Open the web copy" in world.desk.get(f"/desk/editions/{name}").text
 
 
 def test_what_went_out_is_listed_in_pages_the_newest_first(world: Any) -> None:
@@ -440,23 +437,23 @@ def test_what_went_out_is_listed_in_pages_the_newest_first(world: Any) -> None:
     assert client.get("/desk/sent?before=never").status_code == 404
 
 
-def test_an_editor_lets_an_edition_rest_and_go_on_at_the_desk(both: Any) -> None:
-    both.edition()
-    client = both.desk
-    with both.database.write() as session:
+def test_an_editor_lets_an_edition_rest_and_go_on_at_the_desk(world: Any) -> None:
+    world.edition()
+    client = world.desk
+    with world.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENDING))
     page = client.get("/desk/", follow_redirects=True).text
     assert ">Pause sending</button>" in page
-    client.post("/desk/editions/2026-W47/pause", data=fields_of(page))
-    assert edition_of(both).paused_at is not None
+    client.post("/desk/editions/2026-W47/pause", data=hidden_fields(page))
+    assert edition_of(world).paused_at is not None
     page = client.get("/desk/", follow_redirects=True).text
     assert "No. 147 is paused" in page
     assert "Paused" in client.get("/desk/sent").text
-    answer = client.post("/desk/editions/2026-W47/resume", data=fields_of(page))
-    assert (answer.status_code, edition_of(both).paused_at) == (303, None)
-    with both.database.write() as session:
+    answer = client.post("/desk/editions/2026-W47/resume", data=hidden_fields(page))
+    assert (answer.status_code, edition_of(world).paused_at) == (303, None)
+    with world.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENT))
-    late = client.post("/desk/editions/2026-W47/pause", data=fields_of(page))
+    late = client.post("/desk/editions/2026-W47/pause", data=hidden_fields(page))
     assert (late.status_code, "can&#39;t be paused" in late.text) == (409, True)
 
 
