@@ -39,7 +39,7 @@ BARS = {  # some words of each result, in the order of the parts, and the bar of
     "1 times the articles, grouped and ranked": "< 15 times",
     "render an edition": "",
     "start of a command: `digest --version`": "< 0.35 s",
-    "start of a command: `digest hold`": "< 0.8 s",
+    "start of a command: `digest pause --all`": "< 0.8 s",
     "start of a command: `digest status`": "< 0.8 s",
     "splicing a reader's message": "< 5 µs",
     "answer to a sign-up": "",

@@ -49,7 +49,7 @@ def test_the_version_needs_neither_database_nor_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("hold",), ("release",), ("pause",), ("status",), ("status", "--json")], ids=" ".join
+    "words", [("pause", "--all"), ("resume", "--all"), ("pause",), ("status",), ("status", "--json")], ids=" ".join
 )
 def test_what_is_needed_at_once_imports_nothing_heavy(new_home: Path, words: tuple[str, ...]) -> None:
     with open_installation(load_settings()) as installation:

@@ -54,7 +54,7 @@ _KINDS = (
     AttentionKind(
         "held",
         "Whether the installation is held, so that nothing leaves",
-        "Ask who held it whether the reason is put right; 'digest release' lets mail leave again.",
+        "Ask who held it whether the reason is put right; 'digest resume --all' lets mail leave again.",
         tells_remedy=True,
     ),
     AttentionKind(

@@ -61,7 +61,7 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if len(unproven) < len(admins):
         yield report_fine(f"{len(admins) - len(unproven)} who get alarms")
     elif unproven:
-        released = "run 'digest release' (all is held, and no mail leaves), " if hold else ""
+        released = "run 'digest resume --all' (all is held, and no mail leaves), " if hold else ""
         yield report_warning(
             f"no admin has a proven address yet ({join_words(unproven[:MAX_NAMED])}): nobody is told when something needs a person.",
             f"Mail has to leave: {released}let 'digest serve' run, and open the link that it mails to {unproven[0]} ('digest staff "

@@ -1,10 +1,11 @@
-"""The commands that control what leaves: pause, resume and cancel an edition."""
+"""The commands that control what is sent: pause and resume an edition or all sending, and cancel an edition."""
 
 import click
 
 from digest.app.editions.edition_status import edition_status
 from digest.app.sending import control as sending
-from digest.cli.context import CommandContext, because_option, edition_argument, pass_command_context, yes_option
+from digest.cli.context import CommandContext, because_option, edition_argument, flag, pass_command_context, yes_option
+from digest.installation import hold as installation_pause
 
 
 @click.command(
@@ -12,15 +13,23 @@ from digest.cli.context import CommandContext, because_option, edition_argument,
 Examples:
   digest pause current --because "a wrong date in the second story"
   digest resume current
+  digest pause --all --because "moving to the new machine"
 
-What is being handed over at this moment still arrives; everybody else waits. Confirmations and other notices go on:
-'digest hold' stops those too. Exit codes: 0 paused, also if it was before; 2 it can't be."""
+Messages that are being submitted still arrive; all others wait. Confirmations and other transactional emails go on; --all
+stops them too, except emails to admins about guarded actions. Exit codes: 0 paused, also if it was before; 2 it can't be."""
 )
 @edition_argument
+@flag("--all", "is_all", help="Pause all sending.")
 @because_option
 @pass_command_context
-def pause(context: CommandContext, edition: str, because: str | None) -> None:
-    """Let the sending of an EDITION rest, from any terminal, until 'digest resume'."""
+def pause(context: CommandContext, edition: str, is_all: bool, because: str | None) -> None:
+    """Pause an EDITION, or all sending, until 'digest resume'."""
+    if is_all:
+        standing = installation_pause.hold_installation(
+            context.installation, reason=because or "", actor=context.actor, now=context.now()
+        )
+        click.echo(f"This installation is {standing}")
+        return
     result = sending.pause_edition(
         context.installation, edition, reason=because or "", actor=context.actor, now=context.now()
     )
@@ -32,14 +41,20 @@ def pause(context: CommandContext, edition: str, because: str | None) -> None:
     epilog="""\b
 Example:
   digest resume current
+  digest resume --all
 
-Where an alarm had paused it, what was said until now no longer counts against it.
-Exit codes: 0 it goes on, also if it did not rest; 2 it can't."""
+If a stop rule paused the edition, what it counted until now no longer counts.
+Exit codes: 0 resumed, also if it wasn't paused; 2 it can't be."""
 )
 @edition_argument
+@flag("--all", "is_all", help="Resume all sending.")
 @pass_command_context
-def resume(context: CommandContext, edition: str) -> None:
-    """Let a paused EDITION go on: by itself where 'digest serve' runs, else with 'digest send'."""
+def resume(context: CommandContext, edition: str, is_all: bool) -> None:
+    """Resume a paused EDITION, or all sending. 'digest serve' sends by itself; otherwise, run 'digest send'."""
+    if is_all:
+        released = installation_pause.release_installation(context.installation, actor=context.actor, now=context.now())
+        click.echo("Sending is resumed." if released else "Sending wasn't paused.")
+        return
     result = sending.resume_edition(context.installation, edition, actor=context.actor, now=context.now())
     click.echo(f"{result.edition} {'goes on' if result.changed else 'was not paused'}.")
 

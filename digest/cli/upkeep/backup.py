@@ -136,7 +136,7 @@ Examples:
 
 \b
 Before: put the key file of that time and the newest left.log into DIGEST_HOME, and stop 'digest serve'.
-After: nothing leaves until 'digest release'; the last lines say what to look at first.
+After: nothing leaves until 'digest resume --all'; the last lines say what to look at first.
 
 \b
 Exit codes:
@@ -221,7 +221,7 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
         else:
             yield f"  digest cancel {name}             if it went out since: in this copy it was not sent yet"
     yield "  digest doctor                      does everything stand where it should?"
-    yield "  digest release                     when nothing else sends to the same list"
+    yield "  digest resume --all                     when nothing else sends to the same list"
 
 
 def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[str, object]:

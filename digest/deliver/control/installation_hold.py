@@ -61,7 +61,7 @@ class InstallationHold:
     def __str__(self) -> str:
         """Say it as a sentence, with what to do: whoever held it knows whether that is put right."""
         held = f"held by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC"
-        release = "'digest release' lets mail leave again."
+        release = "'digest resume --all' lets mail leave again."
         if self.may_be_copy:
             return f"{held}: {end_sentence(self.reason)} {release}"
         if not self.reason:

@@ -431,7 +431,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "somebody made himself an admin in the database": (forge_admin, "access-rows", "who can"),
     "no admin": (remove_admin, "staff", "digest staff add"),
     "an admin who has not proven the address": (forget_proof, "staff", "it mails to eve ("),
-    "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest release' (all is held"),
+    "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest resume --all' (all is held"),
     "the timetable stands still": (
         add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY), lambda: slot("nightly", NOW - 2 * DAY)),
         *("timetable", "digest serve"),

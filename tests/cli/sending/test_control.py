@@ -61,13 +61,13 @@ def test_cancelling_asks_first_and_cannot_be_undone(approved: Installation) -> N
 
 def test_a_held_installation_says_so_everywhere_until_it_is_released(approved: Installation) -> None:
     assert approved.settings.home.is_dir()
-    held = _run("hold", "--because", "moving house")
+    held = _run("pause", "--all", "--because", "moving house")
     assert held.exit_code == 0
-    assert "'digest release' lets mail leave again" in held.output
+    assert "'digest resume --all' lets mail leave again" in held.output
     for command in ("status", "doctor"):
         assert "moving house" in " ".join(_run(command).output.split())
-    assert _run("release").output == "Mail leaves again.\n"
-    assert _run("release").output == "Nothing held this installation.\n"
+    assert _run("resume", "--all").output == "Sending is resumed.\n"
+    assert _run("resume", "--all").output == "Sending wasn't paused.\n"
 
 
 def test_no_reader_is_named_in_a_reason(approved: Installation) -> None:
