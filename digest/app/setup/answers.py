@@ -315,6 +315,6 @@ def propose_answer(key: str, answers: Mapping[str, Any]) -> Any:
         "base_url": f"https://news.{domain}" if domain else None,
         "sender_address": f"digest@news.{domain}" if domain else None,
         "reply_to": f"editors@{sender_domain}" if sender_domain else None,
-        "subscribers": 0,
+        "readers": 0,
     }
     return proposals.get(key)

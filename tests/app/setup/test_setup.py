@@ -39,7 +39,7 @@ ANSWERS: dict[str, object] = {
     "smtp_user": "digest",
     "smtp_password": "s3cret/word",
     "database": "sqlite",
-    "subscribers": 6000,
+    "readers": 6000,
 }
 
 
@@ -163,7 +163,7 @@ def test_what_an_operator_wrote_stays(made: tuple[Path, str], tmp_path: Path) ->
 
 
 def test_every_question_is_asked_once_and_a_wrong_answer_again(tmp_path: Path) -> None:
-    answers = ANSWERS | {"mail": "outbox", "subscribers": 0}
+    answers = ANSWERS | {"mail": "outbox", "readers": 0}
     asked = [question for question in QUESTIONS if question.concerns(answers)]
     typed = [str(answers[question.key]) for question in asked]
     typed.insert(4, "Mars/Olympus")  # a zone that is none
