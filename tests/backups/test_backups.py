@@ -262,7 +262,7 @@ def test_a_restored_copy_knows_who_left_since_and_nothing_leaves_it(full: WebSet
         assert mailed == {numbers["dee"], numbers["eve"]}
         assert held is not None
         assert "restored from a backup" in held.reason
-        assert "digest release" in str(held)
+        assert "digest resume --all" in str(held)
         assert delivery.person is None
         sound(copy, keys)
     finally:
@@ -610,7 +610,7 @@ def test_the_commands_say_what_they_did_and_what_to_do_next(
     assert not (other / "digest.db").exists()
     done = run(other, "restore", str(file))
     assert done.exit_code == 0, done.output
-    for words in ("left.log is missing", "All sending is paused", "digest subscribers pull", "digest release"):
+    for words in ("left.log is missing", "All sending is paused", "digest subscribers pull", "digest resume --all"):
         assert words in done.output
     made = run(other, "backup", "again.zip")
     assert made.exit_code == 0, made.output

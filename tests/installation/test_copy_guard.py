@@ -48,7 +48,7 @@ def test_a_copy_is_held_says_how_to_go_on_and_the_original_is_not(tmp_path: Path
     held = open_at(tmp_path / "copy")
     assert held is not None
     assert f"at another place ({tmp_path}/home/digest.db)" in held.reason
-    assert "run 'digest release'" in str(held)
+    assert "run 'digest resume --all'" in str(held)
     assert open_at(tmp_path / "home") is None
     release(tmp_path / "copy")
     assert open_at(tmp_path / "copy") is None

@@ -54,7 +54,7 @@ _KINDS = (
     AttentionKind(
         "held",
         "Sending isn't paused",
-        "Ask the person who paused sending whether the reason is resolved, then run 'digest release'.",
+        "Ask the person who paused sending whether the reason is resolved, then run 'digest resume --all'.",
         tells_remedy=True,
     ),
     AttentionKind(

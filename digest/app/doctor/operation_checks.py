@@ -70,7 +70,7 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if len(unproven) < len(admins):
         yield report_fine(f"{len(admins) - len(unproven)} with a verified address")
     elif unproven:
-        released = "run 'digest release' (all sending is paused), " if hold else ""
+        released = "run 'digest resume --all' (all sending is paused), " if hold else ""
         yield report_warning(
             (f"No admin has verified their address yet ({join_words(unproven[:MAX_NAMED])}), so alerts can't be sent."),
             (

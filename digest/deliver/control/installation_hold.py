@@ -62,10 +62,10 @@ class InstallationHold:
         """Say who paused sending, when, and why, and how to resume it, in sentences."""
         paused = f"All sending is paused by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC"
         if self.may_be_copy:
-            return f"{paused}. {sentence(self.reason)} To resume sending, run 'digest release'."
+            return f"{paused}. {sentence(self.reason)} To resume sending, run 'digest resume --all'."
         if not self.reason:
-            return f"{paused}, without a reason. Ask whether it's still needed, then run 'digest release'."
-        return f"{paused} (\"{self.reason.rstrip('.')}\"). Ask whether that's resolved, then run 'digest release'."
+            return f"{paused}, without a reason. Ask whether it's still needed, then run 'digest resume --all'."
+        return f"{paused} (\"{self.reason.rstrip('.')}\"). Ask whether that's resolved, then run 'digest resume --all'."
 
 
 def current_hold(session: Session) -> InstallationHold | None:

@@ -243,7 +243,7 @@ def test_every_check_has_a_planted_fault() -> None:
         ("doctor", "--json"),
         ("status",),
         ("upgrade",),
-        ("hold", "--because", "a wrong date"),
+        ("pause", "--all", "--because", "a wrong date"),
         ("migrate", "--to", "sqlite:///new.db", "--yes"),
     ],
 )

@@ -61,13 +61,13 @@ def test_cancelling_asks_first_and_cannot_be_undone(approved: Installation) -> N
 
 def test_a_held_installation_says_so_everywhere_until_it_is_released(approved: Installation) -> None:
     assert approved.settings.home.is_dir()
-    held = _run("hold", "--because", "moving house")
+    held = _run("pause", "--all", "--because", "moving house")
     assert held.exit_code == 0
-    assert "run 'digest release'" in held.output
+    assert "run 'digest resume --all'" in held.output
     for command in ("status", "doctor"):
         assert "moving house" in " ".join(_run(command).output.split())
-    assert _run("release").output == "Sending has resumed.\n"
-    assert _run("release").output == "Sending wasn't paused.\n"
+    assert _run("resume", "--all").output == "Sending has resumed.\n"
+    assert _run("resume", "--all").output == "Sending wasn't paused.\n"
 
 
 def test_no_reader_is_named_in_a_reason(approved: Installation) -> None:
@@ -108,3 +108,10 @@ def test_an_edition_that_goes_out_is_not_offered_for_approval(approved: Installa
         2,
         f"Error: {NAME} is being sent. Only drafts can be approved. Reload the page to see its latest state.\n",
     )
+
+
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_all_sending_and_one_edition_are_never_meant_at_once(approved: Installation, command: str) -> None:
+    refused = _run(command, NAME, "--all")
+    assert (refused.exit_code, "EDITION and --all can't be combined" in refused.output) == (2, True)
+    assert "All sending is paused" not in _run("status").output

@@ -128,7 +128,7 @@ def test_holding_stops_every_edition_until_the_release(world: DeliverySetup) -> 
     _many(world, 12)
     report = _send(world, ScriptedProvider(_at(1, lambda: _hold(world, "moving")), batch_size=4))
     assert (report.delivery_counts[ACCEPTED], report.delivery_counts[WAITING]) == (4, 8)
-    assert "digest release" in report.wait_reason
+    assert "digest resume --all" in report.wait_reason
     with pytest.raises(SendError, match="paused by eve"):
         _send(world, ScriptedProvider(ACCEPT))
     assert not _hold(world, "another reason")
