@@ -140,7 +140,7 @@ class Sandbox:
         message = wire.pack_message(head, body)
         if len(message) > wire.MAX_MESSAGE_BYTES:
             raise DocumentRefusedError(
-                f"It has {len(body):,} bytes, over the limit of {wire.MAX_MESSAGE_BYTES:,}. Use a shorter document."
+                f"It's {len(body):,} bytes, over the limit of {wire.MAX_MESSAGE_BYTES:,}. Use a shorter document."
             )
         for _ in range(_ATTEMPTS):
             try:
@@ -152,7 +152,7 @@ class Sandbox:
                 continue
             if "limit" in reply:
                 raise DocumentRefusedError(
-                    f"Reading it was stopped ({_plain_words(reply['limit'])}). The document is much larger or more complex "
+                    f"Reading the document was stopped ({_plain_words(reply['limit'])}). The document is much larger or more complex "
                     "than usual. Report it to the publisher, or remove the source. Other sources aren't affected."
                 )
             if "refused" in reply:

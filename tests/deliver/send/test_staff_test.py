@@ -218,7 +218,7 @@ def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_ad
     for to, why in (
         ([ADA], "Test address 1 isn't a team member's"),
         ([SAM, "nonsense"], "Address 2 of those"),
-        ([EVE], "staff 1 hasn't verified the address yet"),
+        ([EVE], "staff 1 hasn't verified their address yet"),
     ):
         with pytest.raises(SendError, match=why) as caught:
             sent(world, scripted(), to=to)

@@ -439,7 +439,7 @@ FAULTS = (
     Fault(
         "parity",
         FindingLevel.ERROR,
-        "isn't in both",
+        "is missing from one of the two parts",
         lambda: replace(
             examined(), content=first_entry(sound(), lambda e: replace(e, url="https://else.example.org/"))
         ),
@@ -480,11 +480,11 @@ FAULTS = (
     Fault(
         "first-sentence",
         FindingLevel.WARNING,
-        "“View in browser” first, which isn't this edition's news",
+        "“View in browser”, which isn't this edition's news",
         _opening("View in browser"),
     ),
     Fault(
-        "first-sentence", FindingLevel.WARNING, "“6-minute read · Read on the web” first, which", lambda: bare(intro="")
+        "first-sentence", FindingLevel.WARNING, "“6-minute read · Read on the web”, which", lambda: bare(intro="")
     ),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the subject", lambda: bare(subject="Good morning")),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the preheader", lambda: bare(preheader="Good morning.")),

@@ -368,7 +368,7 @@ def test_the_command_sends_a_test_and_says_what_came_of_it(run: Any, world: Any)
     assert re.search(rf"^  {re.escape(SAM)} +accepted$", sent.output, re.MULTILINE)
     assert audits(world)[-1] == ("staff 1", "test", "2026-W47")
     unknown = run("send", "current", "--test", "--to", "ada@reader.example")
-    assert (unknown.exit_code, "isn't on the team" in unknown.output) == (2, True)
+    assert (unknown.exit_code, "doesn't belong to a team member" in unknown.output) == (2, True)
     assert "ada@" not in unknown.output
     alone = run("send", "current", "--to", SAM)
     assert (alone.exit_code, "--to works only with --test" in alone.output) == (2, True)

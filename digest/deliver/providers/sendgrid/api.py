@@ -123,7 +123,7 @@ def read_account(settings: Settings) -> tuple[str, str]:
     if not key:
         raise ProviderSettingsError(
             "DIGEST_SENDGRID_API_KEY is missing. SendGrid requires it.",
-            remedy="In SendGrid, create a key under Settings → API Keys with the permission Mail Send. "
+            remedy="In SendGrid, create a key under Settings → API Keys with the Mail Send permission. "
             + advise_variable_change(settings, "DIGEST_SENDGRID_API_KEY=…"),
         )
     host = urlsplit(address)
@@ -185,7 +185,7 @@ class _BoundedResponseHandler(urllib.request.BaseHandler):
         while chunk := response.read1(65536):
             body += chunk
             if len(body) > MAX_RESPONSE_BYTES:
-                raise OSError("the answer is too long")
+                raise OSError("the response is too long")
             if time.monotonic() > deadline:
                 raise TimeoutError("the response takes too long")
         if response.length:

@@ -132,7 +132,7 @@ def test_a_language_without_a_catalogue_is_refused_and_another_is_spoken_at_once
     client = filed.signed_in_client("admin")
     refused = submit(client, "publication", language="de")
     assert refused.status_code == 400
-    assert "There is no catalogue for &#39;de&#39;: write one of en, fr" in refused.text
+    assert "There&#39;s no catalog for &#39;de&#39;: use one of en, fr" in refused.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS
     assert submit(client, "publication", language="fr").status_code == 303
     assert '<html lang="fr"' in filed.client.get("/subscribe").text
