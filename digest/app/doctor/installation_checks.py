@@ -46,7 +46,9 @@ def check_import_names(_examined: ExaminedInstallation) -> Iterator[DoctorFindin
         yield report_fine("our import names are ours only")
 
 
-@doctor_check("home-folder", "Make the user that runs digest the folder's owner, and make the folder private: chmod 700 FOLDER")
+@doctor_check(
+    "home-folder", "Make the user that runs digest the folder's owner, and make the folder private: chmod 700 FOLDER"
+)
 def check_home_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The installation's folders are writable, but only by their owner."""
     settings = examined.settings

@@ -83,7 +83,9 @@ def check_inbox_lines(examined: PreflightInput) -> Iterator[PreflightFinding]:
             SUBJECT_PLACE,
         )
     if line.endswith("…"):
-        yield warning_finding(f"“{line}” cuts off the lead story's headline.", "Write a complete subject.", SUBJECT_PLACE)
+        yield warning_finding(
+            f"“{line}” cuts off the lead story's headline.", "Write a complete subject.", SUBJECT_PLACE
+        )
     if line and second.casefold().startswith(line.casefold()):
         yield warning_finding("The preheader repeats the subject.", "Write something new.", PREHEADER_PLACE)
     if len(second) > MAX_PREHEADER_LENGTH:

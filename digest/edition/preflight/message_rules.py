@@ -193,7 +193,9 @@ def check_part_parity(examined: PreflightInput) -> Iterator[PreflightFinding]:
                     )
             if entry.url and (entry.url not in examined.links or entry.url not in examined.text):
                 yield error_finding(
-                    f"The link for “{entry.headline}” is missing from one of the two parts.", _FIX_TEMPLATE, section.title
+                    f"The link for “{entry.headline}” is missing from one of the two parts.",
+                    _FIX_TEMPLATE,
+                    section.title,
                 )
 
 

@@ -483,9 +483,7 @@ FAULTS = (
         "“View in browser”, which isn't this edition's news",
         _opening("View in browser"),
     ),
-    Fault(
-        "first-sentence", FindingLevel.WARNING, "“6-minute read · Read on the web”, which", lambda: bare(intro="")
-    ),
+    Fault("first-sentence", FindingLevel.WARNING, "“6-minute read · Read on the web”, which", lambda: bare(intro="")),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the subject", lambda: bare(subject="Good morning")),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the preheader", lambda: bare(preheader="Good morning.")),
     Fault(

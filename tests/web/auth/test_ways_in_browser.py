@@ -282,7 +282,7 @@ def test_failed_sign_ins_are_shown_to_the_member_until_they_have_looked(
     stranger.close()
     page.goto(f"{served.base}/desk/security")
     warning = page.get_by_role("status")
-    expect(warning).to_contain_text("Someone tried to sign in as you 3 times")
+    expect(warning).to_contain_text("Someone tried and failed to sign in as you 3 times")
     expect(warning).to_contain_text("this machine with Firefox on Windows")
     expect(page.locator(".log")).to_contain_text("Failed 3 times")
     follow(page.get_by_role("button", name="Confirm it was me"))
