@@ -99,7 +99,7 @@ class UnfinishedImport:
         """Say that it was not finished, and what to do."""
         return (
             f"Import {self.batch} ({self.origin}, started {self.started_at:%Y-%m-%d %H:%M} UTC) is unfinished, so "
-            "its people aren't emailed. To continue, import the same file again. To undo it, run 'digest "
+            "the people in it won't be emailed. To continue, import the same file again. To undo it, run 'digest "
             f"subscribers import --abandon {self.batch}'."
         )
 

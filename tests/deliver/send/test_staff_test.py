@@ -282,7 +282,7 @@ def test_while_the_installation_is_held_no_test_leaves(world: DeliverySetup) -> 
     with world.database.write() as session:
         installation_hold.hold_installation(session, "a restored copy", actor="eve", now=RELEASE)
     report = sent(world, scripted())
-    assert "All sending is paused by eve" in report.stopped
+    assert "All sending has been paused by eve" in report.stopped
     assert staff_rows(world) == []
 
 

@@ -186,7 +186,7 @@ def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) ->
     run_job(JobContext(operator.install, Clock(RELEASE), GOING_ON), "read_mailbox")
     result = operator.run()
     assert result.exit_code == 1
-    assert "Mailbox: not read: All sending is paused by eve" in result.stderr
+    assert "Mailbox: not read: All sending has been paused by eve" in result.stderr
     assert not operator.server.received_lines
     assert len(operator.server.inbox.messages) == 2
 
