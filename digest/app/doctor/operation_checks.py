@@ -264,7 +264,7 @@ def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 @doctor_check(
-    "backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and let the user that runs digest write to backup.folder."
+    "backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and make backup.folder writable for the user that runs digest."
 )
 def check_backup_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Scheduled backups have a passphrase and a writable folder."""
