@@ -254,7 +254,10 @@ def test_where_no_installation_is_a_command_says_so_and_makes_nothing(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DIGEST_DATABASE_URL", raising=False)
     (tmp_path / "empty").mkdir()
-    for name, reason in (("mistyped", "the folder doesn't exist"), ("empty", "doesn't exist")):
+    for name, reason in (
+        ("mistyped", "the folder doesn't exist"),
+        ("empty", f"{tmp_path / 'empty' / 'digest.db'} doesn't exist"),
+    ):
         monkeypatch.setenv("DIGEST_HOME", str(tmp_path / name))
         refused = CliRunner().invoke(digest, words)
         assert refused.exit_code != 0

@@ -298,7 +298,7 @@ def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(op
     link = f"/address/{secret_of(mails[BO])}"
     before = world.dump()
     page = world.client.get(link)
-    assert "now goes to a•••@analytical.example" in page.text
+    assert "is now sent to a•••@analytical.example" in page.text
     assert page.text.count("<button") == 1
     assert world.dump() == before
     tokens_of_old = world.token("preferences")
