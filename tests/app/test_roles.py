@@ -158,7 +158,7 @@ class StaffWorld:
             }
 
     def argument(self, name: str, hint: Any, role: Role) -> Any:
-        """Make an argument by its name or kind; one that is isn't registered here may not be looked at."""
+        """Make an argument by its name or kind; one that is not known here may not be looked at."""
         by_name: dict[str, Any] = {
             "name": self.edition,
             "edition": self.edition,

@@ -71,7 +71,9 @@ def approve_edition(
             )
             if not is_as_composed(session, edition, composed):
                 raise approval.ApprovalError(
-                    f"{name} {NOT_AS_COMPOSED} Draft it again (run 'digest draft' or edit it in the browser), redo any missing edits, and approve the new draft."
+                    f"{name} {NOT_AS_COMPOSED}",
+                    "Draft it again (run 'digest draft' or edit it in the browser), redo any missing edits, and approve "
+                    "the new draft.",
                 )
             if counted and counted.content_hash == signed.content_hash:
                 signed.editor_counts = counted.counts.as_json()

@@ -141,7 +141,7 @@ def describe_api_failure(response: SendGridResponse, *, needed_permission: str) 
     """Say in one line why a call failed, and what to do; `needed_permission` is the one that the key needs for it."""
     text = f"{response.status} {response.text}".strip() if response.status else response.text
     if not response.request_sent:
-        return f"no connection to SendGrid: {text}"
+        return f"couldn't connect to SendGrid: {text}"
     if response.status in {401, 403}:
         return (
             f"SendGrid rejected the API key ({text}). Check DIGEST_SENDGRID_API_KEY and its permissions: "
