@@ -9,6 +9,7 @@ person 1. Every address is invented. Names in code may change; the values that t
 import json
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from digest.edition.queries import find_edition
 from digest.settings import load_settings
 from digest.store.approval_models import ApprovalState
 from digest.store.audit_chain import prove_audit_log
-from digest.store.engine import Database
+from digest.store.engine import Database, open_database
 from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.seals import prove_ledger
 from subscribers.crypto.keys import KeyRing
@@ -44,12 +45,21 @@ def keys(tmp_path: Path) -> KeyRing:
 
 
 @pytest.fixture
-def restored(database: Database, keys: KeyRing) -> Database:
-    """Give the database of the backup, brought up to date."""
-    with closing(ArchiveReader(FIXTURE / "backup.zip")) as reader, database.engine.begin() as connection:
-        assert reader.manifest.revision == "0063"
-        restore_rows(connection, reader, keys)
-    return database
+def restored(database: Database, keys: KeyRing, tmp_path: Path) -> Iterator[Database]:
+    """Give the database of the backup, brought up to date from the schema of its time."""
+    if database.engine.dialect.name == "postgresql":
+        with database.engine.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+        empty = open_database(database.engine.url.render_as_string(hide_password=False))
+    else:
+        empty = open_database(f"sqlite:///{tmp_path}/restored.db")
+    with closing(empty):
+        with closing(ArchiveReader(FIXTURE / "backup.zip")) as reader, empty.engine.begin() as connection:
+            assert reader.manifest.revision == "0063"
+            restore_rows(connection, reader, keys)
+        empty.row_keys.find = lambda: keys
+        yield empty
 
 
 def test_ledger_seals_and_audit_log_verify(restored: Database, keys: KeyRing) -> None:

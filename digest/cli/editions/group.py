@@ -243,7 +243,7 @@ def _show_what_to_approve(installation: Installation, edition: str, now: datetim
     mark = approvals.read_approval_mark(installation, edition)  # first: an edit since makes it void
     overview = edition_status(installation, edition, now=now)
     if overview.state != EditionState.DRAFT:
-        raise ApprovalError(f"{overview.name} is {overview.state}. Only drafts can be approved.")
+        raise ApprovalError(f"{overview.name} is {overview.state.predicate}. Only drafts can be approved.")
     standing = approvals.read_approval_overview(installation, edition)
     if standing.ended and not standing.ended.ended_by and standing.ended.ended_because:
         click.echo(f"The approval is no longer valid: {standing.ended.ended_because}.")

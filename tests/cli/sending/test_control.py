@@ -73,7 +73,7 @@ def test_a_held_installation_says_so_everywhere_until_it_is_released(approved: I
 def test_no_reader_is_named_in_a_reason(approved: Installation) -> None:
     assert approved.settings.home.is_dir()
     refused = _run("pause", NAME, "--because", "ada@example.org complained")
-    assert (refused.exit_code, "without email addresses" in refused.output) == (2, True)
+    assert (refused.exit_code, "contains an address" in " ".join(refused.output.split())) == (2, True)
 
 
 def test_what_does_not_exist_is_said_with_what_does(approved: Installation) -> None:
@@ -104,10 +104,7 @@ def test_what_is_to_be_approved_names_new_sites_and_why_an_approval_no_longer_co
 
 def test_an_edition_that_goes_out_is_not_offered_for_approval(approved: Installation) -> None:
     refused = _run("approve", NAME)
-    assert (refused.exit_code, refused.output) == (
-        2,
-        f"Error: {NAME} is being sent. Only drafts can be approved. Reload the page to see its latest state.\n",
-    )
+    assert (refused.exit_code, refused.output) == (2, f"Error: {NAME} is being sent. Only drafts can be approved.\n")
 
 
 @pytest.mark.parametrize("command", ["pause", "resume"])
