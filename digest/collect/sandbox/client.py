@@ -206,7 +206,7 @@ def _open_answer(answer: bytes) -> tuple[bytes, dict[str, Any], bytes]:
 
 def _untrusted_answer(error: Exception) -> DocumentRefusedError:
     return DocumentRefusedError(
-        f"Reading it gave an invalid result ({type(error).__name__}), as if the document had exploited the "
+        f"Reading the document gave an invalid result ({type(error).__name__}), as if the document had exploited the "
         "parser, so it was discarded. Inspect the document before you try it again, or remove the source."
     )
 
