@@ -169,7 +169,7 @@ def test_a_failed_act_is_written_as_failed_and_changes_nothing(approved: WebSetu
     assert cancel[:3] == ("failed: cancelled", ADMIN.name, name)
     assert cancel[3] == {
         "error": "EditionControlError",
-        "message": "2026-W47 is already sent. Correct it in the archive instead.",
+        "message": "2026-W47 has already been sent. Correct it in the archive instead.",
     }
     assert approved.dump() | {"audit": []} == before
 
@@ -213,6 +213,6 @@ def test_a_base_url_that_changed_after_drafting_says_what_to_do(both: WebSetup) 
     signing.approve_edition(both.install, name, content_hash, actor=EDITOR, now=NOW)
     with pytest.raises(ApprovalError) as caught:
         sending.send_edition(moved, name, actor=ADMIN, clock=lambda: RELEASE)
-    assert f"its links lead to {settings.link_base}, but DIGEST_BASE_URL is now" in str(caught.value)
+    assert f"its links point to {settings.link_base}, but DIGEST_BASE_URL is now" in str(caught.value)
     assert "draft the edition again" in str(caught.value)
     assert sending.send_edition(both.install, name, actor=ADMIN, clock=lambda: RELEASE).handed_over == 1

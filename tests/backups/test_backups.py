@@ -625,7 +625,7 @@ def test_the_commands_say_what_they_did_and_what_to_do_next(
     assert (found["sound"], found["held"], found["journal"], found["people"]) == (True, True, True, 5)
     assert "before-" in found["aside"]
     assert run(other, "restore", "nothing.zip").exit_code == 1
-    assert "All sending is paused by" in run(other, "status", "2026-W47").output
+    assert "All sending has been paused by" in run(other, "status", "2026-W47").output
     assert "can decrypt its addresses" in made.output
     (other / "keys.json").unlink()
     KeyRing.create(other / "keys.json")

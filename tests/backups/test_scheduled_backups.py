@@ -166,8 +166,10 @@ def test_an_encrypted_backup_is_restored_with_its_passphrase_alone(
         return CliRunner(env=said).invoke(digest, ["restore", str(file)]).output
 
     assert "is encrypted. Set DIGEST_BACKUP_PASSPHRASE to its passphrase" in restore(done.file, "")
-    assert f"The passphrase doesn't open {done.file}." in restore(done.file, "another")
-    assert "isn't a backup of this program or is damaged. Restore from a different backup" in restore(cut, PASSPHRASE)
+    assert f"The passphrase doesn't decrypt {done.file}." in restore(done.file, "another")
+    assert "is damaged or isn't a backup made by this program. Restore from a different backup" in restore(
+        cut, PASSPHRASE
+    )
     assert not (home / "digest.db").exists()
     assert "All rows, records, and seals passed verification" in restore(done.file, PASSPHRASE)
 

@@ -118,5 +118,5 @@ def test_a_database_of_a_newer_version_and_none_at_all_are_said_in_a_sentence(
     monkeypatch.delenv("DIGEST_DATABASE_URL", raising=False)
     refused = upgrade()
     assert refused.exit_code == 2
-    assert "there is no such folder" in refused.output
+    assert "the folder doesn't exist" in refused.output
     assert not (tmp_path / "elsewhere").exists()

@@ -155,7 +155,8 @@ def approve_email(
         if audit.changed:
             if not is_genuine(session, correction):
                 raise CorrectionError(
-                    "The correction was changed in the database. Correct the story again, and email that."
+                    "The correction was changed in the database.",
+                    "Correct the story again, then email the new correction.",
                 )
             _check_approval(email, content_hash, actor)
             _sign_email(session, email, installation, actor, now)

@@ -71,7 +71,9 @@ def approve_edition(
             )
             if not is_as_composed(session, edition, composed):
                 raise approval.ApprovalError(
-                    f"{name} {NOT_AS_COMPOSED} Draft it again ('digest draft', or any edit at the desk), make missing edits again, and approve that."
+                    f"{name} {NOT_AS_COMPOSED}",
+                    "Draft it again (run 'digest draft' or edit it in the browser), redo any missing edits, and approve "
+                    "the new draft.",
                 )
             if counted and counted.content_hash == signed.content_hash:
                 signed.editor_counts = counted.counts.as_json()
@@ -92,7 +94,7 @@ def _refuse_errors(name: str, findings: Iterable[PreflightFinding]) -> None:
     if errors:
         listed = "; ".join(errors[:3])
         raise approval.ApprovalError(
-            f"{name} can't be approved yet ({len(errors)} to fix).", f"Fix this first: {listed}"
+            f"{name} can't be approved yet (errors to fix: {len(errors)}).", f"Fix this first: {listed}"
         )
 
 

@@ -136,7 +136,7 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
 
 @doctor_check(
     "drafts",
-    "Draft it again ('digest draft', or any edit in the browser), and repeat missing edits. If neither the settings nor the program "
+    "Draft it again (run 'digest draft' or edit it in the browser), and redo any missing edits. If neither the settings nor the program "
     "changed since, find out how the database was changed without this program.",
 )
 def check_drafts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
@@ -264,7 +264,7 @@ def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 @doctor_check(
-    "backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and let the user that runs digest write to backup.folder."
+    "backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and make backup.folder writable for the user that runs digest."
 )
 def check_backup_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Scheduled backups have a passphrase and a writable folder."""
@@ -354,13 +354,13 @@ def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """No killed run left its file behind."""
     settings = examined.settings
     for file in list_abandoned_files(settings.runs_folder)[:MAX_NAMED]:
-        yield report_warning(f"A run ended unexpectedly and left {file}.")
+        yield report_warning(f"A run ended unexpectedly and left behind {file}.")
 
 
 @doctor_check(
     "choices",
     (
-        "Write to each of them (their address: 'digest subscribers show NUMBER'), and ask them to choose "
+        "Email each of them (to see an address, run 'digest subscribers show NUMBER'), and ask them to choose "
         "again at /preferences."
     ),
 )

@@ -146,7 +146,7 @@ def _write_into_folder(
     wanted, passphrase = settings.file.backup, settings.backup_passphrase_text
     if not wanted.folder:
         raise BackupError(
-            "No backup folder is set. Set backup.folder in digest.toml, or give a file: digest backup FILE"
+            "No backup folder is set. Set backup.folder in digest.toml, or specify a file: digest backup FILE"
         )
     if not passphrase:
         raise BackupError(

@@ -227,7 +227,7 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
         else:
             yield f"  digest cancel {name}             if it was sent after the backup (here, it isn't sent yet)"
     yield "  digest doctor                      checks everything"
-    yield "  digest resume --all                     when nothing else sends to the same list"
+    yield "  digest resume --all                     if nothing else is sending to the same list"
 
 
 def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[str, object]:

@@ -108,7 +108,7 @@ def upgrade(context: CommandContext) -> None:
     """Back up the database, upgrade its schema, and verify it. Most other commands also upgrade it, but without a backup."""
     if context.acting_email is not None:
         raise click.UsageError(
-            "--as doesn't work with upgrade, which is recorded under the terminal's user. Leave it out."
+            "--as doesn't work with 'digest upgrade', which is recorded as the terminal's user. Leave it out."
         )
     with label_refusals("Not upgraded"):
         result = database_changes.upgrade_installation(

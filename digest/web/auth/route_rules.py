@@ -251,4 +251,6 @@ def check_route_rules(endpoints: Iterable[str]) -> None:
     if unruled := sorted(known - ROUTE_RULES.keys()):
         raise ValueError(f"digest/web/auth/route_rules.py has no rule for {', '.join(unruled)}")
     if unrouted := sorted(ROUTE_RULES.keys() - known):
-        raise ValueError(f"digest/web/auth/route_rules.py has a rule for what is no route: {', '.join(unrouted)}")
+        raise ValueError(
+            f"digest/web/auth/route_rules.py has a rule for a route that doesn't exist: {', '.join(unrouted)}"
+        )

@@ -385,7 +385,7 @@ REFUSED = (
     ("x" * 201, "That password is too long"),
     *((password, "digits or symbols added") for password in FRAMED_WORDS),
     ("aaaaaaaaaaaaaa", "Repeats"),
-    ("sam.okafor.newsroom", "too close to your name or address"),
+    ("sam.okafor.newsroom", "too similar to your name or address"),
 )
 
 
@@ -522,7 +522,7 @@ def test_the_desk_is_given_no_link_to_show(desk: Desk) -> None:
         sign_in.make_sign_in_link(desk.install, at_desk, SAM, now=desk.now)
     with desk.install.database.write() as session:
         require_staff_member(session, SAM).proven_at = None
-    with pytest.raises(StaffError, match="hasn't verified the address yet"):
+    with pytest.raises(StaffError, match="hasn't verified their address yet"):
         sign_in.email_sign_in_link(desk.install, at_desk, SAM, now=desk.now)
 
 

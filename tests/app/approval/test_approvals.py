@@ -118,7 +118,7 @@ def test_a_note_takes_the_approval_back_and_stops_the_next_until_it_is_done(inst
     )
     assert edition_of(install_on_both).state == EditionState.DRAFT
     assert version_states(install_on_both) == [ApprovalState.TAKEN_BACK]
-    with pytest.raises(ApprovalError, match="sent back with a note that isn't done"):
+    with pytest.raises(ApprovalError, match="sent back with a note that isn't marked as done"):
         approve(install_on_both, DANA)
     with install_on_both.database.read() as session:
         note = session.scalars(select(SentBackNote)).one()

@@ -224,7 +224,7 @@ _LOCKED = _RSA.private_bytes(
         (_pem(_RSA, _RSA), "first,second", 0o600, "any others must be Ed25519"),
         (_pem(rsa.generate_private_key(65537, 1024)), "first", 0o600, "1024 bits"),
         (_pem(ec.generate_private_key(ec.SECP256R1())), "first", 0o600, "only RSA and Ed25519"),
-        (_LOCKED, "first", 0o600, "wants a password"),
+        (_LOCKED, "first", 0o600, "is protected by a passphrase"),
         (_pem(_RSA)[:900] + b"\n-----END PRIVATE KEY-----", "first", 0o600, "cannot be read"),
     ],
 )

@@ -218,7 +218,7 @@ def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_ad
     for to, why in (
         ([ADA], "Test address 1 isn't a team member's"),
         ([SAM, "nonsense"], "Address 2 of those"),
-        ([EVE], "staff 1 hasn't verified the address yet"),
+        ([EVE], "staff 1 hasn't verified their address yet"),
     ):
         with pytest.raises(SendError, match=why) as caught:
             sent(world, scripted(), to=to)
@@ -282,7 +282,7 @@ def test_while_the_installation_is_held_no_test_leaves(world: DeliverySetup) -> 
     with world.database.write() as session:
         installation_hold.hold_installation(session, "a restored copy", actor="eve", now=RELEASE)
     report = sent(world, scripted())
-    assert "All sending is paused by eve" in report.stopped
+    assert "All sending has been paused by eve" in report.stopped
     assert staff_rows(world) == []
 
 

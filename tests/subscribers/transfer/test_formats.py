@@ -188,7 +188,7 @@ def test_times_are_read_as_the_services_write_them(text: str, expected: datetime
         (["ada@example.org", "04/05/2019", ""], "cannot be read"),
         (["ada@example.org", (NOW + timedelta(days=3)).isoformat(), ""], "future"),
         (["ada@example.org", "", "gesperrt"], "unknown status “gesperrt” in column “status”; map it"),
-        (["ada@example.org", "", "ada@example.org"], "the value in column “status” is a long text or an address"),
+        (["ada@example.org", "", "ada@example.org"], "the value in column “status” is long text or an address"),
         (["ada@example.org", "", "", "x"], "the row has 4 fields instead of 3"),
         (["a\x00da@example.org", "", ""], "before the @"),
     ],
@@ -237,7 +237,7 @@ def test_columns_are_mapped_by_hand_and_the_mapping_makes_a_list() -> None:
     row = parse_row(mapped, ["Ada", "ada@example.org", "2024-03-01", "2024-03-02", "active"], 2, now=NOW)
     assert row.confirmed_at == datetime(2024, 3, 2, tzinfo=UTC)
     for wrong, why in (
-        ([ColumnMeaning.NOTHING] * 5, "No column has the email addresses"),
+        ([ColumnMeaning.NOTHING] * 5, "No column was chosen for email addresses"),
         ([ColumnMeaning.ADDRESS, ColumnMeaning.ADDRESS, *meanings[2:]], "Two columns are “address”"),
         (meanings[:4], "columns don't match"),
     ):

@@ -178,7 +178,7 @@ def test_from_what_may_be_a_copy_no_exempt_email_leaves(world: Any) -> None:
     with world.database.read() as session:
         found = installation_hold.current_hold(session)
     assert found is not None
-    assert (found.may_be_copy, "terminal:eve had paused it before" in found.reason) == (True, True)
+    assert (found.may_be_copy, "terminal:eve had already paused it" in found.reason) == (True, True)
     assert sent_emails(world) == []
     assert len(queued(world)) == 1
     hold.release_installation(install, actor=ADMIN, now=NOW)

@@ -142,7 +142,7 @@ def find_by_address(page: Page, desk: Desk) -> None:
 
 
 def answer_a_data_request(page: Page) -> None:
-    press_by_keyboard(page.get_by_role("link", name="Answer a data request…"))
+    press_by_keyboard(page.get_by_role("link", name="Respond to a data request…"))
     press_by_keyboard(page.get_by_role("button", name="Email a link to their data"))
     expect(page.get_by_role("status")).to_contain_text("A link to their data is on its way")
 

@@ -186,7 +186,7 @@ def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) ->
     run_job(JobContext(operator.install, Clock(RELEASE), GOING_ON), "read_mailbox")
     result = operator.run()
     assert result.exit_code == 1
-    assert "Mailbox: not read: All sending is paused by eve" in result.stderr
+    assert "Mailbox: not read: All sending has been paused by eve" in result.stderr
     assert not operator.server.received_lines
     assert len(operator.server.inbox.messages) == 2
 
@@ -236,8 +236,8 @@ def test_the_doctor_says_whether_bounces_are_heard(
     ("table", "problem"),
     [
         ('host = "mx"', "inbound: user is required"),
-        ('host = "mx"\nuser = "u"\ntls = "off"', 'inbound: tls = "off" works only on this machine'),
-        ('host = "mx"\nuser = "u"\ndone = "INBOX"', "inbound: done must not be the folder that is read"),
+        ('host = "mx"\nuser = "u"\ntls = "off"', 'inbound: tls = "off" is allowed only for a server on this machine'),
+        ('host = "mx"\nuser = "u"\ndone = "INBOX"', "inbound: done can't be the folder that's read"),
         ('host = "mx"\nuser = "u"\nfolder = "a\\"b"', "inbound.folder ("),
         ('host = "mx"\nuser = "u"\nfolder = "a\\r\\nb"', "inbound.folder ("),
         ('host = "mx"\nuser = "u"\ntls = "maybe"', "inbound.tls: "),

@@ -130,7 +130,7 @@ def test_what_an_older_version_approved_is_to_be_drafted_and_approved_again_and_
         session.execute(update(Edition).values(state=EditionState.DRAFT, approved_by=None, approved_at=None))
     words = page(week, "sam")
     assert (
-        "The approval by Sam of Nov 19, 5:35 p.m. no longer applies. The upgrade changed how placeholders work" in words
+        "The approval by Sam on Nov 19, 5:35 p.m. no longer applies. The upgrade changed how placeholders work" in words
     )
     assert "The edition was drafted by an older version with insecure placeholders. Draft the edition again." in words
     assert "disabled" in button(week, "sam")
@@ -155,7 +155,7 @@ def test_what_changed_since_the_last_approved_version_stands_in_words_and_side_b
     write_head(week, subject="Cranes first")
     week.act(f"drop {week.anchors('events')[0]}", editor="sam")
     words = page(week, "dana")
-    assert "The approval by Sam of Nov 19, 5:35 p.m. no longer applies. Dana made" in words
+    assert "The approval by Sam on Nov 19, 5:35 p.m. no longer applies. Dana made" in words
     assert re.search(r"Changes since the last approved version Version 1, Thursday, November 19, 5:35 p.m.", words)
     assert re.search(r"Subject Dana, Nov 19, 5:35 p.m. Was .* Is Cranes first", words)
     assert f"Featured 1 was moved Dana, Nov 19, 5:35 p.m. “{second}” was in Featured 2." in words or (

@@ -623,7 +623,7 @@ def test_nothing_is_put_by_hand_where_the_heading_says_what_readers_did(week: Sa
     first, second = week.anchors("most-read")[:2]
     shown = page(week, f"?panel=move&about={other}")
     assert (
-        "Sorted by page views. You can\u2019t add or move stories here. If you remove a story, the next by page views"
+        "Sorted by page views. You can\u2019t add or move stories here. If you remove a story, the next one by page views"
         in shown
     )
     assert "Most read is sorted by page views, so you can\u2019t move stories there." in shown

@@ -410,7 +410,7 @@ def test_the_delivery_counts_of_what_went_out_balance(world: Any) -> None:
         "To go": "0",
         "Other": "1 withdrawn",
     }
-    assert "Open the web copy" in world.desk.get(f"/desk/editions/{name}").text
+    assert "Open the web version" in world.desk.get(f"/desk/editions/{name}").text
 
 
 def test_what_went_out_is_listed_in_pages_the_newest_first(world: Any) -> None:
