@@ -69,7 +69,10 @@ def approve_edition(
             signed = approval.sign_approval(
                 session, edition, mark, settings=settings, keys=keys, actor=actor.name, now=now
             )
-            if not is_as_composed(session, edition, composed):
+            # What was signed, and not the draft's rows alone, which could have been put right meanwhile.
+            signed_pieces = approval.read_version(session, signed).pieces
+            same = composed is not None and signed_pieces == composed.fragments
+            if not (same and is_as_composed(session, edition, composed)):
                 raise approval.ApprovalError(
                     f"{name} {NOT_AS_COMPOSED}",
                     "Draft it again (run 'digest draft' or edit it in the browser), redo any missing edits, and approve "

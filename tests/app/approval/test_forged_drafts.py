@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, text, update
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.operation_checks import check_access_rows, check_drafts
@@ -26,14 +26,23 @@ from digest.installation.opened import Installation
 from digest.store.delivery_models import StaffMember
 from digest.store.models import Edition, EditionEdit, EditionProposal, EditionState, Fragment
 from subscribers.store.models import table_of
-from tests.app.approval.test_approvals import DANA, PRIYA, SAM, approve, edition_of, install_on_both, write_intro
+from tests.app.approval.test_approvals import (
+    DANA,
+    PRIYA,
+    SAM,
+    approve,
+    edition_of,
+    install,
+    install_on_both,
+    write_intro,
+)
 from tests.app.editing.test_changes import TITLES, form, url_of
 from tests.app.test_four_eyes import OFFER, last_audit_row, prove_and_lose_sign_ins
 from tests.edition.drafting.test_drafts import drafted
 from tests.moments import DRAFTING as NOW
 from tests.row_keys import change_rows
 
-__all__ = ["install_on_both"]
+__all__ = ["install", "install_on_both"]
 
 EDITION, EDIT, PROPOSAL, FRAGMENT = map(table_of, (Edition, EditionEdit, EditionProposal, Fragment))
 WORDS, EVIL = "Good morning.", "Buy my coin."
@@ -291,3 +300,17 @@ def test_doctor_names_forged_edits_and_a_draft_that_is_not_what_they_make(forger
     (rows,), (draft,) = check_access_rows(examined), check_drafts(examined)
     assert "1 of edit" in rows.message
     assert "2026-W47 isn't what its stories, edits, and settings make of it" in draft.message
+
+
+@pytest.mark.sqlite
+def test_pieces_that_a_trigger_puts_right_while_they_are_signed_are_not_approved(install: Installation) -> None:
+    """What's signed is compared, not what the draft's rows are by then."""
+    write_intro(install, DANA, WORDS)
+    with install.database.engine.execution_options(immediate=True).begin() as connection:
+        connection.execute(text("CREATE TABLE genuine AS SELECT id, body FROM fragment"))
+        connection.execute(update(FRAGMENT).values(body=func.replace(FRAGMENT.c.body, WORDS, EVIL)))
+        heal = "UPDATE fragment SET body = (SELECT body FROM genuine WHERE genuine.id = fragment.id)"
+        connection.execute(text(f"CREATE TRIGGER heal AFTER INSERT ON approved_fragment BEGIN {heal}; END"))
+    refusal = explain_refusal(install, SAM)
+    assert "it was changed in the database" in refusal
+    assert edition_of(install).state == EditionState.DRAFT
