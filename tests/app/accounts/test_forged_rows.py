@@ -327,6 +327,28 @@ def test_a_member_who_was_removed_or_demoted_is_not_brought_back_by_an_older_row
         now.put_back()
 
 
+def test_the_session_of_a_member_whose_row_was_deleted_is_not_the_next_members(forger: Forger) -> None:
+    """SQLite gives a number again once its row is gone; who is added under it brings nothing of the one before along."""
+    desk = forger.desk
+    kim = read_address("kim@newsroom.example")
+    member = staff.add_staff_member(desk.install, ADMIN, kim, "editor", now=desk.now)
+    desk.steps += 2
+    url = sign_in.make_sign_in_link(desk.install, ADMIN, "kim@newsroom.example", now=desk.now)
+    begun = sign_in.sign_in_by_link(desk.install, url.rpartition("/")[2], HOME, now=desk.now)
+    assert begun is not None
+    kept = Snapshot.take(forger, "staff_session")
+    desk.steps += 2
+    staff.remove_staff_member(desk.install, ADMIN, kim, now=desk.now)
+    with desk.install.database.engine.begin() as connection:
+        for place in ("sign_in WHERE staff", "staff_session WHERE staff", "staff WHERE id"):
+            connection.execute(text(f"DELETE FROM {place} = {member.id}"))
+    desk.steps += 2
+    nina = staff.add_staff_member(desk.install, ADMIN, read_address("nina@newsroom.example"), "admin", now=desk.now)
+    if nina.id == member.id:  # PostgreSQL never gives one again by itself
+        kept.put_back()
+        assert sign_in.find_signed_in(desk.install, begun.token, now=desk.now) is None
+
+
 def append_audit_row(forger: Forger, act: str, subject: str, detail: dict[str, str]) -> None:
     """Append a row to the audit log as anyone can who knows how rows are hashed: a copy of the newest, which says something else."""
     with forger.desk.install.database.engine.begin() as connection:
