@@ -216,7 +216,7 @@ def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_ad
     hire(world, EVE, proven=False)
     hire(world, SAM, "kim@newsroom.example")
     for to, why in (
-        ([ADA], "Test address 1 isn't a team member's"),
+        ([ADA], "Test address 1 doesn't belong to a team member"),
         ([SAM, "nonsense"], "Address 2 of those"),
         ([EVE], "staff 1 hasn't verified their address yet"),
     ):

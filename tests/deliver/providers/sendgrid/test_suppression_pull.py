@@ -187,7 +187,7 @@ def test_a_long_list_is_read_by_pages_and_goes_on_where_it_was_cut_short(
             fake.add_to_list("spam_reports", f"r{n}@example.org", THEN + n)
         first = _pull(world, fake, pages=2)
         assert first.feedback_counts == {"complained": 100}
-        assert "the next run goes on" in first.troubles[0]
+        assert "the next run continues" in first.troubles[0]
         fake.add_to_list(
             "spam_reports", "late@example.org", int(NOW.timestamp()) + 60
         )  # must not move the pages of this reading

@@ -202,7 +202,7 @@ def test_what_was_sent_back_is_approved_once_the_note_is_done_and_stays_in_the_h
     assert not week.state.approved
     assert "Sent back" in page(week, "dana", "")
     assert "disabled" in button(week, "dana")
-    assert "sent back with a note that isn&#39;t done yet" in approve(week, "dana").text
+    assert "sent back with a note that isn&#39;t marked as done" in approve(week, "dana").text
     (note,) = approvals.list_open_notes(week.installation, week.name)
     week.client("dana").post(f"{week.path}/notes/{note.id}/done")
     assert approve(week, "dana").status_code == 303

@@ -766,7 +766,7 @@ def test_a_summary_says_whose_words_it_is_and_after_an_edit_who_wrote_it(week: S
     anchor, entry = week.anchors("featured")[0], week.entry("featured", 0)
     assert entry["summary_origin"] == {"basis": "opening", "publisher": "HLS.Today", "lent_to": ""}
     shown = page(week, f"?open={anchor}")
-    assert "As the article of HLS.Today begins." in shown
+    assert "From the beginning of HLS.Today&#39;s article." in shown
     assert "Based on its score." in shown
     fields = {"summary": "Ours.", "was-summary": entry["summary"], "why": "We like it.", "was-why": entry["why"]}
     week.client().post(f"{week.path}/story/{anchor}", data={"seq": 0, **fields})
@@ -775,7 +775,7 @@ def test_a_summary_says_whose_words_it_is_and_after_an_edit_who_wrote_it(week: S
     assert written["why_is_written"]
     shown = page(week, f"?open={anchor}")
     assert shown.count("Written by Dana, ") == 2
-    assert "As the article of HLS.Today begins: <q>" in shown
+    assert "From the beginning of HLS.Today&#39;s article: <q>" in shown
     week.act(f"original-summary {anchor}")
     assert week.entry("featured", 0)["summary_origin"] == entry["summary_origin"]
 
