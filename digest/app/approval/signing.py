@@ -71,7 +71,9 @@ def approve_edition(
             )
             if not is_as_composed(session, edition, composed):
                 raise approval.ApprovalError(
-                    f"{name} {NOT_AS_COMPOSED} Draft it again ('digest draft', or any edit at the desk), make missing edits again, and approve that."
+                    f"{name} {NOT_AS_COMPOSED}",
+                    f"Click 'Update the draft' on its review page, or run 'digest draft --update {name}'. Then review it again, "
+                    "and repeat missing edits.",
                 )
             if counted and counted.content_hash == signed.content_hash:
                 signed.editor_counts = counted.counts.as_json()

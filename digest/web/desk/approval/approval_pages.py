@@ -7,8 +7,8 @@ from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
 from digest.app.approval import approvals
-from digest.app.editing import editing_state
-from digest.app.editing.editing_state import EditingState
+from digest.app.editing import edit_application, editing_state
+from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.content.edition_content import EditionContent
 from digest.web.auth.access import acting, current_actor
@@ -21,9 +21,10 @@ from digest.web.desk.outline.edit_sentences import create_edit_writer
 approval_pages = Blueprint("approvals", __name__, url_prefix="/desk/editions/<name>")
 
 
+@approval_pages.errorhandler(EditRefusedError)
 @approval_pages.app_errorhandler(SentBackError)
-def answer_refused_note(error: SentBackError) -> ResponseReturnValue:
-    """Say why a note was not taken, or is not there any more, and lead back."""
+def answer_refused_act(error: EditRefusedError | SentBackError) -> ResponseReturnValue:
+    """Say why a draft wasn't updated, or why a note was not taken or is not there any more, and lead back."""
     name = (request.view_args or {})["name"]
     back = url_for("desk.review", name=name)
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
@@ -88,6 +89,13 @@ def mark_note_done(name: str, note: int) -> ResponseReturnValue:
     context = web_context()
     approvals.finish_note(context.installation, name, note, **acting())
     return redirect(url_for("desk.edition", name=name), 303)
+
+
+@approval_pages.post("/update")
+def update_draft(name: str) -> ResponseReturnValue:
+    """Update the draft to the current settings and version, and show it for review."""
+    updated = edit_application.update_draft(web_context().installation, name, **acting())
+    return redirect(url_for("desk.review", name=name, updated="yes" if updated else "no"), 303)
 
 
 @approval_pages.get("/versions/<int:number>")
