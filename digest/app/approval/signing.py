@@ -72,7 +72,7 @@ def approve_edition(
             if not is_as_composed(session, edition, composed):
                 raise approval.ApprovalError(
                     f"{name} {NOT_AS_COMPOSED}",
-                    f"Click 'Update the draft' on its review page, or run 'digest draft --update {name}'. Then review it again, "
+                    f"Choose 'Update the draft' on its review page, or run 'digest draft --update {name}'. Then review it again, "
                     "and repeat missing edits.",
                 )
             if counted and counted.content_hash == signed.content_hash:

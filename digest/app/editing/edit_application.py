@@ -162,7 +162,7 @@ def update_draft(installation: Installation, name: str, *, actor: Actor, now: da
                 if edition.state not in UNAPPROVED_STATES:
                     raise EditRefusedError(
                         f"{edition.name} is {edition.state.predicate}, so it can't be updated.",
-                        "Only drafts can be updated.",
+                        "Reload the page.",
                     )
                 audit.changed = not is_as_composed(session, edition, composed)
                 if not audit.changed:

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from digest.app.accounts import staff
 from digest.app.approval import approvals
 from digest.app.editing import edit_application, editing_state
-from digest.app.editing.editing_state import EditingState, EditRefusedError
+from digest.app.editing.editing_state import EditingState
 from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.content.edition_content import EditionContent
 from digest.web.auth.access import acting, current_actor
@@ -21,10 +21,9 @@ from digest.web.desk.outline.edit_sentences import create_edit_writer
 approval_pages = Blueprint("approvals", __name__, url_prefix="/desk/editions/<name>")
 
 
-@approval_pages.errorhandler(EditRefusedError)
 @approval_pages.app_errorhandler(SentBackError)
-def answer_refused_act(error: EditRefusedError | SentBackError) -> ResponseReturnValue:
-    """Say why a draft wasn't updated, or why a note was not taken or is not there any more, and lead back."""
+def answer_refused_note(error: SentBackError) -> ResponseReturnValue:
+    """Say why a note was not taken, or is not there any more, and lead back."""
     name = (request.view_args or {})["name"]
     back = url_for("desk.review", name=name)
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
