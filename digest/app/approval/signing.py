@@ -75,8 +75,8 @@ def approve_edition(
             if not (same and is_as_composed(session, edition, composed)):
                 raise approval.ApprovalError(
                     f"{name} {NOT_AS_COMPOSED}",
-                    "Draft it again (run 'digest draft' or edit it in the browser), redo any missing edits, and approve "
-                    "the new draft.",
+                    f"Choose 'Update the draft' on its review page, or run 'digest draft --update {name}'. Then review it again, "
+                    "and repeat missing edits.",
                 )
             if counted and counted.content_hash == signed.content_hash:
                 signed.editor_counts = counted.counts.as_json()

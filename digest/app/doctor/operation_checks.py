@@ -136,7 +136,7 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
 
 @doctor_check(
     "drafts",
-    "Draft it again (run 'digest draft' or edit it in the browser), and redo any missing edits. If neither the settings nor the program "
+    "Choose 'Update the draft' on its review page, or run 'digest draft --update EDITION', and repeat missing edits. If neither the settings nor the program "
     "changed since, find out how the database was changed without this program.",
 )
 def check_drafts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:

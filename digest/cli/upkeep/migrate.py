@@ -121,6 +121,8 @@ def upgrade(context: CommandContext) -> None:
             f"{result.backup}: a verified backup of the database before the upgrade\nUpgraded the schema from "
             f"{result.before} to {result.after}."
         )
+    for name in result.drafts:
+        click.echo(f"The draft of {name} was updated. Review it again.")
     proof = result.proof
     holds = (
         "All records and seals passed verification."

@@ -213,6 +213,7 @@ ROUTE_RULES = {
     "approvals.send_back": EDITOR,
     "approvals.show_version": EDITOR,
     "approvals.show_version_mail": EDITOR,
+    "approvals.update_draft": EDITOR,
     "calendar.show_calendar": EDITOR,
     "calendar.change_calendar": EDITOR,
     "calendar.preview_move": EDITOR,

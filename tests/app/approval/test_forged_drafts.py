@@ -11,7 +11,8 @@ from sqlalchemy import delete, func, insert, select, text, update
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.operation_checks import check_access_rows, check_drafts
 from digest.app.editing import changes as editing
-from digest.app.editing.editing_state import read_editing_state
+from digest.app.editing.edit_application import needs_update, update_draft
+from digest.app.editing.editing_state import EditRefusedError, read_editing_state
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.placeholders import pack_slots
@@ -98,7 +99,7 @@ def expect_refusal(install: Installation) -> None:
     """Nobody's approval counts, and whoever isn't an author is told why."""
     refusals = [explain_refusal(install, actor) for actor in (DANA, PRIYA, SAM)]
     assert all(refusals)
-    assert "it was changed in the database. Draft it again" in refusals[-1]
+    assert "it was changed in the database. Choose 'Update the draft'" in refusals[-1]
     assert edition_of(install).state == EditionState.DRAFT
 
 
@@ -233,6 +234,34 @@ def test_a_draft_that_was_changed_in_the_database_is_not_approved_until_it_is_dr
     for actor in (DANA, PRIYA):
         explain_refusal(forger.install, actor)
     assert edition_of(forger.install).state == EditionState.APPROVED
+
+
+@pytest.mark.parametrize("forge", [*PIECES, *AUTHORS, *EDITS])
+def test_an_update_restores_a_draft_that_was_changed_in_the_database(
+    forger: Forger, forge: Callable[[Forger], None]
+) -> None:
+    assert not needs_update(forger.install, "current")
+    forge(forger)
+    assert needs_update(forger.install, "current")
+    assert update_draft(forger.install, "current", actor=SAM, now=NOW) == "2026-W47"
+    assert not needs_update(forger.install, "current")
+    assert EVIL not in str(edition_of(forger.install).content)
+    row = last_audit_row(forger.install)
+    assert (row.act, row.actor, row.subject) == ("draft updated", SAM.name, "2026-W47")
+    for actor in (DANA, PRIYA):
+        explain_refusal(forger.install, actor)
+    assert edition_of(forger.install).state == EditionState.APPROVED
+
+
+@pytest.mark.parametrize("forge", PROPOSALS)
+def test_an_update_refuses_a_proposal_that_is_not_genuine(
+    forger: Forger, forge: Callable[[Forger], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forge(forger)
+    monkeypatch.setattr(edit_log, "_CACHE", ProposalCache())
+    assert needs_update(forger.install, "current")
+    with pytest.raises(EditRefusedError, match="'digest draft'"):
+        update_draft(forger.install, "current", actor=SAM, now=NOW)
 
 
 def test_edits_after_a_forged_one_are_made_again_in_their_place(forger: Forger) -> None:

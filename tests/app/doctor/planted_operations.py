@@ -439,7 +439,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     ),
     "a draft was changed in the database": (
         add_rows(lambda: edition(release_at=NOW + 7 * DAY)),
-        *("drafts", "Draft it again"),
+        *("drafts", "'digest draft --update EDITION'"),
     ),
     "no admin": (remove_admin, "staff", "digest staff add"),
     "an admin who has not proven the address": (forget_proof, "staff", "open the link it emails to "),

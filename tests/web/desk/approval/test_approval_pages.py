@@ -107,6 +107,64 @@ def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: Samp
     assert week.state.approved
 
 
+OUTDATED = "This draft was made with earlier settings or an earlier version, or it was changed outside the app."
+
+
+def recolored(week: SampleWeek) -> SampleWeek:
+    """Give the same week where links have had another color since the draft."""
+    settings = week.installation.settings
+    look = settings.file.look.model_copy(update={"accent": "#00606B"})
+    file = settings.file.model_copy(update={"look": look})
+    installation = Installation(settings.model_copy(update={"file": file}), week.installation.database)
+    app = create_app(installation, clock=later)
+    app.config["WTF_CSRF_ENABLED"] = False
+    return SampleWeek(installation, app, week.name)
+
+
+def press_update(week: SampleWeek) -> str:
+    """Press the button that updates the draft, wherever its form leads; give the review page that follows."""
+    client = week.client("sam")
+    review = client.get(f"{week.path}/approve").text
+    (action,) = re.findall(r'<form method="post" action="([^"]+)">(?:(?!</form>)[^$])*>Update the draft<', review)
+    return client.post(action, follow_redirects=True).text
+
+
+def test_a_draft_of_earlier_settings_is_updated_on_the_review_page_and_reviewed_again(week: SampleWeek) -> None:
+    write_head(week, subject="Cranes first")
+    assert OUTDATED not in page(week, "sam")
+    seen, changed = mark_of(week), recolored(week)
+    assert f"{OUTDATED} Update it, then review it again." in page(changed, "sam")
+    assert "disabled" in button(changed, "sam")
+    refused = approve(changed, "sam")
+    assert refused.status_code == 409
+    assert "Choose &#39;Update the draft&#39; on its review page" in refused.text
+    assert "The draft was updated. Review it again." in press_update(changed)
+    assert OUTDATED not in page(changed, "sam")
+    assert "disabled" not in button(changed, "sam")
+    assert changed.client("sam").post(f"{week.path}/approve", data={"mark": seen}).status_code == 409
+    assert approve(changed, "sam").status_code == 303
+    assert changed.state.approved
+
+
+def test_the_update_of_a_draft_restores_what_was_changed_outside_the_app(week: SampleWeek) -> None:
+    with week.installation.database.write() as session:
+        session.execute(update(Edition).values(subject="Buy my coin"))
+    assert OUTDATED in page(week, "sam")
+    assert "Buy my coin" not in press_update(week)
+    assert "disabled" not in button(week, "sam")
+
+
+def test_an_update_says_why_it_changed_nothing(week: SampleWeek) -> None:
+    current = week.client().post(f"{week.path}/update", follow_redirects=True)
+    assert "The draft is already up to date." in current.text
+    approve(week, "sam")
+    refused = recolored(week).client().post(f"{week.path}/update")
+    assert refused.status_code == 409
+    assert "so it can&#39;t be updated" in refused.text
+    assert week.state.approved
+    assert OUTDATED not in page(recolored(week), "sam")
+
+
 def test_the_sites_that_texts_link_to_are_listed_and_a_new_one_is_marked(week: SampleWeek) -> None:
     assert "Sites linked in the text" in page(week, "sam")
     write_head(
