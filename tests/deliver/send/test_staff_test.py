@@ -92,7 +92,7 @@ def staff_rows(world: DeliverySetup) -> list[Delivery]:
 def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number: int, kind: str) -> bytes:
     """Replace each value that is one person's own by a placeholder, and remove the signatures."""
     zone = world.settings.file.publication.zone
-    signup_place = "the desk" if kind else "hls.today"
+    signup_place = "the team’s pages" if kind else "hls.today"
     signup = signup_text(RELEASE if kind else RELEASE.replace(month=8, day=12), signup_place, zone, ENGLISH)
     leave: link_tokens.LinkPurpose = "test leave" if kind else "leave"
     preferences: link_tokens.LinkPurpose = "test preferences" if kind else "preferences"
@@ -216,7 +216,7 @@ def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_ad
     hire(world, EVE, proven=False)
     hire(world, SAM, "kim@newsroom.example")
     for to, why in (
-        ([ADA], "Test address 1 isn't a team member's"),
+        ([ADA], "Test address 1 doesn't belong to a team member"),
         ([SAM, "nonsense"], "Address 2 of those"),
         ([EVE], "staff 1 hasn't verified their address yet"),
     ):

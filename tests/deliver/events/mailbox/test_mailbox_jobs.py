@@ -137,7 +137,7 @@ def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operat
     assert [line["log_level"] for line in logs] == ["error"]
     tries = sum("SELECT" in line for line in operator.server.received_lines)
     assert tries == 3, "after 0, 2 and 6 minutes"
-    assert "error the bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
+    assert "error The bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
     assert "failed 3 times in a row, last Nov 20 06:06 EST (there's no folder INBOX: gone)." in operator.doctor()
     operator.server.refusals = {}
     clock.sleep(30 * 60)
@@ -155,7 +155,7 @@ def test_a_folder_that_takes_nothing_is_said_until_it_does(operator: Operator) -
         for _ in range(3):
             run_job(JobContext(operator.install, clock, GOING_ON), "read_mailbox")
             clock.sleep(60)
-        assert "error the bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
+        assert "error The bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
         assert "but can't move messages to Digest/Done: quota. Correct inbound.done." in operator.doctor()
         server.refusals = {}
         server.inbox.add_message(server.inbox.messages[1] + b"again")
@@ -219,8 +219,8 @@ def _doctor(operator: Operator, url: str, *, host: str, domain: str, webhook: st
         ("outbox:", "", "", []),
         ("smtp://mx", "", "", ["warning Bounces go to sender.address but aren't read."]),
         ("smtps://mx", "", "b.example.net", ["warning Bounces go to bounce+…@b.example.net but aren't read."]),
-        ("smtp://mx", "x", "b.example.net", ["ok the bounce mailbox INBOX at x:"]),
-        ("smtp://mx", "x", "", ["ok the bounce mailbox INBOX at x:", "warning No bounce domain is set"]),
+        ("smtp://mx", "x", "b.example.net", ["ok The bounce mailbox INBOX at x:"]),
+        ("smtp://mx", "x", "", ["ok The bounce mailbox INBOX at x:", "warning No bounce domain is set"]),
         ("sendgrid:", "", "", ["warning SendGrid's events are rejected"]),
     ],
 )
@@ -238,8 +238,8 @@ def test_the_doctor_says_whether_bounces_are_heard(
         ('host = "mx"', "inbound: user is required"),
         ('host = "mx"\nuser = "u"\ntls = "off"', 'inbound: tls = "off" is allowed only for a server on this machine'),
         ('host = "mx"\nuser = "u"\ndone = "INBOX"', "inbound: done can't be the folder that's read"),
-        ('host = "mx"\nuser = "u"\nfolder = "a\\"b"', "inbound.folder ("),
-        ('host = "mx"\nuser = "u"\nfolder = "a\\r\\nb"', "inbound.folder ("),
+        ('host = "mx"\nuser = "u"\nfolder = "a\\"b"', "inbound.folder: must match the pattern ^[ !#$"),
+        ('host = "mx"\nuser = "u"\nfolder = "a\\r\\nb"', "inbound.folder: must match the pattern ^[ !#$"),
         ('host = "mx"\nuser = "u"\ntls = "maybe"', "inbound.tls: "),
         ('host = "mx"\nuser = "u"', "DIGEST_INBOUND_PASSWORD is required"),
         ('password = "secret"', "inbound.password: not a setting"),
