@@ -158,7 +158,7 @@ def test_cancelling_in_mid_send_leaves_nobody_waiting_not_even_who_was_put_off(w
     with world.database.read() as session:
         found = count_deliveries(session, edition_purpose(EDITION_NAME))
     assert (found[ACCEPTED], found[CANCELLED], found.open, found.is_balanced) == (5, 15, 0, True)
-    with pytest.raises(SendError, match=rf"^{EDITION_NAME} can't be sent: {EDITION_NAME} is canceled\.$"):
+    with pytest.raises(SendError, match=rf"^{EDITION_NAME} can't be sent: it is canceled\.$"):
         _send(world, ScriptedProvider(ACCEPT))
 
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_paused_or_cancelled_says_why(world: DeliverySetup) -> No
         edition_control.pause_edition(session, "2020-W01", "", now=RELEASE)
     _many(world, 1)
     _send(world, ScriptedProvider(ACCEPT))
-    with pytest.raises(edition_control.EditionControlError, match="is sent"):
+    with pytest.raises(edition_control.EditionControlError, match="has already been sent"):
         _cancel(world)
     with world.database.write() as session, pytest.raises(edition_control.EditionControlError, match="can't be paused"):
         edition_control.pause_edition(session, EDITION_NAME, "", now=RELEASE)
