@@ -168,7 +168,10 @@ def _begin_sending(
     with database.write() as session:
         edition = find_edition(session, name, lock=True)
         if reason := send_blocked_reason(
-            name, edition, installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
+            name,
+            edition,
+            installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY),
+            called="it",
         ):
             raise SendError(f"{name} can't be sent: {reason}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
