@@ -109,7 +109,7 @@ def _read_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> I
     except Exception as exc:  # at hostile bytes Pillow's readers raise anything, from OSError to IndexError
         # What Pillow does not know at all, it names by where it lies in memory.
         detail = "" if isinstance(exc, UnidentifiedImageError) else f" ({type(exc).__name__}: {exc})"
-        raise ImageError(f"the file is damaged or its format isn't supported{detail}"[:300]) from exc
+        raise ImageError(f"it can't be read as an image{detail}"[:300]) from exc
 
 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:
