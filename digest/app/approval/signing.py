@@ -93,9 +93,9 @@ def approve_edition(
 
 
 def _refuse_errors(name: str, findings: Iterable[PreflightFinding]) -> None:
-    errors = [f"{each.rule}: {each.message.rstrip('.')}" for each in findings if each.level == FindingLevel.ERROR]
+    errors = [f"{each.rule}: {each.sentence}" for each in findings if each.level == FindingLevel.ERROR]
     if errors:
-        listed = "; ".join(errors[:3])
+        listed = " ".join(errors[:3])
         raise approval.ApprovalError(
             f"{name} can't be approved yet (errors to fix: {len(errors)}).", f"Fix this first: {listed}"
         )
