@@ -218,7 +218,7 @@ def test_no_address_and_no_key_stands_in_a_backup_and_only_its_owner_reads_it(fu
     for key in full.install.keys.all:
         assert key.secret not in bytes_
         assert b64encode(key.secret) not in bytes_
-    with pytest.raises(BackupError, match="already exists"):
+    with pytest.raises(BackupError, match=r"b\.zip already exists\. Choose another name"):
         creation.create_backup(full.database, file, now=NOW)
 
 

@@ -209,9 +209,7 @@ def test_substacks_readers_wait_unless_they_paid_and_the_page_says_why(world: An
     page = post_step(world, client, path, "try")
     assert table_of(page) == {"Consent with evidence": "1", "No evidence of consent": "1"}
     assert "Paying subscribers opted in when they subscribed" in page
-    assert (
-        "The export has no evidence of consent for subscribers with a free, gift, or complimentary subscription" in page
-    )
+    assert "The export has no evidence of consent for subscribers with a free, gift, or complimentary subscription" in page
 
 
 def test_columns_with_other_headings_are_mapped_by_hand(world: Any) -> None:
