@@ -90,7 +90,7 @@ def test_a_broken_ledger_makes_a_backup_that_is_kept_apart_and_said(install: Ins
         connection.execute(text("UPDATE consent_event SET body = '{}'"))
     assert run_job(install, 1) == "digest-20261120T223000Z-unproved.zip.age: its ledger is broken, 0 older ones deleted"
     (said,) = missing(install, 1)
-    assert "its consent ledger failed verification. Run 'digest subscribers verify' for details." in said
+    assert "its consent ledger failed verification. Run 'digest subscribers verify' for details). To try again," in said
     assert min(file.name for file in folder.iterdir()) == "digest-20261119T223000Z.zip.age"
 
 

@@ -100,7 +100,7 @@ def test_while_an_edition_goes_out_that_an_older_version_approved_nothing_is_don
         session.execute(text("UPDATE edition SET state = 'sending' WHERE name = '2026-W47'"))
     refused = upgrade()
     assert refused.exit_code == 2
-    assert "2026-W47 is going out" in refused.output
+    assert "2026-W47 is being sent" in refused.output
     assert "digest cancel 2026-W47" in refused.output
     assert revision_of(old_url) == OLD
     assert not (tmp_path / "home" / "backups").exists()

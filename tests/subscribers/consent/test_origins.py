@@ -65,8 +65,8 @@ UNPROVEN_ROW = "ada@example.org,2019-04-05 10:00:00,192.0.2.1,2019-04-05 10:01:0
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"asked_where": "elsewhere"}, "sign-up source in the record and the row differ"),
-        ({"asked_at": ASKED + timedelta(days=1)}, "sign-up time in the record and the row differ"),
+        ({"asked_where": "elsewhere"}, "the sign-up source in the record and the row differ"),
+        ({"asked_at": ASKED + timedelta(days=1)}, "the sign-up time in the record and the row differ"),
     ],
 )
 def test_a_changed_origin_is_reported_for_the_person_and_by_the_seal(

@@ -186,10 +186,10 @@ def test_the_command_lists_asks_and_drops(new_home: Path, tmp_path: Path) -> Non
     assert (no.exit_code, len(json.loads(_run("--list", "--json").output))) == (1, 1)
     yes = _run("--abandon", str(batch), typed="y\n")
     assert yes.exit_code == 0
-    assert f"Undid import {batch} (" in yes.output
+    assert f"Undid import {batch} (1,000 people removed)." in yes.output
     second = _run("--abandon", str(batch), "--yes")
     assert second.exit_code == 1
-    assert "There's no unfinished import" in second.output
+    assert f"There's no unfinished import {batch}." in second.output
     assert _run().exit_code == 2
     assert _run("--list", "--abandon", "1").exit_code == 2
     with open_installation(load_settings()) as install, install.database.read() as session:

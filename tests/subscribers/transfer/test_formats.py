@@ -185,7 +185,7 @@ def test_times_are_read_as_the_services_write_them(text: str, expected: datetime
     ("fields", "reason"),
     [
         (["nobody", "", ""], "no @"),
-        (["ada@example.org", "04/05/2019", ""], "can't be read"),
+        (["ada@example.org", "04/05/2019", ""], "its confirmation time can't be read"),
         (["ada@example.org", (NOW + timedelta(days=3)).isoformat(), ""], "future"),
         (["ada@example.org", "", "gesperrt"], "unknown status “gesperrt” in column “status”; map it"),
         (["ada@example.org", "", "ada@example.org"], "the value in column “status” is long text or an address"),
@@ -207,7 +207,7 @@ def test_a_short_row_is_filled_up_unless_its_address_is_missing() -> None:
     layout = recognise_layout(["name", "email", "confirmed_at"])
     assert layout is not None
     assert parse_row(layout, ["Ada", "ada@example.org"], 2, now=NOW).confirmed_at is None
-    with pytest.raises(RowError, match="has no email address column"):
+    with pytest.raises(RowError, match="the row has no email address column"):
         parse_row(layout, ["Ada"], 2, now=NOW)
     assert is_blank_row(["", " ", "\t"])
 
