@@ -88,7 +88,7 @@ def test_a_full_disk_ends_an_import_with_a_sentence_and_it_can_be_run_again(
     error = refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr
     assert "county.example" not in refused.stdout + refused.stderr
-    assert error.startswith("Error: The database cannot be written")
+    assert error.startswith("Error: Couldn't write to the database (disk I/O error). The disk is full or failing.")
     assert error.endswith("run the command again.")
 
     monkeypatch.chdir(tmp_path)

@@ -91,7 +91,7 @@ def test_a_document_over_a_limit_is_refused_with_the_limit_and_the_next_is_read(
 
 
 def test_what_is_too_long_to_hand_over_is_refused_at_once() -> None:
-    with pytest.raises(ParseError, match="more than 100,000,000"):
+    with pytest.raises(ParseError, match="over the limit of 100,000,000"):
         client.parse_document(bytes(100_000_001), url=URL, now=NOW)
 
 
