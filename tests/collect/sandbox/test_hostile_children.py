@@ -149,7 +149,7 @@ def hostile(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
 
 @pytest.mark.parametrize("name", HOSTILE_REPLIES)
 def test_a_reply_that_is_none_is_refused_and_the_next_document_read(hostile: Sandbox, name: str) -> None:
-    with pytest.raises(ParseError, match="gave an invalid result .*, so it was discarded") as refusal:
+    with pytest.raises(ParseError, match=r"gave an invalid result .*, so it was discarded") as refusal:
         client.parse_document(b"raw " + HOSTILE_REPLIES[name], url=URL, now=NOW)
     assert "remove the source" in str(refusal.value)
     hostile.stop()  # else the child that waits now would be asked
