@@ -107,7 +107,7 @@ def test_bad_rows_are_named_by_their_line_and_the_others_count() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"  \n", b"\x00\x01\x00\x02"])
 def test_what_is_no_text_is_refused(content: bytes) -> None:
-    with pytest.raises(ReadershipError, match="no text"):
+    with pytest.raises(ReadershipError, match="is empty or not text"):
         parse_readership_csv(content, SITE)
 
 
