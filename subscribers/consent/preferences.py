@@ -190,7 +190,7 @@ def change_preferences(
     """
     person = ledger.lock_person(session, number)
     if person is None:
-        raise LookupError(f"there's no person {number}")
+        raise LookupError(f"no person has the number {number}")
     before, after = Preferences.from_stored(person.choices).as_json(), preferences.as_json()
     if person.choices == after:
         return False

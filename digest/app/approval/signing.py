@@ -76,7 +76,7 @@ def approve_edition(
                 raise approval.ApprovalError(
                     f"{name} {NOT_AS_COMPOSED}",
                     f"Choose 'Update the draft' on its review page, or run 'digest draft --update {name}'. Then review it again, "
-                    "and repeat missing edits.",
+                    "and redo any missing edits.",
                 )
             if counted and counted.content_hash == signed.content_hash:
                 signed.editor_counts = counted.counts.as_json()

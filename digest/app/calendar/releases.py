@@ -280,7 +280,7 @@ def restore_release(installation: Installation, release_at: datetime, *, actor: 
             _bring_back(installation, release, audit, actor=actor, now=now)
             return release
         if release.regular_at is None:
-            raise CalendarError("An extra edition has no usual time.", "Skip it to remove it.")
+            raise CalendarError("Extra editions don't have a usual send time.", "Skip it to remove it.")
         if not release.is_moved:
             raise CalendarError("The edition is already at its usual time.", "Reload the calendar.")
         if reason := explain_unfit_moment(calendar, release.regular_at, moved=release, now=now):

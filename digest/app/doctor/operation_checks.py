@@ -86,7 +86,7 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check(
     "access-rows",
     (
-        "Find out how the database was changed without this program. The affected rows are ignored ('digest "
+        "Find out how the database was changed outside this program. The affected rows are ignored ('digest "
         "staff list' shows the valid team members). To delete them, run 'digest keys rotate access'. Then add "
         "missing people again: digest staff add EMAIL"
     ),
@@ -113,7 +113,7 @@ def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
 
 @doctor_check(
     "changed-deliveries",
-    "Find out how the database was changed without this program. The emails weren't sent. People can ask for another link or confirmation.",
+    "Find out how the database was changed outside this program. The emails weren't sent. People can ask for another link or confirmation.",
 )
 def check_changed_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every delivery of the last 30 days was for the person and purpose that it was planned for."""
@@ -123,7 +123,7 @@ def check_changed_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorF
         ids = session.scalars(select(Delivery.id).where(*refused, recent).order_by(Delivery.due_at.desc())).all()
     if ids:
         named = ", ".join(ids[:MAX_NAMED])
-        yield report_error(f"{len(ids):,} deliveries were changed without this program and weren't sent ({named}).")
+        yield report_error(f"{len(ids):,} deliveries were changed outside this program and weren't sent ({named}).")
 
 
 def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
@@ -136,8 +136,8 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
 
 @doctor_check(
     "drafts",
-    "Choose 'Update the draft' on its review page, or run 'digest draft --update EDITION', and repeat missing edits. If neither the settings nor the program "
-    "changed since, find out how the database was changed without this program.",
+    "Choose 'Update the draft' on its review page, or run 'digest draft --update EDITION', and redo any missing edits. If neither the settings nor the program "
+    "changed since, find out how the database was changed outside this program.",
 )
 def check_drafts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Each upcoming draft matches its stories, edits, and settings, so that it can be approved."""
@@ -264,7 +264,7 @@ def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 @doctor_check(
-    "backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and make backup.folder writable for the user that runs digest."
+    "backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and make backup.folder writable by the user that runs digest."
 )
 def check_backup_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Scheduled backups have a passphrase and a writable folder."""
@@ -377,7 +377,7 @@ def check_choices(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "damaged-values",
-    "Find out how the database was changed without this program. Each value counts as 0 or as January 1, 1970. "
+    "Find out how the database was changed outside this program. Damaged values are treated as 0 or January 1, 1970. "
     "Restore the value from a backup, or delete the row.",
 )
 def check_damaged_values(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:

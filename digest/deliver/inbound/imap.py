@@ -181,7 +181,7 @@ def _translate_errors(server_name: str) -> Iterator[None]:
         raise MailboxError(
             f"couldn't establish a trusted TLS connection to {server_name}: {cause.rstrip('.')}.",
             remedy=(
-                "In host under [inbound] in digest.toml, use the server name in its certificate. For your own "
+                "Under [inbound] in digest.toml, set host to the name in the server's certificate. If you use your own "
                 "certificate authority, set authorities to a file with its certificates."
             ),
         ) from None

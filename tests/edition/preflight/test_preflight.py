@@ -480,7 +480,7 @@ FAULTS = (
     Fault(
         "first-sentence",
         FindingLevel.WARNING,
-        "“View in browser”, which isn't this edition's news",
+        "“View in browser”, which isn't from one of this edition's stories",
         _opening("View in browser"),
     ),
     Fault("first-sentence", FindingLevel.WARNING, "“6-minute read · Read on the web”, which", lambda: bare(intro="")),

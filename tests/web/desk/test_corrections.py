@@ -137,7 +137,7 @@ def test_who_got_the_error_of_a_large_edition_is_counted_while_the_page_renews_i
     client, path = sent.world.desk, f"/desk/editions/{NAME}/corrections/{made.seq}"
     counting = client.get(path)
     assert counting.headers["Refresh"] == "1"
-    assert "Counting who received the error" in counting.text
+    assert "Counting the subscribers who received the error" in counting.text
     assert "Email the correction" not in counting.text
     begun = counts.find_or_begin(sent.install, NAME, made.seq, now=NOW).count
     go_on.set()
@@ -180,7 +180,7 @@ def test_a_count_that_ends_while_its_page_is_made_is_looked_at_once_more(world: 
     world.app.extensions["digest"] = replace(world.app.extensions["digest"], recipient_counts=count)
     path = f"/desk/editions/{NAME}/corrections/{made.seq}"
     page = world.desk.get(path)
-    assert ("Counting who received the error" in page.text, page.headers.get("Refresh")) == (True, "1")
+    assert ("Counting the subscribers who received the error" in page.text, page.headers.get("Refresh")) == (True, "1")
     page = world.desk.get(path)
     assert ("0 subscribers received the error" in page.text, page.headers.get("Refresh")) == (True, None)
 

@@ -187,7 +187,7 @@ class _BoundedResponseHandler(urllib.request.BaseHandler):
             if len(body) > MAX_RESPONSE_BYTES:
                 raise OSError("the response is too long")
             if time.monotonic() > deadline:
-                raise TimeoutError("the response takes too long")
+                raise TimeoutError("the response took too long")
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
         response.close()

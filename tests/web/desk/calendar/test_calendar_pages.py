@@ -49,7 +49,7 @@ def test_an_edition_that_is_due_and_has_not_gone_stands_first_and_keeps_its_numb
     assert len(listed) == 11
     assert listed[0] == "Friday, November 20 6:00 a.m. No. 147 Due, but not approved. Open No. 147"
     assert listed[1].startswith("Friday, November 27 6:00 a.m. No. 148 ")
-    assert "No. 147 was due but hasn\u2019t been sent. The next edition is sent Friday, November 27." in page
+    assert "No. 147 was due but hasn\u2019t been sent. The next edition will be sent Friday, November 27." in page
     assert "<h2>Next 10</h2>" in page
 
 
