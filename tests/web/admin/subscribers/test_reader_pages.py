@@ -152,7 +152,10 @@ def test_an_address_is_shown_after_a_reason_for_a_quarter_of_an_hour_and_its_own
     record = f"/admin/readers/{both.ada}"
     assert ADA_ADDRESS not in admin.get(record).text
     refused = post_form(admin, f"{record}/address", why="other", other="wrote from bo@x.example")
-    assert (refused.status_code, "The reason is missing, too long, or contains an address." in refused.text) == (400, True)
+    assert (refused.status_code, "The reason is missing, too long, or contains an address." in refused.text) == (
+        400,
+        True,
+    )
     assert ADA_ADDRESS not in admin.get(record).text
     assert post_form(admin, f"{record}/address", why="The subscriber asked").status_code == 303
     page = admin.get(record).text

@@ -407,7 +407,7 @@ def test_the_delivery_counts_of_what_went_out_balance(world: Any) -> None:
         "Accepted": "3",
         "Refused": "1",
         "Status unknown": "1",
-        "Remaining": "0",
+        "To send": "0",
         "Other": "1 withdrawn",
     }
     assert "Open the web version" in world.desk.get(f"/desk/editions/{name}").text
