@@ -166,7 +166,7 @@ def test_what_changed_since_the_last_approved_version_stands_in_words_and_side_b
     edit_page = page(week, "dana", "")
     assert "Approval revoked" in edit_page
     assert "The approval by Sam on Nov 19, 5:35 p.m. no longer applies. Dana made" in edit_page
-    assert "Version 1 of No. 147, beside what it is now" in page(week, "dana", "/versions/1")
+    assert "Version 1 and the current No. 147" in page(week, "dana", "/versions/1")
     frame = week.client().get(f"{week.path}/versions/1/mail").text
     assert frame == before
     assert frame != unmarked(week.client().get(f"/desk/preview/{week.name}/phone").text)
