@@ -133,7 +133,7 @@ def find_by_address(page: Page, desk: Desk) -> None:
     expect(page.get_by_role("row", name="p.m. No. 147")).to_contain_text("Status unknown")
     expect(page.get_by_text("Record verified (1 event)")).to_be_visible()
     press_by_keyboard(page.get_by_role("link", name="Show address…"))
-    choose_by_keyboard(page.get_by_label("Other"))
+    choose_by_keyboard(page.get_by_label("Other", exact=True))
     write_by_keyboard(page.get_by_label("Other reason, in a few words"), "wrote a letter")
     press_by_keyboard(page.get_by_role("button", name="Show address"))
     expect(page.locator(".lede b")).to_have_text(ADA_ADDRESS)

@@ -336,7 +336,7 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(served: Served, browser:
     look("sign-in-code")
     for _ in range(5):
         fill_sign_in(page, served, "123456", "wrong")
-    expect(page.get_by_role("alert").first).to_contain_text("That was 5 failed tries")
+    expect(page.get_by_role("alert").first).to_contain_text("You've made 5 failed attempts. Wait 10 minutes")
     look("sign-in-too-many")
     context.close()
     assert found == {}

@@ -254,7 +254,7 @@ def invite(newsroom: Newsroom, sam: Page) -> None:
     sam.goto(make_sign_in_link(newsroom.week.installation, ADMIN, EDITORS["sam"], now=newsroom.clock.now))
     press_by_keyboard(button(sam, "Sign in"))
     press_by_keyboard(link(sam, "Admin"))
-    press_by_keyboard(link(sam, "Staff"))
+    press_by_keyboard(link(sam, "Team"))
     for address in (KIM, LOU):
         invite_by_keyboard(sam, address)
     assert set(newsroom.invitations()) == {KIM, LOU}
@@ -489,7 +489,7 @@ def merge_split_and_put_under(newsroom: Newsroom, kim: Page) -> None:
     go_to_row(kim, topics[0])
     go_by_keys(kim, "Shift+M")
     panel = kim.locator(f"#{topics[0]} form.move")
-    select_here(panel.get_by_label("The other"), "Topics 3")
+    select_here(panel.get_by_label("Other story"), "Topics 3")
     press_by_keyboard(button(panel, "Merge stories"))
     assert gone not in week.headlines("topics")
     assert week.headlines("topics")[0] == stays

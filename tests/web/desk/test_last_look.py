@@ -129,7 +129,7 @@ def test_the_terminal_looks_too_before_it_sends_and_once(
     monkeypatch.setenv("DIGEST_DATABASE_URL", url)
     answers = [CliRunner().invoke(digest, ["send", NAME, "--yes"]) for _ in range(2)]
     assert [answer.exit_code for answer in answers] == [2, 2]
-    assert [answer.output.count("articles looked at again, 1 gone") for answer in answers] == [1, 0]
+    assert [answer.output.count("articles checked again, 1 gone") for answer in answers] == [1, 0]
     assert all("is paused: visitors can't read an article anymore" in answer.output for answer in answers)
     assert mails(approved) == 1
 
