@@ -356,7 +356,9 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         )
 
 
-@doctor_check("exchangers", "Publish an MX record that points to the server that accepts email for the domain.", is_online=True)
+@doctor_check(
+    "exchangers", "Publish an MX record that points to the server that accepts email for the domain.", is_online=True
+)
 def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The domains of the sender's address and the return path have mail servers."""
     settings, names = examined.settings, examined.outside.names
