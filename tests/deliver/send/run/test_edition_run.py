@@ -615,17 +615,21 @@ def test_an_address_that_does_not_open_holds_up_nobody(world: DeliverySetup) -> 
     assert [f.read_bytes().count(b"To: bo@example.org") for f in _files(world)] == [1]
 
 
-def test_a_missing_key_is_noticed_at_the_start_and_later_refuses_only_its_own_rows(world: DeliverySetup) -> None:
+def test_a_missing_key_is_noticed_at_the_start_and_later_its_own_rows_wait_for_it(world: DeliverySetup) -> None:
     ada, bo = world.add_readers("ada@example.org", "bo@example.org")
     with world.database.write() as session:
         session.execute(update(Person).where(Person.number == ada).values(key_id="9-lost"))
     with world.database.read() as session, pytest.raises(KeyMismatchError, match="the vault key 9-lost"):
         check_keys(session, world.keys)
     _send(world)
-    assert _states(world) == {ada: DeliveryState.REFUSED, bo: DeliveryState.ACCEPTED}
-    with world.database.read() as session:
+    assert _states(world) == {ada: DeliveryState.WAITING, bo: DeliveryState.ACCEPTED}
+    with world.database.write() as session:
         reply = session.scalars(select(Delivery.reply).where(Delivery.person == ada)).one()
+        session.execute(update(Person).where(Person.number == ada).values(key_id=world.keys.current("vault").id))
     assert "The vault key 9-lost isn't in the key file" in reply
+    world.clock.now += timedelta(hours=1)
+    assert _send(world).state is EditionState.SENT
+    assert _states(world) == {ada: DeliveryState.ACCEPTED, bo: DeliveryState.ACCEPTED}
 
 
 def test_a_full_disk_stops_the_run_and_loses_nobody(world: DeliverySetup) -> None:
