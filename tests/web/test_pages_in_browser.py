@@ -359,6 +359,7 @@ def test_a_reader_has_their_record_shown_and_prints_it(
     assert [text for text in said if "404" not in text] == []  # a browser asks for a favicon
 
 
+@pytest.mark.usefixtures("stored_as_composed")
 def test_an_editor_looks_at_a_draft_and_approves_it_without_scripts(
     without_scripts: BrowserContext, one_database: Any, tmp_path: Path, build_world: Any
 ) -> None:
