@@ -69,10 +69,9 @@ def approve_edition(
             signed = approval.sign_approval(
                 session, edition, mark, settings=settings, keys=keys, actor=actor.name, now=now
             )
-            # What was signed, and not the draft's rows alone, which could have been put right meanwhile.
+            # What was signed, and not the draft's pieces, which could have been put right meanwhile.
             signed_pieces = approval.read_version(session, signed).pieces
-            same = composed is not None and signed_pieces == composed.fragments
-            if not (same and is_as_composed(session, edition, composed)):
+            if not is_as_composed(session, edition, composed, pieces=signed_pieces):
                 raise approval.ApprovalError(
                     f"{name} {NOT_AS_COMPOSED}",
                     f"Choose 'Update the draft' on its review page, or run 'digest draft --update {name}'. Then review it again, "

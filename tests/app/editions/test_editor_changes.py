@@ -64,7 +64,8 @@ def test_an_edition_of_before_proposals_is_approved_once_it_is_drafted_again(ins
     proposed = headlines(install)
     delete_proposal(install)
     with pytest.raises(
-        ApprovalError, match=r"^2026-W47 isn't what its stories, .* Draft it again \(run 'digest draft'"
+        ApprovalError,
+        match=r"^2026-W47 isn't what its stories, .* Choose 'Update the draft' on its review page, or run 'digest draft --update 2026-W47'",
     ):
         approve(install, PRIYA)
     assert (edition_of(install).state, counts_of(install)) == (EditionState.DRAFT, [])

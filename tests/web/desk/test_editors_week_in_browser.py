@@ -441,7 +441,7 @@ def add_by_address(newsroom: Newsroom, kim: Page, httpserver: HTTPServer) -> Non
     write_here(address, httpserver.url_for("/deckhands"))
     go_by_keys(kim, "Enter")
     expect(kim.get_by_role("heading", level=1)).to_have_text("This story is already in the list")
-    press_by_keyboard(link(kim, "Go to it"))
+    press_by_keyboard(link(kim, "Go to the story"))
     kim.keyboard.press("n")
     open_by_keyboard(kim.get_by_text("Write a story"))
     own = kim.locator("#own details form")
