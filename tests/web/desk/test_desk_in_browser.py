@@ -66,7 +66,7 @@ def merge_split_and_put_under(page: Page, week: SampleWeek) -> None:
     assert gone not in week.headlines("topics")
     follow(row(page, stays).get_by_role("link", name="Edit"))
     articles = page.locator("li.st.sel input[name=article]")
-    page.locator("li.st.sel").get_by_text("tell this story").click()
+    page.locator("li.st.sel").get_by_text("in this story").click()
     taken_out = articles.last.get_attribute("value")
     assert taken_out is not None
     articles.last.check()

@@ -499,7 +499,7 @@ def merge_split_and_put_under(newsroom: Newsroom, kim: Page) -> None:
     expect(kim.locator(f"#{topics[0]}")).to_be_focused()
     go_by_keys(kim, "e")
     row = kim.locator("li.st.sel")
-    open_by_keyboard(row.get_by_text(re.compile("articles tell this story")))
+    open_by_keyboard(row.get_by_text(re.compile("articles in this story")))
     tick_by_keyboard(row.locator("input[name=article]").last)
     press_by_keyboard(button(row, "Split off selected"))
     assert list_articles(week, "topics", 0) == articles[:-1]
