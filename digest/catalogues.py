@@ -52,9 +52,8 @@ def load_language(code: str, operator_folder: Path | None = None) -> ReaderLangu
         return _load_catalogue(code, file, file.stat().st_mtime_ns)
     if base_language(code) != SOURCE_LANGUAGE:
         raise CatalogueError(
-            f"there is no catalogue for {code!r}: write one of {', '.join(list_shipped_languages())}, or translate the "
-            f"messages into locale/{code.replace('-', '_')}/LC_MESSAGES/digest.po in the folder that DIGEST_TEMPLATES names "
-            "(docs/translating.md says how)"
+            f"there's no catalog for {code!r}: use one of {', '.join(list_shipped_languages())}, or translate the messages "
+            f"into locale/{code.replace('-', '_')}/LC_MESSAGES/digest.po in the DIGEST_TEMPLATES folder (see docs/translating.md)"
         )
     if code == SOURCE_LANGUAGE:
         return ENGLISH
@@ -90,7 +89,7 @@ def read_catalogue(file: Path) -> NullTranslations:
         write_mo(compiled, catalogue)
         return GNUTranslations(io.BytesIO(compiled.getvalue()))
     except (OSError, ValueError, PoFileError) as exc:
-        raise CatalogueError(f"{file}: the catalogue cannot be read: {exc}") from exc
+        raise CatalogueError(f"can't read the catalog {file}: {exc}") from exc
 
 
 def _check_language_tag(code: str) -> None:

@@ -101,7 +101,7 @@ def scoring_term(
 def coverage(story: StoryMeasures) -> TermShare:
     """Return 0 for one publisher, 1 for all of the week's; each doubling adds as much as the one before."""
     copied = story.publishers - story.independent_publishers
-    copies = f", {copied} of them with another's text" if copied > 0 else ""
+    copies = f", {copied} of them with text copied from another" if copied > 0 else ""
     publishers = f"{story.publishers} publisher{'s' if story.publishers > 1 else ''}"
     note = f"{publishers} of {story.week_publishers} this week{copies}"
     if story.week_publishers <= 1:
@@ -116,11 +116,11 @@ def readership(story: StoryMeasures) -> TermShare | None:
     if highest is None:
         return None
     if best is None:
-        return TermShare(0.0, "no reads known of this story")
+        return TermShare(0.0, "no page views recorded for this story")
     if best >= highest:
         return TermShare(1.0, MOST_READ_NOTE)
     share = min(math.log1p(best) / math.log1p(highest), 1.0)
-    return TermShare(share, f"{best:.0f} reads a day, evened out; the most is {highest:.0f}")
+    return TermShare(share, f"{best:.0f} reads a day, smoothed; the highest is {highest:.0f}")
 
 
 @scoring_term(
@@ -136,7 +136,7 @@ def editorial(story: StoryMeasures) -> TermShare:
     if story.is_featured:
         return TermShare(1.0, FEATURED_NOTE)
     if story.has_official_source:
-        return TermShare(OFFICIAL_SOURCE_SHARE, "an official source is among its sources")
+        return TermShare(OFFICIAL_SOURCE_SHARE, "its sources include an official one")
     return TermShare(0.0, "neither featured nor from an official source")
 
 
@@ -144,7 +144,7 @@ def editorial(story: StoryMeasures) -> TermShare:
 def topic(story: StoryMeasures) -> TermShare:
     """Return how clearly its words are of its topic."""
     if not story.topic:
-        return TermShare(0.0, "no topic of ours")
+        return TermShare(0.0, "it doesn't match any of our topics")
     return TermShare(story.topic_strength, f"{story.topic}: {', '.join(story.topic_words[:MAX_TOPIC_WORDS])}")
 
 
@@ -165,7 +165,7 @@ def freshness(story: StoryMeasures) -> TermShare:
 def proximity(story: StoryMeasures) -> TermShare:
     """Return the share of its articles about the home country, and more for a topic that knows no borders."""
     home, share = story.home_country, story.home_share
-    named = f"{share:.0%} about {home}, by the places and agencies that its articles name"
+    named = f"{share:.0%} about {home}, based on the places and agencies its articles mention"
     if story.is_borderless:
-        return TermShare((1 + share) / 2, f"{named}; {story.topic} concerns it wherever it happens")
-    return TermShare(share, named if share else f"nothing in it names {home}, a place there or an agency of it")
+        return TermShare((1 + share) / 2, f"{named}; {story.topic} matters there no matter where it happens")
+    return TermShare(share, named if share else f"nothing in it mentions {home}, its agencies, or places there")

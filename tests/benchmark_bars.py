@@ -22,7 +22,7 @@ BARS: dict[
     "rendering": {"render an edition": ""},
     "starting": {
         "start of a command: `digest --version`": "< 0.35 s",
-        "start of a command: `digest hold`": "< 0.8 s",
+        "start of a command: `digest pause --all`": "< 0.8 s",
         "start of a command: `digest status`": "< 0.8 s",
     },
     "splicing": {"splicing a reader's message": "< 5 µs"},

@@ -258,7 +258,8 @@ def stored_as_composed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def approve_as_stored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("digest.app.approval.signing.is_as_composed", lambda *_: True)
+    for module in ("approval.signing", "editing.edit_application"):
+        monkeypatch.setattr(f"digest.app.{module}.is_as_composed", lambda *_, **__: True)
 
 
 @pytest.fixture

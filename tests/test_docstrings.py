@@ -14,7 +14,7 @@ DOTTED_NAME = re.compile(r"(?<!`)`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)`")
 FILE_ENDINGS = ("csv", "env", "html", "json", "log", "toml", "tsv")
 # "RFC 5321, section 4.5.3.2" and "RFC 2606, sections 2 and 3" are right; a line break may stand in either.
 LINE_BREAK = re.compile(r"""[ "']*\n[ #"']*""")
-INCOMPLETE_RFC = re.compile(r"\bRFCs?[ -]?\d+(?!\d)(?!, section \d|, sections \d[\d.]*(?:, \d[\d.]*)* (?:and|to) \d)")
+INCOMPLETE_RFC = re.compile(r"\bRFCs?[ -]?\d+(?!\d)(?!, section \d|, sections \d[\d.]*(?:, \d[\d.]*)*,? (?:and|to) \d)")
 TEXT_SUFFIXES = {".css", ".html", ".js", ".json", ".mako", ".po", ".py", ".service", ".toml", ".txt", ".xml", ".yaml"}
 
 

@@ -114,7 +114,7 @@ def test_a_database_that_is_away_is_one_line_for_all_jobs_and_another_when_it_is
             for action in (*ticks.values(), *ticks.values()):
                 outage.guard(action)
         assert [line["event"] for line in logs] == ["jobs wait until it is over"]
-        assert "out of reach" in logs[0]["why"]
+        assert "The database doesn't respond" in logs[0]["why"]
         outage.database = install.database
         with capture_logs() as logs:
             for _ in range(2):
@@ -198,7 +198,7 @@ def test_a_collection_that_is_stopped_stays_owed_and_another_process_does_the_re
     timetable_slots.ensure_timetable_start(one_database, NOON - timedelta(hours=1))
     stopped = JobContext(install, lambda: NOON)
     stopped.stopping.set()
-    assert scheduler.run_due_slots(stopped, "collect") == ["stopped, sources left to visit: 1"]
+    assert scheduler.run_due_slots(stopped, "collect") == ["stopped with sources left to visit (1)"]
     assert slots(one_database, "collect")[0].done_at is None
     other = JobContext(install, lambda: NOON + timedelta(seconds=1), owner=ProcessOwner("elsewhere", 7, "x"))
     assert scheduler.run_due_slots(other, "collect") == ["0 new from 1 sources, 1 failed"]

@@ -124,7 +124,7 @@ def _open_to_read(path: Path, passphrase: str | None) -> IO[bytes]:
                 decrypted = EncryptedReader(file, passphrase)
             except WrongPassphraseError:
                 raise BackupError(
-                    f"The passphrase doesn't open {path}. Set DIGEST_BACKUP_PASSPHRASE to the one this backup was made "
+                    f"The passphrase doesn't decrypt {path}. Set DIGEST_BACKUP_PASSPHRASE to the one this backup was made "
                     "with."
                 ) from None
             opened = io.BufferedReader(decrypted, CHUNK_BYTES)
@@ -154,7 +154,7 @@ class ArchiveReader:
             raise BackupError(f"Can't read {path}: {exc.strerror}.") from exc
         except _DAMAGE_ERRORS as exc:
             raise BackupError(
-                f"{path} isn't a backup of this program or is damaged. Restore from a different backup."
+                f"{path} is damaged or isn't a backup made by this program. Restore from a different backup."
             ) from exc
         if self.manifest.format != ARCHIVE_FORMAT:
             self.close()

@@ -49,7 +49,7 @@ def _encode(value: bytes) -> bytes:
 def _decode(text: bytes) -> bytes:
     value = b64decode(text + b"=" * (-len(text) % 4), validate=True)
     if _encode(value) != text:  # bits at the end that stand for nothing
-        raise ValueError("not a file encrypted by age")
+        raise ValueError("not an age-encrypted file")
     return value
 
 
@@ -130,7 +130,7 @@ def _read_header(file: BinaryIO) -> _Header:
         arrow, kind, salt, work_factor = stanza.split(b" ")
         dashes, mac = end.split(b" ")
         if (version, arrow, kind, dashes) != (VERSION_LINE, b"->", b"scrypt", b"---"):
-            raise DamagedFileError("its header isn't for a passphrase")
+            raise DamagedFileError("it wasn't encrypted with a passphrase")
         length = sum(len(line) + 1 for line in lines[:4])
         signed = start[: length - len(mac) - 2]
         return _Header(_decode(salt), int(work_factor), _decode(wrapped), signed, _decode(mac), length)

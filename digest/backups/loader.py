@@ -87,7 +87,7 @@ def write_archived_rows(
     for name, part in manifest.tables.items():
         if unlike := part.columns.keys() ^ {stored["name"] for stored in inspect(connection).get_columns(name)}:
             raise archive.BackupError(
-                f"{reader.path}: its rows aren't of the schema {manifest.revision} that it names: {name} differs in the columns "
+                f"{reader.path}: its rows don't match its schema, {manifest.revision}: {name} differs in the columns "
                 f"{', '.join(sorted(unlike))}. The database's schema number was wrong when it was backed up. Restore a different backup."
             )
     for name, part in manifest.tables.items():
@@ -146,8 +146,8 @@ def _check_keys(session: Session, reader: archive.ArchiveReader, keys: KeyRing) 
     try:
         if some and all(decrypt_person_address(keys, person) is None for person in some):
             raise archive.BackupError(
-                f"The key file doesn't decrypt the addresses in {reader.path}. Put the key file from the time of the "
-                "backup in place."
+                f"The key file doesn't decrypt the addresses in {reader.path}. Restore the key file from the time of "
+                "the backup."
             )
     except KeyFileError as exc:
         raise archive.BackupError(f"{reader.path}: {exc}") from exc

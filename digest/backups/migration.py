@@ -94,7 +94,7 @@ def move_database(
         BackupError: it cannot be done; nothing has changed.
     """
     if make_url(source_url) == target_url:
-        raise BackupError("The URL in --to is of the database in use. Choose another, empty one.")
+        raise BackupError("The URL in --to is for the database in use. Choose a different, empty database.")
     with _open_target(target_url) as target, _open_source(source_url) as (source, session):
         lend_keys(session, keys)
         _refuse_handovers(session)
@@ -171,11 +171,11 @@ def _refuse_handovers(session: Session) -> None:
 
 def _refuse_content(connection: Connection) -> None:
     if inspect(connection).get_table_names():
-        raise BackupError("The new database isn't empty. Choose an empty one (createdb makes one).")
+        raise BackupError("The new database isn't empty. Choose an empty one (you can create one with createdb).")
     if connection.dialect.name == "postgresql":
         encoding = connection.scalar(text("SHOW server_encoding"))
         if encoding != "UTF8":
-            raise BackupError(f"The new database has the encoding {encoding}. Create one with the encoding UTF8.")
+            raise BackupError(f"The new database uses the encoding {encoding}. Create one that uses UTF8.")
 
 
 def _copy_rows(session: Session, connection: Connection, progress: Progress) -> dict[str, _TableHash]:

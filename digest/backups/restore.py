@@ -90,7 +90,7 @@ def _explain_restore_errors(file: Path) -> Iterator[None]:
     except (SQLAlchemyError, LookupError, ValueError, TypeError, AttributeError) as exc:
         reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else type(exc).__name__
         raise BackupError(
-            f"Can't restore {file}: {reason}. Nothing was changed. If the disk has room and the database server is running, restore "
+            f"Can't restore {file}: {reason}. Nothing was changed. If the disk has free space and the database server is running, restore "
             "from a different backup."
         ) from exc
 
@@ -183,8 +183,8 @@ def _open_checked_archive(settings: Settings, file: Path, keys: KeyRing) -> Iter
         missing = [f"{kind} {id_}" for kind, id_ in needed if (kind, id_) not in available]
         if missing:
             raise BackupError(
-                f"The rows in {file} were made with keys that aren't in the key file ({', '.join(missing)}). Put the "
-                "key file from the time of the backup in place, or restore it with 'digest keys restore' from the "
+                f"The rows in {file} were made with keys that aren't in the key file ({', '.join(missing)}). Use the "
+                "key file from the time of the backup, or restore it with 'digest keys restore' from the "
                 "recovery copy printed by 'digest init'."
             )
         reader.verify()

@@ -16,7 +16,6 @@ COMMAND_PLACES = {
     "correct": "digest.cli.editions.correct",
     "audit": "digest.cli.upkeep.audit",
     "processing": "digest.cli.site",
-    **dict.fromkeys(("hold", "release"), "digest.cli.sending.hold"),
     **dict.fromkeys(("backup", "restore"), "digest.cli.upkeep.backup"),
     **{name: f"digest.cli.{name}" for name in ("calendar", "demo", "setup")},
     **{name: f"digest.cli.settings.{name}" for name in ("media", "templates")},

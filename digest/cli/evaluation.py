@@ -182,7 +182,7 @@ def grade_draft(
 ) -> None:
     """Compare an edition, or a draft made from FEEDS (files or folders), with an editor's grades in PICKS."""
     if feeds and redraft:
-        raise click.UsageError("--redraft uses stored articles. Leave out --redraft or the FEEDs.")
+        raise click.UsageError("--redraft uses stored articles. Leave out either --redraft or the FEEDs.")
     if feeds:
         context.refuse_unknown_actor()
         result = draft_evaluation.evaluate_feeds_draft(

@@ -1,11 +1,13 @@
 """Groups that import a command's module only when the command runs, and say the expected errors."""
 
+import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
 import click
 
+from digest.renamed_names import RENAMED_COMMANDS
 from subscribers.errors import ApplicationError, RefusalError
 
 
@@ -70,6 +72,9 @@ class ErrorReportingGroup(LazyGroup):
             return super().invoke(ctx)
         except ApplicationError as exc:
             raise _describe_error(exc) from exc
+        except click.UsageError as exc:
+            _refuse_old_name(exc)
+            raise
         except Exception as exc:
             from digest.installation.storage_errors import explain_storage_error
 
@@ -77,6 +82,16 @@ class ErrorReportingGroup(LazyGroup):
             if explained is None:
                 raise
             raise _describe_error(explained) from exc
+
+
+def _refuse_old_name(error: click.UsageError) -> None:
+    """Say the new name of a command or option that was renamed."""
+    unknown = re.match(r"No such (?:command|option)\W+([\w-]+)", error.format_message())
+    if unknown and error.ctx:
+        name = error.option_name if isinstance(error, click.NoSuchOption) else unknown[1]
+        old = f"{error.ctx.command_path} {name}"
+        if new := RENAMED_COMMANDS.get(old):
+            raise click.UsageError(f"'{old}' is now '{new}'.", error.ctx) from error
 
 
 def _describe_error(error: ApplicationError) -> click.ClickException:

@@ -51,7 +51,7 @@ Exit codes:
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the installation. [default: the settings file's folder, else the current one]",
+    help="Installation folder. [default: the settings file's folder, else the current one]",
 )
 @click.option("--answers", "answers_file", type=FILE_PATH, help="TOML file with answers.")
 @flag("--batch", help="Don't ask. Settings without an answer aren't changed.")

@@ -22,8 +22,8 @@ _MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id")) 
 _DIFFERENCE_TEXTS = {
     "name": "under another name ({})",
     "machine": "on another machine",
-    "path": "at another place ({})",
-    "file": "in another file, of which this is a copy",
+    "path": "in another location ({})",
+    "file": "in another file that this is a copy of",
     "server": "on another PostgreSQL server",
     "database": "as another database ({})",
 }
@@ -44,7 +44,7 @@ def hold_if_copied(database: Database, settings: Settings, *, now: datetime) -> 
             installation_hold.hold_and_record(
                 session,
                 (
-                    f"{why}. Resume sending only when nothing else sends to the same list. Email sent since this was "
+                    f"{why}. Resume sending only if nothing else is sending to the same list. Email sent since this was "
                     "copied would be sent twice, so first cancel those editions"
                 ),
                 actor=COPY_GUARD_ACTOR,

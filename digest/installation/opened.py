@@ -298,10 +298,10 @@ def refuse_missing_files(settings: Settings) -> None:
         InstallationError: the folder, or the file of the database, is not there.
     """
     if not settings.home.is_dir():
-        raise _missing_installation(settings, "there is no such folder")
+        raise _missing_installation(settings, "the folder doesn't exist")
     url = make_url(settings.effective_database_url)
     if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
-        raise _missing_installation(settings, f"there is no {url.database}")
+        raise _missing_installation(settings, f"{url.database} doesn't exist")
 
 
 def _missing_installation(settings: Settings, reason: str) -> InstallationError:

@@ -42,9 +42,7 @@ def _explain_database_error(error: DBAPIError) -> StorageError | None:
     if isinstance(driver_error, sqlite3.Error):
         code = driver_error.sqlite_errorcode & 0xFF
         if code in _SQLITE_BUSY_CODES:
-            return StorageError(
-                "The database was in use by others for too long, so your change wasn't saved.", is_transient=True
-            )
+            return StorageError("The database was busy for too long, so your change wasn't saved.", is_transient=True)
         return _describe_refused_write(reason) if code in _SQLITE_CODES else None
     state = getattr(driver_error, "sqlstate", None) or ""
     if state == _POSTGRESQL_DISK_FULL:

@@ -77,7 +77,7 @@ class EarlierStories:
         if not hits:
             return ""
         last = max(hits, key=lambda used: used.edition)
-        return f"it was in {last.edition_called} under much the same title"
+        return f"it was in {last.edition_called} under nearly the same title"
 
     @staticmethod
     def _is_same_title(article: CandidateArticle, words: frozenset[str], used: _IndexedStory) -> bool:
@@ -155,7 +155,7 @@ def explain_repeat(continuation: Continuation) -> str:
     """Explain why a story that goes on without news stays out."""
     earlier = continuation.earlier
     called = call_edition(earlier.edition, earlier.number)
-    return f"it was in {called} as “{earlier.headline}”, and nothing is new since"
+    return f"it was in {called} as “{earlier.headline}”, and there's been no news since"
 
 
 def is_news_since(article: CandidateArticle, earlier: EarlierStory) -> bool:

@@ -32,10 +32,10 @@ def _may_take(kind: SectionPicker, source_section: str) -> bool:
 
 def _explain_news_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]) -> str:
     if scored.topic is None:
-        return "it has no topic of ours"
+        return "it doesn't match any of our topics"
     if missed := _find_missed_section(scored, filler, sections):
         section, least_score = missed
-        return f"its score of {scored.score:.1f} is below the last of {section.title} ({least_score:.1f})"
+        return f"its score of {scored.score:.1f} is below the lowest in {section.title} ({least_score:.1f})"
     return _explain_variety_exclusion(scored, filler, sections)
 
 
@@ -44,15 +44,15 @@ def _explain_variety_exclusion(scored: ScoredStory, filler: SectionFiller, secti
     publisher = scored.lead.publisher
     if filler.is_publisher_full(scored):
         led = filler.lead_counts[publisher]
-        return f"{led} stor{'y' if led == 1 else 'ies'} of {publisher} {'is' if led == 1 else 'are'} in already"
+        return f"{led} stor{'y' if led == 1 else 'ies'} from {publisher} {'is' if led == 1 else 'are'} already in the edition"
     if near := filler.similarity.find_same_matter(scored, filler.news_stories):
-        return f"it is a further piece of “{near.lead.title}”, which is in"
+        return f"it covers the same news as “{near.lead.title}”, which is in the edition"
     limited = [s for s in sections if filler.kinds[s.kind].limits_topics]
     full = [s for s in limited if filler.is_topic_full(s, scored)]
     if full:
         placed = filler.sections[full[-1].key]
         count = sum(s.topic == scored.topic for s in placed)
-        return f"{count} stories on {scored.topic} are in {full[-1].title} already"
+        return f"{count} stories on {scored.topic} are already in {full[-1].title}"
     return filler.kinds[sections[0].kind].explain_unchosen(sections[0])
 
 
@@ -110,7 +110,7 @@ def _find_rule(
         return "an editor pinned it"
     earlier = [s for s in filler.sections[section.key] if s is not other]
     if near := filler.similarity.find_same_matter(other, earlier):
-        return f"the other is a further piece of “{near.lead.title}”"
+        return f"the other story covers the same news as “{near.lead.title}”"
     if section is not other_section and kind.limits_topics and filler.is_topic_full(section, other):
-        return f"{title} has stories enough on {other.topic}"
-    return kind.order_rule or f"{title} takes its pick before {other_section.title}"
+        return f"{title} has enough stories on {other.topic}"
+    return kind.order_rule or f"{title} is filled before {other_section.title}"

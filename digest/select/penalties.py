@@ -188,13 +188,13 @@ _PAID = ScorePenalty(0.5, "sponsored or a deal")
 _ROUND_UP = ScorePenalty(0.5, "a round-up")
 _UNDATED = ScorePenalty(0.3, "no date")
 _TITLE_PENALTIES: tuple[tuple[ScorePenalty, TitlePattern, re.Pattern[str] | None], ...] = (
-    (ScorePenalty(0.4, "no news: a list or a guide"), _LIST_TITLE, None),
-    (ScorePenalty(0.4, "no news: an opinion"), _OPINION_TITLE, _OPINION_URL),
-    (ScorePenalty(0.4, "no news: a talk, a video or a game"), _TALK_TITLE, _TALK_URL),
-    (ScorePenalty(0.3, "no news: a live page"), _LIVE_TITLE, _LIVE_URL),
-    (ScorePenalty(0.3, "no news: an explainer"), _EXPLAINER_TITLE, None),
-    (ScorePenalty(0.2, "a quarrel, not the matter"), _QUARREL_TITLE, None),
-    (ScorePenalty(0.5, "no news: sport or entertainment"), _SPORT_TITLE, _SPORT_URL),
+    (ScorePenalty(0.4, "not news: a list or guide"), _LIST_TITLE, None),
+    (ScorePenalty(0.4, "not news: an opinion piece"), _OPINION_TITLE, _OPINION_URL),
+    (ScorePenalty(0.4, "not news: a talk, video, or game"), _TALK_TITLE, _TALK_URL),
+    (ScorePenalty(0.3, "not news: a live page"), _LIVE_TITLE, _LIVE_URL),
+    (ScorePenalty(0.3, "not news: an explainer"), _EXPLAINER_TITLE, None),
+    (ScorePenalty(0.2, "a dispute rather than the issue itself"), _QUARREL_TITLE, None),
+    (ScorePenalty(0.5, "not news: sports or entertainment"), _SPORT_TITLE, _SPORT_URL),
 )
 
 

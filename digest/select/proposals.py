@@ -37,7 +37,7 @@ from digest.select.values import (
 from digest.select.word_rarity import NO_EARLIER_WORDS, WordTable
 from digest.settings import SectionSettings, SelectionSettings
 
-_NO_READERSHIP_NOTE = "nothing is known of readership: its weight went to the other terms"
+_NO_READERSHIP_NOTE = "there's no readership data, so its weight went to the other terms"
 
 
 def propose_edition(
@@ -112,11 +112,11 @@ def _admit_articles(
     for article in articles:
         names = {article.url, article.link}
         if names & bans:
-            refused.append((Story(article), "an editor banned it"))
+            refused.append((Story(article), "an editor excluded it"))
         elif article.withdrawn:
             refused.append((Story(article), WITHDRAWN_REASON))
         elif article.superseded and not names & pins:
-            refused.append((Story(article), f"{article.superseded}: its page says so"))
+            refused.append((Story(article), f"{article.superseded}, according to its page"))
         elif not names & pins and (reason := earlier.find_repeat(article)):
             refused.append((Story(article), reason))
         else:
@@ -269,7 +269,7 @@ def _proposal_notes(
     notes = [] if ranking.week.median_daily_reads is not None else [_NO_READERSHIP_NOTE]
     for pin in select.pins:
         if pin in bans:
-            notes.append(f"{pin} is both pinned and banned: it stays out")
+            notes.append(f"{pin} is both pinned and banned, so it's left out")
         elif pin not in urls:
-            notes.append(f"{pin} is pinned, but is not among the articles of this edition")
+            notes.append(f"{pin} is pinned, but it isn't among this edition's articles")
     return tuple(notes)

@@ -22,11 +22,11 @@ from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story
 SOURCE_TERM, PENALTY_TERM = "source weight", "penalty"  # what is added to, and taken from, the weighted terms
 SHRINKAGE_DAYS = 2.0  # days of median reading added to every article's: a one-day spike is not overrated
 SOURCE_POINTS = 1000  # hundredths of a point for each whole of source weight above or below 1
-OFF_TOPIC_PENALTY = ScorePenalty(0.5, "no topic of ours")
-FOREIGN_PENALTY = ScorePenalty(0.25, "next to nothing in it names the home country")
+OFF_TOPIC_PENALTY = ScorePenalty(0.5, "it doesn't match any of our topics")
+FOREIGN_PENALTY = ScorePenalty(0.25, "it hardly mentions the home country")
 FOREIGN_SHARE = 0.2  # of home: less is an aside
-LOCAL_PENALTY = ScorePenalty(0.2, "a local case: it names a place, and nothing of the whole country")
-OVERTAKEN_PENALTY = ScorePenalty(0.2, "told before it happened")
+LOCAL_PENALTY = ScorePenalty(0.2, "a local case: it mentions a place but nothing national")
+OVERTAKEN_PENALTY = ScorePenalty(0.2, "published before the event")
 FORECAST_LIFETIME = timedelta(days=1)  # after which what was ahead has happened, or has not
 
 

@@ -96,9 +96,9 @@ class SummaryOrigin:
             return "written by an editor"
         whose = {
             SummaryBasis.DESCRIPTION: f"as {self.publisher} describes it",
-            SummaryBasis.OPENING: f"as the article of {self.publisher} begins",
+            SummaryBasis.OPENING: f"from the beginning of {self.publisher}'s article",
         }.get(self.basis, f"from {self.publisher}")
-        return f"{whose}, because {self.lent_to} gives none" if self.lent_to else whose
+        return f"{whose}, because {self.lent_to} doesn't have one" if self.lent_to else whose
 
 
 @dataclass(frozen=True, slots=True)

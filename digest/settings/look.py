@@ -163,4 +163,4 @@ def _list_grounds(info: ValidationInfo) -> dict[str, str]:
 def _contrast_sentence(what: str, first: str, second: str, nearest: str | None) -> str:
     measured = math.floor(contrast_ratio(first, second) * 10) / 10
     remedy = f"; {nearest} works" if nearest else ""
-    return f"{what} has a contrast of {measured}, and at least {READABLE_CONTRAST} is required{remedy}"
+    return f"{what} has a contrast ratio of {measured}, and at least {READABLE_CONTRAST} is required{remedy}"

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from digest.renamed_names import RENAMED_SETTINGS
 from digest.settings.model import SettingsFile
 from digest.settings.setting_lines import KeyPath
 
@@ -24,6 +25,8 @@ def suggest_name(name: str, known: Iterable[str], *, prefix: str = "") -> str:
 
 def suggest_key(path: KeyPath) -> str:
     """Name the key that was probably meant at a path of `digest.toml`, or say which table has it; else empty."""
+    if renamed := RENAMED_SETTINGS.get(".".join(map(str, path))):
+        return f"; it's now {renamed}"
     *above, name = path
     table = find_table(above)
     if table is None:

@@ -242,7 +242,9 @@ class BounceMailboxSettings(values.SettingsTable):
         if self.host and not self.user:
             raise ValueError("user is required when host is set")
         if self.host and self.tls == "off" and not values.is_loopback(self.host):
-            raise ValueError('tls = "off" works only on this machine because others could read the connection')
+            raise ValueError(
+                'tls = "off" is allowed only for a server on this machine; otherwise, others could read the traffic'
+            )
         if self.host and self.folder == self.done:
-            raise ValueError("done must not be the folder that is read; choose another folder")
+            raise ValueError("done can't be the folder that's read; choose another folder")
         return self

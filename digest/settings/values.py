@@ -267,10 +267,10 @@ def parse_public_keys(text: str) -> tuple[EllipticCurvePublicKey, ...]:
     try:
         keys = [load_der_public_key(b64decode(part.strip(), validate=True)) for part in parts]
     except UnsupportedAlgorithm as exc:
-        raise ValueError("a key of an unknown algorithm") from exc
+        raise ValueError("a key with an unknown algorithm") from exc
     sound = [key for key in keys if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)]
     if len(sound) != len(parts) or len(sound) > 2:
-        raise ValueError("not one or two P-256 keys")
+        raise ValueError("it must contain one or two P-256 keys")
     return tuple(sound)
 
 

@@ -48,7 +48,7 @@ def _ping_after_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEn
     try:
         dialect.do_ping(connection)
     except dialect.loaded_dbapi.Error as exc:
-        raise InvalidatePoolError("the connection is gone") from exc  # the pool opens another
+        raise InvalidatePoolError("the connection was lost") from exc  # the pool opens another
 
 
 def _give_up_silent_client(connection: Any, _record: ConnectionPoolEntry) -> None:
@@ -255,7 +255,7 @@ def refuse_newer_schema(revision: str | None) -> None:
     newest = newest_schema_revision()
     if revision is not None and revision > newest:
         raise SchemaTooNewError(
-            f"The database belongs to a newer version of this program (schema {revision}; this version knows "
+            f"The database belongs to a newer version of this program (schema {revision}; this version supports "
             f"{newest}) and wasn't changed. Install that version (pip install --upgrade hls-digest), or restore a "
             "backup made before the upgrade."
         )

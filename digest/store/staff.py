@@ -154,11 +154,14 @@ def _list_signed_in(session: Session, members: Sequence[StaffMember]) -> set[int
 
 
 def _list_proven(session: Session, members: Sequence[StaffMember]) -> set[int]:
-    """Return the numbers of those of the members whose address is proven; removed members' acts show that theirs was."""
-    removed = [staff_actor(member) for member in members if member.removed_at]
-    worked = set(session.scalars(select(AuditEntry.actor).where(AuditEntry.actor.in_(removed)).distinct()))
+    """Return the numbers of those of the members whose address is proven; others' acts show that theirs was.
+
+    An older row of a member, from before they proved it, may have been put back.
+    """
     proven = {member.id for member in members if member.removed_at is None and member.proven_at}
-    return proven | {member.id for member in members if member.removed_at and staff_actor(member) in worked}
+    others = {staff_actor(member): member.id for member in members if member.id not in proven}
+    worked = session.scalars(select(AuditEntry.actor).where(AuditEntry.actor.in_(others)).distinct())
+    return proven | {others[actor] for actor in worked}
 
 
 def list_proven_staff(session: Session) -> list[StaffMember]:

@@ -27,7 +27,9 @@ from digest.store.audit import (
 from digest.store.delivery_models import StaffMember
 from subscribers.store.row_seals import keys_of
 
-_ENDING_SESSIONS = (ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT)
+# A number that's given to another person after its row was deleted brings nothing along.
+_ENDING_METHODS = (STAFF_ADDED, STAFF_REMOVED, SIGN_IN_RESET)
+_ENDING_SESSIONS = (*_ENDING_METHODS, ROLE_CHANGED, SIGNED_OUT)
 _MEMBER = re.compile(r"staff (\d+)", re.ASCII)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -56,11 +58,11 @@ class Revocations:
             self.removed = act == STAFF_REMOVED  # an early version brought who came back under the same number
         if act in (STAFF_ADDED, ROLE_CHANGED):
             self.role = str(said.get("role", ""))
-        if act == SIGN_IN_RESET:
+        if act in _ENDING_METHODS:
             self.reset_at = max(self.reset_at, at)
         if act in _ENDING_SESSIONS:
             self.sessions_ended_at = max(self.sessions_ended_at, at)
-        if act == SIGN_IN_RESET or (act == PASSWORD_SET and said.get("password")):
+        if act in _ENDING_METHODS or (act == PASSWORD_SET and said.get("password")):
             self.password_at = max(self.password_at, at)
 
     def allow_member(self, member: StaffMember) -> bool:
@@ -72,7 +74,7 @@ class Revocations:
         return not (is_older_password or has_other_role or (self.removed and member.removed_at is None))
 
     def allow_method(self, method: Passkey | CodeApp) -> bool:
-        """Return whether a way to sign in was made since the last reset."""
+        """Return whether a way to sign in was made since the member was added, and since the last reset."""
         return method.made_at >= self.reset_at
 
     def allow_session(self, row: StaffSession) -> bool:

@@ -86,9 +86,9 @@ class _KeySnapshot:
         current = {k.kind: k for k in every}  # the last of a kind has the highest number
         missing = [kind for kind in KEY_KINDS if kind not in current]
         if missing:
-            raise KeyFileError(f"the key file has no key of kind {', '.join(missing)}.", remedy=PUT_COPY_BACK)
+            raise KeyFileError(f"The key file has no key of this kind: {', '.join(missing)}.", remedy=PUT_COPY_BACK)
         if len({(k.kind, k.number) for k in every}) < len(every):
-            raise KeyFileError("two keys of one kind in the key file have the same number.", remedy=PUT_COPY_BACK)
+            raise KeyFileError("Two keys of the same kind in the key file have the same number.", remedy=PUT_COPY_BACK)
         marks = frozenset(k.kind for k in given if k.kind in MARKING_KINDS)
         return cls(every, {(k.kind, k.id): k for k in every}, current, marks)
 
@@ -316,7 +316,7 @@ def _parse_key_text(name: str, text: str) -> list[SecretKey]:
         keys = [SecretKey(row["kind"], int(row["number"]), b64decode(row["secret"], validate=True)) for row in rows]
         written_ids = [row["id"] for row in rows]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise KeyFileError(f"{name}: damaged.", remedy=PUT_COPY_BACK) from None  # the cause quotes it
+        raise KeyFileError(f"{name} is damaged.", remedy=PUT_COPY_BACK) from None  # the cause quotes it
     if not all(map(_is_sound, keys)) or [k.id for k in keys] != written_ids:
         raise KeyFileError(f"{name} contains a damaged key.", remedy=PUT_COPY_BACK)
     return keys

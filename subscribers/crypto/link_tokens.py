@@ -59,7 +59,7 @@ def read_link_token(keys: KeyRing, token: str, purpose: LinkPurpose) -> LinkOwne
 
 def _encode_numbers(number: int, generation: int, key: SecretKey) -> bytes:
     if not 0 < number <= _MAX_PERSON_NUMBER:
-        raise ValueError(f"person number {number} does not fit a token")
+        raise ValueError(f"person number {number} is too large for a token")
     return bytes([generation]) + number.to_bytes(4) + bytes([key.number])
 
 

@@ -138,7 +138,7 @@ def renew_links(session: Session, number: int, *, now: datetime) -> int:
     """
     person = ledger.lock_person(session, number)
     if person is None:
-        raise LookupError(f"person {number} is not there")
+        raise LookupError(f"no person has the number {number}")
     person.link_generation = next_generation(person.link_generation)
     ledger.append_event(session, person, ConsentKind.LINKS_RENEWED, {"generation": person.link_generation}, now)
     return person.link_generation

@@ -84,7 +84,7 @@ def add_subscriber(
         return ManualSignup(person.number, already_subscribed=True)
     elif person.state not in {PersonState.REQUESTED, PersonState.UNVERIFIED}:
         raise SignupRefusedError(
-            f"This address is {person.state} because its owner unsubscribed or didn't answer a request. Ask them "
+            f"This address is {person.state} because its owner unsubscribed or didn't respond to a request. Ask them "
             "to sign up again."
         )
     person.asked_at, person.asked_where = evidence.agreed_at, source

@@ -99,7 +99,7 @@ class UnfinishedImport:
         """Say that it was not finished, and what to do."""
         return (
             f"Import {self.batch} ({self.origin}, started {self.started_at:%Y-%m-%d %H:%M} UTC) is unfinished, so "
-            "its people aren't emailed. To continue, import the same file again. To undo it, run 'digest "
+            "the people in it won't be emailed. To continue, import the same file again. To undo it, run 'digest "
             f"subscribers import --abandon {self.batch}'."
         )
 
@@ -178,7 +178,7 @@ def run_import(
     with context.database.write() as session:
         if lock_unfinished_batch(session, batch.id) is None:
             raise ListFileError(
-                "This import was undone in another process, so its people aren't emailed. Import the file again."
+                "This import was undone in another process, so the people in it won't be emailed. Import the file again."
             )
         row = session.get_one(ImportBatch, batch.id)
         row.counts, row.done_at = dict(report.counts), now  # from here on, all of them count

@@ -78,7 +78,7 @@ class UnknownWordError(RowError):
         super().__init__(
             f"unknown status “{self.word}” in column “{column}”; map it to a status, or correct the row"
             if self.word
-            else f"the value in column “{column}” is a long text or an address, not a status; correct the row"
+            else f"the value in column “{column}” is long text or an address, not a status; correct the row"
         )
 
 

@@ -387,7 +387,7 @@ class WatchedEdition:
         is_draft = not self.standing() and not self.has_ended
         decision = deadlines.decide_deadline(with_deadline_rule(self.install, rule), now=self.now)
         if not is_draft:
-            assert decision in {f"{self.name} is {self.edition().state}", "nothing to decide"}
+            assert decision in {f"{self.name} is {self.edition().state}", "no decision is due"}
         elif rule == "skip":
             assert decision == f"{self.name}: {DeadlineDecision.SKIP}"
             self.done["skipped"] += 1

@@ -159,7 +159,7 @@ def test_a_failed_act_is_written_as_failed_and_changes_nothing(approved: WebSetu
         signing.approve_edition(install, name, "0000000", actor=EDITOR, now=NOW)
     with approved.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENT))
-    with pytest.raises(EditionControlError):
+    with pytest.raises(EditionControlError, match=r"already been sent\. Correct it in the archive instead\."):
         sending.cancel_edition(install, name, actor=ADMIN, now=NOW)
     with approved.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.APPROVED))
@@ -169,7 +169,7 @@ def test_a_failed_act_is_written_as_failed_and_changes_nothing(approved: WebSetu
     assert cancel[:3] == ("failed: cancelled", ADMIN.name, name)
     assert cancel[3] == {
         "error": "EditionControlError",
-        "message": "2026-W47 is already sent. Correct it in the archive instead.",
+        "message": "2026-W47 has already been sent.",
     }
     assert approved.dump() | {"audit": []} == before
 
@@ -205,14 +205,14 @@ def test_a_base_url_that_changed_after_drafting_says_what_to_do(both: WebSetup) 
     content_hash = edition_status(moved, name, now=NOW).content_hash
     with pytest.raises(ApprovalError) as caught:
         signing.approve_edition(moved, name, content_hash, actor=EDITOR, now=NOW)
-    assert f"lead to {settings.link_base}, but DIGEST_BASE_URL is now" in str(caught.value)
-    assert "Draft the edition again" in str(caught.value)
-    assert "1 thing(s)" in str(caught.value)
+    assert f"links point to {settings.link_base}, but DIGEST_BASE_URL is now" in str(caught.value)
+    assert "Ask an admin to draft the edition again, or restore DIGEST_BASE_URL." in str(caught.value)
+    assert "errors to fix: 1" in str(caught.value)
 
     content_hash = edition_status(both.install, name, now=NOW).content_hash
     signing.approve_edition(both.install, name, content_hash, actor=EDITOR, now=NOW)
     with pytest.raises(ApprovalError) as caught:
         sending.send_edition(moved, name, actor=ADMIN, clock=lambda: RELEASE)
-    assert f"its links lead to {settings.link_base}, but DIGEST_BASE_URL is now" in str(caught.value)
+    assert f"its links point to {settings.link_base}, but DIGEST_BASE_URL is now" in str(caught.value)
     assert "draft the edition again" in str(caught.value)
     assert sending.send_edition(both.install, name, actor=ADMIN, clock=lambda: RELEASE).handed_over == 1

@@ -58,7 +58,7 @@ def test_without_the_key_file_the_advice_is_the_recovery_copy_and_no_new_keys(
     installation = _installation(one_database, tmp_path)
     with pytest.raises(InstallationError, match="digest keys restore FILE"):
         _ = installation.keys
-    with pytest.raises(InstallationError, match="bring back those who left"):
+    with pytest.raises(InstallationError, match="With new keys, people who unsubscribed would be emailed again"):
         create_key_file(installation)
     assert not installation.settings.key_file.exists()
     errors = [finding for finding in examine_installation(installation) if finding.level == "error"]

@@ -33,7 +33,7 @@ from tests.moments import MONDAY_NOON as NOW
 from tests.wordpress_site import WordPress
 
 LATER = NOW + timedelta(hours=3)
-GONE = "Visitors can't read “News /drill/” anymore: it's password-protected. Remove it. If it's public again, draft the edition again."
+GONE = "Visitors can't read “News /drill/” anymore: it's password-protected. Remove the story. If its page is public again, draft the edition again."
 LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
 
 

@@ -84,7 +84,7 @@ TAKES_EDITOR = {
     "editing.clipboard": "keep_story keep_text remove_clipping remove_text",
     "approval.correction_emails": "approve_email request_email",
     "editing.corrections": "correct_story",
-    "editing.edit_application": "apply_decision apply_edit",
+    "editing.edit_application": "apply_decision apply_edit update_draft",
     "editing.edit_history": "bring_back redo_last undo_edit undo_last",
     "editing.changes": "choose_lead choose_topic drop_stories merge_stories move_story pin_story place_story put_under remove_block restore_story split_story write_block write_edition_text write_note write_story write_text",
     "editing.edition_pictures": "describe_picture fetch_missing_pictures hide_picture reset_picture show_article_picture upload_picture",

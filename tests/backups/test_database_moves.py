@@ -175,7 +175,7 @@ def test_what_is_no_empty_database_is_refused_in_a_sentence_without_a_password(
         connection.execute(text("CREATE TABLE theirs (id int)"))
     words_by_url = {
         empty_url: "The new database isn't empty",
-        f"sqlite:///{tmp_path / 'digest.db'}": "The URL in --to is of the database in use",
+        f"sqlite:///{tmp_path / 'digest.db'}": "The URL in --to is for the database in use",
         f"sqlite:///{tmp_path / 'digest.env'}": "already exists. Choose another name",
         "mysql://h/d": "For --to, use postgresql+psycopg://",
         "nonsense": "For --to, use postgresql+psycopg://",

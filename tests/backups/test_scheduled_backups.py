@@ -90,7 +90,7 @@ def test_a_broken_ledger_makes_a_backup_that_is_kept_apart_and_said(install: Ins
         connection.execute(text("UPDATE consent_event SET body = '{}'"))
     assert run_job(install, 1) == "digest-20261120T223000Z-unproved.zip.age: its ledger is broken, 0 older ones deleted"
     (said,) = missing(install, 1)
-    assert "its consent ledger failed verification. Run 'digest subscribers verify' for details." in said
+    assert "its consent ledger failed verification. Run 'digest subscribers verify' for details). To try again," in said
     assert min(file.name for file in folder.iterdir()) == "digest-20261119T223000Z.zip.age"
 
 
@@ -166,8 +166,10 @@ def test_an_encrypted_backup_is_restored_with_its_passphrase_alone(
         return CliRunner(env=said).invoke(digest, ["restore", str(file)]).output
 
     assert "is encrypted. Set DIGEST_BACKUP_PASSPHRASE to its passphrase" in restore(done.file, "")
-    assert f"The passphrase doesn't open {done.file}." in restore(done.file, "another")
-    assert "isn't a backup of this program or is damaged. Restore from a different backup" in restore(cut, PASSPHRASE)
+    assert f"The passphrase doesn't decrypt {done.file}." in restore(done.file, "another")
+    assert "is damaged or isn't a backup made by this program. Restore from a different backup" in restore(
+        cut, PASSPHRASE
+    )
     assert not (home / "digest.db").exists()
     assert "All rows, records, and seals passed verification" in restore(done.file, PASSPHRASE)
 

@@ -155,7 +155,7 @@ def test_the_demo_clears_only_what_a_demo_made(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     done = demo(tmp_path)
     assert done.exit_code == 1
-    assert "no demo made it" in done.output
+    assert "wasn't created by the demo" in done.output
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 

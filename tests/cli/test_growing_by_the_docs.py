@@ -86,7 +86,7 @@ def run_worker(arguments: Sequence[str], database_url: str, edition: str) -> Non
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
         try:
             assert worker.stdout
-            assert worker.stdout.readline().startswith("Working: ")
+            assert worker.stdout.readline().startswith("Working on send")
             wait_until(is_sent, lambda: worker.poll() is None)
             worker.send_signal(signal.SIGTERM)
             assert worker.wait(WAIT_TIMEOUT) == 0

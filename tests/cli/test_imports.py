@@ -54,7 +54,7 @@ def test_the_version_needs_neither_database_nor_settings() -> None:
 def test_what_is_needed_at_once_imports_nothing_heavy(new_home: Path) -> None:
     with open_installation(load_settings()) as installation:
         store_edition(installation, state=EditionState.SENDING)
-    commands = ("hold", "release", "pause", "status", "status --json")
+    commands = ("pause --all", "resume --all", "pause", "status", "status --json")
     for command, ended in zip(commands, _run_commands(*commands), strict=True):
         assert set(ended["modules"]) & HEAVY == set(), command
 

@@ -66,7 +66,7 @@ def test_a_command_that_looks_leaves_an_older_schema_as_it_is(
     environment = {"DIGEST_HOME": str(tmp_path), "DIGEST_DATABASE_URL": url}
     refused = CliRunner().invoke(digest_command, [command], env=environment)
     assert (refused.exit_code, refused.output.count("\n")) == (1 if command == "doctor" else 2, 1), refused.output
-    assert f"older (0035) than this program's ({newest_schema_revision()})" in refused.output
+    assert f"an older schema (0035) than this version needs ({newest_schema_revision()})." in refused.output
     assert "'digest upgrade'" in refused.output
     with database.engine.begin() as connection:
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0035"
@@ -88,13 +88,13 @@ def test_a_full_disk_ends_an_import_with_a_sentence_and_it_can_be_run_again(
     error = refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr
     assert "county.example" not in refused.stdout + refused.stderr
-    assert error.startswith("Error: The database cannot be written")
+    assert error.startswith("Error: Couldn't write to the database (disk I/O error). The disk is full or failing.")
     assert error.endswith("run the command again.")
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DIGEST_HOME", str(tmp_path))
     unfinished = CliRunner().invoke(digest_command, ["subscribers", "import", "--list"])
-    assert "nobody of it is mailed" in unfinished.stdout
+    assert "is unfinished, so the people in it won't be emailed" in unfinished.stdout
     done = CliRunner().invoke(digest_command, command)
     assert done.exit_code == 0, done.stderr
     with open_database(Settings(home=tmp_path).effective_database_url).read() as session:

@@ -47,9 +47,9 @@ def test_every_news_section_says_what_is_new_and_links_the_earlier_edition(
         (link,) = page.xpath(f"//a[@href='{ARCHIVE}']")
         assert link.text_content() == SINCE.headline
         said = " ".join(link.getparent().text_content().split())
-        assert said == "Since No. 146: Power is back (Times, Nov 18). Then: Nadia nears <Port> Ellery"
+        assert said == "Since No. 146: Power is back (Times, Nov 18). Earlier: Nadia nears <Port> Ellery"
     text = join_fragments(pieces, "text").text
-    assert f"Since No. 146: Power is back (Times, Nov 18). Then: Nadia nears <Port>\nEllery\n{ARCHIVE}\n" in text
+    assert f"Since No. 146: Power is back (Times, Nov 18). Earlier: Nadia nears\n<Port> Ellery\n{ARCHIVE}\n" in text
 
 
 def test_without_an_earlier_edition_nothing_is_said(full_content: EditionContent, pages: Environment) -> None:

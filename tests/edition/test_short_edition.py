@@ -53,7 +53,7 @@ def test_it_holds_the_lead_the_dates_and_ten_lines(variants: EditionVariants, fu
         "In this issue",
         f"{lead.kicker}{lead.headline}",
         "Deadlines and events to December 4",
-        "The rest, in short",
+        "The rest, in brief",
     ]
     assert len(headings(short, 3)) == 2 + MAX_SHORT_LINES, "two dates, ten lines"
     assert len(set(headings(short, 3))) == len(headings(short, 3))
@@ -78,7 +78,7 @@ def test_its_text_says_what_its_html_says(variants: EditionVariants) -> None:
 
 def test_sections_that_a_reader_left_out_are_not_in_it_either(variants: EditionVariants) -> None:
     without = html_of(variants, short=True, omit=frozenset({"featured", "events", "opportunities"}))
-    assert headings(without, 2)[:2] == ["The rest, in short", "Did we miss something?"]
+    assert headings(without, 2)[:2] == ["The rest, in brief", "Did we miss something?"]
     assert len(headings(without, 3)) == 5, "what is most read"
 
 
@@ -94,7 +94,7 @@ def test_who_would_be_left_with_nothing_gets_the_full_edition(
 def test_an_edition_of_a_lead_alone_has_no_lines(full_content: EditionContent) -> None:
     featured = full_content.sections[0]
     lone = replace(full_content, sections=(replace(featured, entries=featured.entries[:1]),), blocks=())
-    assert "The rest, in short" not in html_of(variants_of(lone), short=True)
+    assert "The rest, in brief" not in html_of(variants_of(lone), short=True)
 
 
 def test_who_chose_the_65th_combination_gets_the_nearest_fuller_one(variants: EditionVariants) -> None:

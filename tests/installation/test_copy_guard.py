@@ -47,8 +47,8 @@ def test_a_copy_is_held_says_how_to_go_on_and_the_original_is_not(tmp_path: Path
     shutil.copytree(tmp_path / "home", tmp_path / "copy")
     held = open_at(tmp_path / "copy")
     assert held is not None
-    assert f"at another place ({tmp_path}/home/digest.db)" in held.reason
-    assert "run 'digest release'" in str(held)
+    assert f"in another location ({tmp_path}/home/digest.db)" in held.reason
+    assert "run 'digest resume --all'" in str(held)
     assert open_at(tmp_path / "home") is None
     release(tmp_path / "copy")
     assert open_at(tmp_path / "copy") is None
@@ -75,7 +75,7 @@ def test_an_older_file_that_was_put_in_the_place_of_the_database_is_held(tmp_pat
     shutil.move(tmp_path / "yesterday.db", home / "digest.db")
     held = open_at(home)
     assert held is not None
-    assert "in another file, of which this is a copy" in held.reason
+    assert "in another file that this is a copy of" in held.reason
 
 
 @file_mark

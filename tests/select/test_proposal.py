@@ -99,7 +99,7 @@ def test_a_publisher_leads_no_more_stories_than_it_may() -> None:
     proposal = propose(candidates)
     led = Counter(p.scored.story.lead.publisher for k in ("featured", "topics") for p in proposal.sections[k])
     assert led["CISA"] == 3
-    assert "3 stories of CISA are in already" in reasons(proposal).values()
+    assert "3 stories from CISA are already in the edition" in reasons(proposal).values()
 
 
 def test_only_news_is_featured() -> None:
@@ -133,13 +133,13 @@ def test_a_pinned_article_speaks_for_its_story() -> None:
 def test_a_banned_article_stays_out_even_when_pinned() -> None:
     candidates = week()
     proposal = propose(candidates, SelectionSettings(bans=[candidates[0].url], pins=[candidates[0].url]))
-    assert reasons(proposal)[candidates[0].url] == "an editor banned it"
+    assert reasons(proposal)[candidates[0].url] == "an editor excluded it"
     assert any("both pinned and banned" in n for n in proposal.notes)
 
 
 def test_a_pin_that_is_not_among_the_articles_is_said() -> None:
     assert any(
-        "is pinned, but is not among" in n
+        "is pinned, but it isn't among" in n
         for n in propose(week(), SelectionSettings(pins=["https://x.example.org/"])).notes
     )
 
@@ -153,7 +153,7 @@ def test_what_an_earlier_edition_had_is_left_out_by_url_and_by_title() -> None:
     )
     why = reasons(propose([*candidates, other], previous=PreviousEditions(used)))
     assert why[candidates[0].url] == "it was in No. 145"
-    assert why[candidates[7].url] == why[other.url] == "it was in No. 146 under much the same title"
+    assert why[candidates[7].url] == why[other.url] == "it was in No. 146 under nearly the same title"
 
 
 def test_a_series_of_one_title_comes_again_when_its_text_is_new() -> None:
@@ -175,7 +175,7 @@ def test_a_series_of_one_title_comes_again_when_its_text_is_new() -> None:
     previous = PreviousEditions((UsedStory("2026-W46", old.url, title),), (old,))
     assert new.url not in reasons(propose([*week()[4:], new], previous=previous))
     same = replace(new, summary=old.summary)
-    assert "much the same title" in reasons(propose([*week()[4:], same], previous=previous))[new.url]
+    assert "nearly the same title" in reasons(propose([*week()[4:], same], previous=previous))[new.url]
 
 
 def test_advisories_of_one_title_and_without_a_text_are_no_repeats_of_each_other() -> None:
@@ -188,7 +188,7 @@ def test_advisories_of_one_title_and_without_a_text_are_no_repeats_of_each_other
 
 def test_a_superseded_advisory_stays_out_and_says_by_which_unless_it_is_pinned() -> None:
     old = article("Harlow pump controller", "CISA", superseded="superseded by ICSA-26-330-01")
-    assert reasons(propose([*week(), old]))[old.url] == "superseded by ICSA-26-330-01: its page says so"
+    assert reasons(propose([*week(), old]))[old.url] == "superseded by ICSA-26-330-01, according to its page"
     pinned = propose([*week(), old], SelectionSettings(pins=[old.url]))
     assert old.url in {a.url for a in pinned.lead_articles}
 
@@ -227,9 +227,9 @@ def test_events_are_those_to_come_within_90_days_by_date() -> None:
     proposal = propose([*week(), *candidates])
     assert leads(proposal, "events") == ["Fire Day", "Port Summit", "Border Expo"]
     why = reasons(proposal)
-    assert why[candidates[2].url] == "it is an event of the past (November 18)"
-    assert why[candidates[3].url] == "it is an event more than 90 days away (March 19)"
-    assert why[candidates[4].url] == "it is an event without a date of its own"
+    assert why[candidates[2].url] == "it's a past event (November 18)"
+    assert why[candidates[3].url] == "it's an event more than 90 days away (March 19)"
+    assert why[candidates[4].url] == "it's an event without its own date"
 
 
 def test_one_event_of_two_sources_is_announced_once() -> None:
@@ -364,7 +364,7 @@ def test_the_cap_of_a_topic_does_not_put_out_a_story_of_far_higher_coverage() ->
     assert [len(p.scored.story.publishers) for p in featured.sections["featured"]] == [2, 2, 6]
     narrow = propose([a for one in (*fresh, wide[:3], [other]) for a in one], flat, sections=sections)
     assert leads(narrow, "featured")[-1] == other.title
-    assert "2 stories on Cybersecurity are in Featured already" in reasons(narrow).values()
+    assert "2 stories on Cybersecurity are already in Featured" in reasons(narrow).values()
 
 
 def test_a_lower_score_above_a_higher_one_names_the_rule() -> None:
@@ -382,7 +382,7 @@ def test_a_lower_score_above_a_higher_one_names_the_rule() -> None:
 
 def test_too_few_news_stories_hold_the_edition() -> None:
     proposal = propose(week()[:3])
-    assert proposal.incomplete_reason == "3 news stories are too few: an edition has at least 4 (select.minimum)"
+    assert proposal.incomplete_reason == "it has 3 news stories and needs at least 4 (select.minimum)"
     assert propose(week()[4:8]).incomplete_reason == ""
     assert propose([]).incomplete_reason.startswith("it has 0 news stories")
 
@@ -396,8 +396,8 @@ def test_left_out_is_ordered_best_first_with_one_reason_each() -> None:
     scores = [out.scored.score for out in proposal.left_out]
     assert scores == sorted(scores, reverse=True)
     assert all(out.reason for out in proposal.left_out)
-    assert "it has no topic of ours" in reasons(proposal).values()
-    assert any("is below the last of" in r for r in reasons(proposal).values())
+    assert "it doesn't match any of our topics" in reasons(proposal).values()
+    assert any("is below the lowest in" in r for r in reasons(proposal).values())
 
 
 def test_related_are_earlier_articles_of_the_same_matter_newest_first() -> None:

@@ -36,14 +36,14 @@ def test_the_leads_own_summary_tells_its_story() -> None:
     chosen = choose_summary(build_story_led_by(lead, [OTHER]))
     assert chosen == StorySummary("Crews replace a cable.", SummaryOrigin(SummaryBasis.OPENING, "Perimeter"))
     assert chosen.origin
-    assert chosen.origin.words == "as the article of Perimeter begins"
+    assert chosen.origin.words == "from the beginning of Perimeter's article"
 
 
 def test_a_lead_without_a_summary_borrows_one_and_says_whose_it_is() -> None:
     chosen = choose_summary(build_story_led_by(LEAD, [OTHER]))
     assert chosen.text == OTHER.summary
     assert chosen.origin == SummaryOrigin(SummaryBasis.DESCRIPTION, "Harbor", "Perimeter")
-    assert chosen.origin.words == "as Harbor describes it, because Perimeter gives none"
+    assert chosen.origin.words == "as Harbor describes it, because Perimeter doesn't have one"
 
 
 def test_an_official_source_lends_its_summary_before_an_earlier_report() -> None:

@@ -251,10 +251,10 @@ def test_other_titles_are_no_round_ups(title: str) -> None:
         ("Sponsored: why zero trust", "sponsored or a deal"),
         ("Get this course for just $20", "sponsored or a deal"),
         ("Weekly roundup", "a round-up"),
-        ("Top 5 firewalls for offices", "no news: a list or a guide"),
-        ("Opinion: close the port", "no news: an opinion"),
-        ("Watch: flood waters rise", "no news: a talk, a video or a game"),
-        ("NFL week two", "no news: sport or entertainment"),
+        ("Top 5 firewalls for offices", "not news: a list or guide"),
+        ("Opinion: close the port", "not news: an opinion piece"),
+        ("Watch: flood waters rise", "not news: a talk, video, or game"),
+        ("NFL week two", "not news: sports or entertainment"),
     ],
 )
 def test_what_is_no_news_says_so(title: str, reason: str) -> None:

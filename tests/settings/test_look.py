@@ -29,17 +29,17 @@ TEAL = {
         (
             "accent",
             "#5E9ED6",
-            "#5E9ED6 on the paper #FFFFFF has a contrast of 2.8, and at least 4.5 is required; #2D73B1 works",
+            "#5E9ED6 on the paper #FFFFFF has a contrast ratio of 2.8, and at least 4.5 is required; #2D73B1 works",
         ),
         (
             "accent_dark",
             "#0B4F8A",
-            "#0B4F8A on the paper #12161C has a contrast of 2.1, and at least 4.5 is required; #",
+            "#0B4F8A on the paper #12161C has a contrast ratio of 2.1, and at least 4.5 is required; #",
         ),
         ("label", "#0B6F8A", "degrees from accent #0B4F8A, so labels would look like links (at least 30"),
-        ("tint", "#A0A8B0", "small print (#56606C) on it has a contrast of 2.6, and at least 4.5 is required; #"),
+        ("tint", "#A0A8B0", "small print (#56606C) on it has a contrast ratio of 2.6, and at least 4.5 is required; #"),
         ("label_dark", "red", "'red' isn't a color, such as #0B4F8A"),
-        ("tint", "#D5D9DF", "label: #B0390C on the tint #D5D9DF has a contrast of 4.3"),
+        ("tint", "#D5D9DF", "label: #B0390C on the tint #D5D9DF has a contrast ratio of 4.3"),
     ],
 )
 def test_what_could_not_be_read_is_refused_in_a_sentence(key: str, value: str, says: str, tmp_path: Path) -> None:

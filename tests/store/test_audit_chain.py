@@ -66,7 +66,10 @@ def test_many_writers_make_one_chain(database: Database) -> None:
         (update(AuditEntry).where(AuditEntry.seq == 2).values(detail={"why": "another"}), "row 2 was changed"),
         (update(AuditEntry).where(AuditEntry.seq == 2).values(at=NOW - timedelta(days=1)), "row 2 was changed"),
         (update(AuditEntry).where(AuditEntry.seq == 2).values(hash="0" * 64), "row 2 was changed"),
-        (update(AuditEntry).where(AuditEntry.seq == 3).values(previous="0" * 64), "row 3 does not follow"),
+        (
+            update(AuditEntry).where(AuditEntry.seq == 3).values(previous="0" * 64),
+            "row 3 doesn't match the row before it",
+        ),
         (delete(AuditEntry).where(AuditEntry.seq == 2), "row 2 is missing; the next one is 3"),
         (
             insert(AuditEntry).values(at=NOW, actor="staff 1", act="made up", subject="list", detail={}),
@@ -102,4 +105,4 @@ def test_a_seal_covers_the_log_and_tells_that_its_end_was_cut_off_or_written_ane
     record(one_database, "two", "a milder three")
     assert "row 3 isn't the one covered by the seal of 2026-11-19 22:30 UTC" in fault_of(one_database)
     _, proof = nightly_steps.prove_and_seal_ledger(world.install, NOW + timedelta(days=1), actor="scheduler")
-    assert "row 3 is not the one" in proof.fault
+    assert "row 3 isn't the one covered by the seal of 2026-11-19 22:30 UTC" in proof.fault

@@ -43,7 +43,7 @@ def test_times_come_back_in_utc_and_a_time_without_zone_is_refused(database: Dat
     with database.read() as session:
         slot = session.query(TimetableSlot).one()
     assert (slot.at, slot.at.tzinfo) == (NOON, UTC)
-    with pytest.raises(StatementError, match="without a zone"), database.write() as session:
+    with pytest.raises(StatementError, match="without a time zone"), database.write() as session:
         session.add(TimetableSlot(job="draft", at=NOON.replace(tzinfo=None), owner="a", lease_until=NOON))
 
 

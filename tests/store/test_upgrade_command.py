@@ -1,5 +1,6 @@
 """`digest upgrade` backs an older database up as it is, brings it up to date, and proves it."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from digest.backups.archive import ArchiveReader
 from digest.backups.loader import advance_sequence, write_archived_rows
@@ -16,7 +17,7 @@ from digest.cli import digest
 from digest.settings import load_settings
 from digest.store.audit_chain import prove_audit_log
 from digest.store.engine import newest_schema_revision, open_database, read_schema_revision, upgrade_schema
-from digest.store.models import AuditEntry
+from digest.store.models import AuditEntry, Edition, EditionState, Fragment
 from subscribers.consent.audience import load_audience_page
 from tests.row_keys import lend_row_keys
 from tests.run_database import run_on_server, sibling_database_url
@@ -99,7 +100,7 @@ def test_while_an_edition_goes_out_that_an_older_version_approved_nothing_is_don
         session.execute(text("UPDATE edition SET state = 'sending' WHERE name = '2026-W47'"))
     refused = upgrade()
     assert refused.exit_code == 2
-    assert "2026-W47 is going out" in refused.output
+    assert "2026-W47 is being sent" in refused.output
     assert "digest cancel 2026-W47" in refused.output
     assert revision_of(old_url) == OLD
     assert not (tmp_path / "home" / "backups").exists()
@@ -118,5 +119,58 @@ def test_a_database_of_a_newer_version_and_none_at_all_are_said_in_a_sentence(
     monkeypatch.delenv("DIGEST_DATABASE_URL", raising=False)
     refused = upgrade()
     assert refused.exit_code == 2
-    assert "there is no such folder" in refused.output
+    assert "the folder doesn't exist" in refused.output
     assert not (tmp_path / "elsewhere").exists()
+
+
+def recolor(accent: str) -> None:
+    Path(os.environ.get("DIGEST_SETTINGS", "digest.toml")).write_text(f'[look]\naccent = "{accent}"\n')
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(digest, words)
+
+
+def colors_and_acts(home: Path) -> tuple[set[str], list[str]]:
+    """Return which of the tests' colors the draft has, and the recorded updates."""
+    with (
+        closing(lend_row_keys(open_database(load_settings().effective_database_url), home)) as database,
+        database.read() as session,
+    ):
+        text_of_all = "".join(session.scalars(select(Fragment.body)))
+        acts = session.scalars(select(AuditEntry.actor).where(AuditEntry.act == "draft updated")).all()
+    return {color for color in ("#00606B", "#8A2C5E") if color in text_of_all}, [actor.split(":")[0] for actor in acts]
+
+
+def test_drafts_are_updated_by_an_upgrade_and_by_the_terminal(initialised_home: Path) -> None:
+    recolor("#00606B")
+    assert "Held: " in run("draft").output
+    assert "was updated" not in upgrade().output
+    assert colors_and_acts(initialised_home) == ({"#00606B"}, [])
+    recolor("#8A2C5E")  # as another version might
+    done = upgrade()
+    assert done.exit_code == 0, done.output
+    assert "The draft of 20" in done.output
+    assert colors_and_acts(initialised_home) == ({"#8A2C5E"}, ["terminal"])
+    assert run("draft", "--update", "current").output == "The draft is already up to date.\n"
+    recolor("#00606B")
+    assert run("draft", "--update", "current", "--explain").exit_code == 2
+    assert "was updated. Review it again." in run("draft", "--update", "current").output
+    assert colors_and_acts(initialised_home) == ({"#00606B"}, ["terminal"] * 2)
+
+
+def test_an_upgrade_leaves_what_is_approved_and_what_can_not_be_updated_alone(initialised_home: Path) -> None:
+    recolor("#00606B")
+    run("draft")
+    recolor("#8A2C5E")
+    url = load_settings().effective_database_url
+    with closing(open_database(url)) as database, database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.APPROVED))
+    assert upgrade().exit_code == 0
+    with closing(open_database(url)) as database, database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.DRAFT))
+        session.execute(text("DELETE FROM proposal"))
+    done = upgrade()
+    assert done.exit_code == 0, done.output
+    assert "was updated" not in done.output
+    assert colors_and_acts(initialised_home) == ({"#00606B"}, [])

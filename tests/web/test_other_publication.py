@@ -78,6 +78,8 @@ def test_the_doctor_names_what_is_left(one_database: Database, tmp_path: Path) -
         {"publication": {"name": "Vigie", "about": "Ours."}, "sender": {"reply_to": "us@vigie.example"}}
     )
     assert texts.startswith(
-        "the publication is Vigie, and publication.tagline, publication.site, and sender.name still say"
+        "The publication is Vigie, but publication.tagline, publication.site, and sender.name still contain"
     )
-    assert addresses.startswith("sender.address and sender.list_id still end in")
+    assert addresses.startswith(
+        "Still set to the sample's domain (news.example.org): sender.address and sender.list_id."
+    )

@@ -165,7 +165,7 @@ def test_pages_below_a_path_link_within_it_stripped_or_not(world: Any) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("outbox:", "writes its mail into files"),
+        ("outbox:", "saves emails to files on our server"),
         ("smtp://user:secret@relay.example:587", "The mail server relay.example"),
         ("sendgrid:", "Twilio SendGrid"),
     ],

@@ -255,9 +255,7 @@ def replace_recovery_codes(installation: Installation, signed_in: SignedInStaff,
     """
     with MAKE_RECOVERY_CODES.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
         if code_apps.find_code_app(session, signed_in.member_id) is None:
-            raise OwnAccountError(
-                "You can't have recovery codes without an authenticator app. Set up a password and an app first."
-            )
+            raise OwnAccountError("Recovery codes require an authenticator app. Set up a password and an app first.")
         return code_apps.make_recovery_codes(session, signed_in.member_id)
 
 
@@ -346,7 +344,7 @@ def _require_passkey(session: Session, signed_in: SignedInStaff, passkey_id: int
     own = (Passkey.id == passkey_id, Passkey.staff == signed_in.member_id)
     passkey = session.scalar(select(Passkey).where(*own).with_for_update())
     if passkey is None:  # one without a valid seal may go too
-        raise OwnAccountError("This passkey was already removed. Reload the page.")
+        raise OwnAccountError("This passkey has already been removed. Reload the page.")
     return passkey
 
 

@@ -70,7 +70,7 @@ def _check_challenge(
     body, signature = challenge[:24], challenge[24:]
     expected = (_sign_challenge(key.secret, purpose, subject, body) for key in keys.of_kind("session"))
     if len(challenge) != 24 + 32 or not any(hmac.compare_digest(signature, one) for one in expected):
-        raise PasskeyError("This request belongs to another page. Try again.")
+        raise PasskeyError("This request came from a different page. Try again.")
     ends = datetime.fromtimestamp(int.from_bytes(body[16:], "big"), UTC)
     if ends <= now:
         raise PasskeyError("The page was open for more than an hour. Try again.")
@@ -90,7 +90,7 @@ def _use_challenge(session: Session, challenge: bytes, ends: datetime) -> None:
     row = {"hash": hashlib.sha256(challenge).hexdigest(), "expires_at": ends}
     statement = upsert(session, UsedChallenge).values(row).on_conflict_do_nothing(index_elements=["hash"])
     if session.scalar(statement.returning(UsedChallenge.hash)) is None:
-        raise PasskeyError("This passkey response was already used. Try again.")
+        raise PasskeyError("This passkey response has already been used. Try again.")
 
 
 def delete_old_challenges(session: Session, *, now: datetime) -> None:
@@ -199,7 +199,7 @@ def add_passkey(
         with session.begin_nested():
             session.add(passkey)
     except IntegrityError:
-        raise PasskeyError("You already added this passkey. Use another one.") from None
+        raise PasskeyError("You've already added this passkey. Use a different one.") from None
     return passkey
 
 

@@ -44,7 +44,7 @@ def check_password(password: str, *, own_words: list[str]) -> None:
         rest = rest.replace(word, "")
     if sum(character.isalnum() for character in rest) < MIN_REST:
         raise PasswordRefusedError(
-            f"This password is too close to your name or address, or the publication's. {_ADVICE}"
+            f"This password is too similar to your name or address, or to the publication's. {_ADVICE}"
         )
     if is_common_word_framed(password):
         raise PasswordRefusedError(

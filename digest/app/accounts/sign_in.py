@@ -143,7 +143,7 @@ def email_sign_in_link(installation: Installation, actor: Actor, email: str, *, 
         member = staff.require_staff_member(session, email)
         draft.subject, draft.detail = staff.staff_actor(member), {"emailed": "yes"}
         if member.proven_at is None:
-            raise staff.StaffError(f"{draft.subject} hasn't verified the address yet. Send the invitation again.")
+            raise staff.StaffError(f"{draft.subject} hasn't verified their address yet. Send the invitation again.")
         facts = {"to": member.email, "token": _issue_link(session, member, now), "signs_in": "yes"}
         facts |= {"expires_at": (now + LINK_LIFETIME).isoformat(), "role": member.role}
         queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
@@ -265,7 +265,7 @@ def _judge_password_and_code(
         session.add(describe_try(member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now))
     record_refusal(installation.database, "wrong code", member=staff.staff_actor(member), now=now)
     raise SignInRefusedError(
-        f"That code is wrong or was already used. Enter the next code. {counted.words_left}", "code"
+        f"That code is wrong or has already been used. Enter the next code. {counted.words_left}", "code"
     )
 
 

@@ -115,7 +115,7 @@ def count_try(
     used = sum_counts(session, "sign-in browser", browser, window_start(now, TEN_MINUTES))
     if used >= TRIES_PER_BROWSER:
         raise TooManyTriesError(
-            f"That was {TRIES_PER_BROWSER} failed tries. Wait 10 minutes, or use a passkey or sign-in link."
+            f"You've made {TRIES_PER_BROWSER} failed attempts. Wait 10 minutes, or use a passkey or sign-in link."
         )
     if not device:
         _count_unknown_browser(session, network, _tag(keys, "account", account), now)
@@ -127,12 +127,12 @@ def _count_unknown_browser(session: Session, network: str, account: str, now: da
     """Count a try of a browser that was never signed in, by the tags of its network and of the account."""
     if sum_counts(session, "sign-in network", network, window_start(now, TEN_MINUTES)) >= TRIES_PER_NETWORK:
         raise TooManyTriesError(
-            "Too many failed tries from your network. Use a passkey, a sign-in link, or a browser you've signed "
+            "Too many failed attempts from your network. Use a passkey, a sign-in link, or a browser you've signed "
             "in with before, or wait 10 minutes."
         )
     if sum_counts(session, "sign-in account", account, window_start(now, HOUR)) >= TRIES_PER_ACCOUNT:
         raise TooManyTriesError(
-            "Too many failed tries for this account. Use a passkey, a sign-in link, or a browser you've signed in "
+            "Too many failed attempts for this account. Use a passkey, a sign-in link, or a browser you've signed in "
             "with before, or wait an hour."
         )
     increment_count(session, "sign-in network", network, now=now, window=TEN_MINUTES)

@@ -155,7 +155,8 @@ def approve_email(
         if audit.changed:
             if not is_genuine(session, correction):
                 raise CorrectionError(
-                    "The correction was changed in the database. Correct the story again, and email that."
+                    "The correction was changed in the database.",
+                    "Correct the story again, then email the new correction.",
                 )
             _check_approval(email, content_hash, actor)
             _sign_email(session, email, installation, actor, now)
@@ -249,7 +250,7 @@ def plan_correction_emails(installation: Installation, *, clock: Clock) -> Plann
             correction = session.get_one(Correction, number)
             edition = session.get_one(Edition, correction.edition_id)
             fault = find_fault(session, edition, correction, installation.keys)
-            sent = corrections.find_sent_text(session, correction, edition)
+            sent = corrections.find_sent_text(session, correction)
         if fault:
             _take_approval_back(installation, correction, edition, fault, now=clock())
             refused.append(f"Correction {correction.seq} of {edition.name} wasn't emailed: {fault}")

@@ -67,7 +67,7 @@ def remind_editors(installation: Installation, *, now: datetime) -> str:
     with installation.write() as session:
         step = _find_step(session, installation, "remind", now)
         if step is None or step.release.release_at <= now or not (step.unapproved or step.edition is None):
-            return "nothing to remind of"
+            return "no reminder is due"
         sent = _mail_editors(session, installation, step, "remind" if step.edition else "missing", now)
     return f"{sent} reminded"
 
@@ -82,7 +82,7 @@ def decide_deadline(installation: Installation, *, now: datetime) -> str:
     with installation.read() as session:
         step = _find_step(session, installation, "deadline", now)
         if step is None or step.edition is None:
-            return "nothing to decide"
+            return "no decision is due"
         settings, rule = installation.settings, installation.settings.file.schedule.at_deadline
         has_version = False
         if DeadlineDecision(rule) is DeadlineDecision.SEND_VERSION:
@@ -175,8 +175,8 @@ class DeadlineWords:
 
 _OTHERWISE = {
     "wait": "After that, it's sent as soon as someone approves it.",
-    "skip": "Otherwise it's skipped, and its week is added to the next edition.",
-    "send-last-approved": "Otherwise its last approved version is sent, if there is one.",
+    "skip": "Otherwise, it's skipped, and its week is added to the next edition.",
+    "send-last-approved": "Otherwise, its last approved version is sent, if there is one.",
 }
 
 

@@ -69,9 +69,13 @@ def approve_edition(
             signed = approval.sign_approval(
                 session, edition, mark, settings=settings, keys=keys, actor=actor.name, now=now
             )
-            if not is_as_composed(session, edition, composed):
+            # What was signed, and not the draft's pieces, which could have been put right meanwhile.
+            signed_pieces = approval.read_version(session, signed).pieces
+            if not is_as_composed(session, edition, composed, pieces=signed_pieces):
                 raise approval.ApprovalError(
-                    f"{name} {NOT_AS_COMPOSED} Draft it again ('digest draft', or any edit at the desk), make missing edits again, and approve that."
+                    f"{name} {NOT_AS_COMPOSED}",
+                    f"Choose 'Update the draft' on its review page, or run 'digest draft --update {name}'. Then review it again, "
+                    "and redo any missing edits.",
                 )
             if counted and counted.content_hash == signed.content_hash:
                 signed.editor_counts = counted.counts.as_json()
@@ -88,11 +92,11 @@ def approve_edition(
 
 
 def _refuse_errors(name: str, findings: Iterable[PreflightFinding]) -> None:
-    errors = [f"{each.rule}: {each.message.rstrip('.')}" for each in findings if each.level == FindingLevel.ERROR]
+    errors = [f"{each.rule}: {each.sentence}" for each in findings if each.level == FindingLevel.ERROR]
     if errors:
-        listed = "; ".join(errors[:3])
+        listed = " ".join(errors[:3])
         raise approval.ApprovalError(
-            f"{name} can't be approved yet ({len(errors)} to fix).", f"Fix this first: {listed}"
+            f"{name} can't be approved yet (errors to fix: {len(errors)}).", f"Fix this first: {listed}"
         )
 
 

@@ -114,7 +114,7 @@ def refuse_drafted_after(session: Session, at: datetime, moved: PlannedRelease |
     later = select(Edition).where(*is_later)
     if edition := session.scalar(later.order_by(Edition.release_at).limit(1)):
         raise CalendarError(
-            f"{edition.name} is already drafted and covers the days before this time.", "Move it, or skip it first."
+            f"{edition.name} has already been drafted and covers the days before this time.", "Move or skip it first."
         )
 
 

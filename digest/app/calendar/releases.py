@@ -213,7 +213,7 @@ def skip_release(installation: Installation, release_at: datetime, *, actor: Act
         release = _require_release(calendar, release_at)
         _refuse_period(calendar)
         if release.is_skipped:
-            raise CalendarError("This edition is already skipped.", "Reload the calendar.")
+            raise CalendarError("This edition has already been skipped.", "Reload the calendar.")
         edition = find_movable_draft(session, release)
         if release.is_extra and edition is None:
             calendar_store.remove_extra_release(session, calendar, release)
@@ -259,7 +259,7 @@ def move_release(
             calendar = calendar_store.load_calendar(session, installation.settings.file)
         release = _require_release(calendar, release_at)
         if release.is_skipped:
-            raise CalendarError("This edition is skipped.", "Restore it first.")
+            raise CalendarError("This edition was skipped.", "Restore it first.")
         at = _check_moment(calendar, day, clock, release, now)
         if at == release.release_at:
             raise CalendarError("The edition already has this send time.", "Choose a different time.")
@@ -280,7 +280,7 @@ def restore_release(installation: Installation, release_at: datetime, *, actor: 
             _bring_back(installation, release, audit, actor=actor, now=now)
             return release
         if release.regular_at is None:
-            raise CalendarError("An extra edition has no usual time.", "Skip it to remove it.")
+            raise CalendarError("Extra editions don't have a usual send time.", "Skip it to remove it.")
         if not release.is_moved:
             raise CalendarError("The edition is already at its usual time.", "Reload the calendar.")
         if reason := explain_unfit_moment(calendar, release.regular_at, moved=release, now=now):

@@ -108,7 +108,7 @@ def _load_bundled_settings(path: str) -> Settings:
 def _prepare_folder(folder: Path) -> None:
     """Start from an empty folder, and never clear one that a demo did not make."""
     if folder.exists() and any(folder.iterdir()) and not (folder / DEMO_MARKER).exists():
-        raise DemoError(f"{folder} is not empty and no demo made it. Give another with --to.")
+        raise DemoError(f"{folder} isn't empty and wasn't created by the demo. Choose another folder with --to.")
     shutil.rmtree(folder, ignore_errors=True)
     create_home_folder(folder)
     (folder / DEMO_MARKER).write_text("made by 'digest demo'; the next demo clears this folder\n", "utf-8")
@@ -131,7 +131,7 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
     report(f"Collected {sum(source.new for source in reports)} articles from {len(read)} of {len(reports)} sources.")
     if not read:
         first_error = reports[0].error if reports else "there is none"
-        raise DemoError(f"No source could be reached. The first said: {first_error}")
+        raise DemoError(f"Couldn't reach any sources. The first error was: {first_error}")
     draft = editions.draft_next_edition(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
     report(f"Drafted {draft.name}, No. {draft.number}: {sum(map(len, draft.proposal.sections.values()))} stories.")
     report(f"Added {_add_sample_readers(installation, now)} sample readers, each with a consent event.")
@@ -163,7 +163,7 @@ def _check_edition(installation: Installation, name: str, report: Callable[[str]
         report(f"  {finding.level} {finding.rule}: {finding.sentence}")
     errors = sum(finding.level == FindingLevel.ERROR for finding in findings)
     if errors:
-        raise DemoError(f"{name} does not pass preflight: {errors} error(s).")
+        raise DemoError(f"{name} failed preflight with {errors} error(s).")
     report(f"Checked: no rule fails, {len(findings)} warning(s).")
 
 

@@ -54,7 +54,7 @@ _KINDS = (
     AttentionKind(
         "held",
         "Sending isn't paused",
-        "Ask the person who paused sending whether the reason is resolved, then run 'digest release'.",
+        "Ask the person who paused sending whether the reason is resolved, then run 'digest resume --all'.",
         tells_remedy=True,
     ),
     AttentionKind(
@@ -66,7 +66,7 @@ _KINDS = (
     AttentionKind(
         "gone-articles",
         "Visitors can read every article in upcoming editions",
-        "Drop or replace the article, and approve the edition again.",
+        "Remove or replace the article, and approve the edition again.",
         tells_remedy=True,
     ),
     AttentionKind(
@@ -279,8 +279,8 @@ def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zo
         return f"{began}. {sentence(hold.reason)} {sentence(release)}"
     who = name_staff(session).get(hold.actor, hold.actor)
     if not hold.reason:
-        return f"{began}. {who} paused it without giving a reason. Ask whether it's still needed, then {release}"
-    return f"{began}. {who} paused it (“{hold.reason.rstrip('.')}”). Ask whether that's resolved, then {release}"
+        return f"{began}. {who} paused it without giving a reason. Ask whether the pause is still needed. If it isn't, {release}"
+    return f"{began}. {who} paused it (“{hold.reason.rstrip('.')}”). Ask whether that's resolved. If it is, {release}"
 
 
 def _write_moment(at: datetime, zone: tzinfo) -> str:
@@ -343,7 +343,7 @@ def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source
     for unfinished in list_idle_imports(session, now):
         on_page = (
             f"Import {unfinished.batch} ({unfinished.origin}, started "
-            f"{_write_moment(unfinished.started_at, zone)}) is unfinished, so its people aren't emailed. An admin "
+            f"{_write_moment(unfinished.started_at, zone)}) is unfinished, so the people in it won't be emailed. An admin "
             "can continue or undo it under Admin → Import."
         )
         yield AttentionFinding("unfinished-import", unfinished.sentence, f"import {unfinished.batch}", on_page)

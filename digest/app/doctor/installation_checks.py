@@ -46,7 +46,9 @@ def check_import_names(_examined: ExaminedInstallation) -> Iterator[DoctorFindin
         yield report_fine("our import names are ours only")
 
 
-@doctor_check("home-folder", "Give the folder to the user that runs digest, and make it private: chmod 700 FOLDER")
+@doctor_check(
+    "home-folder", "Make the user that runs digest the folder's owner, and make the folder private: chmod 700 FOLDER"
+)
 def check_home_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The installation's folders are writable, but only by their owner."""
     settings = examined.settings
@@ -180,7 +182,7 @@ def check_disk_space(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "disk-growth",
-    "Free up space, move DIGEST_HOME to a larger disk, or keep less (old backups, outbox files, [retention]).",
+    "Free up space, move DIGEST_HOME to a larger disk, or store less: delete old backups and outbox files, or shorten [retention].",
 )
 def check_disk_growth(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The disk won't fill up within weeks at its current rate."""

@@ -183,7 +183,7 @@ def _record_line(name: str, text: str) -> str:
     return f"{name}. TXT {quote_record_text(text)}"
 
 
-@doctor_check("dkim-record", "Publish the TXT record that 'digest doctor --online' prints here.", is_online=True)
+@doctor_check("dkim-record", "Run 'digest doctor --online' to see the TXT record, then publish it.", is_online=True)
 def check_dkim_records(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """DNS has the public key for every key that email is signed with (RFC 6376, section 3.6)."""
     signer = load_signer(examined.settings)
@@ -356,7 +356,9 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         )
 
 
-@doctor_check("exchangers", "Publish an MX record with the server that accepts email for the domain.", is_online=True)
+@doctor_check(
+    "exchangers", "Publish an MX record that points to the server that accepts email for the domain.", is_online=True
+)
 def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The domains of the sender's address and the return path have mail servers."""
     settings, names = examined.settings, examined.outside.names

@@ -70,7 +70,7 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if len(unproven) < len(admins):
         yield report_fine(f"{len(admins) - len(unproven)} with a verified address")
     elif unproven:
-        released = "run 'digest release' (all sending is paused), " if hold else ""
+        released = "run 'digest resume --all' (all sending is paused), " if hold else ""
         yield report_warning(
             (f"No admin has verified their address yet ({join_words(unproven[:MAX_NAMED])}), so alerts can't be sent."),
             (
@@ -86,7 +86,7 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check(
     "access-rows",
     (
-        "Find out how the database was changed without this program. The affected rows are ignored ('digest "
+        "Find out how the database was changed outside this program. The affected rows are ignored ('digest "
         "staff list' shows the valid team members). To delete them, run 'digest keys rotate access'. Then add "
         "missing people again: digest staff add EMAIL"
     ),
@@ -113,7 +113,7 @@ def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
 
 @doctor_check(
     "changed-deliveries",
-    "Find out how the database was changed without this program. The emails weren't sent. People can ask for another link or confirmation.",
+    "Find out how the database was changed outside this program. The emails weren't sent. People can ask for another link or confirmation.",
 )
 def check_changed_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every delivery of the last 30 days was for the person and purpose that it was planned for."""
@@ -123,7 +123,7 @@ def check_changed_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorF
         ids = session.scalars(select(Delivery.id).where(*refused, recent).order_by(Delivery.due_at.desc())).all()
     if ids:
         named = ", ".join(ids[:MAX_NAMED])
-        yield report_error(f"{len(ids):,} deliveries were changed without this program and weren't sent ({named}).")
+        yield report_error(f"{len(ids):,} deliveries were changed outside this program and weren't sent ({named}).")
 
 
 def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
@@ -136,8 +136,8 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
 
 @doctor_check(
     "drafts",
-    "Draft it again ('digest draft', or any edit in the browser), and repeat missing edits. If neither the settings nor the program "
-    "changed since, find out how the database was changed without this program.",
+    "Choose 'Update the draft' on its review page, or run 'digest draft --update EDITION', and redo any missing edits. If neither the settings nor the program "
+    "changed since, find out how the database was changed outside this program.",
 )
 def check_drafts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Each upcoming draft matches its stories, edits, and settings, so that it can be approved."""
@@ -264,7 +264,7 @@ def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 @doctor_check(
-    "backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and let the user that runs digest write to backup.folder."
+    "backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and make backup.folder writable by the user that runs digest."
 )
 def check_backup_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Scheduled backups have a passphrase and a writable folder."""
@@ -354,13 +354,13 @@ def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """No killed run left its file behind."""
     settings = examined.settings
     for file in list_abandoned_files(settings.runs_folder)[:MAX_NAMED]:
-        yield report_warning(f"A run ended unexpectedly and left {file}.")
+        yield report_warning(f"A run ended unexpectedly and left behind {file}.")
 
 
 @doctor_check(
     "choices",
     (
-        "Write to each of them (their address: 'digest subscribers show NUMBER'), and ask them to choose "
+        "Email each of them (to see an address, run 'digest subscribers show NUMBER'), and ask them to choose "
         "again at /preferences."
     ),
 )
@@ -377,7 +377,7 @@ def check_choices(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "damaged-values",
-    "Find out how the database was changed without this program. Each value counts as 0 or as January 1, 1970. "
+    "Find out how the database was changed outside this program. Damaged values are treated as 0 or January 1, 1970. "
     "Restore the value from a backup, or delete the row.",
 )
 def check_damaged_values(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:

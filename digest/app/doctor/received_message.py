@@ -162,7 +162,7 @@ def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
     """
     if len(received.raw) > MAX_MESSAGE_BYTES or not received.list_values("From"):
         raise MessageFileError(
-            "This isn't an email because it has no From header. Save it with all its headers (“show original”, .eml)."
+            "This isn't a complete email: it has no From header. Save it with all its headers (“Show original”, .eml)."
         )
     checks = MESSAGE_CHECKS.values()
     return [complete_finding(check, finding) for check in checks for finding in _run(check, received)]
@@ -189,7 +189,7 @@ def check_results(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     told = _list_told_results(received)
     if not told:
         yield report_warning(
-            f"The message has no results (Authentication-Results) from {trusted or 'a receiver'}.",
+            f"The message has no Authentication-Results header from {trusted or 'any receiver'}.",
             "Save the message as a large mailbox provider received it.",
         )
         return
@@ -260,8 +260,8 @@ def check_signatures(received: ReceivedMessage) -> Iterator[DoctorFinding]:
 @message_check(
     "received-coverage",
     (
-        "Sign on this server (DIGEST_DKIM_DOMAIN and its key), which covers both headers, or ask whoever "
-        "signs to include both in h=."
+        "DKIM-sign messages on this server (set DIGEST_DKIM_DOMAIN and its key), which covers both headers, "
+        "or ask whoever signs them to include both headers in h=."
     ),
 )
 def check_coverage(received: ReceivedMessage) -> Iterator[DoctorFinding]:
@@ -310,7 +310,7 @@ def check_forwarding(received: ReceivedMessage) -> Iterator[DoctorFinding]:
 
 @message_check(
     "received-one-click",
-    ("Compare the message with the one that was sent ('digest check'). The differences were made in transit. ")
+    ("Compare the message with the one that was sent ('digest check'). Any differences were introduced in transit. ")
     + provider_remedy("received-one-click"),
 )
 def check_one_click_fields(received: ReceivedMessage) -> Iterator[DoctorFinding]:
@@ -351,7 +351,7 @@ def check_links(received: ReceivedMessage) -> Iterator[DoctorFinding]:
         yield report_fine("links are unchanged")
 
 
-@message_check("received-size", "Drop stories or lower a section's maximum. Make sure relays don't add to the email.")
+@message_check("received-size", "Remove stories or lower a section's maximum. Make sure relays don't add to the email.")
 def check_size(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """The HTML part is small enough for Gmail, which cuts it off at 102 KB."""
     size = len(received.html)

@@ -92,7 +92,7 @@ def check_logo(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         )
 
 
-@doctor_check("own-texts", "Enter your own texts in digest.toml or under Settings.")
+@doctor_check("own-texts", "Enter your own text in digest.toml or under Settings.")
 def check_own_texts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """A publication with its own name doesn't still use the texts, addresses, or sources of HLS.Today or the sample."""
     file, place = examined.settings.file, examined.settings.settings_place
@@ -103,7 +103,7 @@ def check_own_texts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
                 "of HLS.Today."
             ),
             (
-                f'Enter your own texts in {place}. For example, set publication.tagline in the line tagline = "…" '
+                f'Enter your own text in {place}. For example, set publication.tagline in the line tagline = "…" '
                 "under [publication]."
             ),
         )
@@ -117,7 +117,7 @@ def check_own_texts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         )
     if sources := list_sample_sources(file):
         yield report_warning(
-            f"Sources of the sample, with made-up publishers, are still in the settings ({join_words(sources)}).",
+            f"The settings still contain sample sources with made-up publishers ({join_words(sources)}).",
             f"Remove their [[sources]] from {place}, or remove each on the Sources page.",
         )
 
@@ -178,7 +178,7 @@ def check_proxies(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     yield report_warning(
         (
             "The pages are behind a proxy (DIGEST_BASE_URL is https), but limits.proxies is 0. All sign-ups seem "
-            "to come from the proxy, so the limits per network don't work."
+            "to come from the proxy, so the per-network limits don't work."
         ),
         ("Configure each proxy to add the client's IP address to X-Forwarded-For, and set the number of proxies. ")
         + advise_key_change(settings, "limits", "proxies = 1"),

@@ -89,7 +89,7 @@ def _find_address(examined: ExaminedInstallation, host: str) -> str:
         raise SiteError(
             f"The name {host} has no IP address in DNS, so links in emails don't work.",
             remedy=(
-                f"Add this DNS record, with the public IP address of this server or its proxy for IP-ADDRESS: {host}. "
+                f"Add this DNS record, replacing IP-ADDRESS with the public IP address of this server or its proxy: {host}. "
                 "A IP-ADDRESS"
             ),
         )
@@ -212,7 +212,7 @@ def check_site_https(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     seconds = header.partition("max-age=")[2].partition(";")[0].strip().strip('"')
     if not seconds.isdigit() or int(seconds) < MIN_HSTS_SECONDS:
         yield report_warning(
-            f"The server {base.hostname} doesn't send Strict-Transport-Security with at least half a year."
+            f"The server {base.hostname} doesn't send Strict-Transport-Security with a max-age of at least six months."
         )
     else:
         yield report_fine(f"{base.hostname} is only served over https")
@@ -226,7 +226,7 @@ def _judge_plain_http(examined: ExaminedInstallation, host: str) -> Iterator[Doc
     except SiteError:  # nobody listens: as good
         return
     if not answer.headers.get("location", "").startswith(f"https://{host}"):
-        yield report_warning(f"The response of http://{host}/ ({answer.status}) doesn't redirect to https.")
+        yield report_warning(f"The response from http://{host}/ ({answer.status}) doesn't redirect to https.")
 
 
 @doctor_check(

@@ -83,7 +83,7 @@ def _begin_clip(installation: Installation, form: EditForm) -> AbstractContextMa
 
 def _keep(installation: Installation, form: EditForm, target: str, field: str, text: str) -> None:
     if len(target) > MAX_TARGET_CHARACTERS:
-        raise EditRefusedError("The story's URL is too long to copy.", "Choose another article of the story.")
+        raise EditRefusedError("The story's URL is too long to copy.", "Choose another article from the story.")
     with _begin_clip(installation, form) as (session, audit):
         edition = find_edition(session, form.edition)
         audit.subject, audit.detail = edition.name, {"kept": field or "story"}

@@ -140,7 +140,7 @@ def _find_story(session: Session, edition: Edition, form: CorrectionForm) -> Cor
             "Enter the link as it appears in the edition.",
         )
     if form.field not in CORRECTED_FIELDS or not story.text_of(form.field):
-        raise CorrectionError("This story doesn't have that text.", "Correct its headline or summary.")
+        raise CorrectionError("That text isn't in this story.", "Correct its headline or summary.")
     return story
 
 

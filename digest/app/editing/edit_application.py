@@ -6,6 +6,7 @@ overwrite unseen what somebody else changed comes back as a conflict, with both 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -13,20 +14,29 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.editing.editing_state import EditingState, EditRefusedError, arrange_edits, read_editing_state
-from digest.edition.approval.approved_versions import supersede_approval
-from digest.edition.drafting.composition import ComposedEdition, compose_arrangement, record_content, update_story_rows
+from digest.edition.approval.approved_versions import supersede_approval, supersede_outdated_approval
+from digest.edition.drafting.composition import (
+    ComposedEdition,
+    compose_arrangement,
+    compose_stored_draft,
+    is_as_composed,
+    record_content,
+    replace_story_rows,
+    update_story_rows,
+)
 from digest.edition.drafting.drafts import replace_fragments
 from digest.edition.editing import edits as history
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edit_log import append_edit, load_edits, proposal_hash_of
 from digest.edition.editing.edits import Edit, EditConflict, EditDraft
-from digest.edition.queries import COMING_STATES
+from digest.edition.queries import COMING_STATES, UNAPPROVED_STATES, find_edition
 from digest.installation.acts import Act, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.models import Edition
 
 EDIT = Act("edited", Role.EDITOR, Concern.NONE)
+UPDATE_DRAFT = Act("draft updated", Role.EDITOR, Concern.NONE)
 _MAX_ATTEMPTS = 20  # folds of one act, where colleagues are quicker each time
 _MAX_AUDITED_TARGET = 200  # characters
 
@@ -112,7 +122,58 @@ def apply_decision(
                 continue
             after = replace(state, edits=(*state.edits, edit), arrangement=arrangement, approved=False)
             return EditResult(after, edit, approval_taken_back=state.approved)
-        raise EditRefusedError("Someone else changed the edition at the same time.", "Try again.")
+        raise _overtaken_too_often()
+
+
+def _overtaken_too_often() -> EditRefusedError:
+    return EditRefusedError("Someone else changed the edition at the same time.", "Try again.")
+
+
+def needs_update(installation: Installation, name: str) -> bool:
+    """Return whether an unapproved draft differs from what its proposal, edits, and current settings make.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        if edition.state not in UNAPPROVED_STATES:
+            return False
+        return not is_as_composed(session, edition, compose_stored_draft(session, edition, installation.settings))
+
+
+def update_draft(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:
+    """Compose an unapproved draft again from its proposal and edits with the current settings.
+
+    Return its name, or "" if it was up to date. An approval that waits for another is superseded.
+
+    Raises:
+        NotPermittedError: the actor is no editor.
+        UnknownEditionError: there is no such edition.
+        EditRefusedError: it's approved or further, or its proposal is missing or not genuine.
+    """
+    with UPDATE_DRAFT.steps(installation, actor, name, now=now) as audit:
+        for _ in range(_MAX_ATTEMPTS):
+            state = read_editing_state(installation, name)
+            audit.subject = state.name
+            composed = compose_arrangement(state.arrangement, state.identity, installation.settings)
+            with suppress(_OvertakenError), installation.database.write() as session:
+                edition = _lock_edition(session, state)
+                if edition.state not in UNAPPROVED_STATES:
+                    raise EditRefusedError(
+                        f"{edition.name} is {edition.state.predicate}, so it can't be updated.",
+                        "Reload the page.",
+                    )
+                audit.changed = not is_as_composed(session, edition, composed)
+                if not audit.changed:
+                    return ""
+                record_content(edition, composed)
+                replace_story_rows(session, edition, composed.arrangement)
+                replace_fragments(session, edition, composed.fragments)
+                supersede_outdated_approval(session, edition, now=now)
+                audit.record(session)
+                return state.name
+        raise _overtaken_too_often()
 
 
 def _next_edit(draft: EditDraft, state: EditingState, form: EditForm) -> Edit:
@@ -128,15 +189,25 @@ def _fold_edit(installation: Installation, state: EditingState, edit: Edit) -> A
     return arrangement
 
 
-def _store_edit(
-    session: Session, state: EditingState, edit: Edit, composed: ComposedEdition, audit: AuditDraft
-) -> None:
+def _lock_edition(session: Session, state: EditingState) -> Edition:
+    """Lock the row of an edition that is still in a state that was read.
+
+    Raises:
+        _OvertakenError: it was drafted again or edited since.
+    """
     query = select(Edition).where(Edition.name == state.name)
     edition = session.scalar(query.with_for_update())
     if edition is None or proposal_hash_of(session, edition) != state.proposal_hash:
         raise _OvertakenError
     if len(load_edits(session, edition)) != len(state.edits):
         raise _OvertakenError
+    return edition
+
+
+def _store_edit(
+    session: Session, state: EditingState, edit: Edit, composed: ComposedEdition, audit: AuditDraft
+) -> None:
+    edition = _lock_edition(session, state)
     if edition.state not in COMING_STATES:
         raise EditRefusedError(
             f"{edition.name} is {edition.state.predicate} and can no longer be edited.",

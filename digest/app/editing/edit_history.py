@@ -163,7 +163,7 @@ def undo_edit(installation: Installation, form: EditForm, seq: int) -> EditResul
 
     def undo(state: EditingState) -> EditDraft:
         if seq in find_undone(state.edits):
-            raise EditRefusedError("This change is already undone.", "Reload the page.")
+            raise EditRefusedError("This change has already been undone.", "Reload the page.")
         return _undo(next((e for e in state.edits if e.seq == seq), None))
 
     return apply_decision(installation, form, undo)
@@ -186,7 +186,7 @@ def bring_back(installation: Installation, form: EditForm, seq: int) -> EditResu
     def revert(state: EditingState) -> EditDraft:
         if form.based_on is not None and form.based_on != state.last_seq:
             raise EditRefusedError(
-                "The edition changed after you opened the page.", "Review which changes would be removed now."
+                "The edition changed after you opened the page.", "Review the changes that would now be removed."
             )
         past = tuple(e for e in state.edits if e.seq <= seq)
         if edits_in_force(past) == edits_in_force(state.edits):

@@ -75,7 +75,7 @@ def upload_picture(
         )
     except ImageError as exc:
         raise EditRefusedError(
-            f"Couldn't read the image: {exc}.", "Upload a JPEG, PNG, GIF, WebP, or AVIF file."
+            f"This image can't be used: {exc}.", "Upload a JPEG, PNG, GIF, WebP, or AVIF file."
         ) from exc
     return _show_cuts(installation, form, url, cuts)
 

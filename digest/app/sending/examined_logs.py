@@ -67,8 +67,8 @@ class ExaminedLogs:
         uncertain_acts.RESOLVE_BY_LOG.check_permitted(installation.database, staff.actor, edition, now=now)
         if not 0 < len(uploads) <= MAX_LOG_FILES:
             raise LogUploadError(
-                "No log files were chosen, or too many.",
-                f"Choose the server's log files, including rotated ones, {MAX_LOG_FILES} at most.",
+                "You chose no log files, or too many.",
+                f"Choose up to {MAX_LOG_FILES} of the server's log files, including rotated ones.",
             )
         # mkdtemp's folder is closed to other users.
         with tempfile.TemporaryDirectory(prefix=".log-", dir=installation.settings.home) as folder:

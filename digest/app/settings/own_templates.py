@@ -46,7 +46,7 @@ def copy_templates(installation: Installation, actor: Actor, name: str, *, now: 
             raise TemplateCopyError("There's no folder for custom templates. Set DIGEST_TEMPLATES to one.")
         names = _list_names(shipped, name)
         if standing := [str(own / one) for one in names if (own / one).exists()]:
-            raise TemplateCopyError(f"{standing[0]} already exists. Move it away to copy the template again.")
+            raise TemplateCopyError(f"{standing[0]} already exists. Move or rename it to copy the template again.")
         copies = [own / one for one in names]
         for one, copy in zip(names, copies, strict=True):
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -212,8 +212,8 @@ def read_search_part(text: str) -> str:
     part = text.strip().lower()
     if not MIN_PART_LENGTH <= len(part) <= MAX_PART_LENGTH or not part.isascii() or not part.isprintable():
         raise SearchPartError(
-            f"Enter {MIN_PART_LENGTH} to {MAX_PART_LENGTH} characters of an address. For a domain with other than "
-            "English letters, use its xn--… form."
+            f"Enter {MIN_PART_LENGTH} to {MAX_PART_LENGTH} characters of an address. For a domain with non-English "
+            "letters, use its xn--… form."
         )
     return part
 

@@ -286,7 +286,7 @@ def verify_ledger(
 def _decrypt_address_of(session: Session, keys: KeyRing, number: int) -> Address:
     address = people.decrypt_person_address(keys, _find_person(session, keys, number))
     if address is None:
-        raise UnknownPersonError("This number's address is no longer stored, so it can't be used here.")
+        raise UnknownPersonError("This subscriber's address is no longer stored, so the number can't be used here.")
     return address
 
 

@@ -247,7 +247,7 @@ def show_addresses(
         there = select(Person.number).where(Person.number.in_(numbers[:MAX_ADDRESSES]), Person.ciphertext.is_not(None))
         shown = list(session.scalars(there.order_by(Person.number)))
         if not shown:
-            raise UnknownPersonError("This number's address is no longer stored.")
+            raise UnknownPersonError("This subscriber's address is no longer stored.")
         disclosures.record_disclosures(
             session, shown, to_whom=STAFF_RECIPIENT, why=reason, reference=staff.sign_in, now=now
         )

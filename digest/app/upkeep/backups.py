@@ -73,7 +73,7 @@ def create_backup(
         if not passphrase:
             raise BackupError(
                 "No backup was made because there's no passphrase to encrypt it with. Set DIGEST_BACKUP_PASSPHRASE or "
-                "DIGEST_BACKUP_PASSPHRASE_FILE, or run the command in a terminal, where it asks for one."
+                "DIGEST_BACKUP_PASSPHRASE_FILE, or run the command in a terminal and enter one when asked."
             )
         manifest = creation.create_backup(
             installation.database, file, passphrase=passphrase, now=now, progress=progress
@@ -146,7 +146,7 @@ def _write_into_folder(
     wanted, passphrase = settings.file.backup, settings.backup_passphrase_text
     if not wanted.folder:
         raise BackupError(
-            "No backup folder is set. Set backup.folder in digest.toml, or give a file: digest backup FILE"
+            "No backup folder is set. Set backup.folder in digest.toml, or specify a file: digest backup FILE"
         )
     if not passphrase:
         raise BackupError(

@@ -1,18 +1,20 @@
 """Changes of the whole database: its schema upgraded after a backup, or everything moved to another database; both are proved."""
 
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, func, make_url, select, table, text
 
+from digest.app.editing.edit_application import update_draft
 from digest.backups import creation
 from digest.backups.archive import BackupError
 from digest.backups.migration import MigrationResult, move_database, parse_target_url
 from digest.backups.restore import require_exclusive_use, wait_for_other_connections
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
+from digest.edition.queries import UNAPPROVED_STATES
 from digest.installation.acts import Act, Actor, Role
 from digest.installation.opened import (
     Installation,
@@ -34,6 +36,7 @@ from digest.store.engine import (
     read_schema_revision,
     refuse_newer_schema,
 )
+from digest.store.models import Edition
 from subscribers.callbacks import Progress
 from subscribers.consent import seals
 from subscribers.consent.seals import LedgerProof
@@ -57,18 +60,24 @@ class UpgradeError(ApplicationError):
 
 @dataclass(frozen=True, slots=True)
 class UpgradeResult:
-    """From which schema to which; `backup` is None where there was nothing to bring up to date. `proof` is the ledger's."""
+    """From which schema to which; `backup` is None where there was nothing to bring up to date. `proof` is the ledger's.
+
+    `drafts` are the upcoming drafts that the new version composes differently: they were updated.
+    """
 
     before: str
     after: str
     backup: Path | None
     proof: LedgerProof
+    drafts: tuple[str, ...] = ()
 
 
 def upgrade_installation(
     settings: Settings, actor: Actor, *, now: datetime, show_progress: ShowProgress
 ) -> UpgradeResult:
     """Back the database up, bring its schema up to date, and prove the result. Where it is up to date it is only proved.
+
+    Upcoming drafts are updated (`update_draft`), so that they can be approved.
 
     Whoever can do this sits at the terminal: staff cannot be looked up before the schema is the one that this version knows.
 
@@ -103,7 +112,19 @@ def upgrade_installation(
             detail = {"from": before, "to": newest_schema_revision(), "backup": backup.name}
             with installation.write() as session:
                 record_audit(session, "upgraded", "installation", detail, actor=actor.name, now=now)
-    return UpgradeResult(before, newest_schema_revision(), backup, proof)
+        drafts = tuple(_update_drafts(installation, actor, now))
+    return UpgradeResult(before, newest_schema_revision(), backup, proof, drafts)
+
+
+def _update_drafts(installation: Installation, actor: Actor, now: datetime) -> Iterator[str]:
+    coming = select(Edition.name).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > now)
+    with installation.read() as session:
+        names = session.scalars(coming.order_by(Edition.release_at)).all()
+    for name in names:
+        # The audit log, the review page, and `digest doctor` name one that can't be updated.
+        with suppress(ApplicationError):
+            if update_draft(installation, name, actor=actor, now=now):
+                yield name
 
 
 def _refuse_edition_on_its_way(database: Database) -> None:

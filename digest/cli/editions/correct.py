@@ -26,7 +26,7 @@ email, and anyone else approves it. Without --story and --mail, the corrections 
 Exit codes: 0 done, 1 not confirmed, refused, or waiting for approval, 2 usage error."""
 )
 @click.argument("edition")
-@click.option("--story", metavar="URL", help="URL of the story's link in the edition.")
+@click.option("--story", metavar="URL", help="URL that the story links to in the edition.")
 @click.option("--headline", metavar="TEXT", help="Corrected headline.")
 @click.option("--summary", metavar="TEXT", help="Corrected summary.")
 @click.option("--note", metavar="TEXT", default="", help="Explanation of the error, for subscribers.")
@@ -35,7 +35,7 @@ Exit codes: 0 done, 1 not confirmed, refused, or waiting for approval, 2 usage e
     "--mail",
     type=int,
     metavar="NUMBER",
-    help="Request or approve an email of this correction to subscribers who got the error.",
+    help="Request or approve emailing this correction to subscribers who received the error.",
 )
 @yes_option()
 @pass_command_context
@@ -90,7 +90,9 @@ def _mail_correction(context: CommandContext, edition: str, number: int, *, yes:
     installation, actor = context.installation, context.actor
     email = correction_emails.view_email(installation, edition, number)
     if email.is_approved:
-        raise CorrectionError(f"Correction {number} was already emailed. Subscribers get each correction only once.")
+        raise CorrectionError(
+            f"Correction {number} has already been emailed. Subscribers get each correction only once."
+        )
     refusal = email.rule.explain_refusal(actor.name)
     if refusal and email.is_requested:
         raise CorrectionError(refusal)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from digest.app.approval import approvals, signing
+from digest.app.editing import edit_application
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import edition_status
@@ -80,15 +81,28 @@ Examples:
   digest draft                        the next edition
   digest draft --explain              also print scores and why stories were skipped
   digest draft --now 2026-11-19T17:30 as of that time (publication's time zone)
+  digest draft --update current       after a change of the settings: the same stories
 
 Exit codes: 0 drafted, 1 drafted but incomplete (too few stories), 2 usage error."""
 )
 @click.option("--now", type=MOMENT, help="Draft as of this time.")
 @flag("--explain", help="Print each story's score in detail, and why 20 others were skipped.")
 @json_option("Print the draft as JSON.")
+@click.option(
+    "--update",
+    "outdated",
+    metavar="EDITION",
+    help="Only update an edition's draft to the current settings and version.",
+)
 @pass_command_context
-def draft(context: CommandContext, now: datetime | None, explain: bool, as_json: bool) -> None:
+def draft(context: CommandContext, now: datetime | None, explain: bool, as_json: bool, outdated: str | None) -> None:
     """Draft an edition from the articles collected for it."""
+    if outdated is not None:
+        if now or explain or as_json:
+            raise click.UsageError("--update can't be combined with other options. Leave them out.")
+        updated = edit_application.update_draft(context.installation, outdated, actor=context.actor, now=context.now())
+        click.echo(f"{updated} was updated. Review it again." if updated else "The draft is already up to date.")
+        return
     drafted = editions.draft_next_edition(context.installation, actor=context.actor, now=context.moment_or_now(now))
     found = pick_fields(
         drafted,
@@ -243,7 +257,7 @@ def _show_what_to_approve(installation: Installation, edition: str, now: datetim
     mark = approvals.read_approval_mark(installation, edition)  # first: an edit since makes it void
     overview = edition_status(installation, edition, now=now)
     if overview.state != EditionState.DRAFT:
-        raise ApprovalError(f"{overview.name} is {overview.state}. Only drafts can be approved.")
+        raise ApprovalError(f"{overview.name} is {overview.state.predicate}. Only drafts can be approved.")
     standing = approvals.read_approval_overview(installation, edition)
     if standing.ended and not standing.ended.ended_by and standing.ended.ended_because:
         click.echo(f"The approval is no longer valid: {standing.ended.ended_because}.")

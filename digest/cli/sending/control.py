@@ -1,10 +1,11 @@
-"""The commands that control what leaves: pause, resume and cancel an edition."""
+"""The commands that control what is sent: pause and resume an edition or all sending, and cancel an edition."""
 
 import click
 
 from digest.app.editions.edition_status import edition_status
 from digest.app.sending import control as sending
-from digest.cli.context import CommandContext, because_option, edition_argument, pass_command_context, yes_option
+from digest.cli.context import CommandContext, because_option, edition_argument, flag, pass_command_context, yes_option
+from digest.installation import hold as installation_pause
 
 
 @click.command(
@@ -12,15 +13,24 @@ from digest.cli.context import CommandContext, because_option, edition_argument,
 Examples:
   digest pause current --because "a wrong date in the second story"
   digest resume current
+  digest pause --all --because "moving to the new machine"
 
-Messages being sent right now still arrive. Confirmations and other transactional emails are still sent. To pause those too,
-use 'digest hold'. Exit codes: 0 paused (or already paused), 2 can't be paused."""
+Messages being sent right now still arrive. Confirmations and other transactional emails are still sent, unless you use --all.
+Emails to admins about security changes are always sent. Exit codes: 0 paused (or already paused), 2 can't be paused."""
 )
 @edition_argument
+@flag("--all", "is_all", help="Pause all sending, including confirmations and erasure requests to the provider.")
 @because_option
 @pass_command_context
-def pause(context: CommandContext, edition: str, because: str | None) -> None:
-    """Pause sending an EDITION until 'digest resume'."""
+def pause(context: CommandContext, edition: str, is_all: bool, because: str | None) -> None:
+    """Pause sending an EDITION, or all sending, until 'digest resume'."""
+    if is_all:
+        _refuse_edition()
+        hold = installation_pause.hold_installation(
+            context.installation, reason=because or "", actor=context.actor, now=context.now()
+        )
+        click.echo(str(hold))
+        return
     result = sending.pause_edition(
         context.installation, edition, reason=because or "", actor=context.actor, now=context.now()
     )
@@ -32,17 +42,31 @@ def pause(context: CommandContext, edition: str, because: str | None) -> None:
     epilog="""\b
 Example:
   digest resume current
+  digest resume --all
 
 If a stop rule paused the edition, bounces and complaints so far no longer count toward the rule.
 Exit codes: 0 resumed (or wasn't paused), 2 can't be resumed."""
 )
 @edition_argument
+@flag("--all", "is_all", help="Resume all sending.")
 @pass_command_context
-def resume(context: CommandContext, edition: str) -> None:
-    """Resume a paused EDITION. If 'digest serve' isn't running, continue with 'digest send'."""
+def resume(context: CommandContext, edition: str, is_all: bool) -> None:
+    """Resume a paused EDITION, or all sending. If 'digest serve' isn't running, continue with 'digest send'."""
+    if is_all:
+        _refuse_edition()
+        resumed = installation_pause.release_installation(context.installation, actor=context.actor, now=context.now())
+        click.echo("Sending has resumed." if resumed else "Sending wasn't paused.")
+        return
     result = sending.resume_edition(context.installation, edition, actor=context.actor, now=context.now())
     outcome = "has been resumed" if result.changed else "wasn't paused"
     click.echo(f"{result.edition} {outcome}.")
+
+
+def _refuse_edition() -> None:
+    """Refuse an EDITION next to --all, which would pause more than its reader means."""
+    source = click.get_current_context().get_parameter_source("edition")
+    if source is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("EDITION and --all can't be combined. Leave one of them out.")
 
 
 @click.command(

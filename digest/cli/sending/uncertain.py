@@ -161,8 +161,8 @@ def _select_deliveries(
         return [delivery for delivery in candidates if delivery.is_silent]
     if unknown := [delivery_id for delivery_id in chosen_ids if delivery_id not in by_id]:
         raise CommandRefusedError(
-            f"No deliveries were resolved because {unknown[0]} doesn't have status unknown in {name}. List them "
-            f"with 'digest uncertain {name}'."
+            f"No deliveries were resolved because {unknown[0]} isn't among the deliveries with status unknown in "
+            f"{name}. To list those, run 'digest uncertain {name}'."
         )
     return [by_id[delivery_id] for delivery_id in dict.fromkeys(chosen_ids)]
 

@@ -13,7 +13,9 @@ def _read_parts(_context: click.Context, _parameter: click.Parameter, value: str
     """Read parts of the work, written with commas between them."""
     parts = tuple(part.strip() for part in value.split(","))
     if unknown := [part for part in parts if part not in WORKER_PARTS]:
-        raise click.BadParameter(f"There's no part {unknown[0]!r}. Choose from {', '.join(WORKER_PARTS)}.")
+        raise click.BadParameter(
+            f"There's no type of work named {unknown[0]!r}. Choose from {', '.join(WORKER_PARTS)}."
+        )
     return parts
 
 
@@ -31,7 +33,7 @@ Exit codes: 0 stopped by Ctrl+C or SIGTERM after finishing current messages, 2 t
     callback=_read_parts,
     default=",".join(WORKER_PARTS),
     show_default=True,
-    help="Parts of the work to do, separated by commas.",
+    help="Types of work to do, separated by commas.",
 )
 @pass_command_context
 def work(context: CommandContext, only: tuple[str, ...]) -> None:

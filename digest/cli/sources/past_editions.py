@@ -41,7 +41,7 @@ Exit codes: 0 all imported, 1 some couldn't be read, 2 usage error.""",
 )
 @click.argument("places", metavar="FILE|URL...", nargs=-1)
 @click.option("--list", "list_file", type=EXISTING_FILE, help="File with one URL per line.")
-@click.option("--released", type=MOMENT, metavar="MOMENT", help="Send time of editions that don't contain one.")
+@click.option("--released", type=MOMENT, metavar="MOMENT", help="Send time for editions that don't contain one.")
 @flag("--dry-run", help="Show what would be imported, without importing it.")
 @json_option("Print the recognized editions as JSON.")
 @pass_command_context
@@ -56,7 +56,7 @@ def import_editions(
     """Import past editions from web pages, HTML files, or emails (.eml), so that their stories aren't repeated and numbering continues."""
     named = _read_places(places, list_file)
     if not named:
-        raise click.UsageError("There are no editions to import. Give a file or URL, or a list of URLs with --list.")
+        raise click.UsageError("There are no editions to import. Specify a file or URL, or a list of URLs with --list.")
     with show_progress("Reading") as progress:
         reports = past_editions.import_past_editions(
             context.installation,

@@ -235,7 +235,7 @@ Exit codes:
     default="record viewed",
     show_default=True,
     callback=check_reason,
-    help="Reason. The subscriber can see it among the disclosures of their address.",
+    help="Reason, shown to the subscriber with the disclosures of their address.",
 )
 @click.option("--form", type=click.Choice(["json", "html"]), default="json", show_default=True)
 @pass_command_context

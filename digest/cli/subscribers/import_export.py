@@ -105,7 +105,7 @@ Exit codes:
     "--these-are",
     "whole",
     type=click.Choice([str(claim) for claim in RowStatus if claim in DEPARTURE_STATUSES]),
-    help="Status of all rows, whatever their columns contain.",
+    help="Status for all rows, regardless of their columns.",
 )
 @flag("--need-network", help="Require an IP address for each confirmation.")
 @flag("--leave-out-slips", help="Skip rows with a likely typo in the domain, such as gmial.com.")
@@ -139,7 +139,7 @@ def import_list(
     here are never resubscribed by an import.
     """
     if [file is not None, list_, abandon is not None].count(True) != 1:
-        raise click.UsageError("Give a FILE, --list, or --abandon IMPORT.")
+        raise click.UsageError("Specify a FILE, --list, or --abandon IMPORT.")
     if list_:
         print_unfinished_imports(context, as_json=as_json)
         return
@@ -181,7 +181,7 @@ def _run_import(
         raise CommandRefusedError(f"{file.name}: {exc}") from exc
     except KeyboardInterrupt:
         raise CommandRefusedError(
-            "The import was interrupted, and its people aren't emailed yet. Run the same command again to continue."
+            "The import was interrupted, so the people in it won't be emailed yet. To continue, run the same command again."
         ) from None
     if account is not None and outcomes is not None:
         _keep_outcomes(report, account, outcomes)
@@ -236,7 +236,7 @@ Exit codes:
     "--reason",
     required=True,
     callback=check_reason,
-    help="Reason, which each subscriber in the file can see. No addresses.",
+    help="Reason, shown to every subscriber in the file. Don't include addresses.",
 )
 @click.option(
     "--to",
@@ -244,7 +244,7 @@ Exit codes:
     default="the people who run this list",
     show_default=True,
     callback=check_reason,
-    help="Recipient of the file, which each subscriber in it can see.",
+    help="Recipient of the file, shown to every subscriber in it.",
 )
 @pass_command_context
 def export(context: CommandContext, file: Path, reason: str, to_whom: str) -> None:
@@ -283,7 +283,7 @@ Exit codes:
     default=DEFAULT_BATCH_SIZE,
     show_default=True,
     type=click.IntRange(1),
-    help="Maximum number of people to ask. Start small if your sender is new.",
+    help="Maximum number of people to ask. Start small if your sending domain is new.",
 )
 @click.option(
     "--silent",

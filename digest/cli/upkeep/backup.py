@@ -136,7 +136,7 @@ Examples:
 
 \b
 Before you restore, put the key file from the time of the backup and the newest left.log in DIGEST_HOME, and stop
-'digest serve'. After the restore, all sending is paused until 'digest release'. The last lines list what to do first.
+'digest serve'. After the restore, all sending is paused until 'digest resume --all'. The last lines list what to do first.
 
 \b
 Exit codes:
@@ -227,7 +227,7 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
         else:
             yield f"  digest cancel {name}             if it was sent after the backup (here, it isn't sent yet)"
     yield "  digest doctor                      checks everything"
-    yield "  digest release                     when nothing else sends to the same list"
+    yield "  digest resume --all                     if nothing else is sending to the same list"
 
 
 def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[str, object]:

@@ -89,7 +89,7 @@ For details of each check, see docs/doctor.md. Exit codes: 0 no errors, 1 errors
     "trusted_server",
     metavar="NAME",
     default="",
-    help="With MESSAGE, your receiver's name in Authentication-Results. Other results are ignored.",
+    help="With MESSAGE, the name your mail server uses in Authentication-Results. Other results are ignored.",
 )
 @flag("--online", "is_online", help="Also check DNS, mail servers, the email provider, and your public pages.")
 @click.option(
@@ -158,7 +158,7 @@ def _parse_name_server(text: str) -> tuple[str, int]:
         return str(ip_address(address)), int(port)
     except ValueError as exc:
         raise click.BadParameter(
-            f"{text!r} isn't the address of a name server, such as 192.0.2.53 or 192.0.2.53:5300."
+            f"{text!r} isn't the IP address of a name server, such as 192.0.2.53 or 192.0.2.53:5300."
         ) from exc
 
 

@@ -108,7 +108,7 @@ def upgrade(context: CommandContext) -> None:
     """Back up the database, upgrade its schema, and verify it. Most other commands also upgrade it, but without a backup."""
     if context.acting_email is not None:
         raise click.UsageError(
-            "--as doesn't work with upgrade, which is recorded under the terminal's user. Leave it out."
+            "--as doesn't work with 'digest upgrade', which is recorded as the terminal's user. Leave it out."
         )
     with label_refusals("Not upgraded"):
         result = database_changes.upgrade_installation(
@@ -121,6 +121,8 @@ def upgrade(context: CommandContext) -> None:
             f"{result.backup}: a verified backup of the database before the upgrade\nUpgraded the schema from "
             f"{result.before} to {result.after}."
         )
+    for name in result.drafts:
+        click.echo(f"The draft of {name} was updated. Review it again.")
     proof = result.proof
     holds = (
         "All records and seals passed verification."

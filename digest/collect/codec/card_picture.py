@@ -34,7 +34,7 @@ def draw_card(picture: bytes, words: CardWords) -> EncodedImage:
         ImageError: the typeface lacks a letter of the words, or `picture` is none.
     """
     if missing := _find_missing_letter(words.name + words.issue + words.headline + words.deadline):
-        raise ImageError(f"the card's font has no {missing!r}")
+        raise ImageError(f"the card's font has no glyph for {missing!r}")
     card = Image.new("RGB", CARD_SIZE, PAPER)
     draw = ImageDraw.Draw(card)
     width = CARD_SIZE[0] - 2 * _MARGIN

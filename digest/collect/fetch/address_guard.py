@@ -62,7 +62,7 @@ class UnreachableHostError(ApplicationError):
 
     def __init__(self, host: str, detail: str) -> None:
         super().__init__(
-            f"{host} can't be reached from here. Check the spelling. If it's in a private network, list that "
+            f"{host} can't be reached from here. Check the spelling. If it's on a private network, list that "
             "network under limits.allow_networks in digest.toml."
         )
         self.detail = detail

@@ -116,7 +116,7 @@ class _GuardedBackend(httpcore.NetworkBackend):
                     raise
             else:
                 return _TimedStream(stream, self._budget)
-        raise AssertionError("the guard never gives an empty list")
+        raise AssertionError("the guard never returns an empty list")
 
 
 class _TimedStream(httpcore.NetworkStream):

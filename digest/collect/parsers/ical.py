@@ -218,7 +218,7 @@ def _overridden_days(events: list[Any], zone: tzinfo | None) -> dict[str, set[da
 def _event_time(event: Any, zone: tzinfo | None) -> _EventTime:
     start = _time_value(event, "DTSTART")
     if not isinstance(start, date) or not 1990 <= start.year <= 2200:
-        raise ValueError("no readable start")
+        raise ValueError("no readable start time")
     end = _time_value(event, "DTEND")
     length = _time_value(event, "DURATION")
     if isinstance(end, date) and isinstance(end, datetime) == isinstance(start, datetime):

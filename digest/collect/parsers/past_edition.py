@@ -73,7 +73,9 @@ def read_past_edition(
     links = list(_list_links(root, address or "https://invalid.example/"))
     stories = tuple(_choose_stories(links, address))
     if not stories:
-        raise ParseError("The page has no recognizable stories (links with headlines). Use the page of one edition.")
+        raise ParseError(
+            "The page has no recognizable stories (links with headlines). Use the page for a single edition."
+        )
     number = _NUMBER.search(head)
     return PastEditionPage(
         title=title,
@@ -90,7 +92,7 @@ def _read_mail_html(body: bytes) -> bytes:
     message = message_from_bytes(body, policy=policy.default)
     part = message.get_body(("html",))
     if part is None:
-        raise ParseError("The email has no HTML part. Use the web page of that edition.")
+        raise ParseError("The email has no HTML part. Use that edition's web page.")
     payload = part.get_payload(decode=True)
     text = decode_document(payload if isinstance(payload, bytes) else b"", part.get_content_charset(), "text/html")
     sent = message["Date"].datetime if message["Date"] is not None else None

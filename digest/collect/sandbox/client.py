@@ -140,7 +140,7 @@ class Sandbox:
         message = wire.pack_message(head, body)
         if len(message) > wire.MAX_MESSAGE_BYTES:
             raise DocumentRefusedError(
-                f"It has {len(body):,} bytes, over the limit of {wire.MAX_MESSAGE_BYTES:,}. Use a shorter document."
+                f"It's {len(body):,} bytes, over the limit of {wire.MAX_MESSAGE_BYTES:,}. Use a shorter document."
             )
         for _ in range(_ATTEMPTS):
             try:
@@ -152,7 +152,7 @@ class Sandbox:
                 continue
             if "limit" in reply:
                 raise DocumentRefusedError(
-                    f"Reading it was stopped ({_plain_words(reply['limit'])}). The document is much larger or more complex "
+                    f"Reading the document was stopped ({_plain_words(reply['limit'])}). The document is much larger or more complex "
                     "than usual. Report it to the publisher, or remove the source. Other sources aren't affected."
                 )
             if "refused" in reply:
@@ -206,7 +206,7 @@ def _open_answer(answer: bytes) -> tuple[bytes, dict[str, Any], bytes]:
 
 def _untrusted_answer(error: Exception) -> DocumentRefusedError:
     return DocumentRefusedError(
-        f"Reading it gave an invalid result ({type(error).__name__}), as if the document had exploited the "
+        f"Reading the document gave an invalid result ({type(error).__name__}), as if the document had exploited the "
         "parser, so it was discarded. Inspect the document before you try it again, or remove the source."
     )
 

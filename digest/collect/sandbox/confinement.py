@@ -273,7 +273,7 @@ def _restrict_files(places: Iterable[Path]) -> None:
             raise OSError(ctypes.get_errno(), "can't create a Landlock rule", str(place))
         os.close(opened)
     if _landlock(_RESTRICT_SELF, ruleset, 0):
-        raise OSError(ctypes.get_errno(), "can't enter Landlock")
+        raise OSError(ctypes.get_errno(), "can't apply the Landlock ruleset")
     os.close(ruleset)
 
 

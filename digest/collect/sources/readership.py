@@ -154,9 +154,9 @@ def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ReadershipRepor
         advice = "Check that the WordPress Popular Posts plugin is active and its REST API is public."
         raise ReadershipError(f"{exc.message}. {advice}") from exc
     except (ValueError, RecursionError) as exc:
-        raise ReadershipError(f"The response of {address} isn't JSON. Open the URL in a browser.") from exc
+        raise ReadershipError(f"The response from {address} isn't JSON. Open the URL in a browser.") from exc
     if not isinstance(posts, list):
-        raise ReadershipError(f"The response of {address} isn't a list of posts. Open the URL in a browser.")
+        raise ReadershipError(f"The response from {address} isn't a list of posts. Open the URL in a browser.")
     return _count_views(enumerate(posts, 1), _parse_post)
 
 
@@ -241,7 +241,7 @@ def _parse_row(row: Sequence[str], columns: tuple[int, int], site: str) -> tuple
 
 def _parse_post(post: object) -> tuple[str, int]:
     if not isinstance(post, dict) or not isinstance(post.get("link"), str):
-        raise ValueError("no post with a link")  # noqa: TRY004  (bad data, as the other reasons are)
+        raise ValueError("no post has a link")  # noqa: TRY004  (bad data, as the other reasons are)
     return canonical_url(post["link"]), _parse_count(str(post.get("pageviews", "")))
 
 

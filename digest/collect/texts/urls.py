@@ -160,7 +160,7 @@ def _normalise_host(name: str, netloc: str) -> str:
     if not name.isascii():
         name = ascii_host(name)
     if len(name) > 253 or not _HOST_PATTERN.fullmatch(name):
-        raise ValueError(f"no valid host: {_printable(name)}")
+        raise ValueError(f"not a valid host: {_printable(name)}")
     return name
 
 
@@ -173,7 +173,7 @@ def ascii_host(name: str) -> str:
     try:
         return idna.encode(name[:253], uts46=True).decode("ascii")
     except (idna.IDNAError, UnicodeError) as exc:
-        raise ValueError(f"no valid host: {_printable(name)}") from exc
+        raise ValueError(f"not a valid host: {_printable(name)}") from exc
 
 
 def _printable(text: str) -> str:

@@ -207,7 +207,7 @@ def _selected_urls(settings: Settings, only: Collection[str] | None) -> list[str
         urls = [s.url for s in listed if name == s.url or name.casefold() == s.name.casefold()]
         if not urls:
             names = ", ".join(repr(source.name) for source in listed) or "none yet"
-            raise UnknownSourceError(f"There's no source or file {name!r}. Choose one of: {names}.")
+            raise UnknownSourceError(f"There's no source or file named {name!r}. Choose one of: {names}.")
         chosen += urls
     return chosen
 

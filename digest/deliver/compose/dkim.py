@@ -195,7 +195,7 @@ def _read_key_file(file: Path) -> bytes:
         raise _key_file_error(
             file,
             f"it can't be read ({exc.strerror})",
-            f"{_MAKE_KEY} {file} 2048. Or give the file to the user that runs digest.",
+            f"{_MAKE_KEY} {file} 2048. Or make the user that runs digest the file's owner.",
         ) from None
 
 
@@ -205,7 +205,7 @@ def _load_private_key(file: Path, pem: bytes) -> RSAPrivateKey | Ed25519PrivateK
     except TypeError:
         raise _key_file_error(
             file,
-            "its key wants a password",
+            "its key is protected by a passphrase",
             (
                 f"Remove its passphrase: openssl pkey -in {file} -out {file}.new; chmod 600 {file}.new; mv {file}.new "
                 f"{file}"

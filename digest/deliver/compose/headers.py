@@ -29,13 +29,13 @@ def header_field(name: str, value: str) -> bytes:
     """Write one field whose value is ASCII and stays on one line.
 
     Raises:
-        HeaderError: the value holds a line break, another control character or a letter beyond ASCII.
+        HeaderError: the value holds a line break, another control character or a non-ASCII letter.
     """
     if not value.isascii() or not value.isprintable():
-        raise HeaderError(f"{name} contains a control character, a line break, or a letter beyond ASCII")
+        raise HeaderError(f"{name} contains a control character, a line break, or a non-ASCII letter")
     line = f"{name}: {value}\r\n"
     if len(line) > 998:
-        raise HeaderError(f"{name} has {len(line)} characters, more than a line can have (RFC 5322, section 2.1.1)")
+        raise HeaderError(f"{name} has {len(line)} characters, more than a line allows (RFC 5322, section 2.1.1)")
     return line.encode("ascii")
 
 

@@ -10,7 +10,7 @@ from subscribers.crypto.keys import KeyRing, SecretKey
 DELIVERY_ID_LENGTH = 26
 _HASHED_BYTES = 20  # of each hash; base32 makes 32 characters of them, without padding
 _ENCODED_LENGTH = 32
-_DOMAIN_END = re.compile(r"[A-Za-z0-9.-]+>")  # how a Message-ID ends
+_DOMAIN_END = re.compile(r"[!-;=?A-~]+>")  # how a Message-ID ends: whatever settings take as a domain, in ASCII
 
 
 def make_delivery_id(keys: KeyRing, purpose: str, person: int) -> str:

@@ -160,7 +160,7 @@ class PlaceholderValues:
 
 def _encode_field(value: str) -> bytes:
     if not value.isprintable():
-        raise ValueError("a value of a message has a control character")
+        raise ValueError("a message value contains a control character")
     return value.encode("ascii")
 
 

@@ -84,7 +84,7 @@ def cancel_edition(session: Session, name: str) -> EditionState:
     """
     edition = find_edition(session, name, lock=True)
     if edition.state is EditionState.SENT:
-        raise EditionControlError(f"{name} is already sent.", "Correct it in the archive instead.")
+        raise EditionControlError(f"{name} has already been sent.", "Correct it in the archive instead.")
     state_before = edition.state
     edition.state = EditionState.CANCELLED
     edition.paused_at, edition.paused_because = None, ""

@@ -60,12 +60,12 @@ class InstallationHold:
 
     def __str__(self) -> str:
         """Say who paused sending, when, and why, and how to resume it, in sentences."""
-        paused = f"All sending is paused by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC"
+        paused = f"All sending has been paused by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC"
         if self.may_be_copy:
-            return f"{paused}. {sentence(self.reason)} To resume sending, run 'digest release'."
+            return f"{paused}. {sentence(self.reason)} To resume sending, run 'digest resume --all'."
         if not self.reason:
-            return f"{paused}, without a reason. Ask whether it's still needed, then run 'digest release'."
-        return f"{paused} (\"{self.reason.rstrip('.')}\"). Ask whether that's resolved, then run 'digest release'."
+            return f"{paused}, without a reason. Ask whether the pause is still needed. If it isn't, run 'digest resume --all'."
+        return f"{paused} (\"{self.reason.rstrip('.')}\"). Ask whether that's resolved. If it is, run 'digest resume --all'."
 
 
 def current_hold(session: Session) -> InstallationHold | None:
@@ -90,7 +90,7 @@ def hold_installation(session: Session, reason: str, *, actor: str, now: datetim
         if before.may_be_copy or not may_be_copy:
             return False
         words = f': "{before.reason.rstrip(".")}"' if before.reason else ""
-        reason = f"{reason.rstrip('.')}. {before.actor} had paused it before{words}"
+        reason = f"{reason.rstrip('.')}. {before.actor} had already paused it{words}"
     stored = {"because": reason, "actor": actor, "since": now.isoformat(), "may_be_copy": may_be_copy}
     write_installation_state(session, HOLD_STATE_KEY, stored, now=now)
     return True

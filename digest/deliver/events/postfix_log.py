@@ -163,7 +163,7 @@ def _first_time(file: Path, clock: "_Clock") -> datetime:
         for line in lines:
             if at := clock.read_time(line):
                 return at
-    raise UnreadableLogError(file, "has no lines that start with a time, as in a syslog file.")
+    raise UnreadableLogError(file, "has no lines that start with a time, as syslog files do.")
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ class MailboxError(ApplicationError):
 class _BoundedImap(imaplib.IMAP4):
     def read(self, size: int) -> bytes:
         if size > 2 * MAX_MESSAGE_BYTES:  # the server was asked for less
-            raise self.abort("it sends more than it was asked for")
+            raise self.abort("it sends more than was requested")
         return super().read(size)
 
 
@@ -179,15 +179,15 @@ def _translate_errors(server_name: str) -> Iterator[None]:
     except ssl.SSLError as exc:
         cause = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
         raise MailboxError(
-            f"no trusted TLS with {server_name}: {cause.rstrip('.')}.",
+            f"couldn't establish a trusted TLS connection to {server_name}: {cause.rstrip('.')}.",
             remedy=(
-                "In host under [inbound] in digest.toml, use the server name in its certificate. For your own "
+                "Under [inbound] in digest.toml, set host to the name in the server's certificate. If you use your own "
                 "certificate authority, set authorities to a file with its certificates."
             ),
         ) from None
     except OSError as exc:
         raise MailboxError(
-            f"no connection to {server_name}: {exc.strerror or type(exc).__name__}.",
+            f"couldn't connect to {server_name}: {exc.strerror or type(exc).__name__}.",
             remedy="Check that the server is running, and correct host and port under [inbound] in digest.toml.",
         ) from None
     except ValueError:  # a number that is none, and the like

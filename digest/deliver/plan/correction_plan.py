@@ -196,7 +196,7 @@ def _read_error_spread(session: Session, correction: Correction, edition: Editio
     # Of an edition with fewer than it may have, every variant that can be asked for was there.
     kept = choose_variants(wanted) if len(wanted) > MAX_VARIANTS - len(FULLEST_VARIANTS) else None
     return _ErrorSpread(
-        places=ErrorPlaces(mailable, correction.url, find_sent_text(session, correction, edition), correction.becomes),
+        places=ErrorPlaces(mailable, correction.url, find_sent_text(session, correction), correction.becomes),
         variants=variants,
         likely_kept=kept,
     )

@@ -59,7 +59,7 @@ def provider_in_use(settings: Settings) -> ProviderKind:
     *examples, last = (example for kind in provider_kinds() for example in kind.url_examples)
     raise ProviderSettingsError(
         "DIGEST_MAIL_URL doesn't say how to send email.",
-        remedy=f"Use one of {', '.join(examples)} or {last}. {advise_variable_change(settings, 'DIGEST_MAIL_URL=…')}",
+        remedy=f"Use {', '.join(examples)}, or {last}. {advise_variable_change(settings, 'DIGEST_MAIL_URL=…')}",
     )
 
 

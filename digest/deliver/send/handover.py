@@ -53,13 +53,13 @@ class SendTask:
 class BatchResult:
     """What came of a batch of tasks.
 
-    `compose_errors` says, by delivery, why a message could not be composed; `outcome` speaks of the others, in their
+    `compose_errors` are the outcomes, by delivery, of messages that could not be composed; `outcome` speaks of the others, in their
     order. With an `error`, `may_have_left` says whether some may have left all the same.
     """
 
     tasks: Sequence[SendTask]
     outcome: BatchOutcome = field(default_factory=lambda: BatchOutcome(()))
-    compose_errors: Mapping[str, str] = field(default_factory=dict)
+    compose_errors: Mapping[str, MessageOutcome] = field(default_factory=dict)
     error: BaseException | None = None
     may_have_left: bool = False
 
@@ -87,15 +87,18 @@ def hand_over_tasks(provider: Provider, tasks: Sequence[SendTask], slots: Handov
     return BatchResult(tasks, outcome, compose_errors)
 
 
-def _compose_messages(tasks: Sequence[SendTask]) -> tuple[list[OutgoingMessage], dict[str, str]]:
+def _compose_messages(tasks: Sequence[SendTask]) -> tuple[list[OutgoingMessage], dict[str, MessageOutcome]]:
+    """Compose what can be: a damaged row, or one whose key is missing, must not hold up everybody behind it."""
     messages, errors = [], {}
     for task in tasks:
         try:
             messages.append(task.compose_message())
-        except (DecryptionError, KeyFileError) as exc:  # a damaged row must not hold up everybody behind it
+        except (DecryptionError, KeyFileError) as exc:
             delivery = task.delivery
             log.error("address does not open", person=delivery.person, delivery=delivery.delivery_id)  # noqa: TRY400 - no trace needed
-            errors[delivery.delivery_id] = str(exc)
+            # A key that's missing may be put back; what doesn't open under its own key never will.
+            result = HandoverResult.TRY_LATER if isinstance(exc, KeyFileError) else HandoverResult.REFUSED
+            errors[delivery.delivery_id] = MessageOutcome(result, str(exc))
     return messages, errors
 
 
@@ -158,10 +161,11 @@ class HandoverRun:
             self.state_changes.append((delivery.delivery_id, change))
             if outcome.result in _NOT_ACCEPTED and not self._note_refusal(delivery, change, now):
                 deferred.append((delivery, outcome))
-        self.state_changes += [
-            (delivery_id, StateChange(DeliveryState.REFUSED, error, attempted=False))
-            for delivery_id, error in result.compose_errors.items()
-        ]
+        for task in result.tasks:
+            if error := result.compose_errors.get(task.delivery.delivery_id):
+                change = self._decide_change(task.delivery, error, 0.0, now)
+                waits = change.state is DeliveryState.WAITING
+                self.state_changes.append((task.delivery.delivery_id, replace(change, attempted=waits)))
         return deferred
 
     def _decide_change(

@@ -193,10 +193,12 @@ def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:
     for place, email in enumerate(to, start=1):
         member = staff.find_staff_member(session, email)
         if member is None:
-            raise SendError(f"Test address {place} isn't on the team.", "Choose one from 'digest staff list'.")
+            raise SendError(
+                f"Test address {place} doesn't belong to a team member.", "Choose one from 'digest staff list'."
+            )
         if member.proven_at is None:
             raise SendError(
-                f"{staff.staff_actor(member)} hasn't verified the address yet.",
+                f"{staff.staff_actor(member)} hasn't verified their address yet.",
                 "Send a new link with 'digest staff prove'.",
             )
         chosen[member.id] = member

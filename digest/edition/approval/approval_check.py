@@ -116,7 +116,7 @@ def _find_fault(
     now = approval_statement(current, edition, ApproverRule(1, (), (), ()))
     if now["list"][-1] != stated["list"][-1]:
         return (
-            f"its links lead to {stated['list'][-1]}, but DIGEST_BASE_URL is now {now['list'][-1]}.",
+            f"its links point to {stated['list'][-1]}, but DIGEST_BASE_URL is now {now['list'][-1]}.",
             "Restore DIGEST_BASE_URL, or revoke the approval, draft the edition again, and approve that.",
         )
     changes = [words for part, words in _HEADER_WORDS.items() if stated[part] != now[part]]

@@ -247,7 +247,7 @@ def _check_approver(session: Session, edition: Edition, settings: Settings, acto
     open_note = select(SentBackNote.id).where(SentBackNote.edition_id == edition.id, SentBackNote.done_at.is_(None))
     if session.scalar(open_note):
         raise ApprovalError(
-            f"{edition.name} was sent back with a note that isn't done yet.",
+            f"{edition.name} was sent back with a note that isn't marked as done.",
             "Mark the note as done on the edition page before you approve it.",
         )
     if refusal := read_approver_rule(session, edition, settings).explain_refusal(actor):

@@ -1,7 +1,7 @@
 """Who wrote what in an edition as it is stored, with the settings that it shows for the first time, and who may approve it then."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import case, func, select
@@ -20,7 +20,8 @@ from digest.store.staff import list_working_staff, staff_actor
 from digest.store.staff_revocations import list_missing_members
 from subscribers.store.row_seals import is_genuine
 
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+REMOVED_COUNT_FOR = timedelta(days=7)  # of which removed colleagues hear by email, and other admins at once
+_LONG_AGO = datetime.min.replace(tzinfo=UTC) + REMOVED_COUNT_FOR
 _SHOWN_TABLES = (
     "publication",
     "look",
@@ -42,10 +43,11 @@ def read_unsigned_rule(session: Session, edition: Edition, settings: Settings) -
 def read_author_rule(session: Session, written: Sequence[str], begun: datetime, settings: Settings) -> ApproverRule:
     """Read who may approve what some wrote, by their names, while nobody has.
 
-    Colleagues who were removed since it was `begun` count when it's asked whether there's only one editor.
+    Colleagues who were removed since it was `begun`, or in the `REMOVED_COUNT_FOR` before, count when it's asked whether there's only
+    one editor: otherwise, whoever removes a colleague first and writes then could approve it alone, and invite them again.
     """
     needed = settings.file.approval.approvers
-    colleagues = list_working_staff(session, removed_after=begun)
+    colleagues = list_working_staff(session, removed_after=begun - REMOVED_COUNT_FOR)
     return ApproverRule(
         needed=needed,
         signed=(),

@@ -20,7 +20,7 @@ def state_text(session: Session, edition: Edition, correction: Correction) -> di
         "number": edition.number,
         "at": utc_text(correction.at),
         # What subscribers have before them; the archive may have said something else meanwhile.
-        "sent": find_sent_text(session, correction, edition),
+        "sent": find_sent_text(session, correction),
     }
 
 

@@ -6,7 +6,7 @@ What was approved never changes. A correction is kept beside it, and shown with 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
@@ -92,11 +92,14 @@ def _correctable_story(
     return CorrectableStory(entry.url, key, title, entry.headline, now.headline, now.summary)
 
 
-def find_sent_text(session: Session, correction: Correction, edition: Edition) -> str:
-    """Return what a corrected text said as it went out: of one that was corrected before, not what that correction made of it."""
-    stories = list_correctable_stories(read_sent_content(session, edition), ())
-    sent = (s for s in stories if (s.url, s.section) == (correction.url, correction.section))
-    return next((story.text_of(cast("CorrectedField", correction.field)) for story in sent), correction.was)
+def find_sent_text(session: Session, correction: Correction) -> str:
+    """Return a corrected text as it was sent: what its first correction found, which no later one and no other row can change."""
+    corrected = [getattr(Correction, name) == getattr(correction, name) for name in _CORRECTED_TEXT]
+    corrections = session.scalars(select(Correction).where(*corrected).order_by(Correction.seq))
+    return next((each.was for each in corrections if is_genuine(session, each)), correction.was)
+
+
+_CORRECTED_TEXT = ("edition_id", "url", "section", "field")  # by which corrections are about the same text
 
 
 def sign_correction(correction: Correction, zone: ZoneInfo, language: ReaderLanguage) -> str:
@@ -139,7 +142,7 @@ def make_correction_block(
 
     It quotes what was sent, never another editor's correction: its author is the only author of its words.
     """
-    sent = find_sent_text(session, correction, edition)
+    sent = find_sent_text(session, correction)
     return LabelledBlock(
         id=f"{CORRECTION_BLOCK_PREFIX}{correction.id}",
         kind="correction",

@@ -95,14 +95,23 @@ def compose_stored_draft(session: Session, edition: Edition, settings: Settings)
     return compose_edition(grown, load_edits(session, edition), identity, settings) if grown else None
 
 
-def is_as_composed(session: Session, edition: Edition, composed: ComposedEdition | None) -> bool:
-    """Return whether a stored draft, with its pieces, is what its proposal, edits, and settings make of it, byte for byte."""
+def is_as_composed(
+    session: Session,
+    edition: Edition,
+    composed: ComposedEdition | None,
+    *,
+    pieces: tuple[RenderedFragment, ...] | None = None,
+) -> bool:
+    """Return whether a stored draft is what its proposal, edits, and settings make of it, byte for byte.
+
+    `pieces` replaces its stored pieces.
+    """
     if composed is None:
         return False
     fresh = Edition()
     record_content(fresh, composed)
     same = all(_dump(getattr(edition, name)) == _dump(getattr(fresh, name)) for name in _COMPOSED_COLUMNS)
-    return same and load_rendered_fragments(session, edition) == composed.fragments
+    return same and (pieces or load_rendered_fragments(session, edition)) == composed.fragments
 
 
 _COMPOSED_COLUMNS = ("held_because", "subject", "preheader", "content", "written_parts")

@@ -29,7 +29,7 @@ class EventSection(SectionKind):
     pick_order = 6
     look = "dates"
     has_own_date = True
-    order_rule = "the soonest stands first"
+    order_rule = "the soonest event comes first"
 
     def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
         """Take what begins after the release, whenever it was announced."""
@@ -46,13 +46,13 @@ class EventSection(SectionKind):
         """Explain why an event is none to announce; empty when it may be."""
         event = scored.lead
         if event.starts_at is None:
-            return "it is an event without a date of its own"
+            return "it's an event without its own date"
         # An all-day event is a date, kept as noon UTC.
         past = event.starts_at.date() < now.date() if event.all_day else event.starts_at < now
         if past:
-            return f"it is an event of the past ({month_day(event.starts_at)})"
+            return f"it's a past event ({month_day(event.starts_at)})"
         if event.starts_at > now + LOOKAHEAD:
-            return f"it is an event more than {LOOKAHEAD.days} days away ({month_day(event.starts_at)})"
+            return f"it's an event more than {LOOKAHEAD.days} days away ({month_day(event.starts_at)})"
         return ""
 
     def write_entry(self, placed: PlacedStory, page: EntryPage) -> SectionEntry:

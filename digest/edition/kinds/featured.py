@@ -17,7 +17,7 @@ class FeaturedSection(SectionKind):
     name = "featured"
     pick_order = 1
     look = "lead"
-    order_rule = "variety, because the other is more like what stands above"
+    order_rule = "variety, because the other story is more similar to those above"
     capped = limits_topics = leads_edition = shows_pictures = True
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
@@ -32,7 +32,7 @@ class FeaturedSection(SectionKind):
 
     def explain_unchosen(self, section: SectionSettings) -> str:
         """Say that a story gave way to less similar ones."""
-        return f"it gave way to others, for variety, in {section.title}"
+        return f"it made way for other stories, for variety, in {section.title}"
 
     def write_entries(self, placed: Sequence[PlacedStory], page: EntryPage) -> Iterable[SectionEntry]:
         """Write the lead, then rows."""

@@ -20,7 +20,7 @@ class MostReadSection(SectionKind):
     name = "most-read"
     pick_order = 2
     look = "ranking"
-    order_rule = "reads alone decide here"
+    order_rule = "this section is sorted by page views"
     is_placed_by_hand = False
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:

@@ -48,7 +48,7 @@ class OpportunitySection(SectionKind):
     pick_order = 7
     look = "dates"
     has_own_date = True
-    order_rule = "the soonest deadline stands first"
+    order_rule = "the soonest deadline comes first"
 
     def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
         """Take what was announced in the last weeks, whether an edition had it before or not."""

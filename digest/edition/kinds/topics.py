@@ -17,7 +17,7 @@ class TopicSection(SectionKind):
 
     name = look = "topics"
     pick_order = 4
-    order_rule = "stories of one topic stand together, the best topic first"
+    order_rule = "stories on the same topic are grouped, with the best topic first"
     capped = limits_topics = True
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:

@@ -83,7 +83,9 @@ def check_inbox_lines(examined: PreflightInput) -> Iterator[PreflightFinding]:
             SUBJECT_PLACE,
         )
     if line.endswith("…"):
-        yield warning_finding(f"“{line}” cuts off the lead's headline.", "Write a complete subject.", SUBJECT_PLACE)
+        yield warning_finding(
+            f"“{line}” cuts off the lead story's headline.", "Write a complete subject.", SUBJECT_PLACE
+        )
     if line and second.casefold().startswith(line.casefold()):
         yield warning_finding("The preheader repeats the subject.", "Write something new.", PREHEADER_PLACE)
     if len(second) > MAX_PREHEADER_LENGTH:
@@ -210,7 +212,7 @@ def check_alt_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
     for section in lead_sections(examined.content.sections):
         lead = section.entries[0] if section.entries else None
         if lead and lead.picture and not lead.picture.alt.strip():
-            yield warning_finding(f"The image of “{lead.headline}” has no description.", "Describe it.", section.title)
+            yield warning_finding(f"The image for “{lead.headline}” has no description.", "Describe it.", section.title)
 
 
 @preflight_rule("images-sized", is_for_admins=True)
@@ -240,7 +242,7 @@ def check_stored_images(examined: PreflightInput) -> Iterator[PreflightFinding]:
             )
         elif facts.size > MAX_IMAGE_BYTES:
             yield error_finding(
-                f"The image {source} has {facts.size // 1024} KB. The limit is 200 KB.", "Choose a smaller image."
+                f"The image {source} is {facts.size // 1024} KB. The limit is 200 KB.", "Choose a smaller image."
             )
 
 
@@ -261,7 +263,7 @@ def check_withdrawn_articles(examined: PreflightInput) -> Iterator[PreflightFind
         if reason := examined.withdrawn.get(address):
             yield error_finding(
                 f"Visitors can't read “{headline}” anymore: {reason}.",
-                "Remove it. If it's public again, draft the edition again.",
+                "Remove the story. If its page is public again, draft the edition again.",
             )
 
 

@@ -47,7 +47,7 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
             if (contrast := contrast_ratio(style.text_colour, style.background_colour)) < needed:
                 seen.add((style.text_colour, style.background_colour))
                 yield error_finding(
-                    f"“{words[:40]}”, {style.text_colour} on {style.background_colour}, has a contrast of {contrast:.1f} instead of {needed}.",
+                    f"“{words[:40]}”, {style.text_colour} on {style.background_colour}, has a contrast ratio of {contrast:.1f} instead of at least {needed}.",
                     "Choose colors with more contrast.",
                     f"{scheme} scheme",
                 )

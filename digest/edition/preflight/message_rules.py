@@ -44,11 +44,11 @@ def check_html_size(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The HTML part has less than 102 KB, which is where Gmail clips it, with a warning from 80 KB."""
     octets = len(examined.html.encode())
     if octets > GMAIL_CLIP_SIZE:
-        yield error_finding(f"The HTML has {octets // 1024} KB. Gmail clips emails at 102 KB.", "Remove some stories.")
+        yield error_finding(f"The HTML is {octets // 1024} KB. Gmail clips emails at 102 KB.", "Remove some stories.")
     elif octets > CLIP_WARNING_SIZE:
         yield warning_finding(
-            f"The HTML has {octets // 1024} KB, close to the 102 KB at which Gmail clips emails.",
-            "Remove a story if you add more.",
+            f"The HTML is {octets // 1024} KB, close to the 102 KB at which Gmail clips emails.",
+            "Remove another story if you add one.",
         )
 
 
@@ -152,7 +152,7 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
         )
     if examined.drafted_base != examined.base:
         yield error_finding(
-            f"The edition's links lead to {examined.drafted_base}, but DIGEST_BASE_URL is now {examined.base}.",
+            f"The edition's links point to {examined.drafted_base}, but DIGEST_BASE_URL is now {examined.base}.",
             "Draft the edition again, or restore DIGEST_BASE_URL.",
         )
         return
@@ -193,7 +193,9 @@ def check_part_parity(examined: PreflightInput) -> Iterator[PreflightFinding]:
                     )
             if entry.url and (entry.url not in examined.links or entry.url not in examined.text):
                 yield error_finding(
-                    f"The link of “{entry.headline}” isn't in both parts.", _FIX_TEMPLATE, section.title
+                    f"The link for “{entry.headline}” is missing from one of the two parts.",
+                    _FIX_TEMPLATE,
+                    section.title,
                 )
 
 

@@ -29,7 +29,7 @@ def check_first_sentence(examined: PreflightInput) -> Iterator[PreflightFinding]
         )
     elif not _is_news(line, examined.content):
         yield warning_finding(
-            f"Subscribers and email app summaries see “{line}” first, which isn't this edition's news.",
+            f"The first text that subscribers and email apps see is “{line}”, which isn't from one of this edition's stories.",
             "Write an intro, feature a second story, or move that line down in your custom template.",
         )
     elif fault := _find_repetition(line, examined):

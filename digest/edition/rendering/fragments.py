@@ -224,7 +224,7 @@ def _cut_fragments(rendered: str, kind: FragmentKind) -> Iterator[RenderedFragme
     if names[-1] != "foot" or len(set(names)) != len(names):
         raise RenderingError(
             f"mail/edition/body.{'txt' if kind in {'text', 'short-text'} else 'html'} was cut into {', '.join(names)}: "
-            "write a cut() before each section and the last one before the foot, each once"
+            "put one cut() before each section and a last one before the foot"
         )
     for name, body in zip(names, parts[0::2], strict=True):
         yield RenderedFragment(kind=kind, name=name, body=body)

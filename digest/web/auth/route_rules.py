@@ -213,6 +213,7 @@ ROUTE_RULES = {
     "approvals.send_back": EDITOR,
     "approvals.show_version": EDITOR,
     "approvals.show_version_mail": EDITOR,
+    "approvals.update_draft": EDITOR,
     "calendar.show_calendar": EDITOR,
     "calendar.change_calendar": EDITOR,
     "calendar.preview_move": EDITOR,
@@ -251,4 +252,6 @@ def check_route_rules(endpoints: Iterable[str]) -> None:
     if unruled := sorted(known - ROUTE_RULES.keys()):
         raise ValueError(f"digest/web/auth/route_rules.py has no rule for {', '.join(unruled)}")
     if unrouted := sorted(ROUTE_RULES.keys() - known):
-        raise ValueError(f"digest/web/auth/route_rules.py has a rule for what is no route: {', '.join(unrouted)}")
+        raise ValueError(
+            f"digest/web/auth/route_rules.py has a rule for a route that doesn't exist: {', '.join(unrouted)}"
+        )

@@ -165,7 +165,11 @@ def test_every_alert_arrives_once_and_ends(
     assert {mail["To"] for mail in mails} == {"eve@hls.test"}
     opened = [mail for mail in mails if mail["Subject"] != "An alert is resolved"]
     bodies = "".join(mail.get_body(("plain",)).get_content() for mail in opened)  # type: ignore[union-attr]
-    for words in ("X no longer works", "digest uncertain", "/backups: no room."):
+    for words in (
+        "X no longer works",
+        "digest uncertain",
+        "failed (/backups: no room). To try again, use 'digest backup'.",
+    ):
         assert words in " ".join(bodies.split())
 
 

@@ -4,10 +4,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 
 from digest.app.approval import approvals, signing
 from digest.app.editing import changes as editing
+from digest.app.editing.edit_application import needs_update, update_draft
+from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions.edition_status import edition_status
 from digest.edition.approval import approval_check
 from digest.edition.approval import approved_versions as approval
@@ -20,7 +22,7 @@ from digest.settings import ApprovalSettings
 from digest.store.approval_models import ApprovalState, SentBackNote
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
-from digest.store.models import AuditEntry, Edition, EditionState
+from digest.store.models import AuditEntry, Edition, EditionState, EditionStory
 from subscribers.crypto.keys import KeyRing
 from tests.app.editing.test_changes import ROOMY, TITLES, form, headlines, url_of
 from tests.edition.drafting.test_drafts import add, bodies, drafted
@@ -118,7 +120,7 @@ def test_a_note_takes_the_approval_back_and_stops_the_next_until_it_is_done(inst
     )
     assert edition_of(install_on_both).state == EditionState.DRAFT
     assert version_states(install_on_both) == [ApprovalState.TAKEN_BACK]
-    with pytest.raises(ApprovalError, match="sent back with a note that isn't done"):
+    with pytest.raises(ApprovalError, match="sent back with a note that isn't marked as done"):
         approve(install_on_both, DANA)
     with install_on_both.database.read() as session:
         note = session.scalars(select(SentBackNote)).one()
@@ -193,3 +195,72 @@ def test_what_was_taken_back_does_not_stand_again(install: Installation) -> None
     with pytest.raises(ApprovalError, match="no approved version"):
         approvals.reinstate_last_approval(install, "current", actor=SCHEDULER, now=LATER)
     assert edition_of(install).state == EditionState.DRAFT
+
+
+def recolored(install: Installation) -> Installation:
+    """Give the same installation where links have had another color since the draft."""
+    look = install.settings.file.look.model_copy(update={"accent": "#00606B"})
+    file = install.settings.file.model_copy(update={"look": look})
+    return Installation(install.settings.model_copy(update={"file": file}), install.database)
+
+
+def test_a_draft_of_earlier_settings_is_updated_reviewed_again_and_approved(install_on_both: Installation) -> None:
+    write_intro(install_on_both, DANA, "Good morning.")
+    mark = edition_status(install_on_both, "current", now=LATER).content_hash
+    changed = recolored(install_on_both)
+    assert needs_update(changed, "current")
+    with pytest.raises(ApprovalError, match=r"Choose 'Update the draft'.*'digest draft --update 2026-W47'"):
+        approve(changed, PRIYA)
+    assert update_draft(changed, "current", actor=PRIYA, now=LATER) == "2026-W47"
+    assert "Good morning." in str(edition_of(changed).content)
+    assert "#00606B" in str(bodies(changed.database))
+    with pytest.raises(ApprovalError, match="changed"):
+        signing.approve_edition(changed, "current", mark, actor=PRIYA, now=LATER)
+    approve(changed, PRIYA)
+    assert edition_of(changed).state == EditionState.APPROVED
+
+
+def story_rows(install: Installation) -> list[tuple[object, ...]]:
+    query = select(EditionStory.url, EditionStory.section, EditionStory.position, EditionStory.reason)
+    with install.database.read() as session:
+        return sorted(tuple(row) for row in session.execute(query))
+
+
+def test_an_update_stores_the_rows_of_its_stories_again(install_on_both: Installation) -> None:
+    before, changed = story_rows(install_on_both), recolored(install_on_both)
+    with install_on_both.database.write() as session:
+        session.execute(delete(EditionStory).where(EditionStory.position > 1))
+        session.execute(update(EditionStory).values(reason="a forged one"))
+    update_draft(changed, "current", actor=DANA, now=LATER)
+    assert story_rows(changed) == before
+
+
+def test_an_update_of_what_is_up_to_date_changes_nothing(install: Installation) -> None:
+    with install.database.read() as session:
+        before = session.scalars(select(AuditEntry.id)).all()
+    assert not needs_update(install, "current")
+    assert update_draft(install, "current", actor=DANA, now=LATER) == ""
+    with install.database.read() as session:
+        assert session.scalars(select(AuditEntry.id)).all() == before
+
+
+def test_an_update_supersedes_an_approval_that_waits_for_another(install_on_both: Installation) -> None:
+    both = wants_two(install_on_both)
+    update_draft(both, "current", actor=DANA, now=LATER)
+    approve(both, DANA)
+    update_draft(both, "current", actor=DANA, now=LATER)
+    assert version_states(both) == [ApprovalState.WAITING]
+    changed = recolored(both)
+    update_draft(changed, "current", actor=DANA, now=LATER)
+    assert version_states(changed) == [ApprovalState.SUPERSEDED]
+
+
+@pytest.mark.parametrize("state", [s for s in EditionState if s not in {EditionState.DRAFT, EditionState.INCOMPLETE}])
+def test_an_update_refuses_what_is_approved_or_further(install: Installation, state: EditionState) -> None:
+    with install.database.write() as session:
+        session.scalars(select(Edition)).one().state = state
+    before, changed = bodies(install.database), recolored(install)
+    assert not needs_update(changed, "2026-W47")
+    with pytest.raises(EditRefusedError, match="can't be updated"):
+        update_draft(changed, "2026-W47", actor=DANA, now=LATER)
+    assert (edition_of(changed).state, bodies(install.database)) == (state, before)

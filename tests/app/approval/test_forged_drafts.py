@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, text, update
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.operation_checks import check_access_rows, check_drafts
 from digest.app.editing import changes as editing
-from digest.app.editing.editing_state import read_editing_state
+from digest.app.editing.edit_application import needs_update, update_draft
+from digest.app.editing.editing_state import EditRefusedError, read_editing_state
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.placeholders import pack_slots
@@ -26,14 +27,23 @@ from digest.installation.opened import Installation
 from digest.store.delivery_models import StaffMember
 from digest.store.models import Edition, EditionEdit, EditionProposal, EditionState, Fragment
 from subscribers.store.models import table_of
-from tests.app.approval.test_approvals import DANA, PRIYA, SAM, approve, edition_of, install_on_both, write_intro
+from tests.app.approval.test_approvals import (
+    DANA,
+    PRIYA,
+    SAM,
+    approve,
+    edition_of,
+    install,
+    install_on_both,
+    write_intro,
+)
 from tests.app.editing.test_changes import TITLES, form, url_of
 from tests.app.test_four_eyes import OFFER, last_audit_row, prove_and_lose_sign_ins
 from tests.edition.drafting.test_drafts import drafted
 from tests.moments import DRAFTING as NOW
 from tests.row_keys import change_rows
 
-__all__ = ["install_on_both"]
+__all__ = ["install", "install_on_both"]
 
 EDITION, EDIT, PROPOSAL, FRAGMENT = map(table_of, (Edition, EditionEdit, EditionProposal, Fragment))
 WORDS, EVIL = "Good morning.", "Buy my coin."
@@ -89,7 +99,7 @@ def expect_refusal(install: Installation) -> None:
     """Nobody's approval counts, and whoever isn't an author is told why."""
     refusals = [explain_refusal(install, actor) for actor in (DANA, PRIYA, SAM)]
     assert all(refusals)
-    assert "it was changed in the database. Draft it again" in refusals[-1]
+    assert "it was changed in the database. Choose 'Update the draft'" in refusals[-1]
     assert edition_of(install).state == EditionState.DRAFT
 
 
@@ -226,6 +236,34 @@ def test_a_draft_that_was_changed_in_the_database_is_not_approved_until_it_is_dr
     assert edition_of(forger.install).state == EditionState.APPROVED
 
 
+@pytest.mark.parametrize("forge", [*PIECES, *AUTHORS, *EDITS])
+def test_an_update_restores_a_draft_that_was_changed_in_the_database(
+    forger: Forger, forge: Callable[[Forger], None]
+) -> None:
+    assert not needs_update(forger.install, "current")
+    forge(forger)
+    assert needs_update(forger.install, "current")
+    assert update_draft(forger.install, "current", actor=SAM, now=NOW) == "2026-W47"
+    assert not needs_update(forger.install, "current")
+    assert EVIL not in str(edition_of(forger.install).content)
+    row = last_audit_row(forger.install)
+    assert (row.act, row.actor, row.subject) == ("draft updated", SAM.name, "2026-W47")
+    for actor in (DANA, PRIYA):
+        explain_refusal(forger.install, actor)
+    assert edition_of(forger.install).state == EditionState.APPROVED
+
+
+@pytest.mark.parametrize("forge", PROPOSALS)
+def test_an_update_refuses_a_proposal_that_is_not_genuine(
+    forger: Forger, forge: Callable[[Forger], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forge(forger)
+    monkeypatch.setattr(edit_log, "_CACHE", ProposalCache())
+    assert needs_update(forger.install, "current")
+    with pytest.raises(EditRefusedError, match="'digest draft'"):
+        update_draft(forger.install, "current", actor=SAM, now=NOW)
+
+
 def test_edits_after_a_forged_one_are_made_again_in_their_place(forger: Forger) -> None:
     forger.write(update(EDIT).where(EDIT.c.seq == 2).values(actor=SAM.name))
     assert [edit.seq for edit in edits_of(forger)] == [1]
@@ -291,3 +329,17 @@ def test_doctor_names_forged_edits_and_a_draft_that_is_not_what_they_make(forger
     (rows,), (draft,) = check_access_rows(examined), check_drafts(examined)
     assert "1 of edit" in rows.message
     assert "2026-W47 isn't what its stories, edits, and settings make of it" in draft.message
+
+
+@pytest.mark.sqlite
+def test_pieces_that_a_trigger_puts_right_while_they_are_signed_are_not_approved(install: Installation) -> None:
+    """What's signed is compared, not what the draft's rows are by then."""
+    write_intro(install, DANA, WORDS)
+    with install.database.engine.execution_options(immediate=True).begin() as connection:
+        connection.execute(text("CREATE TABLE genuine AS SELECT id, body FROM fragment"))
+        connection.execute(update(FRAGMENT).values(body=func.replace(FRAGMENT.c.body, WORDS, EVIL)))
+        heal = "UPDATE fragment SET body = (SELECT body FROM genuine WHERE genuine.id = fragment.id)"
+        connection.execute(text(f"CREATE TRIGGER heal AFTER INSERT ON approved_fragment BEGIN {heal}; END"))
+    refusal = explain_refusal(install, SAM)
+    assert "it was changed in the database" in refusal
+    assert edition_of(install).state == EditionState.DRAFT

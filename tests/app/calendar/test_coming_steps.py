@@ -94,7 +94,7 @@ def test_status_of_an_installation_without_an_edition_says_so_and_what_holds_it_
     initialised_home: Path,
 ) -> None:
     assert initialised_home.is_dir()
-    assert CliRunner().invoke(digest, ["hold", "--because", "a wrong date"]).exit_code == 0
+    assert CliRunner().invoke(digest, ["pause", "--all", "--because", "a wrong date"]).exit_code == 0
     said = CliRunner().invoke(digest, ["status"])
     assert said.exit_code == 0, said.output
     assert said.output.startswith("There's no edition yet. ")

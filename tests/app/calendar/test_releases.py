@@ -105,7 +105,7 @@ def test_a_skipped_edition_gives_its_week_to_the_next_and_comes_back_with_its_dr
     calendar.skip_release(install, FRIDAY, actor=EDITOR, now=THURSDAY)
     assert edition_of(install, name).state == EditionState.CANCELLED
     assert planned(install, THURSDAY)[:2] == [("11-20 11:00", "2026-W47", None), ("11-27 11:00", "2026-W48", 148)]
-    with pytest.raises(CalendarError, match="already skipped"):
+    with pytest.raises(CalendarError, match="already been skipped"):
         calendar.skip_release(install, FRIDAY, actor=EDITOR, now=THURSDAY)
     calendar.restore_release(install, FRIDAY, actor=EDITOR, now=THURSDAY)
     assert (edition_of(install, name).state, edition_of(install, name).subject) == (
@@ -118,7 +118,7 @@ def test_a_skipped_edition_gives_its_week_to_the_next_and_comes_back_with_its_dr
     assert draft(install, THURSDAY + WEEK) == "2026-W48"
     assert headlines(install, "2026-W48") == {"early border news"}
     assert edition_of(install, "2026-W48").number == 148
-    with pytest.raises(CalendarError, match="2026-W48 is already drafted"):
+    with pytest.raises(CalendarError, match="2026-W48 has already been drafted"):
         calendar.restore_release(install, FRIDAY, actor=EDITOR, now=THURSDAY)
 
 
@@ -159,7 +159,7 @@ def test_an_extra_edition_before_one_that_is_drafted_is_refused_and_one_without_
     calendar.skip_release(install, added.release_at, actor=EDITOR, now=MONDAY)
     assert [day for day, *_ in planned(install, MONDAY, 2)] == ["11-20 11:00", "11-27 11:00"]
     draft(install, MONDAY)
-    with pytest.raises(CalendarError, match="2026-W47 is already drafted"):
+    with pytest.raises(CalendarError, match="2026-W47 has already been drafted"):
         calendar.add_release(install, date(2026, 11, 18), time(12), actor=EDITOR, now=MONDAY)
     with install.database.read() as session:
         query = select(AuditEntry.act).where(AuditEntry.act.contains("release")).order_by(AuditEntry.id)

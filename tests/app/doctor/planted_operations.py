@@ -439,11 +439,15 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     ),
     "a draft was changed in the database": (
         add_rows(lambda: edition(release_at=NOW + 7 * DAY)),
-        *("drafts", "Draft it again"),
+        *("drafts", "'digest draft --update EDITION'"),
     ),
     "no admin": (remove_admin, "staff", "digest staff add"),
     "an admin who has not proven the address": (forget_proof, "staff", "open the link it emails to "),
-    "an admin whose link is held back": (hold_the_link_back, "staff", "run 'digest release' (all sending is paused"),
+    "an admin whose link is held back": (
+        hold_the_link_back,
+        "staff",
+        "run 'digest resume --all' (all sending is paused",
+    ),
     "the timetable stands still": (
         add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY), lambda: slot("nightly", NOW - 2 * DAY)),
         *("timetable", "digest serve"),

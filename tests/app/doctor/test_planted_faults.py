@@ -228,7 +228,7 @@ def test_the_command_asks_outside_when_it_is_told_to(
     assert len(outside.names.asked) > before
     wrong = CliRunner().invoke(digest, ["doctor", "--online", "--name-server", "nowhere"])
     assert wrong.exit_code == 2
-    assert "isn't the address of a name server" in wrong.output
+    assert "isn't the IP address of a name server" in wrong.output
 
 
 def test_every_check_has_a_planted_fault() -> None:
@@ -243,7 +243,7 @@ def test_every_check_has_a_planted_fault() -> None:
         ("doctor", "--json"),
         ("status",),
         ("upgrade",),
-        ("hold", "--because", "a wrong date"),
+        ("pause", "--all", "--because", "a wrong date"),
         ("migrate", "--to", "sqlite:///new.db", "--yes"),
     ],
 )
@@ -254,7 +254,10 @@ def test_where_no_installation_is_a_command_says_so_and_makes_nothing(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DIGEST_DATABASE_URL", raising=False)
     (tmp_path / "empty").mkdir()
-    for name, reason in (("mistyped", "there is no such folder"), ("empty", "there is no ")):
+    for name, reason in (
+        ("mistyped", "the folder doesn't exist"),
+        ("empty", f"{tmp_path / 'empty' / 'digest.db'} doesn't exist"),
+    ):
         monkeypatch.setenv("DIGEST_HOME", str(tmp_path / name))
         refused = CliRunner().invoke(digest, words)
         assert refused.exit_code != 0

@@ -10,7 +10,7 @@ from digest.app.editing import changes as editing
 from digest.app.editions.editor_changes import MAX_COUNTED_EDITIONS, find_editor_counts, list_counted_editions
 from digest.app.evaluation.drafts import evaluate_redraft, list_editor_picks
 from digest.app.evaluation.labelled_files import EvaluationError
-from digest.edition.approval.approved_versions import list_approvals
+from digest.edition.approval.approved_versions import ApprovalError, list_approvals
 from digest.edition.content.editor_changes import EditorCounts
 from digest.edition.editing.edits import StoryField
 from digest.edition.queries import find_edition
@@ -19,6 +19,7 @@ from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionProposal, EditionState
 from tests.app.approval.test_approvals import DANA, PRIYA, approve, edition_of, install, install_on_both
 from tests.app.editing.test_changes import form, headlines, url_of
+from tests.edition.drafting.test_drafts import drafted
 from tests.moments import DRAFTING as NOW
 
 __all__ = ["install", "install_on_both"]
@@ -54,13 +55,33 @@ def test_each_version_keeps_what_editors_had_changed_when_it_was_approved(instal
         ]
 
 
-def test_an_edition_of_before_proposals_is_approved_and_not_counted(install: Installation) -> None:
+def delete_proposal(install: Installation) -> None:
     with install.database.write() as session:
         session.delete(session.get_one(EditionProposal, edition_of(install).id))
+
+
+def test_an_edition_of_before_proposals_is_approved_once_it_is_drafted_again(install: Installation) -> None:
+    proposed = headlines(install)
+    delete_proposal(install)
+    with pytest.raises(
+        ApprovalError,
+        match=r"^2026-W47 isn't what its stories, .* Choose 'Update the draft' on its review page, or run 'digest draft --update 2026-W47'",
+    ):
+        approve(install, PRIYA)
+    assert (edition_of(install).state, counts_of(install)) == (EditionState.DRAFT, [])
+    drafted(install)
+    approve(install, PRIYA)
+    assert edition_of(install).state == EditionState.APPROVED
+    assert counts_of(install) == [EditorCounts(len(proposed), len(proposed), dropped=0, moved=0, added=0, rewritten=0)]
+
+
+@pytest.mark.usefixtures("stored_as_composed")
+def test_an_edition_that_was_approved_before_proposals_is_not_counted(install: Installation) -> None:
+    delete_proposal(install)
     approve(install, PRIYA)
     assert edition_of(install).state == EditionState.APPROVED
     assert counts_of(install) == [None]
-    with pytest.raises(EvaluationError, match="kept no proposal"):
+    with pytest.raises(EvaluationError, match="drafted by an earlier version, which didn't store proposals"):
         list_editor_picks(install, "current")
 
 

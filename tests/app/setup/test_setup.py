@@ -187,7 +187,7 @@ def test_all_that_is_missing_or_wrong_is_named_at_once(tmp_path: Path) -> None:
     file = write_answers(tmp_path, name=None, base_url="http://news.harbor.example", reply_to="nobody", colour="red")
     refused = run(tmp_path / "srv", "--batch", "--answers", str(file))
     assert refused.exit_code == 2
-    for words in ("base_url: Use an https", "reply_to: 'nobody' is no e-mail", "There's no question colour"):
+    for words in ("base_url: Use an https", "reply_to: 'nobody' isn't an email address", "There's no question colour"):
         assert words in refused.output
     with pytest.raises(SetupError, match=r"name has no answer\n.*release has no answer\n.*smtp_host has no answer"):
         complete_answers({key: ANSWERS[key] for key in ANSWERS if key not in {"name", "release", "smtp_host"}}, {})
@@ -211,7 +211,7 @@ def test_a_database_out_of_reach_is_said_and_the_files_are_written(tmp_path: Pat
     file = write_answers(tmp_path, database="postgresql+psycopg://digest:hid-den@127.0.0.1:1/digest")
     done = run(tmp_path / "srv", "--batch", "--answers", str(file))
     assert done.exit_code == 1
-    assert " 1. Make keys and database: The database cannot be opened" in done.output
+    assert " 1. Create the keys and the database. Can't open the database: connection failed" in done.output
     assert "hid-den" not in done.output
     assert (tmp_path / "srv" / "digest.env").exists()
 

@@ -10,7 +10,10 @@ from digest.cli import digest
     ("words", "sentence"),
     [
         pytest.param(("work",), "Workers need PostgreSQL", marks=pytest.mark.sqlite),
-        (("work", "--only", "send,dance"), "There's no part 'dance'. Choose from send, notices, collect."),
+        (
+            ("work", "--only", "send,dance"),
+            "There's no type of work named 'dance'. Choose from send, notices, collect.",
+        ),
     ],
 )
 @pytest.mark.usefixtures("initialised_home")

@@ -16,8 +16,8 @@ def home(new_home: Path) -> Path:
     """An installation in which three acts were done."""
     run("init")
     run("staff", "add", "sam@news.example.org", "--role", "admin")
-    run("hold", "--because", "moving house")
-    run("--as", "sam@news.example.org", "release")
+    run("pause", "--all", "--because", "moving house")
+    run("--as", "sam@news.example.org", "resume", "--all")
     return new_home.parent
 
 

@@ -204,14 +204,14 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(width: i
 def test_the_limit_on_pixels_is_the_one_of_the_settings() -> None:
     body = written(photo(300, 200))
     assert picture_of(body, image_pixels=60_000).width == 300
-    with pytest.raises(ImageError, match="more than 59,999"):
+    with pytest.raises(ImageError, match="300 x 200 pixels is over the limit of 59,999; save a smaller image"):
         picture_of(body, image_pixels=59_999)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "AVIF"])
 def test_a_truncated_picture_is_refused(kind: str) -> None:
     body = written(photo(400, 300), kind)
-    with pytest.raises(ImageError, match="cannot be read"):
+    with pytest.raises(ImageError, match="it can't be read as an image"):
         picture_of(body[: len(body) // 2])
 
 
@@ -233,8 +233,8 @@ print(peak_memory_mb() - before, said, sep="|")
 @pytest.mark.parametrize(
     ("kind", "mode", "options", "result"),
     [
-        ("WEBP", "RGBA", {"method": 0}, "more than 16,000,000"),
-        ("PNG", "P", {}, "more than 16,000,000"),
+        ("WEBP", "RGBA", {"method": 0}, "8000 x 5000 pixels is over the limit of 16,000,000"),
+        ("PNG", "P", {}, "8000 x 5000 pixels is over the limit of 16,000,000"),
         ("JPEG", "RGB", {"quality": 20}, "1200 x 750"),
         ("JPEG", "RGB", {"quality": 20, "progressive": True}, "1200 x 750"),
     ],

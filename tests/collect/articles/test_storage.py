@@ -230,7 +230,7 @@ def test_what_cannot_be_stored_is_rejected_by_its_place_in_the_document(database
         counts = store_document(session, agency, document, NOON)
     assert (counts.found, counts.new) == (4, 1)
     assert [r.place for r in counts.rejected] == [2, 3, 4]
-    assert [r.reason for r in counts.rejected] == ["no link", "no title", "no web address (its link is 'file:///a')"]
+    assert [r.reason for r in counts.rejected] == ["no link", "no title", "no URL (its link is 'file:///a')"]
 
 
 def test_a_source_brings_in_no_more_than_its_limit() -> None:

@@ -63,7 +63,7 @@ def test_without_a_closing_day_it_is_read_from_the_dates() -> None:
 def test_what_is_no_document_is_rejected_by_its_place_and_an_empty_answer_is_none() -> None:
     got = reading(RULE, "nothing", {"document_number": "3"})
     assert [(r.place, r.reason.partition(":")[0]) for r in got.rejected] == [
-        (2, "the document is no JSON object"),
+        (2, "the document isn't a JSON object"),
         (3, "no link, and its id isn't a URL"),
     ]
     assert reading().items == ()

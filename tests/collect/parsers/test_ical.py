@@ -159,7 +159,9 @@ def test_a_truncated_calendar_keeps_its_whole_events() -> None:
 
 
 def test_a_calendar_of_nothing_readable_names_each_event_and_an_empty_one_is_no_error() -> None:
-    assert [r.reason for r in reading("DTSTART:nonsense").rejected] == ["the event can't be read: no readable start"]
+    assert [r.reason for r in reading("DTSTART:nonsense").rejected] == [
+        "the event can't be read: no readable start time"
+    ]
     assert reading().item_count == 0
 
 

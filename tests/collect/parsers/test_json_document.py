@@ -134,8 +134,8 @@ def test_a_local_date_alone_is_taken_for_utc_and_said() -> None:
     ("answer", "said"),
     [
         ({"code": "rest_no_route", "message": "No route", "data": {"status": 404}}, "rest_no_route"),
-        ({"hello": 1}, "neither"),
-        ([1, 2], "neither"),
+        ({"hello": 1}, "not a JSON Feed or WordPress posts"),
+        ([1, 2], "not a JSON Feed or WordPress posts"),
         ("{broken", "isn't valid JSON"),
         ("[" * 100_000, "isn't valid JSON"),
         ("x = {}", "without WordPress posts"),

@@ -149,7 +149,7 @@ def hostile(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
 
 @pytest.mark.parametrize("name", HOSTILE_REPLIES)
 def test_a_reply_that_is_none_is_refused_and_the_next_document_read(hostile: Sandbox, name: str) -> None:
-    with pytest.raises(ParseError, match="can't be used") as refusal:
+    with pytest.raises(ParseError, match=r"gave an invalid result .*, so it was discarded") as refusal:
         client.parse_document(b"raw " + HOSTILE_REPLIES[name], url=URL, now=NOW)
     assert "remove the source" in str(refusal.value)
     hostile.stop()  # else the child that waits now would be asked
@@ -170,8 +170,8 @@ def test_a_pickle_is_opened_nowhere(hostile: Sandbox, tmp_path: Path, framed: by
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"unframed " + struct.pack(">QI", 0, MAX_REPLY_BYTES + 1), "longer than it may be"),
-        (b"unframed " + bytes(2_000), "longer than it may be"),
+        (b"unframed " + struct.pack(">QI", 0, MAX_REPLY_BYTES + 1), "the parser's response was too long"),
+        (b"unframed " + bytes(2_000), "the parser's response was too long"),
         (b"misnumbered " + pack_message({}), "sent an unexpected response"),
     ],
     ids=["too long", "more than it says", "another's"],
@@ -204,5 +204,5 @@ def test_what_a_child_says_does_nothing_to_a_terminal_and_is_cut(hostile: Sandbo
 )
 def test_a_picture_that_is_none_is_refused(head: dict[str, object]) -> None:
     assert decode_image({"content_type": "image/jpeg", "width": 1, "height": 1, "body": JPEG}).width == 1
-    with pytest.raises(ValueError, match=r"EncodedImage|bytes are no"):
+    with pytest.raises(ValueError, match=r"EncodedImage|not a valid image/png file"):
         decode_image({**head, "body": JPEG})

@@ -73,11 +73,11 @@ def test_a_parsers_refusal_comes_back_as_its_own_error() -> None:
 @pytest.mark.parametrize(
     ("head", "size", "reason"),
     [
-        ({"operation": "burn"}, 0, "more than 1 s of computing"),
+        ({"operation": "burn"}, 0, "more than 1 s of CPU time"),
         ({"operation": "sleep"}, 1_000_000, "more than 3 s"),
         ({"operation": "take memory", "bytes": 300_000_000}, 0, "more than 200 MB of memory"),
         ({"operation": "die"}, 0, "signal 11"),
-        ({"operation": "answer at length", "bytes": MAX_REPLY_BYTES + 1}, 0, "more than 60 MB"),
+        ({"operation": "answer at length", "bytes": MAX_REPLY_BYTES + 1}, 0, "its content is over 60 MB"),
     ],
     ids=lambda value: value.get("operation", "") if isinstance(value, dict) else "",
 )
@@ -91,7 +91,7 @@ def test_a_document_over_a_limit_is_refused_with_the_limit_and_the_next_is_read(
 
 
 def test_what_is_too_long_to_hand_over_is_refused_at_once() -> None:
-    with pytest.raises(ParseError, match="more than 100,000,000"):
+    with pytest.raises(ParseError, match="over the limit of 100,000,000"):
         client.parse_document(bytes(100_000_001), url=URL, now=NOW)
 
 

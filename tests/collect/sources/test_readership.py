@@ -107,7 +107,7 @@ def test_bad_rows_are_named_by_their_line_and_the_others_count() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"  \n", b"\x00\x01\x00\x02"])
 def test_what_is_no_text_is_refused(content: bytes) -> None:
-    with pytest.raises(ReadershipError, match="no text"):
+    with pytest.raises(ReadershipError, match="is empty or not text"):
         parse_readership_csv(content, SITE)
 
 
@@ -119,7 +119,7 @@ def test_popular_posts_of_wordpress_are_read() -> None:
     ]
     counted = fetch_wordpress_views(Plugin(json.dumps(posts).encode()), SITE + "/")
     assert dict(counted.views) == {f"{SITE}/a/": 1200, f"{SITE}/b/": 7}
-    assert counted.rejected == (RejectedEntry(3, "no post with a link"),)
+    assert counted.rejected == (RejectedEntry(3, "no post has a link"),)
 
 
 @pytest.mark.parametrize("body", [None, b"<html>", b'{"code": "rest_no_route"}'])

@@ -216,7 +216,7 @@ def test_sources_that_need_somebody_are_named_where_attention_is_asked_for(datab
                 record_visit_failure(source, VisitFailure(SourceHealth.REFUSING, "ask them"), NOON, 0.5)
         with database.read() as session:
             (sentence,) = attention_sentences(session, NOON)
-        assert f"No articles from {expected}: " in sentence
+        assert f"No articles from {expected}. See" in sentence
         assert "digest sources list" in sentence
 
 

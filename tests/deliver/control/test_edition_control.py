@@ -128,7 +128,7 @@ def test_holding_stops_every_edition_until_the_release(world: DeliverySetup) -> 
     _many(world, 12)
     report = _send(world, ScriptedProvider(_at(1, lambda: _hold(world, "moving")), batch_size=4))
     assert (report.delivery_counts[ACCEPTED], report.delivery_counts[WAITING]) == (4, 8)
-    assert "digest release" in report.wait_reason
+    assert "digest resume --all" in report.wait_reason
     with pytest.raises(SendError, match="paused by eve"):
         _send(world, ScriptedProvider(ACCEPT))
     assert not _hold(world, "another reason")
@@ -158,16 +158,16 @@ def test_cancelling_in_mid_send_leaves_nobody_waiting_not_even_who_was_put_off(w
     with world.database.read() as session:
         found = count_deliveries(session, edition_purpose(EDITION_NAME))
     assert (found[ACCEPTED], found[CANCELLED], found.open, found.is_balanced) == (5, 15, 0, True)
-    with pytest.raises(SendError, match="cancelled"):
+    with pytest.raises(SendError, match=rf"^{EDITION_NAME} can't be sent: it is canceled\.$"):
         _send(world, ScriptedProvider(ACCEPT))
 
 
 def test_what_cannot_be_paused_or_cancelled_says_why(world: DeliverySetup) -> None:
-    with world.database.write() as session, pytest.raises(UnknownEditionError, match="No edition"):
+    with world.database.write() as session, pytest.raises(UnknownEditionError, match="There's no edition 2020-W01"):
         edition_control.pause_edition(session, "2020-W01", "", now=RELEASE)
     _many(world, 1)
     _send(world, ScriptedProvider(ACCEPT))
-    with pytest.raises(edition_control.EditionControlError, match="is sent"):
+    with pytest.raises(edition_control.EditionControlError, match="has already been sent"):
         _cancel(world)
     with world.database.write() as session, pytest.raises(edition_control.EditionControlError, match="can't be paused"):
         edition_control.pause_edition(session, EDITION_NAME, "", now=RELEASE)
@@ -181,7 +181,7 @@ def test_being_told_to_stop_leaves_nothing_in_doubt(world: DeliverySetup) -> Non
         told[0] = True
 
     report = _send(world, ScriptedProvider(_at(3, tell), batch_size=5), stopping=lambda: told[0])
-    assert "told to stop" in report.stop_reason
+    assert report.stop_reason == "it was stopped. Send again to finish."
     assert (report.delivery_counts[ACCEPTED], report.delivery_counts[WAITING]) == (15, 15)
 
 
@@ -415,7 +415,7 @@ def test_a_list_that_changed_too_much_since_the_last_edition_is_looked_at_first(
     assert bool(report.wait_reason) is paused
     assert len(provider.received_messages) == (0 if paused else 130)
     if paused:
-        assert "shrank from 400 to 130 readers" in report.wait_reason
+        assert "shrank from 400 to 130 subscribers" in report.wait_reason
         _act(one_world, edition_control.resume_edition, EDITION_NAME)
         assert _send(one_world, ScriptedProvider(ACCEPT)).state is EditionState.SENT
 

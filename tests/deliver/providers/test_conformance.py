@@ -268,7 +268,9 @@ def test_closing_twice_or_unused_is_fine(name: str, settings: Settings) -> None:
 def test_wrong_settings_are_refused_with_what_to_do_and_without_secrets(name: str, settings: Settings) -> None:
     kind = _kind(name)
     for url in (*HARNESSES[name].wrong_urls, *(f"{example}?nonsense=secret" for example in kind.url_examples)):
-        with pytest.raises(ProviderSettingsError, match=r"DIGEST_[A-Z_]+: ") as caught:
+        with pytest.raises(
+            ProviderSettingsError, match=r"^DIGEST_[A-Z_]+(: | has no host; use | has unknown options: | is missing\. )"
+        ) as caught:
             kind.open(_at(settings, url))
         assert "secret" not in str(caught.value)
 

@@ -145,7 +145,7 @@ Tampering = Callable[[Session], object]
 TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     "deliveries deleted": (
         lambda s: s.execute(delete(Delivery).where(_of_edition(limit=2))),
-        "edition 2026-W47: of 4 deliveries that were sealed, 2 missing",
+        "edition 2026-W47: of 4 sealed deliveries, 2 missing",
     ),
     "one person's deliveries deleted": (
         lambda s: s.execute(delete(Delivery).where(Delivery.person == s.scalar(select(func.min(Delivery.person))))),
@@ -157,7 +157,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
             .where(Delivery.purpose == "confirm:1")
             .values(person=s.scalar(select(func.max(Person.number))))
         ),
-        "deliveries sealed 2026-11-21: of 2 deliveries that were sealed, 1 changed",
+        "deliveries sealed 2026-11-21: of 2 sealed deliveries, 1 changed",
     ),
     "another purpose": (
         lambda s: s.execute(update(Delivery).where(Delivery.purpose == "confirm:1").values(purpose="welcome:1")),
@@ -209,14 +209,14 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
         ),
         "1 deliveries were added after all of them were sealed",
     ),
-    "a look deleted": (lambda s: s.execute(delete(Disclosure)), "of 4 disclosures that were sealed, 4 missing"),
+    "a look deleted": (lambda s: s.execute(delete(Disclosure)), "of 4 sealed disclosures, 4 missing"),
     "a look with another reason": (
         lambda s: s.execute(update(Disclosure).values(why="nothing")),
-        "of 4 disclosures that were sealed, 4 changed",
+        "of 4 sealed disclosures, 4 changed",
     ),
     "an export deleted": (
         lambda s: (s.execute(delete(ListExportPart)), s.execute(delete(ListExport))),
-        "of 1 list exports that were sealed, 1 missing",
+        "of 1 sealed list exports, 1 missing",
     ),
     "an export to somebody else": (lambda s: s.execute(update(ListExport).values(to_whom="nobody")), "1 changed"),
     "an export without somebody": (
@@ -247,7 +247,10 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
         ),
         "entry 1 is missing; the next one is -1",
     ),
-    "a total of disclosures made up, with a negative ID": (_forge_total, "1 of the totals of disclosures aren't what"),
+    "a total of disclosures made up, with a negative ID": (
+        _forge_total,
+        "1 of the totals of disclosures don't match their seal",
+    ),
 }
 
 
@@ -344,14 +347,17 @@ def test_retention_says_how_many_rows_it_folded_and_the_check_balances(world: De
 
 
 TOTAL_TAMPERINGS: list[tuple[Tampering, str]] = [
-    (lambda s: s.execute(delete(DisclosureTotal)), "count 0, and 3 were added"),
-    (lambda s: s.execute(update(DisclosureTotal).values(times=9)), "totals of disclosures aren't what was sealed"),
-    (lambda s: s.execute(update(DisclosureTotal).values(last_at=NIGHT)), "aren't what was sealed"),
-    (lambda s: s.execute(update(DisclosureTotal).values(to_whom="nobody")), "aren't what was sealed"),
-    (lambda s: s.execute(update(DisclosureTotal).values(person=None, salt=None)), "lead to nobody"),
+    (lambda s: s.execute(delete(DisclosureTotal)), "count 0, but 3 were added to them"),
+    (lambda s: s.execute(update(DisclosureTotal).values(times=9)), "totals of disclosures don't match their seal"),
+    (lambda s: s.execute(update(DisclosureTotal).values(last_at=NIGHT)), "don't match their seal"),
+    (lambda s: s.execute(update(DisclosureTotal).values(to_whom="nobody")), "don't match their seal"),
+    (
+        lambda s: s.execute(update(DisclosureTotal).values(person=None, salt=None)),
+        "3 sealed totals of disclosures have no subscriber, but erasures account for 0",
+    ),
     (
         lambda s: s.execute(update(DisclosureTotal).values(person=None, salt=None, commitment=None)),
-        "aren't what was sealed",
+        "don't match their seal",
     ),
     (
         lambda s: s.execute(delete(DeliveryTotal)),
@@ -389,7 +395,7 @@ def test_a_batch_that_was_tampered_with_is_never_folded_so_that_the_fault_stays(
         session.execute(tampered)
     faults = find_faults(world)
     fold(world)
-    assert find_faults(world) == faults == (f"edition 2026-W47: of 3 deliveries that were sealed, {told}",)
+    assert find_faults(world) == faults == (f"edition 2026-W47: of 3 sealed deliveries, {told}",)
 
 
 def test_what_was_uncertain_when_it_was_sealed_may_be_settled_either_way(world: DeliverySetup) -> None:
@@ -405,7 +411,7 @@ def test_what_was_uncertain_when_it_was_sealed_may_be_settled_either_way(world: 
     assert find_faults(world) == ()
     with world.database.write() as session:
         session.execute(update(Delivery).where(Delivery.person == ada).values(purpose="edition:2026-W48"))
-    assert find_faults(world) == ("edition 2026-W47: of 3 deliveries that were sealed, 1 changed",)
+    assert find_faults(world) == ("edition 2026-W47: of 3 sealed deliveries, 1 changed",)
 
 
 def test_a_late_bounce_leaves_the_seal_as_it_is(world: DeliverySetup) -> None:
@@ -505,7 +511,7 @@ def test_the_night_seals_reports_and_names_the_edition(world: DeliverySetup) -> 
     with world.database.write() as session:
         session.execute(delete(Delivery).where(Delivery.person == ada))
     _, proof = nightly_steps.prove_and_seal_ledger(installation, NIGHT + timedelta(days=1), actor="test")
-    assert proof.disclosure_faults == ("edition 2026-W47: of 2 deliveries that were sealed, 1 missing",)
+    assert proof.disclosure_faults == ("edition 2026-W47: of 2 sealed deliveries, 1 missing",)
     with world.database.read() as session:
         broken = session.scalars(select(AuditEntry).where(AuditEntry.act == "ledger broken")).one()
     assert broken.detail == {"disclosures": list(proof.disclosure_faults)}
@@ -554,8 +560,8 @@ def test_a_person_is_told_which_of_their_rows_were_changed(world: DeliverySetup)
         session.execute(update(Disclosure).where(Disclosure.person == ada).values(why="nothing"))
     with world.database.read() as session:
         assert sealed_rows.find_changed_rows(session, world.keys, SEALED_TABLES, ada) == [
-            "1 of the deliveries aren't what was sealed",
-            "1 of the disclosures aren't what was sealed",
+            "1 of the deliveries don't match their seal",
+            "1 of the disclosures don't match their seal",
         ]
         assert sealed_rows.find_changed_rows(session, world.keys, SEALED_TABLES, bo) == []
 
@@ -569,7 +575,7 @@ def test_a_total_that_nothing_covers_is_no_fault_before_sealing_began_and_one_af
     assert _changed_totals(world, ada) == []
     with world.database.write() as session:
         session.execute(update(DisclosureTotal).values(salt=None, commitment=None))
-    assert _changed_totals(world, ada) == ["1 of the totals of disclosures aren't what was sealed"]
+    assert _changed_totals(world, ada) == ["1 of the totals of disclosures don't match their seal"]
 
 
 def _changed_totals(world: DeliverySetup, number: int) -> list[str]:
@@ -584,7 +590,7 @@ def test_a_sealed_row_without_its_commitment_is_named_on_the_record(world: Deliv
         session.execute(update(Delivery).values(commitment=None))
     with world.database.read() as session:
         found = sealed_rows.find_changed_rows(session, world.keys, SEALED_TABLES, ada)
-    assert found == ["1 of the deliveries aren't what was sealed"]
+    assert found == ["1 of the deliveries don't match their seal"]
 
 
 def test_an_entry_that_counts_less_than_nothing_is_reported(world: DeliverySetup) -> None:
@@ -615,7 +621,7 @@ def test_a_night_counts_every_row_and_opens_the_older_ones_once_in_a_week(world:
     with world.database.write() as session:
         session.execute(update(Delivery).where(_of_edition(limit=1)).values(transport="sendgrid"))
     assert [bool(check(day)) for day in range(21)].count(True) == 7 + 2
-    assert find_faults(world) == ("edition 2026-W47: of 3 deliveries that were sealed, 1 changed",)
+    assert find_faults(world) == ("edition 2026-W47: of 3 sealed deliveries, 1 changed",)
     with world.database.write() as session:
         session.execute(delete(Delivery).where(_of_edition(limit=1)))
     assert all(

@@ -1,5 +1,6 @@
 """Test mails: the edition to the staff, byte for byte but for what is one person's, and counted by no book."""
 
+import quopri
 import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -92,7 +93,7 @@ def staff_rows(world: DeliverySetup) -> list[Delivery]:
 def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number: int, kind: str) -> bytes:
     """Replace each value that is one person's own by a placeholder, and remove the signatures."""
     zone = world.settings.file.publication.zone
-    signup_place = "the desk" if kind else "hls.today"
+    signup_place = "the team’s pages" if kind else "hls.today"
     signup = signup_text(RELEASE if kind else RELEASE.replace(month=8, day=12), signup_place, zone, ENGLISH)
     leave: link_tokens.LinkPurpose = "test leave" if kind else "leave"
     preferences: link_tokens.LinkPurpose = "test preferences" if kind else "preferences"
@@ -101,7 +102,7 @@ def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number
         b"message id": make_message_id(delivery.purpose, delivery.id, world.settings.file.sender.list_id),
         b"leave": link_tokens.make_link_token(KEYS, number, leave),
         b"preferences": link_tokens.make_link_token(KEYS, number, preferences),
-        b"asked": signup,
+        b"asked": quopri.encodestring(signup.encode()).decode(),
     }
     raw = SIGNATURE.sub(b"", raw)
     for name, value in values.items():
@@ -216,9 +217,9 @@ def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_ad
     hire(world, EVE, proven=False)
     hire(world, SAM, "kim@newsroom.example")
     for to, why in (
-        ([ADA], "Test address 1 isn't a team member's"),
-        ([SAM, "nonsense"], "Address 2 of those"),
-        ([EVE], "staff 1 hasn't verified the address yet"),
+        ([ADA], "Test address 1 doesn't belong to a team member"),
+        ([SAM, "nonsense"], "Test address 2 doesn't belong to a team member"),
+        ([EVE], "staff 1 hasn't verified their address yet"),
     ):
         with pytest.raises(SendError, match=why) as caught:
             sent(world, scripted(), to=to)
@@ -282,7 +283,7 @@ def test_while_the_installation_is_held_no_test_leaves(world: DeliverySetup) -> 
     with world.database.write() as session:
         installation_hold.hold_installation(session, "a restored copy", actor="eve", now=RELEASE)
     report = sent(world, scripted())
-    assert "All sending is paused by eve" in report.stopped
+    assert "All sending has been paused by eve" in report.stopped
     assert staff_rows(world) == []
 
 

@@ -512,7 +512,7 @@ def test_an_advisory_that_another_has_replaced_is_left_out_until_its_page_stands
     install = Installation(WEEKLY, database)
     add(database, "CVE-2026-1111 harlow gate", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
     replaced = Pages(body=b"<html><p>This advisory has been superseded by ICSA-26-330-01.</p></html>")
-    reason = "superseded by ICSA-26-330-01: its page says so"
+    reason = "superseded by ICSA-26-330-01, according to its page"
     expected = {"CVE-2026-1111-harlow-gate": reason, "border-patrol-letter": "featured"}
     assert with_pages(install, replaced) == expected, "the other is no advisory, whatever its page says"
     assert reason not in with_pages(install, Pages()).values()

@@ -328,7 +328,7 @@ FAULTS = (
     Fault(
         "withdrawn",
         FindingLevel.ERROR,
-        "anymore: it's password-protected. Remove it.",
+        "anymore: it's password-protected. Remove the story.",
         lambda: replace(examined(), withdrawn={sound().sections[0].entries[0].url: "it's password-protected"}),
     ),
     Fault(
@@ -337,7 +337,7 @@ FAULTS = (
         "): it's password-protected. Make",
         _own_page(PageLook(200, "it's password-protected")),
     ),
-    Fault("own-links", FindingLevel.ERROR, "): its page answers 404. Make", _own_page(PageLook(404))),
+    Fault("own-links", FindingLevel.ERROR, "): its page returned 404. Make", _own_page(PageLook(404))),
     Fault("own-links", FindingLevel.ERROR, "blocked the check", _own_page(PageLook(403, failure="it refuses us"))),
     Fault("own-links", FindingLevel.WARNING, "check 1 link to your site", _own_page(PageLook(failure="no answer"))),
     Fault("size", FindingLevel.ERROR, "102 KB", _long_html(104)),
@@ -439,7 +439,7 @@ FAULTS = (
     Fault(
         "parity",
         FindingLevel.ERROR,
-        "isn't in both",
+        "is missing from one of the two parts",
         lambda: replace(
             examined(), content=first_entry(sound(), lambda e: replace(e, url="https://else.example.org/"))
         ),
@@ -480,12 +480,10 @@ FAULTS = (
     Fault(
         "first-sentence",
         FindingLevel.WARNING,
-        "“View in browser” first, which isn't this edition's news",
+        "“View in browser”, which isn't from one of this edition's stories",
         _opening("View in browser"),
     ),
-    Fault(
-        "first-sentence", FindingLevel.WARNING, "“6-minute read · Read on the web” first, which", lambda: bare(intro="")
-    ),
+    Fault("first-sentence", FindingLevel.WARNING, "“6-minute read · Read on the web”, which", lambda: bare(intro="")),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the subject", lambda: bare(subject="Good morning")),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the preheader", lambda: bare(preheader="Good morning.")),
     Fault(
@@ -613,8 +611,10 @@ FAULTS = (
         lambda: replace(examined(), template_mistakes=("/own/mail/edition/foot.html, line 2: no filter.",)),
     ),
     Fault("logo", FindingLevel.ERROR, "light.png", naming_a_logo),
-    Fault("contrast", FindingLevel.ERROR, "instead of 4.5", _html("color:#56606C", "color:#A0A8B0")),
-    Fault("contrast", FindingLevel.ERROR, "instead of 4.5", _html(r"#A4AEBA ?!important", "#3A4450!important")),
+    Fault("contrast", FindingLevel.ERROR, "instead of at least 4.5", _html("color:#56606C", "color:#A0A8B0")),
+    Fault(
+        "contrast", FindingLevel.ERROR, "instead of at least 4.5", _html(r"#A4AEBA ?!important", "#3A4450!important")
+    ),
 )
 
 

@@ -64,7 +64,10 @@ UNPROVEN_ROW = "ada@example.org,2019-04-05 10:00:00,192.0.2.1,2019-04-05 10:01:0
 @pytest.mark.parametrize("way", ["form", "confirmed", "hand", CONFIRMED_ROW, TIMELESS_ROW, UNPROVEN_ROW])
 @pytest.mark.parametrize(
     ("changed", "told"),
-    [({"asked_where": "elsewhere"}, "somewhere else"), ({"asked_at": ASKED + timedelta(days=1)}, "another time")],
+    [
+        ({"asked_where": "elsewhere"}, "the sign-up source in the record and the row differ"),
+        ({"asked_at": ASKED + timedelta(days=1)}, "the sign-up time in the record and the row differ"),
+    ],
 )
 def test_a_changed_origin_is_reported_for_the_person_and_by_the_seal(
     database: Database, tmp_path: Path, way: str, changed: dict[str, Any], told: str

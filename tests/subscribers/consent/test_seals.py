@@ -184,7 +184,7 @@ def test_only_a_seal_that_was_kept_shows_that_ledger_and_seals_were_replaced_tog
         ({"suppressions_root": "0" * 64}, "doesn't match the suppression list"),
         ({"suppressions_through": None}, "doesn't match its hash"),
         ({"hash": "0" * 64}, "doesn't match its hash"),
-        ({"previous": "0" * 64}, "does not follow"),
+        ({"previous": "0" * 64}, "doesn't match the one before it"),
     ],
 )
 def test_whatever_is_changed_in_a_seal_is_found(one_database: Database, changed: dict[str, object], fault: str) -> None:
@@ -206,7 +206,7 @@ def test_a_seal_taken_out_of_the_middle_is_found_and_two_cannot_follow_one(one_d
         session.add(Seal(previous=second.previous, **twin))
     with one_database.write() as session:
         session.execute(delete(Seal).where(Seal.id == 2))
-    assert "does not follow" in _prove(one_database).fault
+    assert "doesn't match the one before it" in _prove(one_database).fault
 
 
 def _suppress(database: Database, name: str, reason: suppression.SuppressionReason) -> None:

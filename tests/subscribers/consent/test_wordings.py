@@ -66,7 +66,7 @@ def test_the_standard_text_changes_only_on_purpose() -> None:
         ("{name}: yes.", "too short to say what's sent"),
         ("...........................", "too short to say what's sent"),
         ("Yes, send me\u200e {name} by mail.", "a control character"),
-        ("Yes, send me {name} by mail. " * 40, "1159 characters, and 1000 are the most"),
+        ("Yes, send me {name} by mail. " * 40, "1159 characters, over the limit of 1000"),
     ],
 )
 def test_words_that_nobody_could_agree_to_are_refused_with_what_to_do(template: str, complaint: str) -> None:

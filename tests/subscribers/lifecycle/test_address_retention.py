@@ -243,7 +243,7 @@ def test_new_keys_still_find_who_was_let_go(
     with database.read() as session:
         assert people.find_person_number(session, newer, read_address("ada@example.org")) == ada
     assert _import(database, newer, departure_log, _list(tmp_path, "ada"), LATER) == {RowOutcome.LEFT_OR_SUPPRESSED: 1}
-    with pytest.raises(manual_signup.SignupRefusedError, match="its owner left"):
+    with pytest.raises(manual_signup.SignupRefusedError, match="its owner unsubscribed"):
         _add(database, newer, "ada")
 
 

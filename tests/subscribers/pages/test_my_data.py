@@ -298,7 +298,7 @@ def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(op
     link = f"/address/{secret_of(mails[BO])}"
     before = world.dump()
     page = world.client.get(link)
-    assert "now goes to a•••@analytical.example" in page.text
+    assert "is now sent to a•••@analytical.example" in page.text
     assert page.text.count("<button") == 1
     assert world.dump() == before
     tokens_of_old = world.token("preferences")
@@ -353,7 +353,7 @@ def ask_again(world: Any) -> None:
 @pytest.mark.parametrize(
     ("meanwhile", "status", "words"),
     [
-        (subscribe, 409, "subscribed already, or was before"),
+        (subscribe, 409, "already subscribed or was in the past"),
         (leave, 410, "has expired"),
         (ask_again, 410, "has expired"),
     ],
@@ -481,7 +481,7 @@ def test_a_line_to_the_editors_arrives_and_an_answer_goes_to_its_writer(both: An
     message = "Your piece on cranes\nmissed the ~leave-token~ part.\n\n<b>Bold</b> & =3D"
     answer = write(both, message=message, email=BO)
     assert answer.status_code == 200
-    assert "If we answer, we’ll write to the address you gave" in answer.text
+    assert "If we reply, we’ll write to the address you entered" in answer.text
     with both.database.read() as session:
         (sealed,) = session.scalars(select(Notice.ciphertext))
         assert b"cranes" not in sealed
@@ -501,10 +501,10 @@ def test_a_line_to_the_editors_arrives_and_an_answer_goes_to_its_writer(both: An
 
 
 def test_a_line_without_an_address_says_so(world: Any) -> None:
-    assert "so we can’t answer" in write(world, message="Well done.").text
+    assert "so we can’t reply" in write(world, message="Well done.").text
     (mail,) = Inbox(world).new()
     assert mail["Reply-To"] == world.install.settings.file.sender.reply_to
-    assert "didn't give an address" in plain_text(mail)
+    assert "didn't enter an address" in plain_text(mail)
 
 
 @pytest.mark.parametrize(

@@ -325,7 +325,7 @@ def test_who_left_stays_away_until_their_own_word_whatever_anybody_types(house: 
     assert person is not None
     assert (person.number, person.state) == (number, PersonState.WITHDRAWN)
     evidence = ConsentEvidence("Yes.", "1", "en", "a list", "list", "eve", NOW)
-    with pytest.raises(SignupRefusedError, match="left"), house.database.write() as session:
+    with pytest.raises(SignupRefusedError, match="its owner unsubscribed"), house.database.write() as session:
         manual_signup.add_subscriber(session, KEYS, ADA, evidence=evidence, now=house.now)
     assert house.confirm().new
     assert house.may_mail(number)

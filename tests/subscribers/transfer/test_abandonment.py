@@ -159,7 +159,7 @@ def test_an_import_that_is_dropped_while_it_runs_ends_and_nobody_is_mailed(
             abandon_batch(context.database, one.batch, actor="eve", now=NOW)
 
     small = {"on_reject": lambda *_: None, "progress": drop}
-    with pytest.raises(ListFileError, match="dropped meanwhile"):
+    with pytest.raises(ListFileError, match="undone in another process"):
         run_import(context, survey_file(path), ImportOptions(), now=NOW, **small)  # type: ignore[arg-type]
     with context.database.read() as session:
         assert audience.count_audience(session) == 0
@@ -186,10 +186,10 @@ def test_the_command_lists_asks_and_drops(new_home: Path, tmp_path: Path) -> Non
     assert (no.exit_code, len(json.loads(_run("--list", "--json").output))) == (1, 1)
     yes = _run("--abandon", str(batch), typed="y\n")
     assert yes.exit_code == 0
-    assert f"Undid import {batch}," in yes.output
+    assert f"Undid import {batch} (1,000 people removed)." in yes.output
     second = _run("--abandon", str(batch), "--yes")
     assert second.exit_code == 1
-    assert "There is no unfinished import" in second.output
+    assert f"There's no unfinished import {batch}." in second.output
     assert _run().exit_code == 2
     assert _run("--list", "--abandon", "1").exit_code == 2
     with open_installation(load_settings()) as install, install.database.read() as session:

@@ -76,12 +76,12 @@ def test_a_hundred_columns_and_null_bytes_are_no_trouble(tmp_path: Path) -> None
         (b"\n\n \n", "empty"),
         (b"PK\x03\x04rest", "spreadsheet"),
         (gzip.compress(b"email\n", mtime=0), "archive"),
-        (b"name,city\nAda,Rome\n", "no column holds addresses"),
+        (b"name,city\nAda,Rome\n", "No column contains email addresses"),
         (b"ada@example.org,Ada\n", "first row with column names"),
-        (b'email,note\na@example.org,"open\nb@example.org,\n', "never closed"),
+        (b'email,note\na@example.org,"open\nb@example.org,\n', "Row 2 has an unclosed quotation mark"),
         (b"email,note\na@example.org," + b"x" * 200_000 + b"\n", "Row 2 has a field of more than 131,072"),
         (b"email,note\na@example.org," + b"x" * 1_200_000, "more than 1,000,000 characters"),
-        (b"\xff\xfeabc", "breaks off"),
+        (b"\xff\xfeabc", "UTF-16 but is truncated"),
     ],
 )
 def test_what_is_no_list_is_refused_before_anything_is_done(tmp_path: Path, content: bytes, says: str) -> None:

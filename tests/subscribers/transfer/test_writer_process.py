@@ -183,7 +183,7 @@ def test_a_writer_that_breaks_off_is_told_apart_from_one_that_was_killed(
     context: ImportContext, tmp_path: Path
 ) -> None:
     opener: Any = partial(int, "no database")
-    with pytest.raises(ListFileError, match=r"broke off \(exit code 1\)"):
+    with pytest.raises(ListFileError, match=r"crashed \(exit code 1\)"):
         _import(replace(context, open_database=opener), _list(tmp_path))
 
 
@@ -268,7 +268,7 @@ def test_two_processes_never_work_on_one_import(context: ImportContext, tmp_path
             for batch in session.scalars(select(ImportBatch)):
                 batch.reached = 2  # as another process would that took the same import up
 
-    with pytest.raises(ListFileError, match="another process is at work"):
+    with pytest.raises(ListFileError, match="Another process is working on this import"):
         _import(context, path, go_further)
 
 

@@ -133,7 +133,7 @@ def find_by_address(page: Page, desk: Desk) -> None:
     expect(page.get_by_role("row", name="p.m. No. 147")).to_contain_text("Status unknown")
     expect(page.get_by_text("Record verified (1 event)")).to_be_visible()
     press_by_keyboard(page.get_by_role("link", name="Show address…"))
-    choose_by_keyboard(page.get_by_label("Other"))
+    choose_by_keyboard(page.get_by_label("Other", exact=True))
     write_by_keyboard(page.get_by_label("Other reason, in a few words"), "wrote a letter")
     press_by_keyboard(page.get_by_role("button", name="Show address"))
     expect(page.locator(".lede b")).to_have_text(ADA_ADDRESS)
@@ -142,7 +142,7 @@ def find_by_address(page: Page, desk: Desk) -> None:
 
 
 def answer_a_data_request(page: Page) -> None:
-    press_by_keyboard(page.get_by_role("link", name="Answer a data request…"))
+    press_by_keyboard(page.get_by_role("link", name="Respond to a data request…"))
     press_by_keyboard(page.get_by_role("button", name="Email a link to their data"))
     expect(page.get_by_role("status")).to_contain_text("A link to their data is on its way")
 
@@ -208,7 +208,7 @@ def invite_an_editor(page: Page) -> None:
 def end_a_session(page: Page) -> None:
     follow_place(page, "ann")
     expect(page.locator("#sessions")).to_contain_text("2 places")
-    press_by_keyboard(page.get_by_role("button", name="End Firefox on Linux"))
+    press_by_keyboard(page.get_by_role("button", name="Sign out Firefox on Linux"))
     expect(page.locator("#sessions")).to_contain_text("1 place")
 
 

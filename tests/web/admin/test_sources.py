@@ -288,7 +288,7 @@ def test_what_a_source_gave_to_editions_and_what_rests_on_it_are_counted(both: A
     assert [week.state for week in seen[alpha].weeks] == ["nothing"] * 6 + ["good", "partly"]
     page = both.desk.get("/desk/sources").text
     assert 'aria-label="Good in 1 of 8 weeks, 1 partly good, 6 not collected"' in page
-    assert re.search(r'data-label="New in 7 days">3</td>\n<td class="num" data-label="Used">0<', page)
+    assert re.search(r'data-label="New in the last 7 days">3</td>\n<td class="num" data-label="Used">0<', page)
     assert "Used<br>in No. 148" in page
     assert "Find feeds" not in page, "editors read them, admins also act"
 

@@ -136,7 +136,7 @@ def test_another_members_passkey_does_not_confirm_and_a_removed_one_signs_nobody
         session.delete(session.scalars(select(Passkey)).one())
     sign_out(page)
     use_passkey(page)
-    expect(page.get_by_role("alert").first).to_contain_text("not known here")
+    expect(page.get_by_role("alert").first).to_contain_text("isn't registered here")
     assert "desk" not in {c["name"] for c in context.cookies()}
 
 
@@ -161,7 +161,7 @@ def test_a_passkeys_answer_works_once(served: Served, context: BrowserContext) -
         max_redirects=0,
     )
     assert again.status == 401
-    assert "was used" in again.text()
+    assert "has already been used" in again.text()
 
 
 def test_a_device_that_does_not_know_its_owner_signs_nobody_in(served: Served, context: BrowserContext) -> None:
@@ -229,7 +229,7 @@ def test_password_with_code_and_a_recovery_code_sign_in_without_scripts(served: 
 
     # No code works twice.
     fill_sign_in(page, served, pyotp.TOTP(secret).at(NOW))
-    expect(page.locator("#code-error")).to_contain_text("was used")
+    expect(page.locator("#code-error")).to_contain_text("has already been used")
     served.clock.advance(seconds=30)
     fill_sign_in(page, served, pyotp.TOTP(secret).at(served.clock.now))
     expect(page).to_have_url(f"{served.base}/desk/")
@@ -242,7 +242,7 @@ def test_password_with_code_and_a_recovery_code_sign_in_without_scripts(served: 
     expect(page.locator("main")).to_contain_text("9 of 10 left")
     sign_out(page)
     fill_sign_in(page, served, codes[3])
-    expect(page.locator("#code-error")).to_contain_text("was used")
+    expect(page.locator("#code-error")).to_contain_text("has already been used")
     context.close()
 
 
@@ -282,7 +282,7 @@ def test_failed_sign_ins_are_shown_to_the_member_until_they_have_looked(
     stranger.close()
     page.goto(f"{served.base}/desk/security")
     warning = page.get_by_role("status")
-    expect(warning).to_contain_text("Someone tried to sign in as you 3 times")
+    expect(warning).to_contain_text("Someone tried and failed to sign in as you 3 times")
     expect(warning).to_contain_text("this machine with Firefox on Windows")
     expect(page.locator(".log")).to_contain_text("Failed 3 times")
     follow(page.get_by_role("button", name="Confirm it was me"))
@@ -336,7 +336,7 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(served: Served, browser:
     look("sign-in-code")
     for _ in range(5):
         fill_sign_in(page, served, "123456", "wrong")
-    expect(page.get_by_role("alert").first).to_contain_text("That was 5 failed tries")
+    expect(page.get_by_role("alert").first).to_contain_text("You've made 5 failed attempts. Wait 10 minutes")
     look("sign-in-too-many")
     context.close()
     assert found == {}

@@ -1,5 +1,6 @@
 """Four eyes on the email of a correction: it goes to subscribers once someone other than its author approved exactly its text."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,11 +24,14 @@ from digest.edition.queries import find_edition
 from digest.installation.acts import Actor, Face, Role, terminal_actor
 from digest.installation.opened import Installation, open_installation
 from digest.settings import ApprovalSettings, load_settings
+from digest.store.approval_models import Approval
+from digest.store.audit import record_audit
 from digest.store.correction_models import Correction, CorrectionSignature
 from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.mail_requests import MailRequest
 from subscribers.reader_language import ENGLISH
+from tests.row_keys import change_rows
 from tests.web.conftest import store_edition
 from tests.web.desk.sample_week import SampleWeek
 from tests.web.desk.test_corrections import (
@@ -186,6 +190,38 @@ def test_what_was_changed_after_it_was_approved_is_not_emailed_until_someone_app
         made = correct(sent.install)
     assert approve_email(sent.install, made.seq, PRIYA).is_approved
     assert "corrections queued" in str(plan(sent.install))
+
+
+def remove(install: Installation, number: int, at: datetime) -> None:
+    with install.database.write() as session:
+        change_rows(session, StaffMember, StaffMember.id == number, removed_at=at)
+
+
+def test_removing_the_colleague_before_the_correction_does_not_make_its_author_the_only_editor(sent: Any) -> None:
+    """The colleague is invited again afterward: what they'd have approved must not be out by then."""
+    hire(sent.install, "dana", "priya")
+    with sent.install.database.write() as session:
+        record_audit(session, "approve", NAME, {}, actor=PRIYA.name, now=LATER - timedelta(days=30))
+    remove(sent.install, 2, LATER - timedelta(minutes=5))
+    made = correct(sent.install)
+    with pytest.raises(CorrectionError, match="You wrote what still needs approval"):
+        approve_email(sent.install, made.seq, DANA)
+    remove(sent.install, 2, LATER - timedelta(days=8))
+    assert approve_email(sent.install, made.seq, DANA).is_approved, "who has worked alone for a week is alone"
+
+
+def test_an_email_quotes_what_its_correction_recorded_and_no_words_put_into_the_approved_version(sent: Any) -> None:
+    hire(sent.install, "dana", "priya")
+    made = correct(sent.install)
+    with sent.install.database.write() as session:
+        approval = session.scalars(select(Approval).order_by(Approval.id.desc()).limit(1)).one_or_none()
+        owner = approval or session.scalars(select(Edition)).one()
+        owner.content = json.loads(json.dumps(owner.content).replace(json.dumps(WRONG)[1:-1], EVIL))
+    assert correction_emails.view_email(sent.install, NAME, made.seq).sent == WRONG
+    approve_email(sent.install, made.seq, PRIYA)
+    plan(sent.install)
+    assert len(sent.mailed()) == 5
+    assert EVIL not in "".join(map(str, sent.mailed()))
 
 
 def test_an_author_who_gave_their_correction_to_somebody_else_cannot_approve_its_email(sent: Any) -> None:

@@ -137,7 +137,7 @@ def test_who_got_the_error_of_a_large_edition_is_counted_while_the_page_renews_i
     client, path = sent.world.desk, f"/desk/editions/{NAME}/corrections/{made.seq}"
     counting = client.get(path)
     assert counting.headers["Refresh"] == "1"
-    assert "Counting who received the error" in counting.text
+    assert "Counting the subscribers who received the error" in counting.text
     assert "Email the correction" not in counting.text
     begun = counts.find_or_begin(sent.install, NAME, made.seq, now=NOW).count
     go_on.set()
@@ -180,7 +180,7 @@ def test_a_count_that_ends_while_its_page_is_made_is_looked_at_once_more(world: 
     world.app.extensions["digest"] = replace(world.app.extensions["digest"], recipient_counts=count)
     path = f"/desk/editions/{NAME}/corrections/{made.seq}"
     page = world.desk.get(path)
-    assert ("Counting who received the error" in page.text, page.headers.get("Refresh")) == (True, "1")
+    assert ("Counting the subscribers who received the error" in page.text, page.headers.get("Refresh")) == (True, "1")
     page = world.desk.get(path)
     assert ("0 subscribers received the error" in page.text, page.headers.get("Refresh")) == (True, None)
 
@@ -331,7 +331,7 @@ def test_the_feed_says_that_an_edition_was_corrected(sent: SentEdition) -> None:
     assert after.findtext("a:updated", "", namespace) == f"{LATER:%Y-%m-%dT%H:%M:%SZ}"
     said = entry.findtext("a:summary", "", namespace)
     assert said.startswith("Corrected November 22, 2026,")
-    assert f"we wrote “{WRONG}”; it is “{RIGHT}”. {NOTE}" in said
+    assert f"we wrote “{WRONG}”; it should have read “{RIGHT}”. {NOTE}" in said
 
 
 def test_a_correction_is_signed_by_the_name_that_its_editor_gave_and_never_by_an_address(world: Any) -> None:
@@ -440,7 +440,7 @@ def test_the_command_corrects_lists_and_asks_before_it_mails(new_home: Any) -> N
     assert runner.invoke(digest, ["init"]).exit_code == 0
     with open_installation(load_settings()) as install:
         store_edition(install, state=EditionState.SENT)
-    assert "Nothing was corrected" in runner.invoke(digest, ["correct", NAME]).output
+    assert "No corrections yet." in runner.invoke(digest, ["correct", NAME]).output
     words = ["correct", NAME, "--story", MAPS, "--headline", RIGHT]
     refused = runner.invoke(digest, words)
     assert (refused.exit_code, "Say what was wrong" in refused.output) == (1, True)

@@ -60,13 +60,13 @@ def merge_split_and_put_under(page: Page, week: SampleWeek) -> None:
     (stays, gone), lead = week.headlines("topics")[:2], week.headlines("featured")[0]
     follow(row(page, stays).get_by_role("link", name="More for"))
     follow(row(page, stays).get_by_role("link", name="Merge with another story"))
-    page.get_by_label("The other").select_option(week.anchors("topics")[1])
-    follow(page.get_by_role("button", name="Merge", exact=True))
+    page.get_by_label("Other story").select_option(week.anchors("topics")[1])
+    follow(page.get_by_role("button", name="Merge stories"))
     assert week.headlines("topics")[0] == stays
     assert gone not in week.headlines("topics")
     follow(row(page, stays).get_by_role("link", name="Edit"))
     articles = page.locator("li.st.sel input[name=article]")
-    page.locator("li.st.sel").get_by_text("tell this story").click()
+    page.locator("li.st.sel").get_by_text("in this story").click()
     taken_out = articles.last.get_attribute("value")
     assert taken_out is not None
     articles.last.check()

@@ -254,7 +254,7 @@ def invite(newsroom: Newsroom, sam: Page) -> None:
     sam.goto(make_sign_in_link(newsroom.week.installation, ADMIN, EDITORS["sam"], now=newsroom.clock.now))
     press_by_keyboard(button(sam, "Sign in"))
     press_by_keyboard(link(sam, "Admin"))
-    press_by_keyboard(link(sam, "Staff"))
+    press_by_keyboard(link(sam, "Team"))
     for address in (KIM, LOU):
         invite_by_keyboard(sam, address)
     assert set(newsroom.invitations()) == {KIM, LOU}
@@ -441,7 +441,7 @@ def add_by_address(newsroom: Newsroom, kim: Page, httpserver: HTTPServer) -> Non
     write_here(address, httpserver.url_for("/deckhands"))
     go_by_keys(kim, "Enter")
     expect(kim.get_by_role("heading", level=1)).to_have_text("This story is already in the list")
-    press_by_keyboard(link(kim, "Go to it"))
+    press_by_keyboard(link(kim, "Go to the story"))
     kim.keyboard.press("n")
     open_by_keyboard(kim.get_by_text("Write a story"))
     own = kim.locator("#own details form")
@@ -489,7 +489,7 @@ def merge_split_and_put_under(newsroom: Newsroom, kim: Page) -> None:
     go_to_row(kim, topics[0])
     go_by_keys(kim, "Shift+M")
     panel = kim.locator(f"#{topics[0]} form.move")
-    select_here(panel.get_by_label("The other"), "Topics 3")
+    select_here(panel.get_by_label("Other story"), "Topics 3")
     press_by_keyboard(button(panel, "Merge stories"))
     assert gone not in week.headlines("topics")
     assert week.headlines("topics")[0] == stays
@@ -499,7 +499,7 @@ def merge_split_and_put_under(newsroom: Newsroom, kim: Page) -> None:
     expect(kim.locator(f"#{topics[0]}")).to_be_focused()
     go_by_keys(kim, "e")
     row = kim.locator("li.st.sel")
-    open_by_keyboard(row.get_by_text(re.compile("articles tell this story")))
+    open_by_keyboard(row.get_by_text(re.compile("articles in this story")))
     tick_by_keyboard(row.locator("input[name=article]").last)
     press_by_keyboard(button(row, "Split off selected"))
     assert list_articles(week, "topics", 0) == articles[:-1]

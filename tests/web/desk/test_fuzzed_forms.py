@@ -180,7 +180,7 @@ def test_every_post_route_is_reached_and_nothing_is_answered_with_a_fault_of_our
 def paths_without_form(run: FormRun, forms: FormWorld) -> list[str]:
     """Give where forms go to that no page of this installation shows, or that a script sends."""
     draft, sent, tokens = f"/desk/editions/{forms.edition}", f"/desk/editions/{SENT}", forms.tokens
-    acts = ("/presence", "/void", "/pause", "/cancel", "/hold", "/history/undo", "/history/bring-back")
+    acts = ("/presence", "/update", "/void", "/pause", "/cancel", "/hold", "/history/undo", "/history/bring-back")
     listed, found, log = (
         run.paths[page] for page in ("admin.show_upload", "admin.show_search", "admin.show_log_evidence")
     )

@@ -197,7 +197,7 @@ def test_nothing_is_brought_back_where_somebody_went_on_meanwhile(week: SampleWe
     week.act(f"drop {second}", "sam")
     answer = press(week, "bring-back", moment=0, seq=seen)
     assert answer.startswith("409")
-    assert "Review which changes would be removed now." in answer
+    assert "Review the changes that would now be removed." in answer
     assert week.state.last_seq == 2
 
 

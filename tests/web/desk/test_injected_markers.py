@@ -95,6 +95,7 @@ UNMET = frozenset(
         *("desk.submit_approval", "desk.void", "editing.choose_lead", "history.bring_back"),
         *("admin.use_new_address", "admin.ask_silent_readers", "signup.stay_now"),
         *("readers.mail_undo_link", "sending.cancel", "sending.hold_or_release", "signup.submit_confirmation"),
+        "approvals.update_draft",
         "auth.confirm_password",  # a password alone
         "hooks.receive_events",  # whose words come by `hear_from_outside`
     }

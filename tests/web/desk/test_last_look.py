@@ -102,7 +102,7 @@ def test_a_gone_article_stops_the_release_and_the_editors_are_told_once(approved
     assert "Remove it and approve the edition again" in sentence
     page = approved.desk.get(f"/desk/editions/{NAME}/sending").text
     assert "<h1>No. 147 isn\u2019t being sent</h1>" in page
-    assert "The pre-send check of all articles found 1 gone and 2 without an answer." in page
+    assert "The pre-send check of all articles found 1 gone and 2 that didn’t respond." in page
     assert last_look.find_due_looks(approved.install, now=RELEASE - timedelta(minutes=11)) == []
     look(approved, SOON + REPEAT_AFTER)
     assert mails(approved) == 1
@@ -129,7 +129,7 @@ def test_the_terminal_looks_too_before_it_sends_and_once(
     monkeypatch.setenv("DIGEST_DATABASE_URL", url)
     answers = [CliRunner().invoke(digest, ["send", NAME, "--yes"]) for _ in range(2)]
     assert [answer.exit_code for answer in answers] == [2, 2]
-    assert [answer.output.count("articles looked at again, 1 gone") for answer in answers] == [1, 0]
+    assert [answer.output.count("articles checked again, 1 gone") for answer in answers] == [1, 0]
     assert all("is paused: visitors can't read an article anymore" in answer.output for answer in answers)
     assert mails(approved) == 1
 

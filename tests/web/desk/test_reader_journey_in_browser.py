@@ -59,7 +59,7 @@ WORDS = {
     "left": ("You’re unsubscribed", "Votre désabonnement est effectif"),
     "back": ("You’ll get the next edition as before", "Votre abonnement a repris"),
     "mail with my data": ("everything HLS.Today stores about you", "tout ce que HLS.Today conserve à votre sujet"),
-    "my data": ("Where your address has been", "Où votre adresse est passée"),
+    "my data": ("Who has received your address", "Où votre adresse est passée"),
     "delivered": ("To send you No. 147", "Pour vous envoyer le nº 147"),
     "erase": ("Erase all your data?", "Effacer toutes vos données ?"),
     "erased": ("Everything is erased", "Tout est effacé"),

@@ -123,7 +123,7 @@ def read_account(settings: Settings) -> tuple[str, str]:
     if not key:
         raise ProviderSettingsError(
             "DIGEST_SENDGRID_API_KEY is missing. SendGrid requires it.",
-            remedy="In SendGrid, create a key under Settings → API Keys with the permission Mail Send. "
+            remedy="In SendGrid, create a key under Settings → API Keys with the Mail Send permission. "
             + advise_variable_change(settings, "DIGEST_SENDGRID_API_KEY=…"),
         )
     host = urlsplit(address)
@@ -141,7 +141,7 @@ def describe_api_failure(response: SendGridResponse, *, needed_permission: str) 
     """Say in one line why a call failed, and what to do; `needed_permission` is the one that the key needs for it."""
     text = f"{response.status} {response.text}".strip() if response.status else response.text
     if not response.request_sent:
-        return f"no connection to SendGrid: {text}"
+        return f"couldn't connect to SendGrid: {text}"
     if response.status in {401, 403}:
         return (
             f"SendGrid rejected the API key ({text}). Check DIGEST_SENDGRID_API_KEY and its permissions: "
@@ -185,9 +185,9 @@ class _BoundedResponseHandler(urllib.request.BaseHandler):
         while chunk := response.read1(65536):
             body += chunk
             if len(body) > MAX_RESPONSE_BYTES:
-                raise OSError("the answer is too long")
+                raise OSError("the response is too long")
             if time.monotonic() > deadline:
-                raise TimeoutError("the response takes too long")
+                raise TimeoutError("the response took too long")
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
         response.close()

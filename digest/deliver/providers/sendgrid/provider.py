@@ -114,7 +114,7 @@ def _interpret_response(response: SendGridResponse, count: int) -> BatchOutcome:
     if status == 202:
         result, reply = HandoverResult.ACCEPTED, text
     elif not response.request_sent:
-        stop_reason = f"no connection to SendGrid: {response.text}. Send again later."
+        stop_reason = f"couldn't connect to SendGrid: {response.text}. Send again later."
     elif status in {401, 403}:
         stop_reason = f"SendGrid refuses the key or the sender: {text}. Check DIGEST_SENDGRID_API_KEY."
     elif 400 <= status < 500 and status != 429:

@@ -327,7 +327,7 @@ def _seconds_until(deadline: float) -> float:
     """Return the seconds that are left. Raises TimeoutError where none are."""
     left = deadline - time.monotonic()
     if left <= 0:
-        raise TimeoutError("the answer takes too long")
+        raise TimeoutError("the response took too long")
     return left
 
 

@@ -57,7 +57,7 @@ def _choose_tls_mode(url: SplitResult, starttls: str) -> str:
         raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls must be required or off")
     if starttls == "off" and not is_loopback(url.hostname or ""):
         raise kind.ProviderSettingsError(
-            "DIGEST_MAIL_URL: starttls=off works only on this machine because others could read the connection"
+            "DIGEST_MAIL_URL: starttls=off is allowed only for a server on this machine; otherwise, others could read the traffic"
         )
     if url.scheme == "smtps":
         return "implicit"

@@ -185,7 +185,7 @@ class SmtpProvider:
             self._max_messages = min(self._max_messages, self._messages_on_connection)
             return None
         if handling is Handling.PAUSE:
-            raise SmtpSessionError(f"the server takes nothing for now: {text}.", is_busy=True)
+            raise SmtpSessionError(f"the server isn't accepting email for now: {text}.", is_busy=True)
         if handling is Handling.STOP:
             raise self._refuse_sender(reply.code, text)
         return _make_outcome(SmtpStage(reply.command), text)
@@ -264,7 +264,7 @@ class SmtpProvider:
             except ssl.SSLError as exc:
                 cause = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
                 raise SmtpSessionError(
-                    f"no trusted TLS with {self._server.host}: {cause.rstrip('.')}.",
+                    f"couldn't establish a trusted TLS connection to {self._server.host}: {cause.rstrip('.')}.",
                     remedy=(
                         f"In DIGEST_MAIL_URL ({self._server.settings_place}), use the server name in its certificate. For your "
                         "own certificate authority, add ca=FILE with its certificates: smtp://…?ca=FILE."
@@ -275,7 +275,7 @@ class SmtpProvider:
             except OSError as exc:
                 cause = getattr(exc, "strerror", None) or scrub_addresses(str(exc)) or type(exc).__name__
                 raise SmtpSessionError(
-                    f"no connection to {self._place}: {cause.rstrip('.')}.",
+                    f"couldn't connect to {self._place}: {cause.rstrip('.')}.",
                     remedy=(
                         "Send again when the server is back, or correct host and port in DIGEST_MAIL_URL "
                         f"({self._server.settings_place})."

@@ -168,7 +168,10 @@ def _begin_sending(
     with database.write() as session:
         edition = find_edition(session, name, lock=True)
         if reason := send_blocked_reason(
-            name, edition, installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
+            name,
+            edition,
+            installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY),
+            called="it",
         ):
             raise SendError(f"{name} can't be sent: {reason}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
@@ -179,7 +182,7 @@ def _begin_sending(
         if provider.name != "outbox" and leads_to_this_machine(mailable.base_url):
             raise SendError(
                 f"{name} was approved with links to {mailable.base_url}, which only work on this machine.",
-                "Set DIGEST_BASE_URL to an https URL, revoke the approval, draft the edition again, and approve that.",
+                "Set DIGEST_BASE_URL to an https URL, revoke the approval, draft the edition again, and approve the new draft.",
             )
         if edition.state is EditionState.APPROVED:
             edition.state = EditionState.SENDING

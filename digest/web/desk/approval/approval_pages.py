@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
 from digest.app.approval import approvals
-from digest.app.editing import editing_state
+from digest.app.editing import edit_application, editing_state
 from digest.app.editing.editing_state import EditingState
 from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.content.edition_content import EditionContent
@@ -88,6 +88,13 @@ def mark_note_done(name: str, note: int) -> ResponseReturnValue:
     context = web_context()
     approvals.finish_note(context.installation, name, note, **acting())
     return redirect(url_for("desk.edition", name=name), 303)
+
+
+@approval_pages.post("/update")
+def update_draft(name: str) -> ResponseReturnValue:
+    """Update the draft to the current settings and version, and show it for review."""
+    updated = edit_application.update_draft(web_context().installation, name, **acting())
+    return redirect(url_for("desk.review", name=name, updated="yes" if updated else "no"), 303)
 
 
 @approval_pages.get("/versions/<int:number>")

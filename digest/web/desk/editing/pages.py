@@ -8,7 +8,7 @@ from werkzeug.exceptions import NotFound
 
 from digest.app.approval import approvals, signing
 from digest.app.doctor.attention import page_sentences
-from digest.app.editing import editing_state
+from digest.app.editing import edit_application, editing_state
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks, page_views
 from digest.app.editions.edition_status import edition_status
@@ -198,6 +198,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
         visited=visited is not None,
         standing=read_approval_standing(view.edition.name),
         hosts=approvals.read_text_hosts(installation, view.edition.name),
+        outdated=edit_application.needs_update(installation, view.edition.name),
     )
 
 

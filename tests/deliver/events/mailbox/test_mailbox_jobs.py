@@ -137,8 +137,11 @@ def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operat
     assert [line["log_level"] for line in logs] == ["error"]
     tries = sum("SELECT" in line for line in operator.server.received_lines)
     assert tries == 3, "after 0, 2 and 6 minutes"
-    assert "error the bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
-    assert "failed 3 times in a row, last Nov 20 06:06 EST (there's no folder INBOX: gone)." in operator.doctor()
+    assert "error The bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
+    assert (
+        "failed 3 times in a row, last Nov 20 06:06 EST (there's no folder INBOX: gone. Correct inbound.folder "
+        "(the line folder under [inbound] in digest.toml))."
+    ) in operator.doctor()
     operator.server.refusals = {}
     clock.sleep(30 * 60)
     with capture_logs() as logs:
@@ -155,7 +158,7 @@ def test_a_folder_that_takes_nothing_is_said_until_it_does(operator: Operator) -
         for _ in range(3):
             run_job(JobContext(operator.install, clock, GOING_ON), "read_mailbox")
             clock.sleep(60)
-        assert "error the bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
+        assert "error The bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
         assert "but can't move messages to Digest/Done: quota. Correct inbound.done." in operator.doctor()
         server.refusals = {}
         server.inbox.add_message(server.inbox.messages[1] + b"again")
@@ -186,7 +189,7 @@ def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) ->
     run_job(JobContext(operator.install, Clock(RELEASE), GOING_ON), "read_mailbox")
     result = operator.run()
     assert result.exit_code == 1
-    assert "Mailbox: not read: All sending is paused by eve" in result.stderr
+    assert "Mailbox: not read: All sending has been paused by eve" in result.stderr
     assert not operator.server.received_lines
     assert len(operator.server.inbox.messages) == 2
 
@@ -219,8 +222,8 @@ def _doctor(operator: Operator, url: str, *, host: str, domain: str, webhook: st
         ("outbox:", "", "", []),
         ("smtp://mx", "", "", ["warning Bounces go to sender.address but aren't read."]),
         ("smtps://mx", "", "b.example.net", ["warning Bounces go to bounce+…@b.example.net but aren't read."]),
-        ("smtp://mx", "x", "b.example.net", ["ok the bounce mailbox INBOX at x:"]),
-        ("smtp://mx", "x", "", ["ok the bounce mailbox INBOX at x:", "warning No bounce domain is set"]),
+        ("smtp://mx", "x", "b.example.net", ["ok The bounce mailbox INBOX at x:"]),
+        ("smtp://mx", "x", "", ["ok The bounce mailbox INBOX at x:", "warning No bounce domain is set"]),
         ("sendgrid:", "", "", ["warning SendGrid's events are rejected"]),
     ],
 )
@@ -236,10 +239,10 @@ def test_the_doctor_says_whether_bounces_are_heard(
     ("table", "problem"),
     [
         ('host = "mx"', "inbound: user is required"),
-        ('host = "mx"\nuser = "u"\ntls = "off"', 'inbound: tls = "off" works only on this machine'),
-        ('host = "mx"\nuser = "u"\ndone = "INBOX"', "inbound: done must not be the folder that is read"),
-        ('host = "mx"\nuser = "u"\nfolder = "a\\"b"', "inbound.folder ("),
-        ('host = "mx"\nuser = "u"\nfolder = "a\\r\\nb"', "inbound.folder ("),
+        ('host = "mx"\nuser = "u"\ntls = "off"', 'inbound: tls = "off" is allowed only for a server on this machine'),
+        ('host = "mx"\nuser = "u"\ndone = "INBOX"', "inbound: done can't be the folder that's read"),
+        ('host = "mx"\nuser = "u"\nfolder = "a\\"b"', "inbound.folder: must match the pattern ^[ !#$"),
+        ('host = "mx"\nuser = "u"\nfolder = "a\\r\\nb"', "inbound.folder: must match the pattern ^[ !#$"),
         ('host = "mx"\nuser = "u"\ntls = "maybe"', "inbound.tls: "),
         ('host = "mx"\nuser = "u"', "DIGEST_INBOUND_PASSWORD is required"),
         ('password = "secret"', "inbound.password: not a setting"),

@@ -197,7 +197,7 @@ def test_nobody_there_touches_nobody() -> None:
         pass
     handed = _hand(fake, *NAMES)
     assert _results(handed) == [UNTOUCHED] * 4
-    assert "no connection to SendGrid" in handed.stop_reason
+    assert "couldn't connect to SendGrid" in handed.stop_reason
 
 
 def test_silence_ends_in_doubt() -> None:

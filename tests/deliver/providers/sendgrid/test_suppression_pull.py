@@ -187,7 +187,7 @@ def test_a_long_list_is_read_by_pages_and_goes_on_where_it_was_cut_short(
             fake.add_to_list("spam_reports", f"r{n}@example.org", THEN + n)
         first = _pull(world, fake, pages=2)
         assert first.feedback_counts == {"complained": 100}
-        assert "the next run goes on" in first.troubles[0]
+        assert "spam_reports not completely read yet; the next run continues" in first.troubles[0]
         fake.add_to_list(
             "spam_reports", "late@example.org", int(NOW.timestamp()) + 60
         )  # must not move the pages of this reading
@@ -218,7 +218,7 @@ HTML = b"<html><h1>Bad Gateway for ada@example.org</h1>"
             1,
         ),
         (ScriptedResponse(403, b'{"errors":[{"message":"access forbidden","field":null}]}'), "Suppressions (read)", 5),
-        (ScriptedResponse(429, headers={"Retry-After": "17"}), "patience: 17 seconds", 1),
+        (ScriptedResponse(429, headers={"Retry-After": "17"}), "SendGrid asks to wait 17 seconds", 1),
         (ScriptedResponse(500, b"{}"), "response isn't usable: 500", 5),
         (ScriptedResponse(502, HTML), "response isn't usable: 502", 5),
         (ScriptedResponse(200, HTML), "isn't from SendGrid's API", 5),

@@ -83,7 +83,7 @@ def test_a_server_that_takes_no_connection_at_all_stops_the_pool() -> None:
         handed = _hand(server)
     assert _count(handed) == {UNTOUCHED: 9}
     assert handed.this_connection_only
-    assert "no connection" in handed.stop_reason
+    assert "couldn't connect" in handed.stop_reason
 
 
 def test_what_is_about_us_stops_the_pool_and_repeats_nobody() -> None:

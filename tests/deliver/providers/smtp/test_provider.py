@@ -123,9 +123,9 @@ def test_a_message_that_breaks_off_before_its_final_dot_is_tried_again(how: str)
     [
         ({"MAIL": [b"550 5.1.8 who are you <digest@news.example.org>"]}, "refuses the sender: 550 5.1.8"),
         ({"RCPT": [b"530 5.7.0 authentication required"]}, "wants a sign-in"),
-        ({"GREETING": [b"554 no service"]}, "no connection"),
-        ({"GREETING": [None]}, "no connection"),
-        ({"EHLO": [None]}, "no connection"),
+        ({"GREETING": [b"554 no service"]}, "couldn't connect"),
+        ({"GREETING": [None]}, "couldn't connect"),
+        ({"EHLO": [None]}, "couldn't connect"),
     ],
 )
 @pytest.mark.parametrize("offers", [b"", b"PIPELINING"])
@@ -227,7 +227,7 @@ def test_an_untrusted_certificate_and_a_server_without_tls_get_nothing(certifica
         handed = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls")).send_batch(
             [outgoing_message()], MarkRecorder()
         )
-    assert "no trusted TLS with 127.0.0.1: self-signed certificate" in handed.stop_reason
+    assert "couldn't establish a trusted TLS connection to 127.0.0.1: self-signed certificate" in handed.stop_reason
     with run_smtp_server(box) as port:
         handed = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls")).send_batch(
             [outgoing_message()], MarkRecorder()

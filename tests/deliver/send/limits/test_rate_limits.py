@@ -53,11 +53,11 @@ def test_no_bound_is_ever_passed_in_any_window(minutes: list[int], most: int, sp
 
 
 def test_of_several_bounds_the_tightest_counts_and_the_latest_says_when() -> None:
-    hour, day = RateLimit(10, HOUR, "hour"), RateLimit(12, DAY, "day")
+    hour, day = RateLimit(10, HOUR, "10 messages per hour"), RateLimit(12, DAY, "12 messages per day")
     handed = [(NOON - HOUR * 2, 5), (NOON - MINUTE * 10, 6)]
     assert allowance_under_limits([hour, day], handed, NOON).messages == 1
     full = allowance_under_limits([hour, day], [*handed, (NOON - MINUTE, 4)], NOON)
-    assert (full.messages, full.reason) == (0, "the bound of day is reached")
+    assert (full.messages, full.reason) == (0, "the limit of 12 messages per day was reached")
     assert full.available_at == NOON - HOUR * 2 + DAY + MINUTE
 
 
@@ -314,8 +314,8 @@ def test_how_far_a_run_looks() -> None:
     ("found", "handed", "word"),
     [
         (FailureCounts(2), 20, ""),
-        (FailureCounts(3), 20, "unwanted"),
-        (FailureCounts(3), 3000, "unwanted"),
+        (FailureCounts(3), 20, "reported the email as spam"),
+        (FailureCounts(3), 3000, "reported the email as spam"),
         (FailureCounts(3), 3001, ""),
         (FailureCounts(dead_addresses=9), 20, ""),
         (FailureCounts(dead_addresses=10), 200, "don't exist"),

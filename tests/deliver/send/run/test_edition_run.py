@@ -1,5 +1,6 @@
 """Sending into the outbox: who gets what, once, and the delivery counts."""
 
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,7 @@ from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto import link_tokens
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.store.key_check import KeyMismatchError, check_keys
 from subscribers.store.models import Person
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup, delivery_settings, store_approved_edition
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
@@ -134,7 +136,7 @@ def test_what_was_approved_with_links_to_this_machine_goes_into_files_and_is_not
     world = DeliverySetup(one_database, settings, KEYS, Clock(RELEASE))
     world.add_readers("ada@example.org")
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
-    with pytest.raises(SendError, match="links to http://localhost:8025, which lead to this machine alone"):
+    with pytest.raises(SendError, match="links to http://localhost:8025, which only work on this machine"):
         _send(world, provider)
     assert provider.received_messages == []
     assert _state(world) == EditionState.APPROVED
@@ -378,11 +380,18 @@ def test_nothing_is_sent_but_what_was_approved(world: DeliverySetup, what: str) 
     assert _state(world) is EditionState.APPROVED
 
 
-@pytest.mark.parametrize("state", [EditionState.DRAFT, EditionState.INCOMPLETE, EditionState.CANCELLED])
-def test_only_an_approved_edition_is_sent(world: DeliverySetup, state: EditionState) -> None:
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (EditionState.DRAFT, "2026-W47 is a draft. Only approved editions can be sent. Approve it first."),
+        (EditionState.INCOMPLETE, "2026-W47 is incomplete. Only approved editions can be sent. Approve it first."),
+        (EditionState.CANCELLED, "2026-W47 can't be sent: it is canceled."),
+    ],
+)
+def test_only_an_approved_edition_is_sent(world: DeliverySetup, state: EditionState, said: str) -> None:
     with world.database.write() as session:
         session.execute(update(Edition).values(state=state))
-    with pytest.raises(SendError, match=state):
+    with pytest.raises(SendError, match=re.escape(said)):
         _send(world)
 
 
@@ -606,20 +615,28 @@ def test_an_address_that_does_not_open_holds_up_nobody(world: DeliverySetup) -> 
     assert [f.read_bytes().count(b"To: bo@example.org") for f in _files(world)] == [1]
 
 
-def test_a_missing_key_puts_every_claim_back(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org")
+def test_a_missing_key_is_noticed_at_the_start_and_later_its_own_rows_wait_for_it(world: DeliverySetup) -> None:
+    ada, bo = world.add_readers("ada@example.org", "bo@example.org")
     with world.database.write() as session:
-        session.execute(update(Person).values(key_id="9-lost"))
-    with pytest.raises(Exception, match="other keys"):
-        _send(world)
-    assert set(_states(world).values()) == {DeliveryState.WAITING}
+        session.execute(update(Person).where(Person.number == ada).values(key_id="9-lost"))
+    with world.database.read() as session, pytest.raises(KeyMismatchError, match="the vault key 9-lost"):
+        check_keys(session, world.keys)
+    _send(world)
+    assert _states(world) == {ada: DeliveryState.WAITING, bo: DeliveryState.ACCEPTED}
+    with world.database.write() as session:
+        reply = session.scalars(select(Delivery.reply).where(Delivery.person == ada)).one()
+        session.execute(update(Person).where(Person.number == ada).values(key_id=world.keys.current("vault").id))
+    assert "The vault key 9-lost isn't in the key file" in reply
+    world.clock.now += timedelta(hours=1)
+    assert _send(world).state is EditionState.SENT
+    assert _states(world) == {ada: DeliveryState.ACCEPTED, bo: DeliveryState.ACCEPTED}
 
 
 def test_a_full_disk_stops_the_run_and_loses_nobody(world: DeliverySetup) -> None:
     world.add_readers("ada@example.org", "bo@example.org")
     (world.settings.home / "outbox").write_text("in the way")
     report = _send(world)
-    assert "cannot be written" in report.stop_reason
+    assert f"Can't write to {world.settings.home / 'outbox'}: " in report.stop_reason
     assert report.delivery_counts[DeliveryState.WAITING] == 2
     (world.settings.home / "outbox").unlink()
     assert _send(world).state is EditionState.SENT

@@ -132,7 +132,7 @@ def test_a_language_without_a_catalogue_is_refused_and_another_is_spoken_at_once
     client = filed.signed_in_client("admin")
     refused = submit(client, "publication", language="de")
     assert refused.status_code == 400
-    assert "There is no catalogue for &#39;de&#39;: write one of en, fr" in refused.text
+    assert "There&#39;s no catalog for &#39;de&#39;: use one of en, fr" in refused.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS
     assert submit(client, "publication", language="fr").status_code == 303
     assert '<html lang="fr"' in filed.client.get("/subscribe").text
@@ -253,7 +253,7 @@ def test_the_look_is_refused_at_its_colour_saved_and_worn_by_readers_pages(filed
     assert wrong.status_code == 400
     said = re.findall(r'<span class="err said-line" id="(\w+)-said">([^<]+)<', wrong.text)
     assert [field for field, _ in said] == ["accent"], "the label is looked at beside a readable accent only"
-    assert "#F0D000 on the paper #FFFFFF has a contrast of 1.5, and at least 4.5 is required; #" in said[0][1]
+    assert "#F0D000 on the paper #FFFFFF has a contrast ratio of 1.5, and at least 4.5 is required; #" in said[0][1]
     assert re.search(r'id="accent"[^>]* value="#F0D000"[^>]*aria-invalid="true"', wrong.text)
     assert submit(client, "look", accent="#00606b", headings="sans", bar="0", bar_colour="accent").status_code == 303
     look = filed.install.settings.file.look

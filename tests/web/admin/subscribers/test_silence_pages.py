@@ -32,9 +32,9 @@ def test_silent_readers_are_counted_and_asked_as_the_admin_says(world: Any) -> N
     assert "No subscribers have been inactive for 5 years" in post(client, "/count", years="5").text
     for wrong in ({"years": "0"}, {"years": "two"}, {}):
         assert post(client, "/count", **wrong).status_code == 400
-    refused = post_form(client, "", years="3", most="lots")
+    refused = post(client, "", years="3", most="lots")
     assert (refused.status_code, "Must be a whole number." in refused.text) == (400, True)
-    answer = post_form(client, "", years="3", most="50", unanswered="taken off")
+    answer = post(client, "", years="3", most="50", unanswered="taken off")
     assert "1 email is queued. Subscribers have 30 days to answer." in client.get(answer.headers["Location"]).text
     with world.database.read() as session:
         assert session.scalars(select(Delivery.purpose).where(Delivery.purpose.startswith("stay:"))).all()

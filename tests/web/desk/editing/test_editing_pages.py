@@ -623,7 +623,7 @@ def test_nothing_is_put_by_hand_where_the_heading_says_what_readers_did(week: Sa
     first, second = week.anchors("most-read")[:2]
     shown = page(week, f"?panel=move&about={other}")
     assert (
-        "Sorted by page views. You can\u2019t add or move stories here. If you remove a story, the next by page views"
+        "Sorted by page views. You can\u2019t add or move stories here. If you remove a story, the next one by page views"
         in shown
     )
     assert "Most read is sorted by page views, so you can\u2019t move stories there." in shown
@@ -766,7 +766,7 @@ def test_a_summary_says_whose_words_it_is_and_after_an_edit_who_wrote_it(week: S
     anchor, entry = week.anchors("featured")[0], week.entry("featured", 0)
     assert entry["summary_origin"] == {"basis": "opening", "publisher": "HLS.Today", "lent_to": ""}
     shown = page(week, f"?open={anchor}")
-    assert "As the article of HLS.Today begins." in shown
+    assert "From the beginning of HLS.Today&#39;s article." in shown
     assert "Based on its score." in shown
     fields = {"summary": "Ours.", "was-summary": entry["summary"], "why": "We like it.", "was-why": entry["why"]}
     week.client().post(f"{week.path}/story/{anchor}", data={"seq": 0, **fields})
@@ -775,7 +775,7 @@ def test_a_summary_says_whose_words_it_is_and_after_an_edit_who_wrote_it(week: S
     assert written["why_is_written"]
     shown = page(week, f"?open={anchor}")
     assert shown.count("Written by Dana, ") == 2
-    assert "As the article of HLS.Today begins: <q>" in shown
+    assert "From the beginning of HLS.Today&#39;s article: <q>" in shown
     week.act(f"original-summary {anchor}")
     assert week.entry("featured", 0)["summary_origin"] == entry["summary_origin"]
 

@@ -54,9 +54,8 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
         page = world.desk.get(path).text
         assert "up to 640 in an hour. Sign-ups over the limits" in page
         assert "All sending has been paused since " in page
-        assert (
-            "holds it, with the words “a restored copy”. Ask them whether that is put right; then an admin lets" in page
-        )
+        assert "eve@news.example.org paused it (“a restored copy”). Ask whether that's resolved." in html.unescape(page)
+        assert "If it is, an admin can resume sending under Admin → Deliveries." in page
         assert not re.search(r'class="attention"[^>]*>[^<]*(UTC|staff \d|&#39;digest )', page)
     with world.database.write() as session:
         session.execute(update(SignupAlarm).values(ended_at=NOW))
@@ -253,6 +252,7 @@ def test_dark_and_light_do_not_depend_on_the_editors_own_system() -> None:
     assert 'content="light"' in light
 
 
+@pytest.mark.usefixtures("stored_as_composed")
 def test_approving_what_was_looked_at_approves_it(world: Any) -> None:
     name = world.edition()
     client = world.desk
@@ -384,7 +384,7 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(world: Any) -
     assert order == sorted(order)
     assert "<b>2 sources need attention and 1 feed has moved.</b>" in page
     assert "Next try: at the next collection" in page
-    assert "The publisher refuses us (403); ask them. Since Nov 19, 5:30 p.m.<" in page
+    assert "The publisher denied access (403); ask them. Since Nov 19, 5:30 p.m.<" in page
     assert "Since Nov 11, 5:30 p.m., 14 tries." in page
     assert "Failing for a week" in page
     assert "14 tries" in page
@@ -407,10 +407,10 @@ def test_the_delivery_counts_of_what_went_out_balance(world: Any) -> None:
         "Accepted": "3",
         "Refused": "1",
         "Status unknown": "1",
-        "To go": "0",
+        "Unsent": "0",
         "Other": "1 withdrawn",
     }
-    assert "Open the web copy" in world.desk.get(f"/desk/editions/{name}").text
+    assert "Open the web version" in world.desk.get(f"/desk/editions/{name}").text
 
 
 def test_what_went_out_is_listed_in_pages_the_newest_first(world: Any) -> None:

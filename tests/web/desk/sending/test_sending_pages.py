@@ -207,7 +207,7 @@ def test_only_an_admin_stops_everything_and_lets_it_leave_again(going: Any) -> N
 def test_cancelling_asks_for_the_number_and_says_first_what_it_does(going: Any) -> None:
     client = going.signed_in_client("admin")
     page = client.get(PATH).text
-    assert "49 subscribers won\u2019t get No. 147. 51 emails were already sent." in page
+    assert "49 subscribers won\u2019t get No. 147. 51 emails have already been sent." in page
     fields = dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', page))
     refused = client.post("/desk/editions/2026-W47/cancel", data=fields | {"number": "146"})
     assert refused.status_code == 422
