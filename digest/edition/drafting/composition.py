@@ -111,7 +111,8 @@ def is_as_composed(
     fresh = Edition()
     record_content(fresh, composed)
     same = all(_dump(getattr(edition, name)) == _dump(getattr(fresh, name)) for name in _COMPOSED_COLUMNS)
-    return same and (pieces or load_rendered_fragments(session, edition)) == composed.fragments
+    stored = load_rendered_fragments(session, edition) if pieces is None else pieces
+    return same and stored == composed.fragments
 
 
 _COMPOSED_COLUMNS = ("held_because", "subject", "preheader", "content", "written_parts")
