@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from digest.cli import digest
 from digest.cli.context import system_user
@@ -26,7 +27,13 @@ Run = Callable[..., Result]
 def run(new_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.delenv("DIGEST_SETTINGS", raising=False)
     (tmp_path / "digest.toml").write_text(OWN, "utf-8")
-    return lambda *words: CliRunner().invoke(digest, [str(w) for w in words], catch_exceptions=False)
+
+    def invoke(*words: object) -> Result:
+        # A process writes its log to standard error; here it would be in the output, if no earlier test has set it up.
+        with capture_logs():
+            return CliRunner().invoke(digest, [str(word) for word in words], catch_exceptions=False)
+
+    return invoke
 
 
 @pytest.fixture
