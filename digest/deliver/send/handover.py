@@ -242,13 +242,18 @@ def hand_over_batches(
             tasks = permit(claimed)
             run.note_permitted(claimed, tasks)
             outcome = _hand_over_batch(run, tasks, slots)
-            run.stop_reason = outcome.stop_reason or (
-                f"the provider asks to wait for {outcome.wait_seconds:.0f} seconds" if outcome.wait_seconds else ""
-            )
+            run.stop_reason = outcome.stop_reason or _explain_wait(outcome)
     except BaseException:
         with run.database.write() as session:
             run.write_results(session)
         raise
+
+
+def _explain_wait(outcome: BatchOutcome) -> str:
+    """Return why the others wait for the next run, too; empty if they needn't: each would be turned away like these."""
+    if outcome.is_busy:
+        return "the mail server isn't accepting email for now"
+    return f"the provider asks to wait for {outcome.wait_seconds:.0f} seconds" if outcome.wait_seconds else ""
 
 
 def _record_and_claim(run: HandoverRun, claim_next: Callable[[Session], Sequence[ClaimT]]) -> Sequence[ClaimT]:

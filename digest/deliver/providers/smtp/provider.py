@@ -193,7 +193,9 @@ class SmtpProvider:
     def _refuse_sender(self, code: int, text: str) -> SmtpSessionError:
         if code in {530, 535, 538}:
             return SmtpSessionError(f"the server wants a sign-in: {text}.", remedy=self._sign_in_remedy)
-        return SmtpSessionError(f"the server refuses the sender: {text}. Put sender.address or the account right.")
+        return SmtpSessionError(
+            f"the server refuses the sender: {text}. Correct sender.address, or sign in with an account that may use it."
+        )
 
     def _read_final_outcome(self, connection: SmtpConnection, address: str) -> MessageOutcome:
         """Read the reply after the final dot. Without one the outcome is uncertain (RFC 5321, section 6.1)."""
