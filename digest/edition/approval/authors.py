@@ -20,7 +20,7 @@ from digest.store.staff import list_working_staff, staff_actor
 from digest.store.staff_revocations import list_missing_members
 from subscribers.store.row_seals import is_genuine
 
-REMOVED_COUNT_FOR = timedelta(days=7)  # of which removed colleagues hear by email, and other admins at once
+REMOVED_COUNT_FOR = timedelta(days=7)  # a weekly edition; all other admins get an email about a removal at once
 _LONG_AGO = datetime.min.replace(tzinfo=UTC) + REMOVED_COUNT_FOR
 _SHOWN_TABLES = (
     "publication",
