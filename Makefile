@@ -20,7 +20,7 @@ demo: $(VENV)/.stamp  ## Run a whole week on the bundled sample, into ./digest-d
 
 serve: $(VENV)/.stamp  ## Serve the desk on what 'make demo' made, and print links that sign you in as its editor and its admin
 	@test -f digest-demo/digest.toml || { echo "Nothing to show yet: run 'make demo' first."; exit 1; }
-	@DIGEST_HOME=digest-demo $(BIN)/digest --settings digest-demo/digest.toml serve --no-timetable --sign-in dana.reyes@news.example.org --sign-in ruth.adeyemi@news.example.org
+	@DIGEST_HOME=digest-demo $(BIN)/digest --settings digest-demo/digest.toml serve --no-schedule --sign-in dana.reyes@news.example.org --sign-in ruth.adeyemi@news.example.org
 
 # The tests start processes by the hundred; where Python keeps no compiled modules, each compiles the product anew.
 test: export PYTHONDONTWRITEBYTECODE =

@@ -191,7 +191,7 @@ class JobScheduler:
         self._stopping = context.stopping
         self._outage = StorageOutage(context.installation.database)
         if names is None:
-            jobs.start_timetable(context)
+            jobs.start_scheduler(context)
         for name, action in tick_jobs(context).items():
             if names is None or name in names:
                 self._add_tick_job(name, action, seconds=ALERT_SECONDS if name == "alerts" else TICK_SECONDS)

@@ -88,7 +88,7 @@ def measure_rendering(sheet: ResultSheet, size: BenchmarkSize) -> None:
         began = time.process_time()
         render_edition(content, publication_frame(settings), create_mail_environment(settings))
         spent.append(time.process_time() - began)
-    each = peers.render_per_reader(size.spliced_messages)[1] / 1e6
+    each = peers.render_per_subscriber(size.spliced_messages)[1] / 1e6
     sheet.add_result(
         "render an edition, once for all readers",
         f"{median(spent):.2f} s CPU",

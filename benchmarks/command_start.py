@@ -11,7 +11,7 @@ from benchmarks.sample_installation import EDITION_NAME, benchmark_settings, cop
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest.settings import Settings
 
-READERS = 100
+SUBSCRIBERS = 100
 COMMANDS = {  # what follows, and the most CPU seconds
     "--version": ((), 0.35),
     "pause --all": (("--because", "a benchmark"), 0.8),
@@ -39,7 +39,7 @@ def measure_command(settings: Settings, words: tuple[str, ...]) -> float:
 
 def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Measure each command several times, and put its median beside its bar."""
-    with copied_installation(READERS) as home:
+    with copied_installation(SUBSCRIBERS) as home:
         settings = benchmark_settings(home)
         for name, (arguments, bar) in COMMANDS.items():
             words = (*name.split(), *arguments)

@@ -27,16 +27,16 @@ CONNECTIONS = 8
 
 def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Measure, and put the readers' waits beside their bar."""
-    readers, rows = size.concurrent_load
+    subscribers, rows = size.concurrent_load
     with ExitStack() as stack:
         home = Path(stack.enter_context(TemporaryDirectory(prefix="digest-bench-")))
         settings = benchmark_settings(home).model_copy(update={"mail_url": _mail_url(stack)})
-        database = create_ready_database(settings, readers, now=datetime.now(UTC))
+        database = create_ready_database(settings, subscribers, now=datetime.now(UTC))
         stack.callback(database.close)
         write_list(home / "list.csv", rows)
         with run_digest_serve(settings, timetable=True) as pages:
             _wait_for_send(database)
-            with unsubscribe_meanwhile(pages, settings, range(1, readers + 1)) as clicks:
+            with unsubscribe_meanwhile(pages, settings, range(1, subscribers + 1)) as clicks:
                 before, began = _count_accepted(database), time.perf_counter()
                 imported = import_in_subprocess(settings.effective_database_url, home)
                 sent, took = _count_accepted(database) - before, time.perf_counter() - began

@@ -16,7 +16,7 @@ class _CountingHandler(socketserver.StreamRequestHandler):
 
     disable_nagle_algorithm = True
     answer_seconds = 0.0
-    readers = 0
+    subscribers = 0
     counting = threading.Lock()
 
     def handle(self) -> None:
@@ -29,7 +29,7 @@ class _CountingHandler(socketserver.StreamRequestHandler):
         if self.answer_seconds:
             time.sleep(self.answer_seconds)
         with self.counting:
-            _CountingHandler.readers += body.count(b'"delivery_id"')
+            _CountingHandler.subscribers += body.count(b'"delivery_id"')
         self.wfile.write(
             b"HTTP/1.1 202 Accepted\r\nX-Message-Id: bench\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         )
@@ -45,7 +45,7 @@ def main() -> None:
     _CountingHandler.answer_seconds = float(sys.argv[1])
     with _ProviderServer(("127.0.0.1", 0), _CountingHandler) as front:
         threading.Thread(target=front.serve_forever, daemon=True).start()
-        answer_counts(front.server_address[1], lambda: _CountingHandler.readers)
+        answer_counts(front.server_address[1], lambda: _CountingHandler.subscribers)
         front.shutdown()
 
 

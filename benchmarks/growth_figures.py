@@ -59,7 +59,7 @@ class DatabaseFigures:
     import_rate: float
     plan_rate: float
     send_cpu: float
-    reader_bytes: float
+    subscriber_bytes: float
     delivery_bytes: float
     event_bytes: float
     backup_bytes: float
@@ -68,7 +68,7 @@ class DatabaseFigures:
     log_bytes: float
 
 
-def measure_database(kind: str, readers: int) -> DatabaseFigures:
+def measure_database(kind: str, subscribers: int) -> DatabaseFigures:
     """Import, send, store events and back up, on a fresh database of a kind."""
     with (
         TemporaryDirectory(prefix="digest-bench-") as name,
@@ -80,7 +80,7 @@ def measure_database(kind: str, readers: int) -> DatabaseFigures:
         settings = benchmark_settings(home).model_copy(update={"database_url": url, "mail_url": mail_url})
         with closing(create_populated_database(settings, 0)) as database:
             sizes = [_database_bytes(database, home)]
-            write_list(home / "list.csv", readers)
+            write_list(home / "list.csv", subscribers)
             imported = import_in_subprocess(url, home)
             sizes.append(_database_bytes(database, home))
             before = _server_counts(database)
@@ -91,19 +91,19 @@ def measure_database(kind: str, readers: int) -> DatabaseFigures:
             sizes.append(_database_bytes(database, home))
             began = time.process_time()
             create_backup(database, home / "backup.zip", now=datetime.now(UTC))
-            rows, took = 4 * readers, time.process_time() - began  # a person, a consent event, a delivery, an event
-            reader, delivery, event = ((size - less) / readers for less, size in pairwise(sizes))
+            rows, took = 4 * subscribers, time.process_time() - began  # a person, a consent event, a delivery, an event
+            reader, delivery, event = ((size - less) / subscribers for less, size in pairwise(sizes))
             return DatabaseFigures(
                 import_rate=imported.rows / imported.cpu,
-                plan_rate=readers / plan_seconds,
-                send_cpu=cpu / readers * 1e6,
-                reader_bytes=reader,
+                plan_rate=subscribers / plan_seconds,
+                send_cpu=cpu / subscribers * 1e6,
+                subscriber_bytes=reader,
                 delivery_bytes=delivery,
                 event_bytes=event,
                 backup_bytes=(home / "backup.zip").stat().st_size / rows,
                 backup_rate=rows / took,
-                commits=(after[0] - before[0]) / readers,
-                log_bytes=(after[1] - before[1]) / readers,
+                commits=(after[0] - before[0]) / subscribers,
+                log_bytes=(after[1] - before[1]) / subscribers,
             )
 
 
@@ -176,8 +176,8 @@ def measure_signing() -> float:
 
 if __name__ == "__main__":
     reader = argparse.ArgumentParser(description=__doc__)
-    reader.add_argument("--readers", type=int, default=50_000)
+    reader.add_argument("--subscribers", type=int, default=50_000)
     given = reader.parse_args()
     logs.configure_logging(logging.WARNING)  # a line of a send would stand before the JSON
-    figures: dict[str, Any] = {kind: asdict(measure_database(kind, given.readers)) for kind in DATABASE_KINDS}
+    figures: dict[str, Any] = {kind: asdict(measure_database(kind, given.subscribers)) for kind in DATABASE_KINDS}
     print(json.dumps(figures | {"signature_cpu": measure_signing()}, indent=1))

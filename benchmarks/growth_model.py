@@ -35,7 +35,7 @@ class UnitCosts:
     signature_cpu: float = 245.0  # one DKIM signature, RSA-2048
     plan_rate: float = 23_000.0  # deliveries planned a second
     backup_rate: float = 40_000.0  # rows a second, written and read again
-    reader_bytes: float = 1_260.0  # with a consent event
+    subscriber_bytes: float = 1_260.0  # with a consent event
     delivery_bytes: float = 880.0
     event_bytes: float = 660.0
     log_bytes: float = 2_200.0  # write-ahead log a message
@@ -109,15 +109,15 @@ def share_out(budget: float, wanted: Mapping[str, float]) -> dict[str, float]:
 
 
 def simulate_release(
-    costs: UnitCosts, plant: SendingPlant, readers: int, shares: Mapping[str, float], step_seconds: float = 10.0
+    costs: UnitCosts, plant: SendingPlant, subscribers: int, shares: Mapping[str, float], step_seconds: float = 10.0
 ) -> ReleaseForecast:
     """Simulate a release step by step: what the slowest part carries is shared out over domains that may still get some.
 
     The plan is made first. Whatever stops a domain's messages, those to the others go on.
     """
     name, rate = min(rate_limits(costs, plant).items(), key=lambda limit: limit[1])
-    waiting = {domain: readers * share for domain, share in shares.items()}
-    planning = readers / costs.plan_rate
+    waiting = {domain: subscribers * share for domain, share in shares.items()}
+    planning = subscribers / costs.plan_rate
     seconds, bound = planning, {"planning": planning}
     for _ in range(MAX_STEPS):
         if sum(waiting.values()) < 1:
@@ -137,21 +137,21 @@ def simulate_release(
     raise ValueError("The release takes too many steps: raise the rates, the caps or `step_seconds`.")
 
 
-def database_gigabytes(costs: UnitCosts, readers: int, weeks: int, events_a_message: float) -> float:
+def database_gigabytes(costs: UnitCosts, subscribers: int, weeks: int, events_a_message: float) -> float:
     """Return the size of the database in GB: readers, and deliveries and events of so many editions."""
     kept = weeks * (costs.delivery_bytes + events_a_message * costs.event_bytes)
-    return readers * (costs.reader_bytes + kept) / 1e9
+    return subscribers * (costs.subscriber_bytes + kept) / 1e9
 
 
-def backup_hours(costs: UnitCosts, readers: int, weeks: int, events_a_message: float) -> float:
+def backup_hours(costs: UnitCosts, subscribers: int, weeks: int, events_a_message: float) -> float:
     """Return how long a backup of every row takes, with its proof."""
-    rows = readers * (2 + weeks * (1 + events_a_message))
+    rows = subscribers * (2 + weeks * (1 + events_a_message))
     return rows / costs.backup_rate / 3600
 
 
-def month_dollars(plant: SendingPlant, readers: int, gigabytes: float) -> float:
+def month_dollars(plant: SendingPlant, subscribers: int, gigabytes: float) -> float:
     """Return what machines, disk and a provider cost in a month, by the assumed prices."""
-    mails = readers * EDITIONS_A_MONTH / 1000 * DOLLARS_PER_1000_MAILS if plant.uses_provider else 0.0
+    mails = subscribers * EDITIONS_A_MONTH / 1000 * DOLLARS_PER_1000_MAILS if plant.uses_provider else 0.0
     return (plant.cores + plant.database_cores) * DOLLARS_PER_CORE_MONTH + gigabytes * DOLLARS_PER_GB_MONTH + mails
 
 
@@ -219,31 +219,33 @@ def limits_table(costs: UnitCosts) -> str:
 def releases_table(costs: UnitCosts) -> str:
     """Return how long each size takes with which plant, what holds it back, and what it costs."""
     rows = []
-    for readers, name, plant in PLANTS:
-        forecast = simulate_release(costs, plant, readers, DOMAIN_SHARES)
-        stored = database_gigabytes(costs, readers, WEEKS_KEPT[400], 1.0 if plant.uses_provider else 0.0)
-        dollars = month_dollars(plant, readers, stored)
-        rows.append((f"{readers:,}", name, _format_duration(forecast.seconds), forecast.bottleneck, f"${dollars:,.0f}"))
+    for subscribers, name, plant in PLANTS:
+        forecast = simulate_release(costs, plant, subscribers, DOMAIN_SHARES)
+        stored = database_gigabytes(costs, subscribers, WEEKS_KEPT[400], 1.0 if plant.uses_provider else 0.0)
+        dollars = month_dollars(plant, subscribers, stored)
+        rows.append(
+            (f"{subscribers:,}", name, _format_duration(forecast.seconds), forecast.bottleneck, f"${dollars:,.0f}")
+        )
     return _markdown_table(("readers", "sent by", "a release takes", "held back most by", "a month"), rows)
 
 
 def storage_table(costs: UnitCosts) -> str:
     """Return disk, log, backup and import of each size."""
     rows = []
-    for readers in SIZES:
+    for subscribers in SIZES:
         kept = [
-            _format_size(database_gigabytes(costs, readers, weeks, events))
+            _format_size(database_gigabytes(costs, subscribers, weeks, events))
             for weeks in WEEKS_KEPT.values()
             for events in (0.0, 1.0)
         ]
-        backup = backup_hours(costs, readers, WEEKS_KEPT[400], 0.0)
+        backup = backup_hours(costs, subscribers, WEEKS_KEPT[400], 0.0)
         rows.append(
             (
-                f"{readers:,}",
+                f"{subscribers:,}",
                 *kept,
-                _format_size(readers * costs.log_bytes / 1e9),
+                _format_size(subscribers * costs.log_bytes / 1e9),
                 _format_duration(backup * 3600),
-                _format_duration(readers / costs.import_rate),
+                _format_duration(subscribers / costs.import_rate),
             )
         )
     heads = (

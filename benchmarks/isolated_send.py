@@ -41,7 +41,7 @@ BATCH_SIZE = 1_000  # readers a request
 class SendResult:
     """What a send took: seconds on the clock and of CPU, and the most memory that its process held, in MB."""
 
-    readers: int
+    subscribers: int
     seconds: float
     cpu: float
     peak: float
@@ -68,15 +68,15 @@ class DiscardingProvider:
 
 
 def send_in_subprocess(
-    readers: int, provider_url: str = "", *, batch_size: int = BATCH_SIZE, connections: int = 1
+    subscribers: int, provider_url: str = "", *, batch_size: int = BATCH_SIZE, connections: int = 1
 ) -> SendResult:
     """Send an edition to so many readers: to the provider at an address, so many a request and requests at a time; or nowhere."""
-    with copied_installation(readers) as home:
+    with copied_installation(subscribers) as home:
         command = [sys.executable, "-m", "benchmarks.isolated_send", str(home), provider_url]
         command += [str(connections), str(batch_size)]
         told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     sent = SendResult(**json.loads(told))
-    assert sent.readers == readers, f"{sent}"
+    assert sent.subscribers == subscribers, f"{sent}"
     return sent
 
 

@@ -45,12 +45,12 @@ from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal,
 from digest.store.engine import Database, migrate_schema
 from digest.store.models import Article, AuditEntry, Edition, EditionState, EditionStory, Source, SourceHealth
 from digest.store.staff import staff_actor
-from subscribers.consent.consent_days import JOINED_KIND, READERS_KIND, WENT_KIND, DayKey, add_day_counts
+from subscribers.consent.consent_days import JOINED_KIND, SUBSCRIBERS_KIND, WENT_KIND, DayKey, add_day_counts
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store.models import ConsentKind, Person, UtcDateTime
 
 EDITION_FILE = Path(__file__).parent.parent / "tests" / "fixtures" / "edition.json"
-LAST_READER = "last.reader@domain1.example.org"
+LAST_SUBSCRIBER = "last.reader@domain1.example.org"
 EDITOR, ADMIN = "eve@newsroom.example", "ann@newsroom.example"
 LEFT_OUT_PER_EDITION = 300  # stories of a past edition that it did not take
 EDITS = 12  # headlines of the draft that are written anew
@@ -64,7 +64,7 @@ WEEK = timedelta(days=7)
 class InstallationSize:
     """How much a home holds. `editions` are those that went out."""
 
-    readers: int
+    subscribers: int
     articles: int
     editions: int
 
@@ -85,17 +85,17 @@ class LargeInstallation:
 
 def create_large_installation(settings: Settings, size: InstallationSize) -> LargeInstallation:
     """Make a home of a size under settings whose database is empty."""
-    database = create_populated_database(settings, size.readers)
+    database = create_populated_database(settings, size.subscribers)
     installation = Installation(settings, database)
-    _add_reader(database)
+    _add_subscriber(database)
     staff = _add_staff(database)
     departed = _store_past_editions(installation, size, staff)
-    _write_rows_for_everybody(database, departed, size.readers)
+    _write_rows_for_everybody(database, departed, size.subscribers)
     draft = _draft_week(installation, staff, size.articles)
     _copy_left_out_stories(database, draft)
     keep_delivery_counts(database, now=NOW)
     keep_edition_figures(database, now=NOW)
-    _write_year(database, size.readers, settings.file.publication.zone)
+    _write_year(database, size.subscribers, settings.file.publication.zone)
     if database.engine.dialect.name == "postgresql":  # what its own processes do within minutes
         with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
             connection.execute(text("VACUUM ANALYZE"))
@@ -133,7 +133,7 @@ def _change_progress(
         session.execute(update(Edition).where(Edition.name == edition).values(state=state))
 
 
-def _add_reader(database: Database) -> None:
+def _add_subscriber(database: Database) -> None:
     """Subscribe one person as the product does it, with a chain that can be read."""
     evidence = ConsentEvidence(
         wording="Send me the weekly mail.",
@@ -145,7 +145,7 @@ def _add_reader(database: Database) -> None:
         agreed_at=NOW - timedelta(days=300),
     )
     with database.write() as session:
-        add_subscriber(session, KEYS, LAST_READER, evidence=evidence, now=NOW - timedelta(days=299))
+        add_subscriber(session, KEYS, LAST_SUBSCRIBER, evidence=evidence, now=NOW - timedelta(days=299))
 
 
 def _add_staff(database: Database) -> Actor:
@@ -175,12 +175,12 @@ def _store_past_editions(installation: Installation, size: InstallationSize, sta
             _store_version(session, edition, pieces, settings)
             name = edition.name
             if number < size.editions:
-                session.add_all(_delivery_totals(name, size.readers))
-                edition.planned = size.readers
-            _write_acts(session, name, staff, release, size.readers // size.editions)
+                session.add_all(_delivery_totals(name, size.subscribers))
+                edition.planned = size.subscribers
+            _write_actions(session, name, staff, release, size.subscribers // size.editions)
     with database.write() as session:
         session.execute(
-            text("UPDATE edition SET planned = :many WHERE name = :name"), {"many": size.readers, "name": name}
+            text("UPDATE edition SET planned = :many WHERE name = :name"), {"many": size.subscribers, "name": name}
         )
     correction = next(entry for section in stored.sections for entry in section.entries if entry.url and entry.summary)
     form = corrections.CorrectionForm(correction.url, "headline", "It reads differently now", "The number was wrong.")
@@ -240,23 +240,23 @@ def _store_version(
     edition.canary = 0
 
 
-def _delivery_totals(name: str, readers: int) -> Iterator[DeliveryTotal]:
-    refused = readers // 100
-    for state, count in ((DeliveryState.ACCEPTED, readers - refused), (DeliveryState.REFUSED, refused)):
+def _delivery_totals(name: str, subscribers: int) -> Iterator[DeliveryTotal]:
+    refused = subscribers // 100
+    for state, count in ((DeliveryState.ACCEPTED, subscribers - refused), (DeliveryState.REFUSED, refused)):
         yield DeliveryTotal(purpose=edition_purpose(name), state=state, count=count)
 
 
-_ACTS = """
+_ACTIONS = """
     INSERT INTO audit (seq, previous, hash, at, actor, act, subject, detail)
     SELECT :before + number, '', '', :at, :actor,
         CASE WHEN number % 1000 = 0 THEN 'approve' WHEN number % 50 = 0 THEN 'paused' ELSE 'edited' END, :name, '{}'
     FROM person WHERE number <= :many"""
 
 
-def _write_acts(session: Session, edition: str, staff: Actor, release: datetime, many: int) -> None:
+def _write_actions(session: Session, edition: str, staff: Actor, release: datetime, many: int) -> None:
     """Write acts on an edition into the audit log; the chain is not proved by any page."""
     before = session.scalar(select(func.max(AuditEntry.seq))) or 0
-    acts = text(_ACTS).bindparams(bindparam("at", type_=UtcDateTime))
+    acts = text(_ACTIONS).bindparams(bindparam("at", type_=UtcDateTime))
     at = release - timedelta(hours=12)
     session.execute(acts, {"before": before, "at": at, "actor": staff.name, "name": edition, "many": many})
 
@@ -288,11 +288,11 @@ _CHOICES = """
 _RANDOM_TEXT = {"sqlite": "lower(hex(randomblob(13)))", "postgresql": "substr(md5(random()::text), 1, 26)"}
 
 
-def _write_rows_for_everybody(database: Database, edition: str, readers: int) -> None:
+def _write_rows_for_everybody(database: Database, edition: str, subscribers: int) -> None:
     """Write what everybody has: a delivery of the last edition with what came of it, and a consent."""
     handed = RELEASE - WEEK + timedelta(hours=1)
     moments = {"due": RELEASE - WEEK, "handed": handed, "changed": handed + timedelta(days=2)}
-    values = {"purpose": edition_purpose(edition), "last": readers, **moments}
+    values = {"purpose": edition_purpose(edition), "last": subscribers, **moments}
     for statement in (_DELIVERIES, _EVENTS, _CONSENTS, _CHOICES):
         sql = text(statement.format(random=_RANDOM_TEXT[database.engine.dialect.name]))
         used = {name: value for name, value in values.items() if f":{name}" in statement}
@@ -304,7 +304,7 @@ def _write_rows_for_everybody(database: Database, edition: str, readers: int) ->
 _WAYS = 12  # by which somebody comes each day: more than Growth names
 
 
-def _write_year(database: Database, readers: int, zone: ZoneInfo) -> None:
+def _write_year(database: Database, subscribers: int, zone: ZoneInfo) -> None:
     """Write what the nights of a year counted: who came by each way, who left, how many there were."""
     today = NOW.astimezone(zone).date()
     kinds = (ConsentKind.REQUESTED, ConsentKind.CONFIRMED, ConsentKind.WITHDRAWN)
@@ -312,7 +312,7 @@ def _write_year(database: Database, readers: int, zone: ZoneInfo) -> None:
     for back in range(SHOWN_DAYS):
         day = today - timedelta(days=back)
         counts |= {(day, kind.value, f"https://way{n}.example.org/"): 3 - n % 2 for kind in kinds for n in range(_WAYS)}
-        counts |= {(day, JOINED_KIND, ""): 30, (day, WENT_KIND, ""): 30, (day, READERS_KIND, ""): readers}
+        counts |= {(day, JOINED_KIND, ""): 30, (day, WENT_KIND, ""): 30, (day, SUBSCRIBERS_KIND, ""): subscribers}
     with database.write() as session:
         add_day_counts(session, counts)
 

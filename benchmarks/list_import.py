@@ -27,7 +27,7 @@ from benchmarks.sample_installation import KEYS, benchmark_settings, create_popu
 from benchmarks.sizes import FULL, BenchmarkSize, measure_sizes
 from digest.store.engine import open_database
 from subscribers.consent import audience
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
@@ -64,7 +64,7 @@ class ImportResult:
 class StreamResult:
     """How many were streamed, in how many seconds, at which peak of memory in MB."""
 
-    readers: int
+    subscribers: int
     seconds: float
     peak: float
 
@@ -112,7 +112,7 @@ def _run_subprocess(option: str, url: str, home: Path) -> dict[str, Any]:
 def _measure_import(url: str, home: Path) -> ImportResult:
     database = open_database(url)
     desk = ImportContext(
-        database, KEYS, DepartureLog(home / "left.log", KEYS), "terminal:bench", partial(open_database, url)
+        database, KEYS, UnsubscribeLog(home / "left.log", KEYS), "terminal:bench", partial(open_database, url)
     )
     start = time.perf_counter()
     report = run_import(
@@ -150,7 +150,7 @@ def measure_list_import(kind: str, rows: int) -> ImportMeasurement:
             imported = import_in_subprocess(url, home)
         assert imported.rows == rows, f"{imported}"
         streamed = StreamResult(**_run_subprocess("--audience", url, home))
-        assert rows <= streamed.readers <= rows + len(LEAVING_PEOPLE), f"{streamed}"
+        assert rows <= streamed.subscribers <= rows + len(LEAVING_PEOPLE), f"{streamed}"
     return ImportMeasurement(imported, clicks, streamed)
 
 
@@ -218,10 +218,10 @@ def _add_results(sheet: ResultSheet, kind: str, small: ImportMeasurement, large:
     sheet.add_result(f"{what}: one-click POST meanwhile", str(large.clicks), CLICKS_BAR, bar_met=large.clicks.bar_met)
     streamed, less = large.streamed, small.streamed
     flat = streamed.peak <= less.peak * MAX_MEMORY_GROWTH
-    what = f"the audience of {streamed.readers:,} streamed, {DATABASE_NAMES[kind]}: memory, against {less.readers:,}"
+    what = f"the audience of {streamed.subscribers:,} streamed, {DATABASE_NAMES[kind]}: memory, against {less.subscribers:,}"
     sheet.add_result(what, f"{streamed.peak:.0f} / {less.peak:.0f} MB", f"<= {MAX_MEMORY_GROWTH} times", bar_met=flat)
     sheet.print_note(
-        f"{streamed.readers / streamed.seconds:,.0f} readers a second; growth of the import's memory {growth:.2f}"
+        f"{streamed.subscribers / streamed.seconds:,.0f} readers a second; growth of the import's memory {growth:.2f}"
     )
 
 

@@ -62,14 +62,14 @@ class TenthClock:
 class LongSendResult:
     """What one send took: the rates of its tenths in messages a second and a CPU second, seconds to plan, the peak of memory in MB."""
 
-    readers: int
+    subscribers: int
     rates: list[float]
     cpu_rates: list[float]
     plan_seconds: float
     peak: float
 
 
-def measure_long_send(kind: str, readers: int) -> LongSendResult:
+def measure_long_send(kind: str, subscribers: int) -> LongSendResult:
     """Send to so many readers from a database of a kind."""
     with (
         TemporaryDirectory(prefix="digest-bench-") as name,
@@ -77,10 +77,10 @@ def measure_long_send(kind: str, readers: int) -> LongSendResult:
         run_receiver("smtp_sink") as sink,
     ):
         settings = benchmark_settings(Path(name)).model_copy(update={"database_url": url})
-        create_ready_database(settings, readers, kilobytes=4).close()
+        create_ready_database(settings, subscribers, kilobytes=4).close()
         command = [sys.executable, "-m", "benchmarks.long_send", url, name, str(sink.port)]
         told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        assert sink.count_taken() == readers
+        assert sink.count_taken() == subscribers
     return LongSendResult(**json.loads(told))
 
 
@@ -106,19 +106,19 @@ def _send(url: str, home: Path, port: int) -> LongSendResult:
             clock=lambda: datetime.now(UTC),
             report_progress=note_progress,
         )
-    readers = report.results[HandoverResult.ACCEPTED]
+    subscribers = report.results[HandoverResult.ACCEPTED]
     assert report.delivery_counts.is_balanced
     database.close()
-    rates, cpu_rates = ([each.tenth_rate(readers, tenth) for tenth in range(10)] for each in (clock, cpu_clock))
-    return LongSendResult(readers, rates, cpu_rates, clock.began - planning, peak_memory_mb())
+    rates, cpu_rates = ([each.tenth_rate(subscribers, tenth) for tenth in range(10)] for each in (clock, cpu_clock))
+    return LongSendResult(subscribers, rates, cpu_rates, clock.began - planning, peak_memory_mb())
 
 
 def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Measure on each database, and put rate and memory beside their bars."""
     for kind in size.long_send_databases:
-        sent = measure_long_send(kind, size.readers[1])
+        sent = measure_long_send(kind, size.subscribers[1])
         first, last = sent.rates[0], sent.rates[-1]
-        what = f"SMTP, {CONNECTIONS} sessions, {sent.readers:,} readers, {DATABASE_NAMES[kind]}"
+        what = f"SMTP, {CONNECTIONS} sessions, {sent.subscribers:,} readers, {DATABASE_NAMES[kind]}"
         sheet.add_result(
             f"{what}: the last tenth against the first",
             f"{last / first:.2f} of {first:,.0f}/s",
@@ -127,7 +127,7 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
         )
         sheet.print_note(f"tenths: {', '.join(f'{rate:,.0f}' for rate in sent.rates)} messages of 4 KB a second")
         sheet.print_note(
-            f"planned at {sent.readers / sent.plan_seconds:,.0f} readers/s; our CPU a message in each tenth: "
+            f"planned at {sent.subscribers / sent.plan_seconds:,.0f} readers/s; our CPU a message in each tenth: "
             f"{', '.join(f'{1e6 / rate:.0f}' for rate in sent.cpu_rates)} µs"
         )
         sheet.add_result(

@@ -66,7 +66,7 @@ def command_environment(settings: "Settings") -> Mapping[str, str]:
     file.write_text(
         f'[sender]\npostal_address = "{sender.postal_address}"\nbounce_domain = "{sender.bounce_domain}"\n'
         f"[alerts]\ncanary_minutes = {alerts.canary_minutes}\n"
-        f"[schedule]\nlast_look_minutes = {settings.file.schedule.last_look_minutes}\n"
+        f"[schedule]\nlast_look_minutes = {settings.file.schedule.final_check_minutes}\n"
     )
     variables = {
         "DIGEST_SETTINGS": str(file),
@@ -86,7 +86,7 @@ def command_environment(settings: "Settings") -> Mapping[str, str]:
 def run_digest_serve(settings: "Settings", *, timetable: bool = False) -> Iterator[str]:
     """Run `digest serve`; lend the address of its pages. With the `timetable` it also sends, and applies events."""
     command = [sys.executable, "-m", "digest", "serve", "--port", "0"]
-    command += [] if timetable else ["--no-timetable"]
+    command += [] if timetable else ["--no-schedule"]
     with (
         (settings.home / "serve.log").open("w") as log,
         subprocess.Popen(

@@ -30,7 +30,7 @@ from benchmarks.large_installation import (
     ADMIN,
     EDITOR,
     EDITS,
-    LAST_READER,
+    LAST_SUBSCRIBER,
     InstallationSize,
     LargeInstallation,
     create_large_installation,
@@ -43,7 +43,7 @@ from benchmarks.selection import NOW
 from benchmarks.sizes import FULL, QUICK, BenchmarkSize
 from digest import logs
 from digest.app.editing import editing_state
-from digest.app.editions.mail_gallery import READER_MAILS
+from digest.app.editions.mail_gallery import SUBSCRIBER_MAILS
 from digest.app.editions.recent_counts import RecentCounts
 from digest.installation.acts import Role
 from digest.long_lived import set_long_lived_aside
@@ -73,7 +73,7 @@ VIEWS: Mapping[str, Sequence[str]] = {
         "?panel=tray",
     ),
     "previews.show_preview": ("", "?view=aloud", "?view=text"),
-    "admin.list_readers": ("", "?below={middle}", "?state=suppressed", "?came=hls.today", "?since=2026-11-01"),
+    "admin.list_subscribers": ("", "?below={middle}", "?state=suppressed", "?came=hls.today", "?since=2026-11-01"),
     "admin.list_deliveries": ("", "?edition={edition}"),
     "admin.show_audit_log": ("", "?what=keys", "?what=approvals", "?about={edition}", "?from=2024-11-01&to=2024-11-30"),
     "corrections.show_corrections": ("", "?story={corrected}"),
@@ -192,11 +192,11 @@ class PageBench:
         with self.home.installation.database.read() as session:
             member = staff.require_staff_member(session, EDITOR)
         return {
-            "admin.show_reader": [reader],
-            "admin.ask_before_act": [reader | {"act": "erase"}],
+            "admin.show_subscriber": [reader],
+            "admin.ask_before_action": [reader | {"act": "erase"}],
             "admin.ask_for_reason": [reader],
             "admin.ask_how_to_answer": [reader],
-            "admin.show_search": [{"name": self._find_last_reader(), "what": "(a search)"}],
+            "admin.show_search": [{"name": self._find_last_subscriber(), "what": "(a search)"}],
             "admin.show_member": [{"number": str(member.id)}],
             "admin.show_settings": [{"table": "schedule"}],
             "admin.show_source": [{"number": "1"}],
@@ -207,8 +207,8 @@ class PageBench:
             "sending.show_sending": [departed],
             "approvals.show_version": [departed | {"number": "1"}],
             "approvals.show_version_mail": [departed | {"number": "1"}],
-            "gallery.show_mail": [{"key": READER_MAILS[0].key}],
-            "gallery.show_frame": [{"key": READER_MAILS[0].key}],
+            "gallery.show_mail": [{"key": SUBSCRIBER_MAILS[0].key}],
+            "gallery.show_frame": [{"key": SUBSCRIBER_MAILS[0].key}],
             "desk.frame": [one | {"view": view} for one in (draft, departed) for view in ("phone", "text", "inbox")],
         }
 
@@ -226,9 +226,9 @@ class PageBench:
         state = editing_state.read_editing_state(self.home.installation, self.home.draft)
         return story_anchor(state.arrangement.sections["featured"][place].url)
 
-    def _find_last_reader(self) -> str:
+    def _find_last_subscriber(self) -> str:
         """Look for an address among all, as an admin; return the name of the search when it is through."""
-        fields = {"part": LAST_READER.partition("@")[0], "why": "A reader asked"}
+        fields = {"part": LAST_SUBSCRIBER.partition("@")[0], "why": "A reader asked"}
         path = self.clients[Role.ADMIN].post("/admin/readers/search", data=fields).location
         self._wait_until_still(Role.ADMIN, path)
         return path.rpartition("/")[2]
@@ -335,8 +335,8 @@ def lend_home(size: BenchmarkSize, kind: str, kept: Path | None) -> Iterator[Lar
         if kept and settings.key_file.exists():
             home = open_large_installation(settings, open_database(url))
         else:
-            readers, articles, past = size.page_home
-            home = create_large_installation(settings, InstallationSize(readers, articles, past))
+            subscribers, articles, past = size.page_home
+            home = create_large_installation(settings, InstallationSize(subscribers, articles, past))
         stack.callback(home.installation.database.close)
         yield home
 
@@ -404,8 +404,8 @@ def add_results(
     few: Mapping[str, int],
 ) -> None:
     """Put what all pages took beside the bars, the slowest and the heaviest by name."""
-    readers, articles, past = size.page_home
-    where = f"with {readers:,} readers, {articles:,} articles and {past} editions, {database}"
+    subscribers, articles, past = size.page_home
+    where = f"with {subscribers:,} readers, {articles:,} articles and {past} editions, {database}"
     slowest = max(times, key=lambda label: times[label].quantile(99))
     one = times[slowest]
     sheet.add_result(

@@ -58,12 +58,12 @@ class PeerEvent(PeerBase):
     body: Mapped[str]
 
 
-def send_with_smtplib(port: int, readers: int) -> float:
+def send_with_smtplib(port: int, subscribers: int) -> float:
     """Build a message of 40 KB a reader with `email` and send it with `smtplib`, one connection; messages a second."""
     texts = edition_bodies()
     began = time.perf_counter()
     with smtplib.SMTP("127.0.0.1", port) as server:
-        for number in range(readers):
+        for number in range(subscribers):
             message = EmailMessage()
             message["From"], message["To"] = "digest@news.example.org", f"reader{number}@example.org"
             message["Subject"], message["Date"] = "Ports reopen, and six more stories", formatdate()
@@ -72,10 +72,10 @@ def send_with_smtplib(port: int, readers: int) -> float:
             message.set_content(texts["text"])
             message.add_alternative(texts["html"], subtype="html")
             server.send_message(message)
-    return readers / (time.perf_counter() - began)
+    return subscribers / (time.perf_counter() - began)
 
 
-def render_per_reader(readers: int) -> tuple[float, float]:
+def render_per_subscriber(subscribers: int) -> tuple[float, float]:
     """Render a page of 40 KB a reader with Jinja2, and inline its CSS with premailer; µs of each a reader."""
     from jinja2 import Environment
     from premailer import transform
@@ -86,16 +86,16 @@ def render_per_reader(readers: int) -> tuple[float, float]:
     )
     stories = ["A story in a few words, as they stand in a digest of the week: é, and where it was read."] * 400
     began = time.perf_counter()
-    for number in range(readers):
+    for number in range(subscribers):
         html = page.render(stories=stories, leave=f"https://news.example.org/u/{number}")
     rendered = time.perf_counter()
-    inlined = max(1, readers // 100)
+    inlined = max(1, subscribers // 100)
     for _ in range(inlined):
         transform(html)
-    return (rendered - began) / readers * 1e6, (time.perf_counter() - rendered) / inlined * 1e6
+    return (rendered - began) / subscribers * 1e6, (time.perf_counter() - rendered) / inlined * 1e6
 
 
-def send_with_sendgrid_helpers(host: str, readers: int, batch_size: int) -> float:
+def send_with_sendgrid_helpers(host: str, subscribers: int, batch_size: int) -> float:
     """Hand readers over in batches with the official package's own helpers; readers a second."""
     import sendgrid
     from sendgrid.helpers.mail import From, Header, Mail, Personalization, Substitution, To
@@ -103,21 +103,21 @@ def send_with_sendgrid_helpers(host: str, readers: int, batch_size: int) -> floa
     texts = edition_bodies()
     client = sendgrid.SendGridAPIClient(api_key="SG.bench", host=host)
     began = time.perf_counter()
-    for first in range(0, readers, batch_size):
+    for first in range(0, subscribers, batch_size):
         mail = Mail(
             from_email=From("digest@news.example.org"),
             subject="Ports reopen, and six more stories",
             plain_text_content=texts["text"],
             html_content=texts["html"],
         )
-        for number in range(first, min(first + batch_size, readers)):
+        for number in range(first, min(first + batch_size, subscribers)):
             one = Personalization()
             one.add_to(To(f"reader{number}@example.org"))
             one.add_header(Header("List-Unsubscribe", f"<https://news.example.org/u/{number}>"))
             one.add_substitution(Substitution("-leave-", f"https://news.example.org/u/{number}"))
             mail.add_personalization(one)
         client.send(mail)
-    return readers / (time.perf_counter() - began)
+    return subscribers / (time.perf_counter() - began)
 
 
 def import_with_orm(path: Path, rows: int) -> float:

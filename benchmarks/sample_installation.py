@@ -45,50 +45,50 @@ def benchmark_settings(home: Path) -> Settings:
         file=SettingsFile(
             sender=sender,
             alerts=AlertSettings(canary_minutes=0),
-            schedule=ScheduleSettings(last_look_minutes=0),  # `digest work` looks at no article before it sends
+            schedule=ScheduleSettings(final_check_minutes=0),  # `digest work` looks at no article before it sends
         ),
     )
 
 
 def create_ready_database(
-    settings: Settings, readers: int, *, kilobytes: int = 40, now: datetime = RELEASE
+    settings: Settings, subscribers: int, *, kilobytes: int = 40, now: datetime = RELEASE
 ) -> Database:
     """Open a new database with so many readers and an approved edition whose messages have so many KB."""
-    database = create_populated_database(settings, readers)
+    database = create_populated_database(settings, subscribers)
     store_approved_edition(database, settings, kilobytes=kilobytes, now=now)
     return database
 
 
-def create_populated_database(settings: Settings, readers: int) -> Database:
+def create_populated_database(settings: Settings, subscribers: int) -> Database:
     """Open a new database with so many readers, numbered from 1, and put the keys beside it."""
     if not settings.key_file.exists():
         key_file.create_file(settings.key_file, KEYS.to_json())
     database = open_database(settings.effective_database_url)
     migrate_schema(database)
-    for first in range(1, readers + 1, _PEOPLE_PER_INSERT):
-        rows = list(_person_rows(range(first, min(first + _PEOPLE_PER_INSERT, readers + 1))))
+    for first in range(1, subscribers + 1, _PEOPLE_PER_INSERT):
+        rows = list(_person_rows(range(first, min(first + _PEOPLE_PER_INSERT, subscribers + 1))))
         with database.write() as session:
             session.execute(insert(Person), rows)
     with database.write() as session:
-        if readers and session.get_bind().dialect.name == "postgresql":  # who comes later gets a later number
+        if subscribers and session.get_bind().dialect.name == "postgresql":  # who comes later gets a later number
             query = "SELECT setval(pg_get_serial_sequence('person', 'number'), :last)"
-            session.execute(text(query), {"last": readers})
+            session.execute(text(query), {"last": subscribers})
     return database
 
 
 @contextmanager
-def copied_installation(readers: int) -> Iterator[Path]:
+def copied_installation(subscribers: int) -> Iterator[Path]:
     """Lend a home folder with so many readers and an approved edition. It is made once in a run, and copied."""
     with TemporaryDirectory(prefix="digest-bench-") as name:
         home = Path(name)
-        copytree(_cached_installation(readers).name, home, dirs_exist_ok=True)
+        copytree(_cached_installation(subscribers).name, home, dirs_exist_ok=True)
         yield home
 
 
 @cache
-def _cached_installation(readers: int) -> TemporaryDirectory[str]:
+def _cached_installation(subscribers: int) -> TemporaryDirectory[str]:
     folder = TemporaryDirectory(prefix="digest-bench-")
-    create_ready_database(benchmark_settings(Path(folder.name)), readers).close()
+    create_ready_database(benchmark_settings(Path(folder.name)), subscribers).close()
     return folder
 
 

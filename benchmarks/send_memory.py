@@ -12,18 +12,18 @@ MAX_MEMORY_MB = 150.0  # MB
 
 def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Measure both sizes, and put the peaks beside their bar."""
-    few, many = measure_sizes(size.readers, send_in_subprocess)
-    with copied_installation(few.readers) as home:
+    few, many = measure_sizes(size.subscribers, send_in_subprocess)
+    with copied_installation(few.subscribers) as home:
         peer = peers.hold_list_in_memory(benchmark_settings(home).effective_database_url)
     bar_met = many.peak <= few.peak * MAX_MEMORY_GROWTH and many.peak < MAX_MEMORY_MB
     sheet.add_result(
-        f"memory of a send to {many.readers:,} readers, against {few.readers:,}",
+        f"memory of a send to {many.subscribers:,} readers, against {few.subscribers:,}",
         f"{many.peak:.0f} / {few.peak:.0f} MB",
         f"<= {MAX_MEMORY_GROWTH} times, < {MAX_MEMORY_MB:.0f} MB",
         bar_met=bar_met,
-        peer=f"the list of {few.readers:,} held as objects of the ORM: {peer:,.0f} MB",
+        peer=f"the list of {few.subscribers:,} held as objects of the ORM: {peer:,.0f} MB",
     )
-    sheet.print_note(f"{many.readers / many.seconds:,.0f} messages of 40 KB a second, made and thrown away")
+    sheet.print_note(f"{many.subscribers / many.seconds:,.0f} messages of 40 KB a second, made and thrown away")
 
 
 if __name__ == "__main__":

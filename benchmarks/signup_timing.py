@@ -28,7 +28,7 @@ from digest.store.engine import migrate_schema, open_database
 from digest.web.app import create_app
 from subscribers.address import read_address
 from subscribers.consent import suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store import people
@@ -47,7 +47,7 @@ def create_installation(home: Path) -> Installation:
     """Make an installation with one address of each standing and limits that do not bind."""
     limits = LimitSettings(
         signups_per_network=NO_LIMIT,
-        signups_alarm=NO_LIMIT,
+        signups_alert=NO_LIMIT,
         signups_per_domain=NO_LIMIT,
         signups_first=NO_LIMIT,
         signups_further=NO_LIMIT,
@@ -78,11 +78,11 @@ def depart_and_suppress(install: Installation) -> None:
     with install.database.write() as session:
         number = people.find_person_number(session, keys, read_address("withdrawn@county.example"))
         assert number is not None
-        departure_log = DepartureLog(install.settings.left_log, keys)
-        unsubscribe_person(session, departure_log, number, method="page", now=NOW)
+        unsubscribe_log = UnsubscribeLog(install.settings.left_log, keys)
+        unsubscribe_person(session, unsubscribe_log, number, method="page", now=NOW)
         address = read_address("suppressed@county.example")
         suppression.suppress_address(
-            session, keys, address, reason="bounced", actor="bench", now=NOW, departure_log=departure_log
+            session, keys, address, reason="bounced", actor="bench", now=NOW, unsubscribe_log=unsubscribe_log
         )
 
 

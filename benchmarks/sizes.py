@@ -19,7 +19,7 @@ class BenchmarkSize:
     messages: int  # of a send over SMTP, and how many such sends
     smtp_rounds: int
     sessions: tuple[int, ...]
-    readers: tuple[int, int]  # of a send over SendGrid, of one whose memory is measured, of a long one
+    subscribers: tuple[int, int]  # of a send over SendGrid, of one whose memory is measured, of a long one
     shown_batches: tuple[
         tuple[int, int], ...
     ]  # readers a request to SendGrid and requests at a time, which no bar judges
@@ -53,7 +53,7 @@ FULL = BenchmarkSize(
     messages=20_000,
     smtp_rounds=3,
     sessions=(8, 50),
-    readers=(100_000, 1_000_000),
+    subscribers=(100_000, 1_000_000),
     shown_batches=((250, 1), (1_000, 4)),
     long_send_databases=("sqlite", "postgresql"),
     import_rows=(100_000, 1_000_000),
@@ -75,7 +75,7 @@ QUICK = BenchmarkSize(
     messages=20,
     smtp_rounds=2,
     sessions=(4,),
-    readers=(100, 100),
+    subscribers=(100, 100),
     shown_batches=((25, 2),),
     long_send_databases=("sqlite",),
     import_rows=(200, 200),

@@ -125,8 +125,8 @@ class SmtpSender:
         """Make the list, long enough for all rounds."""
         settings = _case_settings(stack, port, case)
         self._settings, self._messages = settings, size.messages
-        readers = size.messages * size.smtp_rounds
-        self._database = create_ready_database(settings, readers, kilobytes=MESSAGE_KILOBYTES)
+        subscribers = size.messages * size.smtp_rounds
+        self._database = create_ready_database(settings, subscribers, kilobytes=MESSAGE_KILOBYTES)
         stack.callback(self._database.close)
         plan_deliveries(self._database, EDITION_NAME, KEYS, settings, now=RELEASE)
         opened = stack.enter_context(closing(open_provider(settings)))

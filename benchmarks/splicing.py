@@ -17,7 +17,7 @@ from subscribers.consent.audience import AudienceMember
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import encrypt_address
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 
 MAX_MICROSECONDS = 5.0  # µs a reader
 ROUNDS = 7
@@ -51,7 +51,7 @@ def _microseconds_per_call(act: Callable[[int], object], times: int) -> float:
 def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
     """Measure the steps in interleaved rounds, and put the splice beside its bar."""
     keys, template, zone = KeyRing.from_seed(b"bench"), _sample_template(), ZoneInfo("America/New_York")
-    readers = [
+    subscribers = [
         AudienceMember(
             n,
             encrypt_address(keys, read_address(f"reader{n}@example.org"), n),
@@ -71,7 +71,7 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
             zone=zone,
             language=ENGLISH,
         )
-        for r in readers
+        for r in subscribers
     ]
     octets = len(splice_message(template, filled[0]))
 
@@ -79,14 +79,16 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
         return splice_message(template, filled[n])
 
     def opened(n: int) -> PlaceholderValues:
-        return fill_placeholders(readers[n], filled[n].message_id, EDITION_DATE, keys=keys, zone=zone, language=ENGLISH)
+        return fill_placeholders(
+            subscribers[n], filled[n].message_id, EDITION_DATE, keys=keys, zone=zone, language=ENGLISH
+        )
 
     rounds = [
         (_microseconds_per_call(spliced, size.spliced_messages), _microseconds_per_call(opened, size.spliced_messages))
         for _ in range(ROUNDS)
     ]
     splicing, filling = (median(r[step] for r in rounds) for step in (0, 1))
-    usual = peers.render_per_reader(max(1, size.spliced_messages // 10))[0]
+    usual = peers.render_per_subscriber(max(1, size.spliced_messages // 10))[0]
     sheet.add_result(
         f"splicing a reader's message of {octets / 1024:.0f} KB",
         f"{splicing:.1f} µs",

@@ -109,8 +109,8 @@ def measure_worker_rates(route: WorkerRoute, size: BenchmarkSize) -> list[float]
         }
         settings = benchmark_settings(home).model_copy(update=changes)
         seconds = size.worker_seconds + SPARE_SECONDS
-        readers = int(route.max_rate * sum(size.worker_counts) * seconds)
-        database = create_populated_database(settings, readers)
+        subscribers = int(route.max_rate * sum(size.worker_counts) * seconds)
+        database = create_populated_database(settings, subscribers)
         stack.callback(database.close)
         environment, most = command_environment(settings), max(size.worker_counts)
         workers = [ExitStack() for _ in range(most)]
@@ -125,7 +125,7 @@ def measure_worker_rates(route: WorkerRoute, size: BenchmarkSize) -> list[float]
             while len(workers) > count:
                 workers.pop().close()
             rates[count] = receiver.measure_rate(size.worker_seconds)
-        assert receiver.count_taken() < readers, "the edition was sent before all were measured"
+        assert receiver.count_taken() < subscribers, "the edition was sent before all were measured"
     return [rates[count] for count in size.worker_counts]
 
 

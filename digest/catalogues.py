@@ -11,7 +11,7 @@ from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
 
 from subscribers.errors import ApplicationError
-from subscribers.reader_language import ENGLISH, SOURCE_LANGUAGE, ReaderLanguage, base_language
+from subscribers.subscriber_language import ENGLISH, SOURCE_LANGUAGE, SubscriberLanguage, base_language
 
 SHIPPED_CATALOGUES = Path(__file__).parent / "locale"
 
@@ -39,7 +39,7 @@ def list_shipped_languages() -> tuple[str, ...]:
     return tuple(sorted({SOURCE_LANGUAGE, *(file.parts[-3].replace("_", "-") for file in files)}))
 
 
-def load_language(code: str, operator_folder: Path | None = None) -> ReaderLanguage:
+def load_language(code: str, operator_folder: Path | None = None) -> SubscriberLanguage:
     """Return a language with its messages; it is kept until its file changes.
 
     Raises:
@@ -62,15 +62,15 @@ def load_language(code: str, operator_folder: Path | None = None) -> ReaderLangu
 
 
 @lru_cache(maxsize=8)
-def _load_english(code: str) -> ReaderLanguage:
-    return ReaderLanguage(code)
+def _load_english(code: str) -> SubscriberLanguage:
+    return SubscriberLanguage(code)
 
 
 @lru_cache(maxsize=8)
-def _load_catalogue(code: str, file: Path, changed_ns: int) -> ReaderLanguage:
+def _load_catalogue(code: str, file: Path, changed_ns: int) -> SubscriberLanguage:
     del changed_ns  # part of the key alone
     _check_language_tag(code)
-    return ReaderLanguage(code, read_catalogue(file))
+    return SubscriberLanguage(code, read_catalogue(file))
 
 
 def read_catalogue(file: Path) -> NullTranslations:

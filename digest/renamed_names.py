@@ -1,4 +1,25 @@
 """Names that settings, commands, and options had before, with the names that they have now: they're refused with a sentence that says so."""
 
-RENAMED_SETTINGS: dict[str, str] = {}  # by the key as errors show it
-RENAMED_COMMANDS = {"digest hold": "digest pause --all", "digest release": "digest resume --all"}
+RENAMED_SETTINGS = {
+    "look": "[branding]",
+    "wordings": "[consent]",
+    "consent.consent": "text",
+    "schedule.release": "send",
+    "schedule.last_look_minutes": "final_check_minutes",
+    "limits.signups_alarm": "signups_alert",
+}  # by the key as errors show it
+RENAMED_COMMANDS = {
+    "digest hold": "digest pause --all",
+    "digest release": "digest resume --all",
+    "digest approve --void": "digest approve --revoke",
+    "digest editions import --released": "digest editions import --sent",
+    "digest serve --no-timetable": "digest serve --no-schedule",
+    "digest setup --readers": "digest setup --subscribers",
+    "digest staff prove": "digest staff verify",
+    "digest subscribers withdraw": "digest subscribers unsubscribe",
+    "digest subscribers wordings": "digest subscribers consent-texts",
+    "digest subscribers add --wording": "digest subscribers add --consent-text",
+    "digest subscribers add --wording-version": "digest subscribers add --consent-text-version",
+}
+# The tables of settings under their earlier names, as audit entries have them.
+EARLIER_TABLES = {"branding": ("look",), "consent": ("wordings",)}

@@ -29,11 +29,11 @@ def stop_on_signal() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
 
     def set_when_told() -> None:
-        while told := os.read(reader, 1):
+        while told := os.read(subscriber, 1):
             if told[0] in STOP_SIGNALS:
                 stopping.set()
 
-    reader, writer = os.pipe()
+    subscriber, writer = os.pipe()
     os.set_blocking(writer, False)
     listener = threading.Thread(target=set_when_told, name="stop-signals", daemon=True)
     listener.start()
@@ -47,4 +47,4 @@ def stop_on_signal() -> Iterator[threading.Event]:
         signal.set_wakeup_fd(previous_writer)
         os.close(writer)
         listener.join()
-        os.close(reader)
+        os.close(subscriber)

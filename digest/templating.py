@@ -24,7 +24,7 @@ from jinja2.bccache import Bucket
 from markupsafe import Markup, escape
 
 from subscribers.errors import ApplicationError
-from subscribers.reader_language import ENGLISH, ReaderLanguage
+from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 
 class TemplateMistakeError(ApplicationError):
@@ -109,7 +109,9 @@ def find_template_folder() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "templates"
 
 
-def create_jinja_environment(operator_folder: Path | None = None, language: ReaderLanguage = ENGLISH) -> Environment:
+def create_jinja_environment(
+    operator_folder: Path | None = None, language: SubscriberLanguage = ENGLISH
+) -> Environment:
     """Make an environment that escapes HTML, refuses unknown names, looks at `operator_folder` first and speaks `language`.
 
     With such a folder, compiling and rendering raise `TemplateMistakeError` for a mistake in a template.
@@ -130,7 +132,7 @@ def create_jinja_environment(operator_folder: Path | None = None, language: Read
     return environment
 
 
-def install_language(environment: Environment, find_language: Callable[[], ReaderLanguage]) -> None:
+def install_language(environment: Environment, find_language: Callable[[], SubscriberLanguage]) -> None:
     """Give templates `_`, `ngettext`, `pgettext` and `trans`, in the language that is found when a template is rendered.
 
     A message holds no markup: what stands for a tag is a value, as %(strong)s and %(end)s do.

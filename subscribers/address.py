@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from subscribers.errors import RefusalError
-from subscribers.reader_language import mark_message
+from subscribers.subscriber_language import mark_message
 
 # Characters of a whole address: RFC 5321, section 4.5.3.1.3, without the angle brackets.
 MAX_ADDRESS_LENGTH = 254

@@ -57,7 +57,7 @@ LONG_TEST_FILES = (
     "test_journey_in_browser.py",
     "test_editors_week_in_browser.py",
     "test_link_scanner.py",
-    "test_reader_life.py",
+    "test_subscriber_life.py",
     "test_demo.py",  # begun last it was shared out, and each process made the demo for its share
 )
 MEMORY_FOLDER = Path("/dev/shm")  # of Linux

@@ -71,7 +71,7 @@ class HomeDatabases:
         """
         if self.server:
             self._copy_on_server(_database_name(origin), home)
-            _settle(self.url(home), home)
+            _resolve(self.url(home), home)
         return self.url(home)
 
     def drop(self, home: Path) -> None:
@@ -88,7 +88,7 @@ class HomeDatabases:
         )
 
 
-def _settle(url: str, home: Path) -> None:
+def _resolve(url: str, home: Path) -> None:
     """Have a database that knows where it is at home be at home where it is; one that goes by its installation's name stays so."""
     database = open_database(url)
     identity = copy_guard.database_identity(database, Settings(home=home))

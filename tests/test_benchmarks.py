@@ -164,8 +164,8 @@ def test_what_one_domain_does_not_need_goes_to_the_others(
     assert share_out(budget, wanted) == shares
 
 
-def test_disk_backup_and_money_grow_with_readers_and_the_editions_that_are_kept() -> None:
-    costs = replace(COSTS, reader_bytes=1_000, delivery_bytes=500, event_bytes=400, backup_rate=10_000)
+def test_disk_backup_and_money_grow_with_subscribers_and_the_editions_that_are_kept() -> None:
+    costs = replace(COSTS, subscriber_bytes=1_000, delivery_bytes=500, event_bytes=400, backup_rate=10_000)
     assert database_gigabytes(costs, 1_000_000, 58, 0) == pytest.approx(30)
     assert database_gigabytes(costs, 1_000_000, 58, 1) == pytest.approx(53.2)
     assert backup_hours(costs, 1_000_000, 58, 0) == pytest.approx(60e6 / 10_000 / 3_600)

@@ -52,7 +52,7 @@ BY_KEYBOARD_ALONE = (
 )
 
 
-def keyless_acts(tree: ast.AST) -> Iterator[str]:
+def keyless_actions(tree: ast.AST) -> Iterator[str]:
     """Name what is not done by the keyboard, with its line."""
     for node in ast.walk(tree):
         name = _method_of(node) or (ast.unparse(node.func) if isinstance(node, ast.Call) else "")
@@ -131,19 +131,21 @@ def test_a_planted_hasty_look_is_found_and_what_waits_is_named(planted: str, wai
 
 @pytest.mark.parametrize("path", BY_KEYBOARD_ALONE)
 def test_a_journey_by_the_keyboard_takes_nothing_else(path: str) -> None:
-    assert list(keyless_acts(browser_tests()[path])) == []
+    assert list(keyless_actions(browser_tests()[path])) == []
 
 
 @pytest.mark.parametrize(
     "planted", ["button.click()", "follow(button)", "box.press('Space')", "page.get_by_label('Why').fill('x')"]
 )
 def test_a_planted_act_without_keys_is_found(planted: str) -> None:
-    assert len([*keyless_acts(ast.parse(planted))]) == 1
+    assert len([*keyless_actions(ast.parse(planted))]) == 1
 
 
 def test_keys_are_let_be() -> None:
     assert (
-        list(keyless_acts(ast.parse("page.keyboard.press('Tab')\npress_by_keyboard(button)\nwrite_by_keyboard(a, b)")))
+        list(
+            keyless_actions(ast.parse("page.keyboard.press('Tab')\npress_by_keyboard(button)\nwrite_by_keyboard(a, b)"))
+        )
         == []
     )
 

@@ -115,10 +115,10 @@ def test_an_operators_own_catalogue_wins_and_is_read_again_when_it_changes(tmp_p
     settings_file = tmp_path / "digest.toml"
     settings_file.write_text('[publication]\nlanguage = "de"\n')
     settings = load_settings(settings_file, {"DIGEST_TEMPLATES": str(tmp_path)})
-    assert settings.reader_language.pgettext("time zone", "ET") == "Ostküste"
-    assert settings.reader_language is settings.reader_language
+    assert settings.subscriber_language.pgettext("time zone", "ET") == "Ostküste"
+    assert settings.subscriber_language is settings.subscriber_language
     own.write_text(head + 'msgctxt "time zone"\nmsgid "ET"\nmsgstr "New York"\n')
-    assert settings.reader_language.pgettext("time zone", "ET") == "New York"
+    assert settings.subscriber_language.pgettext("time zone", "ET") == "New York"
 
 
 def test_a_broken_catalogue_is_one_sentence(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ from digest.web.app import create_app
 from digest.web.auth.route_rules import ROUTE_RULES
 from subscribers.address import AddressError, read_address
 from subscribers.consent import suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import DecryptionError
 from subscribers.crypto.stored_addresses import decrypt_address
 from subscribers.lifecycle.erasure import erase_person
@@ -220,7 +220,7 @@ def _live(install: Installation, left: Left) -> None:
     _hear_from_the_mailbox(install, name, added[220:320])
     _stumble(install, left, added)
     _ask_the_command_line(left, added, listed)
-    journal = DepartureLog(install.settings.left_log, install.keys)
+    journal = UnsubscribeLog(install.settings.left_log, install.keys)
     with install.database.write() as session:
         for address in added[120:140]:
             number = people.find_person_number(session, install.keys, read_address(address))
@@ -232,7 +232,7 @@ def _live(install: Installation, left: Left) -> None:
         for address in added[140:160]:
             parsed = read_address(address)
             suppression.suppress_address(
-                session, install.keys, parsed, reason="complained", actor="hook", now=NOW, departure_log=journal
+                session, install.keys, parsed, reason="complained", actor="hook", now=NOW, unsubscribe_log=journal
             )
     _ask_the_provider(install, left, [*added[160:200], *ADDRESSES[480:]])
     _go_through_the_staffs_pages(install, left, name, added)
@@ -271,21 +271,21 @@ def _go_through_the_staffs_pages(install: Installation, left: Left, edition: str
     # Before anybody was shown an address, no page of the staff holds one.
     arguments: dict[str, Any] = {"name": edition, "seq": 1, "act": "leave", "view": "phone", "table": "limits"}
     arguments |= {"key": "confirm"}
-    readers, first = [{"number": number} for number in numbers], [{"number": 1}]
+    subscribers, first = [{"number": number} for number in numbers], [{"number": 1}]
     own_values: dict[str, list[dict[str, Any]]] = {
         "admin.show_upload": [{"name": uploaded.rpartition("/")[2]}],
         "admin.show_search": [{"name": search.rpartition("/")[2]}],
         **dict.fromkeys(("admin.show_source", "admin.ask_before_removing_source"), first),
         **dict.fromkeys(("approvals.show_version", "approvals.show_version_mail"), first),
         "admin.show_member": [{"number": 1}, {"number": 2}],
-        "admin.ask_before_grave_act": [{"number": number, "act": "reset"} for number in (1, 2)],
+        "admin.ask_before_grave_action": [{"number": number, "act": "reset"} for number in (1, 2)],
     }
     opened: Counter[str] = Counter()
     for rule in app.url_map.iter_rules():
         if not ROUTE_RULES[rule.endpoint].role or "GET" not in (rule.methods or ()):
             continue
         named = {name: arguments[name] for name in rule.arguments & arguments.keys()}
-        each_values = own_values.get(rule.endpoint, readers if "number" in rule.arguments else [{}])
+        each_values = own_values.get(rule.endpoint, subscribers if "number" in rule.arguments else [{}])
         with app.test_request_context():
             paths = [url_for(rule.endpoint, **named | values) for values in each_values]
         for path in paths:
@@ -383,7 +383,7 @@ def _bring_in_lists(install: Installation, left: Left, listed: list[str]) -> Non
     rows += [f"{a} {a},," for a in listed[70:80]] + [f'"{a}' for a in listed[80:81]]
     path = left.home / "upload.csv"
     path.write_text("\n".join(["Email Address,CONFIRM_TIME,CONFIRM_IP", *rows]) + '"\n')
-    desk = ImportContext(install.database, install.keys, DepartureLog(install.settings.left_log, install.keys), "eve")
+    desk = ImportContext(install.database, install.keys, UnsubscribeLog(install.settings.left_log, install.keys), "eve")
     reasons: list[str] = []
     survey = survey_file(path)
     report = rehearse_import(desk, survey, ImportOptions(), now=NOW)
@@ -440,7 +440,7 @@ def _hear_from_the_mailbox(install: Installation, name: str, several: list[str])
         numbers = [people.find_person_number(session, install.keys, read_address(address)) for address in several]
     for place, (number, address) in enumerate(zip(numbers, several, strict=True)):
         assert number is not None
-        spoken = sent_message(install.keys, number, f"edition:{name}", reader_address=address)
+        spoken = sent_message(install.keys, number, f"edition:{name}", subscriber_address=address)
         raw = spoken.returned_mail(MAIL_FORMS[place % len(MAIL_FORMS)])
         payloads.store_payload(install.database, install.keys, raw, origin="mailbox", now=RELEASE)
     counts = background.apply_inbound_events(install, clock=lambda: RELEASE + timedelta(minutes=6))
@@ -470,12 +470,12 @@ def _stumble(install: Installation, left: Left, added: list[str]) -> None:
 def _ask_the_command_line(left: Left, added: list[str], listed: list[str]) -> None:
     environment = {"DIGEST_HOME": str(left.home), "DIGEST_DATABASE_URL": left.database_url}
     run = CliRunner(env=environment | {"DIGEST_BASE_URL": "https://news.example.org"})
-    proof = ["--where", "x", "--on", "2026-03-04", "--method", "list", "--wording", "Yes."]
+    proof = ["--where", "x", "--on", "2026-03-04", "--method", "list", "--consent-text", "Yes."]
     for words, typed in (
         (["subscribers", "add", "-", *proof], added[0]),
         (["subscribers", "add", "-", *proof], f"{added[1]}@"),
-        (["subscribers", "withdraw", "-", "--reason", "phone"], added[2]),
-        (["subscribers", "withdraw", "-", "--reason", "phone"], listed[-1]),
+        (["subscribers", "unsubscribe", "-", "--reason", "phone"], added[2]),
+        (["subscribers", "unsubscribe", "-", "--reason", "phone"], listed[-1]),
         (["subscribers", "list"], ""),
         (["subscribers", "verify"], ""),
         (["subscribers", "import", str(left.home / "upload.csv"), "--dry-run"], ""),
@@ -506,7 +506,7 @@ WHERE = (
     *("import report", "nightly", "repr"),
     *("exception: no address", "exception: the database", "exception: the vault"),
     "exception: import into a broken database",
-    *(f"command {name}" for name in ("add", "withdraw", "list", "verify", "import", "rotate")),
+    *(f"command {name}" for name in ("add", "unsubscribe", "list", "verify", "import", "rotate")),
 )
 
 

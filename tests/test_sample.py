@@ -22,7 +22,7 @@ from tests.moments import DRAFTING as NOW
 
 SAMPLE = Path(digest.__file__).parent / "sample"
 INDEX: dict[str, dict[str, str]] = json.loads((SAMPLE / "index.json").read_text("utf-8"))
-PICTURES = sorted(SAMPLE.glob("*.jpg"))
+IMAGES = sorted(SAMPLE.glob("*.jpg"))
 INVENTED = {"example.org", "example.com", "example.net"}  # RFC 2606: nobody's
 NAMESPACES = {  # identifiers in documents, not places
     "purl.org",
@@ -167,7 +167,7 @@ def test_every_picture_that_may_be_mailed_is_served_and_described(readings: dict
     assert [i.title for i in mailed if not i.image_alt] == []
 
 
-@pytest.mark.parametrize("file", PICTURES, ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", IMAGES, ids=lambda f: f.stem)
 def test_a_picture_is_a_light_jpeg_of_the_leads_size(file: Path) -> None:
     with Image.open(file) as picture:
         picture.load()
@@ -188,7 +188,7 @@ def test_readership_counts_pages_of_the_own_site() -> None:
     assert all(int(r["views"]) > 0 for r in rows)
 
 
-def test_twelve_invented_readers_with_preferences_that_the_sections_know() -> None:
+def test_twelve_invented_subscribers_with_preferences_that_the_sections_know() -> None:
     with (SAMPLE / "readers.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert len({r["address"] for r in rows}) == 12

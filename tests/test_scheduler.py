@@ -18,9 +18,9 @@ from digest.app.upkeep import nightly_steps
 from digest.collect.sources.source_rows import sync_sources
 from digest.installation.opened import Installation
 from digest.settings import ScheduleSettings, Settings, SettingsFile, SourceSettings
-from digest.store import timetable_slots
+from digest.store import schedule_slots
 from digest.store.engine import Database, open_database
-from digest.store.models import Edition, EditionState, Source, SourceDay, TimetableSlot
+from digest.store.models import Edition, EditionState, ScheduleSlot, Source, SourceDay
 from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
 from subscribers.store.models import ConsentDay
@@ -32,7 +32,7 @@ SLOT = DueJob("draft", NOON)
 
 @pytest.fixture
 def install(database: Database) -> Installation:
-    schedule = ScheduleSettings(collect=["every 1h"], draft="thu 17:30", release="fri 06:00", last_look_minutes=0)
+    schedule = ScheduleSettings(collect=["every 1h"], draft="thu 17:30", send="fri 06:00", final_check_minutes=0)
     return Installation(Settings(file=SettingsFile(schedule=schedule)), database)
 
 
@@ -40,51 +40,51 @@ def due_slots(install: Installation, job: str, now: datetime) -> tuple[DueJob, .
     return jobs.find_due_slots(JobContext(install, lambda: now), job, scheduler.job_rules(install)[job])
 
 
-def slots(database: Database, job: str) -> list[TimetableSlot]:
+def slots(database: Database, job: str) -> list[ScheduleSlot]:
     with database.read() as session:
-        return list(session.scalars(select(TimetableSlot).where(TimetableSlot.job == job)))
+        return list(session.scalars(select(ScheduleSlot).where(ScheduleSlot.job == job)))
 
 
 def test_of_many_takers_one_gets_the_slot(database: Database) -> None:
-    taken = [timetable_slots.claim_slot(database, SLOT, ProcessOwner(f"machine{n}"), NOON) for n in range(5)]
+    taken = [schedule_slots.claim_slot(database, SLOT, ProcessOwner(f"machine{n}"), NOON) for n in range(5)]
     assert taken == [True, False, False, False, False]
     assert len(slots(database, "draft")) == 1
 
 
 def test_a_slot_that_is_done_is_never_taken_again(database: Database) -> None:
     owner = ProcessOwner()
-    assert timetable_slots.claim_slot(database, SLOT, owner, NOON)
-    timetable_slots.complete_slot(database, SLOT, "drafted", NOON)
+    assert schedule_slots.claim_slot(database, SLOT, owner, NOON)
+    schedule_slots.complete_slot(database, SLOT, "drafted", NOON)
     later = NOON + timedelta(days=9)
-    assert not timetable_slots.claim_slot(database, SLOT, ProcessOwner(nonce="another"), later)
+    assert not schedule_slots.claim_slot(database, SLOT, ProcessOwner(nonce="another"), later)
 
 
 def test_the_slot_of_a_process_that_died_here_is_taken_over_at_once(database: Database) -> None:
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    assert timetable_slots.claim_slot(database, SLOT, ProcessOwner(pid=int(gone.stdout)), NOON)
-    assert timetable_slots.claim_slot(database, SLOT, ProcessOwner(), NOON)
+    assert schedule_slots.claim_slot(database, SLOT, ProcessOwner(pid=int(gone.stdout)), NOON)
+    assert schedule_slots.claim_slot(database, SLOT, ProcessOwner(), NOON)
 
 
 def test_the_slot_of_a_process_that_lives_is_left_to_it(database: Database) -> None:
-    assert timetable_slots.claim_slot(database, SLOT, ProcessOwner(pid=os.getppid()), NOON)
-    assert not timetable_slots.claim_slot(
-        database, SLOT, ProcessOwner(), NOON + timetable_slots.SLOT_LEASE - timedelta(seconds=1)
+    assert schedule_slots.claim_slot(database, SLOT, ProcessOwner(pid=os.getppid()), NOON)
+    assert not schedule_slots.claim_slot(
+        database, SLOT, ProcessOwner(), NOON + schedule_slots.SLOT_LEASE - timedelta(seconds=1)
     )
-    assert timetable_slots.claim_slot(
-        database, SLOT, ProcessOwner(), NOON + timetable_slots.SLOT_LEASE + timedelta(seconds=1)
+    assert schedule_slots.claim_slot(
+        database, SLOT, ProcessOwner(), NOON + schedule_slots.SLOT_LEASE + timedelta(seconds=1)
     )
 
 
 def test_a_restarted_container_knows_that_its_number_was_another_process(database: Database) -> None:
-    assert timetable_slots.claim_slot(database, SLOT, ProcessOwner(nonce="before"), NOON)
-    assert timetable_slots.claim_slot(database, SLOT, ProcessOwner(nonce="after"), NOON)
+    assert schedule_slots.claim_slot(database, SLOT, ProcessOwner(nonce="before"), NOON)
+    assert schedule_slots.claim_slot(database, SLOT, ProcessOwner(nonce="after"), NOON)
 
 
 def test_of_another_machine_nobody_knows_before_the_lease_is_over(database: Database) -> None:
-    assert timetable_slots.claim_slot(database, SLOT, ProcessOwner("elsewhere", 999_999_999), NOON)
-    assert not timetable_slots.claim_slot(database, SLOT, ProcessOwner(), NOON + timetable_slots.SLOT_LEASE)
-    assert timetable_slots.claim_slot(
-        database, SLOT, ProcessOwner(), NOON + timetable_slots.SLOT_LEASE + timedelta(seconds=1)
+    assert schedule_slots.claim_slot(database, SLOT, ProcessOwner("elsewhere", 999_999_999), NOON)
+    assert not schedule_slots.claim_slot(database, SLOT, ProcessOwner(), NOON + schedule_slots.SLOT_LEASE)
+    assert schedule_slots.claim_slot(
+        database, SLOT, ProcessOwner(), NOON + schedule_slots.SLOT_LEASE + timedelta(seconds=1)
     )
 
 
@@ -92,17 +92,17 @@ def test_the_slot_of_another_machine_that_died_is_taken_over_within_a_minute_and
     database: Database,
 ) -> None:
     elsewhere, beats = ProcessOwner("elsewhere", 7), count_forever(1)
-    assert timetable_slots.claim_slot(database, SLOT, elsewhere, NOON)
-    with timetable_slots.keep_slot(
+    assert schedule_slots.claim_slot(database, SLOT, elsewhere, NOON)
+    with schedule_slots.keep_slot(
         database, SLOT, elsewhere, lambda: NOON + timedelta(minutes=next(beats)), interval=0.001
     ):
         long_after = NOON + timedelta(minutes=3)
         while slots(database, "draft")[0].lease_until < long_after:
             pass
-        assert not timetable_slots.claim_slot(database, SLOT, ProcessOwner(), long_after)
-    died_at = slots(database, "draft")[0].lease_until - timetable_slots.SLOT_LEASE
-    assert timetable_slots.claim_slot(database, SLOT, ProcessOwner(), died_at + timedelta(seconds=59))
-    timetable_slots.renew_slot(database, SLOT, elsewhere, died_at + timedelta(hours=1))
+        assert not schedule_slots.claim_slot(database, SLOT, ProcessOwner(), long_after)
+    died_at = slots(database, "draft")[0].lease_until - schedule_slots.SLOT_LEASE
+    assert schedule_slots.claim_slot(database, SLOT, ProcessOwner(), died_at + timedelta(seconds=59))
+    schedule_slots.renew_slot(database, SLOT, elsewhere, died_at + timedelta(hours=1))
     assert slots(database, "draft")[0].lease_until < died_at + timedelta(hours=1), "it is another's by now"
 
 
@@ -141,11 +141,11 @@ def test_a_new_timetable_owes_nothing_for_the_time_before_it(install: Installati
 
 
 def test_a_slot_that_is_done_among_many_is_owed_no_more(install: Installation) -> None:
-    timetable_slots.ensure_timetable_start(install.database, NOON - timedelta(days=9))
+    schedule_slots.ensure_schedule_start(install.database, NOON - timedelta(days=9))
     with install.database.write() as session:
         for hours in range(200):
             at = NOON - timedelta(hours=hours)
-            session.add(TimetableSlot(job="collect", at=at, owner="-", lease_until=at, done_at=at))
+            session.add(ScheduleSlot(job="collect", at=at, owner="-", lease_until=at, done_at=at))
     assert due_slots(install, "collect", NOON) == ()
     following = NOON + timedelta(hours=1)
     assert due_slots(install, "collect", following) == (DueJob("collect", following),)
@@ -153,13 +153,13 @@ def test_a_slot_that_is_done_among_many_is_owed_no_more(install: Installation) -
 
 def test_old_slots_go_at_night_but_not_since_when_the_timetable_is_followed(install: Installation) -> None:
     long_ago = NOON - timedelta(days=200)
-    since = timetable_slots.ensure_timetable_start(install.database, long_ago)
+    since = schedule_slots.ensure_schedule_start(install.database, long_ago)
     for at in (long_ago, NOON - timedelta(days=91), NOON - timedelta(days=89)):
         with install.database.write() as session:
-            session.add(TimetableSlot(job="draft", at=at, owner="-", lease_until=at, done_at=at))
+            session.add(ScheduleSlot(job="draft", at=at, owner="-", lease_until=at, done_at=at))
     assert nightly_steps.delete_old_slots(install, NOON) == "2 old slots dropped"
     assert [slot.at for slot in slots(install.database, "draft")] == [NOON - timedelta(days=89)]
-    assert timetable_slots.ensure_timetable_start(install.database, NOON) == since
+    assert schedule_slots.ensure_schedule_start(install.database, NOON) == since
 
 
 def test_counts_of_days_that_no_page_shows_go_at_night(install: Installation) -> None:
@@ -181,7 +181,7 @@ def test_counts_of_days_that_no_page_shows_go_at_night(install: Installation) ->
 
 
 def test_what_a_job_stumbles_over_is_its_outcome(install: Installation) -> None:
-    timetable_slots.ensure_timetable_start(install.database, NOON - timedelta(minutes=1))
+    schedule_slots.ensure_schedule_start(install.database, NOON - timedelta(minutes=1))
     owner = ProcessOwner()
     # No key file, no sources: drafting finds nothing and holds the edition, collecting has nothing to visit.
     outcomes = scheduler.run_due_slots(JobContext(install, lambda: NOON, owner=owner), "collect")
@@ -195,7 +195,7 @@ def test_a_collection_that_is_stopped_stays_owed_and_another_process_does_the_re
     nowhere = SourceSettings(url="http://127.0.0.1:9/feed", name="Nowhere", publisher="P")
     schedule = ScheduleSettings(collect=["every 1h"])
     install = Installation(Settings(file=SettingsFile(schedule=schedule, sources=[nowhere])), one_database)
-    timetable_slots.ensure_timetable_start(one_database, NOON - timedelta(hours=1))
+    schedule_slots.ensure_schedule_start(one_database, NOON - timedelta(hours=1))
     stopped = JobContext(install, lambda: NOON)
     stopped.stopping.set()
     assert scheduler.run_due_slots(stopped, "collect") == ["stopped with sources left to visit (1)"]
@@ -208,22 +208,22 @@ def test_a_process_visits_sources_for_the_collection_of_another(one_database: Da
     nowhere = SourceSettings(url="http://127.0.0.1:9/feed", name="Nowhere", publisher="P")
     schedule = ScheduleSettings(collect=["every 1h"])
     install = Installation(Settings(file=SettingsFile(schedule=schedule, sources=[nowhere])), one_database)
-    timetable_slots.ensure_timetable_start(one_database, NOON - timedelta(hours=1))
+    schedule_slots.ensure_schedule_start(one_database, NOON - timedelta(hours=1))
     assert jobs.share_collection(JobContext(install, lambda: NOON)) == ""
     with one_database.write() as session:
         sync_sources(session, install.settings)
-    assert timetable_slots.claim_slot(one_database, DueJob("collect", NOON), ProcessOwner("elsewhere", 7, "x"), NOON)
+    assert schedule_slots.claim_slot(one_database, DueJob("collect", NOON), ProcessOwner("elsewhere", 7, "x"), NOON)
     sharing = JobContext(install, lambda: NOON + timedelta(seconds=1))
     with capture_logs() as logs:
         assert scheduler.run_due_slots(sharing, "collect") == scheduler.run_due_slots(sharing, "collect") == []
     shared = [(line["at"], line["outcome"]) for line in logs if line["event"] == "collection shared"]
     assert shared == [(NOON.isoformat(), "0 new from 1 sources, 1 failed")]
-    timetable_slots.complete_slot(one_database, DueJob("collect", NOON), "done", NOON)
-    assert timetable_slots.find_open_slot(one_database, "collect") is None
+    schedule_slots.complete_slot(one_database, DueJob("collect", NOON), "done", NOON)
+    assert schedule_slots.find_open_slot(one_database, "collect") is None
 
 
 def test_a_surprise_in_a_job_ends_neither_the_job_list_nor_the_process(install: Installation) -> None:
-    timetable_slots.ensure_timetable_start(install.database, NOON - timedelta(days=8))
+    schedule_slots.ensure_schedule_start(install.database, NOON - timedelta(days=8))
     with install.database.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE story")
     outcomes = scheduler.run_due_slots(JobContext(install, lambda: NOON, owner=ProcessOwner()), "draft")
@@ -232,7 +232,7 @@ def test_a_surprise_in_a_job_ends_neither_the_job_list_nor_the_process(install: 
 
 
 def test_a_step_that_stumbled_is_tried_again_after_a_rest_until_it_succeeds(install: Installation) -> None:
-    timetable_slots.ensure_timetable_start(install.database, NOON - timedelta(days=8))
+    schedule_slots.ensure_schedule_start(install.database, NOON - timedelta(days=8))
     owner = ProcessOwner()
     with install.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE story RENAME TO story_away")

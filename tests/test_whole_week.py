@@ -34,7 +34,7 @@ from tests.run_database import HomeDatabases
 
 EDITOR = "dana@newsroom.example"
 OFFICE = "editors@news.example.org"  # where replies go, and alerts as long as there is no admin
-READERS = [f"reader{n}@county{n}.example.net" for n in range(1, 9)]
+SUBSCRIBERS = [f"reader{n}@county{n}.example.net" for n in range(1, 9)]
 PATIENCE = 200  # seconds that anything may take before the test gives up
 
 SETTINGS = """
@@ -270,12 +270,12 @@ def prepared_home(tmp_path_factory: pytest.TempPathFactory, home_databases: Home
     prepared = Installation(home, 0, "outbox:", home_databases.create_bare(home / "data"))
     (home / "digest.toml").write_text(SETTINGS.format(port=0))
     prepared.run("init")
-    evidence = ("--where", "hls.today", "--wording", "Yes.", "--method", "form", "--on", "2026-01-05")
+    evidence = ("--where", "hls.today", "--consent-text", "Yes.", "--method", "form", "--on", "2026-01-05")
     database = lend_row_keys(open_database(prepared.database_url), home / "data")
     with database.write() as session:  # by hand, so that no invitation is among the mails
         session.add(StaffMember(email=EDITOR, role="editor", added_at=datetime.now(UTC), added_by="test"))
     database.close()
-    for address in READERS:
+    for address in SUBSCRIBERS:
         prepared.run("subscribers", "add", "-", *evidence, typed=address)
     return home
 
@@ -293,7 +293,7 @@ def installation(tmp_path: Path, feeds: Feeds, prepared_home: Path, home_databas
 def drafted_and_approved(installation: Installation, browser: Browser) -> str:
     """Wait for a draft and approve it in the browser; give the edition's name."""
     home = installation.home
-    with running(installation, "-m", "digest", "serve", "--port", "0", "--no-timetable", log="serve.log"):
+    with running(installation, "-m", "digest", "serve", "--port", "0", "--no-schedule", log="serve.log"):
         address = until("page", lambda: re.search(r"http://127\.0\.0\.1:\d+", (home / "serve.log").read_text()))
         until("draft", lambda: "drafted from" in (home / "scheduler.log").read_text())
         page = browser.new_page()
@@ -322,13 +322,13 @@ def test_a_timetable_sends_by_smtp_and_repeats_nothing_over_kills(
         assert drafted_and_approved(installation, browser)
         until("first messages", lambda: len(boxes.names) >= 2)  # killed in the middle of sending
     with running(installation, *SCHEDULER, log="scheduler.log"):
-        until("rest of the messages", lambda: len(boxes.names) >= len(READERS) - 1)
+        until("rest of the messages", lambda: len(boxes.names) >= len(SUBSCRIBERS) - 1)
         time.sleep(5)  # time enough for whatever would be sent twice
-    assert len(READERS) - len(boxes.names) <= 1, "a kill leaves one open connection's message in doubt at most"
+    assert len(SUBSCRIBERS) - len(boxes.names) <= 1, "a kill leaves one open connection's message in doubt at most"
     assert len(set(boxes.names)) == len(boxes.names), "nobody gets it twice"
-    assert set(boxes.names) <= set(READERS)
+    assert set(boxes.names) <= set(SUBSCRIBERS)
     for name, message in boxes.accepted:
-        assert not [r for r in READERS if r != name and r.encode() in message], "no address but the reader's own"
+        assert not [r for r in SUBSCRIBERS if r != name and r.encode() in message], "no address but the reader's own"
     assert no_address_in_a_log(installation.home)
 
 
@@ -346,10 +346,10 @@ def test_a_timetable_sends_by_sendgrid_once(installation: Installation, browser:
             until("draft", lambda: "drafted from" in (installation.home / "scheduler.log").read_text())
             assert provider.names == [], "nothing leaves before an editor approves"
             name = drafted_and_approved(installation, browser)
-            until("last request", lambda: len(provider.names) >= len(READERS))
+            until("last request", lambda: len(provider.names) >= len(SUBSCRIBERS))
         with running(installation, *SCHEDULER, log="scheduler.log"):
             until("end", lambda: '"state": "sent"' in installation.run("status", name, "--json"))
-    assert sorted(provider.names) == sorted(READERS)
+    assert sorted(provider.names) == sorted(SUBSCRIBERS)
     assert all(len(p["to"]) == 1 for r in provider.requests for p in r["personalizations"])
     assert no_address_in_a_log(installation.home)
 
@@ -382,7 +382,7 @@ def test_a_service_managers_stop_leaves_nothing_in_the_air(
     counts = json.loads(installation.run("status", name, "--json"))
     assert (counts["handing over"], counts["uncertain"]) == (0, 0)
     assert counts["accepted"] == len(boxes.names)
-    assert counts["waiting"] == len(READERS) - len(boxes.names) > 0
+    assert counts["waiting"] == len(SUBSCRIBERS) - len(boxes.names) > 0
     boxes.seconds = 0
     installation.run("send", name, "--yes")
-    assert sorted(boxes.names) == sorted(READERS)
+    assert sorted(boxes.names) == sorted(SUBSCRIBERS)

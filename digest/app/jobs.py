@@ -16,9 +16,9 @@ from functools import partial
 import structlog
 
 from digest.app.alerts import alert_log, alert_posts
-from digest.app.approval import correction_emails, deadlines, last_look
+from digest.app.approval import correction_emails, deadlines, final_check
 from digest.app.calendar import releases as calendar
-from digest.app.editing import edition_pictures
+from digest.app.editing import edition_images
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
@@ -35,7 +35,7 @@ from digest.edition.rendering.sanitiser import RenderingError
 from digest.installation.acts import SCHEDULER
 from digest.installation.opened import Installation
 from digest.installation.storage_errors import explain_storage_error
-from digest.store import timetable_slots
+from digest.store import schedule_slots
 from digest.store.process_owner import ProcessOwner, this_process_owner
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs
 from subscribers.callbacks import Clock
@@ -81,7 +81,7 @@ def collect(context: JobContext) -> str:
     """
     installation, stopping = context.installation, context.stopping
     # What was visited since its moment need not be again: a collection whose process died goes on where it was.
-    since = timetable_slots.find_open_slot(installation.database, "collect")
+    since = schedule_slots.find_open_slot(installation.database, "collect")
     reports = editions.collect_articles(
         installation, actor=SCHEDULER, now=context.clock(), since=since, stopping=stopping
     ).sources
@@ -108,7 +108,7 @@ def _redraft(context: JobContext) -> str:
 def share_collection(context: JobContext) -> str:
     """Visit sources for a collection that another process has begun and that is not over; what is due there is the work list."""
     installation = context.installation
-    since = timetable_slots.find_open_slot(installation.database, "collect")
+    since = schedule_slots.find_open_slot(installation.database, "collect")
     if since is None:
         return ""
     reports = editions.share_collection(installation, now=context.clock(), since=since, stopping=context.stopping)
@@ -148,7 +148,7 @@ def fetch_pictures(context: JobContext) -> str:
     """Fetch the pictures of stories that editors have placed since the coming edition was drafted."""
     form = EditForm("current", SCHEDULER, context.clock())
     with suppress(UnknownEditionError, EditRefusedError):
-        return str(edition_pictures.fetch_missing_pictures(context.installation, form))
+        return str(edition_images.fetch_missing_images(context.installation, form))
     return ""
 
 
@@ -170,8 +170,8 @@ def backup(context: JobContext) -> str:
 def look_again(context: JobContext) -> str:
     """Look again at every article of what is about to be released."""
     installation, clock = context.installation, context.clock
-    names = last_look.find_due_looks(installation, now=clock())
-    looks = [last_look.look_again(installation, name, actor=SCHEDULER, clock=clock) for name in names]
+    names = final_check.find_due_looks(installation, now=clock())
+    looks = [final_check.look_again(installation, name, actor=SCHEDULER, clock=clock) for name in names]
     return "; ".join(look.sentence for look in looks if look)
 
 
@@ -292,19 +292,19 @@ def run_job(context: JobContext, name: str, *arguments: str) -> object:
         return f"failed: {type(exc).__name__}"
 
 
-def start_timetable(context: JobContext) -> None:
+def start_scheduler(context: JobContext) -> None:
     """Remember, once for all processes, that the timetable is followed from now on."""
-    timetable_slots.ensure_timetable_start(context.installation.database, context.clock())
+    schedule_slots.ensure_schedule_start(context.installation.database, context.clock())
 
 
 def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...]) -> tuple[DueJob, ...]:
     """Find what the timetable and the calendar owe of one job now."""
     database, now = context.installation.database, context.clock()
     zone = context.installation.settings.file.publication.zone
-    since = timetable_slots.ensure_timetable_start(database, now)
+    since = schedule_slots.ensure_schedule_start(database, now)
     planned = calendar.list_step_moments(context.installation, now=now) if job in CALENDAR_JOBS else {}
     find_due = partial(find_due_jobs, now, {job: rules}, zone=zone, since=since, planned=planned)
-    completed = timetable_slots.find_completed_slots(database, job, [slot.at for slot in find_due(())])
+    completed = schedule_slots.find_completed_slots(database, job, [slot.at for slot in find_due(())])
     return find_due(completed)
 
 
@@ -317,23 +317,23 @@ def run_slot(context: JobContext, slot: DueJob) -> str | None:
         DBAPIError, OSError: the database or the disk is out of reach; the slot is owed again when its lease is over.
     """
     database, owner = context.installation.database, context.owner
-    if not timetable_slots.claim_slot(database, slot, owner, context.clock()):
+    if not schedule_slots.claim_slot(database, slot, owner, context.clock()):
         if share := SHARED_JOBS.get(slot.job):
             run_job(context, share)
         return None
     try:
-        with timetable_slots.keep_slot(database, slot, owner, context.clock):
+        with schedule_slots.keep_slot(database, slot, owner, context.clock):
             outcome = SLOT_JOBS[slot.job](context)
     except StoppedJobError as exc:
-        timetable_slots.postpone_slot(database, slot, str(exc), context.clock())
+        schedule_slots.postpone_slot(database, slot, str(exc), context.clock())
         return str(exc)
     except Exception as exc:
         if explain_storage_error(exc):
             raise
         outcome = f"failed: {type(exc).__name__}"
         log.exception("job failed", job=slot.job, again_in=str(SLOT_RETRY_DELAY))
-        timetable_slots.postpone_slot(database, slot, outcome, context.clock() + SLOT_RETRY_DELAY)
+        schedule_slots.postpone_slot(database, slot, outcome, context.clock() + SLOT_RETRY_DELAY)
         return outcome
-    timetable_slots.complete_slot(database, slot, outcome, context.clock())
+    schedule_slots.complete_slot(database, slot, outcome, context.clock())
     log.info("slot done", job=slot.job, at=slot.at.isoformat(), outcome=outcome)
     return outcome

@@ -105,7 +105,7 @@ def move_database(
                 _refuse_content(connection)
                 upgrade_schema(connection, "head")
                 hashes = _copy_rows(session, connection, progress)
-                _prove_rows(connection, hashes, progress)
+                _verify_rows(connection, hashes, progress)
                 proof = _finish_target(connection, keys, actor=actor, now=now)
                 # First the old one is held: were both free for a moment, both could send.
                 installation_hold.hold_and_record(session, HOLD_REASON, actor=actor, now=now)
@@ -231,7 +231,7 @@ def _write_rows(connection: Connection, table: Table, rows: Iterator[Sequence[An
         yield written
 
 
-def _prove_rows(connection: Connection, hashes: dict[str, _TableHash], progress: Progress) -> None:
+def _verify_rows(connection: Connection, hashes: dict[str, _TableHash], progress: Progress) -> None:
     """Read everything again.
 
     Raises:
@@ -259,7 +259,7 @@ def _finish_target(connection: Connection, keys: KeyRing, *, actor: str, now: da
     lend_keys(session, keys)
     # The session is in the connection's transaction from here on, and the proof begins none of its own.
     installation_hold.delete_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
-    proof = include_audit_fault(session, seals.prove_ledger(session, keys, tables=SEALED_TABLES))
+    proof = include_audit_fault(session, seals.verify_ledger(session, keys, tables=SEALED_TABLES))
     detail = {"to": session.get_bind().dialect.name, "people": proof.people}
     record_audit(session, "moved to another database", "installation", detail, actor=actor, now=now)
     # This session never commits: the connection does.

@@ -34,10 +34,10 @@ from digest.store.staff_sessions import end_every_session
 from subscribers.callbacks import Progress
 from subscribers.consent import seals
 from subscribers.consent.address_binding import bind_addresses, record_older_renewals
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle.departure_merge import DepartureMergeResult, merge_departure_log
+from subscribers.lifecycle.unsubscribe_log_merge import LogMergeResult, merge_unsubscribe_log
 
 CLOSING_SECONDS = 5.0  # that a connection which hung up may still be listed
 _CONTENT_TABLES = ("person", "edition", "delivery", "article")  # what makes a database one that holds something
@@ -45,7 +45,7 @@ _CONTENT_TABLES = ("person", "edition", "delivery", "article")  # what makes a d
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult:
-    """What came of it. `set_aside_as` names where the old rows are, `departure_log_found` tells whether there was a `left.log`.
+    """What came of it. `set_aside_as` names where the old rows are, `unsubscribe_log_found` tells whether there was a `left.log`.
 
     `open_editions` are the editions that the copy takes for not sent: since then they may have been. The value is how many
     of their deliveries are uncertain for that.
@@ -53,8 +53,8 @@ class RestoreResult:
 
     manifest: ArchiveManifest
     proof: seals.LedgerProof
-    departures: DepartureMergeResult
-    departure_log_found: bool
+    departures: LogMergeResult
+    unsubscribe_log_found: bool
     set_aside_as: str
     open_editions: dict[str, int]
 
@@ -76,7 +76,7 @@ def rehearse_restore(
     ):
         session = restore_rows(connection, reader, keys, progress)
         check_sqlite_integrity(connection)
-        return _prove_restored_ledger(session, keys, reader.manifest.revision, datetime.now(UTC))
+        return _verify_restored_ledger(session, keys, reader.manifest.revision, datetime.now(UTC))
 
 
 @contextmanager
@@ -113,17 +113,17 @@ def restore_backup(
 
     Raises:
         BackupError: it cannot be done; nothing has changed.
-        DepartureLogError: `left.log` is damaged; nothing has changed.
+        UnsubscribeLogError: `left.log` is damaged; nothing has changed.
         OSError: a file cannot be written.
     """
-    departure_log = DepartureLog(settings.left_log, keys)
+    unsubscribe_log = UnsubscribeLog(settings.left_log, keys)
 
     def fill(connection: Connection, reader: ArchiveReader, aside: str) -> RestoreResult:
         session = restore_rows(connection, reader, keys, progress)
-        proof = _prove_restored_ledger(session, keys, reader.manifest.revision, now)
-        log_exists = departure_log.path.exists()
-        merged = merge_departure_log(
-            session, departure_log, keys, forget_elsewhere=make_erasure_callback(keys, lambda: now), now=now
+        proof = _verify_restored_ledger(session, keys, reader.manifest.revision, now)
+        log_exists = unsubscribe_log.path.exists()
+        merged = merge_unsubscribe_log(
+            session, unsubscribe_log, keys, forget_elsewhere=make_erasure_callback(keys, lambda: now), now=now
         )
         # A session that was ended since the backup must not live again, nor a link that was used.
         end_every_session(session)
@@ -163,12 +163,12 @@ class _OpenTransaction:
     write = read
 
 
-def _prove_restored_ledger(session: Session, keys: KeyRing, revision: str, now: datetime) -> seals.LedgerProof:
+def _verify_restored_ledger(session: Session, keys: KeyRing, revision: str, now: datetime) -> seals.LedgerProof:
     """Bind what a backup of before has unbound, as the first start after an upgrade does, and prove the ledger."""
     bind_addresses(_OpenTransaction(session), keys, now=now)
     if revision < FIRST_SEALED_REVISION:
         record_older_renewals(session, now=now)
-    return include_audit_fault(session, seals.prove_ledger(session, keys, tables=SEALED_TABLES))
+    return include_audit_fault(session, seals.verify_ledger(session, keys, tables=SEALED_TABLES))
 
 
 FillDatabase = Callable[[Connection, ArchiveReader, str], RestoreResult]

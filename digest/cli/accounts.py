@@ -6,7 +6,7 @@ import click
 from rich.console import RenderableType
 from rich.table import Table
 
-from digest.app.accounts import staff as staff_acts
+from digest.app.accounts import staff as staff_actions
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.cli.context import (
     CommandContext,
@@ -53,7 +53,7 @@ role_option = click.option(
 def add_member(context: CommandContext, address: Address, role: StaffRole, name: str) -> None:
     """Add EMAIL to the team and email an invitation, whose link verifies the address and signs them in."""
     with label_refusals("Not added"):
-        member = context.act(staff_acts.add_staff_member, address, role, name=name, now=context.now())
+        member = context.act(staff_actions.add_staff_member, address, role, name=name, now=context.now())
     click.echo(f"Added team member {member.id} ({role}). {_LINK_MESSAGE}")
 
 
@@ -66,7 +66,7 @@ def add_member(context: CommandContext, address: Address, role: StaffRole, name:
 def change_role(context: CommandContext, address: Address, role: StaffRole) -> None:
     """Change the role of EMAIL and sign them out everywhere."""
     with label_refusals("Not changed"):
-        member = context.act(staff_acts.change_staff_role, address, role, now=context.now())
+        member = context.act(staff_actions.change_staff_role, address, role, now=context.now())
     click.echo(f"Team member {member.id} is now an {member.role}.")
 
 
@@ -86,7 +86,7 @@ def make_link(context: CommandContext, address: Address) -> None:
 def reset(context: CommandContext, address: Address) -> None:
     """Delete the passkeys, password, app, and recovery codes of EMAIL, end all sessions, and print a sign-in link."""
     with label_refusals("Not reset"):
-        member = context.act(staff_acts.reset_staff_sign_in, address, now=context.now())
+        member = context.act(staff_actions.reset_staff_sign_in, address, now=context.now())
         link = context.act(make_sign_in_link, address.mailbox, now=context.now())
     click.echo(f"Team member {member.id} is signed out everywhere. This link signs them in once, within an hour:")
     click.echo(link)
@@ -101,7 +101,7 @@ def reset(context: CommandContext, address: Address) -> None:
 @pass_command_context
 def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
     """List team members with their audit-log numbers, and count rejected sign-ins."""
-    members = context.act(staff_acts.list_staff_members, include_removed=with_gone, now=context.now())
+    members = context.act(staff_actions.list_staff_members, include_removed=with_gone, now=context.now())
     found = [_member_as_json(member) for member in members]
     print_answer(found, _describe_staff(context, members), as_json=as_json, indent=2)
 
@@ -116,7 +116,7 @@ def _describe_staff(context: CommandContext, members: Sequence[StaffMember]) -> 
         address = _address_of(member)
         table.add_row(str(member.id), address, member.name, member.role, proof, member.added_by)
     yield table
-    yield context.act(staff_acts.count_refused_sign_ins, now=context.now()).sentence
+    yield context.act(staff_actions.count_refused_sign_ins, now=context.now()).sentence
 
 
 @staff.command(epilog=f"\b\nExample:\n  digest staff remove sam@news.example.org\n\n{EXIT_CODES_HELP}")
@@ -124,17 +124,17 @@ def _describe_staff(context: CommandContext, members: Sequence[StaffMember]) -> 
 @pass_command_context
 def remove(context: CommandContext, address: Address) -> None:
     """Remove EMAIL from the team and sign them out everywhere. Their address is deleted, but the audit log keeps their name and number."""
-    member = context.act(staff_acts.remove_staff_member, address, now=context.now())
+    member = context.act(staff_actions.remove_staff_member, address, now=context.now())
     click.echo(f"Removed team member {member.id}.")
 
 
-@staff.command(epilog=f"\b\nExample:\n  digest staff prove sam@news.example.org\n\n{EXIT_CODES_HELP}")
+@staff.command(epilog=f"\b\nExample:\n  digest staff verify sam@news.example.org\n\n{EXIT_CODES_HELP}")
 @email_argument
 @pass_command_context
-def prove(context: CommandContext, address: Address) -> None:
+def verify(context: CommandContext, address: Address) -> None:
     """Send EMAIL a new verification link. Earlier links stop working."""
     with label_refusals("No email sent"):
-        context.act(staff_acts.mail_proof_link, address, now=context.now())
+        context.act(staff_actions.mail_proof_link, address, now=context.now())
     click.echo(_LINK_MESSAGE)
 
 

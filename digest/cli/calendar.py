@@ -7,7 +7,7 @@ import click
 from rich.table import Column, Table
 from rich.text import Text
 
-from digest.app.calendar import releases as calendar_acts
+from digest.app.calendar import releases as calendar_actions
 from digest.app.calendar.releases import CalendarEntry
 from digest.cli.context import CommandContext, json_option, pass_command_context, pick_fields, print_answer
 from digest.edition.calendar.release_calendar import PlannedRelease
@@ -31,7 +31,7 @@ Exit codes: 0 shown.""",
 @click.option(
     "--count",
     type=click.IntRange(1, 100),
-    default=calendar_acts.LISTED_RELEASES,
+    default=calendar_actions.LISTED_RELEASES,
     show_default=True,
     help="Number of editions.",
 )
@@ -39,7 +39,7 @@ Exit codes: 0 shown.""",
 @pass_command_context
 def list_releases(context: CommandContext, count: int, as_json: bool) -> None:
     """List the next editions with their draft times, reminders, and deadlines, in the publication's time zone."""
-    entries = calendar_acts.read_calendar(context.installation, now=context.now(), count=count)
+    entries = calendar_actions.read_calendar(context.installation, now=context.now(), count=count)
     found = [_entry_as_json(entry) for entry in entries]
     print_answer(found, [_make_calendar_table(context, entries)], as_json=as_json)
 
@@ -72,7 +72,7 @@ RELEASE is the date of a planned edition, its name, or 'next'. If there are two 
 @pass_command_context
 def skip(context: CommandContext, release: str) -> None:
     """Skip an edition and keep its stories for the next one. An existing draft is set aside."""
-    skipped = calendar_acts.skip_release(
+    skipped = calendar_actions.skip_release(
         context.installation, _find_moment(context, release), actor=context.actor, now=context.now()
     )
     click.echo(f"Skipped {_write_release(context, skipped)}. Its stories are kept for the next edition.")
@@ -93,7 +93,7 @@ Exit codes: 0 moved, 1 not possible."""
 def move(context: CommandContext, release: str, to: str) -> None:
     """Move an edition to another day or time, by at most seven days and not past another edition."""
     day, clock = _read_local_moment(to)
-    moved = calendar_acts.move_release(
+    moved = calendar_actions.move_release(
         context.installation, _find_moment(context, release), day, clock, actor=context.actor, now=context.now()
     )
     click.echo(f"Moved to {_write_release(context, moved)}.")
@@ -112,7 +112,7 @@ To remove it, run 'digest calendar skip'. Exit codes: 0 added, 1 not possible at
 def add(context: CommandContext, when: str) -> None:
     """Add an extra edition."""
     day, clock = _read_local_moment(when)
-    added = calendar_acts.add_release(context.installation, day, clock, actor=context.actor, now=context.now())
+    added = calendar_actions.add_release(context.installation, day, clock, actor=context.actor, now=context.now())
     click.echo(f"Added an extra edition on {_write_release(context, added)}. It's sent if approved.")
 
 
@@ -129,7 +129,7 @@ Exit codes: 0 restored, 1 not skipped or moved, or another edition is in its pla
 @pass_command_context
 def bring_back_edition(context: CommandContext, release: str) -> None:
     """Restore a skipped edition with its draft, or move a moved edition back to its usual time."""
-    restored = calendar_acts.restore_release(
+    restored = calendar_actions.restore_release(
         context.installation, _find_moment(context, release), actor=context.actor, now=context.now()
     )
     click.echo(f"Restored. The send time is {_write_release(context, restored)}.")
@@ -137,7 +137,7 @@ def bring_back_edition(context: CommandContext, release: str) -> None:
 
 def _find_moment(context: CommandContext, release: str) -> datetime:
     """Find when a planned edition goes out, by its day, its name, or 'next'."""
-    return calendar_acts.find_release(context.installation, release, now=context.now()).release_at
+    return calendar_actions.find_release(context.installation, release, now=context.now()).release_at
 
 
 def _read_local_moment(text: str) -> tuple[date, time]:

@@ -39,7 +39,7 @@ def demo(context: CommandContext, live: bool, folder: Path) -> None:
     except DemoError as exc:
         raise click.ClickException(str(exc)) from None
     home = result.settings.home
-    served = f"DIGEST_HOME={home} {sys.argv[0]} --settings {home / 'digest.toml'} serve --no-timetable"
+    served = f"DIGEST_HOME={home} {sys.argv[0]} --settings {home / 'digest.toml'} serve --no-schedule"
     report(
         f"\nEmails:    {result.settings.outbox_folder / 'edition'}/*.eml   (open in a mail app)\n"
         f"Web copy:  {result.web_copy}   (open it in a browser)\n"

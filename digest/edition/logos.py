@@ -4,12 +4,12 @@ from sqlalchemy.orm import Session
 
 from digest.collect.articles.images import find_image, logo_address
 from digest.collect.codec.encoded_image import LOGO_HEIGHT
-from digest.settings import LogoPair, LookSettings
+from digest.settings import BrandingSettings, LogoPair
 
 
-def find_logo_pair(session: Session, look: LookSettings) -> LogoPair | None:
+def find_logo_pair(session: Session, branding: BrandingSettings) -> LogoPair | None:
     """Return the pictures that `look` names; None where it names none, or one of them is not kept."""
-    names = (look.logo, look.logo_dark)
+    names = (branding.logo, branding.logo_dark)
     if not all(names):
         return None
     rows = [find_image(session, logo_address(name)) for name in names]

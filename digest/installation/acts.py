@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from digest.deliver.events.replies import scrub_addresses
-from digest.installation.act_words import find_act_words
+from digest.installation.action_words import find_action_words
 from digest.installation.guard_notices import GuardNotice, GuardRecipients, count_address_use, find_guard_recipients
 from digest.installation.opened import Installation, InstallationError
 from digest.installation.storage_errors import explain_storage_error
@@ -210,10 +210,10 @@ class AuditDraft:
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class Action:
     """One kind of action: the name in its audit row, the role that it takes, and what it weakens or touches.
 
-    What it did, in words, is declared in `acts.toml`.
+    What it did, in words, is declared in `actions.toml`.
     """
 
     name: str
@@ -223,7 +223,7 @@ class Act:
     @property
     def words(self) -> str:
         """The words that complete "Dana (staff 3) …" in the audit log, and in emails to admins."""
-        return find_act_words(self.name)
+        return find_action_words(self.name)
 
     @contextmanager
     def transaction(

@@ -17,7 +17,7 @@ from digest.deliver.control import installation_hold
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.edition.rendering.sanitiser import sanitise_text
-from digest.installation.act_words import write_email_words
+from digest.installation.action_words import write_email_words
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.delivery_models import StaffMember

@@ -4,13 +4,13 @@ from datetime import datetime
 
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.installation.reasons import read_optional_reason
 from digest.settings.concerns import Concern
 
-HOLD = Act("held", Role.ADMIN, Concern.SENDING)
-RELEASE = Act("released", Role.ADMIN, Concern.SENDING)
+HOLD = Action("held", Role.ADMIN, Concern.SENDING)
+RELEASE = Action("released", Role.ADMIN, Concern.SENDING)
 INSTALLATION = "installation"  # the subject of acts on all that leaves
 
 

@@ -29,7 +29,7 @@ from digest.store.engine import (
 from digest.store.models import Edition
 from subscribers.callbacks import Clock, Progress
 from subscribers.consent.address_binding import bind_addresses, has_unsalted_addresses, record_older_renewals
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 from subscribers.store.key_check import check_keys, holds_people
@@ -100,8 +100,8 @@ class Installation:
 
     def _follow_logo(self) -> None:
         """Look up the pictures that the settings name as the logo, once for each pair of names."""
-        look = self._settings.file.look
-        names = (look.logo, look.logo_dark)
+        branding = self._settings.file.branding
+        names = (branding.logo, branding.logo_dark)
         if names == self._logo_names:
             return
         self._logo_names = names
@@ -109,7 +109,7 @@ class Installation:
         from digest.edition.logos import find_logo_pair
 
         with self.database.read() as session:
-            logo = find_logo_pair(session, look)
+            logo = find_logo_pair(session, branding)
         self._settings = self._settings.model_copy(update={"logo": logo})
 
     def _follow_file(self) -> None:
@@ -166,9 +166,9 @@ class Installation:
             )
 
     @property
-    def departure_log(self) -> DepartureLog:
+    def unsubscribe_log(self) -> UnsubscribeLog:
         """The log of departures outside the database."""
-        return DepartureLog(self.settings.left_log, self.keys)
+        return UnsubscribeLog(self.settings.left_log, self.keys)
 
 
 ShowProgress = Callable[[str], AbstractContextManager[Progress]]

@@ -1,9 +1,11 @@
 """Settings: `digest.toml` for what an operator decides, the environment for secrets and places.
 
-`edition`, `look` and `operations` hold the tables of the file, `model` puts them together with the environment, `loader`
+`edition`, `branding` and `operations` hold the tables of the file, `model` puts them together with the environment, `loader`
 reads and reports. All that others need is imported from here.
 """
 
+from digest.settings.branding import BrandingSettings as BrandingSettings
+from digest.settings.branding import LogoPair as LogoPair
 from digest.settings.edition import DEFAULT_SECTIONS as DEFAULT_SECTIONS
 from digest.settings.edition import SOURCE_SECTIONS as SOURCE_SECTIONS
 from digest.settings.edition import RankingWeights as RankingWeights
@@ -16,8 +18,6 @@ from digest.settings.edition import SponsorSettings as SponsorSettings
 from digest.settings.loader import SettingsError as SettingsError
 from digest.settings.loader import load_settings as load_settings
 from digest.settings.loader import reload_settings as reload_settings
-from digest.settings.look import LogoPair as LogoPair
-from digest.settings.look import LookSettings as LookSettings
 from digest.settings.model import SETTINGS_FILE_NAME as SETTINGS_FILE_NAME
 from digest.settings.model import Settings as Settings
 from digest.settings.model import SettingsFile as SettingsFile
@@ -27,10 +27,10 @@ from digest.settings.operations import BounceMailboxSettings as BounceMailboxSet
 from digest.settings.operations import LimitSettings as LimitSettings
 from digest.settings.operations import RetentionSettings as RetentionSettings
 from digest.settings.publication import ApprovalSettings as ApprovalSettings
+from digest.settings.publication import ConsentSettings as ConsentSettings
 from digest.settings.publication import PublicationSettings as PublicationSettings
 from digest.settings.publication import ScheduleSettings as ScheduleSettings
 from digest.settings.publication import SenderSettings as SenderSettings
-from digest.settings.publication import WordingSettings as WordingSettings
 from digest.settings.values import explain_database_in_clear as explain_database_in_clear
 from digest.settings.values import is_loopback as is_loopback
 from digest.settings.values import leads_to_this_machine as leads_to_this_machine

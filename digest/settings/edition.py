@@ -8,7 +8,7 @@ from digest.scoring_terms import SCORING_TERMS
 from digest.settings import values
 from digest.settings.concerns import Concern
 from digest.settings.values import file_setting
-from subscribers.reader_language import ReaderLanguage, mark_message
+from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 SectionKindName = Literal["featured", "most-read", "topics", "products", "events", "opportunities", "stories"]
 
@@ -35,7 +35,7 @@ class SectionSettings(values.SettingsTable, title="Sections"):
         "`next` doesn't add a story if the section still has `most` or more.",
     )
 
-    def title_in(self, language: ReaderLanguage) -> str:
+    def title_in(self, language: SubscriberLanguage) -> str:
         """Return the title as readers see it: one that comes with the program is translated, the operator's own is not."""
         return language.translate_text(self.title)
 

@@ -18,7 +18,7 @@ _ADDRESS_KEYS = ("address", "reply_to", "list_id")
 _TABLES = (
     ("publication", frozenset({"name", "language", "timezone", "first_number"})),
     ("sender", frozenset({*_ADDRESS_KEYS, "bounce_domain"})),
-    ("wordings", frozenset[str]()),
+    ("consent", frozenset[str]()),
     ("sponsor", frozenset[str]()),
 )
 _SAMPLE_DOMAIN = "news.example.org"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from subscribers.reader_language import ENGLISH, ReaderLanguage
+from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 _A_MONDAY = date(2026, 1, 5)
 _FRIDAY = 4
@@ -24,7 +24,7 @@ class MailFrequency:
     """The weekdays of editions (Monday is 0; empty without a fixed day), in a language's words."""
 
     days: tuple[int, ...] = (_FRIDAY,)
-    language: ReaderLanguage = ENGLISH
+    language: SubscriberLanguage = ENGLISH
 
     @property
     def is_weekly(self) -> bool:
@@ -91,7 +91,7 @@ class MailFrequency:
         return self.language.join_words([_name_weekdays(self.language)[day] for day in self.days])
 
 
-def _name_weekdays(language: ReaderLanguage) -> Sequence[str]:
+def _name_weekdays(language: SubscriberLanguage) -> Sequence[str]:
     """Name the weekdays in the plural, from Monday: "Mondays"."""
     return (
         *(language.gettext("Mondays"), language.gettext("Tuesdays"), language.gettext("Wednesdays")),

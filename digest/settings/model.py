@@ -9,6 +9,7 @@ from pydantic import AfterValidator, SecretStr, create_model, model_validator
 
 from digest.catalogues import CatalogueError, load_language
 from digest.settings import values
+from digest.settings.branding import BrandingSettings, LogoPair
 from digest.settings.edition import (
     DEFAULT_SECTIONS,
     ReadershipSettings,
@@ -18,7 +19,6 @@ from digest.settings.edition import (
     SponsorSettings,
 )
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME
-from digest.settings.look import LogoPair, LookSettings
 from digest.settings.mail_frequency import MailFrequency
 from digest.settings.operations import (
     AlertSettings,
@@ -29,12 +29,12 @@ from digest.settings.operations import (
 )
 from digest.settings.publication import (
     ApprovalSettings,
+    ConsentSettings,
     PublicationSettings,
     ScheduleSettings,
     SenderSettings,
-    WordingSettings,
 )
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 SETTINGS_FILE_NAME = "digest.toml"
 
@@ -43,8 +43,8 @@ class SettingsFile(values.SettingsTable):
     """All of `digest.toml`."""
 
     publication: PublicationSettings = PublicationSettings()
-    look: LookSettings = LookSettings()
-    wordings: WordingSettings = WordingSettings()
+    branding: BrandingSettings = BrandingSettings()
+    consent: ConsentSettings = ConsentSettings()
     sender: SenderSettings = SenderSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     approval: ApprovalSettings = ApprovalSettings()
@@ -123,7 +123,9 @@ class Settings(_ProviderFields):
     dkim_key_file: Path | None = None  # PEM: an RSA key, and after it perhaps an Ed25519 key
     templates: Path | None = None  # the operator's own templates, looked at first
     origin: Path | None = None  # the digest.toml that was read
-    logo: LogoPair | None = None  # the pictures that `look.logo` and `look.logo_dark` name, once they were looked up
+    logo: LogoPair | None = (
+        None  # the pictures that `branding.logo` and `branding.logo_dark` name, once they were looked up
+    )
 
     @model_validator(mode="after")
     def _check_base_url(self) -> Self:
@@ -191,14 +193,14 @@ class Settings(_ProviderFields):
         return tuple(s.strip() for s in self.dkim_selector.split(",")) if self.dkim_selector else ()
 
     @property
-    def reader_language(self) -> ReaderLanguage:
+    def subscriber_language(self) -> SubscriberLanguage:
         """What readers are written to in: `publication.language`, with its messages."""
         return load_language(self.file.publication.language, self.templates)
 
     @property
     def mail_frequency(self) -> MailFrequency:
         """How often readers are promised mail: by the timetable of releases, in their language."""
-        return MailFrequency(tuple(sorted(self.file.schedule.release_rule.days)), self.reader_language)
+        return MailFrequency(tuple(sorted(self.file.schedule.send_rule.days)), self.subscriber_language)
 
     @property
     def effective_database_url(self) -> str:

@@ -61,7 +61,7 @@ class LimitSettings(values.SettingsTable, title="Limits"):
     signups_further: int = setting(
         200, "All other sign-ups, per hour", _MORE_WAIT, "These can also use what's left of `signups_first`.", ge=1
     )
-    signups_alarm: int = setting(100, "Sign-ups per hour that trigger an alert", "All sign-ups count.", ge=1)
+    signups_alert: int = setting(100, "Sign-ups per hour that trigger an alert", "All sign-ups count.", ge=1)
     signups_waiting: int = setting(
         5000, "Sign-ups in the queue", "If the queue is full, the network with the most forms loses one.", ge=1
     )

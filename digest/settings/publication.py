@@ -10,7 +10,7 @@ from digest.settings.concerns import Concern
 from digest.settings.values import setting
 from digest.timetable import ScheduleRule, parse_schedule_rule
 from subscribers.consent.wordings import check_template
-from subscribers.reader_language import writing_direction
+from subscribers.subscriber_language import writing_direction
 
 
 class PublicationSettings(values.SettingsTable, title="Publication"):
@@ -65,24 +65,24 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
         return writing_direction(self.language)
 
 
-class WordingSettings(values.SettingsTable, title="Consent"):
+class ConsentSettings(values.SettingsTable, title="Consent"):
     """What people agree to when they press the button in the confirmation email.
 
     The text is in that email, above the button, in the welcome email, and under "My data". A text gets its version when it's first shown
     to a subscriber, and a text that returns gets its old version back. All versions are kept with their SHA-256, and every consent event has the
-    exact words. [`digest subscribers wordings`](commands.md#digest-subscribers-wordings) lists the versions, and `verify` checks the ledger
+    exact words. [`digest subscribers consent-texts`](commands.md#digest-subscribers-consent-texts) lists the versions, and `verify` checks the ledger
     against them. A change doesn't affect people who've already been asked: they agree to the text they were shown.
     """
 
     concern: ClassVar = Concern.CONSENT
 
-    consent: Annotated[values.LongText, AfterValidator(check_template)] = setting(
+    text: Annotated[values.LongText, AfterValidator(check_template)] = setting(
         "",
         "Consent text",
         "{name} is replaced with the publication's name. Leave empty for the standard text.",
         'The standard text is "Yes, email me {name} once a week. I can unsubscribe at any time. My email address will be used '
         'only to send me this newsletter and shared with no one else.", in the language of `publication.language`. '
-        "If `schedule.release` has more than one day a week, the text says so, and it's a different version. People who "
+        "If `schedule.send` has more than one day a week, the text says so, and it's a different version. People who "
         "agreed to one email a week haven't agreed to more: ask them again before you send more often. "
         "No other braces are allowed.",
     )
@@ -120,7 +120,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
     """When things happen, in the publication's time zone: `daily 06:00`, `fri 06:00`, `mon,thu 17:30`, or `every 5m`."""
 
     # Its days are part of the standard consent text.
-    release: Annotated[values.RuleText, Concern.CONSENT] = setting(
+    send: Annotated[values.RuleText, Concern.CONSENT] = setting(
         "fri 06:00",
         "Send time",
         "Only approved editions are sent.",
@@ -158,7 +158,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
             "send-last-approved": "Send the last approved version if there is one, or wait",
         },
     )
-    last_look_minutes: Annotated[int, Concern.ALERTS] = setting(
+    final_check_minutes: Annotated[int, Concern.ALERTS] = setting(
         20,
         "Check every article again",
         "Minutes before the send time. Use 0 to skip the check.",
@@ -191,9 +191,9 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         return parse_schedule_rule(self.draft)
 
     @property
-    def release_rule(self) -> ScheduleRule:
+    def send_rule(self) -> ScheduleRule:
         """The times at which an approved edition is released."""
-        return parse_schedule_rule(self.release)
+        return parse_schedule_rule(self.send)
 
 
 class ApprovalSettings(values.SettingsTable, title="Approval"):

@@ -33,10 +33,10 @@ from subscribers.store.row_seals import keys_of
 _CHAIN_LOCK = 0x6175646974
 SETTINGS_CHANGED = "settings changed"  # the act whose subject is a table of the settings
 SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT = "source added", "source changed", "logo kept"
-APPROVED, APPROVAL_VOIDED, SENT_BACK = "approve", "void approval", "sent back"
+APPROVED, APPROVAL_REVOKED, SENT_BACK = "approve", "void approval", "sent back"
 STAFF_ADDED, STAFF_REMOVED, ROLE_CHANGED = "staff added", "staff removed", "staff role changed"
 SIGN_IN_RESET, SIGNED_OUT, PASSWORD_SET = "sign-in reset", "staff signed out", "password or app set"
-ACCESS_ACTS = frozenset({STAFF_ADDED, STAFF_REMOVED, ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, PASSWORD_SET})
+ACCESS_ACTIONS = frozenset({STAFF_ADDED, STAFF_REMOVED, ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, PASSWORD_SET})
 
 log = structlog.get_logger("audit")
 
@@ -69,7 +69,7 @@ class AuditRow(NamedTuple):
     @property
     def next_access_seq(self) -> int | None:
         """What the row after it names as the newest row that changed someone's access."""
-        return self.seq if self.act in ACCESS_ACTS else self.access_seq
+        return self.seq if self.act in ACCESS_ACTIONS else self.access_seq
 
     @property
     def moment(self) -> datetime:
@@ -228,7 +228,7 @@ def chain_audit_entries(session: Session) -> None:
         )
         if keys:
             entry.mac = make_audit_mac(keys.current("audit"), head, access_seq)
-            access_seq = seq if entry.act in ACCESS_ACTS else access_seq
+            access_seq = seq if entry.act in ACCESS_ACTIONS else access_seq
     session.flush()
 
 
@@ -244,7 +244,7 @@ def authenticate_older_rows(session: Session, keys: KeyRing) -> int:
             values.append(
                 {"place": row.seq, "mac": make_audit_mac(key, row.hash, access_seq), "access_seq": access_seq}
             )
-            if row.act in ACCESS_ACTS and row.is_intact:
+            if row.act in ACCESS_ACTIONS and row.is_intact:
                 access_seq = row.seq
         session.connection().execute(of_row, values)
         count += len(page)
@@ -258,7 +258,7 @@ def vouch_for_unkeyed_rows(session: Session, keys: KeyRing) -> int:
     for row in stream_audit_rows(session):
         if row.is_own(keys):
             access_seq = row.next_access_seq
-        elif not row.mac and row.act not in ACCESS_ACTS and row.is_intact:
+        elif not row.mac and row.act not in ACCESS_ACTIONS and row.is_intact:
             mac = make_audit_mac(key, row.hash, access_seq)
             of_row = update(table).where(table.c.seq == row.seq)
             session.connection().execute(of_row.values(mac=mac, access_seq=access_seq))

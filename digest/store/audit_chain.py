@@ -50,7 +50,7 @@ def read_checked_end(session: Session) -> CheckedEnd | None:
     return CheckedEnd(stored["rows"], stored["head"], stored["at"]) if stored else None
 
 
-def prove_audit_log(session: Session) -> AuditProof:
+def verify_audit_log(session: Session) -> AuditProof:
     """Check every row against the one before it, the seals against the rows that they cover, and the end against the last check's."""
     covering = select(Seal.at, Seal.log_through, Seal.log_head).where(Seal.log_through.is_not(None))
     seals = covering.order_by(Seal.id)
@@ -75,7 +75,7 @@ def prove_audit_log(session: Session) -> AuditProof:
 
 def include_audit_fault(session: Session, proof: LedgerProof) -> LedgerProof:
     """Return a proof of the ledger with what is wrong with the audit log, where nothing else is."""
-    return replace(proof, fault=proof.fault or prove_audit_log(session).fault)
+    return replace(proof, fault=proof.fault or verify_audit_log(session).fault)
 
 
 def _find_row_fault(row: AuditRow, place: int, head: str, *, is_own: bool) -> str:

@@ -350,7 +350,7 @@ class Fragment(Base):
 FIRST_LOOK_JOB = "first look"  # the job of the slot row that remembers since when the timetable is followed
 
 
-class TimetableSlot(Base):
+class ScheduleSlot(Base):
     """A moment of the timetable that some process has taken: the row is the lock, for all processes.
 
     `done_at` is NULL while its taker works, and after a crash: then the slot may be taken over once

@@ -186,7 +186,7 @@ def add_staff_member(
     if member is not None:
         raise StaffError(
             f"{staff_actor(member)} already has this address and is an {member.role}. To change the role, run "
-            "'digest staff role'. To send the link again, run 'digest staff prove'."
+            "'digest staff role'. To send the link again, run 'digest staff verify'."
         )
     member = StaffMember(email=email, role=role, added_at=now, added_by=actor, name=name)
     session.add(member)
@@ -249,7 +249,7 @@ def look_up_proof_link(session: Session, token: str, *, now: datetime) -> ProofL
     return ProofLink(ProofLinkStage.ENDED, member, token_row.expires_at)
 
 
-def prove_staff_address(session: Session, token: str, *, now: datetime) -> ProofLink:
+def verify_staff_address(session: Session, token: str, *, now: datetime) -> ProofLink:
     """Take the press of the button: the address is proven. Twice is once."""
     used = one_time_tokens.use_token(session, token, PROOF_PURPOSE, now=now)
     if used.state is one_time_tokens.TokenState.FRESH:

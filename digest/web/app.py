@@ -28,7 +28,7 @@ from digest.templating import (
 )
 from digest.web import filters
 from digest.web.admin.pages import admin_pages
-from digest.web.archive.pages import archive_pages, local_pictures, mark_words
+from digest.web.archive.pages import archive_pages, local_images, mark_words
 from digest.web.auth.access import (
     STAFF_BLUEPRINTS,
     ask_to_confirm,
@@ -54,7 +54,7 @@ from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
 from digest.web.security import RedactingFlask, add_default_headers, log_response
 from subscribers.pages import contact, my_data, preferences, unsubscribe  # noqa: F401 - they add their routes
-from subscribers.pages.context import ERROR_TEXTS, OTHER_ERROR_ADVICE, page_context, reader_pages
+from subscribers.pages.context import ERROR_TEXTS, OTHER_ERROR_ADVICE, page_context, subscriber_pages
 from subscribers.pages.signup import HONEYPOT_FIELD, signup_pages
 
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
@@ -97,7 +97,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     ):
         app.register_blueprint(blueprint)
     # No cookie, so nothing to forge with (see subscribers.pages.context and .signup); a signature guards the webhooks.
-    for blueprint in (reader_pages, signup_pages, webhook_pages):
+    for blueprint in (subscriber_pages, signup_pages, webhook_pages):
         app.register_blueprint(blueprint)
         csrf.exempt(blueprint)
     check_route_rules(rule.endpoint for rule in app.url_map.iter_rules())
@@ -115,7 +115,9 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
 
 
 def _load_styles(loader: BaseLoader, settings: Settings) -> PublicFiles:
-    return PublicFiles.load(loader, STYLE_SHEET_FILES, {"reader": filters.write_look_styles(settings.file.look)})
+    return PublicFiles.load(
+        loader, STYLE_SHEET_FILES, {"reader": filters.write_branding_styles(settings.file.branding)}
+    )
 
 
 def _configure_app(app: Flask, installation: Installation) -> None:
@@ -144,13 +146,13 @@ def _make_settings_follower(
         nonlocal built_from
         settings = installation.settings
         if settings is not built_from:
-            app.extensions["readers"] = build_page_context(installation, clock)
-            app.extensions["reader_language"] = settings.reader_language
-            app.jinja_env.globals["site"] = app.extensions["readers"].site
+            app.extensions["subscribers"] = build_page_context(installation, clock)
+            app.extensions["subscriber_language"] = settings.subscriber_language
+            app.jinja_env.globals["site"] = app.extensions["subscribers"].site
             app.jinja_env.globals["signup"] = MailFrequency(
-                app.extensions["readers"].release_days, settings.reader_language
+                app.extensions["subscribers"].release_days, settings.subscriber_language
             )
-            if built_from is not None and settings.file.look != built_from.file.look:
+            if built_from is not None and settings.file.branding != built_from.file.branding:
                 _change_styles(app, settings)
             built_from = settings
 
@@ -199,8 +201,10 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
         app.jinja_environment = _OwnPageTemplates
     app.jinja_loader = create_jinja_environment(settings.templates).loader
     env = app.jinja_env
-    install_language(env, lambda: app.extensions["reader_language"])
-    filters.install_reader_filters(env, lambda: app.extensions["reader_language"], lambda: page_context.site.zone)
+    install_language(env, lambda: app.extensions["subscriber_language"])
+    filters.install_subscriber_filters(
+        env, lambda: app.extensions["subscriber_language"], lambda: page_context.site.zone
+    )
     for moment_filter in filters.MOMENT_FILTERS:
         env.filters[moment_filter.__name__] = _in_zone(moment_filter)
     env.filters["short_moment"] = lambda moment: filters.short_moment(
@@ -212,7 +216,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     for plain_filter in filters.PLAIN_FILTERS:
         env.filters[plain_filter.__name__] = plain_filter
     env.filters["mark_words"] = mark_words
-    env.filters["local_pictures"] = local_pictures
+    env.filters["local_images"] = local_images
     env.globals["honeypot"] = HONEYPOT_FIELD
     env.globals["base_url"] = settings.link_base  # without a slash at its end
     app.context_processor(provide_current_staff)

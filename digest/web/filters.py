@@ -14,8 +14,8 @@ from markupsafe import Markup, escape
 from digest.collect.codec.encoded_image import LOGO_HEIGHT
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import LabelledBlock
-from digest.settings import LogoPair, LookSettings
-from digest.settings.look import TINT_DARK
+from digest.settings import BrandingSettings, LogoPair
+from digest.settings.branding import TINT_DARK
 from digest.web.colleagues import name_actor
 from subscribers.phrases import (
     clock_hour,
@@ -30,7 +30,7 @@ from subscribers.phrases import (
     weekday_date,
     weekday_month_day,
 )
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 
 def long_day(moment: datetime, zone: ZoneInfo) -> str:
@@ -198,18 +198,18 @@ PLAIN_FILTERS = (
 
 
 # Those of readers' pages write in the publication's language.
-READER_MOMENT_FORMS = ("full_date", "short_date", "month_day", "weekday_month_day", "month_year", "hour_in_zone")
+SUBSCRIBER_MOMENT_FORMS = ("full_date", "short_date", "month_day", "weekday_month_day", "month_year", "hour_in_zone")
 
 
-def install_reader_filters(
-    environment: Environment, find_language: Callable[[], ReaderLanguage], find_zone: Callable[[], ZoneInfo]
+def install_subscriber_filters(
+    environment: Environment, find_language: Callable[[], SubscriberLanguage], find_zone: Callable[[], ZoneInfo]
 ) -> None:
-    """Give templates the forms of `ReaderLanguage`, in the language and the zone that are found when a page is written."""
+    """Give templates the forms of `SubscriberLanguage`, in the language and the zone that are found when a page is written."""
 
     def write_moment(form: str) -> Callable[[datetime], str]:
         return lambda moment: str(getattr(find_language(), form)(moment.astimezone(find_zone())))
 
-    environment.filters |= {form: write_moment(form) for form in READER_MOMENT_FORMS}
+    environment.filters |= {form: write_moment(form) for form in SUBSCRIBER_MOMENT_FORMS}
     environment.filters |= {
         "issue": lambda number: find_language().gettext("No. %(number)s", number=number),
         "link_tag": open_link,
@@ -224,17 +224,17 @@ def open_link(url: str) -> Markup:
     return Markup('<a href="{}">').format(url)
 
 
-def write_look_styles(look: LookSettings) -> str:
+def write_branding_styles(branding: BrandingSettings) -> str:
     """Return a style sheet that follows base.css and reader.css; empty where the look is the one that they have."""
-    if look == LookSettings():
+    if branding == BrandingSettings():
         return ""
-    news = "var(--sans)" if look.headings == "sans" else "var(--serif)"
-    bar = "var(--link)" if look.bar_colour == "accent" else "var(--ink)"
+    news = "var(--sans)" if branding.headings == "sans" else "var(--serif)"
+    bar = "var(--link)" if branding.bar_colour == "accent" else "var(--ink)"
     return (
-        f":root {{ --link: {look.accent}; --signal: {look.label}; --tint: {look.tint}; --news: {news}; "
-        f"--bar: {look.bar}px; --bar-colour: {bar}; }}\n"
+        f":root {{ --link: {branding.accent}; --signal: {branding.label}; --tint: {branding.tint}; --news: {news}; "
+        f"--bar: {branding.bar}px; --bar-colour: {bar}; }}\n"
         "@media (prefers-color-scheme: dark) { "
-        f":root {{ --link: {look.accent_dark}; --signal: {look.label_dark}; --tint: {TINT_DARK}; }} }}\n"
+        f":root {{ --link: {branding.accent_dark}; --signal: {branding.label_dark}; --tint: {TINT_DARK}; }} }}\n"
     )
 
 

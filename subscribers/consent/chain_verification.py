@@ -196,7 +196,7 @@ def find_broken_link(chunk: ChainChunk) -> BrokenLink | None:
     return next((broken for broken in broken_links if broken), None)
 
 
-def list_wording_hashes(chunk: ChainChunk) -> set[str]:
+def list_consent_text_hashes(chunk: ChainChunk) -> set[str]:
     """Return the hashes of the words that a thousand people were asked to agree to by us: those are in the register."""
     bodies = (link.body for link in chunk.links if link.kind in _ASKING_KINDS)
     return {found[1] for body in bodies if (found := _WORDING_HASH_PATTERN.search(body))}
@@ -277,7 +277,7 @@ def _is_generation_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bo
 
 def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
     """Return what the row says about when and where they asked that the chain doesn't; empty where they agree."""
-    origin = ledger.find_origin((link.seq, link.kind, link.at, link.body) for link in reversed(links))
+    origin = ledger.find_signup_source((link.seq, link.kind, link.at, link.body) for link in reversed(links))
     if origin is None:
         return ""
     if origin.where != owner.asked_where:

@@ -20,12 +20,12 @@ from subscribers.consent.audience import count_audience
 from subscribers.store.database import upsert
 from subscribers.store.models import ConsentDay, ConsentEvent, ConsentKind, ImportBatch, Person
 
-READERS_KIND = "readers"  # no event: how many are on the list as the night counts
+SUBSCRIBERS_KIND = "readers"  # no event: how many are on the list as the night counts
 JOINED_KIND, WENT_KIND = (
     "joined",
     "went",
 )  # no events: how many came onto the list, and went off it, since the night before
-NIGHT_KINDS = frozenset({READERS_KIND, JOINED_KIND, WENT_KIND})
+NIGHT_KINDS = frozenset({SUBSCRIBERS_KIND, JOINED_KIND, WENT_KIND})
 SETTLING_TIME = timedelta(minutes=10)
 MAX_WAY_LENGTH = 200
 _COUNTED_KINDS = frozenset(ConsentKind) - {
@@ -113,19 +113,19 @@ def add_day_counts(session: Session, counts: Mapping[DayKey, int]) -> None:
         session.connection().execute(statement, rows[begin : begin + _ROWS_AT_ONCE])
 
 
-def record_reader_count(session: Session, day: date, *, after: int) -> int:
+def record_subscriber_count(session: Session, day: date, *, after: int) -> int:
     """Write down how many were on the list after the event `after`; the last look of the day counts.
 
     Later events are counted by the next night, and so is what they changed.
     """
     joined, went = count_moves(session, after=after, listed_only=True)
-    readers = count_audience(session) - joined + went
+    subscribers = count_audience(session) - joined + went
     # That both stand there says that they were counted.
     add_day_counts(session, {(day, JOINED_KIND, ""): 0, (day, WENT_KIND, ""): 0})
-    statement = upsert(session, ConsentDay).values(day=day, kind=READERS_KIND, way="", count=readers)
+    statement = upsert(session, ConsentDay).values(day=day, kind=SUBSCRIBERS_KIND, way="", count=subscribers)
     session.execute(
         statement.on_conflict_do_update(
             index_elements=["day", "kind", "way"], set_={"count": statement.excluded["count"]}
         )
     )
-    return readers
+    return subscribers

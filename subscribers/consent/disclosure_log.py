@@ -110,7 +110,7 @@ def _authenticate(secret: bytes, entry_hash: str) -> str:
     return keyed_hash(secret, b"disclosure log\0", entry_hash.encode())
 
 
-def prove_log(session: Session, keys: KeyRing, sealed_heads: Mapping[int, str]) -> LogProof:
+def verify_log(session: Session, keys: KeyRing, sealed_heads: Mapping[int, str]) -> LogProof:
     """Check every entry against the one before it, its MAC, and the seals, given as number and hash of the entry that each names."""
     secrets = [key.secret for key in keys.of_kind("commitment")]
     uncovered = dict(sealed_heads)

@@ -27,7 +27,7 @@ class DisclosureProof(NamedTuple):
     faults: tuple[str, ...]
 
 
-def prove_disclosures(
+def verify_disclosures(
     session: Session,
     keys: KeyRing,
     tables: Sequence[SealedTable],
@@ -47,12 +47,12 @@ def prove_disclosures(
         night: open only the rows sealed in the week before, and of each older batch those whose turn it is, once in a week. All
             rows are counted still.
     """
-    log = disclosure_log.prove_log(session, keys, sealed_heads)
+    log = disclosure_log.verify_log(session, keys, sealed_heads)
     if log.fault:
         return DisclosureProof(0, (log.fault,))
     rows, faults = 0, list[str]()
     for table in tables:
-        counted, found = _prove_table(session, keys, table, night)
+        counted, found = _verify_table(session, keys, table, night)
         rows += counted
         faults += [*found, *_find_erasure_fault(session, table, erased)]
     faults += [*_find_total_faults(session, keys), *_find_erasure_fault(session, TOTALS, erased)]
@@ -62,7 +62,7 @@ def prove_disclosures(
     return DisclosureProof(rows, tuple(faults))
 
 
-def _prove_table(session: Session, keys: KeyRing, table: SealedTable, night: datetime | None) -> tuple[int, list[str]]:
+def _verify_table(session: Session, keys: KeyRing, table: SealedTable, night: datetime | None) -> tuple[int, list[str]]:
     """Return how many sealed rows a table has, and what's wrong with them, a sentence for each subject."""
     counted: dict[str, Counter[str]] = {}
     seen = 0

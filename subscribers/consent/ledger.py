@@ -251,22 +251,22 @@ _IMPORT_KINDS = frozenset({ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKi
 _SETTING_KINDS = _IMPORT_KINDS | {ConsentKind.REQUESTED, ConsentKind.CONFIRMED}
 
 
-class ConsentOrigin(NamedTuple):
+class SignupSource(NamedTuple):
     """When and where somebody asked. `at` is None where a link from before version 0.2 doesn't say it."""
 
     at: datetime | None
     where: str
 
 
-def find_origin(links_from_last: Iterable[tuple[int, str, str, str]]) -> ConsentOrigin | None:
+def find_signup_source(links_from_last: Iterable[tuple[int, str, str, str]]) -> SignupSource | None:
     """Return what the last link that settles it says; None where none does. Pure.
 
     Links are given as (seq, kind, moment as stored, body), the last one first.
     """
-    return next((origin for link in links_from_last if (origin := _read_origin(*link)) is not None), None)
+    return next((origin for link in links_from_last if (origin := _read_signup_source(*link)) is not None), None)
 
 
-def _read_origin(seq: int, kind: str, stored_at: str, body: str) -> ConsentOrigin | None:
+def _read_signup_source(seq: int, kind: str, stored_at: str, body: str) -> SignupSource | None:
     if kind not in _SETTING_KINDS or (kind == ConsentKind.REQUESTED and seq != 1):
         return None  # a request changes nothing for somebody who's there already, until they confirm it
     try:
@@ -276,7 +276,7 @@ def _read_origin(seq: int, kind: str, stored_at: str, body: str) -> ConsentOrigi
         return None
 
 
-def _read_body(kind: str, stored_at: str, said: dict[str, Any]) -> ConsentOrigin | None:
+def _read_body(kind: str, stored_at: str, said: dict[str, Any]) -> SignupSource | None:
     if kind in _IMPORT_KINDS and "batch" in said:
         return _read_import_body(kind, stored_at, said)
     if kind == ConsentKind.CONFIRMED and said.get("method") == SILENCE_ANSWER_METHOD:
@@ -286,10 +286,10 @@ def _read_body(kind: str, stored_at: str, said: dict[str, Any]) -> ConsentOrigin
         moment, where = said.get("agreed_at"), said.get("page")
     if moment is None or not isinstance(where, str):
         return None
-    return ConsentOrigin(_read_moment(moment), where[:MAX_WHERE_LENGTH])
+    return SignupSource(_read_moment(moment), where[:MAX_WHERE_LENGTH])
 
 
-def _read_import_body(kind: str, stored_at: str, said: dict[str, Any]) -> ConsentOrigin | None:
+def _read_import_body(kind: str, stored_at: str, said: dict[str, Any]) -> SignupSource | None:
     if "page" not in said:
         return None
     moment = said.get("asked_at")
@@ -297,7 +297,7 @@ def _read_import_body(kind: str, stored_at: str, said: dict[str, Any]) -> Consen
         # Where the list named no time, it's that of the import.
         moment = moment or said.get("agreed_at") or said.get("requested_at")
         moment = f"{stored_at}+00:00" if moment is None else moment
-    return ConsentOrigin(_read_moment(moment), f"{said['page']} (imported)")
+    return SignupSource(_read_moment(moment), f"{said['page']} (imported)")
 
 
 def _read_moment(moment: str | None) -> datetime | None:

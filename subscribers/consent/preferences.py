@@ -24,8 +24,8 @@ from sqlalchemy.orm import Session
 from subscribers.consent import ledger
 from subscribers.errors import ApplicationError
 from subscribers.phrases import sentence
-from subscribers.reader_language import ENGLISH, ReaderLanguage, mark_message
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
 
 Frequency = Literal["weekly", "fortnightly", "monthly"]
 FREQUENCY_LABELS: dict[Frequency, tuple[str, str]] = {
@@ -163,7 +163,7 @@ PREFERENCE_TEXTS: dict[str, dict[str, str]] = {
 CHECKBOXES = {name: texts for name, texts in PREFERENCE_TEXTS.items() if "label" in texts}
 
 
-def list_preferences(language: ReaderLanguage) -> str:
+def list_preferences(language: SubscriberLanguage) -> str:
     """List what subscribers can choose, in the words of the privacy page."""
     listed = dict.fromkeys(texts["listed"] for texts in PREFERENCE_TEXTS.values() if "listed" in texts)
     return language.join_words([language.translate_text(words) for words in listed])
@@ -208,7 +208,7 @@ def list_unreadable_choices(session: Session) -> list[int]:
 
 
 def describe_preferences(
-    preferences: Preferences, sections: Sequence[tuple[str, str]], language: ReaderLanguage = ENGLISH
+    preferences: Preferences, sections: Sequence[tuple[str, str]], language: SubscriberLanguage = ENGLISH
 ) -> str:
     """Describe choices, so that a slip shows at once; `sections` are the publication's, as key and title."""
     if not preferences.is_readable:
@@ -224,7 +224,7 @@ def describe_preferences(
     return " ".join([sentence(what), *_describe_schedule(preferences, language)])
 
 
-def _describe_schedule(preferences: Preferences, language: ReaderLanguage) -> list[str]:
+def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -> list[str]:
     sentences = []
     if preferences.start:
         monday = preferences.start - timedelta(days=preferences.start.weekday())

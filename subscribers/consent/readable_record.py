@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from subscribers.consent import ledger
-from subscribers.reader_language import ENGLISH, ReaderLanguage, mark_message
 from subscribers.store.models import ConsentEvent
+from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
 
 _GRANT_KINDS = frozenset(str(kind) for kind in ledger.GRANT_KINDS)
 
@@ -32,7 +32,7 @@ def describe_processing(events: Sequence[ConsentEvent]) -> dict[str, Any]:
     return {"privacy_notice": last_consent.get("page"), "language": last_consent.get("language"), "purposes": [purpose]}
 
 
-def record_page_values(record: Mapping[str, Any], language: ReaderLanguage = ENGLISH) -> dict[str, Any]:
+def record_page_values(record: Mapping[str, Any], language: SubscriberLanguage = ENGLISH) -> dict[str, Any]:
     """Return what the template of the page gets: the record, its language, and how values are written."""
     return {
         "record": record,
@@ -42,7 +42,7 @@ def record_page_values(record: Mapping[str, Any], language: ReaderLanguage = ENG
     }
 
 
-def write_value(value: Any, language: ReaderLanguage) -> str:
+def write_value(value: Any, language: SubscriberLanguage) -> str:
     """Write a value of a record: moments in UTC, texts of ours in the language, all else as it was recorded."""
     if isinstance(value, list):
         return ", ".join(write_value(inner, language) for inner in value)

@@ -19,11 +19,11 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from subscribers.callbacks import Progress
 from subscribers.consent import chain_verification, disclosure_log, ledger, wordings
-from subscribers.consent.disclosure_proof import OWN_TABLES, prove_disclosures
+from subscribers.consent.disclosure_proof import OWN_TABLES, verify_disclosures
 from subscribers.consent.sealed_rows import SealedTable
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import PeopleDatabase, is_postgresql
-from subscribers.store.models import ConsentEvent, PublishedWording, Seal, Suppression
+from subscribers.store.models import ConsentEvent, PublishedConsentText, Seal, Suppression
 
 PAGE_SIZE = 1000  # rows read at a time
 MAX_ADDRESS_FAULTS = 20  # people whose address is at fault and who are named; the others are counted
@@ -57,7 +57,7 @@ class LedgerSurvey:
 class LogHead:
     """The newest row of a chained log that is sealed with the ledger: its place, and its hash.
 
-    The log is the caller's: `prove_ledger` proves that a seal names this head, not that the log still has it.
+    The log is the caller's: `verify_ledger` proves that a seal names this head, not that the log still has it.
     """
 
     through: int
@@ -104,7 +104,7 @@ def find_stable_point(database: PeopleDatabase) -> StablePoint:
 
     One transaction each: code that writes several of them locks them in an order of its own.
     """
-    numbers = (ConsentEvent.id, Suppression.id, PublishedWording.version)
+    numbers = (ConsentEvent.id, Suppression.id, PublishedConsentText.version)
     return StablePoint(*(_find_last_stable_row(database, number) for number in numbers))
 
 
@@ -169,7 +169,7 @@ def _disclosure_fields(head: LogHead | None) -> dict[str, Any]:
     return {} if head is None else {"disclosures_through": head.through, "disclosures_head": head.hash}
 
 
-def prove_ledger(
+def verify_ledger(
     session: Session,
     keys: KeyRing,
     *,
@@ -205,7 +205,7 @@ def prove_ledger(
     pairs = zip(roots, points, strict=True)
     surveys = [root.survey(barred.get(row), registered.get(version)) for root, (_, row, version) in pairs]
     heads = _disclosure_heads(seals)
-    proven = prove_disclosures(session, keys, tables, sealed_heads=heads, erased=tally.erased, night=night)
+    proven = verify_disclosures(session, keys, tables, sealed_heads=heads, erased=tally.erased, night=night)
     return LedgerProof(
         people=tally.people,
         links=tally.links,
@@ -239,7 +239,7 @@ class _ChainTally:
     def add(self, chunk: chain_verification.ChainChunk) -> None:
         self.people += len(chunk.owners)
         self.links += len(chunk.links)
-        self.wording_hashes |= chain_verification.list_wording_hashes(chunk)
+        self.wording_hashes |= chain_verification.list_consent_text_hashes(chunk)
         self.erased.update(chain_verification.count_erased_rows(chunk))
         self.broken = self.broken or chain_verification.find_broken_link(chunk)
         faults = chain_verification.find_address_faults(self.keys, chunk)
@@ -292,7 +292,7 @@ class _StoredSeal(NamedTuple):
         return TableSurvey(self.suppressions_through, self.suppressions, self.suppressions_root)
 
     @property
-    def covered_wordings(self) -> TableSurvey | None:
+    def covered_consent_texts(self) -> TableSurvey | None:
         """What it says of the register of wordings; None in a seal from before that was covered."""
         if self.wordings_through is None:
             return None
@@ -406,7 +406,7 @@ def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurve
             return f"{name} doesn't match the ledger; events before it were changed, swapped, or removed"
         if seal.covered_suppressions != survey.suppressions:
             return f"{name} doesn't match the suppression list; rows before it were changed or removed"
-        if seal.covered_wordings != survey.wordings:
+        if seal.covered_consent_texts != survey.wordings:
             return f"{name} doesn't match the consent texts; rows before it were changed, added, or removed"
         moment = chain_verification.to_hashed_moment(seal.at)
         if moment is None or seal.hash != hash_seal(moment, survey, previous, seal.log_head, seal.disclosure_head):

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import Address
 from subscribers.consent import ledger
-from subscribers.consent.departure_log import DepartureKind, DepartureLog, PendingDeparture
+from subscribers.consent.unsubscribe_log import DepartureKind, PendingDeparture, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import departure_hash, hash_address
 from subscribers.store import people
@@ -120,7 +120,7 @@ def suppress_address(
     reason: SuppressionReason,
     actor: str,
     now: datetime,
-    departure_log: DepartureLog,
+    unsubscribe_log: UnsubscribeLog,
     method: str = "",
 ) -> bool:
     """Suppress an address, and the person behind it if there is one; return whether anything changed.
@@ -134,7 +134,7 @@ def suppress_address(
         OSError: the departure log could not be written.
     """
     departure = suppress_without_log(session, keys, address, reason=reason, actor=actor, now=now, method=method)
-    departure_log.append(departure, at=now)
+    unsubscribe_log.append(departure, at=now)
     return departure is not None
 
 

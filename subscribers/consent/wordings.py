@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from subscribers.store.database import upsert
-from subscribers.store.models import PublishedWording
+from subscribers.store.models import PublishedConsentText
 
 NAME_PLACEHOLDER = "{name}"
 MIN_LETTERS = 10
@@ -23,7 +23,7 @@ MAX_CHARACTERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class WordingText:
+class ConsentText:
     """What somebody agrees to, as it is shown; which version of the words it is, the register says."""
 
     language: str
@@ -32,11 +32,11 @@ class WordingText:
     @property
     def hash(self) -> str:
         """The SHA-256 of the text, in 64 hex digits."""
-        return hash_wording(self.text)
+        return hash_consent_text(self.text)
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class ConsentTextVersion:
     """A text that was agreed to, as it was shown."""
 
     version: str
@@ -47,7 +47,7 @@ class Wording:
     @property
     def hash(self) -> str:
         """The SHA-256 of the text, as the ledger keeps it beside the text."""
-        return hash_wording(self.text)
+        return hash_consent_text(self.text)
 
     def as_json(self) -> dict[str, str]:
         """Return what the ledger keeps."""
@@ -68,7 +68,7 @@ def find_recorded_words(body: Mapping[str, Any]) -> str:
     return words if isinstance(words, str) and body.get("wording_hash") else ""
 
 
-def hash_wording(text: str) -> str:
+def hash_consent_text(text: str) -> str:
     """Compute the SHA-256 of a wording, in 64 hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -97,12 +97,12 @@ def check_template(template: str) -> str:
     return text
 
 
-def write_wording(template: str, *, name: str, language: str) -> WordingText:
+def write_consent_text(template: str, *, name: str, language: str) -> ConsentText:
     """Fill the publication's name into a template that was checked."""
-    return WordingText(language, template.replace(NAME_PLACEHOLDER, name))
+    return ConsentText(language, template.replace(NAME_PLACEHOLDER, name))
 
 
-def register_wording(session: Session, words: WordingText, now: datetime) -> Wording:
+def register_consent_text(session: Session, words: ConsentText, now: datetime) -> ConsentTextVersion:
     """Return the words with their version; words that are new get the next one."""
     while (known := _find_by_text(session, words)) is None:
         row = {
@@ -113,50 +113,50 @@ def register_wording(session: Session, words: WordingText, now: datetime) -> Wor
             "first_used_at": now,
         }
         # Nothing is inserted where another process was faster, with these words or with others.
-        session.execute(upsert(session, PublishedWording).values(row).on_conflict_do_nothing())
+        session.execute(upsert(session, PublishedConsentText).values(row).on_conflict_do_nothing())
     return known
 
 
-def find_wording(session: Session, version: str, current: WordingText) -> WordingText | None:
+def find_consent_text(session: Session, version: str, current: ConsentText) -> ConsentText | None:
     """Return the words of the version that a form says it shows; None where there never was such a one.
 
     A form on a page elsewhere may be older than the settings: what it showed is what was agreed to.
     """
     if not re.fullmatch(r"[1-9][0-9]{0,8}", version):
         return None
-    if row := session.get(PublishedWording, int(version)):
-        return WordingText(row.language, row.text)
+    if row := session.get(PublishedConsentText, int(version)):
+        return ConsentText(row.language, row.text)
     is_next = _find_by_text(session, current) is None and int(version) == _find_next_version(session)
     return current if is_next else None
 
 
-def list_wordings(session: Session) -> tuple[Wording, ...]:
+def list_consent_texts(session: Session) -> tuple[ConsentTextVersion, ...]:
     """Return all words of the register, the newest first."""
-    rows = session.scalars(select(PublishedWording).order_by(PublishedWording.version.desc()))
+    rows = session.scalars(select(PublishedConsentText).order_by(PublishedConsentText.version.desc()))
     return tuple(_read_row(row) for row in rows)
 
 
 def find_register_fault(session: Session, hashes: Collection[str]) -> str:
     """Return what is wrong with the register, empty where nothing is: `hashes` are those that consent events name."""
-    kept = {row.hash for row in session.scalars(select(PublishedWording))}
-    for row in session.scalars(select(PublishedWording).order_by(PublishedWording.version)):
-        if hash_wording(row.text) != row.hash:
+    kept = {row.hash for row in session.scalars(select(PublishedConsentText))}
+    for row in session.scalars(select(PublishedConsentText).order_by(PublishedConsentText.version)):
+        if hash_consent_text(row.text) != row.hash:
             return f"version {row.version} of the consent text doesn't match its hash"
     missing = sorted(set(hashes) - kept)
     return f"the consent text with the SHA-256 {missing[0]} was agreed to but isn't on record" if missing else ""
 
 
-def _find_by_text(session: Session, words: WordingText) -> Wording | None:
-    query = select(PublishedWording).where(
-        PublishedWording.hash == words.hash, PublishedWording.language == words.language
+def _find_by_text(session: Session, words: ConsentText) -> ConsentTextVersion | None:
+    query = select(PublishedConsentText).where(
+        PublishedConsentText.hash == words.hash, PublishedConsentText.language == words.language
     )
     row = session.scalar(query)
     return _read_row(row) if row else None
 
 
 def _find_next_version(session: Session) -> int:
-    return (session.scalar(select(func.max(PublishedWording.version))) or 0) + 1
+    return (session.scalar(select(func.max(PublishedConsentText.version))) or 0) + 1
 
 
-def _read_row(row: PublishedWording) -> Wording:
-    return Wording(str(row.version), row.language, row.text, row.first_used_at)
+def _read_row(row: PublishedConsentText) -> ConsentTextVersion:
+    return ConsentTextVersion(str(row.version), row.language, row.text, row.first_used_at)

@@ -97,7 +97,7 @@ def hash_addresses(keys: KeyRing, addresses: Iterable[Address]) -> list[AddressH
     """Compute every hash by which addresses are found, or suppressed.
 
     After a restore a suppression may be known by the departure log's hash of the look-up alone
-    (`subscribers.lifecycle.departure_merge`); those come first.
+    (`subscribers.lifecycle.unsubscribe_log_merge`); those come first.
     """
     *older_keys, current_key = keys.of_kind("lookup")
     key_id = current_key.id

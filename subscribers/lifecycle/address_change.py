@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import Address, mask_address, read_address
 from subscribers.consent import ledger, suppression
-from subscribers.consent.departure_log import DepartureLog, PendingDeparture
+from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import lookup_hash
@@ -123,7 +123,7 @@ def _load_subscribed_address(session: Session, keys: KeyRing, number: int) -> Ad
 
 
 def confirm_address_change(
-    session: Session, keys: KeyRing, departure_log: DepartureLog, token: str, *, now: datetime
+    session: Session, keys: KeyRing, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
 ) -> AddressChange:
     """Move a reader to the new address, if the link is open; twice is once.
 
@@ -146,7 +146,7 @@ def confirm_address_change(
     new = _decrypt_new_address(keys, row)
     person = ledger.lock_person(session, used.person)
     assert person is not None, "the look found them"
-    departure_log.append(PendingDeparture.of_person(person, "left"), at=now)
+    unsubscribe_log.append(PendingDeparture.of_person(person, "left"), at=now)
     person.lookup, person.lookup_key = lookup_hash(keys, new), keys.current("lookup").id
     people.set_person_address(keys, person, new)
     body = {"method": "link to the new address", "actor": "reader"}

@@ -13,7 +13,7 @@ from enum import StrEnum
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
-from subscribers.consent.departure_log import PendingDeparture
+from subscribers.consent.unsubscribe_log import PendingDeparture
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.undo import REPORTED_METHOD
 from subscribers.store.models import ConsentKind, Person, PersonState

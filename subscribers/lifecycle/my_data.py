@@ -12,9 +12,9 @@ from subscribers.consent import ledger
 from subscribers.consent.wordings import find_recorded_words
 from subscribers.crypto.link_tokens import next_generation
 from subscribers.mail_requests import MailRequest, QueueMail
-from subscribers.reader_language import ReaderLanguage, mark_message
 from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 DATA_LINK_LIFETIME = timedelta(hours=24)
 DATA_ACCESS_STATES = frozenset({PersonState.SUBSCRIBED, PersonState.WITHDRAWN})  # a right that leaving does not end
@@ -63,7 +63,7 @@ def may_request_data(person: Person | None) -> bool:
     return person is not None and person.state in DATA_ACCESS_STATES and person.ciphertext is not None
 
 
-def list_consent_history(session: Session, number: int, language: ReaderLanguage) -> list[ConsentHistoryEntry]:
+def list_consent_history(session: Session, number: int, language: SubscriberLanguage) -> list[ConsentHistoryEntry]:
     """Return what happened to a person's consent, the first event first."""
     query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
     return [_history_entry(event, language) for event in session.scalars(query)]
@@ -92,7 +92,7 @@ _KIND_SENTENCES = {
 }
 
 
-def _describe_method(method: str, language: ReaderLanguage) -> str:
+def _describe_method(method: str, language: SubscriberLanguage) -> str:
     """Say how something came about; a way that an admin or a list wrote down is given in their words."""
     known = {
         "form": language.pgettext("how a consent came about or ended", "form"),
@@ -110,7 +110,7 @@ def _describe_method(method: str, language: ReaderLanguage) -> str:
     return known.get(method, method)
 
 
-def _history_entry(event: ConsentEvent, language: ReaderLanguage) -> ConsentHistoryEntry:
+def _history_entry(event: ConsentEvent, language: SubscriberLanguage) -> ConsentHistoryEntry:
     body = json.loads(event.body)
     return ConsentHistoryEntry(
         at=event.at,

@@ -5,9 +5,9 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
-from subscribers.consent.departure_log import DepartureLog, PendingDeparture
-from subscribers.reader_language import mark_message
+from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
 from subscribers.store.models import ConsentKind
+from subscribers.subscriber_language import mark_message
 
 UNSUBSCRIBE_REASONS = {
     "often": mark_message("Too many emails"),
@@ -20,7 +20,7 @@ UNSUBSCRIBE_REASONS = {
 
 
 def unsubscribe_person(
-    session: Session, departure_log: DepartureLog, number: int, *, method: str, now: datetime, reason: str = ""
+    session: Session, unsubscribe_log: UnsubscribeLog, number: int, *, method: str, now: datetime, reason: str = ""
 ) -> bool:
     """Withdraw a person's consent; return False where they had left before, or are not there.
 
@@ -39,5 +39,5 @@ def unsubscribe_person(
         return False
     body = {"method": method, "reason": reason} if reason in UNSUBSCRIBE_REASONS else {"method": method}
     ledger.append_event(session, person, ConsentKind.WITHDRAWN, body, now)
-    departure_log.append(PendingDeparture.of_person(person, "left"), at=now)
+    unsubscribe_log.append(PendingDeparture.of_person(person, "left"), at=now)
     return True

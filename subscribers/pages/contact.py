@@ -17,9 +17,9 @@ from subscribers.pages.context import (
     OptionalAddress,
     page_context,
     private_response,
-    reader_pages,
     refused_form_page,
     render_page,
+    subscriber_pages,
 )
 from subscribers.pages.forms import FormError, FormFields, read_form
 from subscribers.pages.signup import HONEYPOT_FIELD, client_address
@@ -65,13 +65,13 @@ class EditorMessage(FormFields):
         return self.email.mailbox if self.email else ""
 
 
-@reader_pages.get("/contact")
+@subscriber_pages.get("/contact")
 def contact() -> Response:
     """Show the form."""
     return _contact_page(None)
 
 
-@reader_pages.post("/contact")
+@subscriber_pages.post("/contact")
 def write_to_the_editors() -> Response:
     """Queue a message to the editors. It puts nobody on a list, and nothing of it is kept once it has gone out."""
     if request.form.get(HONEYPOT_FIELD):
@@ -110,7 +110,7 @@ def _sent_page(reply_to: str) -> Response:
     return render_page("web/contact_sent.html", answered=bool(reply_to))
 
 
-@reader_pages.get("/privacy")
+@subscriber_pages.get("/privacy")
 def privacy() -> str:
     """Show what is held, why, for how long, and who receives it."""
     return render_template(

@@ -20,9 +20,9 @@ from sqlalchemy.orm import Session
 from werkzeug.local import LocalProxy
 
 from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, read_address
-from subscribers.consent.departure_log import DepartureLog, PendingDeparture
 from subscribers.consent.disclosures import AddressDisclosure
-from subscribers.consent.wordings import WordingText
+from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
+from subscribers.consent.wordings import ConsentText
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.link_tokens import LinkOwner
@@ -30,13 +30,13 @@ from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.mail_requests import QueueMail
 from subscribers.pages.forms import FormFields
 from subscribers.phrases import sentence
-from subscribers.reader_language import ReaderLanguage, mark_message
 from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Person, PersonState
+from subscribers.subscriber_language import SubscriberLanguage, mark_message
 from subscribers.transfer.exports import DataController
 
-reader_pages = Blueprint("readers", __name__)
+subscriber_pages = Blueprint("subscribers", __name__)
 log = structlog.get_logger("pages")
 
 
@@ -68,14 +68,14 @@ class PageContext:
     """
 
     site: SiteDetails
-    language: ReaderLanguage
-    wording: WordingText
+    language: SubscriberLanguage
+    wording: ConsentText
     database: PeopleDatabase
     keys: KeyRing
-    departure_log: DepartureLog
+    unsubscribe_log: UnsubscribeLog
     clock: Callable[[], datetime]
     queue: QueueMail
-    list_deliveries: Callable[[Session, int, ReaderLanguage], tuple[AddressDisclosure, ...]]
+    list_deliveries: Callable[[Session, int, SubscriberLanguage], tuple[AddressDisclosure, ...]]
     delivery_retention: timedelta
     forget_deliveries: ForgetElsewhere
     controller: DataController
@@ -139,7 +139,7 @@ class AddressForm(FormFields):
 
 
 # As Flask's own `current_app`: in a request it is the context of the application that answers.
-page_context: PageContext = LocalProxy(lambda: current_app.extensions["readers"])  # type: ignore[assignment]
+page_context: PageContext = LocalProxy(lambda: current_app.extensions["subscribers"])  # type: ignore[assignment]
 
 
 def log_return(departure: PendingDeparture | None, problem: str) -> None:
@@ -148,7 +148,7 @@ def log_return(departure: PendingDeparture | None, problem: str) -> None:
     They are back all the same: only a copy that is restored would not know.
     """
     try:
-        page_context.departure_log.append(departure, at=page_context.now)
+        page_context.unsubscribe_log.append(departure, at=page_context.now)
     except OSError as exc:
         log.error(problem, error=type(exc).__name__)  # noqa: TRY400 - no trace needed
 

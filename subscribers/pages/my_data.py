@@ -24,26 +24,26 @@ from subscribers.pages.context import (
     log_return,
     page_context,
     private_response,
-    reader_pages,
     render_page,
+    subscriber_pages,
     unknown_link_page,
 )
 from subscribers.pages.forms import FormError, read_form
-from subscribers.reader_language import ENGLISH, ReaderLanguage
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person, PersonState
 from subscribers.store.one_time_tokens import LinkStage, TokenState
+from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 from subscribers.transfer.exports import build_person_record, disclosure_as_json
 
 
-@reader_pages.get("/my-data/<token>")
+@subscriber_pages.get("/my-data/<token>")
 def my_data(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person. Looking uses nothing up: scanners look first."""
     with page_context.database.read() as session:
         return _my_data_page(session, _find_owner(session, token), token)
 
 
-@reader_pages.post("/my-data/<token>/record")
+@subscriber_pages.post("/my-data/<token>/record")
 def show_my_record(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person as a page to print. A button asks for it: the address stands there in full."""
     record = _record_for_token(token, page_context.language)
@@ -60,7 +60,7 @@ def _style_only_policy(html: str) -> str:
     return f"default-src 'none'; style-src 'sha256-{style_hash}'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 
 
-@reader_pages.post("/my-data/<token>/download")
+@subscriber_pages.post("/my-data/<token>/download")
 def download_my_data(token: str) -> ResponseReturnValue:
     """Return all that we hold of one person as JSON (ISO/IEC TS 27560)."""
     response = private_response(json.dumps(_record_for_token(token, ENGLISH), indent=2, ensure_ascii=False) + "\n")
@@ -69,7 +69,7 @@ def download_my_data(token: str) -> ResponseReturnValue:
     return response
 
 
-def _record_for_token(token: str, language: ReaderLanguage) -> dict[str, Any]:
+def _record_for_token(token: str, language: SubscriberLanguage) -> dict[str, Any]:
     """Return all that is held of the person behind a link; what was delivered is told in a language."""
     with page_context.database.read() as session:
         person = _find_owner(session, token)
@@ -85,7 +85,7 @@ def _record_for_token(token: str, language: ReaderLanguage) -> dict[str, Any]:
     return record
 
 
-@reader_pages.get("/my-data/<token>/erase")
+@subscriber_pages.get("/my-data/<token>/erase")
 def ask_to_erase(token: str) -> ResponseReturnValue:
     """Show what erasing does, with the one button that does it."""
     with page_context.database.read() as session:
@@ -93,7 +93,7 @@ def ask_to_erase(token: str) -> ResponseReturnValue:
         return render_page("web/erase.html", token=token, masked=_masked_address(person))
 
 
-@reader_pages.post("/my-data/<token>/erase")
+@subscriber_pages.post("/my-data/<token>/erase")
 def erase_now(token: str) -> ResponseReturnValue:
     """Erase a person for good. Twice is once."""
     with page_context.database.write() as session:
@@ -101,7 +101,7 @@ def erase_now(token: str) -> ResponseReturnValue:
         erase_person(
             session,
             page_context.keys,
-            page_context.departure_log,
+            page_context.unsubscribe_log,
             person.number,
             method="page",
             forget_elsewhere=page_context.forget_deliveries,
@@ -110,7 +110,7 @@ def erase_now(token: str) -> ResponseReturnValue:
     return render_page("web/erased.html", new=True)
 
 
-@reader_pages.post("/my-data/<token>/renew-links")
+@subscriber_pages.post("/my-data/<token>/renew-links")
 def renew_my_links(token: str) -> ResponseReturnValue:
     """Renew the links in an owner's mails, and hand them the new one. Pressing again renews again, and harms nobody."""
     with page_context.database.write() as session:
@@ -120,7 +120,7 @@ def renew_my_links(token: str) -> ResponseReturnValue:
     return render_page("web/links_renewed.html", token=token, preferences_token=preferences_token)
 
 
-@reader_pages.post("/my-data/<token>/address")
+@subscriber_pages.post("/my-data/<token>/address")
 def request_move(token: str) -> ResponseReturnValue:
     """Take a new address; it counts once its owner has confirmed it."""
     try:
@@ -142,7 +142,7 @@ def request_move(token: str) -> ResponseReturnValue:
     return render_page("web/move_asked.html", token=token, days=address_change.ADDRESS_CHANGE_LIFETIME.days)
 
 
-@reader_pages.get("/address/<token>")
+@subscriber_pages.get("/address/<token>")
 def ask_to_confirm_move(token: str) -> ResponseReturnValue:
     """Show the button that makes an address the one which the mail goes to."""
     with page_context.database.read() as session:
@@ -151,14 +151,14 @@ def ask_to_confirm_move(token: str) -> ResponseReturnValue:
         )
 
 
-@reader_pages.post("/address/<token>")
+@subscriber_pages.post("/address/<token>")
 def confirm_move(token: str) -> ResponseReturnValue:
     """Move a reader to the address that this link was mailed to. Twice is once."""
     now = page_context.now
     try:
         with page_context.database.write() as session:
             change = address_change.confirm_address_change(
-                session, page_context.keys, page_context.departure_log, token, now=now
+                session, page_context.keys, page_context.unsubscribe_log, token, now=now
             )
     except IntegrityError:  # somebody signed up with it between our look and our write
         change = AddressChange(LinkStage.TAKEN)

@@ -32,15 +32,15 @@ from subscribers.pages.context import (
     outdated_link_page,
     page_context,
     read_link_owner,
-    reader_pages,
     render_page,
+    subscriber_pages,
     unknown_link_page,
 )
 from subscribers.pages.forms import FormError
-from subscribers.reader_language import ReaderLanguage, mark_message
 from subscribers.store import people
 from subscribers.store.models import Person
 from subscribers.store.one_time_tokens import LinkStage
+from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 REGIONS = (
     *(mark_message("Africa"), mark_message("America"), mark_message("Antarctica"), mark_message("Arctic")),
@@ -74,7 +74,7 @@ def list_offered_zones() -> frozenset[str]:
 
 
 @lru_cache(maxsize=8)
-def zones_by_region(language: ReaderLanguage) -> dict[str, tuple[tuple[str, str], ...]]:
+def zones_by_region(language: SubscriberLanguage) -> dict[str, tuple[tuple[str, str], ...]]:
     """Return the zones that are offered as name and words, each once: the common ones first, the others by region."""
     common = tuple((name, language.zone_label(name)) for name in COMMON_ZONES if name in known_zones())
     others = sorted(list_offered_zones() - set(COMMON_ZONES))
@@ -95,8 +95,8 @@ def _read_link(token: str) -> LinkOwner:
 
 
 # The address of its button too: one that was copied after pressing it leads somewhere.
-@reader_pages.get("/preferences/<token>/my-data", endpoint="show_preferences_again")
-@reader_pages.get("/preferences/<token>")
+@subscriber_pages.get("/preferences/<token>/my-data", endpoint="show_preferences_again")
+@subscriber_pages.get("/preferences/<token>")
 def show_preferences(token: str) -> ResponseReturnValue:
     """Show what a reader has chosen, and say where to ask for their data."""
     link = _read_link(token)
@@ -104,7 +104,7 @@ def show_preferences(token: str) -> ResponseReturnValue:
         return _preferences_page(session.get(Person, link.number), link, token)
 
 
-@reader_pages.post("/preferences/<token>")
+@subscriber_pages.post("/preferences/<token>")
 def save_preferences(token: str) -> ResponseReturnValue:
     """Save the form, and say what was saved. No redirect: there is no cookie to carry the message."""
     link = _read_link(token)
@@ -131,7 +131,7 @@ def _keep_start_week(new: Preferences, old: Preferences) -> Preferences:
 
 
 def read_preferences_form(
-    form: MultiDict[str, str], site: SiteDetails, today: date, language: ReaderLanguage
+    form: MultiDict[str, str], site: SiteDetails, today: date, language: SubscriberLanguage
 ) -> Preferences:
     """Read the form.
 
@@ -178,7 +178,7 @@ def _find_unoffered(preferences: Preferences, site: SiteDetails, today: date) ->
     return next((name for name, is_offered in offered.items() if not is_offered), "")
 
 
-@reader_pages.post("/preferences/<token>/my-data")
+@subscriber_pages.post("/preferences/<token>/my-data")
 def mail_my_data(token: str) -> ResponseReturnValue:
     """Have the link to their data mailed to the owner of the address, and say the same whatever comes of it."""
     link = _read_link(token)
@@ -189,14 +189,14 @@ def mail_my_data(token: str) -> ResponseReturnValue:
     return render_page("web/data_asked.html", hours=my_data.DATA_LINK_LIFETIME // timedelta(hours=1))
 
 
-@reader_pages.get("/restore/<token>")
+@subscriber_pages.get("/restore/<token>")
 def ask_to_restore(token: str) -> ResponseReturnValue:
     """Show the choices as they are and as they were, with the one button. Nothing is changed before it is pressed."""
     with page_context.database.read() as session:
         return _restoration_page(choice_changes.look_up_restoration(session, token, now=page_context.now), token)
 
 
-@reader_pages.post("/restore/<token>")
+@subscriber_pages.post("/restore/<token>")
 def restore_now(token: str) -> ResponseReturnValue:
     """Put back the choices that stood before the changes which a mail named, and renew the links if asked. Twice is once."""
     new_token = ""
@@ -248,7 +248,7 @@ def _preferences_page(
         zones=zones_by_region(language),
         tomorrow=today + timedelta(days=1),
         latest=today + MAX_PAUSE,
-        leave_url=url_for("readers.ask_to_leave", token=leave_token),
+        leave_url=url_for("subscribers.ask_to_leave", token=leave_token),
         token=token,
         saved=saved,
         problem=problem,

@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 from subscribers.address import mask_address
 from subscribers.consent import wordings
 from subscribers.consent.evidence import RequestOrigin
-from subscribers.consent.wordings import WordingText
-from subscribers.lifecycle import silent_readers
-from subscribers.lifecycle.silent_readers import StayLink
+from subscribers.consent.wordings import ConsentText
+from subscribers.lifecycle import inactive_subscribers
+from subscribers.lifecycle.inactive_subscribers import StayLink
 from subscribers.pages.context import (
     AddressForm,
     page_context,
@@ -62,7 +62,7 @@ def submit_signup() -> Response:
         return _signup_page(exc.words, problem_field=exc.at)
     # What is agreed to stands on the page of the link, above its button: pressing that is the consent. A form that shows words
     # of its own says which.
-    wording = _find_shown_wording(form.wording)
+    wording = _find_shown_consent_text(form.wording)
     if wording is None:
         return _signup_page(page_context.language.gettext("This form is out of date. Use the one below."))
     return _store_request("subscribe", form, wording)
@@ -117,14 +117,14 @@ def submit_confirmation(token: str) -> Response:
 def ask_to_stay(token: str) -> Response:
     """Ask a reader of whom nothing was heard for long whether they still want the mail. Nothing is changed before the button is pressed."""
     with page_context.database.read() as session:
-        return _stay_page(silent_readers.look_up_stay_link(session, token, now=page_context.now))
+        return _stay_page(inactive_subscribers.look_up_stay_link(session, token, now=page_context.now))
 
 
 @signup_pages.post("/stay/<token>")
 def stay_now(token: str) -> Response:
     """Write down that they do. Twice is once."""
     with page_context.database.write() as session:
-        link = silent_readers.keep_subscription(
+        link = inactive_subscribers.keep_subscription(
             session,
             page_context.keys,
             token,
@@ -141,14 +141,14 @@ def _stay_page(link: StayLink) -> Response:
     return render_page("web/stay.html", 410 if link.stage is LinkStage.OVER else 200, link=link, stage=str(link.stage))
 
 
-def _find_shown_wording(version: str) -> WordingText | None:
+def _find_shown_consent_text(version: str) -> ConsentText | None:
     if not version:
         return page_context.wording
     with page_context.database.read() as session:
-        return wordings.find_wording(session, version, page_context.wording)
+        return wordings.find_consent_text(session, version, page_context.wording)
 
 
-def _store_request(kind: FormKind, form: AddressForm, wording: WordingText | None) -> Response:
+def _store_request(kind: FormKind, form: AddressForm, wording: ConsentText | None) -> Response:
     # The page that the form stood on, and how a reader would call that: one of two that we know.
     page = page_context.site.home if form.form == "embedded" else f"{page_context.base_url}/subscribe"
     source = (urlsplit(page).hostname or page_context.site.name).removeprefix("www.")

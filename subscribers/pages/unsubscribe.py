@@ -20,13 +20,13 @@ from subscribers.pages.context import (
     log_return,
     page_context,
     read_link_owner,
-    reader_pages,
     render_page,
+    subscriber_pages,
     unknown_link_page,
 )
-from subscribers.reader_language import mark_message
 from subscribers.store.models import Person
 from subscribers.store.one_time_tokens import LinkStage
+from subscribers.subscriber_language import mark_message
 
 # days, words
 PAUSE_LENGTHS = {
@@ -42,8 +42,8 @@ def _read_link(token: str) -> LinkOwner:
 
 
 # The address of its button too: one that was copied after pressing it leads somewhere.
-@reader_pages.get("/u/<token>/undo", endpoint="show_how_things_stand")
-@reader_pages.get("/u/<token>")
+@subscriber_pages.get("/u/<token>/undo", endpoint="show_how_things_stand")
+@subscriber_pages.get("/u/<token>")
 def ask_to_leave(token: str) -> ResponseReturnValue:
     """Show the one button. Nothing is changed before it is pressed."""
     link = _read_link(token)
@@ -51,7 +51,7 @@ def ask_to_leave(token: str) -> ResponseReturnValue:
         return _status_page(session, link, token)
 
 
-@reader_pages.post("/u/<token>")
+@subscriber_pages.post("/u/<token>")
 def leave_now(token: str) -> ResponseReturnValue:
     """Take a reader off the list (RFC 8058, section 3.1).
 
@@ -66,7 +66,7 @@ def leave_now(token: str) -> ResponseReturnValue:
     with page_context.database.write() as session:
         left = unsubscribe.unsubscribe_person(
             session,
-            page_context.departure_log,
+            page_context.unsubscribe_log,
             number,
             method="page" if by_page else "one-click",
             reason=form.get("reason", "") if by_page else "",
@@ -86,7 +86,7 @@ def _read_form() -> MultiDict[str, str]:
         return MultiDict()
 
 
-@reader_pages.get("/u/<token>/pause")
+@subscriber_pages.get("/u/<token>/pause")
 def ask_to_pause(token: str) -> ResponseReturnValue:
     """Offer a break in place of leaving."""
     link = _read_link(token)
@@ -97,7 +97,7 @@ def ask_to_pause(token: str) -> ResponseReturnValue:
     return render_page("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until="", problem="")
 
 
-@reader_pages.post("/u/<token>/pause")
+@subscriber_pages.post("/u/<token>/pause")
 def pause_now(token: str) -> ResponseReturnValue:
     """Have the mail rest for one of the lengths that the page offers."""
     link = _read_link(token)
@@ -116,7 +116,7 @@ def pause_now(token: str) -> ResponseReturnValue:
     return render_page("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=day, problem="")
 
 
-@reader_pages.post("/u/<token>/undo")
+@subscriber_pages.post("/u/<token>/undo")
 def mail_undo_link(token: str) -> ResponseReturnValue:
     """Have the owner mailed the link that takes their leaving back: the token in the path may be of a forwarded mail."""
     link = _read_link(token)
@@ -131,14 +131,14 @@ def mail_undo_link(token: str) -> ResponseReturnValue:
     return render_page("web/undo_asked.html", until=until)
 
 
-@reader_pages.get("/undo/<token>")
+@subscriber_pages.get("/undo/<token>")
 def ask_to_undo(token: str) -> ResponseReturnValue:
     """Show the one button that takes leaving back. Nothing is changed before it is pressed."""
     with page_context.database.read() as session:
         return _undo_page(undo.look_up_undo_link(session, token, now=page_context.now), token)
 
 
-@reader_pages.post("/undo/<token>")
+@subscriber_pages.post("/undo/<token>")
 def undo_now(token: str) -> ResponseReturnValue:
     """Put a reader back who left within the last week. Twice is once."""
     with page_context.database.write() as session:

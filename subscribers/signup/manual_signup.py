@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import read_address
 from subscribers.consent import ledger, suppression
-from subscribers.consent.wordings import hash_wording
+from subscribers.consent.wordings import hash_consent_text
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
 from subscribers.store import people
@@ -42,7 +42,7 @@ class ConsentEvidence:
         fields = asdict(self)
         del fields["kind"]
         return fields | {
-            "wording_hash": hash_wording(self.wording),
+            "wording_hash": hash_consent_text(self.wording),
             "agreed_at": self.agreed_at.isoformat(timespec="milliseconds"),
         }
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, ledger, suppression
 from subscribers.consent.ledger import PERMISSION_METHOD
-from subscribers.consent.wordings import WordingText, register_wording
+from subscribers.consent.wordings import ConsentText, register_consent_text
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits
@@ -38,7 +38,7 @@ def queue_permission_mails(
     keys: KeyRing,
     queue: QueueMail,
     *,
-    wording: WordingText,
+    wording: ConsentText,
     page: str,
     actor: str,
     limit: int,
@@ -84,7 +84,7 @@ def _queue_permission_mail(
     keys: KeyRing,
     queue: QueueMail,
     number: int,
-    wording: WordingText,
+    wording: ConsentText,
     page: str,
     actor: str,
     now: datetime,
@@ -112,7 +112,7 @@ def queue_question(
     kind: Literal["ask", "stay"],
     purpose: OneTimePurpose,
     lifetime: timedelta,
-    wording: WordingText,
+    wording: ConsentText,
     page: str,
     *,
     said: Mapping[str, Any],
@@ -124,7 +124,7 @@ def queue_question(
     `said` is what the link says beside the words and where they stand, `facts` what the mail says beside them, or in their place.
     """
     body = {
-        **register_wording(session, wording, now).as_json(),
+        **register_consent_text(session, wording, now).as_json(),
         "page": page,
         "where": person.asked_where,
         "asked_at": now.isoformat(timespec="milliseconds"),

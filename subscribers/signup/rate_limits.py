@@ -302,7 +302,7 @@ def _select_open_alarm() -> Select[SignupAlarm]:
     return select(SignupAlarm).where(SignupAlarm.kind == SURGE_ALARM_KIND, SignupAlarm.ended_at.is_(None)).limit(1)
 
 
-_RAISE_LIMITS = "raise limits.signups_first, limits.signups_further, and limits.signups_alarm"
+_RAISE_LIMITS = "raise limits.signups_first, limits.signups_further, and limits.signups_alert"
 
 
 def describe_alarm(alarm: SignupAlarm, *, since: str = "", remedy: str = _RAISE_LIMITS) -> str:

@@ -223,7 +223,7 @@ class RequestProcessor:
         )
         salt = evidence.new_salt()
         body = {
-            **wordings.register_wording(session, submission.wording, now).as_json(),
+            **wordings.register_consent_text(session, submission.wording, now).as_json(),
             "page": submission.page,
             "where": submission.where,
             "method": "form",

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import Address, read_address
 from subscribers.consent.evidence import MAX_AGENT_LENGTH, RequestOrigin
-from subscribers.consent.wordings import WordingText
+from subscribers.consent.wordings import ConsentText
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import rate_limits
@@ -158,7 +158,7 @@ class FormSubmission:
     sent_at: datetime
     page: str
     where: str
-    wording: WordingText | None
+    wording: ConsentText | None
     origin: RequestOrigin
 
 
@@ -315,7 +315,7 @@ def decrypt_request(keys: KeyRing, request: SignupRequest) -> FormSubmission:
         page=value["page"],
         where=value["where"],
         # A form that waited while the program was renewed names its words "wording".
-        wording=WordingText(wording["language"], wording.get("text") or wording["wording"]) if wording else None,
+        wording=ConsentText(wording["language"], wording.get("text") or wording["wording"]) if wording else None,
         origin=RequestOrigin(value["network"], value["agent"]),
     )
 

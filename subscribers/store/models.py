@@ -163,7 +163,7 @@ class Person(Base):
     __table_args__ = (
         UniqueConstraint("lookup", name="uq_person_one_row_an_address"),
         Index("ix_person_roll", "state", "number"),  # audience.load_audience_page: people in a state, by number
-        # reader_list.load_reader_page: people of an import, or who asked at one place, by number
+        # subscriber_list.load_subscriber_page: people of an import, or who asked at one place, by number
         Index("ix_person_batch", "batch", "number"),
         Index("ix_person_asked_where", "asked_where", "number"),
         Index(  # address_binding: who came before addresses had salts
@@ -220,7 +220,7 @@ class ConsentDay(Base):
     count: Mapped[int]
 
 
-class PublishedWording(Base):
+class PublishedConsentText(Base):
     """A text that people were asked to agree to, or agreed to, under the version that it has for good; appended only.
 
     The publication's name stands in `text` as it was then. `subscribers.consent.wordings` gives the versions.

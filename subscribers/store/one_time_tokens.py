@@ -33,7 +33,7 @@ OneTimePurpose = Literal[
 _SETTLED_AT_END: tuple[OneTimePurpose, ...] = (
     "confirm",
     "stay",
-)  # by `lifecycle.expiry` and `lifecycle.silent_readers`
+)  # by `lifecycle.expiry` and `lifecycle.inactive_subscribers`
 TOKEN_LENGTH = 22  # characters: 128 bits in base64url
 TOKEN_RETENTION = timedelta(days=60)  # after its end, so that the page can say "used" or "ran out" and not "unknown"
 LINKS_PER_WEEK = 3  # of one purpose, to one person, where others than the owner can have them mailed

@@ -149,14 +149,16 @@ def export_list(
         session.flush()
         name = export.id
     result = ListExportResult()
-    for first, part in groupby(_stream_audience(database), key=lambda reader: reader.number // _PART_SIZE * _PART_SIZE):
-        readers = _decrypt_addresses(keys, part, result.damaged)
+    for first, part in groupby(
+        _stream_audience(database), key=lambda subscriber: subscriber.number // _PART_SIZE * _PART_SIZE
+    ):
+        subscribers = _decrypt_addresses(keys, part, result.damaged)
         with database.write() as session:
-            bits = _number_bitmap(reader.number for reader, _ in readers)
+            bits = _number_bitmap(subscriber.number for subscriber, _ in subscribers)
             session.add(ListExportPart(export=name, first=first, bits=bits))
-        for reader, address in readers:
-            writer.write_row((address, format_moment(reader.asked_at), reader.asked_where))
-        result.people += len(readers)
+        for subscriber, address in subscribers:
+            writer.write_row((address, format_moment(subscriber.asked_at), subscriber.asked_where))
+        result.people += len(subscribers)
         progress(result.people)
     with database.write() as session:
         row = session.get_one(ListExport, name)

@@ -68,7 +68,7 @@ class ImportReport:
         """Return every count, zeros too, in a fixed order."""
         return {name: self.counts[name] for name in (*map(str, RowOutcome), *ROW_FLAGS, VOUCHED_ROWS)}
 
-    def settle_row(self, row: ImportRow, reason: RowReason, detail: str = "") -> None:
+    def resolve_row(self, row: ImportRow, reason: RowReason, detail: str = "") -> None:
         """Count a row under what it comes to, and note why."""
         count_row(self.counts, row, reason)
         self.note_outcome(row.number, reason, detail)

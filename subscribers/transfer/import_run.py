@@ -5,8 +5,8 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from subscribers.consent.departure_log import DepartureKind, DepartureLog, PendingDeparture
 from subscribers.consent.suppression import DEPARTURE_KINDS
+from subscribers.consent.unsubscribe_log import DepartureKind, PendingDeparture, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import AddressHashes
 from subscribers.store.database import PeopleDatabase, is_postgresql
@@ -43,7 +43,7 @@ class ImportContext:
 
     database: PeopleDatabase
     keys: KeyRing
-    departure_log: DepartureLog
+    unsubscribe_log: UnsubscribeLog
     actor: str
     open_database: DatabaseOpener | None = None
 
@@ -198,7 +198,7 @@ class ImportRun:
                 person, hashes = row.existing, row.hashes
                 lookup = (person.lookup, person.lookup_key) if person else (hashes.lookup, hashes.lookup_key)
                 departed[hashes.lookup] = PendingDeparture(*lookup, kind)
-        self._context.departure_log.append_all(list(departed.values()), at=self._batch.now)
+        self._context.unsubscribe_log.append_all(list(departed.values()), at=self._batch.now)
 
     def _adjust_step_size(self, seconds: float) -> None:
         self._report.longest_write = max(self._report.longest_write, seconds)

@@ -129,7 +129,7 @@ def rehearse_import(
             for decided in decide_rows(
                 context, _drop_duplicates(report, seen, _hash_rows(context, rows)), options, batch=None
             ):
-                report.settle_row(decided.row, decided.decision.reason)
+                report.resolve_row(decided.row, decided.decision.reason)
             progress(through)
     return report
 
@@ -333,5 +333,5 @@ def _drop_duplicates(report: ImportReport, seen: SeenAddresses, rows: Sequence[H
             kept.append((row, hashes))
         else:
             left = before.departed and not departs
-            report.settle_row(row, RowReason.LEFT_BY_EARLIER_ROW if left else RowReason.DUPLICATE, str(before.row))
+            report.resolve_row(row, RowReason.LEFT_BY_EARLIER_ROW if left else RowReason.DUPLICATE, str(before.row))
     return kept

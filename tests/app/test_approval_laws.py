@@ -65,7 +65,7 @@ from tests.web.conftest import sample_evidence
 
 STAFF = tuple(Actor(f"staff {number}", Role.EDITOR, Face.DESK) for number in (1, 2, 3))
 DEADLINE = NOW + timedelta(hours=2, minutes=30)  # 8 p.m. in New York, ten hours before the release
-READERS = {
+SUBSCRIBERS = {
     "ada@example.org": None,
     "bo@example.org": Preferences(text_only=True),
     "cy@example.org": Preferences(omit=frozenset({"topics"})),
@@ -115,7 +115,7 @@ def prepare_week(week: PreparedWeek) -> PreparedWeek:
             email = f"{actor.name.replace(' ', '')}@news.example.org"
             session.add(StaffMember(email=email, role="editor", added_at=NOW, added_by="test", proven_at=NOW))
             session.flush()
-        for email, choices in READERS.items():
+        for email, choices in SUBSCRIBERS.items():
             added = add_subscriber(session, install.keys, email, evidence=sample_evidence(), now=NOW)
             if choices:
                 change_preferences(session, added.number, choices, NOW)
@@ -168,7 +168,7 @@ class WatchedEdition:
             rule: DeadlineRule = next(rule for rule in get_args(DeadlineRule) if rule == who)
             self.pass_deadline(rule)
         elif who:
-            acts_of_staff: dict[str, Callable[[Actor], None]] = {
+            actions_of_staff: dict[str, Callable[[Actor], None]] = {
                 "edit": self.edit,
                 "drop": self.drop,
                 "move": self.move,
@@ -180,7 +180,7 @@ class WatchedEdition:
                 "finish-notes": self.finish_notes,
                 "bring-back": self.bring_back,
             }
-            acts_of_staff[verb](STAFF[int(who) - 1])
+            actions_of_staff[verb](STAFF[int(who) - 1])
         else:
             acts: dict[str, Callable[[], None]] = {
                 "approve-together": self.approve_together,
@@ -332,7 +332,7 @@ class WatchedEdition:
 
     def take_back(self, actor: Actor) -> None:
         try:
-            signing.void_approval(self.install, self.name, actor=actor, now=self.now)
+            signing.revoke_approval(self.install, self.name, actor=actor, now=self.now)
         except ApprovalError:
             assert self.has_ended or all(v.state is ApprovalState.TAKEN_BACK for v in self.versions)
             return
@@ -440,7 +440,7 @@ class WatchedEdition:
             assert len(set(version.signed) - {author}) >= self.approvers
         messages = read_outbox(install.settings.outbox_folder / "edition")
         is_whole = self.edition().state is EditionState.SENT
-        assert (len(messages) == len(READERS)) == is_whole
+        assert (len(messages) == len(SUBSCRIBERS)) == is_whole
         assert len({str(message["To"]) for message in messages}) == len(messages) > 0
         for message in messages:
             assert [v for v in self.versions if is_made_of(message, v.seen)] == [
@@ -471,7 +471,7 @@ def read_outbox(folder: Path) -> list[EmailMessage]:
 
 def joined_for(message: EmailMessage, version: MailableEdition) -> tuple[str, tuple[SlottedText, ...]]:
     """Return subject and texts of a version as they are joined for the reader of a message, with the slots in them."""
-    choices = READERS[str(message["To"])] or Preferences()
+    choices = SUBSCRIBERS[str(message["To"])] or Preferences()
     omitted = list_omitted_fragments((piece.name for piece in version.pieces), choices.omit)
     kinds: tuple[FragmentKind, ...] = ("text",) if choices.text_only else ("text", "html")
     return version.subject, tuple(version.join(kind, omitted) for kind in kinds)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 import digest.app
 import digest.installation
-from digest.installation.acts import Act
+from digest.installation.acts import Action
 from digest.installation.guard_notices import choose_recipients
 from digest.settings import SettingsFile
 from digest.settings.concerns import Concern, find_concern
@@ -41,11 +41,11 @@ ACTIONS = {
 }
 # Settings by what they declare: a whole table, or one setting of it.
 SETTINGS = {
-    Concern.ALERTS: "alerts inbound schedule.at_gone_article schedule.last_look_minutes",
+    Concern.ALERTS: "alerts inbound schedule.at_gone_article schedule.final_check_minutes",
     Concern.APPROVAL: "approval schedule.at_deadline",
     Concern.BACKUPS: "backup",
-    Concern.CONSENT: "publication.language publication.name schedule.release wordings",
-    Concern.LOOK: "look",
+    Concern.CONSENT: "publication.language publication.name schedule.send consent",
+    Concern.LOOK: "branding",
     Concern.LIMITS: "limits",
     Concern.NETWORK: "limits.allow_networks limits.proxies",
     Concern.RETENTION: "retention",
@@ -54,13 +54,15 @@ SETTINGS = {
 }
 
 
-def list_actions() -> Iterator[Act]:
+def list_actions() -> Iterator[Action]:
     """Find the actions of `digest.app`, also those in a mapping."""
     for package in (digest.app, digest.installation):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             for value in vars(importlib.import_module(found.name)).values():
                 yield from (
-                    each for each in (value.values() if isinstance(value, dict) else [value]) if isinstance(each, Act)
+                    each
+                    for each in (value.values() if isinstance(value, dict) else [value])
+                    if isinstance(each, Action)
                 )
 
 
@@ -78,7 +80,7 @@ def test_every_action_declares_what_it_weakens_or_touches() -> None:
     for action in list_actions():
         declared.setdefault(action.concern, set()).add(action.name)
         assert action.words, (
-            f"{action.name}: digest/installation/acts.toml says what was done, for the log and for emails"
+            f"{action.name}: digest/installation/actions.toml says what was done, for the log and for emails"
         )
     assert declared == {concern: set(names.split(", ")) for concern, names in ACTIONS.items()}
 
@@ -97,7 +99,7 @@ def test_a_setting_without_a_declaration_is_found_out() -> None:
     class Undeclared(SettingsTable):
         value: int = 0
 
-    class Inherited(dict(list_tables(SettingsFile))["look"]):  # type: ignore[misc]
+    class Inherited(dict(list_tables(SettingsFile))["branding"]):  # type: ignore[misc]
         value: int = 0
 
     for table in (Undeclared, Inherited):

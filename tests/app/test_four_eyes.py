@@ -78,7 +78,7 @@ def last_audit_row(install: Installation) -> AuditEntry:
 
 
 def void(install: Installation) -> None:
-    signing.void_approval(install, "current", actor=SAM, now=LATER + timedelta(minutes=5))
+    signing.revoke_approval(install, "current", actor=SAM, now=LATER + timedelta(minutes=5))
 
 
 def send_back(install: Installation) -> None:
@@ -427,7 +427,7 @@ def test_a_draft_from_before_authors_were_recorded_is_drafted_again_first(instal
     assert edition_of(install).state == EditionState.APPROVED
 
 
-def test_an_admin_who_changed_what_readers_see_of_the_settings_is_an_author_until_an_edition_went_out(
+def test_an_admin_who_changed_what_subscribers_see_of_the_settings_is_an_author_until_an_edition_went_out(
     install: Installation,
 ) -> None:
     with install.database.write() as session:
@@ -444,6 +444,17 @@ def test_an_admin_who_changed_what_readers_see_of_the_settings_is_an_author_unti
     editions.draft_next_edition(install, actor=SCHEDULER, now=NOW + week)
     mark = edition_status(install, "2026-W48", now=NOW + week).content_hash
     assert signing.approve_edition(install, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
+
+
+@pytest.mark.parametrize("table", ["branding", "look", "sections", "sender"])
+def test_whoever_changed_what_every_edition_shows_is_an_author_also_under_the_tables_earlier_name(
+    install: Installation, table: str
+) -> None:
+    with install.database.write() as session:
+        record_audit(session, setting_changes.CHANGE.name, table, {}, actor=DANA.name, now=NOW)
+    with pytest.raises(ApprovalError, match="You wrote"):
+        approve(install, DANA)
+    approve(install, PRIYA)
 
 
 @pytest.mark.parametrize("parts", [[], [{"actor": PRIYA.name, "part": "intro", "item": ""}]])
@@ -485,7 +496,7 @@ def test_an_approval_that_was_taken_back_is_not_sent_whatever_its_row_says(
         ("logo kept", "logo-1.png", {"hash": "ab"}, "look"),
     ],
 )  # fmt: skip
-def test_names_topics_and_logos_that_readers_see_have_authors_too(
+def test_names_topics_and_logos_that_subscribers_see_have_authors_too(
     install: Installation, act: str, subject: str, detail: dict[str, Any], words: str
 ) -> None:
     assert act in {sources.CHANGE.name, sources.ADD.name, setting_changes.CHANGE.name, logos.KEEP.name}

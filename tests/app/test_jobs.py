@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from digest.app import jobs
 from digest.app.jobs import JOBS, SLOT_JOBS, JobContext, run_job, run_slot
 from digest.store.engine import Database
-from digest.store.models import AuditEntry, Edition, EditionState, TimetableSlot
+from digest.store.models import AuditEntry, Edition, EditionState, ScheduleSlot
 from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
 from tests.moments import DRAFTING as NOW
@@ -68,7 +68,7 @@ def test_a_slot_runs_once_whoever_asks(context: JobContext, world: WebSetup) -> 
     outcomes = [run_slot(one, slot) for one in (context, other, context)]
     assert [outcome is None for outcome in outcomes] == [False, True, True]
     with world.database.read() as session:
-        assert session.scalars(select(TimetableSlot)).one().outcome == outcomes[0]
+        assert session.scalars(select(ScheduleSlot)).one().outcome == outcomes[0]
         assert session.scalars(select(Edition)).one().state is EditionState.INCOMPLETE
         assert [row.actor for row in session.scalars(select(AuditEntry)) if row.act == "draft"] == ["scheduler"]
 

@@ -51,7 +51,7 @@ TAKES_ADMIN = {
     "sending.background": "process_inbound_mail",
     "upkeep.background_backups": "BackgroundBackups.begin BackgroundBackups.view",
     "upkeep.backups": "back_up_into_folder check_may_restore create_backup",
-    "subscribers.consent_wordings": "view_wordings",
+    "subscribers.consent_texts": "view_consent_texts",
     "upkeep.database_changes": "migrate_installation",
     "sending.delivery_views": "list_silent_doubts view_deliveries",
     "demo.demo_year": "add_year",
@@ -66,15 +66,15 @@ TAKES_ADMIN = {
     "settings.own_templates": "copy_templates",
     "subscribers.people": "add_person allow_signup count_people erase_subscriber find_person mail_data_link renew_person_links show_person suppress_address verify_ledger withdraw_person",
     "site.processing_record": "view_processing_record",
-    "subscribers.reader_records": "check_reader show_addresses view_reader_record",
-    "subscribers.readers": "view_reader_list",
+    "subscribers.subscriber_records": "check_subscriber show_addresses view_subscriber_record",
+    "subscribers.subscribers": "view_subscriber_list",
     "sending.control": "cancel_edition send_edition",
     "settings.setting_changes": "change_sections change_settings preview_schedule view_settings",
     "setup.completion": "check_may_set_up",
-    "subscribers.silent_readers": "ask_silent_readers count_silent_readers",
+    "subscribers.inactive_subscribers": "ask_inactive_subscribers count_inactive_subscribers",
     "sources.configured": "add_described_source add_source change_source import_opml import_opml_bytes remove_source use_new_address",
     "accounts.staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members mail_proof_link remove_staff_member reset_staff_sign_in view_staff",
-    "sending.uncertain_acts": "resolve_by_log resolve_uncertain",
+    "sending.uncertain_actions": "resolve_by_log resolve_uncertain",
     "subscribers.uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop write_row_outcomes",
 }
 TAKES_EDITOR = {
@@ -87,10 +87,10 @@ TAKES_EDITOR = {
     "editing.edit_application": "apply_decision apply_edit update_draft",
     "editing.edit_history": "bring_back redo_last undo_edit undo_last",
     "editing.changes": "choose_lead choose_topic drop_stories merge_stories move_story pin_story place_story put_under remove_block restore_story split_story write_block write_edition_text write_note write_story write_text",
-    "editing.edition_pictures": "describe_picture fetch_missing_pictures hide_picture reset_picture show_article_picture upload_picture",
-    "approval.signing": "approve_edition void_approval",
+    "editing.edition_images": "describe_image fetch_missing_images hide_image reset_image show_article_image upload_image",
+    "approval.signing": "approve_edition revoke_approval",
     "editions.drafting": "collect_articles draft_next_edition",
-    "approval.last_look": "look_again",
+    "approval.final_check": "look_again",
     "sources.past_editions": "import_past_editions",
     "editing.presence": "switch_letter_keys",
     "sending.control": "pause_edition resume_edition send_test",
@@ -118,7 +118,7 @@ WITHOUT_ROLE = {
             "editing.presence.note_presence",
             "editing.presence.list_colleagues",
             "editing.presence.end_presence",
-            "subscribers.reader_records.find_shown_addresses",
+            "subscribers.subscriber_records.find_shown_addresses",
             "accounts.staff.find_chosen_name",
         ),
         "it shows or changes what is the actor's own, or what they have just asked for",
@@ -127,9 +127,9 @@ WITHOUT_ROLE = {
     "setup.completion.carry_out_setup": "it asks setup.completion.check_may_set_up, of whom it finds once there is an installation",
     "upkeep.database_changes.upgrade_installation": "staff cannot be looked up before: whoever can run it sits at the terminal",
     "demo.demo_year.add_people": "the demo's own people, taken in by subscribers.lists.import_list, which asks",
-    "sending.examined_logs.ExaminedLogs.settle": "of a log that ExaminedLogs.examine kept, by sending.control.uncertain_acts.resolve_by_log; both ask",
+    "sending.examined_logs.ExaminedLogs.resolve": "of a log that ExaminedLogs.examine kept, by sending.control.uncertain_actions.resolve_by_log; both ask",
     "editions.drafting.redraft_without_withdrawn": "it looks whether there is a reason, and asks editions.drafting.draft_next_edition",
-    "approval.last_look.look_before_sending": "it looks whether there is a reason, and asks approval.last_look.look_again",
+    "approval.last_look.look_before_sending": "it looks whether there is a reason, and asks approval.final_check.look_again",
     "subscribers.uploads.work_on_upload": "the child's part of uploads.ListUploads.begin, by subscribers.lists.rehearse_import and import_list, which ask",
 }
 
@@ -205,7 +205,7 @@ class Untouched:
         raise AssertionError(f"{name} of an argument was asked for before the role was")
 
 
-def list_acts() -> dict[str, Callable[..., Any]]:
+def list_actions() -> dict[str, Callable[..., Any]]:
     """Find the public functions and methods of `digest.app` that are handed who acts."""
     return {name: act for module in _list_modules() for name, act in _list_functions(module) if _takes_actor(act)}
 
@@ -276,11 +276,11 @@ def test_every_act_that_is_handed_who_acts_has_a_rule() -> None:
     admin, editor = list_names(TAKES_ADMIN), list_names(TAKES_EDITOR)
     assert not admin & editor
     assert not (admin | editor) & set(WITHOUT_ROLE)
-    assert set(list_acts()) == admin | editor | set(WITHOUT_ROLE)
+    assert set(list_actions()) == admin | editor | set(WITHOUT_ROLE)
 
 
 def test_an_act_refuses_who_lacks_its_role_before_it_does_anything(staffed: StaffWorld) -> None:
-    acts, before = list_acts(), staffed.dump()
+    acts, before = list_actions(), staffed.dump()
     needed = dict.fromkeys(list_names(TAKES_ADMIN), "admin") | dict.fromkeys(list_names(TAKES_EDITOR), "editor")
     assert {name: call(staffed, acts[name], NOBODY) for name in needed} == needed
     by_editor = {name: call(staffed, acts[name], Role.EDITOR) for name in list_names(TAKES_ADMIN)}

@@ -9,7 +9,7 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
 from digest.app.editing import changes as editing
-from digest.app.editing import edit_history, editing_state, edition_pictures
+from digest.app.editing import edit_history, editing_state, edition_images
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editing.story_fetch import fetch_story
@@ -165,7 +165,7 @@ def test_a_page_of_the_machine_itself_is_never_fetched(install: Installation, ht
 
 def test_an_uploaded_picture_is_encoded_anew_and_shown_with_its_words(sample: Installation) -> None:
     url = editing_state.read_editing_state(sample, "current").arrangement.sections["featured"][0].url
-    result = edition_pictures.upload_picture(sample, FORM, url, jpeg(), alt=" A <b>crane</b> ", credit="Photo: us")
+    result = edition_images.upload_image(sample, FORM, url, jpeg(), alt=" A <b>crane</b> ", credit="Photo: us")
     assert result.edit is not None
     picture = lead_entry(sample)["picture"]
     assert isinstance(picture, dict)
@@ -173,10 +173,10 @@ def test_an_uploaded_picture_is_encoded_anew_and_shown_with_its_words(sample: In
     with sample.database.read() as session:
         media = session.get_one(MediaFile, picture["hash"])
         assert (media.width, media.height) == (1120, 630)
-    edition_pictures.describe_picture(sample, FORM, url, alt="Another crane", credit="")
+    edition_images.describe_image(sample, FORM, url, alt="Another crane", credit="")
     described = lead_entry(sample)["picture"]
     assert described == picture | {"alt": "Another crane", "credit": ""}
-    edition_pictures.hide_picture(sample, FORM, url)
+    edition_images.hide_image(sample, FORM, url)
     assert lead_entry(sample)["picture"] is None
     for _ in range(3):
         edit_history.undo_last(sample, FORM)
@@ -197,9 +197,7 @@ def test_an_upload_that_is_no_usable_picture_is_refused_and_nothing_is_kept(
     install: Installation, body: bytes, why: str
 ) -> None:
     with pytest.raises(EditRefusedError, match=why):
-        edition_pictures.upload_picture(
-            install, FORM, "https://a.example.org/early-border-news", body, alt="A", credit=""
-        )
+        edition_images.upload_image(install, FORM, "https://a.example.org/early-border-news", body, alt="A", credit="")
     with install.database.read() as session:
         assert session.scalars(select(MediaFile.hash)).all() == []
 
@@ -207,12 +205,12 @@ def test_an_upload_that_is_no_usable_picture_is_refused_and_nothing_is_kept(
 def test_an_upload_without_a_description_is_refused(install: Installation) -> None:
     url = "https://a.example.org/early-border-news"
     with pytest.raises(EditRefusedError, match="no description"):
-        edition_pictures.upload_picture(install, FORM, url, jpeg(), alt="  ", credit="")
+        edition_images.upload_image(install, FORM, url, jpeg(), alt="  ", credit="")
 
 
 def test_the_picture_of_a_story_that_came_up_later_is_fetched_once_and_after_the_act(sample: Installation) -> None:
     state = editing_state.read_editing_state(sample, "current")
-    assert edition_pictures.list_missing_pictures(sample, state) == ()
+    assert edition_images.list_missing_images(sample, state) == ()
     pictured = [
         out.scored.story.lead
         for out in state.arrangement.left_out
@@ -227,10 +225,10 @@ def test_the_picture_of_a_story_that_came_up_later_is_fetched_once_and_after_the
     lead = [*pictured, *placed_elsewhere][0]
     placed = editing.place_story(sample, FORM, lead.url, section="featured", after="")
     assert lead_entry(sample)["picture"] is None
-    assert [a.url for a in edition_pictures.list_missing_pictures(sample, placed.state)] == [lead.url]
-    assert edition_pictures.fetch_missing_pictures(sample, FORM, fetcher=BundledFetcher(SAMPLE)) == 1
+    assert [a.url for a in edition_images.list_missing_images(sample, placed.state)] == [lead.url]
+    assert edition_images.fetch_missing_images(sample, FORM, fetcher=BundledFetcher(SAMPLE)) == 1
     assert lead_entry(sample)["picture"] is not None
-    assert edition_pictures.fetch_missing_pictures(sample, FORM, fetcher=BundledFetcher(SAMPLE)) == 0
+    assert edition_images.fetch_missing_images(sample, FORM, fetcher=BundledFetcher(SAMPLE)) == 0
     assert run_job(JobContext(sample, lambda: NOW), "fetch_pictures") == "0"
     replayed = editing_state.preview_state(sample, "current")
     assert bodies(sample.database) == [(f.kind, f.name, f.body) for f in replayed.fragments]

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from digest.app.editions.mail_gallery import (
-    READER_MAILS,
     STAFF_MAILS,
+    SUBSCRIBER_MAILS,
     compose_gallery_mail,
     find_gallery_mail,
     sample_facts,
@@ -19,12 +19,12 @@ from digest.edition.rendering.fragments import PublicationFrame
 from digest.edition.rendering.template_filters import template_filters
 from digest.settings import Settings
 from digest.templating import find_template_folder
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 from tests.conftest import ROOT
 
 CONTRACT = (ROOT / "docs" / "templates.md").read_text("utf-8")
 SETTINGS = Settings.model_validate({"base_url": "https://news.example.org"})
-NOTICES = {mail.key for mail in (*READER_MAILS, *STAFF_MAILS)} - {"edition"}
+NOTICES = {mail.key for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS)} - {"edition"}
 
 
 @pytest.fixture

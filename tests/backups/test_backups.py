@@ -39,8 +39,8 @@ from digest.store.engine import Database, migrate_schema, open_database
 from digest.store.models import Edition, EditionState
 from subscribers.address import read_address
 from subscribers.consent import audience, disclosures, seals, suppression
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.disclosure_sealing import seal_disclosures
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
@@ -83,9 +83,9 @@ def fill(world: WebSetup) -> WebSetup:
         for name in NAMES:
             manual_signup.add_subscriber(session, keys, f"{name}@county.example", evidence=sample_evidence(), now=NOW)
         address = read_address("gone@county.example")
-        journal = DepartureLog(world.install.settings.left_log, keys)
+        journal = UnsubscribeLog(world.install.settings.left_log, keys)
         suppression.suppress_address(
-            session, keys, address, reason="complained", actor="hook", now=NOW, departure_log=journal
+            session, keys, address, reason="complained", actor="hook", now=NOW, unsubscribe_log=journal
         )
         delivery = Delivery(
             id="d1",
@@ -119,7 +119,7 @@ def fill(world: WebSetup) -> WebSetup:
     assert seal_disclosures(database, keys, now=NOW)
     through = seals.find_stable_point(database)
     with database.read() as session:
-        proof = seals.prove_ledger(session, keys, tables=SEALED_TABLES, through=through)
+        proof = seals.verify_ledger(session, keys, tables=SEALED_TABLES, through=through)
     assert proof.survey is not None
     with database.write() as session:
         seals.append_seal(session, proof.survey, NOW)
@@ -158,7 +158,7 @@ def a_backup(world: WebSetup, tmp_path: Path, name: str = "b.zip") -> Path:
 
 def sound(database: Database, keys: KeyRing) -> None:
     with database.read() as session:
-        assert seals.prove_ledger(session, keys, tables=SEALED_TABLES).sound
+        assert seals.verify_ledger(session, keys, tables=SEALED_TABLES).sound
         assert list(find_ledger_differences(session)) == []
 
 
@@ -224,7 +224,7 @@ def test_no_address_and_no_key_stands_in_a_backup_and_only_its_owner_reads_it(fu
 
 def test_a_restored_copy_knows_who_left_since_and_nothing_leaves_it(full: WebSetup, tmp_path: Path) -> None:
     file, keys = a_backup(full, tmp_path), full.install.keys
-    journal = DepartureLog(full.install.settings.left_log, keys)
+    journal = UnsubscribeLog(full.install.settings.left_log, keys)
     with full.database.write() as session:
         session.execute(text("UPDATE edition SET state = 'sent' WHERE name = '2026-W47'"))
         numbers = {n: people.find_person_number(session, keys, read_address(f"{n}@county.example")) or 0 for n in NAMES}
@@ -236,7 +236,7 @@ def test_a_restored_copy_knows_who_left_since_and_nothing_leaves_it(full: WebSet
             reason="bounced",
             actor="hook",
             now=LATER,
-            departure_log=journal,
+            unsubscribe_log=journal,
         )
         erase_person(session, keys, journal, full.ada, method="page", forget_elsewhere=erase_from_deliveries, now=LATER)
         new = manual_signup.add_subscriber(
@@ -252,7 +252,7 @@ def test_a_restored_copy_knows_who_left_since_and_nothing_leaves_it(full: WebSet
     done = put_back(settings, file, replace=True)
     assert dict(done.departures.departed) == {"left": 1, "bounced": 1, "erased": 1}
     assert done.departures.unknown_hashes >= 1
-    assert done.departure_log_found
+    assert done.unsubscribe_log_found
     copy = opened(settings)
     try:
         with copy.read() as session:
@@ -276,7 +276,7 @@ def test_editions_that_the_copy_takes_for_unsent_are_named(small: WebSetup, tmp_
     file = a_backup(small, tmp_path)
     done = put_back(settings_of(tmp_path / "other", small.install.keys), file)
     assert done.open_editions == {"2026-W47": 0}
-    assert not done.departure_log_found
+    assert not done.unsubscribe_log_found
 
 
 def test_no_session_and_no_sign_in_link_of_a_backup_lives_again(small: WebSetup, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.installation.opened import Installation, open_installation
 from digest.settings import load_settings
-from digest.store.audit_chain import prove_audit_log
+from digest.store.audit_chain import verify_audit_log
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database, open_database
 from digest.store.models import AuditEntry, Source
@@ -107,10 +107,10 @@ def test_every_row_and_chain_is_there_as_it_was_and_the_old_database_is_held(
 def check_goes_on(installation: Installation, world: WebSetup) -> None:
     """The ledger and the audit log hold, and numbers go on from where they stood."""
     with installation.database.read() as session:
-        proof = seals.prove_ledger(session, world.install.keys, tables=SEALED_TABLES)
+        proof = seals.verify_ledger(session, world.install.keys, tables=SEALED_TABLES)
         assert proof.sound
         assert proof.disclosures > 0
-        assert prove_audit_log(session).fault == ""
+        assert verify_audit_log(session).fault == ""
         assert session.scalars(select(AuditEntry.act).order_by(AuditEntry.id.desc()).limit(1)).one() == (
             "moved to another database"
         )

@@ -140,11 +140,11 @@ def test_a_folder_that_cannot_be_used_is_named(install: Installation, folder: Pa
     assert folder.read_text() == "a file"
 
 
-def test_a_longer_copy_of_the_departure_log_is_never_written_over(install: Installation, folder: Path) -> None:
+def test_a_longer_copy_of_the_unsubscribe_log_is_never_written_over(install: Installation, folder: Path) -> None:
     folder.mkdir()
     (folder / "left.log").write_text("one\ntwo\n")
     install.settings.left_log.write_text("one\n")
-    backups.copy_departure_log(install.settings.left_log, folder, NOW)
+    backups.copy_unsubscribe_log(install.settings.left_log, folder, NOW)
     assert (folder / "left.log").read_text() == "one\ntwo\n"
     assert (folder / "left-20261119T223000Z.log").read_text() == "one\n"
 

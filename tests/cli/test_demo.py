@@ -22,7 +22,7 @@ from digest.edition.queries import find_edition
 from digest.installation.opened import open_installation
 from digest.settings import load_settings
 from subscribers.consent.preferences import Preferences
-from subscribers.consent.seals import find_stable_point, prove_ledger
+from subscribers.consent.seals import find_stable_point, verify_ledger
 from subscribers.store.models import Person, PersonState
 from tests.actors import ADMIN
 from tests.conftest import ROOT, WAIT_TIMEOUT
@@ -81,7 +81,7 @@ def test_the_sample_has_an_editor_and_an_admin_and_a_link_for_each_is_printed(ru
     assert re.findall(r"--sign-in (\S+)", output.splitlines()[-1]) == sorted(roles)
 
 
-def test_there_is_one_message_a_reader_and_each_names_only_them(made: Path) -> None:
+def test_there_is_one_message_a_subscriber_and_each_names_only_them(made: Path) -> None:
     found = messages(made)
     addresses = [str(message_from_bytes(m, policy=policy.default)["To"]) for m in found]
     assert len(found) == 11  # of twelve readers one has paused
@@ -116,17 +116,17 @@ def test_the_week_after_is_left_as_a_draft_that_an_editor_may_take_up(made: Path
     assert [path.name for path in (made / "web").glob("*.html")] == ["2026-W47.html"]
 
 
-def test_a_year_of_invented_people_is_there_and_only_the_samples_readers_get_files(made: Path) -> None:
+def test_a_year_of_invented_people_is_there_and_only_the_samples_subscribers_get_files(made: Path) -> None:
     settings = load_settings(made / "digest.toml", {}).model_copy(update={"home": made})
     with open_installation(settings) as install:
         year = view_growth(install, ADMIN, now=SAMPLE_NOW)
         with install.database.read() as session:
             people = list(session.scalars(select(Person)))
-            proof = prove_ledger(session, install.keys, through=find_stable_point(install.database))
+            proof = verify_ledger(session, install.keys, through=find_stable_point(install.database))
     on_list = [person for person in people if person.state is PersonState.SUBSCRIBED]
-    assert (len(year.readers), year.readers[-1][1], len(year.standings)) == (366, len(on_list), 10)
+    assert (len(year.subscribers), year.subscribers[-1][1], len(year.standings)) == (366, len(on_list), 10)
     assert {standing.number for standing in year.standings} == set(range(137, 147))
-    grown = year.readers[-1][1] - (year.readers_before(7) or 0)
+    grown = year.subscribers[-1][1] - (year.subscribers_before(7) or 0)
     assert grown == (year.came or 0) - (year.went or 0) != 0, "one sentence speaks of the same people"
     paused = [Preferences.from_json(person.choices).is_paused(SAMPLE_NOW.date()) for person in on_list]
     assert (len(on_list) > 12_000, paused.count(False)) == (True, 11), "all but the sample's readers pause"
@@ -159,7 +159,7 @@ def test_the_demo_clears_only_what_a_demo_made(tmp_path: Path) -> None:
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 
-def test_the_web_copy_holds_nothing_of_a_reader_and_its_pictures_are_there(made: Path) -> None:
+def test_the_web_copy_holds_nothing_of_a_subscriber_and_its_pictures_are_there(made: Path) -> None:
     html = (made / "web" / "2026-W47.html").read_text("utf-8")
     assert "/u/" not in html
     assert "/preferences/" not in html

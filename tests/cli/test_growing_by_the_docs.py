@@ -33,7 +33,7 @@ from tests.run_database import run_on_server, sibling_database_url
 
 DOCUMENT = (ROOT / "docs" / "admins.md").read_text("utf-8")
 HEADING = "When the list outgrows one machine"
-READERS = 3
+SUBSCRIBERS = 3
 
 
 def documented_commands(heading: str) -> list[list[str]]:
@@ -63,7 +63,7 @@ def mailed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recordin
         database, now = create_populated_database(settings, 0), datetime.now(UTC)
         evidence = ConsentEvidence("Yes.", "1", "en", "a fair", "signed list", "ruth", now)
         with database.write() as session:
-            addresses = [f"reader{number}@news.example.com" for number in range(READERS)]
+            addresses = [f"reader{number}@news.example.com" for number in range(SUBSCRIBERS)]
             add_many_subscribers(session, KEYS, addresses, evidence=evidence, now=now)
         store_approved_edition(database, settings, kilobytes=1, now=now)
         database.close()
@@ -94,7 +94,7 @@ def run_worker(arguments: Sequence[str], database_url: str, edition: str) -> Non
             worker.kill()
     with database.read() as session:
         sent = select(Delivery.state).filter_by(purpose=edition_purpose(edition))
-        assert session.scalars(sent).all() == [DeliveryState.ACCEPTED] * READERS
+        assert session.scalars(sent).all() == [DeliveryState.ACCEPTED] * SUBSCRIBERS
     database.close()
 
 
@@ -125,4 +125,4 @@ def test_an_installation_moves_to_postgresql_and_its_workers_send_by_the_documen
     )
     database.close()
     run_worker(works[1][1:], moved_url, "2026-W48")
-    assert len(mailed.messages) == 2 * READERS
+    assert len(mailed.messages) == 2 * SUBSCRIBERS

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import select
 
 from digest.store.engine import open_database
-from digest.store.models import Article, HostClaim, Source, TimetableSlot
-from digest.store.timetable_slots import ensure_timetable_start
+from digest.store.models import Article, HostClaim, ScheduleSlot, Source
+from digest.store.schedule_slots import ensure_schedule_start
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.kill_harness import wait_until
 from tests.deliver.worker_server import run_worker_server
@@ -61,11 +61,11 @@ def test_two_workers_share_a_collection_and_one_goes_on_where_the_other_was_kill
     database = open_database(url)
     # One collection is owed, of an hour ago, and no other within the next hours: one that came due meanwhile would visit all anew.
     now = datetime.now(UTC)
-    ensure_timetable_start(database, now - timedelta(hours=2))
+    ensure_schedule_start(database, now - timedelta(hours=2))
 
     def is_done() -> bool:
         with database.read() as session:
-            return session.scalar(select(TimetableSlot.done_at).where(TimetableSlot.job == "collect")) is not None
+            return session.scalar(select(ScheduleSlot.done_at).where(ScheduleSlot.job == "collect")) is not None
 
     with SlowPublisher() as publisher:
         port = publisher.server_address[1]

@@ -290,7 +290,7 @@ def test_a_redirect_says_that_the_article_is_not_there(asked: str, found: str, r
     assert explain_redirect(asked, found) == reason
 
 
-def keep_picture(database: Database, url: str) -> None:
+def keep_image(database: Database, url: str) -> None:
     with database.write() as session:
         for number, address in enumerate([url, *(cut_address(url, shape) for shape in CropShape)]):
             body = f"{address} {number}".encode()
@@ -307,7 +307,7 @@ def test_the_pictures_of_a_withheld_post_go_unless_an_edition_that_went_out_show
 ) -> None:
     source = wordpress.url("/wp-json/wp/v2/posts")
     collect(database, fetcher, source)
-    keep_picture(database, wordpress.url("/drill.jpg"))
+    keep_image(database, wordpress.url("/drill.jpg"))
     shown, *_ = hashes(database)
     with database.write() as session:
         sent = Edition(slot="2026-11-13", name="2026-W46", number=1, state=EditionState.SENT, subject="S", preheader="")

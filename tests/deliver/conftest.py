@@ -46,7 +46,7 @@ class DeliverySetup:
     keys: KeyRing
     clock: Clock
 
-    def add_readers(self, *addresses: str, choices: Preferences | None = None) -> list[int]:
+    def add_subscribers(self, *addresses: str, choices: Preferences | None = None) -> list[int]:
         """Add readers; give their numbers."""
         evidence = ConsentEvidence(
             wording="Yes.",

@@ -49,13 +49,13 @@ class MessageReceiver:
     port: int
     folder: Path
 
-    def count_by_reader(self) -> Counter[int]:
+    def count_by_subscriber(self) -> Counter[int]:
         """Return how many messages each reader got so far, by number."""
         file = self.folder / "accepted"
         whole = file.read_text("ascii").rpartition("\n")[0] if file.exists() else ""
-        return Counter(reader_number(recipient) for recipient in whole.splitlines() if recipient != OFFICE)
+        return Counter(subscriber_number(recipient) for recipient in whole.splitlines() if recipient != OFFICE)
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """Wait until it has dealt with all that dead senders left on the way."""
         request_file, settled_file = self.folder / "settle", self.folder / "settled"
         request_file.touch()
@@ -154,7 +154,7 @@ class KillableSend:
     options: SendOptions
     route: SendRoute
     receiver: MessageReceiver
-    readers: int
+    subscribers: int
     database: Database
 
     @property
@@ -177,7 +177,7 @@ class KillableSend:
         counts = self.check_against_receiver()
         with self.database.read() as session:
             assert session.scalars(select(Edition.state).where(Edition.name == EDITION_NAME)).one() is EditionState.SENT
-        assert counts[DeliveryState.ACCEPTED] + counts[DeliveryState.UNCERTAIN] == self.readers, "somebody is lost"
+        assert counts[DeliveryState.ACCEPTED] + counts[DeliveryState.UNCERTAIN] == self.subscribers, "somebody is lost"
 
     def log_tail(self) -> str:
         """Return the end of what its processes logged."""
@@ -199,8 +199,8 @@ class KillableSend:
             counts = count_deliveries(session, edition_purpose(EDITION_NAME))
             planned_at = session.scalars(select(Edition.planned_at).where(Edition.name == EDITION_NAME)).one()
         assert counts.is_balanced
-        assert planned_at is None or counts.planned == self.readers
-        states, got = self.delivery_states(), self.receiver.count_by_reader()
+        assert planned_at is None or counts.planned == self.subscribers
+        states, got = self.delivery_states(), self.receiver.count_by_subscriber()
         assert max(got.values(), default=1) == 1, "somebody got it twice"
         wrong = {n: states.get(n) for n in got if states.get(n) not in (*IN_DOUBT_STATES, DeliveryState.ACCEPTED)}
         assert not wrong, "somebody has it whose delivery says otherwise"
@@ -220,7 +220,7 @@ class KillableSend:
 
     def recover(self) -> int:
         """Let the run's file tell what a kill left, and check that; return how many deliveries are in doubt by now."""
-        self.receiver.settle()
+        self.receiver.resolve()
         recover_dead_runs(self.database, self.options.settings, KEYS, now=datetime.now(UTC))
         counts = self.check_against_receiver()
         assert counts[DeliveryState.HANDING_OVER] == 0, "a claim of a dead run is left"
@@ -228,14 +228,14 @@ class KillableSend:
 
     def count_doubts_in_vain(self) -> int:
         """Return how many deliveries are in doubt though the receiver has no message of theirs."""
-        got = self.receiver.count_by_reader()
+        got = self.receiver.count_by_subscriber()
         states = self.delivery_states()
         return sum(state is DeliveryState.UNCERTAIN and number not in got for number, state in states.items())
 
 
 @contextmanager
 def open_killable_send(
-    route: SendRoute, home: Path, database: str, readers: int, delay: float = 0.0
+    route: SendRoute, home: Path, database: str, subscribers: int, delay: float = 0.0
 ) -> Iterator[KillableSend]:
     """Set one up in a folder."""
     with run_receiver(route.kind, home, delay) as receiver:
@@ -243,12 +243,12 @@ def open_killable_send(
         host = f"http://127.0.0.1:{receiver.port}"
         opened = open_database(database)
         try:
-            yield KillableSend(SendOptions(home, database, mail, host), route, receiver, readers, opened)
+            yield KillableSend(SendOptions(home, database, mail, host), route, receiver, subscribers, opened)
         finally:
             opened.close()
 
 
-def reader_number(address: str) -> int:
+def subscriber_number(address: str) -> int:
     """Return the number of the reader whose address this is (see `benchmarks.sample_installation`)."""
     match = re.match(r"reader(\d+)@", address)
     assert match, "nobody of the list"
@@ -276,7 +276,7 @@ def kill_at_boundaries(killable: KillableSend) -> list[str]:
 def kill_before_answer(killable: KillableSend, when: str) -> None:
     """Kill while a message is with the receiver and unanswered: `before` or `after` it is recorded."""
     doubts_before = killable.recover()
-    enough = killable.receiver.count_accepted() + killable.readers // 50
+    enough = killable.receiver.count_accepted() + killable.subscribers // 50
     with killable.receiver.hold_next_message(when, after=enough) as held_file:
         process = killable.start_process()
         wait_until(held_file.exists, process.is_alive)
@@ -293,8 +293,8 @@ def kill_at_random(killable: KillableSend, times: int, rng: random.Random) -> Se
     the receiver takes from nobody who is to be killed, so that a machine that is slow to kill still finds a process.
     """
     doubts = [0]
-    for enough in sorted(rng.sample(range(killable.readers * 3 // 4), times)):
-        with killable.receiver.rest(after=killable.readers * 7 // 8):
+    for enough in sorted(rng.sample(range(killable.subscribers * 3 // 4), times)):
+        with killable.receiver.rest(after=killable.subscribers * 7 // 8):
             process = killable.start_process()
             while process.is_alive() and killable.receiver.count_accepted() < enough:
                 time.sleep(POLL_INTERVAL)

@@ -60,7 +60,7 @@ class MessageRecorder:
             return False
         return self._accepted >= int(least)
 
-    async def answer_settle_requests(self) -> None:
+    async def answer_resolve_requests(self) -> None:
         """Tell whoever asks once nothing is under way."""
         request, idle_polls = self._folder / "settle", 0
         while True:
@@ -125,7 +125,7 @@ async def main(kind: str, port: int, folder: Path, delay: float) -> None:
     (folder / "ready").touch()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve_forever())
-        tasks.create_task(recorder.answer_settle_requests())
+        tasks.create_task(recorder.answer_resolve_requests())
 
 
 if __name__ == "__main__":

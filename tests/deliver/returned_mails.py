@@ -10,7 +10,7 @@ from subscribers.crypto.keys import KeyRing
 
 MAIL_FOLDER = Path(__file__).parent.parent / "fixtures" / "mailbox"
 MAIL_FORMS = sorted(file.stem for file in MAIL_FOLDER.glob("*.eml"))
-READER_ADDRESS = "ada.lovelace@analytical.example"
+SUBSCRIBER_ADDRESS = "ada.lovelace@analytical.example"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class SentMessage:
     delivery: str
     message_id: str
     leave_token: str
-    reader_address: str = READER_ADDRESS
+    subscriber_address: str = SUBSCRIBER_ADDRESS
 
     def returned_mail(self, form: str) -> bytes:
         """Write a mail in one of the `MAIL_FORMS`."""
@@ -31,7 +31,7 @@ class SentMessage:
             "%ENVELOPE%": self.delivery,
             "%MESSAGE%": self.message_id,
             "%TOKEN%": self.leave_token,
-            "%READER%": self.reader_address,
+            "%READER%": self.subscriber_address,
         }
         for mark, value in marks.items():
             text = text.replace(mark, value)
@@ -46,7 +46,7 @@ class SentMessage:
 
 
 def sent_message(
-    keys: KeyRing, person: int, purpose: str = "edition:2026-W47", reader_address: str = READER_ADDRESS
+    keys: KeyRing, person: int, purpose: str = "edition:2026-W47", subscriber_address: str = SUBSCRIBER_ADDRESS
 ) -> SentMessage:
     delivery = make_delivery_id(keys, purpose, person)
     return SentMessage(
@@ -54,5 +54,5 @@ def sent_message(
         delivery=delivery,
         message_id=make_message_id(purpose, delivery, "weekly.news.example.org"),
         leave_token=link_tokens.make_link_token(keys, person, "leave"),
-        reader_address=reader_address,
+        subscriber_address=subscriber_address,
     )

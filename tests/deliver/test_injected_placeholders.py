@@ -12,7 +12,7 @@ from typing import Any
 import lxml.html
 import pytest
 
-from digest.app.editions.mail_gallery import READER_MAILS, STAFF_MAILS, sample_facts
+from digest.app.editions.mail_gallery import STAFF_MAILS, SUBSCRIBER_MAILS, sample_facts
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.compose.notice_mail import NoticeComposer
 from digest.deliver.compose.variants import create_variants, signup_text
@@ -30,7 +30,7 @@ from digest.edition.rendering.fragments import (
 from digest.settings import Settings
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Preferences
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 from tests.deliver.conftest import DATE_VALUE, delivery_settings
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid
 from tests.deliver.mark_recorder import MarkRecorder
@@ -136,7 +136,7 @@ def compose_everything(settings: Settings, content: EditionContent) -> dict[str,
         "some sections": variants.template_for(Preferences(omit=frozenset({"events"}), text_only=True)),
     }
     composer, facts = NoticeComposer(settings, frame), sample_facts(settings)
-    for mail in (*READER_MAILS, *STAFF_MAILS):
+    for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS):
         if mail.key in facts:
             planted = {name: f"{value} {EVERYTHING}" if value else "" for name, value in facts[mail.key].items()}
             templates[mail.key] = composer.compose_notice(mail.key, planted)

@@ -15,7 +15,7 @@ from benchmarks.sample_installation import create_ready_database
 from tests.deliver.send_process import SendOptions, send_what_is_due
 
 
-def send_to_one_reader() -> None:
+def send_to_one_subscriber() -> None:
     """Send an edition to one reader, into files."""
     with TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         options = SendOptions(Path(folder), f"sqlite:///{folder}/digest.db", "outbox:")
@@ -23,7 +23,7 @@ def send_to_one_reader() -> None:
         assert send_what_is_due(options) == 0
 
 
-send_to_one_reader()
+send_to_one_subscriber()
 importlib.import_module("sqlalchemy.dialects.postgresql.psycopg")
 # What is here now lives as long as any process: no child looks for garbage in it, and seldom for new (see `tests/conftest.py`).
 gc.freeze()

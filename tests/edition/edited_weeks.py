@@ -24,7 +24,7 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal
 from digest.settings import SettingsFile
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 from tests.moments import RELEASE
 
 NOW = datetime(2026, 11, 18, 21, 0, tzinfo=UTC)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digest.edition.approval.approvers import count_missing_approvals
-from digest.edition.content.edition_content import EditionPicture, LabelledBlock, PictureCuts
+from digest.edition.content.edition_content import EditionImage, ImageCuts, LabelledBlock
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.authorship import list_written_parts
 from digest.edition.editing.edit_values import encode_cuts
@@ -108,8 +108,8 @@ class Desk:
         return EditDraft(EditKind.TOPIC, self.pick(self.urls()), {"topic": ink})
 
     def picture(self, ink: str) -> EditDraft:
-        shown = EditionPicture(ink, 560, 315, alt=ink)
-        return EditDraft(EditKind.PICTURE, self.pick(self.urls()), {"cuts": encode_cuts(PictureCuts(shown, shown))})
+        shown = EditionImage(ink, 560, 315, alt=ink)
+        return EditDraft(EditKind.PICTURE, self.pick(self.urls()), {"cuts": encode_cuts(ImageCuts(shown, shown))})
 
     def description(self, ink: str) -> EditDraft:
         url, seen = self.pick(self.urls()), self.seen()

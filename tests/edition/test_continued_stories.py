@@ -16,7 +16,7 @@ from digest.edition.kinds.story_entry import EntryPage
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.select.values import CandidateArticle, Continuation, EarlierStory, PlacedStory, Proposal, ScoredStory, Story
 from digest.settings import Settings
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 from tests.moments import DRAFTING as NOW
 
 OURS = Settings.model_validate({"base_url": "https://news.example.org/"})

@@ -6,7 +6,7 @@ from sqlalchemy import delete, select
 
 from digest.app.editions import drafting as weekly
 from digest.collect.fetch.fetcher import BundledFetcher
-from digest.edition.approval.approved_versions import take_back_approval
+from digest.edition.approval.approved_versions import revoke_open_approvals
 from digest.edition.editing.edit_log import append_edit, load_edits, load_proposal
 from digest.edition.editing.edits import Edit, EditDraft, EditionField, EditKind
 from digest.edition.editing.grown_proposal import GrownProposal
@@ -81,7 +81,7 @@ def test_what_waits_in_the_tray_belongs_to_the_next_edition_unless_somebody_plac
     second = drafted(install, NOW + timedelta(days=7))
     assert considered(database, second.name) == {"fresh-border-news", "late-border-news"}
     with database.write() as session:  # and the first can be taken back and approved again
-        take_back_approval(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
+        revoke_open_approvals(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
 
 
 def test_an_edit_that_is_made_while_a_draft_is_prepared_is_in_what_is_stored(database: Database) -> None:

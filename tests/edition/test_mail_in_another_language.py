@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from digest.app.editions.mail_gallery import (
-    READER_MAILS,
     STAFF_MAILS,
+    SUBSCRIBER_MAILS,
     ShownMail,
     compose_gallery_mail,
     sample_content,
@@ -52,7 +52,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def content_words(settings: Settings) -> list[str]:
     """List what is nobody's to translate: the publication's own words, those of articles, and invented facts."""
     facts = sample_facts(settings)
-    words = [text for mail in READER_MAILS for text in facts.get(mail.key, {}).values()]
+    words = [text for mail in SUBSCRIBER_MAILS for text in facts.get(mail.key, {}).values()]
     words += texts_of(sample_content(settings))
     words += [PUBLICATION.name, PUBLICATION.about, "HLS.Today", "LinkedIn", "vigie.example.org"]
     words += [settings.file.sender.reply_to, "looking twice", "Three inspections, one drill: this week is about"]
@@ -66,8 +66,8 @@ def untranslated_parts(mail: ShownMail, content: list[str]) -> list[str]:
     return [left for text in texts if (left := find_untranslated(text, content))]
 
 
-@pytest.mark.parametrize("key", [mail.key for mail in READER_MAILS])
-def test_no_text_of_a_mail_to_readers_is_left_in_english(settings: Settings, key: str) -> None:
+@pytest.mark.parametrize("key", [mail.key for mail in SUBSCRIBER_MAILS])
+def test_no_text_of_a_mail_to_subscribers_is_left_in_english(settings: Settings, key: str) -> None:
     assert untranslated_parts(compose_gallery_mail(settings, key), content_words(settings)) == []
 
 
@@ -87,7 +87,7 @@ def test_mails_to_the_staff_stay_english_and_run_from_left_to_right(settings: Se
 
 def test_every_kind_of_fragment_of_an_edition_is_translated(settings: Settings, full_content: EditionContent) -> None:
     """With what the gallery's edition has not: labelled blocks of every kind, a story that goes on, a web copy, a page."""
-    language = settings.reader_language
+    language = settings.subscriber_language
     since = EarlierAppearance("2026-W46", 146, "An old headline", "This is new.")
     blocks = (
         LabelledBlock("correction-1", "correction", "Erratum", text="Lire ceci."),
@@ -135,7 +135,7 @@ ARTICLE = CandidateArticle("https://a.example.org/", "https://a.example.org/", "
     ],
 )
 def test_no_reason_is_left_in_english(settings: Settings, story: ScoredStory) -> None:
-    sentence = explain_lead(story, settings.reader_language)
+    sentence = explain_lead(story, settings.subscriber_language)
     assert find_untranslated(sentence, ()) == ""
 
 
@@ -144,7 +144,7 @@ def test_no_reason_is_left_in_english(settings: Settings, story: ScoredStory) ->
     ("clock", "zone"), [(None, ""), (time(17), ""), (time(12), "America/New_York"), (time(9, 30), "Europe/Paris")]
 )
 def test_no_deadline_is_left_in_english(settings: Settings, label: str, clock: time | None, zone: str) -> None:
-    written = write_deadline(Deadline(date(2026, 12, 1), clock, zone, label), settings.reader_language)
+    written = write_deadline(Deadline(date(2026, 12, 1), clock, zone, label), settings.subscriber_language)
     assert [find_untranslated(text, ()) for text in (written.label, written.text)] == ["", ""]
 
 
@@ -158,7 +158,7 @@ def test_no_entry_is_left_in_english(settings: Settings, kind: str) -> None:
         ends_at=starts.replace(day=5),
         deadline=Deadline(date(2026, 12, 4)),
     )
-    language, section_kind = settings.reader_language, SECTION_KINDS[kind]
+    language, section_kind = settings.subscriber_language, SECTION_KINDS[kind]
     (entry,) = section_kind.write_entries((PlacedStory(scored(article, 2)),), EntryPage(ZONE, language))
     section = SectionSettings(key="some", title="Most read", kind=kind)  # type: ignore[arg-type]  # a name of the registry
     texts = (
@@ -183,7 +183,9 @@ def test_no_entry_is_left_in_english(settings: Settings, kind: str) -> None:
     ],
 )
 def test_no_word_on_choices_is_left_in_english(settings: Settings, preferences: Preferences) -> None:
-    said = describe_preferences(preferences, [("a", "Une"), ("b", "Deux"), ("c", "Trois")], settings.reader_language)
+    said = describe_preferences(
+        preferences, [("a", "Une"), ("b", "Deux"), ("c", "Trois")], settings.subscriber_language
+    )
     assert find_untranslated(said, ["Une", "Trois"]) == ""
 
 
@@ -208,7 +210,7 @@ def test_a_number_in_the_list_of_contents_stays_on_the_side_where_lines_begin(se
     assert not re.search(r"<li[^>]*\bdir=", contents)
 
 
-def test_every_topic_that_comes_with_the_program_has_a_name_in_the_readers_language() -> None:
+def test_every_topic_that_comes_with_the_program_has_a_name_in_the_subscribers_language() -> None:
     rules = tomllib.loads((ROOT / "digest" / "topics.toml").read_text("utf-8"))["topic"]
     assert [rule["name"] for rule in rules] == list(BUILT_IN_TOPICS)
     french = load_language("fr")

@@ -123,7 +123,7 @@ def test_the_first_screen_holds_the_news_and_links_keep_their_word(
 
 
 @pytest.mark.chromium
-def test_a_screen_reader_meets_the_edition_in_this_order(browser: Browser, mail: str) -> None:
+def test_a_screen_subscriber_meets_the_edition_in_this_order(browser: Browser, mail: str) -> None:
     """Sections, headings with their topics, dates right after them, links with their story's name: from Chromium's accessibility tree."""
     written = (ROOT / "tests" / "fixtures" / "spoken_edition.txt").read_text("utf-8").splitlines()
     with ShownMail(browser, mail, width=390) as shown:

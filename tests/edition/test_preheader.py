@@ -7,7 +7,7 @@ import pytest
 from digest.catalogues import load_language
 from digest.edition.content.edition_content import MAX_PREHEADER_LENGTH, EntryDate
 from digest.edition.drafting.content_builder import compose_preheader
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 
 NOVEMBER_30 = EntryDate("deadline", date(2026, 11, 30), "Monday, November 30, 5 p.m. ET", "Deadline")
 LONG = "Two hundred and twelve small water plants could be opened from a browser by anybody who knew where to look"

@@ -76,7 +76,7 @@ def test_its_text_says_what_its_html_says(variants: EditionVariants) -> None:
     assert (text_only.html, text_only.text) == (None, template.text)
 
 
-def test_sections_that_a_reader_left_out_are_not_in_it_either(variants: EditionVariants) -> None:
+def test_sections_that_a_subscriber_left_out_are_not_in_it_either(variants: EditionVariants) -> None:
     without = html_of(variants, short=True, omit=frozenset({"featured", "events", "opportunities"}))
     assert headings(without, 2)[:2] == ["The rest, in brief", "Did we miss something?"]
     assert len(headings(without, 3)) == 5, "what is most read"

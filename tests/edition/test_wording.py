@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.edition.content.edition_content import EditionLink, EditionPicture, SectionEntry
+from digest.edition.content.edition_content import EditionImage, EditionLink, SectionEntry
 from digest.edition.rendering.template_filters import (
     bind_hour,
     bind_last_words,
     dir_attribute,
-    fit_picture,
+    fit_image,
     group_by_topic,
     minify_css,
     named_sources,
@@ -18,7 +18,7 @@ from digest.edition.rendering.template_filters import (
     text_direction,
 )
 from digest.edition.rendering.text_lines import wrap_text
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_wrapping_folds_at_72_and_breaks_no_word(words: list[str]) -> None:
 
 @given(w=st.integers(1, 5000), h=st.integers(1, 5000))
 def test_a_picture_fits_its_box_keeps_its_shape_and_never_grows(w: int, h: int) -> None:
-    width, height = fit_picture(EditionPicture("x", w, h, ""), 560, 420)
+    width, height = fit_image(EditionImage("x", w, h, ""), 560, 420)
     assert 1 <= width <= min(w, 560)
     assert 1 <= height <= min(h, 420)
     scale = min(1, 560 / w, 420 / h)

@@ -11,7 +11,7 @@ from digest.select.ranking import StoryRanking, WeekStatistics
 from digest.select.topics import compile_topic_rules
 from digest.select.values import CandidateArticle, Story
 from digest.settings import RankingWeights
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 
 NOW = datetime(2026, 11, 19, tzinfo=UTC)
 

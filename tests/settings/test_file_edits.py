@@ -53,12 +53,12 @@ def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
 
 
 def test_a_value_takes_the_place_of_the_commented_default_and_keeps_the_words_beside_it(file: Path) -> None:
-    after = change(write(file, SHIPPED), "schedule", release="thu 06:00", deadline_hours=12, draft="thu 17:30")
-    assert (after.file.schedule.release, after.file.schedule.deadline_hours) == ("thu 06:00", 12)
+    after = change(write(file, SHIPPED), "schedule", send="thu 06:00", deadline_hours=12, draft="thu 17:30")
+    assert (after.file.schedule.send, after.file.schedule.deadline_hours) == ("thu 06:00", 12)
     assert changed_lines(SHIPPED, file.read_text("utf-8")) == [
         (
-            '# release = "fri 06:00"               # Send time. Only approved editions are sent.',
-            'release = "thu 06:00"               # Send time. Only approved editions are sent.',
+            '# send = "fri 06:00"                  # Send time. Only approved editions are sent.',
+            'send = "thu 06:00"                  # Send time. Only approved editions are sent.',
         ),
         (
             "# deadline_hours = 10                 # Approve by. Hours before the usual send time.",
@@ -101,9 +101,9 @@ def test_what_stands_there_already_is_not_written_again(file: Path) -> None:
 def test_a_wrong_value_is_named_by_its_field_and_nothing_is_written(file: Path) -> None:
     settings = write(file, SHIPPED)
     with pytest.raises(SettingsValueError) as raised:
-        change(settings, "schedule", release="friday", deadline_hours="soon", reminder_hours=[11, 900])
+        change(settings, "schedule", send="friday", deadline_hours="soon", reminder_hours=[11, 900])
     assert raised.value.problems == {
-        "release": "'friday' isn't a schedule; use 'daily 06:00', 'fri 06:00', 'mon,thu 17:30', or 'every 5m'",
+        "send": "'friday' isn't a schedule; use 'daily 06:00', 'fri 06:00', 'mon,thu 17:30', or 'every 5m'",
         "deadline_hours": "must be a number",
         "reminder_hours": "2: must be 168 or less",
     }
@@ -115,9 +115,9 @@ def test_a_change_of_another_is_not_lost_and_one_of_another_table_does_not_matte
     change(settings, "limits", send_per_hour=100)
     change(settings, "schedule", draft="wed 10:00")
     with pytest.raises(SettingsConflictError, match="Someone else changed this"):
-        change(settings, "schedule", release="thu 06:00")
+        change(settings, "schedule", send="thu 06:00")
     now = load_settings(file, {}).file
-    assert (now.schedule.draft, now.schedule.release, now.limits.send_per_hour) == ("wed 10:00", "fri 06:00", 100)
+    assert (now.schedule.draft, now.schedule.send, now.limits.send_per_hour) == ("wed 10:00", "fri 06:00", 100)
 
 
 def test_of_two_who_change_the_same_at_once_one_is_refused(file: Path) -> None:

@@ -12,10 +12,10 @@ def renamed(**changes: dict[str, str]) -> SettingsFile:
     """Read the sample's settings under another name, with some tables changed."""
     tables = {table: SAMPLE[table] | changes.get(table, {}) for table in ("publication", "sender", "sponsor")}
     tables["publication"]["name"] = "Vigie"
-    return SettingsFile.model_validate(SAMPLE | tables | {"wordings": changes.get("wordings", {})})
+    return SettingsFile.model_validate(SAMPLE | tables | {"consent": changes.get("consent", {})})
 
 
-def test_every_text_of_the_sample_that_reaches_readers_is_named() -> None:
+def test_every_text_of_the_sample_that_reaches_subscribers_is_named() -> None:
     assert set(list_foreign_texts(renamed())) == {
         *(f"publication.{key}" for key in ("tagline", "site", "about", "editor", "intro")),
         *("sender.name", "sender.postal_address"),

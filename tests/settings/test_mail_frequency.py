@@ -2,11 +2,11 @@
 
 import pytest
 
-from digest.app.subscribers.consent_wordings import current_wording
+from digest.app.subscribers.consent_texts import current_consent_text
 from digest.catalogues import load_language
 from digest.settings import PublicationSettings, ScheduleSettings, Settings, SettingsFile
 from digest.settings.mail_frequency import MailFrequency
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,8 @@ def test_a_promise_counts_the_mails_by_the_days_of_release(days: tuple[int, ...]
         ("tue 09:00", "en", "email me HLS.Today once a week. I can unsubscribe"),
     ],
 )
-def test_readers_agree_to_as_many_mails_as_the_timetable_brings(release: str, language: str, often: str) -> None:
-    file = SettingsFile(publication=PublicationSettings(language=language), schedule=ScheduleSettings(release=release))
-    wording = current_wording(Settings(file=file))
+def test_subscribers_agree_to_as_many_mails_as_the_timetable_brings(release: str, language: str, often: str) -> None:
+    file = SettingsFile(publication=PublicationSettings(language=language), schedule=ScheduleSettings(send=release))
+    wording = current_consent_text(Settings(file=file))
     assert often in wording.text
     assert "HLS.Today" in wording.text

@@ -180,7 +180,7 @@ def random_document(chance: random.Random, seeds: list[bytes]) -> bytes:
     return body[: chance.randrange(1, len(body) + 1)] if chance.random() < 0.2 else body
 
 
-def _picture_seeds() -> list[bytes]:
+def _image_seeds() -> list[bytes]:
     seeds = []
     for kind in ("JPEG", "PNG", "GIF", "WEBP"):
         out = io.BytesIO()
@@ -219,16 +219,16 @@ def list_parsers(folder: Path) -> list[FuzzedParser]:
             "pages of articles", [_ADVISORY_SEED], lambda body: SANDBOX.run(_ADVISORY_HEAD, body), (DocumentRefusedError,), "article page"
         ),
         FuzzedParser(
-            "pictures, fitted", _picture_seeds(), lambda body: client.fit_in_child(body, max_pixels=40_000_000), (ImageError,), "fit picture"
+            "pictures, fitted", _image_seeds(), lambda body: client.fit_in_child(body, max_pixels=40_000_000), (ImageError,), "fit picture"
         ),
         FuzzedParser(
-            "logos", _picture_seeds(), lambda body: client.fit_logo_in_child(body, max_pixels=40_000_000), (ImageError,), "fit logo"
+            "logos", _image_seeds(), lambda body: client.fit_logo_in_child(body, max_pixels=40_000_000), (ImageError,), "fit logo"
         ),
         FuzzedParser(
-            "pictures of cards", _picture_seeds(), lambda body: client.draw_card_in_child(body, _CARD_WORDS), (ImageError,), "draw card"
+            "pictures of cards", _image_seeds(), lambda body: client.draw_card_in_child(body, _CARD_WORDS), (ImageError,), "draw card"
         ),
         FuzzedParser(
-            "pictures, cropped", _picture_seeds(), lambda body: client.crop_in_child(body, CropShape.LEAD), (ImageError,), "crop picture"
+            "pictures, cropped", _image_seeds(), lambda body: client.crop_in_child(body, CropShape.LEAD), (ImageError,), "crop picture"
         ),
         FuzzedParser("robots.txt", _ROBOTS_SEEDS, _read_robots),
         FuzzedParser("bounces and complaints", _mail_seeds(), _read_mail),

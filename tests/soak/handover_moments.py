@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from tests.deliver.kill_harness import OFFICE, reader_number
+from tests.deliver.kill_harness import OFFICE, subscriber_number
 
 WINDOW_SECONDS = 60.0
 MAX_CLOCK_LAG = 1.0  # seconds by which a busy receiver notes later what a sender did
@@ -36,12 +36,12 @@ class HandoverMoments:
         for line in (folder / "moments").read_text("ascii").splitlines():
             word, recipient, moment = line.split()
             if recipient != OFFICE:
-                by_word[word][reader_number(recipient)] = float(moment)
+                by_word[word][subscriber_number(recipient)] = float(moment)
         return moments
 
-    def place_doubt(self, reader: int, kills: Sequence[float]) -> DoubtPlace:
+    def place_doubt(self, subscriber: int, kills: Sequence[float]) -> DoubtPlace:
         """Say where a reader's message stood, given when senders were killed."""
-        dot, answer = self.dots.get(reader), self.answers.get(reader)
+        dot, answer = self.dots.get(subscriber), self.answers.get(subscriber)
         if dot is None:
             return DoubtPlace.NO_DOT
         until = (dot if answer is None else answer) + MAX_CLOCK_LAG

@@ -29,17 +29,17 @@ from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions.edition_status import edition_status
 from digest.app.jobs import SLOT_JOBS
-from digest.app.sending import uncertain_acts
+from digest.app.sending import uncertain_actions
 from digest.app.subscribers import people
 from digest.app.upkeep import backups
 from digest.backups import creation
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
 from digest.edition.editing.edits import EditionField
-from digest.installation import hold as hold_acts
+from digest.installation import hold as hold_actions
 from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import Edition, EditionState, TimetableSlot
+from digest.store.models import Edition, EditionState, ScheduleSlot
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.signup.manual_signup import ConsentEvidence
 from tests.actors import ADMIN, EDITOR
@@ -61,12 +61,12 @@ from tests.soak.year_machine import (
 from tests.soak.year_plan import (
     FIRST_MONDAY,
     PLANS,
-    READER_ZONES,
+    SUBSCRIBER_ZONES,
     TIMED_BACKUP,
     ZONES,
     WeekPlan,
     YearIncidents,
-    YearReader,
+    YearSubscriber,
 )
 from tests.soak.year_report import describe_standstill
 from tests.soak.year_results import TABLE_HEAD, YearTally, record_years
@@ -75,7 +75,7 @@ from tests.soak.year_world import GrowingSite, YearlongMailbox
 DATABASES = ("sqlite", "postgresql")
 MEMORY_FOLDER = Path("/dev/shm")  # no machine fails here, so nothing has to reach a disk
 YEAR_WEEKS = 53  # as many as 2026 has by ISO 8601
-YEAR_READERS = 44
+YEAR_SUBSCRIBERS = 44
 NIGHTLY = time(3, 30)
 LATE_RELEASE = timedelta(hours=1)  # a release that is later counts hours from when it really went
 MISSED_RELEASE = timedelta(hours=24)
@@ -97,7 +97,7 @@ class SimulatedYear:
         site: str,
         *,
         weeks: int,
-        readers: int,
+        subscribers: int,
         seed: int,
         incidents: YearIncidents,
         logged: Sequence[Mapping[str, Any]],
@@ -111,7 +111,7 @@ class SimulatedYear:
         self.tally = YearTally(plan.zone, "", seed)
         self.incidents = incidents
         self.processes: list[SchedulerProcess] = []
-        self.readers: list[YearReader] = []
+        self.subscribers: list[YearSubscriber] = []
         self.planned_at: dict[str, datetime] = {}
         self.account = ArrivalAccount(mailbox, self.tally)
         self.sent_editions: set[str] = set()
@@ -122,7 +122,7 @@ class SimulatedYear:
         self._due_moments: set[datetime] = set()
         self._numbers = count()
         self.weeks = [self._plan_week(number) for number in range(weeks)]
-        self.reader_count = readers
+        self.subscriber_count = subscribers
 
     # --- the plan ----------------------------------------------------------------------------------------------
 
@@ -242,7 +242,7 @@ class SimulatedYear:
 
     def _restore(self, file: Path | None) -> None:
         """Restore a backup; the installation is released hours later, and nothing may leave before."""
-        leaver = next((r for r in self.readers if r.left_at is None and r.preferences.hour is not None), None)
+        leaver = next((r for r in self.subscribers if r.left_at is None and r.preferences.hour is not None), None)
         if leaver is not None:
             self._leave(leaver)
         if file is None:
@@ -255,7 +255,7 @@ class SimulatedYear:
         self._start_processes()
         self.tally.restores += 1
         self.is_held = True
-        self._add_lost_readers(datetime.fromisoformat(result.manifest.made_at))
+        self._add_lost_subscribers(datetime.fromisoformat(result.manifest.made_at))
         released_at = held_at + self.rng.randrange(60, 240) * MINUTE
         self._put(held_at + 30 * MINUTE, jobs=SLOT_JOBS)
         self._put(released_at, self._release_hold)
@@ -264,16 +264,16 @@ class SimulatedYear:
     def _release_hold(self) -> None:
         """Say what became of the doubts, by the mail server's word, and let mail leave again."""
         self._resolve_doubts()
-        assert hold_acts.release_installation(self._installation, actor=ADMIN, now=self.clock())
+        assert hold_actions.release_installation(self._installation, actor=ADMIN, now=self.clock())
         self.is_held = False
         self._tick_round()  # what was not planned in the copy is in doubt only now
         self._resolve_doubts()
 
-    def _add_lost_readers(self, made_at: datetime) -> None:
+    def _add_lost_subscribers(self, made_at: datetime) -> None:
         """Let those sign up again of whom the backup knew nothing."""
-        for reader in self.readers:
-            if reader.joined_at > made_at and reader.left_at is None:
-                self._add(reader)
+        for subscriber in self.subscribers:
+            if subscriber.joined_at > made_at and subscriber.left_at is None:
+                self._add(subscriber)
 
     # --- people -----------------------------------------------------------------------------------------------------
 
@@ -281,42 +281,44 @@ class SimulatedYear:
     def _installation(self) -> Installation:
         return self.processes[0].installation
 
-    def _add_readers(self) -> None:
+    def _add_subscribers(self) -> None:
         """Add readers of all zones; most chose an hour at which others are due too, some one that clocks leave out or show twice."""
-        for name in range(self.reader_count):
-            zone = READER_ZONES[name % len(READER_ZONES)]
+        for name in range(self.subscriber_count):
+            zone = SUBSCRIBER_ZONES[name % len(SUBSCRIBER_ZONES)]
             moment = self.weeks[0].release_at + self.rng.randrange(5) * 5 * HOUR
             hour = moment.astimezone(ZoneInfo(zone)).hour if name % 8 else self.rng.randrange(4)
-            has_hour = name < len(READER_ZONES) or name % 3
-            self._join(YearReader(name, Preferences(hour=hour, zone=zone) if has_hour else Preferences(), self.clock()))
+            has_hour = name < len(SUBSCRIBER_ZONES) or name % 3
+            self._join(
+                YearSubscriber(name, Preferences(hour=hour, zone=zone) if has_hour else Preferences(), self.clock())
+            )
 
-    def _join(self, reader: YearReader) -> None:
-        self.readers.append(reader)
-        self._add(reader)
+    def _join(self, subscriber: YearSubscriber) -> None:
+        self.subscribers.append(subscriber)
+        self._add(subscriber)
 
-    def _add(self, reader: YearReader) -> None:
+    def _add(self, subscriber: YearSubscriber) -> None:
         now = self.clock()
         agreed_at = now - HOUR
         evidence = ConsentEvidence("Yes.", "1", "en", "a fair", "signed list", ADMIN.name, agreed_at)
-        signup = people.add_person(self._installation, ADMIN, reader.address, evidence, now=now)
-        reader.number, reader.joined_at = signup.number, now
+        signup = people.add_person(self._installation, ADMIN, subscriber.address, evidence, now=now)
+        subscriber.number, subscriber.joined_at = signup.number, now
         with self._installation.database.write() as session:
-            change_preferences(session, reader.number, reader.preferences, now)
+            change_preferences(session, subscriber.number, subscriber.preferences, now)
 
-    def _leave(self, reader: YearReader) -> None:
+    def _leave(self, subscriber: YearSubscriber) -> None:
         now = self.clock()
-        people.withdraw_person(self._installation, ADMIN, reader.number, "asked", now=now)
-        reader.left_at = now
+        people.withdraw_person(self._installation, ADMIN, subscriber.number, "asked", now=now)
+        subscriber.left_at = now
         for owed in self.account.owed.values():
-            owed.pop(reader.address, None)
+            owed.pop(subscriber.address, None)
 
     def _change_list(self) -> None:
         """Let somebody leave, and somebody join."""
         rng = self.rng
-        staying = [reader for reader in self.readers if reader.left_at is None]
+        staying = [subscriber for subscriber in self.subscribers if subscriber.left_at is None]
         self._leave(rng.choice(staying))
         preferences = rng.choice(staying).preferences
-        self._join(YearReader(len(self.readers), preferences, self.clock()))
+        self._join(YearSubscriber(len(self.subscribers), preferences, self.clock()))
 
     def _act_as_editor(self) -> None:
         """Approve this week's draft, once it is time."""
@@ -339,7 +341,7 @@ class SimulatedYear:
     def _resolve_doubts(self) -> None:
         """Say of each uncertain delivery what the mail server knows."""
         now, installation = self.clock(), self._installation
-        addresses = {reader.number: reader.address for reader in self.readers}
+        addresses = {subscriber.number: subscriber.address for subscriber in self.subscribers}
         for week in self.weeks:
             if week.release_at > now or week.release_at < now - 7 * DAY:
                 continue
@@ -347,14 +349,14 @@ class SimulatedYear:
                 if session.scalar(select(Edition.id).where(Edition.name == week.name)) is None:
                     continue
             answers: dict[UncertainResolution, list[str]] = {resolution: [] for resolution in UncertainResolution}
-            for doubt in uncertain_acts.list_uncertain(installation, week.name, now=now):
+            for doubt in uncertain_actions.list_uncertain(installation, week.name, now=now):
                 has_it = doubt.person is None or self.account.got[week.name, addresses[doubt.person]]
                 answers[UncertainResolution.ACCEPTED if has_it else UncertainResolution.SEND_AGAIN].append(
                     doubt.delivery_id
                 )
             for resolution, ids in answers.items():
                 if ids:
-                    uncertain_acts.resolve_uncertain(
+                    uncertain_actions.resolve_uncertain(
                         *(installation, week.name, ids, resolution),
                         reason="the mail server's log",
                         actor=ADMIN,
@@ -371,7 +373,7 @@ class SimulatedYear:
         began = wall.monotonic()
         self._start_processes()
         try:
-            self._add_readers()
+            self._add_subscribers()
             unchecked: list[WeekPlan] = []
             for number, week in enumerate(self.weeks):
                 self._put_week(number, week)
@@ -503,17 +505,17 @@ class SimulatedYear:
     ) -> dict[str, OwedEdition]:
         """Reckon who is owed an edition that goes out at `start`; compare that with what the database has as due, by number."""
         owed = {}
-        for reader in self.readers:
-            if reader.joined_at <= planned_at and (reader.left_at is None or reader.left_at > planned_at):
-                entry = owed[reader.address] = OwedEdition(reader, start)
+        for subscriber in self.subscribers:
+            if subscriber.joined_at <= planned_at and (subscriber.left_at is None or subscriber.left_at > planned_at):
+                entry = owed[subscriber.address] = OwedEdition(subscriber, start)
                 self._owe(entry, start)
                 if not self.account.is_disturbed(week.release_at, planned_at):
-                    found = due[reader.number]
-                    assert found == entry.due_at, f"{week.name}, reader {reader.name}: {found}, not {entry.due_at}"
+                    found = due[subscriber.number]
+                    assert found == entry.due_at, f"{week.name}, reader {subscriber.name}: {found}, not {entry.due_at}"
         return owed
 
     def _owe(self, entry: OwedEdition, start: datetime) -> None:
-        entry.due_at = entry.reader.find_hour(start)
+        entry.due_at = entry.subscriber.find_hour(start)
         self._put_due(entry.due_at)
 
     def _check_nothing_is_late(self, began_at: datetime) -> None:
@@ -543,7 +545,7 @@ class SimulatedYear:
     def _describe_late(self, late: Sequence[tuple[str, list[OwedEdition]]], began_at: datetime) -> Iterator[str]:
         """Say of each edition how many wait and for whom, with what the database says of them."""
         for name, entries in late:
-            numbers = [entry.reader.number for entry in entries[:MAX_SHOWN]]
+            numbers = [entry.subscriber.number for entry in entries[:MAX_SHOWN]]
             with self._installation.database.read() as session:
                 rows = describe_standstill(session, name, numbers, self.logged)
             yield f"{self.account.describe_waiting(name, entries, began_at)}; now {self.clock()}\n  {rows}"
@@ -558,7 +560,7 @@ class SimulatedYear:
             edition = session.scalars(select(Edition).where(Edition.name == week.name)).one()
             assert edition.state is EditionState.SENT, f"{week.name} is {edition.state}"
             counts = count_deliveries(session, edition_purpose(week.name))
-            slots = session.execute(select(TimetableSlot.job, TimetableSlot.at)).all()
+            slots = session.execute(select(ScheduleSlot.job, ScheduleSlot.at)).all()
         assert counts.is_balanced
         assert counts[DeliveryState.UNCERTAIN] == 0
         assert week.name in self.approved
@@ -584,7 +586,7 @@ def simulate_year(
     database_url: str,
     *,
     weeks: int,
-    readers: int,
+    subscribers: int,
     seed: int,
     incidents: YearIncidents,
     report: Callable[[str], object] = lambda _: None,
@@ -618,7 +620,7 @@ def simulate_year(
         year = SimulatedYear(
             *(plan, place, clock, mailbox, site.base),
             weeks=weeks,
-            readers=readers,
+            subscribers=subscribers,
             seed=seed,
             incidents=incidents,
             logged=logged,
@@ -637,7 +639,7 @@ def simulate_years(
     *,
     first_week: int = 0,
     weeks: int = YEAR_WEEKS,
-    readers: int = YEAR_READERS,
+    subscribers: int = YEAR_SUBSCRIBERS,
     seed: int,
     report: Callable[[str], object] = lambda _: None,
 ) -> Iterator[YearTally]:
@@ -656,7 +658,7 @@ def simulate_years(
                     {"postgresql": "PostgreSQL", "sqlite": "SQLite"}[database],
                     url,
                     weeks=weeks,
-                    readers=readers,
+                    subscribers=subscribers,
                     seed=seed + number,
                     incidents=incidents,
                     report=report,
@@ -670,7 +672,7 @@ def main() -> None:
     parser.add_argument("--database", choices=DATABASES)
     parser.add_argument("--first-week", type=int, default=1, help="of 2026; those before it are left out")
     parser.add_argument("--weeks", type=int, default=YEAR_WEEKS, help="how many are simulated")
-    parser.add_argument("--readers", type=int, default=YEAR_READERS)
+    parser.add_argument("--subscribers", type=int, default=YEAR_SUBSCRIBERS)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--record", action="store_true", help="write the table into docs/soak.md")
     arguments = parser.parse_args()
@@ -680,7 +682,7 @@ def main() -> None:
         *(zones, databases),
         first_week=arguments.first_week - 1,
         weeks=arguments.weeks,
-        readers=arguments.readers,
+        subscribers=arguments.subscribers,
         seed=arguments.seed,
         report=lambda week: print(week, file=sys.stderr, flush=True),
     )

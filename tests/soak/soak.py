@@ -47,9 +47,9 @@ from tests.deliver.kill_harness import (
     kill_at_random,
     max_doubts_in_vain,
     open_killable_send,
-    reader_number,
     sendgrid_route,
     smtp_route,
+    subscriber_number,
 )
 from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresql, prepare_sqlite
 from tests.deliver.sent_message_checks import SentMessageChecker, unsubscribe_and_check
@@ -58,7 +58,7 @@ from tests.own_postgresql import run_own_postgresql
 from tests.soak.document_fuzz import fuzz_documents
 from tests.soak.result_page import describe_origin, write_section
 from tests.soak.simulated_year import DATABASES, simulate_years
-from tests.soak.worker_kills import KILL_INTERVAL, RATE_LIMIT, READERS, record_result, run_worker_kills
+from tests.soak.worker_kills import KILL_INTERVAL, RATE_LIMIT, SUBSCRIBERS, record_result, run_worker_kills
 from tests.soak.year_plan import ZONES
 from tests.soak.year_results import record_years
 from tests.subscribers.pages.flooded_site import FloodedSite
@@ -67,7 +67,7 @@ from tests.subscribers.pages.signup_crowd import CrowdResult, list_crowd_network
 ROUTES = (smtp_route(50), smtp_route(8), sendgrid_route(100), smtp_route(1))
 RECEIVER_DELAYS = {"smtp": 0.0, "sendgrid": 0.005}  # seconds that the receiver takes, else it is all over too soon
 UNSUBSCRIBE_CLICKS = 50
-KILLED_READERS, KILLS = 6_000, 32  # of each send that is killed, as docs/soak.md has them
+KILLED_SUBSCRIBERS, KILLS = 6_000, 32  # of each send that is killed, as docs/soak.md has them
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class KilledSendResult:
 
     route_name: str
     database: str
-    readers: int
+    subscribers: int
     seed: int
     in_doubt_per_kill: tuple[int, ...]  # how many each kill left in doubt
     max_in_doubt: int  # and how many it may
@@ -89,7 +89,7 @@ class KilledSendResult:
         cells = (
             self.route_name,
             self.database,
-            f"{self.readers:,}",
+            f"{self.subscribers:,}",
             str(len(self.in_doubt_per_kill)),
             str(self.seed),
             "0",  # anything else would have ended the run
@@ -115,7 +115,7 @@ def run_killed_send(
     with TemporaryDirectory(prefix="digest-soak-") as folder:
         home = Path(folder)
         with open_killable_send(
-            route, home, prepared.copy_into(home), prepared.readers, RECEIVER_DELAYS[route.kind]
+            route, home, prepared.copy_into(home), prepared.subscribers, RECEIVER_DELAYS[route.kind]
         ) as at:
             in_doubt = kill_at_random(at, kills, random.Random(seed))
             at.finish_send()
@@ -126,27 +126,29 @@ def run_killed_send(
                 assert in_vain <= max_doubts_in_vain(route, kills), f"{in_vain} in doubt had got nothing"
     spent = time.monotonic() - began
     per_kill = tuple(in_doubt)
-    return KilledSendResult(route.name, database, prepared.readers, seed, per_kill, route.max_in_doubt, in_vain, spent)
+    return KilledSendResult(
+        route.name, database, prepared.subscribers, seed, per_kill, route.max_in_doubt, in_vain, spent
+    )
 
 
-def replay_killed_send(route_name: str, database: str, readers: int, kills: int, seed: int) -> None:
+def replay_killed_send(route_name: str, database: str, subscribers: int, kills: int, seed: int) -> None:
     """Do one line of the table again and print it; raise `SystemExit` where no line is called so."""
     routes = {route.name: route for route in ROUTES}
-    with prepare_databases(readers) as prepared:
+    with prepare_databases(subscribers) as prepared:
         if route_name not in routes or database not in prepared:
             raise SystemExit(f"--replay takes one of {sorted(routes)} and one of {sorted(prepared)}")
         print(run_killed_send(routes[route_name], database, prepared[database], kills, seed).table_row)
 
 
 @contextmanager
-def prepare_databases(readers: int) -> Iterator[dict[str, PreparedDatabase]]:
+def prepare_databases(subscribers: int) -> Iterator[dict[str, PreparedDatabase]]:
     """Make the people once on each database."""
     with TemporaryDirectory(prefix="digest-soak-") as folder, run_own_postgresql() as server:
         files = Path(folder) / "sqlite"
         files.mkdir()
         yield {
-            "SQLite": prepare_sqlite(files, readers, kilobytes=4),
-            "PostgreSQL": prepare_postgresql(Path(folder), server.url, readers, kilobytes=4),
+            "SQLite": prepare_sqlite(files, subscribers, kilobytes=4),
+            "PostgreSQL": prepare_postgresql(Path(folder), server.url, subscribers, kilobytes=4),
         }
 
 
@@ -211,7 +213,7 @@ def _message_checker(database: Database, settings: Settings, addresses: list[str
     assert signer is not None
     with database.read() as session:
         rows = session.execute(select(Delivery.id, Delivery.person)).all()
-    numbers = {address: reader_number(address) for address in addresses}
+    numbers = {address: subscriber_number(address) for address in addresses}
     return SentMessageChecker(KEYS, signer, numbers, {row[0]: row[1] for row in rows})
 
 
@@ -220,7 +222,7 @@ A process that sends is killed (SIGKILL) at random moments of a whole send, and 
 is a process of its own that writes down what it accepts before it answers. After **every** kill the delivery counts are
 compared with what it has: they balance, nobody was accepted twice, nobody who is said to have it has not, nobody who has
 it is said to wait. At the end everybody was accepted or is in doubt by name. A seed gives the same moments again, as far as
-machines allow: `python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --readers {readers} --kills {kills} --seed N`.
+machines allow: `python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --readers {subscribers} --kills {kills} --seed N`.
 
 {table}
 
@@ -261,7 +263,7 @@ def main() -> None:
     """Run it all; the page is written after each step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=KILLS)
-    parser.add_argument("--readers", type=int, default=KILLED_READERS)
+    parser.add_argument("--subscribers", type=int, default=KILLED_SUBSCRIBERS)
     parser.add_argument("--messages", type=int, default=10_000)
     parser.add_argument("--networks", type=int, default=10_000)
     parser.add_argument("--fuzz-seconds", type=float, default=300.0)
@@ -271,7 +273,7 @@ def main() -> None:
     logs.configure_logging(logging.WARNING)  # a line for each answered page would hide the results
     if arguments.replay:
         route_name, database = arguments.replay
-        replay_killed_send(route_name, database, arguments.readers, arguments.kills, arguments.seed)
+        replay_killed_send(route_name, database, arguments.subscribers, arguments.kills, arguments.seed)
         return
     origin = describe_origin()
     _print_progress("benchmarks in tiny sizes …")
@@ -287,16 +289,16 @@ def main() -> None:
     assert not fuzzed.failures, "\n".join([fuzzed.table, *fuzzed.failures])
     write_section("Documents", DOCUMENTS_SECTION.format(table=fuzzed.table), origin)
     rows = []
-    with prepare_databases(arguments.readers) as prepared:
+    with prepare_databases(arguments.subscribers) as prepared:
         ways = [(way, *crowd) for way in ROUTES for crowd in prepared.items()]
         for seed, (way, database, crowd) in enumerate(ways, arguments.seed):
             _print_progress(f"{way.name}, {database}, seed {seed} …")
             rows.append(run_killed_send(way, database, crowd, arguments.kills, seed).table_row)
             _print_progress(rows[-1])
-            told = {"readers": arguments.readers, "kills": arguments.kills, "table": "\n".join([TABLE_HEAD, *rows])}
+            told = {"readers": arguments.subscribers, "kills": arguments.kills, "table": "\n".join([TABLE_HEAD, *rows])}
             write_section("Kills", KILLS_SECTION.format(**told), origin)
     _print_progress("four workers …")
-    record_result(run_worker_kills(READERS, RATE_LIMIT, KILL_INTERVAL, arguments.seed), origin)
+    record_result(run_worker_kills(SUBSCRIBERS, RATE_LIMIT, KILL_INTERVAL, arguments.seed), origin)
     _print_progress("the simulated years …")
     record_years(simulate_years(list(ZONES), list(DATABASES), seed=arguments.seed, report=_print_progress), origin)
 

@@ -14,7 +14,7 @@ from tests.moments import RELEASE, Clock
 from tests.soak.simulated_year import simulate_year
 from tests.soak.year_arrivals import ArrivalAccount, OwedEdition
 from tests.soak.year_clock import SimulatedClock, find_wall_moment
-from tests.soak.year_plan import PLANS, YearIncidents, YearReader
+from tests.soak.year_plan import PLANS, YearIncidents, YearSubscriber
 from tests.soak.year_report import describe_standstill
 from tests.soak.year_results import YearTally
 from tests.soak.year_world import ArrivedEdition, YearlongMailbox
@@ -45,7 +45,7 @@ def test_the_year_reckons_wall_clock_times_as_calendars_have_them(
 def test_who_reads_that_a_message_is_late_sees_its_row_and_no_address(one_database: Database, tmp_path: Path) -> None:
     setup = DeliverySetup(one_database, delivery_settings(tmp_path), KEYS, Clock(RELEASE))
     store_approved_edition(one_database, setup.settings, EDITION_NAME, RELEASE)
-    late, _ = setup.add_readers("ada@reader.example", "bo@reader.example")
+    late, _ = setup.add_subscribers("ada@reader.example", "bo@reader.example")
     plan_deliveries(one_database, EDITION_NAME, KEYS, setup.settings, now=RELEASE)
     with one_database.read() as session:
         text = describe_standstill(session, EDITION_NAME, [late], [{"event": "send ended", "edition": EDITION_NAME}])
@@ -58,17 +58,17 @@ def test_who_reads_that_a_message_is_late_sees_its_row_and_no_address(one_databa
 
 def test_what_is_due_and_not_there_is_late_but_where_something_held_it_up() -> None:
     mailbox, tally = YearlongMailbox(SimulatedClock(RELEASE)), YearTally("Europe/London", "SQLite", 5)
-    account, reader = ArrivalAccount(mailbox, tally), YearReader(7, Preferences(), RELEASE)
-    account.owed[EDITION_NAME] = {reader.address: OwedEdition(reader, RELEASE)}
+    account, subscriber = ArrivalAccount(mailbox, tally), YearSubscriber(7, Preferences(), RELEASE)
+    account.owed[EDITION_NAME] = {subscriber.address: OwedEdition(subscriber, RELEASE)}
     before, after = RELEASE - timedelta(minutes=1), RELEASE + timedelta(minutes=1)
     assert account.find_late(before) == []
     (late,) = account.find_late(after)
     waiting = account.describe_waiting(*late, after)
     assert waiting.startswith(f"1 wait: {EDITION_NAME}, reader 7")
-    assert reader.address not in waiting
+    assert subscriber.address not in waiting
     account.outages.append((before, after))
     assert account.find_late(after) == []
-    mailbox.arrived.append(ArrivedEdition(reader.address, EDITION_NAME, after))
+    mailbox.arrived.append(ArrivedEdition(subscriber.address, EDITION_NAME, after))
     account.take_arrivals()
     account.judge_arrivals()
     assert (tally.messages, tally.repeats, tally.running_lateness) == (1, 0, timedelta())
@@ -87,7 +87,7 @@ def test_four_weeks_around_a_change_of_the_clocks_bring_everybody_four_editions_
         kill_share=0.0,
     )
     tally = simulate_year(
-        *(LONDON, "SQLite", ""), weeks=4, readers=12, seed=5, incidents=incidents, empty_database=sqlite_template
+        *(LONDON, "SQLite", ""), weeks=4, subscribers=12, seed=5, incidents=incidents, empty_database=sqlite_template
     )
     assert (tally.editions, tally.jumps, tally.restores) == (4, 2, 1)
     assert (tally.repeats, tally.losses) == (0, 0)

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.soak.handover_moments import DoubtPlace, HandoverMoments, window_rates
 from tests.soak.result_page import replace_section
-from tests.soak.soak import KILLED_READERS, KILLS, KILLS_SECTION, TABLE_HEAD
+from tests.soak.soak import KILLED_SUBSCRIBERS, KILLS, KILLS_SECTION, TABLE_HEAD
 from tests.soak.year_results import YearTally, write_year_section
 
 PAGE = "# Long runs\n\n## Kills\n\nold\n\n## Messages\n\nkept\n"
@@ -62,8 +62,8 @@ def test_the_page_its_command_and_the_guide_are_of_what_a_run_does_by_default() 
     """A row of the table is had again by the command above it."""
     page = (ROOT / "docs" / "soak.md").read_text("utf-8")
     rows = re.findall(r"(?m)^\| (?:smtp|sendgrid), .*? \| \w+ \| ([\d,]+) \| (\d+) \|", page)
-    assert set(rows) == {(f"{KILLED_READERS:,}", str(KILLS))}
-    intro = KILLS_SECTION.partition("{table}")[0].format(readers=KILLED_READERS, kills=KILLS)
+    assert set(rows) == {(f"{KILLED_SUBSCRIBERS:,}", str(KILLS))}
+    intro = KILLS_SECTION.partition("{table}")[0].format(subscribers=KILLED_SUBSCRIBERS, kills=KILLS)
     assert f"{intro}{TABLE_HEAD}" in page
-    told = f"sends of {KILLED_READERS:,} killed {KILLS} times each"
+    told = f"sends of {KILLED_SUBSCRIBERS:,} killed {KILLS} times each"
     assert told in (ROOT / "CONTRIBUTING.md").read_text("utf-8")

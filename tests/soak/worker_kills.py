@@ -25,8 +25,8 @@ from digest import logs
 from digest.app.calendar.coming_steps import NIGHTLY_RULE
 from digest.settings import LimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import Edition, EditionState, TimetableSlot
-from digest.store.timetable_slots import ensure_timetable_start
+from digest.store.models import Edition, EditionState, ScheduleSlot
+from digest.store.schedule_slots import ensure_schedule_start
 from tests.deliver.kill_harness import KillableSend, max_doubts_in_vain, open_killable_send, smtp_route, wait_until
 from tests.deliver.prepared_databases import prepare_postgresql
 from tests.deliver.worker_server import WorkerServer, run_worker_server
@@ -34,7 +34,7 @@ from tests.own_postgresql import STOP_SIGNALS, OwnPostgresql, run_own_postgresql
 from tests.soak.handover_moments import DoubtPlace, HandoverMoments, window_rates
 from tests.soak.result_page import describe_origin, write_section
 
-READERS, RATE_LIMIT, KILL_INTERVAL = 50_000, 300.0, 4.0  # messages a second; seconds
+SUBSCRIBERS, RATE_LIMIT, KILL_INTERVAL = 50_000, 300.0, 4.0  # messages a second; seconds
 WORKERS, CONNECTIONS = 4, 8
 RECEIVER_DELAY = 0.002  # seconds that the receiver takes before it has a message, and again before it answers
 DOWN_SECONDS = 3.0  # for which PostgreSQL is away
@@ -48,7 +48,7 @@ MIN_RATE_SHARE, MAX_RATE_SHARE = 0.95, 1.02  # of the limit, in every window of 
 class WorkerKillResult:
     """What came of it; `problems` is empty where every bar holds."""
 
-    readers: int
+    subscribers: int
     rate_limit: float
     seed: int
     kills: list[float] = field(default_factory=list)  # moments, in seconds since 1970
@@ -82,7 +82,7 @@ class WorkerKillResult:
         places = "; ".join(f"{count}: {place}" for place, count in sorted(self.doubts.items()) if count)
         across = f"{_share(max(self.rates_across), self.rate_limit)} at most" if self.rates_across else "none"
         rows = {
-            "readers": f"{self.readers:,}",
+            "readers": f"{self.subscribers:,}",
             "workers, connections of each": f"{WORKERS}, {CONNECTIONS}",
             "the limit of the settings, messages a second": f"{self.rate_limit:g}",
             "workers killed (SIGKILL)": f"{len(self.kills) - 2}",
@@ -149,8 +149,8 @@ class WorkerKillRun:
 
     def _kill_until(self, share: float) -> None:
         """Kill a worker every few seconds, and start another, until so many of the readers have it."""
-        enough, next_kill = share * self.at.readers, time.monotonic() + self.kill_interval
-        end = time.monotonic() + 2 * self.at.readers / self.result.rate_limit + 120
+        enough, next_kill = share * self.at.subscribers, time.monotonic() + self.kill_interval
+        end = time.monotonic() + 2 * self.at.subscribers / self.result.rate_limit + 120
         while self.at.receiver.count_accepted() < enough:
             assert time.monotonic() < end, f"it got nowhere: {self.at.log_tail()}"
             if time.monotonic() >= next_kill:
@@ -179,7 +179,7 @@ class WorkerKillRun:
 
     def _wait_for_slot(self) -> tuple[str, datetime, int]:
         """Wait until a process is doing what a slot owes; return the slot and the process's number."""
-        held = select(TimetableSlot).where(TimetableSlot.done_at.is_(None))
+        held = select(ScheduleSlot).where(ScheduleSlot.done_at.is_(None))
         end = time.monotonic() + 60
         while time.monotonic() < end:
             with self.at.database.read() as session:
@@ -191,7 +191,7 @@ class WorkerKillRun:
 
     def _slot_holder(self, job: str, moment: datetime) -> int:
         with self.at.database.read() as session:
-            query = select(TimetableSlot.owner).where(TimetableSlot.job == job, TimetableSlot.at == moment)
+            query = select(ScheduleSlot.owner).where(ScheduleSlot.job == job, ScheduleSlot.at == moment)
             return _process_number(session.scalars(query).one())
 
     def _restart(self, mode: str) -> None:
@@ -249,19 +249,19 @@ def _is_running(process: int) -> bool:
     return status.exists() and status.read_text("ascii").rpartition(")")[2].split()[0] != "Z"
 
 
-def run_worker_kills(readers: int, rate_limit: float, kill_interval: float, seed: int) -> WorkerKillResult:
+def run_worker_kills(subscribers: int, rate_limit: float, kill_interval: float, seed: int) -> WorkerKillResult:
     """Send to so many readers, at `rate_limit` messages a second, and kill a worker every `kill_interval` seconds."""
-    began, result = time.monotonic(), WorkerKillResult(readers, rate_limit, seed)
+    began, result = time.monotonic(), WorkerKillResult(subscribers, rate_limit, seed)
     with TemporaryDirectory(prefix="digest-soak-") as folder, run_own_postgresql() as postgresql:
         home, route = Path(folder), smtp_route(CONNECTIONS)
-        url = prepare_postgresql(home, postgresql.url, readers, kilobytes=4).copy_into(home)
-        with open_killable_send(route, home, url, readers, RECEIVER_DELAY) as opened:
+        url = prepare_postgresql(home, postgresql.url, subscribers, kilobytes=4).copy_into(home)
+        with open_killable_send(route, home, url, subscribers, RECEIVER_DELAY) as opened:
             limits = LimitSettings(send_per_second=rate_limit)
             at = replace(opened, options=replace(opened.options, limits=limits, canary_minutes=0))
             at.options.settings.key_file.touch(mode=0o600)
             at.options.settings.key_file.write_text(KEYS.to_json())
             night = NIGHTLY_RULE.latest_time(datetime.now(UTC), at.options.settings.file.publication.zone)
-            ensure_timetable_start(at.database, night - timedelta(seconds=1))  # it is owed
+            ensure_schedule_start(at.database, night - timedelta(seconds=1))  # it is owed
             with run_worker_server(at.options) as server:
                 run = WorkerKillRun(at, server, postgresql, result, kill_interval, random.Random(seed))
                 run.send_all()
@@ -291,7 +291,7 @@ def record_result(result: WorkerKillResult, origin: str) -> None:
 def main() -> None:
     """Run it, print the table, and write the section of the page where every bar holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--readers", type=int, default=READERS)
+    parser.add_argument("--subscribers", type=int, default=SUBSCRIBERS)
     parser.add_argument("--rate", type=float, default=RATE_LIMIT)
     parser.add_argument("--kill-every", type=float, default=KILL_INTERVAL)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
@@ -299,7 +299,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logs.configure_logging(logging.WARNING)
     origin = describe_origin()
-    result = run_worker_kills(arguments.readers, arguments.rate, arguments.kill_every, arguments.seed)
+    result = run_worker_kills(arguments.subscribers, arguments.rate, arguments.kill_every, arguments.seed)
     print(result.table)
     print(f"load of the machine at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     if arguments.no_page:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tests.soak.year_plan import YearReader
+from tests.soak.year_plan import YearSubscriber
 from tests.soak.year_results import YearTally
 from tests.soak.year_world import ArrivedEdition, YearlongMailbox
 
@@ -14,7 +14,7 @@ from tests.soak.year_world import ArrivedEdition, YearlongMailbox
 class OwedEdition:
     """An edition that a reader is to get, and when."""
 
-    reader: YearReader
+    subscriber: YearSubscriber
     due_at: datetime
 
 
@@ -56,7 +56,7 @@ class ArrivalAccount:
     def _judge_time(self, arrived: ArrivedEdition, entry: OwedEdition) -> None:
         """Hold the time of an arrival against when it was due."""
         lateness = arrived.at - entry.due_at
-        assert lateness >= timedelta(), self._describe(arrived.edition, entry.reader, arrived.at)
+        assert lateness >= timedelta(), self._describe(arrived.edition, entry.subscriber, arrived.at)
         if self.is_disturbed(entry.due_at, arrived.at):
             self._tally.longest_lateness = max(self._tally.longest_lateness, lateness)
         else:
@@ -79,12 +79,12 @@ class ArrivalAccount:
 
     def describe_waiting(self, edition: str, entries: Sequence[OwedEdition], at: datetime) -> str:
         """Say how many wait for an edition, and whom the first of them is; no address is in it."""
-        return f"{len(entries)} wait: {self._describe(edition, entries[0].reader, at)}"
+        return f"{len(entries)} wait: {self._describe(edition, entries[0].subscriber, at)}"
 
-    def _describe(self, edition: str, reader: YearReader, at: datetime) -> str:
-        owed = self.owed.get(edition, {}).get(reader.address)
-        chosen = reader.preferences
+    def _describe(self, edition: str, subscriber: YearSubscriber, at: datetime) -> str:
+        owed = self.owed.get(edition, {}).get(subscriber.address)
+        chosen = subscriber.preferences
         return (
-            f"{edition}, reader {reader.name} ({chosen.hour} h, {chosen.zone or 'no zone'}): at {at:%a %d %b %H:%M:%S} UTC, "
+            f"{edition}, reader {subscriber.name} ({chosen.hour} h, {chosen.zone or 'no zone'}): at {at:%a %d %b %H:%M:%S} UTC, "
             f"due {f'{owed.due_at:%a %d %b %H:%M:%S}' if owed else 'never'}; seed {self._tally.seed}"
         )

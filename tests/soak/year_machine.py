@@ -116,7 +116,7 @@ class SchedulerProcess:
         share_compiled_statements(installation.database)
         self.stopping = SimulatedStop(clock)
         self._context = JobContext(installation, clock, self.stopping, ProcessOwner(host=host))
-        jobs.start_timetable(self._context)
+        jobs.start_scheduler(self._context)
         self._jobs = scheduler.tick_jobs(self._context)
 
     @property

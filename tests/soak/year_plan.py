@@ -21,7 +21,7 @@ PLANS = (
     ),  # changes by half an hour; left out, and 01:45 twice
 )
 ZONES = tuple(plan.zone for plan in PLANS)
-READER_ZONES = (
+SUBSCRIBER_ZONES = (
     *("America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles", "America/Anchorage"),
     *("Pacific/Honolulu", "America/Halifax", "America/St_Johns", "America/Sao_Paulo", "America/Santiago"),
     *("America/Asuncion", "America/Havana", "America/Nuuk", "America/Bogota", "Atlantic/Azores"),
@@ -34,7 +34,7 @@ READER_ZONES = (
 
 
 @dataclass
-class YearReader:
+class YearSubscriber:
     """A reader of the year. `left_at` is when they left."""
 
     name: int

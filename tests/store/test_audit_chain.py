@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, select, update
 
 from digest.app.upkeep import nightly_steps
 from digest.store.audit import record_audit
-from digest.store.audit_chain import prove_audit_log
+from digest.store.audit_chain import verify_audit_log
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
 from tests.moments import DRAFTING as NOW
@@ -31,7 +31,7 @@ def record_and_fail(database: Database) -> None:
 
 def fault_of(database: Database) -> str:
     with database.read() as session:
-        return prove_audit_log(session).fault
+        return verify_audit_log(session).fault
 
 
 def test_rows_are_chained_in_the_order_of_their_commits(database: Database) -> None:
@@ -45,7 +45,7 @@ def test_rows_are_chained_in_the_order_of_their_commits(database: Database) -> N
         rows = session.scalars(select(AuditEntry).order_by(AuditEntry.seq)).all()
         assert [(row.seq, row.act) for row in rows] == [(1, "one"), (2, "two"), (3, "three"), (4, "four")]
         assert [row.previous for row in rows] == ["", *(row.hash for row in rows[:-1])]
-        assert (prove_audit_log(session).rows, prove_audit_log(session).fault) == (4, "")
+        assert (verify_audit_log(session).rows, verify_audit_log(session).fault) == (4, "")
 
 
 def test_many_writers_make_one_chain(database: Database) -> None:
@@ -55,7 +55,7 @@ def test_many_writers_make_one_chain(database: Database) -> None:
     for thread in threads:
         thread.join()
     with database.read() as session:
-        proof = prove_audit_log(session)
+        proof = verify_audit_log(session)
     assert (proof.rows, proof.fault) == (20, "")
 
 
@@ -96,7 +96,7 @@ def test_a_seal_covers_the_log_and_tells_that_its_end_was_cut_off_or_written_ane
 ) -> None:
     world = build_web_setup(one_database, tmp_path)
     record(one_database, "one", "two", "three")
-    sealed, proof = nightly_steps.prove_and_seal_ledger(world.install, NOW, actor="scheduler")
+    sealed, proof = nightly_steps.verify_and_seal_ledger(world.install, NOW, actor="scheduler")
     assert (proof.fault, sealed.log_through) == ("", 3)
     assert fault_of(one_database) == ""
     with one_database.write() as session:
@@ -104,5 +104,5 @@ def test_a_seal_covers_the_log_and_tells_that_its_end_was_cut_off_or_written_ane
     assert "rows after 1 are missing; the seal of 2026-11-19 22:30 UTC covers row 3" in fault_of(one_database)
     record(one_database, "two", "a milder three")
     assert "row 3 isn't the one covered by the seal of 2026-11-19 22:30 UTC" in fault_of(one_database)
-    _, proof = nightly_steps.prove_and_seal_ledger(world.install, NOW + timedelta(days=1), actor="scheduler")
+    _, proof = nightly_steps.verify_and_seal_ledger(world.install, NOW + timedelta(days=1), actor="scheduler")
     assert "row 3 isn't the one covered by the seal of 2026-11-19 22:30 UTC" in proof.fault

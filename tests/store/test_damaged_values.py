@@ -86,7 +86,7 @@ def test_a_damaged_number_isnt_the_greatest(world: DeliverySetup) -> None:
     ],
 )
 def test_a_damaged_delivery_stops_no_other_email(world: DeliverySetup, damaged: str) -> None:
-    ada, bo = world.add_readers("ada@example.org", "bo@example.org")
+    ada, bo = world.add_subscribers("ada@example.org", "bo@example.org")
     (row, _) = queue_links(world, ada, bo)
     damage(world, f"UPDATE delivery SET {damaged} WHERE id = '{row}'")
     assert "bo@example.org" in addresses(send_notices(world))
@@ -94,7 +94,7 @@ def test_a_damaged_delivery_stops_no_other_email(world: DeliverySetup, damaged: 
 
 @pytest.mark.parametrize("damaged", ["ciphertext = 'text'", "kind = x'00'", "key_id = x'00'"])
 def test_a_damaged_notice_stops_no_other_email(world: DeliverySetup, damaged: str) -> None:
-    ada, bo = world.add_readers("ada@example.org", "bo@example.org")
+    ada, bo = world.add_subscribers("ada@example.org", "bo@example.org")
     (row, _) = queue_links(world, ada, bo)
     damage(world, f"UPDATE notice SET {damaged} WHERE delivery = '{row}'")
     assert addresses(send_notices(world)) == ["bo@example.org"]
@@ -102,14 +102,14 @@ def test_a_damaged_notice_stops_no_other_email(world: DeliverySetup, damaged: st
 
 @pytest.mark.parametrize("damaged", ["link_generation = 'x'", "asked_at = 'x'", "ciphertext = 'text'"])
 def test_a_damaged_subscriber_stops_no_other_email(world: DeliverySetup, damaged: str) -> None:
-    ada, _ = world.add_readers("ada@example.org", "bo@example.org")
+    ada, _ = world.add_subscribers("ada@example.org", "bo@example.org")
     damage(world, f"UPDATE person SET {damaged} WHERE number = {ada}")
     assert "bo@example.org" in addresses(send_edition(world))
 
 
 def test_the_doctor_names_damaged_rows(world: DeliverySetup) -> None:
     examined = ExaminedInstallation(Installation(world.settings, world.database), RELEASE)
-    world.add_readers("ada@example.org")
+    world.add_subscribers("ada@example.org")
     assert list(check_damaged_values(examined)) == []
     damage(world, f"UPDATE edition SET number = '{TEXT}', cut_off = '2026-13-01 00:00:00'")
     damage(world, "UPDATE person SET asked_at = 'x' WHERE number = 1")

@@ -24,10 +24,10 @@ from digest.edition.approval.approved_versions import ApprovalError, list_approv
 from digest.edition.queries import find_edition
 from digest.settings import load_settings
 from digest.store.approval_models import ApprovalState
-from digest.store.audit_chain import prove_audit_log
+from digest.store.audit_chain import verify_audit_log
 from digest.store.engine import Database, open_database
-from subscribers.consent.departure_log import DepartureLog
-from subscribers.consent.seals import prove_ledger
+from subscribers.consent.seals import verify_ledger
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.link_tokens import LinkPurpose, read_link_token
 
@@ -64,18 +64,18 @@ def restored(database: Database, keys: KeyRing, tmp_path: Path) -> Iterator[Data
 
 def test_ledger_seals_and_audit_log_verify(restored: Database, keys: KeyRing) -> None:
     with restored.read() as session:
-        proof = prove_ledger(session, keys, tables=SEALED_TABLES)
+        proof = verify_ledger(session, keys, tables=SEALED_TABLES)
         assert proof.sound, proof
         assert (proof.people, proof.links, proof.seals, proof.suppressions) == (4, 7, 1, 2)
-        log = prove_audit_log(session)
+        log = verify_audit_log(session)
         assert (log.fault, log.rows > 7, log.sealed_through > 7) == ("", True, True)
         session.execute(text("UPDATE consent_event SET body = replace(body, 'paper list', 'other list')"))
-        assert not prove_ledger(session, keys).sound, "the check can fail"
+        assert not verify_ledger(session, keys).sound, "the check can fail"
         session.rollback()
 
 
 def test_the_unsubscribe_log_verifies(keys: KeyRing) -> None:
-    entries = list(DepartureLog(FIXTURE / "left.log", keys).read())
+    entries = list(UnsubscribeLog(FIXTURE / "left.log", keys).read())
     assert Counter(entry.kind for entry in entries) == {"left": 1, "erased": 1, "barred": 1}
 
 

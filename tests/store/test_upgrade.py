@@ -66,10 +66,10 @@ from digest.store.models import EditionState
 from subscribers.address import read_address
 from subscribers.consent.address_binding import bind_addresses
 from subscribers.consent.audience import count_people_by_state, load_audience_page
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.disclosure_sealing import seal_disclosures
-from subscribers.consent.seals import prove_ledger
-from subscribers.consent.wordings import list_wordings
+from subscribers.consent.seals import verify_ledger
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
+from subscribers.consent.wordings import list_consent_texts
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import rate_limits
 from subscribers.store.models import Person, PersonState, UtcDateTime
@@ -136,7 +136,7 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
         assert count == {name: archived.rows for name, archived in reader.manifest.tables.items()}
         assert set(reader.manifest.tables) < set(inspect(database.engine).get_table_names())
 
-        unbound = prove_ledger(session, keys, kept_hashes=["86b0c0f", "841f36"])
+        unbound = verify_ledger(session, keys, kept_hashes=["86b0c0f", "841f36"])
         assert (unbound.broken, unbound.fault) == (None, "")
         assert (unbound.people, unbound.links, unbound.seals, unbound.suppressions) == (23, 33, 2, 3)
         addresses = unbound.address_fault_count
@@ -145,7 +145,7 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
         )
         assert bind_addresses(database, keys, now=UPGRADED_AT) == addresses == 21
         session.rollback()
-        proof = prove_ledger(session, keys, kept_hashes=["86b0c0f", "841f36"])
+        proof = verify_ledger(session, keys, kept_hashes=["86b0c0f", "841f36"])
         assert proof.sound, proof
         assert (proof.people, proof.links, proof.seals, proof.suppressions) == (23, 33 + addresses, 2, 3)
         assert bind_addresses(database, keys, now=UPGRADED_AT) == 0
@@ -153,10 +153,10 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
         # What was there is sealed from here on.
         sealed = seal_deliveries(database, keys, now=UPGRADED_AT)
         sealed += seal_disclosures(database, keys, now=UPGRADED_AT)
-        proof = prove_ledger(session, keys, tables=SEALED_TABLES)
+        proof = verify_ledger(session, keys, tables=SEALED_TABLES)
         assert (proof.sound, proof.disclosures) == (True, sealed), proof
         assert sealed > 0
-        (wording,) = list_wordings(session)
+        (wording,) = list_consent_texts(session)
         assert (wording.version, wording.text.startswith("Yes, send me HLS.Today by mail")) == ("1", True)
         assert list(find_ledger_differences(session)) == []
 
@@ -193,8 +193,8 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
         assert [kind for kind, _ in mailed] == ["confirm"], "the limits remember what a mailbox got"
 
 
-def test_its_departure_log_reads_on(home: Path) -> None:
-    log = DepartureLog(home / "left.log", KeyRing.load(home / "keys.json"))
+def test_its_unsubscribe_log_reads_on(home: Path) -> None:
+    log = UnsubscribeLog(home / "left.log", KeyRing.load(home / "keys.json"))
     kinds = Counter(departure.kind for departure in log.read())
     assert kinds == {"left": 2, "complained": 1, "bounced": 1, "erased": 1, "barred": 1}
 

@@ -15,7 +15,7 @@ from digest.backups.loader import advance_sequence, write_archived_rows
 from digest.backups.table_rows import reflect_tables
 from digest.cli import digest
 from digest.settings import load_settings
-from digest.store.audit_chain import prove_audit_log
+from digest.store.audit_chain import verify_audit_log
 from digest.store.engine import newest_schema_revision, open_database, read_schema_revision, upgrade_schema
 from digest.store.models import AuditEntry, Edition, EditionState, Fragment
 from subscribers.consent.audience import load_audience_page
@@ -76,7 +76,7 @@ def test_it_is_backed_up_as_it_was_migrated_and_proved_and_can_go_back(old_url: 
         assert {reader.number for reader in load_audience_page(session)} == set(AUDIENCE)
         entry = session.scalars(select(AuditEntry).where(AuditEntry.act == "upgraded")).one()
         assert entry.detail == {"from": OLD, "to": newest_schema_revision(), "backup": file.name}
-        assert prove_audit_log(session).fault == ""
+        assert verify_audit_log(session).fault == ""
     again = upgrade()
     assert again.exit_code == 0, again.output
     assert "is already up to date" in again.output
@@ -124,14 +124,14 @@ def test_a_database_of_a_newer_version_and_none_at_all_are_said_in_a_sentence(
 
 
 def recolor(accent: str) -> None:
-    Path(os.environ.get("DIGEST_SETTINGS", "digest.toml")).write_text(f'[look]\naccent = "{accent}"\n')
+    Path(os.environ.get("DIGEST_SETTINGS", "digest.toml")).write_text(f'[branding]\naccent = "{accent}"\n')
 
 
 def run(*words: str) -> Result:
     return CliRunner().invoke(digest, words)
 
 
-def colors_and_acts(home: Path) -> tuple[set[str], list[str]]:
+def colors_and_actions(home: Path) -> tuple[set[str], list[str]]:
     """Return which of the tests' colors the draft has, and the recorded updates."""
     with (
         closing(lend_row_keys(open_database(load_settings().effective_database_url), home)) as database,
@@ -146,17 +146,17 @@ def test_drafts_are_updated_by_an_upgrade_and_by_the_terminal(initialised_home: 
     recolor("#00606B")
     assert "Held: " in run("draft").output
     assert "was updated" not in upgrade().output
-    assert colors_and_acts(initialised_home) == ({"#00606B"}, [])
+    assert colors_and_actions(initialised_home) == ({"#00606B"}, [])
     recolor("#8A2C5E")  # as another version might
     done = upgrade()
     assert done.exit_code == 0, done.output
     assert "The draft of 20" in done.output
-    assert colors_and_acts(initialised_home) == ({"#8A2C5E"}, ["terminal"])
+    assert colors_and_actions(initialised_home) == ({"#8A2C5E"}, ["terminal"])
     assert run("draft", "--update", "current").output == "The draft is already up to date.\n"
     recolor("#00606B")
     assert run("draft", "--update", "current", "--explain").exit_code == 2
     assert "was updated. Review it again." in run("draft", "--update", "current").output
-    assert colors_and_acts(initialised_home) == ({"#00606B"}, ["terminal"] * 2)
+    assert colors_and_actions(initialised_home) == ({"#00606B"}, ["terminal"] * 2)
 
 
 def test_an_upgrade_leaves_what_is_approved_and_what_can_not_be_updated_alone(initialised_home: Path) -> None:
@@ -173,4 +173,4 @@ def test_an_upgrade_leaves_what_is_approved_and_what_can_not_be_updated_alone(in
     done = upgrade()
     assert done.exit_code == 0, done.output
     assert "was updated" not in done.output
-    assert colors_and_acts(initialised_home) == ({"#00606B"}, [])
+    assert colors_and_actions(initialised_home) == ({"#00606B"}, [])

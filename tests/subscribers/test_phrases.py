@@ -9,7 +9,7 @@ from subscribers.phrases import clock_time, full_date, join_words, month_day, sh
 EARLY = datetime(2026, 12, 4, 0, 5)  # noqa: DTZ001 - the functions write what they are given
 
 
-def test_a_date_is_written_as_readers_of_english_write_it() -> None:
+def test_a_date_is_written_as_subscribers_of_english_write_it() -> None:
     assert weekday_date(EARLY) == "Friday, December 4, 2026"
     assert full_date(EARLY.date()) == "December 4, 2026"
     assert month_day(EARLY) == "December 4"

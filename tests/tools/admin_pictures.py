@@ -22,7 +22,7 @@ from digest.web.app import create_app
 from digest.web.server import open_page_server
 from tests.browser import follow, sign_in
 from tests.moments import DRAFTING as NOW
-from tests.tools.guide_pictures import WIDE, save_picture
+from tests.tools.guide_pictures import WIDE, save_image
 from tests.web.conftest import ADA_ADDRESS, build_web_setup
 
 HEADINGS = "Email Address,First Name,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,STATUS"
@@ -111,4 +111,4 @@ def _record_a_morning(world: Any) -> None:
 
 def _take(page: Page, file: Path, *, height: int) -> None:
     picture = Image.open(io.BytesIO(page.screenshot(full_page=True, animations="disabled")))
-    save_picture(picture.crop((0, 0, picture.width, min(picture.height, height))), file)
+    save_image(picture.crop((0, 0, picture.width, min(picture.height, height))), file)

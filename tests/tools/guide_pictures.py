@@ -38,13 +38,13 @@ MAX_BYTES = 120_000
 MARGIN = 20  # pixels around what begins at a heading
 WIDE = {"width": 1440, "height": 900}
 TALL = {"width": 1440, "height": 1700}
-READER_COUNT = 240
+SUBSCRIBER_COUNT = 240
 MAILS_A_MINUTE = (6, 19, 24, 23, 25, 22, 24)
 INTRO = "Two notices this week ask for the same plain thing: know what is plugged in."
 
 
 @dataclass(frozen=True)
-class PictureDesk:
+class ImageDesk:
     """The served week, who is signed in, and where its pictures go."""
 
     week: SampleWeek
@@ -89,7 +89,7 @@ class PictureDesk:
         picture = Image.open(io.BytesIO(page.screenshot(full_page=True, animations="disabled")))
         left, top = round(clip["x"]), round(clip["y"])
         box = (left, top, left + round(clip["width"]), top + round(clip["height"]))
-        save_picture(picture.crop(box), self.folder / name)
+        save_image(picture.crop(box), self.folder / name)
 
 
 def _measure_clip(page: Page, selectors: tuple[str, str], margin: int) -> dict[str, float]:
@@ -102,7 +102,7 @@ def _measure_clip(page: Page, selectors: tuple[str, str], margin: int) -> dict[s
     return {"x": left, "y": top, "width": right - left, "height": bottom - top}
 
 
-def save_picture(picture: Image.Image, file: Path) -> None:
+def save_image(picture: Image.Image, file: Path) -> None:
     """Save a picture with as many colours as fit into 120 KB."""
     file.parent.mkdir(parents=True, exist_ok=True)
     for colours in (200, 128, 64, 32):
@@ -118,18 +118,18 @@ def take_guide_pictures(browser: Browser, home: Path, folder: Path) -> None:
     migrate_schema(database)
     drafted, clock = build_sample_week(database, home), Clock(later())
     app = create_app(drafted.installation, clock=clock)
-    _add_readers(drafted, database)
+    _add_subscribers(drafted, database)
     with open_page_server(app, "127.0.0.1", 0) as serving:
         address = f"http://127.0.0.1:{serving.port}"
-        desk = PictureDesk(SampleWeek(drafted.installation, app, drafted.name), address, clock, browser, folder)
+        desk = ImageDesk(SampleWeek(drafted.installation, app, drafted.name), address, clock, browser, folder)
         for scene in (_arrange, _write, _meet_a_colleague, _plan, _decide, _send, _correct):
             scene(desk)
     database.close()
 
 
-def _add_readers(week: SampleWeek, database: Database) -> None:
+def _add_subscribers(week: SampleWeek, database: Database) -> None:
     with database.write() as session:
-        for number in range(READER_COUNT):
+        for number in range(SUBSCRIBER_COUNT):
             add_subscriber(
                 session,
                 week.installation.keys,
@@ -139,7 +139,7 @@ def _add_readers(week: SampleWeek, database: Database) -> None:
             )
 
 
-def _arrange(desk: PictureDesk) -> None:
+def _arrange(desk: ImageDesk) -> None:
     with desk.open_page("/desk/sign-in", editor="") as page:
         # Passkeys work at the installation's own address alone: the page is shown as if it came from there.
         page.route(f"{BASE_URL}/**", lambda route: _answer_from(desk.address, route))
@@ -155,7 +155,7 @@ def _answer_from(address: str, route: Route) -> None:
     route.fulfill(response=route.fetch(url=route.request.url.replace(BASE_URL, address)))
 
 
-def _write(desk: PictureDesk) -> None:
+def _write(desk: ImageDesk) -> None:
     installation = desk.week.installation
     desk.wait(minutes=6)
     editing.move_story(installation, desk.form("dana"), desk.featured(1), steps=-1)
@@ -178,7 +178,7 @@ def _write(desk: PictureDesk) -> None:
         desk.take("history.png", page, "main .body", height=640)
 
 
-def _meet_a_colleague(desk: PictureDesk) -> None:
+def _meet_a_colleague(desk: ImageDesk) -> None:
     anchor = desk.week.anchors("featured")[1]
     with desk.open_page(f"{desk.week.path}?open={anchor}", java_script_enabled=False) as page:
         editing.write_text(
@@ -194,13 +194,13 @@ def _meet_a_colleague(desk: PictureDesk) -> None:
         desk.take("two-versions.png", page, "main .body")
 
 
-def _plan(desk: PictureDesk) -> None:
+def _plan(desk: ImageDesk) -> None:
     release = "2026-11-27T11:00:00%2B00:00"
     with desk.open_page(f"/desk/calendar?ask=move&release={release}&day=2026-11-25&clock=06:00") as page:
         desk.take("calendar.png", page, "main h1", to="table.calendar", margin=MARGIN)
 
 
-def _decide(desk: PictureDesk) -> None:
+def _decide(desk: ImageDesk) -> None:
     review = f"{desk.week.path}/approve"
     _approve(desk, review)
     desk.wait(minutes=5)
@@ -219,14 +219,14 @@ def _decide(desk: PictureDesk) -> None:
     _approve(desk, review)
 
 
-def _approve(desk: PictureDesk, review: str) -> None:
+def _approve(desk: ImageDesk, review: str) -> None:
     """Approve what each of the two wrote, by the other."""
     for editor in ("dana", "sam"):
         with desk.open_page(review, editor) as page:
             follow(page.get_by_role("button", name=re.compile("^Approve ")))
 
 
-def _send(desk: PictureDesk) -> None:
+def _send(desk: ImageDesk) -> None:
     desk.clock.now = datetime.fromisoformat("2026-11-20T11:00:00+00:00")
     for mails in MAILS_A_MINUTE:
         desk.wait(minutes=1)
@@ -237,7 +237,7 @@ def _send(desk: PictureDesk) -> None:
     _hand_over(desk, None)
 
 
-def _hand_over(desk: PictureDesk, limit: int | None) -> None:
+def _hand_over(desk: ImageDesk, limit: int | None) -> None:
     installation = desk.week.installation
     run_edition(
         installation.database,
@@ -250,7 +250,7 @@ def _hand_over(desk: PictureDesk, limit: int | None) -> None:
     )
 
 
-def _correct(desk: PictureDesk) -> None:
+def _correct(desk: ImageDesk) -> None:
     desk.wait(hours=5)
     form = CorrectionForm(
         desk.featured(1),

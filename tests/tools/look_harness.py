@@ -31,7 +31,7 @@ from digest.web.server import open_page_server
 from subscribers.consent.preferences import Preferences
 from tests.browser import AXE_MAIL, axe_report, excess_width, open_browser
 from tests.conftest import ROOT, find_tool, has_tool
-from tests.settings.test_look import TEAL
+from tests.settings.test_branding import TEAL
 from tests.tools import look_measures
 from tests.tools.shown_mail import ShownMail
 from tests.tools.spam_filters import ask_rspamd, ask_spamassassin
@@ -90,7 +90,9 @@ class Measure:
 def build_settings(look: dict[str, object]) -> Settings:
     """Return the settings of the publication that is looked at."""
     sender = {"postal_address": "1200 Example Avenue, Washington, DC 20005"}
-    return Settings.model_validate({"base_url": "https://news.example.org", "file": {"sender": sender, "look": look}})
+    return Settings.model_validate(
+        {"base_url": "https://news.example.org", "file": {"sender": sender, "branding": look}}
+    )
 
 
 def load_content() -> EditionContent:

@@ -12,7 +12,7 @@ from digest.cli import digest
 from tests.browser import open_browser
 from tests.conftest import ROOT, find_tool
 from tests.tools.admin_pictures import take_admin_pictures, take_demo_pictures
-from tests.tools.guide_pictures import save_picture, take_guide_pictures
+from tests.tools.guide_pictures import save_image, take_guide_pictures
 
 FOLDER = ROOT / "docs" / "pictures"
 HEIGHT = 1180
@@ -41,7 +41,7 @@ def take_mail_picture(browser: Browser, home: Path) -> None:
     both = Image.new("RGB", (light.width + dark.width + 48, HEIGHT + 32), "#E6E9ED")
     both.paste(light, (16, 16))
     both.paste(dark, (light.width + 32, 16))
-    save_picture(both, FOLDER / "mail.png")
+    save_image(both, FOLDER / "mail.png")
 
 
 def main() -> None:

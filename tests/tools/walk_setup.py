@@ -33,7 +33,7 @@ from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 WAIT_SECONDS = 120.0
 SAMPLE_NOW = "2026-11-19T17:30"  # when the bundled sample's week is drafted
 MOST_EXPOSURE = 2.0  # of `systemd-analyze security`, where 10 is unprotected
-READER, ADMIN = "reader@elsewhere.example", "you@harbor.example"
+SUBSCRIBER, ADMIN = "reader@elsewhere.example", "you@harbor.example"
 SAMPLE_FILES = (
     *("portwatch.xml", "harbor-safety.atom", "county-line.xml", "emergency-services.xml", "grid-and-water.atom"),
     *("perimeter.rdf", "preparedness.ics"),
@@ -50,7 +50,7 @@ def main() -> None:
         walk.check_deployed_files()
         walk.serve(stack)
         walk.sign_in_as_admin()
-        walk.sign_a_reader_up()
+        walk.sign_a_subscriber_up()
         walk.send_first_edition()
         walk.leave_by_one_click()
         walk.check_logs()
@@ -266,14 +266,14 @@ class SetupWalk:
         doctor = self.run("doctor", ok=(0, 1))
         assert not re.search(r"(?m)^error", doctor), doctor
 
-    def sign_a_reader_up(self) -> None:
+    def sign_a_subscriber_up(self) -> None:
         """Fill in the form of another page, as docs/embedding.md gives it, and press the button of the mail."""
         form = re.findall(r"```html\n(<form.*?)```", (ROOT / "docs" / "embedding.md").read_text("utf-8"), re.DOTALL)[0]
         fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="(\w*)"', form))
         elsewhere = {"Origin": "https://harbor.example", "Referer": "https://harbor.example/news"}
-        answer = self.client.post("/subscribe", data={**fields, "email": READER, "website": ""}, headers=elsewhere)
+        answer = self.client.post("/subscribe", data={**fields, "email": SUBSCRIBER, "website": ""}, headers=elsewhere)
         assert answer.status_code == 200, answer.text
-        self.press_button(self.find_link(READER, r"/confirm/[\w-]+"))
+        self.press_button(self.find_link(SUBSCRIBER, r"/confirm/[\w-]+"))
 
     def send_first_edition(self) -> None:
         """Gather the bundled sample, draft, check, send a test, approve and send; look at what arrives."""
@@ -285,14 +285,14 @@ class SetupWalk:
         (mark,) = re.findall(r"digest approve \S+ ([0-9a-f]{7,})", self.run("approve", "current"))
         self.run("approve", "current", mark)
         self.run("send", "current", "--yes")
-        raw = wait_until(lambda: self.find_message(READER, b"List-Unsubscribe-Post:"), "the edition")
+        raw = wait_until(lambda: self.find_message(SUBSCRIBER, b"List-Unsubscribe-Post:"), "the edition")
         (record,) = re.findall(r"_domainkey\.\S+ TXT (.*)", self.steps)
         text = record.replace('" "', "").strip('"').encode()
         assert dkim.verify(raw, dnsfunc=lambda *_, **__: text), "the printed DNS record does not fit the signature"
 
     def leave_by_one_click(self) -> None:
         """Leave as a mail program does it (RFC 8058)."""
-        raw = self.find_message(READER, b"List-Unsubscribe-Post:")
+        raw = self.find_message(SUBSCRIBER, b"List-Unsubscribe-Post:")
         assert raw is not None
         link = str(message_from_bytes(raw, policy=policy.default)["List-Unsubscribe"]).strip("<>")
         answer = self.client.post(self.path_of(link), data={"List-Unsubscribe": "One-Click"})
@@ -308,7 +308,7 @@ class SetupWalk:
             assert "127.0.0.0 [" in text, text
         for log in logs:
             text = log.read_text("utf-8")
-            for word in (READER, *self.secret_words):
+            for word in (SUBSCRIBER, *self.secret_words):
                 assert word not in text, f"{log.name}: {word}"
 
     def find_message(self, recipient: str, words: bytes) -> bytes | None:

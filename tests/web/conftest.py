@@ -18,8 +18,8 @@ from sqlalchemy import text
 from digest.edition.archive.story_archive import archive_edition
 from digest.edition.content.edition_content import (
     EditionContent,
+    EditionImage,
     EditionLink,
-    EditionPicture,
     EditionSection,
     EntryDate,
     RenderedFragment,
@@ -191,7 +191,7 @@ def store_edition(
     content: EditionContent | None = None,
 ) -> str:
     """Store an edition as drafting does, with the sample's content or another, and give its name."""
-    content = content or sample_content(store_picture(install.database), name, number, subject)
+    content = content or sample_content(store_image(install.database), name, number, subject)
     content = replace(content, sections=()) if without_sections else content
     pieces = render_once(content, install.settings)
     with install.database.write() as session:
@@ -263,16 +263,16 @@ def sample_stories(edition: Edition, content: EditionContent) -> list[EditionSto
 
 
 @cache
-def draw_picture() -> bytes:
+def draw_image() -> bytes:
     """Draw the small picture, a JPEG."""
     buffer = io.BytesIO()
     Image.linear_gradient("L").resize((1120, 630)).convert("RGB").save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
 
 
-def store_picture(database: Database) -> EditionPicture:
+def store_image(database: Database) -> EditionImage:
     """Keep a small picture of ours, once."""
-    body = draw_picture()
+    body = draw_image()
     name = hashlib.sha256(body).hexdigest()
     with database.write() as session:
         if session.get(MediaFile, name) is None:
@@ -288,13 +288,13 @@ def store_picture(database: Database) -> EditionPicture:
                     made_at=NOW,
                 )
             )
-    return EditionPicture(name, 560, 315, "Cranes over a container ship at dusk", "Illustration: HLS.Today")
+    return EditionImage(name, 560, 315, "Cranes over a container ship at dusk", "Illustration: HLS.Today")
 
 
 ALSO_REPORTED_BY = ("Reuters", "AP", "PortWatch", "Dockside", "Gantry")
 
 
-def sample_content(picture: EditionPicture, name: str, number: int, subject: str) -> EditionContent:
+def sample_content(picture: EditionImage, name: str, number: int, subject: str) -> EditionContent:
     """Write an edition; its links carry the edition's name, so that no two editions repeat each other."""
     lead = SectionEntry(
         headline="Ports get ten days to check the remote links on their cranes",

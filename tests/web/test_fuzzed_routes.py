@@ -14,8 +14,8 @@ from digest.store import staff
 from digest.store.models import EditionState
 from digest.web.auth.access import STAFF_BLUEPRINTS
 from subscribers.address import read_address
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle import address_change, choice_changes, my_data, undo
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import MailRequest
@@ -42,7 +42,7 @@ values = texts | st.sampled_from(
 )
 
 
-def readers(world: Any) -> list[int]:
+def subscribers(world: Any) -> list[int]:
     evidence = ConsentEvidence(
         wording="Yes.",
         wording_version="1",
@@ -62,7 +62,7 @@ def readers(world: Any) -> list[int]:
 def secrets_of(world: Any) -> list[str]:
     """Make links of every kind to several people: what was pressed by one example is spent for the next."""
     kept: list[str] = []
-    numbers = readers(world)
+    numbers = subscribers(world)
 
     def queue(_session: Any, note: MailRequest) -> None:
         kept.extend([note.context["token"]] if "token" in note.context else [])
@@ -76,11 +76,11 @@ def secrets_of(world: Any) -> list[str]:
             address_change.request_address_change(
                 session, world.install.keys, number, address, queue, SignupLimits(), now=NOW
             )
-        departure_log = DepartureLog(world.install.settings.left_log, world.install.keys)
+        unsubscribe_log = UnsubscribeLog(world.install.settings.left_log, world.install.keys)
         for number in numbers:
             choice_changes.save_choices(session, number, Preferences(text_only=True), queue, now=NOW)
         for number in numbers[: PEOPLE // 2]:
-            unsubscribe_person(session, departure_log, number, method="page", now=NOW)
+            unsubscribe_person(session, unsubscribe_log, number, method="page", now=NOW)
             kept.append(undo.issue_undo_token(session, number, now=NOW))
         over = NOW - timedelta(hours=1)
         kept += [
@@ -166,7 +166,9 @@ def test_no_request_is_answered_with_a_fault_of_ours(
         assert "Content-Security-Policy" in answer.headers
 
 
-def test_every_form_of_a_reader_posts_to_a_route_of_ours(ground: tuple[Any, list[Rule], list[str], list[str]]) -> None:
+def test_every_form_of_a_subscriber_posts_to_a_route_of_ours(
+    ground: tuple[Any, list[Rule], list[str], list[str]],
+) -> None:
     world, _, _, _ = ground
     adapter = world.app.url_map.bind("news.example.org")
     preferences, leave = world.token("preferences"), world.token("leave")

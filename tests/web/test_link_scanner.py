@@ -15,16 +15,16 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 from werkzeug.test import TestResponse
 
-from digest.app.subscribers.consent_wordings import current_wording
+from digest.app.subscribers.consent_texts import current_consent_text
 from digest.store import staff
 from digest.store.engine import Database
 from digest.store.models import EditionState, Source
 from subscribers.address import read_address
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.preferences import Preferences
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle import address_change, choice_changes, my_data, undo
-from subscribers.lifecycle.silent_readers import SilenceQuestion, queue_silence_questions
+from subscribers.lifecycle.inactive_subscribers import SilenceQuestion, queue_silence_questions
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import MailRequest
 from subscribers.signup import request_queue
@@ -122,9 +122,9 @@ def find_starts(world: Any) -> list[str]:
         if "GET" in rule.methods and rule.arguments == {"name"} and rule.rule.startswith("/desk/editions/")
     ]
     purposes = {"/u/{}": "leave", "/u/{}/undo": "leave", "/preferences/{}": "preferences"}
-    readers = [path.format(world.token(purpose)) for path, purpose in purposes.items()]
-    readers += [f"/u/{world.token('test leave')}", f"/preferences/{world.token('test preferences')}"]
-    return [*plain, *of_edition, *readers, *mail_links(world)]
+    subscribers = [path.format(world.token(purpose)) for path, purpose in purposes.items()]
+    subscribers += [f"/u/{world.token('test leave')}", f"/preferences/{world.token('test preferences')}"]
+    return [*plain, *of_edition, *subscribers, *mail_links(world)]
 
 
 def mail_links(world: Any) -> list[str]:
@@ -138,7 +138,7 @@ def mail_links(world: Any) -> list[str]:
         bo, cy = (
             add_subscriber(session, keys, f"{name}@county.example", evidence=CONSENT, now=NOW).number for name in "bc"
         )
-        unsubscribe_person(session, DepartureLog(world.install.settings.left_log, keys), cy, method="page", now=NOW)
+        unsubscribe_person(session, UnsubscribeLog(world.install.settings.left_log, keys), cy, method="page", now=NOW)
         mailed["undo"] = undo.issue_undo_token(session, cy, now=NOW)
         my_data.request_data_link(session, bo, queue, now=NOW)
         new_address = read_address("bo@okapi.example.org")
@@ -152,7 +152,7 @@ def mail_links(world: Any) -> list[str]:
         )
         form = FormSubmission(
             *("subscribe", read_address("dee@county.example"), NOW, "/subscribe", "hls.today"),
-            *(current_wording(world.install.settings), RequestOrigin("192.0.2.7", "Firefox")),
+            *(current_consent_text(world.install.settings), RequestOrigin("192.0.2.7", "Firefox")),
         )
         request_queue.enqueue_request(session, request_queue.prepare_request(keys, form), SignupLimits())
     RequestProcessor(world.database, keys, SignupLimits(), timedelta(days=90), queue).process_pending(lambda: NOW)
@@ -160,7 +160,7 @@ def mail_links(world: Any) -> list[str]:
         session.get_one(Person, world.ada).asked_at = NOW - timedelta(days=1200)
     question, wording = (
         SilenceQuestion(NOW - timedelta(days=800), takes_off=True),
-        current_wording(world.install.settings),
+        current_consent_text(world.install.settings),
     )
     queue_silence_questions(
         world.database, queue, question, wording=wording, page="/stay", actor="a test", limit=1, now=NOW

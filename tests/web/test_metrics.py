@@ -14,7 +14,7 @@ from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.alert_models import Alert
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import EditionState, TimetableSlot
+from digest.store.models import EditionState, ScheduleSlot
 from digest.web.app import create_app
 from subscribers.store.signup_models import RateLimitCount
 from tests.conftest import ROOT
@@ -45,7 +45,7 @@ def test_the_numbers_are_those_of_the_installation_and_name_nobody(both: Any) ->
         session.add(Delivery(id="a", purpose="edition:2026-W47", state=DeliveryState.ACCEPTED, **due))
         session.add(Delivery(id="b", purpose="confirm:1", state=DeliveryState.WAITING, **due))
         session.add(Alert(kind="disk-space", subject="", sentence="s", seen_at=NOW, opened_at=NOW))
-        session.add(TimetableSlot(job="collect", at=NOW, owner="o", lease_until=NOW, done_at=NOW))
+        session.add(ScheduleSlot(job="collect", at=NOW, owner="o", lease_until=NOW, done_at=NOW))
         session.add(RateLimitCount(scope=SCOPE, tag="wrong code", began=NOW - timedelta(minutes=50), count=2))
         installation_hold.hold_installation(session, "a look", actor="eve", now=NOW)
         stored = {"proved_at": NOW.isoformat(), "trouble": ""}

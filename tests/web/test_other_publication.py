@@ -7,7 +7,7 @@ import pytest
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.settings_checks import check_own_texts
-from digest.app.editions.mail_gallery import READER_MAILS, STAFF_MAILS, compose_gallery_mail
+from digest.app.editions.mail_gallery import STAFF_MAILS, SUBSCRIBER_MAILS, compose_gallery_mail
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
@@ -42,7 +42,7 @@ def install(one_database: Database, tmp_path: Path) -> Installation:
 
 
 def test_no_mail_names_another_publication(install: Installation) -> None:
-    for mail in (*READER_MAILS, *STAFF_MAILS):
+    for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS):
         made = compose_gallery_mail(install.settings, mail.key)
         for part in (made.subject, made.text, made.html, made.sender_name, made.sender_address):
             assert not FOREIGN.search(part), (mail.key, FOREIGN.findall(part))

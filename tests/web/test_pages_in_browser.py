@@ -18,8 +18,8 @@ from digest.store.models import Edition, EditionState, Source, SourceHealth
 from digest.web.desk.edition.previews import PREVIEW_VIEWS
 from digest.web.server import open_page_server
 from subscribers.address import read_address
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.link_tokens import make_link_token
 from subscribers.lifecycle import address_change, choice_changes, my_data, undo, unsubscribe
 from subscribers.mail_requests import MailRequest
@@ -50,8 +50,8 @@ def served(
     world.edition()
     with database.write() as session:
         bo = add_subscriber(session, world.install.keys, "bo@county.example", evidence=sample_evidence(), now=NOW)
-        departure_log = DepartureLog(world.install.settings.left_log, world.install.keys)
-        unsubscribe.unsubscribe_person(session, departure_log, bo.number, method="page", now=NOW)
+        unsubscribe_log = UnsubscribeLog(world.install.settings.left_log, world.install.keys)
+        unsubscribe.unsubscribe_person(session, unsubscribe_log, bo.number, method="page", now=NOW)
         session.add_all(sources())
         session.add(
             Delivery(
@@ -104,7 +104,7 @@ def paths(world: Any) -> list[str]:
         "/desk/editions/none",
         "/desk/preview/2026-W47/inbox",
     ]
-    readers = [
+    subscribers = [
         "/",
         "/editions/2026-W46",
         "/subscribe",
@@ -114,13 +114,13 @@ def paths(world: Any) -> list[str]:
         "/u/unknown",
         f"/u/{world.token('leave')}",
     ]
-    readers += [f"/preferences/{world.token('preferences')}", f"/u/{world.token('test leave')}"]
-    readers += [f"/u/{world.token('leave')}/pause", *mailed_links(world)]
+    subscribers += [f"/preferences/{world.token('preferences')}", f"/u/{world.token('test leave')}"]
+    subscribers += [f"/u/{world.token('leave')}/pause", *mailed_links(world)]
     with world.database.write() as session:
         bo = session.scalars(select(Person.number).where(Person.state == PersonState.WITHDRAWN)).one()
-        readers += [f"/u/{world.token('leave', bo)}", f"/undo/{undo.issue_undo_token(session, bo, now=NOW)}"]
+        subscribers += [f"/u/{world.token('leave', bo)}", f"/undo/{undo.issue_undo_token(session, bo, now=NOW)}"]
     outdated = make_link_token(world.install.keys, world.ada, "preferences", 9)
-    return [*readers, f"/preferences/{outdated}", f"/u/{world.token('leave', 4711)}", *desk]
+    return [*subscribers, f"/preferences/{outdated}", f"/u/{world.token('leave', 4711)}", *desk]
 
 
 def mailed_links(world: Any) -> list[str]:
@@ -193,12 +193,12 @@ def test_axe_finds_nothing_none_scrolls_sideways_asks_elsewhere_or_breaks_its_ow
 ) -> None:
     world, address = served
     context, ear = browser.new_context(), PageEar()
-    page, without_pictures = context.new_page(), context.new_page()
+    page, without_images = context.new_page(), context.new_page()
     ear.listen_to(page)
     found = faulty_pages(page, address, SIGNED_OUT_PATHS[quarter::4], widths=(1440, 390))
     sign_in(context, world, address, "admin")
     for path in paths(world)[quarter::4]:
-        tab = without_pictures if "noimages" in path else page  # there the pictures are to be refused
+        tab = without_images if "noimages" in path else page  # there the pictures are to be refused
         # Its rows stand in each view of the edition's page as they stand in the first.
         fewer = "" if path == f"/desk/?view={PREVIEW_VIEWS[0].key}" else "li.row, li.tale"
         found |= faulty_pages(tab, address, [path], widths=(1440, 390), fewer=fewer)
@@ -312,7 +312,7 @@ def without_scripts(browser: Browser) -> Iterator[BrowserContext]:
     context.close()
 
 
-def test_a_reader_chooses_and_leaves_without_scripts_on_a_phone(
+def test_a_subscriber_chooses_and_leaves_without_scripts_on_a_phone(
     without_scripts: BrowserContext, one_database: Any, tmp_path: Path, build_world: Any
 ) -> None:
     world = build_world(one_database, tmp_path)
@@ -334,7 +334,7 @@ def test_a_reader_chooses_and_leaves_without_scripts_on_a_phone(
         assert ada.state == PersonState.WITHDRAWN
 
 
-def test_a_reader_has_their_record_shown_and_prints_it(
+def test_a_subscriber_has_their_record_shown_and_prints_it(
     without_scripts: BrowserContext, one_database: Any, tmp_path: Path, build_world: Any
 ) -> None:
     world = build_world(one_database, tmp_path)

@@ -15,7 +15,7 @@ from digest.app.accounts import code_apps, passkeys, passwords
 from digest.app.accounts.sign_in import SessionEndedError, SignedInStaff, require_current_password
 from digest.app.accounts.sign_in_log import list_sign_ins
 from digest.app.accounts.visitor import Visitor
-from digest.installation.acts import Act, Role
+from digest.installation.acts import Action, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store import staff_sessions
@@ -24,15 +24,15 @@ from digest.store.audit import PASSWORD_SET
 from digest.store.delivery_models import StaffMember
 from subscribers.errors import RefusalError
 
-SET_PASSWORD = Act(PASSWORD_SET, Role.EDITOR, Concern.ACCOUNTS)
+SET_PASSWORD = Action(PASSWORD_SET, Role.EDITOR, Concern.ACCOUNTS)
 ADD_PASSKEY, RENAME_PASSKEY = (
-    Act("passkey added", Role.EDITOR, Concern.ACCOUNTS),
-    Act("passkey renamed", Role.EDITOR, Concern.NONE),
+    Action("passkey added", Role.EDITOR, Concern.ACCOUNTS),
+    Action("passkey renamed", Role.EDITOR, Concern.NONE),
 )
-REMOVE_PASSKEY = Act("passkey removed", Role.EDITOR, Concern.ACCOUNTS)
-MAKE_RECOVERY_CODES = Act("recovery codes made", Role.EDITOR, Concern.ACCOUNTS)
-END_SESSIONS = Act("sessions ended", Role.EDITOR, Concern.NONE)
-CHANGE_NAME = Act("name changed", Role.EDITOR, Concern.NONE)
+REMOVE_PASSKEY = Action("passkey removed", Role.EDITOR, Concern.ACCOUNTS)
+MAKE_RECOVERY_CODES = Action("recovery codes made", Role.EDITOR, Concern.ACCOUNTS)
+END_SESSIONS = Action("sessions ended", Role.EDITOR, Concern.NONE)
+CHANGE_NAME = Action("name changed", Role.EDITOR, Concern.NONE)
 MAX_NAME_LENGTH = 60  # characters, of a member's or a passkey's name
 SHOWN_SIGN_INS = 50
 WARNING_PERIOD = timedelta(days=30)  # for so long failed sign-ins are pointed out

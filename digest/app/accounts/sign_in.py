@@ -11,7 +11,7 @@ from digest.app.accounts.sign_in_log import SignInMethod, describe_try, record_r
 from digest.app.accounts.try_limits import SignInRefusedError
 from digest.app.accounts.visitor import Visitor, make_device_mark
 from digest.deliver.send.notices.notice_queue import make_notice_queue
-from digest.installation.acts import Act, Actor, Face, Role
+from digest.installation.acts import Action, Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store import staff, staff_sessions
@@ -26,7 +26,7 @@ from subscribers.store import one_time_tokens
 TOUCH_INTERVAL = timedelta(minutes=5)  # between two notes that a session is in use
 LINK_LIFETIME = timedelta(hours=1)  # of a sign-in link
 _UNKNOWN_PASSKEY = "This passkey isn't registered here. Use another passkey or your password."
-MAKE_LINK = Act("sign-in link made", Role.ADMIN, Concern.ACCOUNTS)
+MAKE_LINK = Action("sign-in link made", Role.ADMIN, Concern.ACCOUNTS)
 
 
 class SessionEndedError(RefusalError):
@@ -188,7 +188,7 @@ def accept_invitation(
     """Take the press of the button behind an invitation: the address is proven, and the member signed in, the first time."""
     with installation.database.write() as session:
         first_press = staff.look_up_proof_link(session, token, now=now).stage is staff.ProofLinkStage.OPEN
-        link = staff.prove_staff_address(session, token, now=now)
+        link = staff.verify_staff_address(session, token, now=now)
         if first_press and link.stage is staff.ProofLinkStage.PROVEN and link.member is not None:
             method = SignInMethod.INVITATION
             return link, begin_session(session, installation, link.member, method, visitor, now=now)

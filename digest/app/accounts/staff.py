@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from digest.app.accounts.own_account import forget_sign_in_methods, tidy_name
 from digest.app.accounts.sign_in_log import Refusals, count_refusals
 from digest.deliver.send.notices.notice_queue import make_notice_queue
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store import staff
@@ -21,13 +21,13 @@ from subscribers.address import Address, read_address
 from subscribers.mail_requests import QueueMail
 from subscribers.store.row_seals import keep_genuine
 
-ADD = Act(STAFF_ADDED, Role.ADMIN, Concern.ACCOUNTS)
-REMOVE = Act(STAFF_REMOVED, Role.ADMIN, Concern.ACCOUNTS)
-MAIL_LINK = Act("staff link mailed", Role.ADMIN, Concern.ACCOUNTS)
-LIST = Act("staff listed", Role.ADMIN, Concern.NONE)
-CHANGE_ROLE = Act(ROLE_CHANGED, Role.ADMIN, Concern.ACCOUNTS)
-SIGN_OUT = Act(SIGNED_OUT, Role.ADMIN, Concern.NONE)
-RESET = Act(SIGN_IN_RESET, Role.ADMIN, Concern.ACCOUNTS)
+ADD = Action(STAFF_ADDED, Role.ADMIN, Concern.ACCOUNTS)
+REMOVE = Action(STAFF_REMOVED, Role.ADMIN, Concern.ACCOUNTS)
+MAIL_LINK = Action("staff link mailed", Role.ADMIN, Concern.ACCOUNTS)
+LIST = Action("staff listed", Role.ADMIN, Concern.NONE)
+CHANGE_ROLE = Action(ROLE_CHANGED, Role.ADMIN, Concern.ACCOUNTS)
+SIGN_OUT = Action(SIGNED_OUT, Role.ADMIN, Concern.NONE)
+RESET = Action(SIGN_IN_RESET, Role.ADMIN, Concern.ACCOUNTS)
 AUDIT_SUBJECT = "staff"
 STAFF_ROLES: dict[str, staff.StaffRole] = {"editor": "editor", "admin": "admin"}
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.alerts.channel import AlertChannel, AlertEvent
 from digest.app.alerts.channels import alert_channels, list_open_channels
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.settings.concerns import Concern
@@ -23,7 +23,7 @@ RETRY_DELAYS = tuple(
 )  # after each try, until it's given up
 MAX_MESSAGES = 50  # over one channel in one run
 
-SEND_TEST = Act("alert tested", Role.ADMIN, Concern.NONE)
+SEND_TEST = Action("alert tested", Role.ADMIN, Concern.NONE)
 
 log = structlog.get_logger("alerts")
 

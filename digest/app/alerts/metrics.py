@@ -21,7 +21,7 @@ from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.edition.calendar.calendar_store import load_calendar
 from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import Edition, EditionState, Source, SourceHealth, TimetableSlot
+from digest.store.models import Edition, EditionState, ScheduleSlot, Source, SourceHealth
 from subscribers.consent import audience
 from subscribers.store.models import PersonState
 
@@ -70,7 +70,7 @@ class InstallationCollector:
         with self.installation.database.snapshot() as session:
             yield from self._collect_lists(session)
             yield from self._collect_sending(session)
-            yield from self._collect_timetable(session)
+            yield from self._collect_schedule(session)
 
     def _collect_lists(self, session: Session) -> Iterator["Metric"]:
         by_state = audience.count_people_by_state(session)
@@ -102,8 +102,8 @@ class InstallationCollector:
         due = session.scalar(select(func.count()).where(*waiting, is_due))
         yield gauge("notices_due", "Transactional emails that are due but not sent.", due or 0)
 
-    def _collect_timetable(self, session: Session) -> Iterator["Metric"]:
-        last_done = select(TimetableSlot.job, func.max(TimetableSlot.done_at)).group_by(TimetableSlot.job)
+    def _collect_schedule(self, session: Session) -> Iterator["Metric"]:
+        last_done = select(ScheduleSlot.job, func.max(ScheduleSlot.done_at)).group_by(ScheduleSlot.job)
         times = {job: at.timestamp() for job, at in session.execute(last_done) if at}
         yield gauges("job_done_timestamp_seconds", "Last time each scheduled job finished.", "job", times)
         release = load_calendar(session, self.installation.settings.file).next_release(self.now)

@@ -13,7 +13,7 @@ from digest.app.editing import edit_history, editing_state
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditingState
 from digest.app.editions.edition_status import edition_name
-from digest.app.editions.mail_gallery import fill_invented_reader
+from digest.app.editions.mail_gallery import fill_invented_subscriber
 from digest.edition.approval import approval_check, sent_back_notes
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approvers import ApproverRule
@@ -26,7 +26,7 @@ from digest.edition.editing.authorship import WrittenPart
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.edition.queries import COMING_STATES, find_edition
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.approval_models import Approval, SentBackNote
@@ -34,9 +34,9 @@ from digest.store.audit import SENT_BACK
 from digest.store.models import Edition, EditionState
 from subscribers.phrases import join_words
 
-SEND_BACK = Act(SENT_BACK, Role.EDITOR, Concern.NONE)
-FINISH_NOTE = Act("sent-back note done", Role.EDITOR, Concern.NONE)
-REINSTATE = Act("reinstated an approval", Role.EDITOR, Concern.NONE)
+SEND_BACK = Action(SENT_BACK, Role.EDITOR, Concern.NONE)
+FINISH_NOTE = Action("sent-back note done", Role.EDITOR, Concern.NONE)
+REINSTATE = Action("reinstated an approval", Role.EDITOR, Concern.NONE)
 _MAX_ATTEMPTS = 5  # where editors go on while a deadline passes
 
 
@@ -52,7 +52,7 @@ def send_back_edition(installation: Installation, name: str, text: str, *, actor
         edition, note_text = find_edition(session, name), editing.clean_typed_text(text)
         note = sent_back_notes.send_back(session, edition, note_text, actor=actor.name, now=now)
         # Without the text: the log holds no words that might name a reader.
-        audit.detail = {"note": note.id, approval.TAKEN_BACK_DETAIL: approval.list_taken_back(session, edition)}
+        audit.detail = {"note": note.id, approval.REVOKED_DETAIL: approval.list_revoked(session, edition)}
     return name
 
 
@@ -251,7 +251,7 @@ def read_version_html(installation: Installation, name: str, number: int) -> str
         version = session.scalar(query)
         if version is None:
             return None
-        return fill_invented_reader(approval.read_version(session, version).join("html"), installation.settings)
+        return fill_invented_subscriber(approval.read_version(session, version).join("html"), installation.settings)
 
 
 def read_text_hosts(installation: Installation, name: str) -> tuple[TextHost, ...]:

@@ -24,7 +24,7 @@ from digest.edition.archive import corrections
 from digest.edition.archive.correction_check import find_fault, list_signers, state_text
 from digest.edition.editing.authorship import CORRECTION_PART, WrittenPart
 from digest.edition.queries import find_edition
-from digest.installation.acts import SCHEDULER, Act, Actor, Role
+from digest.installation.acts import SCHEDULER, Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.audit import record_audit
@@ -35,8 +35,8 @@ from subscribers.callbacks import Clock
 from subscribers.mail_requests import MailRequest
 from subscribers.store.row_seals import is_genuine
 
-REQUEST = Act("correction email requested", Role.EDITOR, Concern.NONE)
-APPROVE = Act("correction email approved", Role.EDITOR, Concern.NONE)
+REQUEST = Action("correction email requested", Role.EDITOR, Concern.NONE)
+APPROVE = Action("correction email approved", Role.EDITOR, Concern.NONE)
 REFUSED_EMAIL = "correction email refused"  # in the audit log: what was approved isn't what would be sent
 _WRITE_PAGE = 200  # notices in one write transaction
 
@@ -282,7 +282,9 @@ def _plan_emails(installation: Installation, correction: Correction, edition: Ed
         "was": sent,
         "becomes": correction.becomes,
         "why": correction.note,
-        "signature": corrections.sign_correction(correction, settings.file.publication.zone, settings.reader_language),
+        "signature": corrections.sign_correction(
+            correction, settings.file.publication.zone, settings.subscriber_language
+        ),
         "address": f"{settings.link_base}/editions/{edition.name}",
     }
     queued = 0

@@ -13,13 +13,13 @@ from digest.edition.approval import approved_versions as approval
 from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, is_as_composed
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
 from digest.edition.queries import find_edition
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
-from digest.store.audit import APPROVAL_VOIDED, APPROVED
+from digest.store.audit import APPROVAL_REVOKED, APPROVED
 
-APPROVE = Act(APPROVED, Role.EDITOR, Concern.NONE)
-VOID_APPROVAL = Act(APPROVAL_VOIDED, Role.EDITOR, Concern.NONE)
+APPROVE = Action(APPROVED, Role.EDITOR, Concern.NONE)
+REVOKE_APPROVAL = Action(APPROVAL_REVOKED, Role.EDITOR, Concern.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _refuse_errors(name: str, findings: Iterable[PreflightFinding]) -> None:
         )
 
 
-def void_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:
+def revoke_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:
     """Take an approval back, so that the edition is a draft again; return its name.
 
     Raises:
@@ -108,8 +108,8 @@ def void_approval(installation: Installation, name: str, *, actor: Actor, now: d
         ApprovalError: nothing is approved, or sending has begun.
     """
     name = edition_name(installation, name)
-    with VOID_APPROVAL.transaction(installation, actor, name, now=now) as (session, audit):
+    with REVOKE_APPROVAL.transaction(installation, actor, name, now=now) as (session, audit):
         edition = find_edition(session, name)
-        approval.take_back_approval(session, edition, actor=actor.name, now=now)
-        audit.detail = {approval.TAKEN_BACK_DETAIL: approval.list_taken_back(session, edition)}
+        approval.revoke_open_approvals(session, edition, actor=actor.name, now=now)
+        audit.detail = {approval.REVOKED_DETAIL: approval.list_revoked(session, edition)}
     return name

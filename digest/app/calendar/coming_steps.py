@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from digest.edition.calendar import calendar_store, release_calendar
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseSteps, plan_steps
 from digest.settings import SettingsFile
-from digest.store.models import Edition, TimetableSlot
-from digest.store.timetable_slots import find_timetable_start
+from digest.store.models import Edition, ScheduleSlot
+from digest.store.schedule_slots import find_schedule_start
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs, parse_schedule_rule
 from subscribers.phrases import clock_hour, short_month_day
 
@@ -27,7 +27,7 @@ def list_job_rules(file: SettingsFile) -> dict[str, tuple[ScheduleRule, ...]]:
     """Return the jobs that have slots, and by which rules they are due beside what the calendar of releases says."""
     schedule = file.schedule
     # Drafts on certain days follow the calendar; several a day are made by the timetable alone.
-    by_rule = (schedule.draft_rule,) if schedule.draft_rule.period or schedule.release_rule.period else ()
+    by_rule = (schedule.draft_rule,) if schedule.draft_rule.period or schedule.send_rule.period else ()
     return {
         "collect": schedule.collect_rules,
         "draft": by_rule,
@@ -88,7 +88,7 @@ def _describe_release(name: str, release: PlannedRelease, steps: ReleaseSteps) -
 
 def find_missed_runs(session: Session, file: SettingsFile, now: datetime) -> Iterator[DueJob]:
     """Find the jobs whose last time is over for longer than they may be late, and that were not done since."""
-    since = find_timetable_start(session)
+    since = find_schedule_start(session)
     if since is None:
         return  # nobody has followed the timetable yet
     calendar = calendar_store.load_calendar(session, file)
@@ -97,8 +97,8 @@ def find_missed_runs(session: Session, file: SettingsFile, now: datetime) -> Ite
         planned = release_calendar.list_step_moments(calendar, calendar_store.step_rules(file.schedule), moment)
         rules = {job: list_job_rules(file)[job]}
         for slot in find_due_jobs(moment, rules, (), zone=calendar.zone, since=since, planned=planned):
-            done = (TimetableSlot.job == job, TimetableSlot.at >= slot.at, TimetableSlot.done_at.is_not(None))
-            found = select(TimetableSlot.at).where(*done).limit(1)
+            done = (ScheduleSlot.job == job, ScheduleSlot.at >= slot.at, ScheduleSlot.done_at.is_not(None))
+            found = select(ScheduleSlot.at).where(*done).limit(1)
             if session.scalar(found) is None:
                 yield slot
 

@@ -98,7 +98,7 @@ def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool 
     if edition.state == EditionState.APPROVED:
         raise CalendarError(
             f"{edition.name} is approved.",
-            f"Revoke its approval first, on the edition page or with 'digest approve {edition.name} --void'.",
+            f"Revoke its approval first, on the edition page or with 'digest approve {edition.name} --revoke'.",
         )
     if edition.state not in UNAPPROVED_STATES:
         raise CalendarError(

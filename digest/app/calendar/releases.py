@@ -33,17 +33,17 @@ from digest.edition.calendar.release_calendar import (
 )
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.queries import COMING_STATES, OUTGOING_STATES, next_edition_number, release_slot
-from digest.installation.acts import Act, Actor, AuditDraft, Role
+from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.models import Edition
 from digest.timetable import resolve_wall_time
 from subscribers.phrases import clock_time, weekday_month_day
 
-SKIP = Act("skipped release", Role.EDITOR, Concern.NONE)
-MOVE = Act("moved release", Role.EDITOR, Concern.NONE)
-ADD = Act("added release", Role.EDITOR, Concern.NONE)
-RESTORE = Act("restored release", Role.EDITOR, Concern.NONE)
+SKIP = Action("skipped release", Role.EDITOR, Concern.NONE)
+MOVE = Action("moved release", Role.EDITOR, Concern.NONE)
+ADD = Action("added release", Role.EDITOR, Concern.NONE)
+RESTORE = Action("restored release", Role.EDITOR, Concern.NONE)
 LISTED_RELEASES = 10
 _MAX_ATTEMPTS = 5  # at moving a draft that colleagues are editing
 

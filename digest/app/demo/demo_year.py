@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.app.subscribers import lists
-from digest.app.subscribers.consent_wordings import current_wording
+from digest.app.subscribers.consent_texts import current_consent_text
 from digest.app.subscribers.signups import signup_limits
 from digest.app.upkeep.nightly_steps import GROWTH_STATE_KEY
 from digest.deliver.control.installation_hold import write_installation_state
@@ -93,8 +93,8 @@ def add_year(installation: Installation, actor: Actor, now: datetime) -> int:
     with installation.write() as session:
         through = session.scalar(select(func.max(ConsentEvent.id))) or 0
         write_installation_state(session, GROWTH_STATE_KEY, {"through": through}, now=now)
-        readers = _write_days(session, year, today, through=through)
-        _write_editions(session, rng, zone, readers)
+        subscribers = _write_days(session, year, today, through=through)
+        _write_editions(session, rng, zone, subscribers)
         _write_source_days(session, rng, today)
     return people
 
@@ -111,13 +111,13 @@ def _write_days(session: Session, year: Sequence[DayCount], today: date, *, thro
         elif kind is not ConsentKind.REQUESTED:
             went[day] += times
     consent_days.add_day_counts(session, counts)
-    readers = consent_days.record_reader_count(session, today, after=through)
-    by_day: dict[date, int] = {today: readers}
+    subscribers = consent_days.record_subscriber_count(session, today, after=through)
+    by_day: dict[date, int] = {today: subscribers}
     for day in (today - timedelta(days=number) for number in range(1, DAYS + 1)):
-        by_day[day] = readers
-        readers = max(0, readers - joined[day] + went[day])
+        by_day[day] = subscribers
+        subscribers = max(0, subscribers - joined[day] + went[day])
     for night_kind, by_night in (
-        (consent_days.READERS_KIND, by_day),
+        (consent_days.SUBSCRIBERS_KIND, by_day),
         (consent_days.JOINED_KIND, joined),
         (consent_days.WENT_KIND, went),
     ):
@@ -140,14 +140,14 @@ def _invent_day(rng: random.Random, day: date) -> Iterator[DayCount]:
         yield DayCount(day, ConsentKind.BOUNCED, _WAYS[0][0], rng.randrange(1, 4))
 
 
-def _write_editions(session: Session, rng: random.Random, zone: ZoneInfo, readers: dict[date, int]) -> None:
+def _write_editions(session: Session, rng: random.Random, zone: ZoneInfo, subscribers: dict[date, int]) -> None:
     """Write what came of the editions of the year before the sample's."""
     oldest_first = select(Edition).order_by(Edition.release_at)
     first = session.scalars(oldest_first.limit(1)).one()
     for weeks in range(1, DAYS // 7):
         local = first.release_at.astimezone(zone) - timedelta(weeks=weeks)
         release_at = local.astimezone(first.release_at.tzinfo)
-        planned = readers.get(release_at.astimezone(zone).date(), 0)
+        planned = subscribers.get(release_at.astimezone(zone).date(), 0)
         refused = round(planned * rng.uniform(0.004, 0.012))
         late = round(planned * rng.uniform(0.01, 0.03))
         hours = {release_at: planned - late, release_at + timedelta(hours=1): late - late // 4}
@@ -293,15 +293,15 @@ class _Newcomers:
                 report = FeedbackReport(number, FeedbackKind.BOUNCED, at, "smtp", {"said": "bounced"})
                 _, departure = apply_feedback_report(session, self._installation.keys, report, now=at)
                 if departure is not None:
-                    self._installation.departure_log.append(departure, at=at)
+                    self._installation.unsubscribe_log.append(departure, at=at)
             else:
                 reason = self._rng.choice(self._reasons)
                 unsubscribe_person(
-                    session, self._installation.departure_log, number, method="page", now=at, reason=reason
+                    session, self._installation.unsubscribe_log, number, method="page", now=at, reason=reason
                 )
 
     def _arrive(self, session: Session, kind: ConsentKind, way: str, at: datetime) -> int:
-        wording = current_wording(self._installation.settings)
+        wording = current_consent_text(self._installation.settings)
         attested = kind is ConsentKind.ATTESTED
         evidence = ConsentEvidence(
             wording=f"{wording.text} (An invented reader of the demo.)",
@@ -342,7 +342,7 @@ class _Newcomers:
                     sent_at=at,
                     page=way,
                     where=way,
-                    wording=current_wording(installation.settings),
+                    wording=current_consent_text(installation.settings),
                     # A network for documentation (RFC 3849, section 2), another for each form.
                     origin=RequestOrigin(f"2001:db8:{self._invented:x}::1", "An invented browser"),
                 )
@@ -357,7 +357,7 @@ def _erase(installation: Installation, session: Session, number: int, now: datet
     erase_person(
         session,
         installation.keys,
-        installation.departure_log,
+        installation.unsubscribe_log,
         number,
         method="page",
         forget_elsewhere=make_erasure_callback(installation.keys, lambda: now),

@@ -134,7 +134,7 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
         raise DemoError(f"Couldn't reach any sources. The first error was: {first_error}")
     draft = editions.draft_next_edition(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
     report(f"Drafted {draft.name}, No. {draft.number}: {sum(map(len, draft.proposal.sections.values()))} stories.")
-    report(f"Added {_add_sample_readers(installation, now)} sample readers, each with a consent event.")
+    report(f"Added {_add_sample_subscribers(installation, now)} sample readers, each with a consent event.")
     _check_edition(installation, draft.name, report, now)
     content_hash = edition_status(installation, draft.name, now=now).content_hash
     signing.approve_edition(installation, draft.name, content_hash, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
@@ -167,7 +167,7 @@ def _check_edition(installation: Installation, name: str, report: Callable[[str]
     report(f"Checked: no rule fails, {len(findings)} warning(s).")
 
 
-def _add_sample_readers(installation: Installation, now: datetime) -> int:
+def _add_sample_subscribers(installation: Installation, now: datetime) -> int:
     """Subscribe the sample's invented readers, each with evidence that says that they are invented."""
     rows = list(csv.DictReader(io.StringIO(_bundled_file("sample/readers.csv").read_text("utf-8"))))
     with installation.write() as session:

@@ -14,7 +14,7 @@ from digest.app.subscribers.running_imports import list_idle_imports
 from digest.backups.last_backup import explain_missing_backup
 from digest.collect.articles.storage import find_withdrawn
 from digest.collect.sources.source_rows import describe_source_health, list_source_problems
-from digest.deliver.control import article_looks, edition_control, installation_hold
+from digest.deliver.control import article_checks, edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.registry import provider_kinds, provider_remedy
 from digest.deliver.retention import provider_erasures
@@ -395,17 +395,17 @@ def _find_gone_articles(session: Session, editions: Sequence[Edition]) -> Iterat
     """Find what a coming edition links and visitors can't read: by the last look where it's to be approved again, else by what sources said."""
     for edition in editions:
         if gone := _list_gone_articles(session, edition):
-            said = f"No. {edition.number}: {article_looks.describe_gone(gone)}"
+            said = f"No. {edition.number}: {article_checks.describe_gone(gone)}"
             yield AttentionFinding("gone-articles", said, edition.name)
 
 
-def _list_gone_articles(session: Session, edition: Edition) -> tuple[article_looks.LookFinding, ...]:
+def _list_gone_articles(session: Session, edition: Edition) -> tuple[article_checks.LookFinding, ...]:
     if edition.state == EditionState.APPROVED and edition.paused_at is None:
         linked = link_articles(read_sections(edition.content))
         withdrawn = find_withdrawn(session, linked)
         found = [(url, linked[url], reason) for url, reason in withdrawn.items()]
-        return tuple(article_looks.LookFinding(*one) for one in found)
-    look = article_looks.read_look(session, edition.name) if edition.state in UNAPPROVED_STATES else None
+        return tuple(article_checks.LookFinding(*one) for one in found)
+    look = article_checks.read_look(session, edition.name) if edition.state in UNAPPROVED_STATES else None
     if look is None or not look.gone:
         return ()
     linked = link_articles(read_sections(edition.content))

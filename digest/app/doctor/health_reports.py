@@ -11,12 +11,12 @@ from digest.app.doctor.check_registry import LEVEL_ORDER, ExaminedInstallation
 from digest.app.doctor.examination import examine_installation, examine_outside, list_checks, refer_to_first
 from digest.app.doctor.outside_world import OutsideWorld
 from digest.deliver.providers.kind import DoctorFinding
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from subscribers.errors import RefusalError
 
-EXAMINE = Act("installation examined", Role.ADMIN, Concern.NONE)
+EXAMINE = Action("installation examined", Role.ADMIN, Concern.NONE)
 
 log = structlog.get_logger("doctor")
 

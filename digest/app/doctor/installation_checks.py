@@ -22,9 +22,9 @@ from digest.app.upkeep.keys import list_files_in_clear
 from digest.collect.sandbox.client import list_open_doors_of_children
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened import missing_key_file
-from digest.store.audit_chain import prove_audit_log
+from digest.store.audit_chain import verify_audit_log
 from digest.store.models import AuditEntry
-from subscribers.consent.departure_log import DepartureLogError
+from subscribers.consent.unsubscribe_log import UnsubscribeLogError
 from subscribers.errors import ApplicationError
 
 IMPORT_NAMES = ("digest", "subscribers", "scheduler")
@@ -114,7 +114,7 @@ def check_audit_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The audit log passes verification."""
     try:
         with examined.read() as session:
-            proof = prove_audit_log(session)
+            proof = verify_audit_log(session)
     except ApplicationError:
         return  # `key-file` reports what's wrong with the keys
     if proof.fault:
@@ -124,12 +124,12 @@ def check_audit_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 @doctor_check("departure-log", "Restore the file from a copy of the server. Until you do, you can't restore a backup.")
-def check_departure_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_unsubscribe_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """`left.log`, which keeps people unsubscribed after a restore, passes verification and is writable."""
     installation = examined.installation
     file = installation.settings.left_log
     try:
-        log = installation.departure_log
+        log = installation.unsubscribe_log
     except ApplicationError:  # the check of the keys says so
         return
     if not file.exists():
@@ -142,7 +142,7 @@ def check_departure_log(examined: ExaminedInstallation) -> Iterator[DoctorFindin
         return
     try:
         lines = sum(1 for _ in log.read())
-    except DepartureLogError as exc:
+    except UnsubscribeLogError as exc:
         yield report_error(
             str(exc), f"Restore {file} from a copy of the server. Until you do, you can't restore a backup."
         )

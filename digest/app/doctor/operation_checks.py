@@ -34,7 +34,7 @@ from digest.edition.queries import UNAPPROVED_STATES
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
 from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, StaffMember
-from digest.store.models import FIRST_LOOK_JOB, AuditEntry, Edition, TimetableSlot
+from digest.store.models import FIRST_LOOK_JOB, AuditEntry, Edition, ScheduleSlot
 from digest.store.staff import display_name_of, list_staff_members
 from digest.store.staff_revocations import keep_current, list_missing_members
 from subscribers.consent.preferences import list_unreadable_choices
@@ -75,7 +75,7 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             (f"No admin has verified their address yet ({join_words(unproven[:MAX_NAMED])}), so alerts can't be sent."),
             (
                 f"To verify it, {released}keep 'digest serve' running, and open the link it emails to {unproven[0]}. "
-                "To get another link, run 'digest staff prove EMAIL'. If you can't read that mailbox, add another "
+                "To get another link, run 'digest staff verify EMAIL'. If you can't read that mailbox, add another "
                 "admin: digest staff add EMAIL --role admin"
             ),
         )
@@ -161,8 +161,8 @@ def check_drafts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and configure systemd to start it at boot.")
 def check_timetable(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The scheduler is running (collection, drafting, sending, and nightly maintenance)."""
-    newest = select(func.max(TimetableSlot.done_at)).where(TimetableSlot.job == NIGHTLY_JOB)
-    first = select(func.min(TimetableSlot.at)).where(TimetableSlot.job == FIRST_LOOK_JOB)
+    newest = select(func.max(ScheduleSlot.done_at)).where(ScheduleSlot.job == NIGHTLY_JOB)
+    first = select(func.min(ScheduleSlot.at)).where(ScheduleSlot.job == FIRST_LOOK_JOB)
     with examined.read() as session:
         since, last = session.scalar(first), session.scalar(newest)
         set_up_at = session.scalar(select(func.min(AuditEntry.at)))
@@ -198,13 +198,13 @@ def check_coming_steps(examined: ExaminedInstallation) -> Iterator[DoctorFinding
 )
 def check_slots(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every scheduled job that started has finished."""
-    undone = select(TimetableSlot).where(
-        TimetableSlot.done_at.is_(None),
-        TimetableSlot.at < examined.now - MAX_WAIT,
-        TimetableSlot.lease_until < examined.now - MAX_WAIT,
+    undone = select(ScheduleSlot).where(
+        ScheduleSlot.done_at.is_(None),
+        ScheduleSlot.at < examined.now - MAX_WAIT,
+        ScheduleSlot.lease_until < examined.now - MAX_WAIT,
     )
     with examined.read() as session:
-        newest_first = undone.order_by(TimetableSlot.at.desc())
+        newest_first = undone.order_by(ScheduleSlot.at.desc())
         for slot in session.scalars(newest_first.limit(MAX_NAMED)):
             why = f": {slot.outcome}" if slot.outcome else ""
             yield report_error(f"The job {slot.job}, due {slot.at:%Y-%m-%d %H:%M} UTC, started but didn't finish{why}.")
@@ -215,9 +215,9 @@ def check_slots(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 )
 def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every step of last night's maintenance finished."""
-    done = select(TimetableSlot).where(TimetableSlot.job == NIGHTLY_JOB, TimetableSlot.done_at.is_not(None))
+    done = select(ScheduleSlot).where(ScheduleSlot.job == NIGHTLY_JOB, ScheduleSlot.done_at.is_not(None))
     with examined.read() as session:
-        newest_first = done.order_by(TimetableSlot.at.desc())
+        newest_first = done.order_by(ScheduleSlot.at.desc())
         last = session.scalars(newest_first.limit(1)).first()
         outcome = last.outcome if last else ""
     yield from (report_error(f"{step}.") for step in outcome.split("; ") if " failed: " in step)

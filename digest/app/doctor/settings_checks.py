@@ -16,7 +16,7 @@ from digest.app.doctor.check_registry import (
     report_warning,
 )
 from digest.app.editions.mail_gallery import find_rendering_mistakes
-from digest.app.subscribers.consent_wordings import current_wording
+from digest.app.subscribers.consent_texts import current_consent_text
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.providers.registry import provider_in_use, provider_remedy
@@ -78,15 +78,15 @@ def check_templates(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 def check_logo(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The logo in the settings is stored."""
     settings = examined.settings
-    look = settings.file.look
-    if look.logo and settings.logo is None:
+    branding = settings.file.branding
+    if branding.logo and settings.logo is None:
         yield report_error(
             (
-                f"The settings use the logos {look.logo} and {look.logo_dark}, but they aren't both stored here, so "
+                f"The settings use the logos {branding.logo} and {branding.logo_dark}, but they aren't both stored here, so "
                 "the publication's name is shown instead."
             ),
             (
-                "Run 'digest media add FILE' for each and add the names it prints under [look] in "
+                "Run 'digest media add FILE' for each and add the names it prints under [branding] in "
                 f"{settings.settings_place}, or remove both settings."
             ),
         )
@@ -122,17 +122,17 @@ def check_own_texts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         )
 
 
-@doctor_check("consent-wording", "Add {name} to wordings.consent for the publication's name.")
-def check_consent_wording(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+@doctor_check("consent-wording", "Add {name} to consent.text for the publication's name.")
+def check_consent_text(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The consent text includes the publication's name."""
     settings = examined.settings
-    name, wording = settings.file.publication.name, current_wording(settings)
+    name, wording = settings.file.publication.name, current_consent_text(settings)
     if name.casefold() in wording.text.casefold():
         yield report_fine(f"consent text includes the name {name} (SHA-256 {wording.hash[:12]})")
     else:
         yield report_error(
             f"The consent text doesn't include {name}, so it doesn't say whose emails people agree to.",
-            f"Add {{name}} to the consent text, in the line consent under [wordings] in {settings.settings_place}.",
+            f"Add {{name}} to the consent text, in the line text under [consent] in {settings.settings_place}.",
         )
 
 

@@ -14,12 +14,12 @@ from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError, read_editing_state
 from digest.edition.editing.edits import EditionField, EditKind, StoryField
 from digest.edition.queries import find_edition
-from digest.installation.acts import Act, Actor, AuditDraft, Role
+from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.models import Clipping, Edition
 
-CLIP = Act("clipboard", Role.EDITOR, Concern.NONE)
+CLIP = Action("clipboard", Role.EDITOR, Concern.NONE)
 MAX_CLIPPINGS = 100  # of one editor
 MAX_TARGET_CHARACTERS = 1000  # longer than any address that is in use, and an index can hold it
 _FIELDS = frozenset({*StoryField, *EditionField, "note", "block"})

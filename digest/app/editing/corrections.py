@@ -19,7 +19,7 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.queries import COMING_STATES, find_edition
 from digest.edition.rendering.mail_layout import arrange_mail
 from digest.edition.rendering.sanitiser import sanitise_text
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.correction_models import Correction
@@ -27,7 +27,7 @@ from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
 from subscribers.store.row_seals import keep_genuine
 
-CORRECT = Act("corrected", Role.EDITOR, Concern.NONE)
+CORRECT = Action("corrected", Role.EDITOR, Concern.NONE)
 CORRECTABLE_STATES = (EditionState.SENDING, EditionState.SENT)
 MAX_NOTE_LENGTH = 500  # characters
 
@@ -166,7 +166,7 @@ def _carry_into_draft(
         if draft is None:
             return
         day = draft.release_at.astimezone(file.publication.zone).date()
-        language = installation.settings.reader_language
+        language = installation.settings.subscriber_language
         block = corrections.make_correction_block(session, correction, edition, base, day, language)
     # A draft of before there were edits is drafted anew, and takes it then.
     with suppress(editing_state.EditRefusedError):

@@ -30,13 +30,13 @@ from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edit_log import append_edit, load_edits, proposal_hash_of
 from digest.edition.editing.edits import Edit, EditConflict, EditDraft
 from digest.edition.queries import COMING_STATES, UNAPPROVED_STATES, find_edition
-from digest.installation.acts import Act, Actor, AuditDraft, Role
+from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.models import Edition
 
-EDIT = Act("edited", Role.EDITOR, Concern.NONE)
-UPDATE_DRAFT = Act("draft updated", Role.EDITOR, Concern.NONE)
+EDIT = Action("edited", Role.EDITOR, Concern.NONE)
+UPDATE_DRAFT = Action("draft updated", Role.EDITOR, Concern.NONE)
 _MAX_ATTEMPTS = 20  # folds of one act, where colleagues are quicker each time
 _MAX_AUDITED_TARGET = 200  # characters
 
@@ -68,7 +68,7 @@ class EditResult:
     edit: Edit | None = None
     conflict: EditConflict | None = None
     before: Arrangement | None = None
-    approval_taken_back: bool = False
+    approval_revoked: bool = False
 
 
 def apply_edit(installation: Installation, form: EditForm, draft: EditDraft) -> EditResult:
@@ -121,7 +121,7 @@ def apply_decision(
             except _OvertakenError:
                 continue
             after = replace(state, edits=(*state.edits, edit), arrangement=arrangement, approved=False)
-            return EditResult(after, edit, approval_taken_back=state.approved)
+            return EditResult(after, edit, approval_revoked=state.approved)
         raise _overtaken_too_often()
 
 

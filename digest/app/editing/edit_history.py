@@ -9,7 +9,7 @@ from sqlalchemy import select
 from digest.app.accounts import staff
 from digest.app.editing.edit_application import EditForm, EditResult, apply_decision
 from digest.app.editing.editing_state import EditingState, EditRefusedError, preview_state, read_editing_state
-from digest.app.editions.mail_gallery import fill_invented_reader
+from digest.app.editions.mail_gallery import fill_invented_subscriber
 from digest.edition.approval.sent_back_notes import list_notes
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import join_fragments
@@ -27,12 +27,12 @@ from digest.edition.queries import COMING_STATES, find_edition
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.approval_models import SentBackNote
-from digest.store.audit import APPROVAL_VOIDED, APPROVED
+from digest.store.audit import APPROVAL_REVOKED, APPROVED
 from digest.store.models import AuditEntry, Edition
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovalAct:
+class ApprovalAction:
     """An approval that was given or taken back; `seq` is the number of the last edit before it."""
 
     at: datetime  # UTC
@@ -42,7 +42,7 @@ class ApprovalAct:
 
 
 @dataclass(frozen=True, slots=True)
-class NoteAct:
+class NoteAction:
     """That an edition was sent back with a note, or that the note (then `text` is empty) was marked as done."""
 
     at: datetime  # UTC
@@ -61,8 +61,8 @@ class EditionHistory:
     edition: Edition
     state: EditingState
     settings: Settings
-    approvals: tuple[ApprovalAct, ...]
-    notes: tuple[NoteAct, ...]
+    approvals: tuple[ApprovalAction, ...]
+    notes: tuple[NoteAction, ...]
     names: Mapping[str, str]
     written_heads: dict[int, EditionContent] = field(default_factory=dict)
 
@@ -98,7 +98,7 @@ def read_edition_history(installation: Installation, name: str) -> EditionHistor
     state = read_editing_state(installation, name)
     with installation.database.read() as session:
         edition = find_edition(session, state.name)
-        acts = {APPROVED: True, APPROVAL_VOIDED: False}
+        acts = {APPROVED: True, APPROVAL_REVOKED: False}
         entries = session.scalars(
             select(AuditEntry)
             .where(AuditEntry.subject == edition.name, AuditEntry.act.in_(acts))
@@ -107,17 +107,17 @@ def read_edition_history(installation: Installation, name: str) -> EditionHistor
         approvals = []
         for entry in entries:
             seq = _find_last_seq(state, entry.at)
-            approvals.append(ApprovalAct(entry.at, entry.actor, acts[entry.act], seq))
-        notes = tuple(_list_note_acts(state, list_notes(session, edition)))
+            approvals.append(ApprovalAction(entry.at, entry.actor, acts[entry.act], seq))
+        notes = tuple(_list_note_actions(state, list_notes(session, edition)))
     names = staff.read_display_names(installation)
     return EditionHistory(edition, state, installation.settings, tuple(approvals), notes, names)
 
 
-def _list_note_acts(state: EditingState, notes: Iterable[SentBackNote]) -> Iterator[NoteAct]:
+def _list_note_actions(state: EditingState, notes: Iterable[SentBackNote]) -> Iterator[NoteAction]:
     for note in notes:
-        yield NoteAct(note.at, note.actor, note.text, _find_last_seq(state, note.at))
+        yield NoteAction(note.at, note.actor, note.text, _find_last_seq(state, note.at))
         if note.done_at:
-            yield NoteAct(note.done_at, note.done_by or "", "", _find_last_seq(state, note.done_at))
+            yield NoteAction(note.done_at, note.done_by or "", "", _find_last_seq(state, note.done_at))
 
 
 def _find_last_seq(state: EditingState, at: datetime) -> int:
@@ -133,7 +133,7 @@ def render_moment(installation: Installation, name: str, seq: int) -> str:
         EditRefusedError: it was drafted by a version that had no edits.
     """
     html = join_fragments(preview_state(installation, name, seq=seq).fragments, "html")
-    return fill_invented_reader(html, installation.settings)
+    return fill_invented_subscriber(html, installation.settings)
 
 
 def undo_last(installation: Installation, form: EditForm) -> EditResult:

@@ -107,12 +107,12 @@ def _describe_item(installation: Installation, item: ParsedItem, site_title: str
         "source": name,
         "publisher": source.publisher if source else name,
         "credit": item.credit,
-        **_describe_picture(item, source),
+        **_describe_image(item, source),
     }
     return described | ({"dated_at": moment.isoformat(), "has_date": True} if moment else {})
 
 
-def _describe_picture(item: ParsedItem, source: Source | None) -> dict[str, str | None]:
+def _describe_image(item: ParsedItem, source: Source | None) -> dict[str, str | None]:
     """Describe the picture of an item, where its source lets us mail it."""
     if source is None or source.images not in {"own", "licensed"}:
         return {"image": None, "image_alt": None}

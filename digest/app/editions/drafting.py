@@ -15,7 +15,7 @@ from typing import Literal
 
 from sqlalchemy import select
 
-from digest.app.editions.mail_gallery import fill_invented_reader
+from digest.app.editions.mail_gallery import fill_invented_subscriber
 from digest.collect.articles.storage import find_withdrawn
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
@@ -30,15 +30,15 @@ from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.drafting import drafts as drafting
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.queries import UNAPPROVED_STATES, find_edition
-from digest.installation.acts import Act, Actor, Face, Role
+from digest.installation.acts import Action, Actor, Face, Role
 from digest.installation.opened import Installation
 from digest.select.summary_choice import choose_summary
 from digest.select.values import Story
 from digest.settings.concerns import Concern
 from digest.store.models import Edition
 
-COLLECT = Act("collected", Role.EDITOR, Concern.NONE)
-DRAFT = Act("draft", Role.EDITOR, Concern.NONE)
+COLLECT = Action("collected", Role.EDITOR, Concern.NONE)
+DRAFT = Action("draft", Role.EDITOR, Concern.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class VariantCounts:
     `fuller` is how many of them get a nearest fuller one, because more combinations were chosen than an edition may have.
     """
 
-    readers: tuple[tuple[VariantKey, int], ...]
+    subscribers: tuple[tuple[VariantKey, int], ...]
     fuller: int
 
 
@@ -64,11 +64,11 @@ def count_variants(installation: Installation, name: str) -> VariantCounts:
         variants = create_variants(mailable, installation.settings)
         wanted = count_wanted_variants(session, variants)
     kept = choose_variants(wanted)
-    readers: Counter[VariantKey] = Counter()
+    subscribers: Counter[VariantKey] = Counter()
     for key, count in wanted.items():
-        readers[find_nearest_variant(key, kept)] += count
+        subscribers[find_nearest_variant(key, kept)] += count
     fuller = sum(count for key, count in wanted.items() if key not in kept)
-    return VariantCounts(tuple(readers.most_common()), fuller)
+    return VariantCounts(tuple(subscribers.most_common()), fuller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,4 +216,4 @@ def edition_bytes(
         kind: FragmentKind = output_format
         if short and any(p.kind == "short" for p in mailable.pieces):
             kind = "short" if output_format == "html" else "short-text" if output_format == "text" else kind
-        return fill_invented_reader(mailable.join(kind, omitted), installation.settings).encode()
+        return fill_invented_subscriber(mailable.join(kind, omitted), installation.settings).encode()

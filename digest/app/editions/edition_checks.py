@@ -7,8 +7,8 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app.editions.mail_gallery import fill_invented_reader
-from digest.app.subscribers.readers import count_readers
+from digest.app.editions.mail_gallery import fill_invented_subscriber
+from digest.app.subscribers.subscribers import count_subscribers
 from digest.collect.articles.storage import find_withdrawn
 from digest.collect.documents.item_identity import is_front_page
 from digest.collect.fetch.fetcher import open_fetcher
@@ -28,7 +28,7 @@ from digest.edition.editing.edits import find_chosen_urls
 from digest.edition.kinds import lead_sections
 from digest.edition.preflight.rule_registry import (
     FindingLevel,
-    PictureFacts,
+    ImageFacts,
     PreflightFinding,
     PreflightInput,
     PreviousEdition,
@@ -59,30 +59,30 @@ def gather_preflight_facts(
     """
     mailable = mailable or approval.read_mailable(session, edition, installation.settings)
     content, zone = EditionContent.from_json(edition.content), installation.settings.file.publication.zone
-    departs_at = max(edition.release_at, now).astimezone(zone)
+    sends_at = max(edition.release_at, now).astimezone(zone)
     templates = installation.settings.templates
     media = session.execute(select(MediaFile.hash, MediaFile.content_type, MediaFile.size))
     kinds = {piece.kind for piece in mailable.pieces}
-    sending_days, readers = _count_sending_days(installation, session, edition, now)
+    sending_days, subscribers = _count_sending_days(installation, session, edition, now)
     return PreflightInput(
         message=compose_specimen(mailable, edition, installation.settings),
         parts={kind: mailable.join(kind) for kind in MAIL_KINDS if kind in kinds},
         content=content,
         file=installation.settings.file,
         base=installation.settings.link_base,
-        pictures={m.hash: PictureFacts(m.content_type, m.size) for m in media},
+        pictures={m.hash: ImageFacts(m.content_type, m.size) for m in media},
         sent_stories=_recently_sent_stories(session, edition, installation.settings.file.select.repeat_editions),
         previous_edition=_read_previous_edition(session, edition),
         chosen_urls=find_chosen_urls(load_edits(session, edition)),
         incomplete_reason=edition.held_because,
         template_mistakes=tuple(find_template_mistakes(templates)) if templates else (),
-        departure_day=installation.settings.reader_language.weekday_date(departs_at)
+        send_day=installation.settings.subscriber_language.weekday_date(sends_at)
         if edition.state in COMING_STATES
         else "",
         goes_into_files=registry.writes_files(installation.settings),
         withdrawn=find_withdrawn(session, content.linked_articles),
         sending_days=sending_days,
-        readers=readers,
+        subscribers=subscribers,
         has_old_placeholders=has_old_placeholders(mailable.pieces),
     )
 
@@ -94,9 +94,9 @@ def _count_sending_days(
     limits = installation.settings.file.limits
     if not (limits.warm_up or limits.send_per_hour) or edition.state not in COMING_STATES:
         return 1, 0
-    readers = count_readers(installation.database, now=now)[PersonState.SUBSCRIBED]
-    departs_at = max(edition.release_at, now)
-    return count_sending_days(limits, readers, read_first_handover(session, now), departs_at), readers
+    subscribers = count_subscribers(installation.database, now=now)[PersonState.SUBSCRIBED]
+    sends_at = max(edition.release_at, now)
+    return count_sending_days(limits, subscribers, read_first_handover(session, now), sends_at), subscribers
 
 
 def _read_previous_edition(session: Session, edition: Edition) -> PreviousEdition | None:
@@ -202,8 +202,8 @@ def read_edition_mail(installation: Installation, name: str, *, now: datetime) -
         return EditionMail(
             content_hash=content_hash,
             findings=_find_faults(installation, session, edition, mailable, now),
-            html=fill_invented_reader(mailable.join("html"), settings),
-            text=fill_invented_reader(mailable.join("text"), settings),
+            html=fill_invented_subscriber(mailable.join("html"), settings),
+            text=fill_invented_subscriber(mailable.join("text"), settings),
         )
 
 

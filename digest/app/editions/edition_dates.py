@@ -71,7 +71,8 @@ def _open_calendar(settings: Settings, name: str) -> "Calendar":
 
     calendar = Calendar()
     calendar.add(
-        "prodid", f"-//{settings.file.publication.name}//Deadlines and events//{settings.reader_language.code.upper()}"
+        "prodid",
+        f"-//{settings.file.publication.name}//Deadlines and events//{settings.subscriber_language.code.upper()}",
     )
     calendar.add("version", "2.0")
     calendar.add("method", "PUBLISH")
@@ -126,16 +127,16 @@ def _add_span(event: "Event", when: EntryDate) -> None:
 def _date_correction(settings: Settings, corrected_at: datetime | None) -> str:
     if corrected_at is None:
         return ""
-    language = settings.reader_language
+    language = settings.subscriber_language
     day = language.full_date(corrected_at.astimezone(settings.file.publication.zone))
     return language.gettext("Corrected %(day)s", day=day)
 
 
 def _name_issue(settings: Settings, content: EditionContent) -> str:
-    return f"{settings.file.publication.name} {write_issue(content.number, settings.reader_language)}"
+    return f"{settings.file.publication.name} {write_issue(content.number, settings.subscriber_language)}"
 
 
 def _name_deadline(settings: Settings, entry: SectionEntry, when: EntryDate) -> str:
-    return settings.reader_language.pgettext(
+    return settings.subscriber_language.pgettext(
         "what is due, in a calendar", "%(label)s: %(headline)s", label=when.label, headline=entry.headline
     )

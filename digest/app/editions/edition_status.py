@@ -54,7 +54,7 @@ def edition_status(installation: Installation, name: str, *, now: datetime) -> E
     zone = installation.settings.file.publication.zone
     with installation.database.read() as session:
         edition = find_edition(session, name)
-        readers = audience.count_people_by_state(session)[PersonState.SUBSCRIBED]
+        subscribers = audience.count_people_by_state(session)[PersonState.SUBSCRIBED]
         local = edition.release_at.astimezone(zone)
         release = f"{weekday_date(local)}, {local:%H:%M %Z}"
         when = f"on {release}" if edition.release_at > now else f"immediately (it was due {release})"
@@ -69,7 +69,7 @@ def edition_status(installation: Installation, name: str, *, now: datetime) -> E
             state=edition.state,
             content_hash=approval.current_content_hash(session, edition, installation.settings),
             release_text=release,
-            release_sentence=f"No. {edition.number} will be sent to {readers:,} {'subscriber' if readers == 1 else 'subscribers'} {when}.",
+            release_sentence=f"No. {edition.number} will be sent to {subscribers:,} {'subscriber' if subscribers == 1 else 'subscribers'} {when}.",
             delivery_counts=counts,
             blocked_reason=blocked,
             progress=progress,

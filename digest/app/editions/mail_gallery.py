@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter
 
-from digest.app.subscribers.consent_wordings import current_wording
+from digest.app.subscribers.consent_texts import current_consent_text
 from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.notice_mail import NoticeComposer
 from digest.deliver.compose.variants import signup_text
@@ -30,7 +30,7 @@ from digest.edition.rendering.slot_places import find_misplaced_slots
 from digest.settings import Settings
 from digest.templating import TemplateMistakeError
 from subscribers.consent.preferences import Preferences, describe_preferences
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 EDITION_KEY = "edition"
 _SAMPLE_DAY = date(2026, 11, 20)
@@ -49,7 +49,7 @@ class GalleryMail:
 
 
 _GALLERY = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-READER_MAILS = tuple(GalleryMail(**mail) for mail in _GALLERY["readers"])
+SUBSCRIBER_MAILS = tuple(GalleryMail(**mail) for mail in _GALLERY["readers"])
 STAFF_MAILS = tuple(GalleryMail(**mail) for mail in _GALLERY["staff"])
 
 
@@ -66,7 +66,7 @@ class ShownMail:
 
 def find_gallery_mail(key: str) -> GalleryMail | None:
     """Return a mail of the gallery by its key; None for an unknown one."""
-    return next((mail for mail in (*READER_MAILS, *STAFF_MAILS) if mail.key == key), None)
+    return next((mail for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS) if mail.key == key), None)
 
 
 def compose_gallery_mail(settings: Settings, key: str) -> ShownMail:
@@ -77,14 +77,14 @@ def compose_gallery_mail(settings: Settings, key: str) -> ShownMail:
         RenderingError: a template of the operator's own lost a place at which it is cut.
     """
     made = _compose_mail(settings, key)
-    text = fill_invented_reader(made.text, settings)
-    html = fill_invented_reader(made.html or SlottedText(""), settings)
+    text = fill_invented_subscriber(made.text, settings)
+    html = fill_invented_subscriber(made.html or SlottedText(""), settings)
     return ShownMail(made.subject, made.sender_name, made.sender_address, text, html)
 
 
-def fill_invented_reader(text: SlottedText, settings: Settings) -> str:
+def fill_invented_subscriber(text: SlottedText, settings: Settings) -> str:
     """Fill the slots for an invented subscriber: when and where they signed up, and a token in their links."""
-    language = settings.reader_language
+    language = settings.subscriber_language
     asked = signup_text(_SAMPLE_SIGNUP, language.gettext("your sign-up page"), _SAMPLE_ZONE, language)
     return text.fill({LEAVE_SLOT: "SAMPLE", PREFERENCES_SLOT: "SAMPLE", SIGNUP_SLOT: asked})
 
@@ -103,7 +103,7 @@ def compose_subject(settings: Settings, key: str) -> str:
 def find_rendering_mistakes(settings: Settings) -> Iterator[str]:
     """Render every mail of the gallery, and say what is wrong with the operator's own templates, each mistake once."""
     said = set[str]()
-    for mail in (*READER_MAILS, *STAFF_MAILS):
+    for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS):
         try:
             made = _compose_mail(settings, mail.key)
             mistakes = [*_find_misplaced_slots(made, mail.key, settings)]
@@ -144,7 +144,7 @@ def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
     """Return the invented facts of every notice by its kind, as `digest.deliver.send.notices.notice_sending` would write them."""
     values = name_values(settings)
     facts: dict[str, dict[str, str]] = {
-        mail.key: {} for mail in (*READER_MAILS, *STAFF_MAILS) if mail.key != EDITION_KEY
+        mail.key: {} for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS) if mail.key != EDITION_KEY
     }
     for key in ("confirm", "remind", "ask", "welcome", "stay"):
         facts[key] |= _GALLERY["asked"]
@@ -158,7 +158,7 @@ def sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
 
 def name_values(settings: Settings) -> Mapping[str, str]:
     """Return what the names in braces of the gallery's facts stand for."""
-    base, language, moment = settings.link_base, settings.reader_language, _SAMPLE_MOMENT
+    base, language, moment = settings.link_base, settings.subscriber_language, _SAMPLE_MOMENT
     sections = [(section.key, section.title_in(language)) for section in settings.file.sections]
     only_last = Preferences(frozenset({sections[-1][0]}))
     return {
@@ -166,7 +166,7 @@ def name_values(settings: Settings) -> Mapping[str, str]:
         "desk": f"{base}/desk/editions/2026-W47",
         "edition": f"{base}/editions/2026-W47",
         "sender": settings.file.sender.address,
-        "wording": current_wording(settings).text,
+        "wording": current_consent_text(settings).text,
         "sign_up_page": language.gettext("your sign-up page"),
         "other_list": language.gettext("a list from another service"),
         "every_section": describe_preferences(Preferences(), sections, language),
@@ -186,7 +186,7 @@ def name_values(settings: Settings) -> Mapping[str, str]:
 
 def sample_content(settings: Settings) -> EditionContent:
     """Return an invented edition with the publication's own sections, every kind of entry and a labelled block in it."""
-    language = settings.reader_language
+    language = settings.subscriber_language
     sections = [
         EditionSection(
             section.key,
@@ -216,7 +216,7 @@ def sample_content(settings: Settings) -> EditionContent:
     )
 
 
-def _write_dates(entry: SectionEntry, language: ReaderLanguage) -> SectionEntry:
+def _write_dates(entry: SectionEntry, language: SubscriberLanguage) -> SectionEntry:
     """Write the dates of an invented entry, which stand in English in it, as readers read them."""
     date_text = language.short_month_day(date(2026, 11, 18)) if entry.date else ""
     when = entry.when

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from digest.app.editions.editor_changes import CountedEdition, find_editor_counts, list_counted_editions
 from digest.app.editions.recent_counts import RecentCounts, count_edition
 from digest.app.editions.web_editions import list_shown_corrections
-from digest.app.subscribers.readers import count_readers
-from digest.collect.articles.images import load_picture
+from digest.app.subscribers.subscribers import count_subscribers
+from digest.collect.articles.images import load_image
 from digest.deliver.control.installation_hold import current_hold
 from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.deliver.providers import registry
@@ -29,16 +29,16 @@ from digest.installation.opened import BRING_SCHEMA_UP, Installation
 from digest.store.correction_models import Correction
 from digest.store.engine import newest_schema_revision
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
-from digest.store.timetable_slots import find_timetable_start
+from digest.store.schedule_slots import find_schedule_start
 from subscribers.errors import ApplicationError
 from subscribers.store.models import PersonState
 
-DEPARTED_STATES = (*PUBLIC_STATES, EditionState.CANCELLED)
-DEPARTED_PAGE_SIZE = 50  # editions
+SENT_STATES = (*PUBLIC_STATES, EditionState.CANCELLED)
+SENT_PAGE_SIZE = 50  # editions
 
 
 @dataclass(frozen=True, slots=True)
-class DepartedEdition:
+class SentEdition:
     """An edition with its delivery counts, and how its sending gets on: empty where nothing waits, or it is paused."""
 
     edition: Edition
@@ -65,7 +65,7 @@ class EditionView:
     edition: Edition
     stories: tuple[EditionStory, ...]
     audience_size: int
-    departed: DepartedEdition
+    sent: SentEdition
     missed_sentence: str
     editor_counts: EditorCounts | None
     goes_into_files: bool
@@ -96,7 +96,7 @@ def view_edition(
         UnknownEditionError: there is none of that name.
     """
     settings = installation.settings
-    readers = count_readers(installation.database, now=now)
+    subscribers = count_subscribers(installation.database, now=now)
     with installation.database.read() as session:
         edition = find_edition(session, name)
         stories = select(EditionStory).where(EditionStory.edition_id == edition.id)
@@ -104,8 +104,8 @@ def view_edition(
         return EditionView(
             edition=edition,
             stories=tuple(session.scalars(placed)),
-            audience_size=readers[PersonState.SUBSCRIBED],
-            departed=_departed_edition(
+            audience_size=subscribers[PersonState.SUBSCRIBED],
+            sent=_sent_edition(
                 session,
                 edition,
                 count_edition(installation, edition.name, recent, now=now),
@@ -123,47 +123,47 @@ def find_release_start(session: Session) -> ReleaseStart:
     """Find what makes an edition that is due go out. Whether the timetable's process runs at this moment is not known."""
     if current_hold(session):
         return ReleaseStart.END_OF_HOLD
-    return ReleaseStart.TIMETABLE if find_timetable_start(session) else ReleaseStart.COMMAND
+    return ReleaseStart.TIMETABLE if find_schedule_start(session) else ReleaseStart.COMMAND
 
 
-def _departed_edition(
+def _sent_edition(
     session: Session, edition: Edition, counts: DeliveryCounts, now: datetime, zone: ZoneInfo
-) -> DepartedEdition:
+) -> SentEdition:
     is_under_way = counts.open > 0 and edition.paused_at is None
     progress = read_progress(session, edition.name) if is_under_way else None
-    return DepartedEdition(edition, counts, describe_progress(progress, counts.open, now, zone))
+    return SentEdition(edition, counts, describe_progress(progress, counts.open, now, zone))
 
 
 @dataclass(frozen=True, slots=True)
-class DepartedPage:
+class SentPage:
     """Some of the editions that left, the newest first. `older_than` names the edition to go on from; empty at the end."""
 
-    editions: tuple[DepartedEdition, ...]
+    editions: tuple[SentEdition, ...]
     older_than: str
 
 
-def list_departed_editions(
+def list_sent_editions(
     installation: Installation, *, before: str = "", recent: RecentCounts | None = None, now: datetime
-) -> DepartedPage:
+) -> SentPage:
     """List editions that are going out, went out or were cancelled: those released before another one, by its name.
 
     Raises:
         UnknownEditionError: there is none of that name.
     """
-    departed_ones = select(Edition).where(Edition.state.in_(DEPARTED_STATES))
-    query = departed_ones.order_by(Edition.release_at.desc())
+    sent_ones = select(Edition).where(Edition.state.in_(SENT_STATES))
+    query = sent_ones.order_by(Edition.release_at.desc())
     zone = installation.settings.file.publication.zone
     with installation.database.read() as session:
         if before:
             query = query.where(Edition.release_at < find_edition(session, before).release_at)
-        rows = session.scalars(query.limit(DEPARTED_PAGE_SIZE + 1)).all()
-        kept, shown = load_kept_counts(session), rows[:DEPARTED_PAGE_SIZE]
-        departed = []
+        rows = session.scalars(query.limit(SENT_PAGE_SIZE + 1)).all()
+        kept, shown = load_kept_counts(session), rows[:SENT_PAGE_SIZE]
+        sent = []
         for one in shown:
             counts = kept.get(one.name) or count_edition(installation, one.name, recent, now=now)
-            departed.append(_departed_edition(session, one, counts, now, zone))
+            sent.append(_sent_edition(session, one, counts, now, zone))
         has_older = len(rows) > len(shown)
-        return DepartedPage(tuple(departed), shown[-1].name if has_older else "")
+        return SentPage(tuple(sent), shown[-1].name if has_older else "")
 
 
 def read_counted_editions(installation: Installation) -> Sequence[CountedEdition]:
@@ -239,13 +239,13 @@ def public_edition_html(installation: Installation, name: str) -> str | None:
         settings = installation.settings
         html = approval.read_mailable(session, edition, settings).join("web").text
         shown = list_shown_corrections(corrections.list_corrections(session, edition), settings)
-    return show_corrections(html, shown, settings.reader_language)
+    return show_corrections(html, shown, settings.subscriber_language)
 
 
-def find_picture(installation: Installation, content_hash: str) -> MediaFile | None:
+def find_image(installation: Installation, content_hash: str) -> MediaFile | None:
     """Return a stored picture with its bytes by their hash; None where there is none, or where the bytes aren't those."""
     with installation.database.read() as session:
-        return load_picture(session, content_hash)
+        return load_image(session, content_hash)
 
 
 def count_active_sources(installation: Installation) -> int:

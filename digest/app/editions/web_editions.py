@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.collect.articles.images import PreparedImage, draw_card, find_image, load_picture, store_image
+from digest.collect.articles.images import PreparedImage, draw_card, find_image, load_image, store_image
 from digest.collect.codec.encoded_image import CardWords, ImageError
 from digest.edition.approval import approved_versions as approval
 from digest.edition.archive import corrections
@@ -128,7 +128,7 @@ def read_edition_page(installation: Installation, name: str, *, now: datetime) -
 
 
 def _with_corrections(page: EditionPage, settings: Settings) -> EditionPage:
-    shown, language = list_shown_corrections(page.corrections, settings), settings.reader_language
+    shown, language = list_shown_corrections(page.corrections, settings), settings.subscriber_language
     pieces = {
         name: correct_page_piece(html, shown, language, with_notes=name == "body") if name != "top" else html
         for name, html in page.pieces.items()
@@ -138,7 +138,7 @@ def _with_corrections(page: EditionPage, settings: Settings) -> EditionPage:
 
 def list_shown_corrections(made: Iterable[Correction], settings: Settings) -> list[ShownCorrection]:
     """List corrections as readers see them."""
-    zone, language = settings.file.publication.zone, settings.reader_language
+    zone, language = settings.file.publication.zone, settings.subscriber_language
     shown = []
     for each in made:
         signed = corrections.sign_correction(each, zone, language)
@@ -182,7 +182,7 @@ def store_card(installation: Installation, name: str, *, now: datetime) -> None:
         request = request_card(content, settings.file.publication.name, settings)
         if find_image(session, request.address):
             return
-        picture = load_picture(session, request.picture)
+        picture = load_image(session, request.picture)
         body = picture.body if picture else b""
     try:
         card = _draw_card(body, request.words)
@@ -201,7 +201,7 @@ def _draw_card(picture: bytes, words: CardWords) -> PreparedImage:
 def request_card(content: EditionContent, publication_name: str, settings: Settings) -> CardRequest:
     """Say what the card of an edition shows."""
     layout = arrange_mail(content)
-    lead, deadline, language = layout.lead, layout.next_deadline, settings.reader_language
+    lead, deadline, language = layout.lead, layout.next_deadline, settings.subscriber_language
     day = language.full_date(content.released_on) if content.released_on else without_weekday(content.date)
     issue = language.pgettext("alone, as in a masthead", "No. %(number)s", number=content.number)
     due = language.without_weekday(deadline.when.text, deadline.when.day) if deadline else ""
@@ -211,7 +211,7 @@ def request_card(content: EditionContent, publication_name: str, settings: Setti
         headline=lead.entry.headline if lead else content.subject,
         deadline=_with_plain_spaces(f"{language.gettext('Next deadline:')} {due}") if deadline else "",
         is_right_to_left=settings.file.publication.direction == "rtl",
-        label=settings.file.look.label,
+        label=settings.file.branding.label,
     )
     return CardRequest(words, lead.entry.picture.hash if lead and lead.entry.picture else "")
 

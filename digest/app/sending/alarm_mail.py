@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.deliver.control import article_looks, edition_control, installation_hold
+from digest.deliver.control import article_checks, edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.installation.opened import Installation
 from digest.installation.staff_mail import queue_staff_mail
@@ -29,9 +29,9 @@ def _is_new_alarm(session: Session, edition: Edition) -> bool:
     """Whether an edition was paused by an alarm that nobody was told of; what the last look found has a mail of its own."""
     assert edition.paused_at is not None, "it rests"
     told = installation_hold.read_installation_state(session, _state_key(edition))
-    look = article_looks.read_look(session, edition.name)
+    look = article_checks.read_look(session, edition.name)
     if (told is not None and told["paused_at"] == edition.paused_at.isoformat()) or (
-        look is not None and article_looks.is_paused_by(edition, look)
+        look is not None and article_checks.is_paused_by(edition, look)
     ):
         return False
     return edition_control.is_paused_by_alarm(session, edition)

@@ -22,11 +22,11 @@ from digest.deliver.send.claims.run_file import list_abandoned_files
 from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.notices import notice_sending as notices
 from digest.deliver.send.refusals import alarms
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from subscribers.callbacks import Clock, StopCheck
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
 
 # Between two tries to open a provider that the settings forbid, or that breaks.
@@ -52,8 +52,8 @@ def apply_inbound_events(installation: Installation, *, clock: Clock) -> Counter
         OSError: the departure log could not be written; what is not applied yet waits.
         KeyFileError: a payload was sealed with a key that is not in the key file; it waits.
     """
-    departure_log = DepartureLog(installation.settings.left_log, installation.keys)
-    counts = apply_stored_payloads(installation.database, installation.keys, departure_log, clock=clock)
+    unsubscribe_log = UnsubscribeLog(installation.settings.left_log, installation.keys)
+    counts = apply_stored_payloads(installation.database, installation.keys, unsubscribe_log, clock=clock)
     if counts:
         alarms.pause_alarming_editions(installation.database, installation.settings.file.alerts, now=clock())
     return counts
@@ -174,7 +174,7 @@ def _provider_for_notices(installation: Installation, clock: Clock) -> Iterator[
         raise
 
 
-READ_INBOUND = Act("inbound mail read", Role.ADMIN, Concern.NONE)
+READ_INBOUND = Action("inbound mail read", Role.ADMIN, Concern.NONE)
 MAX_MESSAGES = 100_000  # messages of the mailbox in one run
 
 

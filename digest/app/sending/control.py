@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from digest.app.editions.edition_status import edition_name
-from digest.deliver.control import article_looks, edition_control, installation_hold
+from digest.deliver.control import article_checks, edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.providers.registry import open_provider, provider_in_use
@@ -25,7 +25,7 @@ from digest.deliver.send.run.edition_run import SendReport
 from digest.deliver.send.run.send_gate import send_blocked_reason
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.queries import explain_missed_release, find_edition
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.installation.reasons import read_optional_reason
 from digest.settings.concerns import Concern
@@ -34,11 +34,11 @@ from digest.store.models import Edition, EditionState
 from digest.store.staff import list_proven_staff
 from subscribers.callbacks import Clock, Progress, StopCheck
 
-SEND = Act("send", Role.ADMIN, Concern.NONE)
-SEND_TEST = Act("test", Role.EDITOR, Concern.NONE)
-PAUSE = Act("paused", Role.EDITOR, Concern.NONE)
-RESUME = Act("resumed", Role.EDITOR, Concern.NONE)
-CANCEL = Act("cancelled", Role.ADMIN, Concern.NONE)
+SEND = Action("send", Role.ADMIN, Concern.NONE)
+SEND_TEST = Action("test", Role.EDITOR, Concern.NONE)
+PAUSE = Action("paused", Role.EDITOR, Concern.NONE)
+RESUME = Action("resumed", Role.EDITOR, Concern.NONE)
+CANCEL = Action("cancelled", Role.ADMIN, Concern.NONE)
 
 log = structlog.get_logger("sending")
 
@@ -254,8 +254,8 @@ def find_pending_releases(installation: Installation, *, now: datetime) -> Pendi
     with installation.read() as session:
         hold = installation_hold.current_hold(session)
         editions = session.scalars(due.order_by(Edition.release_at)).all()
-        minutes = installation.settings.file.schedule.last_look_minutes
-        awaits_look = partial(article_looks.awaits_look, session, minutes=minutes, now=now)
+        minutes = installation.settings.file.schedule.final_check_minutes
+        awaits_look = partial(article_checks.awaits_look, session, minutes=minutes, now=now)
         unseen = {edition.name for edition in editions if awaits_look(edition)}
     missed = {e.name: sentence for e in editions if (sentence := explain_missed_release(e, now))}
     waiting = missed.keys() | unseen

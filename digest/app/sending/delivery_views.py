@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import exists, func, select, text
 from sqlalchemy.orm import Session
 
-from digest.app.editions.page_views import DEPARTED_STATES
+from digest.app.editions.page_views import SENT_STATES
 from digest.app.editions.recent_counts import RecentCounts, count_edition
-from digest.app.sending.uncertain_acts import list_uncertain, resend_risk
-from digest.app.subscribers.reader_records import find_refusal_cause
+from digest.app.sending.uncertain_actions import list_uncertain, resend_risk
+from digest.app.subscribers.subscriber_records import find_refusal_cause
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.events.failure_causes import FailureCause
@@ -22,13 +22,13 @@ from digest.deliver.send.refusals.refusal_counts import RefusalGroup, group_refu
 from digest.deliver.send.staff_test import TEST_PURPOSE_PREFIX
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, read_uncertain_deliveries
 from digest.edition.queries import find_edition
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.delivery_models import ALARMING_EVENTS, Delivery, DeliveryState, Event
 from digest.store.models import Edition
 
-SHOW_DELIVERIES = Act("deliveries shown", Role.ADMIN, Concern.NONE)
+SHOW_DELIVERIES = Action("deliveries shown", Role.ADMIN, Concern.NONE)
 PAGE_SIZE = 12  # editions
 MAX_DOUBTS = 200  # uncertain deliveries on one page, the earliest
 MAX_NOTICES = 5000  # of one kind: the newest are counted
@@ -131,7 +131,7 @@ def view_deliveries(
     """
     SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
     with installation.read() as session:
-        rows = _list_departed(session, below)
+        rows = _list_sent(session, below)
         kept = load_kept_counts(session)
         named = find_edition(session, name) if name else rows[0] if rows else None
         chosen = None if named is None else _view_chosen(installation, named.name, kept, recent, now)
@@ -152,13 +152,13 @@ def view_deliveries(
         )
 
 
-def _list_departed(session: Session, below: int | None) -> Sequence[Edition]:
+def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
     """List a page of the editions that have gone out, newest first, and the one after it; `below` is a number to begin under."""
-    gone_out = select(Edition).where(Edition.state.in_(DEPARTED_STATES))
-    departed = gone_out.order_by(Edition.number.desc())
+    gone_out = select(Edition).where(Edition.state.in_(SENT_STATES))
+    sent = gone_out.order_by(Edition.number.desc())
     if below is not None:
-        departed = departed.where(Edition.number < below)
-    return session.scalars(departed.limit(PAGE_SIZE + 1)).all()
+        sent = sent.where(Edition.number < below)
+    return session.scalars(sent.limit(PAGE_SIZE + 1)).all()
 
 
 def list_silent_doubts(installation: Installation, actor: Actor, name: str, *, now: datetime) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from digest.app.accounts.sign_in import SignedInStaff
-from digest.app.sending import uncertain_acts
+from digest.app.sending import uncertain_actions
 from digest.deliver.events.postfix_log import MailLogError, UnreadableLogError
 from digest.deliver.send.uncertain.log_evidence import LogEvidence
 from digest.installation.opened import Installation
@@ -64,7 +64,7 @@ class ExaminedLogs:
             NotPermittedError: the member is no admin.
             LogUploadError: there is no file, or too many, one that is no log, or whose times are not those of our clock.
         """
-        uncertain_acts.RESOLVE_BY_LOG.check_permitted(installation.database, staff.actor, edition, now=now)
+        uncertain_actions.RESOLVE_BY_LOG.check_permitted(installation.database, staff.actor, edition, now=now)
         if not 0 < len(uploads) <= MAX_LOG_FILES:
             raise LogUploadError(
                 "You chose no log files, or too many.",
@@ -74,7 +74,7 @@ class ExaminedLogs:
         with tempfile.TemporaryDirectory(prefix=".log-", dir=installation.settings.home) as folder:
             files = [_keep_log(Path(folder) / str(place), stream) for place, (_, stream) in enumerate(uploads)]
             try:
-                evidence = uncertain_acts.examine_mail_log(
+                evidence = uncertain_actions.examine_mail_log(
                     installation, edition, files, zone=zone, longest_silence=LOG_SILENCE, now=now
                 )
             except UnreadableLogError as exc:
@@ -94,7 +94,7 @@ class ExaminedLogs:
             log = self._logs.get(name)
         return log if log is not None and log.sign_in == staff.sign_in else None
 
-    def settle(
+    def resolve(
         self, installation: Installation, staff: SignedInStaff, name: str, reason: str, *, clock: Clock
     ) -> tuple[str, int]:
         """Settle by what the logs said; give the edition, and how many deliveries were settled.
@@ -107,7 +107,7 @@ class ExaminedLogs:
         log = self.find(name, staff, now=clock())
         if log is None:
             raise LogUploadError("The uploaded log expired after 15 minutes.", "Upload it again.")
-        settled = uncertain_acts.resolve_by_log(
+        settled = uncertain_actions.resolve_by_log(
             installation, log.edition, log.evidence, reason=reason, actor=staff.actor, clock=clock
         )
         with self._lock:

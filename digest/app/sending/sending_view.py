@@ -7,12 +7,12 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest.app.approval import last_look
-from digest.app.approval.signing import APPROVE, VOID_APPROVAL
+from digest.app.approval import final_check
+from digest.app.approval.signing import APPROVE, REVOKE_APPROVAL
 from digest.app.editions.recent_counts import RecentCounts
-from digest.app.sending import alarm_mail, uncertain_acts
+from digest.app.sending import alarm_mail, uncertain_actions
 from digest.app.sending import control as sending
-from digest.app.subscribers.readers import count_readers
+from digest.app.subscribers.subscribers import count_subscribers
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.plan import canary
@@ -27,16 +27,24 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition
 from subscribers.store.models import PersonState
 
-MAX_LISTED_ACTS = 20  # acts: the newest
+MAX_LISTED_ACTIONS = 20  # acts: the newest
 
-_EDITION_ACTS = (APPROVE, VOID_APPROVAL, sending.SEND, sending.PAUSE, sending.RESUME, sending.CANCEL, last_look.LOOK)
-_SHOWN_ACTS = frozenset(
+_EDITION_ACTIONS = (
+    APPROVE,
+    REVOKE_APPROVAL,
+    sending.SEND,
+    sending.PAUSE,
+    sending.RESUME,
+    sending.CANCEL,
+    final_check.LOOK,
+)
+_SHOWN_ACTIONS = frozenset(
     {
         alarm_mail.ALARM_MAILED,
-        *(a.name for a in (*_EDITION_ACTS, uncertain_acts.RESOLVE_BY_LOG, *uncertain_acts.RESOLVE.values())),
+        *(a.name for a in (*_EDITION_ACTIONS, uncertain_actions.RESOLVE_BY_LOG, *uncertain_actions.RESOLVE.values())),
     }
 )
-_HOLD_ACTS = frozenset(act.name for act in (hold.HOLD, hold.RELEASE))
+_HOLD_ACTIONS = frozenset(act.name for act in (hold.HOLD, hold.RELEASE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,7 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
         edition=edition,
         audience_size=0
         if edition.planned_at
-        else count_readers(installation.database, now=now)[PersonState.SUBSCRIBED],
+        else count_subscribers(installation.database, now=now)[PersonState.SUBSCRIBED],
         counts=counts,
         due_later=due_later,
         next_due_at=next_due_at,
@@ -113,7 +121,7 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
         failures_count_from=since,
         refusals=count_refusals_by_domain(session, edition.name, domain_names),
         hold=installation_hold.current_hold(session),
-        acts=_find_acts(session, edition),
+        acts=_find_actions(session, edition),
     )
 
 
@@ -125,17 +133,17 @@ def _count_due_later(session: Session, purpose: str, now: datetime) -> tuple[int
     return row[0], row[1]
 
 
-def _find_acts(session: Session, edition: Edition) -> tuple[AuditEntry, ...]:
+def _find_actions(session: Session, edition: Edition) -> tuple[AuditEntry, ...]:
     """Find what was done to an edition, and since it goes out to the whole installation; the newest first."""
-    own = (AuditEntry.subject == edition.name) & AuditEntry.act.in_(_SHOWN_ACTS)
+    own = (AuditEntry.subject == edition.name) & AuditEntry.act.in_(_SHOWN_ACTIONS)
     begun = edition.planned_at or edition.drafted_at
     of_all = AuditEntry.subject == hold.INSTALLATION
-    everything = of_all & AuditEntry.act.in_(_HOLD_ACTS) & (AuditEntry.at >= begun)
+    everything = of_all & AuditEntry.act.in_(_HOLD_ACTIONS) & (AuditEntry.at >= begun)
     if edition.sent_at is not None:
         everything &= AuditEntry.at <= edition.sent_at
     # Two queries, in the order of the index by subject: for one that joins them PostgreSQL walks through the whole log.
     newest_first = (AuditEntry.at.desc(), AuditEntry.id.desc())
-    newest = select(AuditEntry).order_by(*newest_first).limit(MAX_LISTED_ACTS)
+    newest = select(AuditEntry).order_by(*newest_first).limit(MAX_LISTED_ACTIONS)
     found = [act for wanted in (own, everything) for act in session.scalars(newest.where(wanted))]
     found.sort(key=lambda act: (act.at, act.id), reverse=True)
-    return tuple(found[:MAX_LISTED_ACTS])
+    return tuple(found[:MAX_LISTED_ACTIONS])

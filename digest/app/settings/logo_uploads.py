@@ -19,7 +19,7 @@ def replace_logos(
     fingerprint: str,
     now: datetime,
 ) -> bool:
-    """Keep uploaded pictures and name them in `[look]`; say whether the settings changed.
+    """Keep uploaded pictures and name them in `[branding]`; say whether the settings changed.
 
     Args:
         installation: the installation whose settings stand in a file.
@@ -34,9 +34,9 @@ def replace_logos(
         SettingsConflictError: somebody else changed the table meanwhile.
         SettingsError: there is no settings file, or it cannot be written.
     """
-    KEEP.check_role(installation.database, actor, "look", now=now)
-    look = installation.settings.file.look
-    missing = [name for name in ("logo", "logo_dark") if name not in uploads and not getattr(look, name)]
+    KEEP.check_role(installation.database, actor, "branding", now=now)
+    branding = installation.settings.file.branding
+    missing = [name for name in ("logo", "logo_dark") if name not in uploads and not getattr(branding, name)]
     if not uploads or missing:
         raise LogoRefusedError(
             "The logo wasn't changed because an image is missing. Choose one for light screens and one for dark "
@@ -45,7 +45,7 @@ def replace_logos(
     names = {setting: name_upload(file_name, body) for setting, (file_name, body) in uploads.items()}
     for setting, (_, body) in uploads.items():
         keep_logo(installation, actor, names[setting], body, now=now)
-    return change_settings(installation, actor, "look", names, fingerprint=fingerprint, now=now)
+    return change_settings(installation, actor, "branding", names, fingerprint=fingerprint, now=now)
 
 
 def name_upload(file_name: str, body: bytes) -> str:

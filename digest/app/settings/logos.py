@@ -1,4 +1,4 @@
-"""The publisher's logo: kept by an admin, named in `[look]`."""
+"""The publisher's logo: kept by an admin, named in `[branding]`."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,14 +6,14 @@ from datetime import datetime
 from digest.collect.articles.images import logo_address, prepare_logo, store_image
 from digest.collect.codec.encoded_image import LOGO_HEIGHT, ImageError
 from digest.edition.logos import shown_logo_width
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
+from digest.settings.branding import LOGO_NAME
 from digest.settings.concerns import Concern
-from digest.settings.look import LOGO_NAME
 from digest.store.audit import LOGO_KEPT
 from subscribers.errors import ApplicationError
 
-KEEP = Act(LOGO_KEPT, Role.ADMIN, Concern.NONE)
+KEEP = Action(LOGO_KEPT, Role.ADMIN, Concern.NONE)
 
 
 class LogoRefusedError(ApplicationError):
@@ -22,7 +22,7 @@ class LogoRefusedError(ApplicationError):
 
 @dataclass(frozen=True, slots=True)
 class KeptLogo:
-    """A logo that is kept now: its name for `[look]`, and its size in the masthead, in CSS pixels."""
+    """A logo that is kept now: its name for `[branding]`, and its size in the masthead, in CSS pixels."""
 
     name: str
     width: int
@@ -33,11 +33,13 @@ def keep_logo(installation: Installation, actor: Actor, name: str, body: bytes, 
     """Keep a picture as a logo, decoded in a child process and encoded anew; an older one of the same name gives way to it.
 
     Raises:
-        LogoRefusedError: the name cannot stand in `[look]`, or the bytes are no usable logo.
+        LogoRefusedError: the name cannot stand in `[branding]`, or the bytes are no usable logo.
     """
     with KEEP.steps(installation, actor, name, now=now) as audit:
         if not LOGO_NAME.fullmatch(name):
-            raise LogoRefusedError(f"{name!r} can't be used in [look]. Use only letters, digits, dots, and hyphens.")
+            raise LogoRefusedError(
+                f"{name!r} can't be used in [branding]. Use only letters, digits, dots, and hyphens."
+            )
         try:
             prepared = prepare_logo(body, name, installation.settings.file.limits)
         except ImageError as exc:
@@ -49,7 +51,7 @@ def keep_logo(installation: Installation, actor: Actor, name: str, body: bytes, 
             if row.source_url != logo_address(name):
                 raise LogoRefusedError(
                     f"{name} is the same image as {row.source_url.partition(':')[2]}, which is already stored. Use that "
-                    "name in [look]."
+                    "name in [branding]."
                 )
             row.made_at = now
             width = shown_logo_width(row.width, row.height)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.templating import find_template_folder
 from subscribers.errors import ApplicationError
 
-COPY = Act("template copied", Role.ADMIN, Concern.NONE)
+COPY = Action("template copied", Role.ADMIN, Concern.NONE)
 
 
 class TemplateCopyError(ApplicationError):

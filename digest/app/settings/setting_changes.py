@@ -21,8 +21,9 @@ from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import list_sender_problems, provider_in_use
 from digest.edition.calendar import calendar_store
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
-from digest.installation.acts import Act, Actor, AuditDraft, Role
+from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
+from digest.renamed_names import EARLIER_TABLES
 from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
 from digest.settings.concerns import Concern, find_concern
 from digest.settings.model import SettingsFile
@@ -39,12 +40,12 @@ from digest.store.audit import SETTINGS_CHANGED
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.timetable import ScheduleRule, parse_schedule_rule
 
-CHANGE = Act(SETTINGS_CHANGED, Role.ADMIN, Concern.BY_SETTING)
-LOOK = Act("settings looked at", Role.ADMIN, Concern.NONE)
+CHANGE = Action(SETTINGS_CHANGED, Role.ADMIN, Concern.BY_SETTING)
+LOOK = Action("settings looked at", Role.ADMIN, Concern.NONE)
 EDITABLE_TABLES = (
     "publication",
-    "look",
-    "wordings",
+    "branding",
+    "consent",
     "sections",
     "schedule",
     "sender",
@@ -61,7 +62,7 @@ _APPROVED_STATES = (EditionState.APPROVED, EditionState.SENDING)
 # What the doctor looks at that concerns a table.
 _CHECKS = {
     "publication": ("base-url", "templates", "own-texts"),
-    "wordings": ("consent-wording",),
+    "consent": ("consent-wording",),
     "sender": ("postal-address", "provider", "signing", "bounces", "provider-events", "bounce-mailbox"),
     "limits": ("proxies",),
     "alerts": ("staff",),
@@ -282,7 +283,8 @@ def _list_approved(installation: Installation) -> dict[str, EditionState]:
 
 
 def _list_changes(installation: Installation, table: str) -> tuple[SettingChange, ...]:
-    query = select(AuditEntry).where(AuditEntry.act == CHANGE.name, AuditEntry.subject == table)
+    tables = (table, *EARLIER_TABLES.get(table, ()))
+    query = select(AuditEntry).where(AuditEntry.act == CHANGE.name, AuditEntry.subject.in_(tables))
     with installation.database.read() as session:
         rows = session.scalars(query.order_by(AuditEntry.id.desc()).limit(LISTED_CHANGES))
         return tuple(change for row in rows if (change := _read_change(row)))
@@ -355,13 +357,13 @@ def preview_schedule(
     LOOK.check_role(installation.database, actor, "schedule", now=now)
     file = installation.settings.file
     schedule: ScheduleSettings = replace_table_values(file, "schedule", values).schedule
-    if schedule.draft_rule.period or schedule.release_rule.period:
+    if schedule.draft_rule.period or schedule.send_rule.period:
         raise SettingsValueError(
             {"release": "The calendar works only if editions are sent on set days. Change the schedule first."}
         )
     with installation.database.read() as session:
         calendar = calendar_store.load_calendar(session, file)
-    return pair_releases(calendar, schedule.release_rule, now)
+    return pair_releases(calendar, schedule.send_rule, now)
 
 
 def pair_releases(calendar: ReleaseCalendar, rule: ScheduleRule, now: datetime) -> list[ReleasePair]:

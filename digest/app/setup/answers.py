@@ -105,7 +105,7 @@ class SetupAnswers(values.SettingsTable):
     database: Annotated[str, AfterValidator(_check_database)] = Field(
         title="Database: sqlite, or postgresql+psycopg://user:password@host/name"
     )
-    readers: int = Field(
+    subscribers: int = Field(
         default=0, ge=0, title="Expected number of subscribers at the start, including imported ones (0 if none)"
     )
 
@@ -276,7 +276,7 @@ def read_present_answers(settings: Settings) -> dict[str, Any]:
         "about": file.publication.about,
         "site": file.publication.site,
         "timezone": file.publication.timezone,
-        "release": file.schedule.release,
+        "release": file.schedule.send,
         "postal_address": file.sender.postal_address,
         "database": settings.database_url or "sqlite",
     }
@@ -311,6 +311,6 @@ def propose_answer(key: str, answers: Mapping[str, Any]) -> Any:
         "base_url": f"https://news.{domain}" if domain else None,
         "sender_address": f"digest@news.{domain}" if domain else None,
         "reply_to": f"editors@{sender_domain}" if sender_domain else None,
-        "readers": 0,
+        "subscribers": 0,
     }
     return proposals.get(key)

@@ -6,14 +6,14 @@ from datetime import datetime
 
 from digest.app.setup.plan import SetupPlan, write_planned_files
 from digest.deliver.compose.dkim import DkimError, DkimSigner, load_signer
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation, create_key_file, open_installation
 from digest.settings import Settings, load_settings
 from digest.settings.concerns import Concern
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 
-SET_UP = Act("set up", Role.ADMIN, Concern.SENDER)
+SET_UP = Action("set up", Role.ADMIN, Concern.SENDER)
 AUDIT_SUBJECT = "installation"
 
 

@@ -186,11 +186,11 @@ def _edit_settings(file: Path, answers: SetupAnswers, settings: Settings) -> str
     present = settings.file
     if present.sender.list_id == SettingsFile().sender.list_id:
         sender["list_id"] = f"weekly.{answers.sender_domain}"
-    schedule = {"release": answers.release}
-    if answers.release != present.schedule.release:
+    schedule = {"send": answers.release}
+    if answers.release != present.schedule.send:
         schedule["draft"] = answers.draft
     limits: dict[str, Any] = {"proxies": max(present.limits.proxies, int(answers.is_behind_proxy))}
-    if answers.provider.sends and not present.limits.warm_up and (caps := propose_warm_up(answers.readers)):
+    if answers.provider.sends and not present.limits.warm_up and (caps := propose_warm_up(answers.subscribers)):
         limits["warm_up"] = caps
     publication = {key: getattr(answers, key) for key in ("name", "tagline", "about", "site", "timezone")}
     return edit_settings_text(
@@ -198,15 +198,15 @@ def _edit_settings(file: Path, answers: SetupAnswers, settings: Settings) -> str
     )
 
 
-def propose_warm_up(readers: int) -> list[int]:
+def propose_warm_up(subscribers: int) -> list[int]:
     """Return daily caps for a sender that receiving servers don't know yet: they refuse many messages from an unknown one at once.
 
     They go on until a day takes all readers; few need no caps.
     """
-    if readers <= 2 * FIRST_DAY:
+    if subscribers <= 2 * FIRST_DAY:
         return []
     caps = [FIRST_DAY * step for step in _WARM_UP_STEPS]
-    return caps[: next((day for day, cap in enumerate(caps) if cap >= readers), len(caps))]
+    return caps[: next((day for day, cap in enumerate(caps) if cap >= subscribers), len(caps))]
 
 
 def _plan_deployment(

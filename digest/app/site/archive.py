@@ -146,7 +146,7 @@ def list_edition_lines(installation: Installation) -> list[EditionLine]:
 
 def read_feed_editions(installation: Installation) -> list[FeedEdition]:
     """Read the newest editions with what their pages say, corrected."""
-    zone, language = installation.settings.file.publication.zone, installation.settings.reader_language
+    zone, language = installation.settings.file.publication.zone, installation.settings.subscriber_language
     public = select(Edition).where(Edition.state.in_(PUBLIC_STATES))
     query = public.order_by(Edition.release_at.desc())
     with installation.read() as session:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from digest.app.subscribers.consent_wordings import current_wording
+from digest.app.subscribers.consent_texts import current_consent_text
 from digest.app.subscribers.signups import signup_limits
 from digest.deliver.providers.registry import describe_address_holders, translate_recipient
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
@@ -18,8 +18,8 @@ from subscribers.callbacks import Clock
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.pages.context import PageContext, SiteDetails
 from subscribers.phrases import join_words
-from subscribers.reader_language import ReaderLanguage
 from subscribers.signup.rate_limits import NetworkQuota
+from subscribers.subscriber_language import SubscriberLanguage
 from subscribers.transfer.exports import DataController
 
 _DAY_NAMES = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
@@ -33,7 +33,7 @@ def build_page_context(installation: Installation, clock: Clock) -> PageContext:
     """
     settings = installation.settings
     publication, limits = settings.file.publication, settings.file.limits
-    language = settings.reader_language
+    language = settings.subscriber_language
 
     def first_edition(session: Session, now: datetime) -> str:
         upcoming = find_upcoming_edition(session, settings, now)
@@ -41,16 +41,16 @@ def build_page_context(installation: Installation, clock: Clock) -> PageContext:
         issue = language.gettext("No. %(number)s", number=upcoming.number)
         return language.gettext("%(issue)s arrives on %(day)s.", issue=issue, day=day)
 
-    def deliveries(session: Session, number: int, language: ReaderLanguage) -> tuple[AddressDisclosure, ...]:
+    def deliveries(session: Session, number: int, language: SubscriberLanguage) -> tuple[AddressDisclosure, ...]:
         return delivery_disclosures(session, number, settings, language)
 
     return PageContext(
         site=_site_details(settings),
         language=language,
-        wording=current_wording(settings),
+        wording=current_consent_text(settings),
         database=installation.database,
         keys=installation.keys,
-        departure_log=installation.departure_log,
+        unsubscribe_log=installation.unsubscribe_log,
         clock=clock,
         queue=notice_queue.make_notice_queue(installation.keys, settings, clock),
         list_deliveries=deliveries,
@@ -76,7 +76,7 @@ def data_controller(settings: Settings) -> DataController:
 
 def _site_details(settings: Settings) -> SiteDetails:
     """Take from the settings what readers' pages say."""
-    publication, sender, language = settings.file.publication, settings.file.sender, settings.reader_language
+    publication, sender, language = settings.file.publication, settings.file.sender, settings.subscriber_language
     return SiteDetails(
         name=publication.name,
         tagline=publication.tagline,

@@ -7,12 +7,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from digest.app.editions.web_editions import EditionPage
-from digest.edition.content.edition_content import EditionPicture, SectionEntry, truncate_text
+from digest.edition.content.edition_content import EditionImage, SectionEntry, truncate_text
 from digest.edition.rendering.anchors import story_anchor
 from digest.edition.rendering.mail_layout import MailLayout, arrange_mail
 from digest.edition.rendering.template_filters import without_weekday
 from digest.settings import PublicationSettings
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 MAX_TITLE_LENGTH = 70  # characters; search engines show no more
 MAX_DESCRIPTION_LENGTH = 200  # characters; search engines show fewer
@@ -20,7 +20,7 @@ CARD_WIDTH, CARD_HEIGHT = 1200, 630  # pixels
 
 
 @dataclass(frozen=True, slots=True)
-class SharedPicture:
+class SharedImage:
     """The picture that other sites show beside a link; its size in pixels where it is known."""
 
     address: str
@@ -37,13 +37,13 @@ class PageMetadata:
     headline: str
     description: str
     address: str
-    picture: SharedPicture | None
+    picture: SharedImage | None
     anchors: Mapping[str, str]
     linked_data: Mapping[str, Any]
 
 
 def describe_edition_page(
-    page: EditionPage, publication: PublicationSettings, base: str, language: ReaderLanguage
+    page: EditionPage, publication: PublicationSettings, base: str, language: SubscriberLanguage
 ) -> PageMetadata:
     """Write the head of an edition's page; `base` is the public address without a slash at its end."""
     content, address = page.content, f"{base}/editions/{page.line.name}"
@@ -65,7 +65,7 @@ def describe_edition_page(
         day=day,
         text=content.preheader or " ".join(content.intro.split()) or publication.tagline,
     )
-    picture = _choose_picture(
+    picture = _choose_image(
         page,
         lead.entry.picture if lead else None,
         language.gettext("%(issue)s: %(headline)s", issue=issue, headline=headline),
@@ -83,7 +83,7 @@ def describe_edition_page(
     )
 
 
-def mark_title(title: str, corrected_at: datetime | None, zone: ZoneInfo, language: ReaderLanguage) -> str:
+def mark_title(title: str, corrected_at: datetime | None, zone: ZoneInfo, language: SubscriberLanguage) -> str:
     """Mark the title of what was corrected with the day, where nothing else can stand beside it: in feeds, in the head of a page."""
     if corrected_at is None:
         return title
@@ -101,14 +101,14 @@ def _list_entries(page: EditionPage) -> Iterator[SectionEntry]:
     return (entry for section in page.content.sections for entry in section.entries)
 
 
-def _choose_picture(page: EditionPage, lead: EditionPicture | None, alt: str, base: str) -> SharedPicture | None:
+def _choose_image(page: EditionPage, lead: EditionImage | None, alt: str, base: str) -> SharedImage | None:
     """Take the card; without one the lead's picture, as large as its file."""
     if page.card:
-        return SharedPicture(f"{base}/media/{page.card}", alt, CARD_WIDTH, CARD_HEIGHT)
-    return SharedPicture(f"{base}/media/{lead.hash}", lead.alt or alt) if lead else None
+        return SharedImage(f"{base}/media/{page.card}", alt, CARD_WIDTH, CARD_HEIGHT)
+    return SharedImage(f"{base}/media/{lead.hash}", lead.alt or alt) if lead else None
 
 
-def describe_home_picture(layout: MailLayout | None) -> EditionPicture | None:
+def describe_home_image(layout: MailLayout | None) -> EditionImage | None:
     """Return the picture of the newest edition, where its lead has one."""
     return layout.lead.entry.picture if layout and layout.lead else None
 
@@ -122,8 +122,8 @@ def _link_data(
     publication: PublicationSettings,
     base: str,
     entries: list[SectionEntry],
-    picture: SharedPicture | None,
-    language: ReaderLanguage,
+    picture: SharedImage | None,
+    language: SubscriberLanguage,
 ) -> dict[str, Any]:
     """Describe the edition as an issue of a periodical, its stories as its parts (https://schema.org/PublicationIssue)."""
     address, zone = f"{base}/editions/{page.line.name}", publication.zone
@@ -151,7 +151,7 @@ def _link_data(
     return data
 
 
-def _write_correction(correction: Any, zone: ZoneInfo, language: ReaderLanguage) -> dict[str, str]:
+def _write_correction(correction: Any, zone: ZoneInfo, language: SubscriberLanguage) -> dict[str, str]:
     said = language.gettext("“%(was)s” should have read “%(becomes)s”.", was=correction.was, becomes=correction.becomes)
     return {
         "@type": "CorrectionComment",

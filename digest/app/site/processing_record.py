@@ -6,13 +6,13 @@ from datetime import datetime
 
 from digest.app.site.page_context import data_controller
 from digest.deliver.providers.registry import describe_address_holders
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.settings.concerns import Concern
 from subscribers.transfer.exports import DataController
 
-SHOW_RECORD = Act("record of processing shown", Role.ADMIN, Concern.NONE)
+SHOW_RECORD = Action("record of processing shown", Role.ADMIN, Concern.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def describe_processing(settings: Settings) -> ProcessingRecord:
 
 def _describe_activities(settings: Settings) -> tuple[ProcessingActivity, ...]:
     retention = settings.file.retention
-    readers = "subscribers and people who entered an address in the form"
+    subscribers = "subscribers and people who entered an address in the form"
     return (
         ProcessingActivity(
             "Sending the newsletter",
@@ -76,7 +76,7 @@ def _describe_activities(settings: Settings) -> tuple[ProcessingActivity, ...]:
         ProcessingActivity(
             "Demonstrating consent",
             "obligation to demonstrate consent (Article 7(1))",
-            readers,
+            subscribers,
             "text, time, and place of each consent; IP address and browser",
             f"until erasure; IP address and browser for {retention.evidence_days} days",
         ),

@@ -17,7 +17,7 @@ from digest.collect.sandbox import client as sandbox
 from digest.collect.sources.source_rows import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
 from digest.collect.texts.urls import absolute_url, site_name
 from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_source
-from digest.installation.acts import Act, Actor, AuditDraft, Role
+from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings, SettingsError, SourceSettings, file_edits
 from digest.settings.concerns import Concern
@@ -27,10 +27,10 @@ from digest.store.audit import SOURCE_ADDED, SOURCE_CHANGED
 from digest.store.models import Source
 from subscribers.errors import RefusalError
 
-ADD = Act(SOURCE_ADDED, Role.ADMIN, Concern.NONE)
-CHANGE = Act(SOURCE_CHANGED, Role.ADMIN, Concern.NONE)
-REMOVE = Act("source removed", Role.ADMIN, Concern.NONE)
-LOOK = Act("sources looked at", Role.EDITOR, Concern.NONE)
+ADD = Action(SOURCE_ADDED, Role.ADMIN, Concern.NONE)
+CHANGE = Action(SOURCE_CHANGED, Role.ADMIN, Concern.NONE)
+REMOVE = Action("source removed", Role.ADMIN, Concern.NONE)
+LOOK = Action("sources looked at", Role.EDITOR, Concern.NONE)
 AUDIT_SUBJECT = "sources"
 
 

@@ -17,13 +17,13 @@ from digest.collect.fetch.robots_txt import explain_unreadable
 from digest.collect.sandbox.client import read_past_edition_in_child
 from digest.collect.texts.urls import usable_url
 from digest.edition.drafting import past_editions
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.past_edition_models import PastEdition
 from subscribers.callbacks import Progress
 
-IMPORT = Act("imported past editions", Role.EDITOR, Concern.NONE)
+IMPORT = Action("imported past editions", Role.EDITOR, Concern.NONE)
 MAX_FILE_BYTES = 10_000_000
 
 
@@ -96,8 +96,8 @@ def _choose_date(page: PastEditionPage | None, released_on: datetime | None) -> 
 
 def _explain_unfit_date(released_at: datetime | None, now: datetime) -> str:
     if released_at is None:
-        return "It has no date. Set it with --released."
-    return "Its date is in the future. Correct it with --released." if released_at > now else ""
+        return "It has no date. Set it with --sent."
+    return "Its date is in the future. Correct it with --sent." if released_at > now else ""
 
 
 def _read_places(

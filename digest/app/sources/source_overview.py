@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from digest.collect.sources.source_days import SourceWeek, read_source_weeks
 from digest.edition.queries import COMING_STATES
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.select.topics import built_in_topic_names
 from digest.settings import SourceSettings
@@ -19,7 +19,7 @@ from digest.settings.table_values import fingerprint_values
 from digest.store.models import Article, Edition, EditionState, EditionStory, Source
 from subscribers.errors import RefusalError
 
-LOOK = Act("sources looked at", Role.EDITOR, Concern.NONE)
+LOOK = Action("sources looked at", Role.EDITOR, Concern.NONE)
 LISTED_EDITIONS = 12
 _URLS_A_QUERY = 500
 

@@ -17,21 +17,21 @@ from sqlalchemy import bindparam, select
 
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.subscribers.child_work import Report, WorkStoppedError, run_in_child
-from digest.app.subscribers.readers import count_readers
-from digest.installation.acts import Act, Role
+from digest.app.subscribers.subscribers import count_subscribers
+from digest.installation.acts import Action, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.settings.concerns import Concern
 from digest.store.engine import open_database
-from subscribers.consent import reader_list
-from subscribers.consent.reader_list import ListedReader
+from subscribers.consent import subscriber_list
+from subscribers.consent.subscriber_list import ListedSubscriber
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address
 from subscribers.errors import RefusalError
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Person, table_of
 
-SEARCH = Act("addresses searched", Role.ADMIN, Concern.ADDRESSES)
+SEARCH = Action("addresses searched", Role.ADMIN, Concern.ADDRESSES)
 MAX_FOUND = 100  # people: beyond that a longer part is asked for
 MAX_RUNNING = 2  # searches at a time
 RESULT_LIFETIME = timedelta(minutes=15)
@@ -136,7 +136,7 @@ class AddressSearches:
             SearchBusyError: too many others run.
         """
         part = read_search_part(part_text)
-        total = count_readers(installation.database, now=now).total
+        total = count_subscribers(installation.database, now=now).total
         search = AddressSearch(part, reason, staff.sign_in, now, total)
         name = secrets.token_urlsafe(12)
         with self._lock:
@@ -173,10 +173,10 @@ class AddressSearches:
                 del self._searches[name]
 
 
-def list_found_readers(installation: Installation, search: AddressSearch) -> tuple[ListedReader, ...]:
+def list_found_subscribers(installation: Installation, search: AddressSearch) -> tuple[ListedSubscriber, ...]:
     """Return the readers whom a search has found so far, without their addresses."""
     with installation.database.read() as session:
-        return reader_list.load_readers(session, search.found[:MAX_FOUND])
+        return subscriber_list.load_subscribers(session, search.found[:MAX_FOUND])
 
 
 MIN_PART_LENGTH, MAX_PART_LENGTH = 4, 100  # characters

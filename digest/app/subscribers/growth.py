@@ -10,15 +10,15 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.retention.edition_figures import load_edition_figures
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.delivery_models import EditionFigures
 from digest.store.models import Article
-from subscribers.consent.consent_days import JOINED_KIND, NIGHT_KINDS, READERS_KIND, WENT_KIND
+from subscribers.consent.consent_days import JOINED_KIND, NIGHT_KINDS, SUBSCRIBERS_KIND, WENT_KIND
 from subscribers.store.models import ConsentDay, ConsentKind
 
-LOOK = Act("growth looked at", Role.ADMIN, Concern.NONE)
+LOOK = Action("growth looked at", Role.ADMIN, Concern.NONE)
 SHOWN_DAYS = 366
 WAY_DAYS = 30
 SHOWN_WAYS = 10
@@ -72,7 +72,7 @@ class GrowthView:
     of them, None where no night counted that yet. `hours` are those of the newest edition by the clock of the zone.
     """
 
-    readers: tuple[tuple[date, int], ...]
+    subscribers: tuple[tuple[date, int], ...]
     came: int | None
     went: int | None
     ways: tuple[WayCount, ...]
@@ -82,15 +82,15 @@ class GrowthView:
     alarm_refused: float
     alarm_complained: float
 
-    def readers_before(self, days: int) -> int | None:
+    def subscribers_before(self, days: int) -> int | None:
         """Return how many readers there were so many days before the last count; None where nobody counted then."""
-        earlier = _find_earlier_count(self.readers, days)
+        earlier = _find_earlier_count(self.subscribers, days)
         return None if earlier is None else earlier[1]
 
     @property
-    def weekly_readers(self) -> tuple[tuple[date, int], ...]:
+    def weekly_subscribers(self) -> tuple[tuple[date, int], ...]:
         """The counts a week apart, the last one always among them."""
-        return tuple(reversed(tuple(reversed(self.readers))[::7]))
+        return tuple(reversed(tuple(reversed(self.subscribers))[::7]))
 
 
 def view_growth(installation: Installation, actor: Actor, *, now: datetime) -> GrowthView:
@@ -105,10 +105,10 @@ def view_growth(installation: Installation, actor: Actor, *, now: datetime) -> G
     today = now.astimezone(zone).date()
     with installation.database.read() as session:
         figures = load_edition_figures(session, SHOWN_EDITIONS)
-        readers = _load_reader_counts(session)
-        came, went = _count_week(session, readers)
+        subscribers = _load_subscriber_counts(session)
+        came, went = _count_week(session, subscribers)
         return GrowthView(
-            readers=readers,
+            subscribers=subscribers,
             came=came,
             went=went,
             ways=_count_ways(session, today),
@@ -123,9 +123,9 @@ def view_growth(installation: Installation, actor: Actor, *, now: datetime) -> G
 _BROUGHT = (ConsentKind.IMPORTED, ConsentKind.ATTESTED)
 
 
-def _load_reader_counts(session: Session) -> tuple[tuple[date, int], ...]:
+def _load_subscriber_counts(session: Session) -> tuple[tuple[date, int], ...]:
     """Load the counts of a year by day. The year ends with the last count, however long ago that was."""
-    counted = select(ConsentDay.day, ConsentDay.count).where(ConsentDay.kind == READERS_KIND)
+    counted = select(ConsentDay.day, ConsentDay.count).where(ConsentDay.kind == SUBSCRIBERS_KIND)
     statement = counted.order_by(ConsentDay.day.desc()).limit(1)
     last = session.execute(statement).first()
     if last is None:
@@ -134,20 +134,20 @@ def _load_reader_counts(session: Session) -> tuple[tuple[date, int], ...]:
     return tuple((day, count) for day, count in session.execute(query))
 
 
-def _find_earlier_count(readers: Sequence[tuple[date, int]], days: int) -> tuple[date, int] | None:
+def _find_earlier_count(subscribers: Sequence[tuple[date, int]], days: int) -> tuple[date, int] | None:
     """Find the count of so many days before the last one, or the nearest before that."""
-    if not readers:
+    if not subscribers:
         return None
-    wanted = readers[-1][0] - timedelta(days=days)
-    return next((counted for counted in reversed(readers) if counted[0] <= wanted), None)
+    wanted = subscribers[-1][0] - timedelta(days=days)
+    return next((counted for counted in reversed(subscribers) if counted[0] <= wanted), None)
 
 
-def _count_week(session: Session, readers: Sequence[tuple[date, int]]) -> tuple[int | None, int | None]:
+def _count_week(session: Session, subscribers: Sequence[tuple[date, int]]) -> tuple[int | None, int | None]:
     """Count who came and who went between the two counts of readers that the page compares; None where a night between did not."""
-    if not readers:
+    if not subscribers:
         return None, None
-    earlier = _find_earlier_count(readers, 7)
-    nights = {day for day, _ in readers if earlier is None or day > earlier[0]}
+    earlier = _find_earlier_count(subscribers, 7)
+    nights = {day for day, _ in subscribers if earlier is None or day > earlier[0]}
     moved = select(ConsentDay.day, ConsentDay.kind, ConsentDay.count).where(
         ConsentDay.day.between(min(nights), max(nights)), ConsentDay.kind.in_((JOINED_KIND, WENT_KIND))
     )

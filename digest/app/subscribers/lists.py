@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from digest.app.subscribers.consent_wordings import current_wording
+from digest.app.subscribers.consent_texts import current_consent_text
 from digest.app.subscribers.running_imports import announce_import, is_running
 from digest.deliver.providers.kind import PullResult
 from digest.deliver.providers.registry import find_suppression_lists
 from digest.deliver.send.notices import notice_queue
-from digest.installation.acts import Act, Actor, AuditDraft, Role
+from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.engine import open_database
@@ -31,11 +31,11 @@ from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes, write_outcomes
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
-IMPORT = Act("list imported", Role.ADMIN, Concern.ADDRESSES)
-ABANDON = Act("import abandoned", Role.ADMIN, Concern.ADDRESSES)
-EXPORT = Act("list exported", Role.ADMIN, Concern.ADDRESSES)
-ASK = Act("people re-asked", Role.ADMIN, Concern.ADDRESSES)
-PULL = Act("suppressions pulled", Role.ADMIN, Concern.NONE)
+IMPORT = Action("list imported", Role.ADMIN, Concern.ADDRESSES)
+ABANDON = Action("import abandoned", Role.ADMIN, Concern.ADDRESSES)
+EXPORT = Action("list exported", Role.ADMIN, Concern.ADDRESSES)
+ASK = Action("people re-asked", Role.ADMIN, Concern.ADDRESSES)
+PULL = Action("suppressions pulled", Role.ADMIN, Concern.NONE)
 
 MAX_SHOWN_IMPORTS = 20
 MAX_NAMED_PEOPLE = 100  # people whose numbers an audit row names
@@ -132,7 +132,7 @@ def _import_context(installation: Installation, actor: Actor) -> ImportContext:
     return ImportContext(
         installation.database,
         installation.keys,
-        installation.departure_log,
+        installation.unsubscribe_log,
         actor.name,
         partial(open_database, installation.settings.effective_database_url),
     )
@@ -367,7 +367,7 @@ def ask_unverified_people(installation: Installation, actor: Actor, *, limit: in
             installation.database,
             installation.keys,
             notice_queue.make_notice_queue(installation.keys, settings, lambda: now),
-            wording=current_wording(settings),
+            wording=current_consent_text(settings),
             page=f"{settings.link_base}/confirm",
             actor=actor.name,
             limit=limit,
@@ -404,5 +404,5 @@ def pull_suppression_lists(installation: Installation, now: datetime, *, from_be
     if from_beginning:
         with installation.database.write() as session:
             lists.reset_positions(session)
-    departure_log = installation.departure_log
-    return lists.pull(installation.database, installation.keys, departure_log, installation.settings, now=now)
+    unsubscribe_log = installation.unsubscribe_log
+    return lists.pull(installation.database, installation.keys, unsubscribe_log, installation.settings, now=now)

@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.deliver.send.notices import notice_queue
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
-from digest.store.audit_chain import AuditProof, prove_audit_log
+from digest.store.audit_chain import AuditProof, verify_audit_log
 from digest.templating import create_jinja_environment
 from subscribers.address import Address, read_address
 from subscribers.callbacks import Progress
@@ -22,23 +22,23 @@ from subscribers.errors import RefusalError
 from subscribers.lifecycle import my_data
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
-from subscribers.reader_language import mark_message
 from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_subscriber
 from subscribers.store import people
 from subscribers.store.models import Person, PersonState
+from subscribers.subscriber_language import mark_message
 from subscribers.transfer.exports import DataController, build_person_record, disclosure_as_json
 
-ADD = Act("subscriber added", Role.ADMIN, Concern.ADDRESSES)
-FIND = Act("subscriber looked up", Role.ADMIN, Concern.ADDRESSES)
-WITHDRAW = Act("subscriber withdrawn", Role.ADMIN, Concern.ADDRESSES)
-SHOW = Act("subscriber shown", Role.ADMIN, Concern.ADDRESSES)
-ERASE = Act("subscriber erased", Role.ADMIN, Concern.ADDRESSES)
-SUPPRESS = Act("address suppressed", Role.ADMIN, Concern.ADDRESSES)
-ALLOW = Act("sign-up allowed", Role.ADMIN, Concern.CONSENT)
-COUNT = Act("people counted", Role.ADMIN, Concern.NONE)
-MAIL_DATA_LINK = Act("data link mailed", Role.ADMIN, Concern.ADDRESSES)
-RENEW_LINKS = Act("links renewed", Role.ADMIN, Concern.ADDRESSES)
-VERIFY = Act("ledger verified", Role.ADMIN, Concern.NONE)
+ADD = Action("subscriber added", Role.ADMIN, Concern.ADDRESSES)
+FIND = Action("subscriber looked up", Role.ADMIN, Concern.ADDRESSES)
+WITHDRAW = Action("subscriber withdrawn", Role.ADMIN, Concern.ADDRESSES)
+SHOW = Action("subscriber shown", Role.ADMIN, Concern.ADDRESSES)
+ERASE = Action("subscriber erased", Role.ADMIN, Concern.ADDRESSES)
+SUPPRESS = Action("address suppressed", Role.ADMIN, Concern.ADDRESSES)
+ALLOW = Action("sign-up allowed", Role.ADMIN, Concern.CONSENT)
+COUNT = Action("people counted", Role.ADMIN, Concern.NONE)
+MAIL_DATA_LINK = Action("data link mailed", Role.ADMIN, Concern.ADDRESSES)
+RENEW_LINKS = Action("links renewed", Role.ADMIN, Concern.ADDRESSES)
+VERIFY = Action("ledger verified", Role.ADMIN, Concern.NONE)
 
 STAFF_RECIPIENT = mark_message("our staff")  # as readers are told who saw their address
 # The subject of an audit row while, or because, no person's number is known.
@@ -100,7 +100,7 @@ def withdraw_person(
     with WITHDRAW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         number = _find_person(session, installation.keys, whom).number
         draft.changed = unsubscribe_person(
-            session, installation.departure_log, number, method=f"admin: {reason}", now=now
+            session, installation.unsubscribe_log, number, method=f"admin: {reason}", now=now
         )
         draft.subject, draft.detail = f"person {number}", {"why": reason}
         return number, draft.changed
@@ -140,8 +140,8 @@ def show_person(
 def render_record_page(installation: Installation, record: Mapping[str, Any]) -> str:
     """Give a person's record as a page to print."""
     settings = installation.settings
-    page = create_jinja_environment(settings.templates, settings.reader_language).get_template("web/record.html")
-    return page.render(readable_record.record_page_values(record, settings.reader_language))
+    page = create_jinja_environment(settings.templates, settings.subscriber_language).get_template("web/record.html")
+    return page.render(readable_record.record_page_values(record, settings.subscriber_language))
 
 
 def erase_subscriber(
@@ -163,7 +163,7 @@ def erase_subscriber(
         draft.changed = erase_person(
             session,
             keys,
-            installation.departure_log,
+            installation.unsubscribe_log,
             number,
             method=f"admin: {reason}",
             forget_elsewhere=make_erasure_callback(keys, lambda: now),
@@ -195,7 +195,7 @@ def suppress_address(
             reason="by an admin",
             actor=actor.name,
             now=now,
-            departure_log=installation.departure_log,
+            unsubscribe_log=installation.unsubscribe_log,
             method=f"admin: {reason}",
         )
         draft.subject = AN_ADDRESS if number is None else f"person {number}"
@@ -277,10 +277,10 @@ def verify_ledger(
     """
     VERIFY.check_role(installation.database, actor, "ledger", now=now)
     with installation.database.read() as session:
-        proof = seals.prove_ledger(
+        proof = seals.verify_ledger(
             session, installation.keys, tables=SEALED_TABLES, kept_hashes=kept_hashes, progress=progress
         )
-        return proof, prove_audit_log(session)
+        return proof, verify_audit_log(session)
 
 
 def _decrypt_address_of(session: Session, keys: KeyRing, number: int) -> Address:

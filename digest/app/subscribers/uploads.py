@@ -27,7 +27,7 @@ from digest.app.subscribers.upload_files import (
     safe_file_name,
     write_note,
 )
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.settings.concerns import Concern
@@ -40,12 +40,12 @@ from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OUTCOME_COLUMNS, RowAccount, read_outcomes, write_outcomes
 
-UPLOAD = Act("list uploaded", Role.ADMIN, Concern.ADDRESSES)
-TRY = Act("import tried", Role.ADMIN, Concern.ADDRESSES)
-REMOVE = Act("upload removed", Role.ADMIN, Concern.NONE)
-TAKE_REJECTS = Act("rejected rows taken", Role.ADMIN, Concern.ADDRESSES)
-TAKE_OUTCOMES = Act("row outcomes taken", Role.ADMIN, Concern.ADDRESSES)
-SHOW = Act("uploads listed", Role.ADMIN, Concern.NONE)
+UPLOAD = Action("list uploaded", Role.ADMIN, Concern.ADDRESSES)
+TRY = Action("import tried", Role.ADMIN, Concern.ADDRESSES)
+REMOVE = Action("upload removed", Role.ADMIN, Concern.NONE)
+TAKE_REJECTS = Action("rejected rows taken", Role.ADMIN, Concern.ADDRESSES)
+TAKE_OUTCOMES = Action("row outcomes taken", Role.ADMIN, Concern.ADDRESSES)
+SHOW = Action("uploads listed", Role.ADMIN, Concern.NONE)
 
 _ROWS_A_PIECE = 2000  # of a file of outcomes
 _NAME = re.compile(r"[0-9a-f]{16}")

@@ -11,19 +11,19 @@ from sqlalchemy.orm import Session
 
 from digest.app.upkeep import audit_topics
 from digest.deliver.control import installation_hold
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.settings.table_values import shorten_logged_change
-from digest.store.audit_chain import CHECK_STATE_KEY, AuditProof, prove_audit_log, read_checked_end
+from digest.store.audit_chain import CHECK_STATE_KEY, AuditProof, read_checked_end, verify_audit_log
 from digest.store.models import AuditEntry
 from digest.store.staff import name_staff, require_staff_member, staff_actor
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
 AuditRow = AuditEntry  # as commands name it
-SHOW_LOG = Act("audit log shown", Role.ADMIN, Concern.NONE)
-CHECK_LOG = Act("audit log checked", Role.ADMIN, Concern.NONE)
-EXPORT_LOG = Act("audit log exported", Role.ADMIN, Concern.NONE)
+SHOW_LOG = Action("audit log shown", Role.ADMIN, Concern.NONE)
+CHECK_LOG = Action("audit log checked", Role.ADMIN, Concern.NONE)
+EXPORT_LOG = Action("audit log exported", Role.ADMIN, Concern.NONE)
 
 PAGE_SIZE = 50  # rows
 MAX_EXAMINED = 2000  # rows that one page looks at; the next page goes on below
@@ -140,7 +140,7 @@ def _matches(row: AuditEntry, wanted: AuditFilter) -> bool:
     by_actor = row.actor == wanted.actor or is_at_terminal
     return (
         (not wanted.actor or by_actor)
-        and (not wanted.act or audit_topics.is_act(row.act, wanted.act))
+        and (not wanted.act or audit_topics.is_action(row.act, wanted.act))
         and (not wanted.topic or audit_topics.belongs_to(row.act, wanted.topic))
     )
 
@@ -187,7 +187,7 @@ def check_audit_log(installation: Installation, actor: Actor, *, now: datetime) 
     """
     CHECK_LOG.check_role(installation.database, actor, "audit log", now=now)
     with installation.read() as session:
-        proof = prove_audit_log(session)
+        proof = verify_audit_log(session)
     with installation.write() as session:
         remember_check(session, proof, now=now)
     return AuditCheck(now, proof.rows, proof.sealed_through, proof.fault)

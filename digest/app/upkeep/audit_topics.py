@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from digest.installation.act_words import acts_by_topic, find_act_words, split_logged_words
+from digest.installation.action_words import actions_by_topic, find_action_words, split_logged_words
 
 REFUSED = "refused"
 NO_SUBJECT = "."
@@ -23,7 +23,7 @@ _REFUSED_PREFIX, _FAILED_PREFIX = "refused: ", "failed: "
 _HIDDEN_DETAIL = frozenset({"why", "because", "root", "seal", "people", "message"})
 
 
-def list_acts_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
+def list_actions_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
     """List the acts of each topic with what the actor did, "…" for the subject, in alphabetical order of the words."""
     return {
         topic: tuple(
@@ -31,13 +31,13 @@ def list_acts_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
                 ((act, "…".join(split_logged_words(words))) for act, words in acts.items()), key=lambda pair: pair[1]
             )
         )
-        for topic, acts in acts_by_topic().items()
+        for topic, acts in actions_by_topic().items()
     }
 
 
-def is_known_act(act: str) -> bool:
+def is_known_action(act: str) -> bool:
     """Say whether the log may have an act of this name."""
-    return bool(find_act_words(act))
+    return bool(find_action_words(act))
 
 
 def belongs_to(act: str, topic: str) -> bool:
@@ -45,22 +45,22 @@ def belongs_to(act: str, topic: str) -> bool:
     tried = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
     if topic == REFUSED:
         return tried != act
-    return tried in acts_by_topic()[topic]
+    return tried in actions_by_topic()[topic]
 
 
-def is_act(act: str, wanted: str) -> bool:
+def is_action(act: str, wanted: str) -> bool:
     """Say whether an act is the one that is wanted, also where it was refused or failed."""
     return wanted in (act, act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX))
 
 
-def describe_act(act: str) -> tuple[str, str, str]:
+def describe_action(act: str) -> tuple[str, str, str]:
     """Return how an act failed ("", "Refused" or "Failed"), and what stands before and after its subject.
 
     Where the sentence does not name the subject, what stands after it is "." and the subject is left out.
     """
     failed = "Refused" if act.startswith(_REFUSED_PREFIX) else "Failed" if act.startswith(_FAILED_PREFIX) else ""
     tried = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
-    words = f"tried “{tried}”: {{}}" if failed else find_act_words(tried) or f"{tried}: {{}}"
+    words = f"tried “{tried}”: {{}}" if failed else find_action_words(tried) or f"{tried}: {{}}"
     before, *after = split_logged_words(words)
     return failed, before, after[0] if after else NO_SUBJECT
 

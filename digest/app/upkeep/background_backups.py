@@ -9,12 +9,12 @@ import structlog
 from digest.app.upkeep.backups import AUDIT_SUBJECT, BACK_UP, back_up_into_folder, check_new_passphrase
 from digest.backups.archive import BackupError
 from digest.backups.last_backup import BackupOutcome, read_backup_outcome
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from subscribers.errors import ApplicationError, RefusalError
 
-LOOK = Act("backups looked at", Role.ADMIN, Concern.NONE)
+LOOK = Action("backups looked at", Role.ADMIN, Concern.NONE)
 
 log = structlog.get_logger("backups")
 

@@ -16,7 +16,7 @@ from digest.backups import creation, restore
 from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError
 from digest.backups.encrypted_file import is_encrypted
 from digest.backups.last_backup import remember_outcome
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.guard_notices import GuardNotice, list_proven_admins
 from digest.installation.opened import Installation, create_home_folder
 from digest.settings import Settings
@@ -27,8 +27,8 @@ from subscribers.consent.seals import LedgerProof
 from subscribers.crypto.key_file import replace_file
 from subscribers.crypto.keys import KeyRing
 
-BACK_UP = Act("backed up", Role.ADMIN, Concern.ADDRESSES)
-RESTORE = Act("restored", Role.ADMIN, Concern.BACKUPS)
+BACK_UP = Action("backed up", Role.ADMIN, Concern.ADDRESSES)
+RESTORE = Action("restored", Role.ADMIN, Concern.BACKUPS)
 AUDIT_SUBJECT = "installation"
 LEFTOVER_SECONDS = 24 * 3600
 MIN_PASSPHRASE = 12  # characters
@@ -169,7 +169,7 @@ def _write_into_folder(
         )
         (proof,) = proofs
         file = unproved.rename(folder / BackupFile(now, proved=True).name) if proof.sound else unproved
-        copy_departure_log(settings.left_log, folder, now)
+        copy_unsubscribe_log(settings.left_log, folder, now)
         outdated = choose_outdated(_list_backups(folder), wanted, settings.file.publication.zone)
         for old in outdated:
             (folder / old.name).unlink(missing_ok=True)
@@ -189,7 +189,7 @@ def _delete_leftovers(folder: Path, home: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def copy_departure_log(log: Path, folder: Path, now: datetime) -> None:
+def copy_unsubscribe_log(log: Path, folder: Path, now: datetime) -> None:
     """Copy `left.log` into a folder. It only ever grows: a copy that is longer than the log stays, and the log gets a name of its own."""
     if not log.exists():
         return
@@ -239,7 +239,7 @@ def restore_backup(
     Raises:
         KeyFileError: there is no usable key file.
         BackupError: it cannot be done; nothing has changed.
-        DepartureLogError: `left.log` is damaged; nothing has changed.
+        UnsubscribeLogError: `left.log` is damaged; nothing has changed.
         OSError: a file cannot be written.
     """
     keys = KeyRing.load(settings.key_file, settings.key_passphrase_text)

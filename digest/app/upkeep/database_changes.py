@@ -15,7 +15,7 @@ from digest.backups.migration import MigrationResult, move_database, parse_targe
 from digest.backups.restore import require_exclusive_use, wait_for_other_connections
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.edition.queries import UNAPPROVED_STATES
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import (
     Installation,
     InstallationError,
@@ -176,10 +176,10 @@ def _count_table(connection: Connection, name: str) -> int:
 def _prove(installation: Installation, show_progress: ShowProgress) -> LedgerProof:
     keys = installation.keys
     with show_progress("Proving") as progress, installation.read() as session:
-        return include_audit_fault(session, seals.prove_ledger(session, keys, tables=SEALED_TABLES, progress=progress))
+        return include_audit_fault(session, seals.verify_ledger(session, keys, tables=SEALED_TABLES, progress=progress))
 
 
-MOVE = Act("moved to another database", Role.ADMIN, Concern.BACKUPS)
+MOVE = Action("moved to another database", Role.ADMIN, Concern.BACKUPS)
 _VARIABLE = "DIGEST_DATABASE_URL"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from digest.installation.acts import Act, Actor, Role
+from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation, InstallationError
 from digest.settings.concerns import Concern
 from digest.store.audit import vouch_for_unkeyed_rows
@@ -25,12 +25,12 @@ from subscribers.store import key_rotation
 from subscribers.store.key_check import check_keys
 from subscribers.store.row_seals import find_forged_rows, lend_keys, reseal_rows
 
-LIST = Act("keys listed", Role.ADMIN, Concern.NONE)
-ROTATE = Act("key rotated", Role.ADMIN, Concern.KEYS)
-RESTORE = Act("keys restored", Role.ADMIN, Concern.KEYS)
+LIST = Action("keys listed", Role.ADMIN, Concern.NONE)
+ROTATE = Action("key rotated", Role.ADMIN, Concern.KEYS)
+RESTORE = Action("keys restored", Role.ADMIN, Concern.KEYS)
 PROTECT, UNPROTECT = (
-    Act("keys protected", Role.ADMIN, Concern.KEYS),
-    Act("keys unprotected", Role.ADMIN, Concern.KEYS),
+    Action("keys protected", Role.ADMIN, Concern.KEYS),
+    Action("keys unprotected", Role.ADMIN, Concern.KEYS),
 )
 
 
@@ -182,7 +182,7 @@ def unprotect_keys(installation: Installation, actor: Actor, *, now: datetime) -
 
 
 def _rewrite_key_file(
-    installation: Installation, actor: Actor, act: Act, new_passphrase: str | None, now: datetime
+    installation: Installation, actor: Actor, act: Action, new_passphrase: str | None, now: datetime
 ) -> None:
     file = installation.settings.key_file
     with act.steps(installation, actor, "keys", now=now), _change_key_file(file):

@@ -37,15 +37,15 @@ from digest.store import staff_sessions
 from digest.store.account_models import SignIn
 from digest.store.alert_models import Alert, AlertPost
 from digest.store.audit import read_audit_head, record_audit
-from digest.store.audit_chain import prove_audit_log
-from digest.store.models import FIRST_LOOK_JOB, SourceDay, TimetableSlot
+from digest.store.audit_chain import verify_audit_log
+from digest.store.models import FIRST_LOOK_JOB, ScheduleSlot, SourceDay
 from digest.store.staff import forget_removed_addresses, list_proven_staff
 from subscribers.consent import consent_days, disclosure_sealing, disclosures, seals
 from subscribers.consent.seals import LedgerProof
-from subscribers.lifecycle import expiry, silent_readers
+from subscribers.lifecycle import expiry, inactive_subscribers
 from subscribers.mail_requests import MailRequest
-from subscribers.reader_language import ENGLISH
 from subscribers.store.models import ConsentDay, Seal
+from subscribers.subscriber_language import ENGLISH
 from subscribers.transfer.imports import drop_import_salts
 
 GROWTH_STATE_KEY = "growth counted"
@@ -83,7 +83,7 @@ def seal_disclosures(installation: Installation, now: datetime) -> str:
 
 def seal_consent_ledger(installation: Installation, now: datetime) -> str:
     """Prove the ledger, seal it, and mail the seal when it is due; a fault goes into the audit log and the log, by its place."""
-    sealed, proof = prove_and_seal_ledger(installation, now, actor="scheduler")
+    sealed, proof = verify_and_seal_ledger(installation, now, actor="scheduler")
     mailed = mail_seal_when_due(installation, sealed, proof, now=now)
     addressed = f", mailed to admins: {mailed:,}" if mailed else ""
     if proof.sound:
@@ -91,12 +91,12 @@ def seal_consent_ledger(installation: Installation, now: datetime) -> str:
     return f"sealed as {sealed.hash[:12]}{addressed}, and the ledger is broken: run 'digest subscribers verify'"
 
 
-def prove_and_seal_ledger(installation: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
+def verify_and_seal_ledger(installation: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
     """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
     through = seals.find_stable_point(installation.database)
     with installation.read() as session:
-        proof = seals.prove_ledger(session, installation.keys, tables=SEALED_TABLES, through=through, night=now)
-        log_proof = prove_audit_log(session)
+        proof = seals.verify_ledger(session, installation.keys, tables=SEALED_TABLES, through=through, night=now)
+        log_proof = verify_audit_log(session)
         proof = replace(proof, fault=proof.fault or log_proof.fault)
     assert proof.survey is not None, "it was asked for"
     with installation.write() as session:
@@ -142,9 +142,9 @@ def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str
     return f"{expiry.expire_unconfirmed(installation.database, now=now):,} unconfirmed sign-ups deleted"
 
 
-def settle_silence_questions(installation: Installation, now: datetime) -> str:
+def resolve_silence_questions(installation: Installation, now: datetime) -> str:
     """End the questions to silent readers that ran out, and take off the list who was told that no answer does that."""
-    gone = silent_readers.settle_unanswered(installation.database, installation.departure_log, now=now)
+    gone = inactive_subscribers.resolve_unanswered(installation.database, installation.unsubscribe_log, now=now)
     return f"{gone:,} readers taken off who did not answer"
 
 
@@ -159,7 +159,7 @@ def delete_departed_addresses(installation: Installation, now: datetime) -> str:
 
 def suppress_bouncing_addresses(installation: Installation, now: datetime) -> str:
     """Suppress addresses that failed too often in a row."""
-    journal = installation.departure_log
+    journal = installation.unsubscribe_log
     kept = timedelta(days=installation.settings.file.retention.delivery_days)
     judged = repeated_bounces.suppress_repeated_bounces(
         installation.database, installation.keys, journal, now=now, lookback=kept
@@ -198,7 +198,7 @@ def count_growth(installation: Installation, now: datetime) -> str:
             write_installation_state(session, GROWTH_STATE_KEY, {"through": through}, now=now)
         counted += sum(counts.values())
     with database.write() as session:
-        consent_days.record_reader_count(session, today, after=_read_counted_through(session))
+        consent_days.record_subscriber_count(session, today, after=_read_counted_through(session))
     editions = edition_figures.keep_edition_figures(database, now=now)
     return f"{counted:,} consent events and {editions} editions counted for growth"
 
@@ -273,8 +273,8 @@ def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
 
 def delete_old_slots(installation: Installation, now: datetime) -> str:
     """Delete what is remembered of the timetable's slots of more than 90 days ago: only the latest are asked about."""
-    old = (TimetableSlot.at < now - SLOT_RETENTION) & (TimetableSlot.job != FIRST_LOOK_JOB)
-    return f"{installation.database.delete_in_batches(TimetableSlot, old, size=DELETE_BATCH_SIZE):,} old slots dropped"
+    old = (ScheduleSlot.at < now - SLOT_RETENTION) & (ScheduleSlot.job != FIRST_LOOK_JOB)
+    return f"{installation.database.delete_in_batches(ScheduleSlot, old, size=DELETE_BATCH_SIZE):,} old slots dropped"
 
 
 def delete_old_day_counts(installation: Installation, now: datetime) -> str:
@@ -300,7 +300,7 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     seal_consent_ledger,
     aggregate_old_disclosures,
     delete_unconfirmed_signups,
-    settle_silence_questions,
+    resolve_silence_questions,
     delete_departed_addresses,
     suppress_bouncing_addresses,
     aggregate_old_deliveries,

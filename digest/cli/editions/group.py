@@ -200,7 +200,7 @@ Examples:
   digest approve 2026-W47              shows what would be approved, and its MARK
   digest approve 2026-W47 3fa9c21b07de4456
                                        approves it if it hasn't changed
-  digest approve 2026-W47 --void       revokes the approval
+  digest approve 2026-W47 --revoke       revokes the approval
   digest approve 2026-W47 --send-back "The intro mentions a dropped story."
   digest approve 2026-W47 --done       marks the notes as done
 
@@ -208,15 +208,15 @@ Exit codes: 0 approved (or shown, without MARK), 1 recorded, but another approva
 )
 @click.argument("edition")
 @click.argument("mark", default="")
-@flag("--void", help="Revoke the approval, so that the edition can be changed.")
+@flag("--revoke", help="Revoke the approval, so that the edition can be changed.")
 @click.option("--send-back", "note", metavar="NOTE", help="Send the edition back with a note, and revoke any approval.")
 @flag("--done", help="Mark all notes as done.")
 @pass_command_context
-def approve(context: CommandContext, edition: str, mark: str, void: bool, note: str | None, done: bool) -> None:
+def approve(context: CommandContext, edition: str, mark: str, revoke: bool, note: str | None, done: bool) -> None:
     """Approve an EDITION. Without MARK, show what would be approved and its MARK."""
     installation, now = context.installation, context.now()
-    if sum((bool(mark), void, note is not None, done)) > 1:
-        raise click.UsageError("Use only one of MARK, --void, --send-back, and --done.")
+    if sum((bool(mark), revoke, note is not None, done)) > 1:
+        raise click.UsageError("Use only one of MARK, --revoke, --send-back, and --done.")
     if note is not None:
         name = approvals.send_back_edition(installation, edition, note, actor=context.actor, now=now)
         click.echo(f"{name} was sent back. Editors see the note until someone marks it as done.")
@@ -225,8 +225,8 @@ def approve(context: CommandContext, edition: str, mark: str, void: bool, note: 
         for open_note in notes:
             approvals.finish_note(installation, edition, open_note.id, actor=context.actor, now=now)
         click.echo(f"{len(notes)} marked as done." if notes else "No open notes.")
-    elif void:
-        name = signing.void_approval(installation, edition, actor=context.actor, now=now)
+    elif revoke:
+        name = signing.revoke_approval(installation, edition, actor=context.actor, now=now)
         click.echo(f"{name} is a draft again.")
     elif mark:
         _approve_mark(context, edition, mark)

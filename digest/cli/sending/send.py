@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from digest.app.approval import last_look
+from digest.app.approval import final_check
 from digest.app.editions.edition_status import describe_delivery_counts, edition_status
 from digest.app.sending import control as sending
 from digest.cli.context import CommandContext, flag, pass_command_context, yes_option
@@ -65,7 +65,7 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
 
 
 def _look_again(context: CommandContext, name: str) -> None:
-    look = last_look.look_before_sending(context.installation, name, actor=context.actor, clock=context.now)
+    look = final_check.look_before_sending(context.installation, name, actor=context.actor, clock=context.now)
     if look is not None and look.looked_at:
         click.echo(f"{look.sentence}.", err=True)
 

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Column, Table
 
 from digest.app.editions.edition_status import edition_name
-from digest.app.sending import uncertain_acts
+from digest.app.sending import uncertain_actions
 from digest.cli.context import (
     EXISTING_FILE,
     CommandContext,
@@ -110,12 +110,12 @@ def uncertain(
     given = {resolution: ids for resolution, ids in words.items() if ids}
     _check_words(given, of_notices=edition == NOTICES, log_files=log_files, because=because)
     name = edition if edition == NOTICES else edition_name(context.installation, edition)
-    candidates = uncertain_acts.list_uncertain(context.installation, name, now=context.now())
+    candidates = uncertain_actions.list_uncertain(context.installation, name, now=context.now())
     for resolution, ids in given.items():
         chosen = _select_deliveries(name, candidates, ids)
         _resolve_deliveries(context, name, chosen, resolution, because=because or "", yes=yes, as_json=as_json)
     if log_files:
-        evidence = uncertain_acts.examine_mail_log(
+        evidence = uncertain_actions.examine_mail_log(
             context.installation,
             name,
             log_files,
@@ -178,10 +178,10 @@ def _resolve_deliveries(
     as_json: bool,
 ) -> None:
     if deliveries and not yes:
-        risk = _describe_risk(len(deliveries), resolution, uncertain_acts.resend_risk(context.installation))
+        risk = _describe_risk(len(deliveries), resolution, uncertain_actions.resend_risk(context.installation))
         click.confirm(f"{risk} Continue?", abort=True, err=True)
     ids = [delivery.delivery_id for delivery in deliveries]
-    resolved = uncertain_acts.resolve_uncertain(
+    resolved = uncertain_actions.resolve_uncertain(
         context.installation, name, ids, resolution, reason=because, actor=context.actor, clock=context.now
     )
     resolved_meanwhile = len(deliveries) - resolved
@@ -205,15 +205,15 @@ def _resolve_by_log(
     context: CommandContext, name: str, evidence: LogEvidence, *, because: str, yes: bool, as_json: bool
 ) -> None:
     """Show what a log says, and settle it after one word. Without a terminal to answer at, `--yes` is the word."""
-    settleable = len(evidence.events) + len(evidence.not_accepted)
+    resolvable = len(evidence.events) + len(evidence.not_accepted)
     if not as_json:
         print_lines(_describe_evidence(name, evidence))
     is_wanted = yes
-    if settleable and not yes and not as_json:
-        is_wanted = click.confirm(f"Resolve these {settleable:,} deliveries?", abort=True, err=True)
+    if resolvable and not yes and not as_json:
+        is_wanted = click.confirm(f"Resolve these {resolvable:,} deliveries?", abort=True, err=True)
     settled = 0
-    if settleable and is_wanted:
-        settled = uncertain_acts.resolve_by_log(
+    if resolvable and is_wanted:
+        settled = uncertain_actions.resolve_by_log(
             context.installation, name, evidence, reason=because, actor=context.actor, clock=context.now
         )
     counts = {verdict.name.lower(): evidence.verdicts[verdict] for verdict in LogVerdict}

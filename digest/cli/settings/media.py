@@ -18,7 +18,7 @@ def media() -> None:
 Examples:
   digest media add logo-light.png logo-dark.png
 
-Use the names of the files in look.logo and look.logo_dark in digest.toml. A logo is shown 30 pixels high and at most 200 wide.
+Use the names of the files in branding.logo and branding.logo_dark in digest.toml. A logo is shown 30 pixels high and at most 200 wide.
 The file must be at least 60 pixels high, to be sharp on every screen. Transparent parts stay transparent.
 Exit codes: 0 all stored, 2 a file can't be used as a logo."""
 )
@@ -30,5 +30,5 @@ def add(context: CommandContext, files: tuple[Path, ...]) -> None:
         kept = context.act(keep_logo, file.name, file.read_bytes(), now=context.now())
         click.echo(f"{kept.name}: stored, {kept.width} x {kept.height} pixels in the masthead")
     click.echo(
-        "To use the logo, set logo (for light screens) and logo_dark (for dark screens) under [look] in digest.toml."
+        "To use the logo, set logo (for light screens) and logo_dark (for dark screens) under [branding] in digest.toml."
     )

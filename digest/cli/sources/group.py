@@ -9,7 +9,7 @@ import click
 from rich.table import Column, Table
 from rich.text import Text
 
-from digest.app.sources import configured as source_acts
+from digest.app.sources import configured as source_actions
 from digest.cli.context import (
     EXISTING_FILE,
     CommandContext,
@@ -45,13 +45,13 @@ Exit codes: 0 shown, 2 usage error.""",
 def list_sources(context: CommandContext, everything: bool, as_json: bool) -> None:
     """List all sources with their health, last successful visit, next visit, and how to fix problems."""
     now = context.now()
-    listed = context.act(source_acts.list_sources, include_inactive=everything, now=now)
+    listed = context.act(source_actions.list_sources, include_inactive=everything, now=now)
     found = [_source_as_json(source) for source in listed]
     lines = [_make_source_table(context, listed)] if listed else ["No sources yet. Add one: digest sources add URL"]
     print_answer(found, lines, as_json=as_json, indent=2)
 
 
-def _make_source_table(context: CommandContext, listed: Sequence[source_acts.ListedSource]) -> Table:
+def _make_source_table(context: CommandContext, listed: Sequence[source_actions.ListedSource]) -> Table:
     zone = context.settings.file.publication.zone
     headings = ("Name", "Publisher", "Section", "Kind", "Last success", "Next visit")
     table = Table(
@@ -87,7 +87,7 @@ def add_source(
 ) -> None:
     """Test a source and add it to the settings file. For the URL of a web page, its best feed is used."""
     source, document = context.act(
-        source_acts.add_source,
+        source_actions.add_source,
         _parse_web_address(url),
         name=name,
         publisher=publisher,
@@ -114,7 +114,7 @@ Exit codes: 0 read, 1 can't be read."""
 def test(context: CommandContext, url: str, as_json: bool) -> None:
     """Visit a source and show its articles without saving them."""
     context.refuse_unknown_actor()
-    tried = source_acts.try_source(context.settings, _parse_web_address(url), now=context.now())
+    tried = source_actions.try_source(context.settings, _parse_web_address(url), now=context.now())
     document = tried.document
     if as_json:
         values = asdict(document) | {"url": tried.url}
@@ -148,7 +148,7 @@ Exit codes: 0 done, 1 the file isn't OPML, 2 usage error.""",
 @pass_command_context
 def import_opml(context: CommandContext, file: Path, section: str) -> None:
     """Add the feeds in an OPML file exported from a feed reader. 'digest collect' then visits them."""
-    result = context.act(source_acts.import_opml, file, section, now=context.now())
+    result = context.act(source_actions.import_opml, file, section, now=context.now())
     for refusal in result.refusals:
         click.echo(f"skipped: {refusal}", err=True)
     click.echo(
@@ -171,10 +171,10 @@ Exit codes: 0 removed, 1 not confirmed, or not in the settings, 2 usage error.""
 @pass_command_context
 def remove(context: CommandContext, url: str, yes: bool) -> None:
     """Remove a source from the settings file. Its articles are kept."""
-    configured = source_acts.find_configured_source(context.installation, url)
+    configured = source_actions.find_configured_source(context.installation, url)
     if configured and not yes:
         click.confirm(f"Remove {configured.name} <{url}> from the settings?", abort=True)
-    removed = context.act(source_acts.remove_source, url, now=context.now())
+    removed = context.act(source_actions.remove_source, url, now=context.now())
     click.echo(f"Removed {removed.name} <{removed.url}>. To add it again, run 'digest sources add'.")
 
 
@@ -191,10 +191,10 @@ Exit codes: 0 written, 2 usage error.""",
 def export_opml(context: CommandContext) -> None:
     """Write the sources in the settings to standard output as OPML."""
     context.refuse_unknown_actor()
-    click.echo(source_acts.write_opml(context.installation).decode(), nl=False)
+    click.echo(source_actions.write_opml(context.installation).decode(), nl=False)
 
 
-def _source_as_json(source: source_acts.ListedSource) -> dict[str, object]:
+def _source_as_json(source: source_actions.ListedSource) -> dict[str, object]:
     fields = ("url", "name", "publisher", "section", "kind", "active", "health", "message", "failures", "moved_to")
     moments = ("good_at", "tried_at", "next_try_at", "failing_since")
     return pick_fields(source.row, *fields, *moments) | {"state": source.health}
@@ -202,6 +202,6 @@ def _source_as_json(source: source_acts.ListedSource) -> dict[str, object]:
 
 def _parse_web_address(url: str) -> str:
     try:
-        return source_acts.parse_web_address(url)
+        return source_actions.parse_web_address(url)
     except ValueError as exc:
         raise click.BadParameter(f"{url!r} isn't a URL: {exc}", param_hint="URL") from exc

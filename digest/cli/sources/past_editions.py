@@ -33,7 +33,7 @@ Examples:
   digest editions import --dry-run archive/*.html
   digest editions import https://www.example.org/newsletter/145 https://www.example.org/newsletter/146
   digest editions import --list addresses.txt
-  digest editions import --released 2026-11-13T06:00 last-week.html
+  digest editions import --sent 2026-11-13T06:00 last-week.html
 
 For each edition, its URL, date, number, and the headline, URL, and first words of each story are stored. Imported editions
 aren't shown in the archive. An edition imported earlier from the same URL is replaced.
@@ -41,7 +41,7 @@ Exit codes: 0 all imported, 1 some couldn't be read, 2 usage error.""",
 )
 @click.argument("places", metavar="FILE|URL...", nargs=-1)
 @click.option("--list", "list_file", type=EXISTING_FILE, help="File with one URL per line.")
-@click.option("--released", type=MOMENT, metavar="MOMENT", help="Send time for editions that don't contain one.")
+@click.option("--sent", type=MOMENT, metavar="MOMENT", help="Send time for editions that don't contain one.")
 @flag("--dry-run", help="Show what would be imported, without importing it.")
 @json_option("Print the recognized editions as JSON.")
 @pass_command_context
@@ -49,7 +49,7 @@ def import_editions(
     context: CommandContext,
     places: tuple[str, ...],
     list_file: Path | None,
-    released: datetime | None,
+    sent: datetime | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -64,7 +64,7 @@ def import_editions(
             actor=context.actor,
             now=context.now(),
             dry_run=dry_run,
-            released_on=context.moment_or_none(released),
+            released_on=context.moment_or_none(sent),
             progress=progress,
         )
     found = [_report_as_json(report) for report in reports]

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import click
 
-from digest.app.subscribers import consent_wordings, people
+from digest.app.subscribers import consent_texts, people
 from digest.cli.context import (
     MOMENT,
     CommandContext,
@@ -49,9 +49,9 @@ def subscribers() -> None:
     epilog="""\b
 Examples:
   echo ada@example.org | digest subscribers add - --where hls.today --on 2026-03-04 \\
-      --method "double opt-in at the old service" --confirmed --wording "Yes, send me the weekly digest."
+      --method "double opt-in at the old service" --confirmed --consent-text "Yes, send me the weekly digest."
   digest subscribers add bo@example.org --where "Border expo, Denver" --on 2026-06-02T10:00 \\
-      --method "signed paper list" --wording "Please send me the weekly digest." --language en
+      --method "signed paper list" --consent-text "Please send me the weekly digest." --language en
 
 \b
 Exit codes:
@@ -60,8 +60,10 @@ Exit codes:
   2  usage error"""
 )
 @click.argument("email")
-@click.option("--wording", required=True, help="Exact consent text the person agreed to.")
-@click.option("--wording-version", default="1", show_default=True, help="Version of the consent text.")
+@click.option("--consent-text", "wording", required=True, help="Exact consent text the person agreed to.")
+@click.option(
+    "--consent-text-version", "wording_version", default="1", show_default=True, help="Version of the consent text."
+)
 @click.option("--language", default="en", show_default=True, help="Language of the consent text.")
 @click.option(
     "--where", "page", required=True, help="Website or event where the person agreed. The subscriber can see it."
@@ -102,7 +104,7 @@ def list_person_states(context: CommandContext, as_json: bool) -> None:
 @subscribers.command(
     epilog="""\b
 Example:
-  echo ada@example.org | digest subscribers withdraw - --reason "asked by phone"
+  echo ada@example.org | digest subscribers unsubscribe - --reason "asked by phone"
 
 \b
 Exit codes:
@@ -113,7 +115,7 @@ Exit codes:
 @email_argument
 @reason_option("ledger")
 @pass_command_context
-def withdraw(context: CommandContext, address: Address, reason: str) -> None:
+def unsubscribe(context: CommandContext, address: Address, reason: str) -> None:
     """Unsubscribe a person, as if they had unsubscribed themselves."""
     number, was_listed = context.act(people.withdraw_person, address, reason, now=context.now())
     click.echo(f"Unsubscribed person {number}." if was_listed else f"Person {number} was already unsubscribed.")
@@ -183,11 +185,11 @@ def _describe_proof(proof: LedgerProof, log: AuditProof) -> str:
 
 
 @subscribers.command(
-    name="wordings",
+    name="consent-texts",
     epilog="""\b
 Examples:
-  digest subscribers wordings
-  digest subscribers wordings --json
+  digest subscribers consent-texts
+  digest subscribers consent-texts --json
 
 \b
 Exit codes:
@@ -196,9 +198,9 @@ Exit codes:
 )
 @json_option("Print the versions as JSON.")
 @pass_command_context
-def list_wordings(context: CommandContext, as_json: bool) -> None:
+def list_consent_texts(context: CommandContext, as_json: bool) -> None:
     """List the current consent text and all earlier ones, with their versions and hashes."""
-    register = context.act(consent_wordings.view_wordings, now=context.now())
+    register = context.act(consent_texts.view_consent_texts, now=context.now())
     if as_json:
         kept = [
             wording.as_json()

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from digest.app.subscribers import lists, silent_readers
-from digest.app.subscribers.silent_readers import MOST_YEARS
+from digest.app.subscribers import inactive_subscribers, lists
+from digest.app.subscribers.inactive_subscribers import MOST_YEARS
 from digest.cli.context import (
     EXISTING_FILE,
     FILE_PATH,
@@ -310,7 +310,7 @@ def ask(context: CommandContext, most: int, years: int | None, take_off: bool, y
     if years is None:
         candidates = context.act(lists.count_unverified_people, now=now)
     else:
-        candidates = context.act(silent_readers.count_silent_readers, years, now=now)
+        candidates = context.act(inactive_subscribers.count_inactive_subscribers, years, now=now)
     asked = 0
     if candidates:
         if not yes:
@@ -320,7 +320,9 @@ def ask(context: CommandContext, most: int, years: int | None, take_off: bool, y
         asked = (
             context.act(lists.ask_unverified_people, limit=most, now=now)
             if years is None
-            else context.act(silent_readers.ask_silent_readers, years, takes_off=take_off, limit=most, now=now)
+            else context.act(
+                inactive_subscribers.ask_inactive_subscribers, years, takes_off=take_off, limit=most, now=now
+            )
         )
     if as_json:
         click.echo(json.dumps({"could": candidates, "asked": asked}))

@@ -209,7 +209,7 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
         )
     departed = sorted(result.departures.departed.items())
     merged = ", ".join(f"{count:,} {kind}" for kind, count in departed) or "none"
-    if result.departure_log_found:
+    if result.unsubscribe_log_found:
         yield (
             f"People who unsubscribed after the backup, from {left_log}: {merged}; "
             f"{result.departures.unknown_hashes:,} other addresses suppressed."
@@ -237,7 +237,7 @@ def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[s
     return proof_fields | {
         "made_at": result.manifest.made_at,
         "aside": result.set_aside_as,
-        "journal": result.departure_log_found,
+        "journal": result.unsubscribe_log_found,
         "departed": dict(result.departures.departed),
         "strangers_barred": result.departures.unknown_hashes,
         "unfinished": list(result.open_editions),

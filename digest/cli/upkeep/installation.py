@@ -166,13 +166,13 @@ def _parse_name_server(text: str) -> tuple[str, int]:
     epilog="""\b
 Examples:
   digest serve                        pages and scheduled jobs on http://localhost:8025
-  digest serve --port 9000 --no-timetable
+  digest serve --port 9000 --no-schedule
 
 Exit codes: 0 stopped by Ctrl+C or SIGTERM after finishing current messages, 1 the port is in use."""
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8025, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--timetable/--no-timetable", default=True, help="Run scheduled jobs in this process. [default: yes]")
+@click.option("--schedule/--no-schedule", default=True, help="Run scheduled jobs in this process. [default: yes]")
 @click.option(
     "--sign-in",
     "emails",
@@ -181,7 +181,7 @@ Exit codes: 0 stopped by Ctrl+C or SIGTERM after finishing current messages, 1 t
     help="Print a link that signs in this team member once. Repeatable.",
 )
 @pass_command_context
-def serve(context: CommandContext, host: str, port: int, timetable: bool, emails: tuple[str, ...]) -> None:
+def serve(context: CommandContext, host: str, port: int, schedule: bool, emails: tuple[str, ...]) -> None:
     """Serve the public, editor, and admin pages, and run scheduled jobs, until stopped."""
     from scheduler import JobScheduler  # the one upward import: serving starts the timetable beside the pages
 
@@ -196,7 +196,7 @@ def serve(context: CommandContext, host: str, port: int, timetable: bool, emails
             f"Can't listen on {host}:{port}: {exc.strerror}. Choose another port with --port."
         ) from exc
     context_of_jobs = JobContext(installation)
-    clockwork = JobScheduler(context_of_jobs) if timetable else JobScheduler.for_pages(context_of_jobs)
+    clockwork = JobScheduler(context_of_jobs) if schedule else JobScheduler.for_pages(context_of_jobs)
     with stop_on_signal() as stopping, serving:
         clockwork.start()
         set_long_lived_aside()

@@ -7,7 +7,7 @@ from typing import IO, get_args
 import click
 from rich.table import Column, Table
 
-from digest.app.upkeep import keys as key_acts
+from digest.app.upkeep import keys as key_actions
 from digest.cli.context import CommandContext, flag, json_option, pass_command_context, print_answer
 from digest.cli.terminal import show_progress
 from digest.installation.opened import open_installation
@@ -29,7 +29,7 @@ def keys() -> None:
 @pass_command_context
 def list_keys(context: CommandContext, as_json: bool) -> None:
     """List the keys by kind, with the number of rows that use each. Secrets aren't shown."""
-    usages = context.act(key_acts.list_keys, now=context.now())
+    usages = context.act(key_actions.list_keys, now=context.now())
     table = Table("Kind", "Id", Column("Rows", justify="right"), "")
     for usage in usages:
         rows = "-" if usage.rows is None else f"{usage.rows:,}"
@@ -74,7 +74,7 @@ def rotate(context: CommandContext, kind: KeyKind, fresh: bool) -> None:
     """
     with show_progress(f"Rotating {kind}") as progress:
         result, recovery_copy = context.act(
-            key_acts.rotate_key, kind, force_new_key=fresh, now=context.now(), progress=progress
+            key_actions.rotate_key, kind, force_new_key=fresh, now=context.now(), progress=progress
         )
     _print_rotation(result)
     click.echo(
@@ -107,7 +107,7 @@ def restore_key_file(context: CommandContext, file: IO[str], replace: bool) -> N
     with open_installation(context.settings, may_create=True) as installation:
         actor = context.identify_actor(installation)
         copy = file.read()
-        result = key_acts.restore_keys(installation, actor, copy, replace=replace, now=context.now())
+        result = key_actions.restore_keys(installation, actor, copy, replace=replace, now=context.now())
     if result.aside:
         click.echo(f"The previous key file is now {result.aside}.")
     click.echo(f"Restored the keys in {context.settings.key_file}. If 'digest serve' is running, restart it.")
@@ -140,7 +140,7 @@ Exit codes:
 @pass_command_context
 def protect(context: CommandContext) -> None:
     """Protect the key file with the passphrase in DIGEST_KEY_PASSPHRASE."""
-    context.act(key_acts.protect_keys, now=context.now())
+    context.act(key_actions.protect_keys, now=context.now())
     click.echo(
         f"\"{context.settings.key_file} is now protected by the passphrase. Its recovery copy isn't, and still "
         "works.\\nKeep the copy, because a forgotten passphrase can't be recovered.\""
@@ -160,7 +160,7 @@ Exit codes:
 @pass_command_context
 def unprotect(context: CommandContext) -> None:
     """Remove the passphrase from the key file."""
-    context.act(key_acts.unprotect_keys, now=context.now())
+    context.act(key_actions.unprotect_keys, now=context.now())
     click.echo(f"{context.settings.key_file} is no longer protected by a passphrase.")
 
 

@@ -116,7 +116,7 @@ def find_image(session: Session, source_url: str) -> MediaFile | None:
     return session.scalars(query.limit(1)).first()
 
 
-def load_picture(session: Session, content_hash: str) -> MediaFile | None:
+def load_image(session: Session, content_hash: str) -> MediaFile | None:
     """Return a kept picture with its bytes by their hash; None where none is kept, or where the bytes aren't what the hash says."""
     picture = session.get(MediaFile, content_hash, options=[undefer(MediaFile.body)])
     if picture is None or hashlib.sha256(picture.body).hexdigest() == content_hash:
@@ -125,7 +125,7 @@ def load_picture(session: Session, content_hash: str) -> MediaFile | None:
     return None
 
 
-def drop_kept_picture(session: Session, source_url: str) -> None:
+def drop_kept_image(session: Session, source_url: str) -> None:
     """Delete what was kept of a picture, with its cuts, unless an edition shows it that went out or was approved."""
     addresses = [source_url, *(cut_address(source_url, shape) for shape in CropShape)]
     for kept in session.scalars(select(MediaFile.hash).where(MediaFile.source_url.in_(addresses))).all():

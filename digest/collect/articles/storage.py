@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Row, String, bindparam, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from digest.collect.articles.images import drop_kept_picture
+from digest.collect.articles.images import drop_kept_image
 from digest.collect.documents.item_identity import (
     IdentifiedItem,
     ItemBatch,
@@ -130,7 +130,7 @@ def clear_withdrawn(session: Session, article: Article, now: datetime) -> bool:
 def withhold_article(session: Session, article: Article, now: datetime, response: str) -> bool:
     """Withdraw an article that visitors may not read, with the pictures kept of it; see `mark_withdrawn`."""
     if article.image_url:
-        drop_kept_picture(session, article.image_url)
+        drop_kept_image(session, article.image_url)
     return mark_withdrawn(session, article, now, response)
 
 

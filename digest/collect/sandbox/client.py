@@ -329,7 +329,7 @@ def crop_in_child(body: bytes, shape: CropShape) -> EncodedImage:
 
 
 def draw_card_in_child(picture: bytes, words: CardWords) -> EncodedImage:
-    """Draw the card of an edition as `card_picture.draw_card` does.
+    """Draw the card of an edition as `card_image.draw_card` does.
 
     Raises:
         ImageError: a letter of the words cannot be drawn, the picture is none, or it ran into a limit.

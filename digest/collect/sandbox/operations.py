@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from digest.collect.codec.card_picture import draw_card
+from digest.collect.codec.card_image import draw_card
 from digest.collect.codec.encoded_image import CardWords, CropShape, EncodedImage
 from digest.collect.codec.image_codec import crop_image, fit_image, fit_logo
 from digest.collect.documents.parsed_document import ParsedDocument, encode_document
@@ -25,7 +25,7 @@ def _parse(parse: Callable[..., ParsedDocument], body: bytes, *, now: str, **sou
     return encode_document(parse(body, now=datetime.fromisoformat(now), **source))
 
 
-def _picture_reply(image: EncodedImage) -> Reply:
+def _image_reply(image: EncodedImage) -> Reply:
     return {"content_type": image.content_type, "width": image.width, "height": image.height}, image.body
 
 
@@ -44,8 +44,8 @@ OPERATIONS: dict[str, Callable[..., Reply]] = {
     "article page": _read_article_page,
     "list open doors": lambda _body: ({"doors": list_open_doors()}, b""),
     "past edition": _read_past_edition,
-    "fit picture": lambda body, *, max_pixels: _picture_reply(fit_image(body, max_pixels=max_pixels)),
-    "fit logo": lambda body, *, max_pixels: _picture_reply(fit_logo(body, max_pixels=max_pixels)),
-    "draw card": lambda body, **words: _picture_reply(draw_card(body, CardWords(**words))),
-    "crop picture": lambda body, *, shape: _picture_reply(crop_image(body, CropShape(shape))),
+    "fit picture": lambda body, *, max_pixels: _image_reply(fit_image(body, max_pixels=max_pixels)),
+    "fit logo": lambda body, *, max_pixels: _image_reply(fit_logo(body, max_pixels=max_pixels)),
+    "draw card": lambda body, **words: _image_reply(draw_card(body, CardWords(**words))),
+    "crop picture": lambda body, *, shape: _image_reply(crop_image(body, CropShape(shape))),
 }

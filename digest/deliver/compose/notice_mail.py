@@ -17,7 +17,7 @@ from digest.edition.rendering.fragments import PublicationFrame, open_mail_envir
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.edition.rendering.slot_marks import SlotMarks
 from digest.settings import Settings
-from subscribers.reader_language import ENGLISH, ReaderLanguage
+from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 TO_SUBSCRIBERS = frozenset(
     {"known", "link", "welcome", "choices", "leave", "stay", "correction"}
@@ -78,7 +78,7 @@ class NoticeComposer:
         base, language = self.frame.base, notice_language(self.settings, kind)
         frame = self.frame
         if kind in TO_STAFF:
-            frame = replace(frame, language=language.code, direction=language.direction, reader_language=language)
+            frame = replace(frame, language=language.code, direction=language.direction, subscriber_language=language)
         environment = open_mail_environment(self.settings.templates, language)
         return environment.get_template(f"mail/{kind}/{part}").render(
             frame=frame,
@@ -92,9 +92,9 @@ def _fact_slot(name: str) -> Slot:
     return Slot(f"fact {name}")
 
 
-def notice_language(settings: Settings, kind: str) -> ReaderLanguage:
+def notice_language(settings: Settings, kind: str) -> SubscriberLanguage:
     """Return the language that a kind of notice is written in: the readers', or English for the staff."""
-    return ENGLISH if kind in TO_STAFF else settings.reader_language
+    return ENGLISH if kind in TO_STAFF else settings.subscriber_language
 
 
 def _collapse_blank_lines(text: str) -> str:

@@ -32,13 +32,13 @@ class VariantKey(NamedTuple):
 FULLEST_VARIANTS = tuple(VariantKey(frozenset(), text_only, is_short=False) for text_only in (False, True))
 
 
-def choose_variants(readers: Mapping[VariantKey, int]) -> frozenset[VariantKey]:
+def choose_variants(subscribers: Mapping[VariantKey, int]) -> frozenset[VariantKey]:
     """Return the variants that an edition has: the full ones, and of those that readers chose the most frequent, 64 in all at most.
 
     Among equally frequent ones those come first that leave out less, then by the names of the sections.
     """
-    others = readers.keys() - set(FULLEST_VARIANTS)
-    wanted = sorted(others, key=lambda key: (-readers[key], *_sort_key(key)))
+    others = subscribers.keys() - set(FULLEST_VARIANTS)
+    wanted = sorted(others, key=lambda key: (-subscribers[key], *_sort_key(key)))
     return frozenset((*FULLEST_VARIANTS, *wanted)[:MAX_VARIANTS])
 
 

@@ -26,7 +26,7 @@ from subscribers.consent.preferences import Preferences, count_preferences
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class EditionVariants:
 
     edition: MailableEdition
     zone: ZoneInfo  # the publication's
-    language: ReaderLanguage  # what readers are written to in
+    language: SubscriberLanguage  # what readers are written to in
     # Which it has, 64 at most (at 150 KB each that is 10 MB); None: any, for a single look.
     kept: set[VariantKey] | None = None
     _templates: dict[VariantKey, MessageTemplate] = field(default_factory=dict)
@@ -77,9 +77,9 @@ class EditionVariants:
         is_short = preferences.short and self.has_short_edition(preferences.omit)
         return VariantKey(preferences.omit & self.sections, preferences.text_only, is_short)
 
-    def limit_to(self, readers: Mapping[VariantKey, int]) -> "EditionVariants":
+    def limit_to(self, subscribers: Mapping[VariantKey, int]) -> "EditionVariants":
         """Return the variants of the same edition as so many readers want each, with no more of them than an edition may have."""
-        return replace(self, kept=set(choose_variants(readers)), _templates={})
+        return replace(self, kept=set(choose_variants(subscribers)), _templates={})
 
     def _compose_template(self, omitted: frozenset[str], text_only: bool, is_short: bool) -> MessageTemplate:  # noqa: FBT001 - a key of the cache
         edition, base = self.edition, self.edition.base_url
@@ -106,15 +106,15 @@ class EditionVariants:
 
 def create_variants(edition: MailableEdition, settings: Settings) -> EditionVariants:
     """Create the variants of an edition, or of an approved version of it."""
-    return EditionVariants(edition, settings.file.publication.zone, settings.reader_language)
+    return EditionVariants(edition, settings.file.publication.zone, settings.subscriber_language)
 
 
 def count_wanted_variants(session: Session, variants: EditionVariants) -> Counter[VariantKey]:
     """Count the readers on the list by the variant that they want; those who left out every section want none."""
     wanted: Counter[VariantKey] = Counter()
-    for preferences, readers in count_preferences(session):
+    for preferences, subscribers in count_preferences(session):
         if not omits_every_section(preferences, variants.sections):
-            wanted[variants.find_wanted_variant(preferences)] += readers
+            wanted[variants.find_wanted_variant(preferences)] += subscribers
     return wanted
 
 
@@ -132,7 +132,13 @@ class ComposeError(ApplicationError):
 
 
 def fill_placeholders(
-    reader: AudienceMember, message_id: str, date: datetime, *, keys: KeyRing, zone: ZoneInfo, language: ReaderLanguage
+    subscriber: AudienceMember,
+    message_id: str,
+    date: datetime,
+    *,
+    keys: KeyRing,
+    zone: ZoneInfo,
+    language: SubscriberLanguage,
 ) -> PlaceholderValues:
     """Return the values of the slots in a subscriber's message; `message_id` and `date` go into its header.
 
@@ -140,12 +146,14 @@ def fill_placeholders(
         DecryptionError: the reader's address does not open.
     """
     return PlaceholderValues(
-        to=reader.decrypt_address(keys),
+        to=subscriber.decrypt_address(keys),
         message_id=message_id,
         date=headers.date_value(date, zone),
-        leave_token=link_tokens.make_link_token(keys, reader.number, "leave", reader.link_generation),
-        preferences_token=link_tokens.make_link_token(keys, reader.number, "preferences", reader.link_generation),
-        signup_text=signup_text(reader.asked_at, reader.asked_where, zone, language),
+        leave_token=link_tokens.make_link_token(keys, subscriber.number, "leave", subscriber.link_generation),
+        preferences_token=link_tokens.make_link_token(
+            keys, subscriber.number, "preferences", subscriber.link_generation
+        ),
+        signup_text=signup_text(subscriber.asked_at, subscriber.asked_where, zone, language),
     )
 
 
@@ -158,7 +166,7 @@ def compose_specimen(mailable: MailableEdition, edition: Edition, settings: Sett
     template = variants.template_for(Preferences())
     if template is None:
         raise ComposeError(f"{edition.name} has no sections. Draft it again.")
-    zone, language = settings.file.publication.zone, settings.reader_language
+    zone, language = settings.file.publication.zone, settings.subscriber_language
     return splice_message(
         template,
         PlaceholderValues(
@@ -172,14 +180,14 @@ def compose_specimen(mailable: MailableEdition, edition: Edition, settings: Sett
     )
 
 
-def signup_text(asked_at: datetime, where: str, zone: ZoneInfo, language: ReaderLanguage) -> str:
+def signup_text(asked_at: datetime, where: str, zone: ZoneInfo, language: SubscriberLanguage) -> str:
     """Return when and where a reader asked for the mail: "March 4, 2026, at hls.today"."""
     return _signup_words(asked_at.astimezone(zone).date(), where, language)
 
 
 # Many readers asked on one day in one place. Kept for each language as it is at that moment, its translations included.
 @lru_cache(maxsize=4096)
-def _signup_words(asked_on: date, where: str, language: ReaderLanguage) -> str:
+def _signup_words(asked_on: date, where: str, language: SubscriberLanguage) -> str:
     place, day = sanitise_text(where), language.full_date(asked_on)
     if not place:
         return day

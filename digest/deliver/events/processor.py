@@ -24,7 +24,7 @@ from digest.deliver.events.delivery_event import (
 from digest.deliver.events.mailbox import incoming_mail
 from digest.deliver.events.replies import MAX_REPLY_LENGTH
 from digest.store.delivery_models import Delivery, DeliveryState, Event
-from subscribers.consent.departure_log import DepartureLog, PendingDeparture
+from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
 from subscribers.store.database import upsert
@@ -38,7 +38,7 @@ log = structlog.get_logger("events")
 
 
 def process_events(
-    session: Session, events: Sequence[DeliveryEvent], *, keys: KeyRing, departure_log: DepartureLog, now: datetime
+    session: Session, events: Sequence[DeliveryEvent], *, keys: KeyRing, unsubscribe_log: UnsubscribeLog, now: datetime
 ) -> Counter[str]:
     """Store events (at most 500) inside a write transaction, apply them, and count the results.
 
@@ -56,7 +56,7 @@ def process_events(
     reports = _group_by_delivery((e.delivery_id, e.kind, e.detail) for e in new if e.delivery_id in deliveries)
     _update_delivery_states(session, reports, now)
     feedback = filter(None, (_feedback_report(event, deliveries) for event in new))
-    counts.update(apply_feedback(session, feedback, keys=keys, departure_log=departure_log, now=now))
+    counts.update(apply_feedback(session, feedback, keys=keys, unsubscribe_log=unsubscribe_log, now=now))
     return +counts
 
 
@@ -179,7 +179,12 @@ def _concerns_address(delivery: Any) -> bool:
 
 
 def apply_feedback(
-    session: Session, reports: Iterable[FeedbackReport], *, keys: KeyRing, departure_log: DepartureLog, now: datetime
+    session: Session,
+    reports: Iterable[FeedbackReport],
+    *,
+    keys: KeyRing,
+    unsubscribe_log: UnsubscribeLog,
+    now: datetime,
 ) -> Counter[str]:
     """Apply feedback to the people that it is about, and append their departures to the log with one sync.
 
@@ -195,5 +200,5 @@ def apply_feedback(
         changed, departure = apply_feedback_report(session, keys, report, now=now)
         counts[f"person {report.kind}"] += changed
         departures += [departure] if departure else []
-    departure_log.append_all(departures, at=now)
+    unsubscribe_log.append_all(departures, at=now)
     return +counts

@@ -19,7 +19,7 @@ from digest.deliver.events.mailbox import incoming_mail
 from digest.deliver.providers import registry
 from digest.store.delivery_models import Delivery, InboundPayload
 from digest.store.engine import Database
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.encrypted_values import decrypt_bytes, encrypt_bytes
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.store.database import upsert
@@ -99,7 +99,7 @@ class _EventBatch:
 
 
 def apply_stored_payloads(
-    database: Database, keys: KeyRing, departure_log: DepartureLog, *, clock: Callable[[], datetime]
+    database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, *, clock: Callable[[], datetime]
 ) -> Counter[str]:
     """Apply every payload that waits; return the counts of `processor.process_events`.
 
@@ -117,10 +117,10 @@ def apply_stored_payloads(
         batch.events += _read_payload_events(database, keys, payload)
         batch.payload_ids.append(payload.id)
         if len(batch.events) >= processor.MAX_EVENTS_PER_TRANSACTION:
-            counts += _apply_batch(database, batch, keys, departure_log, clock)
+            counts += _apply_batch(database, batch, keys, unsubscribe_log, clock)
             batch = _EventBatch()
     if batch.payload_ids:
-        counts += _apply_batch(database, batch, keys, departure_log, clock)
+        counts += _apply_batch(database, batch, keys, unsubscribe_log, clock)
     return counts
 
 
@@ -143,30 +143,34 @@ def _attribute_to_delivery(database: Database, mailbox_event: incoming_mail.Mail
     The token alone may come from a forwarded mail. It grants what it grants to its holder, and no more: an
     unsubscription, recorded at the last message that was handed over.
     """
-    if mailbox_event.reader is None:
+    if mailbox_event.subscriber is None:
         return mailbox_event.event
     latest = (
         select(Delivery.id)
-        .where(Delivery.person == mailbox_event.reader.person, Delivery.handed_at.is_not(None))
+        .where(Delivery.person == mailbox_event.subscriber.person, Delivery.handed_at.is_not(None))
         .order_by(Delivery.handed_at.desc())
         .limit(1)
     )
     with database.read() as session:
-        quoted = session.scalar(latest.where(Delivery.message_id == mailbox_event.reader.message_id))
+        quoted = session.scalar(latest.where(Delivery.message_id == mailbox_event.subscriber.message_id))
         if quoted is not None:
             return replace(mailbox_event.event, delivery_id=quoted)
         return replace(mailbox_event.event, delivery_id=session.scalar(latest), kind=EventKind.UNSUBSCRIBED)
 
 
 def _apply_batch(
-    database: Database, batch: _EventBatch, keys: KeyRing, departure_log: DepartureLog, clock: Callable[[], datetime]
+    database: Database,
+    batch: _EventBatch,
+    keys: KeyRing,
+    unsubscribe_log: UnsubscribeLog,
+    clock: Callable[[], datetime],
 ) -> Counter[str]:
     counts: Counter[str] = Counter()
     for start in range(0, max(1, len(batch.events)), processor.MAX_EVENTS_PER_TRANSACTION):
         end = start + processor.MAX_EVENTS_PER_TRANSACTION
         with database.write() as session:
             counts += processor.process_events(
-                session, batch.events[start:end], keys=keys, departure_log=departure_log, now=clock()
+                session, batch.events[start:end], keys=keys, unsubscribe_log=unsubscribe_log, now=clock()
             )
             if end >= len(batch.events):
                 applied = update(InboundPayload).where(InboundPayload.id.in_(batch.payload_ids))

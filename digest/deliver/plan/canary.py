@@ -38,9 +38,9 @@ def canary_size(waiting: int) -> int:
     return 0 if waiting < MIN_EDITION_SIZE else min(MAX_CANARY_SIZE, max(MIN_CANARY_SIZE, waiting // 100))
 
 
-def current_canary_phase(canary_readers: int | None, wait_until: datetime | None, now: datetime) -> CanaryPhase:
+def current_canary_phase(canary_subscribers: int | None, wait_until: datetime | None, now: datetime) -> CanaryPhase:
     """Return the phase, given how many go ahead and until when the rest waits for them."""
-    if not canary_readers:
+    if not canary_subscribers:
         return CanaryPhase(now)
     if wait_until is None:
         return CanaryPhase(CANARY_DUE_AT, canary_only=True)
@@ -68,11 +68,11 @@ def _select_canary_deliveries(session: Session, keys: KeyRing, edition: Edition,
         return []
     ids = select(Delivery.id).where(*due)
     spread = session.scalars(ids.order_by(Delivery.id).limit(size))
-    staff_ids = session.scalars(ids.where(Delivery.person.in_(_staff_readers(session, keys))))
+    staff_ids = session.scalars(ids.where(Delivery.person.in_(_staff_subscribers(session, keys))))
     return sorted({*spread, *staff_ids})
 
 
-def _staff_readers(session: Session, keys: KeyRing) -> list[int]:
+def _staff_subscribers(session: Session, keys: KeyRing) -> list[int]:
     """Return the numbers of the staff members who are readers too."""
     members = (
         people.find_person_number(session, keys, read_address(m.email)) for m in staff.list_proven_staff(session)

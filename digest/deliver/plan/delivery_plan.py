@@ -44,7 +44,7 @@ class EditionRelease:
 
     def due_time(self, preferences: Preferences, *, had_one_this_month: bool) -> datetime | None:
         """Return when it is due for a reader with these preferences, in UTC; None where it is not for them."""
-        wanted = is_wanted_by_reader(preferences, self, had_one_this_month=had_one_this_month)
+        wanted = is_wanted_by_subscriber(preferences, self, had_one_this_month=had_one_this_month)
         return first_due_time(preferences, self.released_at) if wanted else None
 
 
@@ -64,7 +64,7 @@ def find_month(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
     return begins, ends
 
 
-def is_wanted_by_reader(preferences: Preferences, release: EditionRelease, *, had_one_this_month: bool) -> bool:
+def is_wanted_by_subscriber(preferences: Preferences, release: EditionRelease, *, had_one_this_month: bool) -> bool:
     """Return whether an edition is for a reader, by how often they want one.
 
     Monthly is the first edition of a month that they can get: whose mail rested at the first gets the next. Fortnightly
@@ -204,8 +204,8 @@ def plan_deliveries(
     while True:
         with database.read() as session:
             page = audience.load_audience_page(session, after_number=after, page_size=MAX_TRANSACTION_ROWS)
-            monthly = [reader.number for reader in page if reader.preferences.frequency == "monthly"]
-            served = _served_readers(session, month_purposes, monthly)
+            monthly = [subscriber.number for subscriber in page if subscriber.preferences.frequency == "monthly"]
+            served = _served_subscribers(session, month_purposes, monthly)
         if not page:
             return _close_plan(database, name, now)
         # hashing: outside of the write transaction
@@ -252,30 +252,30 @@ class _PlannedRows:
     now: datetime
 
     def rows_for(
-        self, readers: Sequence[audience.AudienceMember], served: Collection[int | None]
+        self, subscribers: Sequence[audience.AudienceMember], served: Collection[int | None]
     ) -> list[dict[str, Any]]:
         """Return the rows for some readers, of whom those in `served` had an edition this month."""
-        delivery_ids = make_delivery_ids(self.keys, self.purpose, (reader.number for reader in readers))
+        delivery_ids = make_delivery_ids(self.keys, self.purpose, (subscriber.number for subscriber in subscribers))
         return [
-            self._row_for(reader, delivery_id, had_one_this_month=reader.number in served)
-            for reader, delivery_id in zip(readers, delivery_ids, strict=True)
+            self._row_for(subscriber, delivery_id, had_one_this_month=subscriber.number in served)
+            for subscriber, delivery_id in zip(subscribers, delivery_ids, strict=True)
         ]
 
     def _row_for(
-        self, reader: audience.AudienceMember, delivery_id: str, *, had_one_this_month: bool
+        self, subscriber: audience.AudienceMember, delivery_id: str, *, had_one_this_month: bool
     ) -> dict[str, Any]:
-        due = self.release.due_time(reader.preferences, had_one_this_month=had_one_this_month)
-        paused = reader.preferences.is_paused(self.today)
-        skipped = due is None or paused or omits_every_section(reader.preferences, self.sections)
+        due = self.release.due_time(subscriber.preferences, had_one_this_month=had_one_this_month)
+        paused = subscriber.preferences.is_paused(self.today)
+        skipped = due is None or paused or omits_every_section(subscriber.preferences, self.sections)
         return {
             "id": delivery_id,
             "purpose": self.purpose,
-            "person": reader.number,
+            "person": subscriber.number,
             "state": DeliveryState.SKIPPED if skipped else DeliveryState.WAITING,
             "due_at": due or self.now,
             "next_try_at": due or self.now,
             "tries": 0,
-            "domain_tag": reader.domain_tag,
+            "domain_tag": subscriber.domain_tag,
             "message_id": make_message_id(self.purpose, delivery_id, self.list_domain),
             "transport": "",
             "reply": "",
@@ -296,7 +296,7 @@ def _purposes_of_month(session: Session, edition: Edition, settings: Settings) -
     return [edition_purpose(name) for name in session.scalars(select(Edition.name).where(*others))]
 
 
-def _served_readers(session: Session, purposes: Sequence[str], numbers: Sequence[int]) -> set[int | None]:
+def _served_subscribers(session: Session, purposes: Sequence[str], numbers: Sequence[int]) -> set[int | None]:
     """Return which of these readers got one of these editions, or may yet get it."""
     if not purposes or not numbers:
         return set()

@@ -20,10 +20,10 @@ from digest.deliver.providers.base import Provider
 from digest.deliver.providers.setup_form import ProviderAnswers
 from digest.settings import Settings
 from digest.store.engine import Database
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 FindingSeverity = Literal["ok", "warning", "error"]
 
@@ -83,7 +83,7 @@ class PullSuppressions(Protocol):
     """Apply what is new on a provider's suppression lists to our people. Repeating it changes nothing."""
 
     def __call__(
-        self, database: Database, keys: KeyRing, departure_log: DepartureLog, settings: Settings, *, now: datetime
+        self, database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, settings: Settings, *, now: datetime
     ) -> PullResult:
         """Read the lists.
 
@@ -180,9 +180,11 @@ class ProviderKind:
     url_examples: tuple[str, ...]
     open: Callable[[Settings], Provider]
     leaves_machine: Callable[[Settings], bool]
-    describe_recipient: Callable[[Settings, ReaderLanguage], str]  # who got one message, for the list of disclosures
+    describe_recipient: Callable[
+        [Settings, SubscriberLanguage], str
+    ]  # who got one message, for the list of disclosures
     describe_address_holders: Callable[
-        [Settings, ReaderLanguage], tuple[str, ...]
+        [Settings, SubscriberLanguage], tuple[str, ...]
     ]  # who gets addresses, for the privacy page
     doctor_findings: Callable[[Settings], Iterable[DoctorFinding]]
     setup_form: type[ProviderAnswers]

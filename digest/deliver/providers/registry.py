@@ -9,7 +9,7 @@ from digest.deliver.providers.base import Provider
 from digest.deliver.providers.kind import ProviderKind, ProviderSettingsError, SuppressionLists, split_mail_url
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
-from subscribers.reader_language import ENGLISH, ReaderLanguage
+from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 _FOLDER = Path(__file__).parent
 
@@ -92,13 +92,13 @@ def open_provider(settings: Settings) -> Provider:
     return kind.open(settings)
 
 
-def describe_recipient(provider_name: str, settings: Settings, language: ReaderLanguage = ENGLISH) -> str:
+def describe_recipient(provider_name: str, settings: Settings, language: SubscriberLanguage = ENGLISH) -> str:
     """Say in words who got a message, by the name of the provider in its delivery's row."""
     kind = find_provider(provider_name) or next(kind for kind in provider_kinds() if kind.mail_server)
     return kind.describe_recipient(settings, language)
 
 
-def translate_recipient(described: str, settings: Settings, language: ReaderLanguage) -> str:
+def translate_recipient(described: str, settings: Settings, language: SubscriberLanguage) -> str:
     """Say in another language who got a message, of what `describe_recipient` wrote down in English; what others wrote stays."""
     for kind in provider_kinds():
         if kind.describe_recipient(settings, ENGLISH) == described:
@@ -106,7 +106,7 @@ def translate_recipient(described: str, settings: Settings, language: ReaderLang
     return language.translate_text(described)
 
 
-def describe_address_holders(settings: Settings, language: ReaderLanguage = ENGLISH) -> tuple[str, ...]:
+def describe_address_holders(settings: Settings, language: SubscriberLanguage = ENGLISH) -> tuple[str, ...]:
     """Say who gets to know readers' addresses, a sentence each, by the provider in use."""
     try:
         kind = provider_in_use(settings)

@@ -27,9 +27,9 @@ from subscribers.consent import disclosures, sealed_rows
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import ForgetElsewhere
-from subscribers.reader_language import ENGLISH, ReaderLanguage, mark_message
 from subscribers.store.database import upsert
 from subscribers.store.models import Person
+from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
 
 _PURPOSE_TEXTS = {
     "correction": mark_message("To send you a correction to an edition you received"),
@@ -55,7 +55,7 @@ NOTICE_KINDS = tuple(kind for kind in _PURPOSE_TEXTS if kind != "edition")  # to
 
 
 def delivery_disclosures(
-    session: Session, person_number: int, settings: Settings, language: ReaderLanguage = ENGLISH
+    session: Session, person_number: int, settings: Settings, language: SubscriberLanguage = ENGLISH
 ) -> tuple[AddressDisclosure, ...]:
     """List the mails to one person that were handed over, latest first: that is when the address was disclosed.
 
@@ -78,7 +78,7 @@ def delivery_disclosures(
     )
 
 
-def _describe_delivery(purpose: str, numbers: Mapping[str, int], language: ReaderLanguage) -> str:
+def _describe_delivery(purpose: str, numbers: Mapping[str, int], language: SubscriberLanguage) -> str:
     kind, _, name = purpose.partition(":")
     if kind == "edition":
         issue = language.gettext("No. %(number)s", number=numbers[name]) if name in numbers else name

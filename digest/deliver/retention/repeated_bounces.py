@@ -18,7 +18,7 @@ from digest.deliver.events.processor import NEW_ADDRESS_PURPOSE, apply_feedback
 from digest.deliver.providers import registry
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.engine import Database
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, find_feedback_cutoff
 from subscribers.store.models import Person, PersonState
@@ -27,7 +27,7 @@ PEOPLE_PER_TRANSACTION = 200
 
 
 def suppress_repeated_bounces(
-    database: Database, keys: KeyRing, departure_log: DepartureLog, *, now: datetime, lookback: timedelta
+    database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, *, now: datetime, lookback: timedelta
 ) -> int:
     """Suppress everybody whose address has failed too often; return how many.
 
@@ -46,7 +46,7 @@ def suppress_repeated_bounces(
             reports = list(_feedback_reports(session, people, since, now - max_event_delay))
         if reports:
             with database.write() as session:
-                counts = apply_feedback(session, reports, keys=keys, departure_log=departure_log, now=now)
+                counts = apply_feedback(session, reports, keys=keys, unsubscribe_log=unsubscribe_log, now=now)
                 suppressed += counts[f"person {FeedbackKind.BOUNCED}"]
         if len(people) < PEOPLE_PER_TRANSACTION:
             return suppressed

@@ -30,7 +30,7 @@ from digest.deliver.send.claims.run_file import HandoverSlots, RunFile
 from digest.settings import Settings
 from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 
 _NOT_ACCEPTED = frozenset({HandoverResult.REFUSED, HandoverResult.TRY_LATER})
@@ -120,7 +120,7 @@ class HandoverRun:
     untried_pause: timedelta = timedelta()  # before the next try of what the provider did not even try
     stop_reason: str = ""  # why nothing more is handed over
     lease: LeaseTerms = field(init=False)
-    departure_log: DepartureLog = field(init=False)
+    unsubscribe_log: UnsubscribeLog = field(init=False)
     results: Counter[HandoverResult] = field(default_factory=Counter)
     refusal_count: int = 0
     state_changes: list[tuple[str, StateChange]] = field(default_factory=list)
@@ -131,7 +131,7 @@ class HandoverRun:
 
     def __post_init__(self) -> None:
         self.lease = LeaseTerms.for_provider(self.provider, self.run_file.owner)
-        self.departure_log = DepartureLog(self.settings.left_log, self.keys)
+        self.unsubscribe_log = UnsubscribeLog(self.settings.left_log, self.keys)
 
     def note_claimed(self, claimed: Sequence[ClaimedDelivery]) -> None:
         """Note that a commit wrote everything down and claimed these, which have not left yet."""
@@ -204,7 +204,7 @@ class HandoverRun:
         claims.undo_claims(session, owner, self.unsent, withdrawn=False)
         if self.refusal_events:
             processor.process_events(
-                session, self.refusal_events, keys=self.keys, departure_log=self.departure_log, now=self.clock()
+                session, self.refusal_events, keys=self.keys, unsubscribe_log=self.unsubscribe_log, now=self.clock()
             )
 
     def may_claim(self, session: Session) -> bool:

@@ -199,7 +199,7 @@ def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:
         if member.proven_at is None:
             raise SendError(
                 f"{staff.staff_actor(member)} hasn't verified their address yet.",
-                "Send a new link with 'digest staff prove'.",
+                "Send a new link with 'digest staff verify'.",
             )
         chosen[member.id] = member
     return list(chosen.values())
@@ -209,7 +209,7 @@ def _compose_mail(
     member: StaffMember, template: MessageTemplate, purpose: str, keys: KeyRing, settings: Settings, now: datetime
 ) -> _StaffTestMail:
     delivery_id, sender = make_delivery_id(keys, purpose, member.id), settings.file.sender
-    zone, language = settings.file.publication.zone, settings.reader_language
+    zone, language = settings.file.publication.zone, settings.subscriber_language
     signed_up_at = member.proven_at or member.added_at
     placeholders = PlaceholderValues(
         to=member.email,

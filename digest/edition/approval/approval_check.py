@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.edition.approval.approved_versions import (
-    TAKEN_BACK_DETAIL,
+    REVOKED_DETAIL,
     ApprovalError,
     approval_statement,
     check_window,
@@ -30,7 +30,7 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState, SignatureColumns
-from digest.store.audit import APPROVAL_VOIDED, SENT_BACK
+from digest.store.audit import APPROVAL_REVOKED, SENT_BACK
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.crypto.keys import KeyRing, SecretKey
 
@@ -97,9 +97,9 @@ def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> Ed
 def _was_taken_back(session: Session, approval: Approval) -> bool:
     """Return whether the audit log says that a version was taken back, whatever its row says."""
     rows = select(AuditEntry.detail).where(
-        AuditEntry.subject == approval.statement["edition"], AuditEntry.act.in_((APPROVAL_VOIDED, SENT_BACK))
+        AuditEntry.subject == approval.statement["edition"], AuditEntry.act.in_((APPROVAL_REVOKED, SENT_BACK))
     )
-    return any(approval.version in read_detail(detail).get(TAKEN_BACK_DETAIL, ()) for detail in session.scalars(rows))
+    return any(approval.version in read_detail(detail).get(REVOKED_DETAIL, ()) for detail in session.scalars(rows))
 
 
 def _find_fault(

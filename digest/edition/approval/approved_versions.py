@@ -34,7 +34,7 @@ from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.errors import ApplicationError
 
 OPEN_STATES = (ApprovalState.WAITING, ApprovalState.STANDING)
-TAKEN_BACK_DETAIL = "taken back"  # of a row of the audit log: the numbers of the versions
+REVOKED_DETAIL = "taken back"  # of a row of the audit log: the numbers of the versions
 _MARK_DIGITS = 16  # of a keyed hash, for a person to type
 
 
@@ -355,7 +355,7 @@ def supersede_outdated_approval(session: Session, edition: Edition, *, now: date
         supersede_approval(session, edition, actor=None, now=now, because="it was drafted again")
 
 
-def take_back_approval(session: Session, edition: Edition, *, actor: str, now: datetime, because: str = "") -> None:
+def revoke_open_approvals(session: Session, edition: Edition, *, actor: str, now: datetime, because: str = "") -> None:
     """Take back every approval that an edition has, superseded ones too: none of them is ever sent. It is a draft again.
 
     Raises:
@@ -376,7 +376,7 @@ def take_back_approval(session: Session, edition: Edition, *, actor: str, now: d
     session.flush()
 
 
-def list_taken_back(session: Session, edition: Edition) -> list[int]:
+def list_revoked(session: Session, edition: Edition) -> list[int]:
     """List the numbers of the versions whose approval was taken back, for the audit log: `approval_check` looks them up there."""
     ended = (Approval.edition_id == edition.id, Approval.state == ApprovalState.TAKEN_BACK)
     return list(session.scalars(select(Approval.version).where(*ended).order_by(Approval.version)))
@@ -388,7 +388,7 @@ def end_open_approvals(session: Session, edition: Edition, *, actor: str, now: d
     A version that was superseded before, while nothing stands, is left: this is about the draft, not about that.
     """
     if find_standing_approval(session, edition):
-        take_back_approval(session, edition, actor=actor, now=now, because=because)
+        revoke_open_approvals(session, edition, actor=actor, now=now, because=because)
     elif waiting := find_waiting_approval(session, edition):
         _end_approval(waiting, ApprovalState.TAKEN_BACK, actor=actor, now=now, because=because)
 

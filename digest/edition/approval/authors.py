@@ -12,6 +12,7 @@ from digest.edition.content.edition_content import SPONSOR_BLOCK_ID
 from digest.edition.editing.authorship import SETTINGS_PART, WrittenPart, read_written_parts
 from digest.edition.editing.edits import BLOCK_PREFIX, EditKind
 from digest.edition.queries import OUTGOING_STATES
+from digest.renamed_names import EARLIER_TABLES
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.audit import LOGO_KEPT, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED
@@ -22,14 +23,10 @@ from subscribers.store.row_seals import is_genuine
 
 REMOVED_COUNT_FOR = timedelta(days=7)  # a weekly edition; all other admins get an email about a removal at once
 _LONG_AGO = datetime.min.replace(tzinfo=UTC) + REMOVED_COUNT_FOR
-_SHOWN_TABLES = (
-    "publication",
-    "look",
-    "sections",
-    "sender",
-)  # of the settings, with texts, links, or images that readers see
+# Of the settings, with texts, links, or images that subscribers see.
+_SHOWN_TABLES = ("publication", "branding", *EARLIER_TABLES["branding"], "sections", "sender")
 _SHOWN_SOURCE_NAMES = {"name", "publisher", "topics", "default_topic"}
-_SHOWN_ACTS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
+_SHOWN_ACTIONS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
 _WRITTEN_OVER = ("intro", "editor")  # of the publication's settings, by the field of an edition of that name
 
 
@@ -88,7 +85,7 @@ def _find_unseen_changes(session: Session, edition: Edition) -> list[AuditEntry]
     """Find the rows of the audit log about settings that no edition that went out has shown."""
     any_shown = _find_last_showing(session, edition)
     shown = {name: _find_last_showing(session, edition, name) for name in _WRITTEN_OVER}
-    acts = (AuditEntry.act.in_(_SHOWN_ACTS), AuditEntry.actor.startswith(STAFF_PREFIX))
+    acts = (AuditEntry.act.in_(_SHOWN_ACTIONS), AuditEntry.actor.startswith(STAFF_PREFIX))
     changed = select(AuditEntry).where(*acts)
     moments = [moment for moment in shown.values() if moment]
     if any_shown and len(moments) == len(shown):
@@ -126,7 +123,7 @@ def _find_last_showing(session: Session, edition: Edition, written_over: str = "
 def _name_changed_table(change: AuditEntry) -> str:
     """Name the table that readers see something of, where a change is one of that; else return an empty text."""
     if change.act == LOGO_KEPT:
-        return "look"
+        return "branding"
     if change.act == SETTINGS_CHANGED:
         is_shown = change.subject in _SHOWN_TABLES or (
             change.subject == "select" and "topics" in _read_changed_names(change)

@@ -18,8 +18,8 @@ from digest.edition.content.edition_content import AuthoredBlock, EditionContent
 from digest.edition.queries import OUTGOING_STATES
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
-from subscribers.reader_language import ReaderLanguage
 from subscribers.store.row_seals import is_genuine
+from subscribers.subscriber_language import SubscriberLanguage
 
 CorrectedField = Literal["headline", "summary"]
 CORRECTED_FIELDS: tuple[CorrectedField, ...] = get_args(CorrectedField)
@@ -102,14 +102,14 @@ def find_sent_text(session: Session, correction: Correction) -> str:
 _CORRECTED_TEXT = ("edition_id", "url", "section", "field")  # by which corrections are about the same text
 
 
-def sign_correction(correction: Correction, zone: ZoneInfo, language: ReaderLanguage) -> str:
+def sign_correction(correction: Correction, zone: ZoneInfo, language: SubscriberLanguage) -> str:
     """Return the date and the name under a correction: "November 23, 2026, Dana Reyes"."""
     day = language.full_date(correction.at.astimezone(zone))
     return language.pgettext("the date and the name under a text", "%(day)s, %(name)s", day=day, name=correction.signed)
 
 
 def load_carried_blocks(
-    session: Session, release_at: datetime, base_url: str, zone: ZoneInfo, language: ReaderLanguage
+    session: Session, release_at: datetime, base_url: str, zone: ZoneInfo, language: SubscriberLanguage
 ) -> tuple[AuthoredBlock, ...]:
     """Return the blocks that the edition of a release carries: corrections made since the last edition before it went out."""
     before = select(func.max(Edition.release_at)).where(
@@ -136,7 +136,7 @@ def load_carried_blocks(
 
 
 def make_correction_block(
-    session: Session, correction: Correction, edition: Edition, base_url: str, day: date, language: ReaderLanguage
+    session: Session, correction: Correction, edition: Edition, base_url: str, day: date, language: SubscriberLanguage
 ) -> LabelledBlock:
     """Return the block in which the edition that's released on `day` says what was wrong in this one.
 

@@ -24,7 +24,7 @@ def load_calendar(session: Session, file: SettingsFile) -> ReleaseCalendar:
     changes = tuple(
         CalendarChange(row.regular_on, row.release_at, row.skipped, row.changed_by, row.changed_at) for row in rows
     )
-    return ReleaseCalendar(file.schedule.release_rule, file.publication.zone, changes)
+    return ReleaseCalendar(file.schedule.send_rule, file.publication.zone, changes)
 
 
 def step_rules(schedule: ScheduleSettings) -> StepRules:

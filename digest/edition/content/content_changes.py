@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from digest.edition.content.edition_content import EditionContent, EditionPicture, LabelledBlock, SectionEntry
+from digest.edition.content.edition_content import EditionContent, EditionImage, LabelledBlock, SectionEntry
 
 
 class ChangeKind(StrEnum):
@@ -161,7 +161,7 @@ def _find_longest_rise(numbers: Sequence[int]) -> set[int]:
 
 def _compare_entries(was: _Item, now: _Item) -> list[ContentChange]:
     changes = list(_list_rewritten(was.entry, now.entry, ENTRY_FIELDS, was.place, now.place))
-    if not _is_same_picture(was.entry.picture, now.entry.picture):
+    if not _is_same_image(was.entry.picture, now.entry.picture):
         old, new = (entry.picture.alt if entry.picture else "" for entry in (was.entry, now.entry))
         changes.append(ContentChange(ChangeKind.REWRITTEN, "picture", old, new, was.place, now.place))
     if not changes and replace(was.entry, picture=None) != replace(now.entry, picture=None):
@@ -169,7 +169,7 @@ def _compare_entries(was: _Item, now: _Item) -> list[ContentChange]:
     return changes
 
 
-def _is_same_picture(old: EditionPicture | None, new: EditionPicture | None) -> bool:
+def _is_same_image(old: EditionImage | None, new: EditionImage | None) -> bool:
     """Return whether two cuts show the same: a story that comes to lead has its picture in another size."""
     if old is None or new is None:
         return old is new

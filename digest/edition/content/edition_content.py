@@ -22,7 +22,7 @@ PHONE_SUBJECT_LENGTH = 40  # about; from 33 in Gmail on Android to 48 in Mail on
 
 
 @dataclass(frozen=True, slots=True)
-class EditionPicture:
+class EditionImage:
     """A picture of ours: `hash` names it under `/media/`; width and height in CSS pixels as shown at most."""
 
     hash: str
@@ -33,11 +33,11 @@ class EditionPicture:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureCuts:
+class ImageCuts:
     """The cuts of one article's picture, made for the lead's and a row's place."""
 
-    lead: EditionPicture
-    thumb: EditionPicture
+    lead: EditionImage
+    thumb: EditionImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class SectionEntry:
     why_is_written: bool = False  # by an editor, in place of what the score says
     also: tuple[EditionLink, ...] = ()  # who else reported it, all of them; the mail names the first few
     related: tuple[EditionLink, ...] = ()
-    picture: EditionPicture | None = None
+    picture: EditionImage | None = None
     when: EntryDate | None = None  # events and opportunities
     details: tuple[str, ...] = ()  # events: place, price; products: maker
     since: EarlierAppearance | None = None  # of a story that an earlier edition had

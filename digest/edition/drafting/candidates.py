@@ -93,7 +93,7 @@ def _sort_candidates(candidates: Iterable[CandidateArticle]) -> tuple[CandidateA
 
 def candidate_from_article(article: Article, source: Source) -> CandidateArticle:
     """Make the value that selection works on of an article's row."""
-    may_picture = source.images in {"own", "licensed"}
+    may_image = source.images in {"own", "licensed"}
     return CandidateArticle(
         url=article.url,
         link=article.link,
@@ -114,7 +114,7 @@ def candidate_from_article(article: Article, source: Source) -> CandidateArticle
         default_topic=source.default_topic,
         author=article.author,
         credit=article.credit,
-        image=article.image_url if may_picture else None,
+        image=article.image_url if may_image else None,
         image_alt=article.image_alt,
         starts_at=article.starts_at or article.announced_at,
         ends_at=article.ends_at or article.announced_until,

@@ -75,7 +75,7 @@ def write_edited_content(
 
 def _write_content(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> EditionContent:
     # Sanitised before it is stored, so that what is stored is what is read.
-    return sanitise_content(build_content(arrangement, identity, settings.file, settings.reader_language))
+    return sanitise_content(build_content(arrangement, identity, settings.file, settings.subscriber_language))
 
 
 def record_content(edition: Edition, composed: ComposedEdition) -> None:

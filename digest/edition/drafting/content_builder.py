@@ -16,7 +16,7 @@ from digest.edition.rendering.mail_layout import find_next_deadline
 from digest.select.story_similarity import MAX_RELATED
 from digest.select.values import SummaryOrigin
 from digest.settings import SectionSettings, SettingsFile
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 # Adults who read English non-fiction silently: M. Brysbaert, "How many words do we read per minute?", Journal of Memory and Language 109 (2019).
 WORDS_PER_MINUTE = 238
@@ -34,7 +34,7 @@ class EditionIdentity:
 
 
 def build_content(
-    arrangement: Arrangement, identity: EditionIdentity, file: SettingsFile, language: ReaderLanguage
+    arrangement: Arrangement, identity: EditionIdentity, file: SettingsFile, language: SubscriberLanguage
 ) -> content.EditionContent:
     """Write the edition: entries in the order of the arrangement, empty sections left out; what editors wrote stands as it is.
 
@@ -117,7 +117,7 @@ def _write_over(entry: content.SectionEntry, story: ArrangedStory) -> content.Se
     )
 
 
-def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, language: ReaderLanguage) -> str:
+def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, language: SubscriberLanguage) -> str:
     """Name what else the edition holds, never the subject again, in at most 90 characters: up to two headlines and the next deadline.
 
     The deadline has its room first. Of the headlines after the first, the earliest that fits as a whole is named.
@@ -136,7 +136,7 @@ def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, lang
     return _join_sentences(language.gettext("Also: %(headlines)s", headlines=named), due, language)
 
 
-def _join_sentences(first: str, second: str, language: ReaderLanguage) -> str:
+def _join_sentences(first: str, second: str, language: SubscriberLanguage) -> str:
     """Join two sentences of which the first, a headline, may have no full stop, and either may be empty."""
     if not second:
         return first

@@ -28,7 +28,7 @@ from digest.edition.content.placeholders import pack_slots
 from digest.edition.drafting import candidates as gathering
 from digest.edition.drafting.composition import ComposedEdition, compose_edition, record_content, replace_story_rows
 from digest.edition.drafting.content_builder import EditionIdentity
-from digest.edition.drafting.pictures import list_pictured_articles, prepare_pictures
+from digest.edition.drafting.pictures import list_illustrated_articles, prepare_images
 from digest.edition.drafting.word_tables import freeze_word_table, load_word_table
 from digest.edition.editing.arrangement import arrange_edition
 from digest.edition.editing.authorship import find_block_authors
@@ -122,8 +122,8 @@ def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Setting
     with database.read() as session:
         plan = _plan_draft(session, settings, now)
     proposal = _propose_with_rechecks(database, fetcher, settings, plan, now)
-    pictured = list_pictured_articles(settings, proposal)
-    pictures, warnings = prepare_pictures(database, fetcher, settings, pictured, now=now)
+    pictured = list_illustrated_articles(settings, proposal)
+    pictures, warnings = prepare_images(database, fetcher, settings, pictured, now=now)
     blocks = tuple(given.block for given in plan.blocks)
     authors = {given.block.id: given.authors for given in plan.blocks}
     grown = GrownProposal(proposal, pictures=pictures, blocks=blocks, block_authors=authors)
@@ -256,7 +256,9 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
         candidates=gathering.load_candidates(session, window, release_at),
         previous=gathering.load_previous_editions(session, window, release_at, settings.file.select.repeat_editions),
         blocks=(
-            *load_carried_blocks(session, release_at, settings.link_base, publication.zone, settings.reader_language),
+            *load_carried_blocks(
+                session, release_at, settings.link_base, publication.zone, settings.subscriber_language
+            ),
             *load_running_blocks(session, release_at, release_at.astimezone(publication.zone).date()),
         ),
         edited=edited,
@@ -277,7 +279,7 @@ def _explain_refusal(existing: Edition, zone: ZoneInfo) -> tuple[str, str]:
     if existing.state == EditionState.APPROVED:
         return (
             f"{existing.name} is already approved for {due}.",
-            f"Revoke its approval with 'digest approve {existing.name} --void', then draft it again.",
+            f"Revoke its approval with 'digest approve {existing.name} --revoke', then draft it again.",
         )
     return f"{existing.name} is {existing.state.predicate}, with send time {due}.", "Draft the next edition after that."
 

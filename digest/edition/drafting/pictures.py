@@ -16,7 +16,7 @@ from digest.collect.articles.images import (
 )
 from digest.collect.codec.encoded_image import CropShape, ImageError
 from digest.collect.fetch.result import ContentFetcher, FetchError
-from digest.edition.content.edition_content import EditionPicture, PictureCuts
+from digest.edition.content.edition_content import EditionImage, ImageCuts
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.values import CandidateArticle, Proposal
 from digest.settings import Settings
@@ -26,40 +26,40 @@ LEAD_SIZE = (560, 315)  # CSS pixels, as the template shows them; the files have
 THUMB_SIZE = (120, 80)
 
 
-def prepare_pictures(
+def prepare_images(
     database: Database,
     fetcher: ContentFetcher,
     settings: Settings,
     articles: Iterable[CandidateArticle],
     *,
     now: datetime,
-) -> tuple[dict[str, PictureCuts], tuple[str, ...]]:
+) -> tuple[dict[str, ImageCuts], tuple[str, ...]]:
     """Get the pictures of articles by their `image`, and say which could not be had.
 
     A picture that fails costs the story its picture and nothing else.
     """
-    cuts_by_url: dict[str, PictureCuts] = {}
+    cuts_by_url: dict[str, ImageCuts] = {}
     warnings: list[str] = []
     for candidate in articles:
         if not candidate.image or candidate.image in cuts_by_url:
             continue
         try:
-            cuts_by_url[candidate.image] = cut_article_picture(database, fetcher, settings, candidate, now)
+            cuts_by_url[candidate.image] = cut_article_image(database, fetcher, settings, candidate, now)
         except (FetchError, ImageError) as exc:
             warnings.append(f"no picture for “{candidate.title}”: {exc}")
     return cuts_by_url, tuple(warnings)
 
 
-def list_pictured_articles(settings: Settings, proposal: Proposal) -> Iterator[CandidateArticle]:
+def list_illustrated_articles(settings: Settings, proposal: Proposal) -> Iterator[CandidateArticle]:
     """Return the articles of a proposal that lead where pictures are shown."""
     for section in settings.file.sections:
-        if SECTION_KINDS[section.kind].shows_pictures:
+        if SECTION_KINDS[section.kind].shows_images:
             yield from (placed.scored.lead for placed in proposal.sections.get(section.key, ()))
 
 
-def cut_article_picture(
+def cut_article_image(
     database: Database, fetcher: ContentFetcher, settings: Settings, candidate: CandidateArticle, now: datetime
-) -> PictureCuts:
+) -> ImageCuts:
     """Return the cuts of an article's picture: fetched where it is not kept yet, and cut where its cuts are not.
 
     Raises:
@@ -68,7 +68,7 @@ def cut_article_picture(
     """
     url = candidate.image or ""
     alt, publisher = candidate.image_alt or "", candidate.publisher
-    credit = settings.reader_language.gettext("Image: %(publisher)s", publisher=publisher) if publisher else ""
+    credit = settings.subscriber_language.gettext("Image: %(publisher)s", publisher=publisher) if publisher else ""
     with database.read() as session:
         row = find_image(session, url)
         if row and (kept := _find_cuts(session, url, since=row.made_at)):
@@ -78,9 +78,9 @@ def cut_article_picture(
     return _store_cuts(database, url, body, whole, alt, credit, now)
 
 
-def cut_uploaded_picture(
+def cut_uploaded_image(
     database: Database, settings: Settings, body: bytes, *, alt: str, credit: str, now: datetime
-) -> PictureCuts:
+) -> ImageCuts:
     """Return the cuts of a picture that somebody uploaded, decoded and encoded anew in a child process.
 
     Raises:
@@ -97,16 +97,16 @@ def _find_cuts(session: Session, url: str, *, since: datetime) -> dict[CropShape
     return hashes if hashes.keys() == rows.keys() else None
 
 
-def _describe_cuts(hashes: Mapping[CropShape, str], alt: str, credit: str) -> PictureCuts:
-    return PictureCuts(
-        EditionPicture(hashes[CropShape.LEAD], *LEAD_SIZE, alt=alt, credit=credit),
-        EditionPicture(hashes[CropShape.THUMB], *THUMB_SIZE, alt=alt, credit=credit),
+def _describe_cuts(hashes: Mapping[CropShape, str], alt: str, credit: str) -> ImageCuts:
+    return ImageCuts(
+        EditionImage(hashes[CropShape.LEAD], *LEAD_SIZE, alt=alt, credit=credit),
+        EditionImage(hashes[CropShape.THUMB], *THUMB_SIZE, alt=alt, credit=credit),
     )
 
 
 def _store_cuts(
     database: Database, url: str, body: bytes, whole: PreparedImage | None, alt: str, credit: str, now: datetime
-) -> PictureCuts:
+) -> ImageCuts:
     cuts = {shape: crop_image(url, body or (whole.body if whole else b""), shape) for shape in CropShape}
     with database.write() as session:
         for picture in [*([whole] if whole else []), *cuts.values()]:

@@ -12,11 +12,11 @@ from itertools import chain
 from digest.edition.content.edition_content import (
     SPONSOR_BLOCK_ID,
     AuthoredBlock,
-    EditionPicture,
+    EditionImage,
+    ImageCuts,
     LabelledBlock,
-    PictureCuts,
 )
-from digest.edition.editing.board_story import BoardStory, EditedPicture, StoryState
+from digest.edition.editing.board_story import BoardStory, EditedImage, StoryState
 from digest.edition.editing.edits import Edit, find_undone
 from digest.edition.editing.grown_proposal import GrownProposal, TrayStory
 from digest.edition.editing.story_board import StoryBoard
@@ -28,7 +28,7 @@ from digest.select.summary_choice import StorySummary, choose_summary
 from digest.select.values import LeftOutStory, PlacedStory, ScoredStory
 from digest.settings import SettingsFile
 
-_CHOSEN_PICTURE = "chosen:"  # begins the name of a picture that an editor chose, in place of its address
+_CHOSEN_IMAGE = "chosen:"  # begins the name of a picture that an editor chose, in place of its address
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class ArrangedStory:
     text_edits: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
     pinned: bool = False
-    picture: EditedPicture | None = None
+    picture: EditedImage | None = None
     supporting: tuple["ArrangedStory", ...] = ()
     edits: tuple[int, ...] = ()
 
@@ -113,7 +113,7 @@ class Arrangement:
     texts: Mapping[str, str]  # of the edition, by `EditionField`
     blocks: tuple[LabelledBlock, ...]
     resting_blocks: tuple[LabelledBlock, ...]
-    pictures: Mapping[str, PictureCuts]  # by the `image` of the leads in `sections`
+    pictures: Mapping[str, ImageCuts]  # by the `image` of the leads in `sections`
     outcomes: tuple[EditOutcome, ...]
     links: tuple[StoryLink, ...]  # what editors put together or apart, for what is grouped anew
     story_names: Mapping[str, str]  # the lead's URL of the story that holds an article, by the article's URL
@@ -183,7 +183,7 @@ def _list_given_blocks(grown: GrownProposal, file: SettingsFile) -> list[Labelle
 def _read_arrangement(
     board: StoryBoard, grown: GrownProposal, outcomes: tuple[EditOutcome, ...], file: SettingsFile, release_day: date
 ) -> Arrangement:
-    pictures: dict[str, PictureCuts] = dict(grown.pictures)
+    pictures: dict[str, ImageCuts] = dict(grown.pictures)
     sections = {
         key: tuple(_arrange_story(story, pictures) for story in stories) for key, stories in board.sections.items()
     }
@@ -241,11 +241,11 @@ def _list_removed(board: StoryBoard) -> list[RemovedStory]:
     return sorted(shelf, key=lambda removed: (-removed.edit.seq, removed.scored.url))
 
 
-def _arrange_story(story: BoardStory, pictures: dict[str, PictureCuts]) -> ArrangedStory:
+def _arrange_story(story: BoardStory, pictures: dict[str, ImageCuts]) -> ArrangedStory:
     """Read a placed story off the board; a picture that an editor chose joins `pictures` under a name of its own."""
     scored = story.scored if story.topic is None else replace(story.scored, topic=story.topic)
     if story.picture:
-        scored = _with_picture(scored, story.picture, pictures)
+        scored = _with_image(scored, story.picture, pictures)
     written = story.current_texts()
     return ArrangedStory(
         placed=PlacedStory(scored, story.related),
@@ -260,17 +260,17 @@ def _arrange_story(story: BoardStory, pictures: dict[str, PictureCuts]) -> Arran
     )
 
 
-def _with_picture(scored: ScoredStory, chosen: EditedPicture, pictures: dict[str, PictureCuts]) -> ScoredStory:
+def _with_image(scored: ScoredStory, chosen: EditedImage, pictures: dict[str, ImageCuts]) -> ScoredStory:
     lead = scored.lead
     cuts = None if chosen.hidden else chosen.cuts or pictures.get(lead.image or "")
     image = None
     if cuts:
-        image = f"{_CHOSEN_PICTURE}{lead.url}"
-        pictures[image] = PictureCuts(_describe(cuts.lead, chosen), _describe(cuts.thumb, chosen))
+        image = f"{_CHOSEN_IMAGE}{lead.url}"
+        pictures[image] = ImageCuts(_describe(cuts.lead, chosen), _describe(cuts.thumb, chosen))
     return replace(scored, story=replace(scored.story, lead=replace(lead, image=image)))
 
 
-def _describe(picture: EditionPicture, chosen: EditedPicture) -> EditionPicture:
+def _describe(picture: EditionImage, chosen: EditedImage) -> EditionImage:
     return replace(
         picture,
         alt=picture.alt if chosen.alt is None else chosen.alt,

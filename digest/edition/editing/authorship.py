@@ -134,7 +134,7 @@ def _read_words(edit: Edit) -> tuple[str, str] | None:
     return read(edit) if read else None
 
 
-def _read_picture(edit: Edit) -> str:
+def _read_image(edit: Edit) -> str:
     described = [edit.value.get(name) or None for name in ("cuts", "alt", "credit")]
     return _dump(described) if edit.flag("shown", default=True) and any(described) else ""
 
@@ -153,7 +153,7 @@ _WORD_READERS: Mapping[str, Callable[[Edit], tuple[str, str]]] = {
     EditKind.TEXT: lambda edit: (edit.text("field"), edit.text("text").strip()),
     EditKind.NOTE: lambda edit: (NOTE_PART, edit.text("text").strip()),
     EditKind.TOPIC: lambda edit: (TOPIC_PART, edit.text("topic").strip()),
-    EditKind.PICTURE: lambda edit: (PICTURE_PART, _read_picture(edit)),
+    EditKind.PICTURE: lambda edit: (PICTURE_PART, _read_image(edit)),
     EditKind.ADD: lambda edit: (STORY_PART, _dump(edit.value.get("article"))),
     EditKind.BLOCK: lambda edit: (BLOCK_PART, _read_block_words(edit)),
 }

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from pydantic import TypeAdapter, ValidationError
 
-from digest.edition.content.edition_content import LabelledBlock, PictureCuts
+from digest.edition.content.edition_content import ImageCuts, LabelledBlock
 from digest.edition.editing.edit_values import decode_cuts, is_web_address
 from digest.edition.editing.edits import BLOCK_PREFIX, Edit, EditionField, EditKind, StoryField
 from digest.select.stories import build_story_led_by
@@ -40,11 +40,11 @@ class StoryText:
 
 
 @dataclass(frozen=True, slots=True)
-class EditedPicture:
+class EditedImage:
     """What an editor decided about a story's picture; None leaves a part as it was."""
 
     hidden: bool = False
-    cuts: PictureCuts | None = None
+    cuts: ImageCuts | None = None
     alt: str | None = None
     credit: str | None = None
 
@@ -85,7 +85,7 @@ class BoardStory:
     supporting: list["BoardStory"] = field(default_factory=list)
     pinned_at: int | None = None
     texts: list[StoryText] = field(default_factory=list)
-    picture: EditedPicture | None = None
+    picture: EditedImage | None = None
     topic: str | None = None
     note: str = ""
     removal: Removal | None = None
@@ -157,7 +157,7 @@ def _read_text(edit: Edit) -> str | None:
     return text[:MAX_TEXT_CHARACTERS] if isinstance(text, str) else None
 
 
-def change_picture(story: BoardStory, edit: Edit) -> str:
+def change_image(story: BoardStory, edit: Edit) -> str:
     """Show another picture, none, or describe it in other words; an empty value is the original."""
     try:
         cuts = decode_cuts(edit.value["cuts"]) if edit.value.get("cuts") is not None else None
@@ -165,7 +165,7 @@ def change_picture(story: BoardStory, edit: Edit) -> str:
         return "the image can't be read"
     alt, credit = (edit.text(name) if name in edit.value else None for name in ("alt", "credit"))
     hidden = not edit.flag("shown", default=True)
-    story.picture = EditedPicture(hidden, cuts, alt, credit)
+    story.picture = EditedImage(hidden, cuts, alt, credit)
     return ""
 
 
@@ -208,7 +208,7 @@ def _find_block_fault(block: LabelledBlock) -> str:
 
 # What is said of one story, wherever it stands.
 WRITTEN_CHANGES: Mapping[str, Callable[[BoardStory, Edit], str]] = {
-    EditKind.PICTURE: change_picture,
+    EditKind.PICTURE: change_image,
     EditKind.TOPIC: change_topic,
     EditKind.NOTE: change_note,
 }

@@ -7,23 +7,23 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from digest.edition.content.edition_content import PictureCuts
+from digest.edition.content.edition_content import ImageCuts
 from digest.edition.editing.edits import OWN_STORY_PREFIX, Edit
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_url
 from digest.select.values import CandidateArticle
 
 _ARTICLE = TypeAdapter(CandidateArticle)
-_CUTS = TypeAdapter(PictureCuts)
+_CUTS = TypeAdapter(ImageCuts)
 _MOMENTS = ("dated_at", "starts_at", "ends_at")  # of an article
 
 
-def encode_cuts(cuts: PictureCuts) -> dict[str, Any]:
+def encode_cuts(cuts: ImageCuts) -> dict[str, Any]:
     """Return a picture's cuts as the value of an edit holds them."""
     plain: dict[str, Any] = _CUTS.dump_python(cuts, mode="json")
     return plain
 
 
-def decode_cuts(value: object) -> PictureCuts:
+def decode_cuts(value: object) -> ImageCuts:
     """Read a picture's cuts again.
 
     Raises:

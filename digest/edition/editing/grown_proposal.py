@@ -13,7 +13,7 @@ from datetime import datetime
 
 from pydantic import TypeAdapter
 
-from digest.edition.content.edition_content import LabelledBlock, PictureCuts
+from digest.edition.content.edition_content import ImageCuts, LabelledBlock
 from digest.select.ranking import ranking_order
 from digest.select.stories import build_story_led_by
 from digest.select.values import Proposal, ScoredStory, Story
@@ -34,7 +34,7 @@ class GrownProposal:
 
     proposal: Proposal
     tray: tuple[TrayStory, ...] = ()
-    pictures: dict[str, PictureCuts] = field(default_factory=dict)
+    pictures: dict[str, ImageCuts] = field(default_factory=dict)
     refused_pictures: tuple[str, ...] = ()  # by `image`, those that were asked for after the draft and could not be had
     blocks: tuple[LabelledBlock, ...] = ()  # that run on the day of the release, from earlier editions
     block_authors: dict[str, tuple[str, ...]] = field(default_factory=dict)  # who wrote them there, by a block's `id`

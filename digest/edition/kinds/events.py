@@ -15,7 +15,7 @@ from digest.edition.kinds.story_entry import EntryPage, join_date_parts, plain_e
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory
 from digest.store.models import Article
 from subscribers.phrases import month_day
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 LOOKAHEAD = timedelta(days=90)
 SUMMARY_WORDS = 16
@@ -63,7 +63,7 @@ class EventSection(SectionKind):
         return replace(plain_entry(event), when=when, details=tuple(filter(None, about)))
 
 
-def _write_event_date(event: CandidateArticle, zone: tzinfo, language: ReaderLanguage) -> EntryDate:
+def _write_event_date(event: CandidateArticle, zone: tzinfo, language: SubscriberLanguage) -> EntryDate:
     """Write "Thursday, December 3, 1 p.m. ET, to December 5" in the zone that the event names, as far as it is known.
 
     An all-day event is a date, kept as noon UTC: turning it into a local time could move it a day.

@@ -18,7 +18,7 @@ class FeaturedSection(SectionKind):
     pick_order = 1
     look = "lead"
     order_rule = "variety, because the other story is more similar to those above"
-    capped = limits_topics = leads_edition = shows_pictures = True
+    capped = limits_topics = leads_edition = shows_images = True
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take stories until the section is full or none may be added."""

@@ -7,7 +7,7 @@ from digest.edition.kinds.section_kind import SectionKind, section_kind
 from digest.select.section_filler import SectionFiller
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 
 @section_kind
@@ -38,7 +38,7 @@ class MostReadSection(SectionKind):
         read = [(-reads, s.lead.dated_at, s.url, s) for s in pool if (reads := _daily_reads(filler, s))]
         return [scored for *_, scored in sorted(read, key=lambda found: found[:3])]
 
-    def section_note(self, section: SectionSettings, release_at: datetime, language: ReaderLanguage) -> str:
+    def section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
         """Say which week was counted, where the operator wrote nothing else."""
         return section.note or language.gettext("In the week to %(day)s", day=language.short_month_day(release_at))
 

@@ -15,7 +15,7 @@ from digest.select.section_filler import NEWS_SECTION
 from digest.select.values import PlacedStory, ScoredStory
 from digest.store.models import Article
 from subscribers.phrases import month_day
-from subscribers.reader_language import ReaderLanguage, mark_message
+from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 LOOKBACK = timedelta(days=60)  # an older announcement is not offered any more
 SUMMARY_WORDS = 22
@@ -77,13 +77,13 @@ class OpportunitySection(SectionKind):
         when = write_deadline(call.deadline, page.language) if call.deadline else None
         return replace(write_summary(placed, SUMMARY_WORDS), date=page.write_day(call), when=when)
 
-    def secondary_lines(self, entry: SectionEntry, language: ReaderLanguage) -> tuple[str, ...]:
+    def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
         """Return the summary and whose it is; the source where there is neither."""
         lines = tuple(filter(None, (entry.summary, summary_note(entry, language))))
         return lines or super().secondary_lines(entry, language)
 
 
-def write_deadline(deadline: Deadline, language: ReaderLanguage) -> EntryDate:
+def write_deadline(deadline: Deadline, language: SubscriberLanguage) -> EntryDate:
     """Write a deadline in full: "Applications due", "Friday, December 4, 5 p.m. ET"."""
     label = language.translate_text(_LABELS_BY_WORD.get(deadline.label, mark_message("Deadline")))
     parts = [language.weekday_month_day(deadline.day)]
@@ -92,7 +92,7 @@ def write_deadline(deadline: Deadline, language: ReaderLanguage) -> EntryDate:
     return EntryDate("deadline", deadline.day, join_date_parts(parts, language), label, deadline.moment)
 
 
-def _write_hour(deadline: Deadline, clock: time, language: ReaderLanguage) -> str:
+def _write_hour(deadline: Deadline, clock: time, language: SubscriberLanguage) -> str:
     zone = load_deadline_zone(deadline.zone)
     if zone is not None:
         return language.hour_in_zone(datetime.combine(deadline.day, clock, zone))

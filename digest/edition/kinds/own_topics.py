@@ -16,7 +16,7 @@ class OwnTopicsSection(SectionKind):
 
     name = "stories"
     pick_order = 3
-    capped = shows_pictures = True
+    capped = shows_images = True
     takes_every_topic = False
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:

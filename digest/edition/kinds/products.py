@@ -6,7 +6,7 @@ from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, section_kind
 from digest.edition.kinds.story_entry import EntryPage, summary_note, write_summary
 from digest.select.values import PlacedStory
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 SUMMARY_WORDS = 28
 
@@ -25,7 +25,7 @@ class ProductSection(SectionKind):
         article = placed.scored.lead
         return replace(write_summary(placed, SUMMARY_WORDS), details=(article.credit or article.publisher,))
 
-    def secondary_lines(self, entry: SectionEntry, language: ReaderLanguage) -> tuple[str, ...]:
+    def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
         """Return the maker, and whose words the summary is where they are another's."""
         lines = (*super().secondary_lines(entry, language), summary_note(entry, language))
         return tuple(filter(None, lines))

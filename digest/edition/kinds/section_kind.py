@@ -13,7 +13,7 @@ from digest.select.section_filler import SectionPicker
 from digest.select.values import PlacedStory
 from digest.settings import SectionSettings
 from digest.store.models import Article
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 # How templates set a section: as the lead and rows, rows alone, a numbered list, a list by topic, pairs, or a list by date.
 SectionLook = Literal["lead", "rows", "ranking", "topics", "pairs", "dates"]
@@ -25,7 +25,7 @@ class SectionKind(SectionPicker):
     pick_order: ClassVar[int]  # kinds with lower ones take their stories first
     look: ClassVar[SectionLook] = "rows"
     leads_edition: ClassVar[bool] = False  # its first entry is the edition's lead, which an edition must have
-    shows_pictures: ClassVar[bool] = False
+    shows_images: ClassVar[bool] = False
     is_placed_by_hand: ClassVar[bool] = True  # editors put stories into it, and order them
 
     def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
@@ -33,7 +33,7 @@ class SectionKind(SectionPicker):
         del release_at
         return and_(Article.dated_at > window.late_from, Article.dated_at <= window.cut_off)
 
-    def section_note(self, section: SectionSettings, release_at: datetime, language: ReaderLanguage) -> str:
+    def section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
         """Return the line beside the section's title; `release_at` is in the publication's zone."""
         del release_at
         return language.translate_text(section.note)
@@ -46,7 +46,7 @@ class SectionKind(SectionPicker):
         """Write one entry: by default a headline with its topic, source and date."""
         return write_headline(placed, page)
 
-    def secondary_lines(self, entry: SectionEntry, language: ReaderLanguage) -> tuple[str, ...]:
+    def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
         """Return the quiet lines under an entry's headline: by default its details, else its source."""
         return entry.details or source_lines(entry, entry.source, language)
 

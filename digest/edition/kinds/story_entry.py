@@ -6,12 +6,12 @@ from zoneinfo import ZoneInfo
 
 from digest.collect.texts.text_cleanup import shorten_text
 from digest.collect.texts.urls import strip_tracking
-from digest.edition.content.edition_content import EarlierAppearance, EditionLink, PictureCuts, SectionEntry
+from digest.edition.content.edition_content import EarlierAppearance, EditionLink, ImageCuts, SectionEntry
 from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
 from digest.select.summary_choice import choose_summary
 from digest.select.text_similarity import jaccard_overlap, title_words
 from digest.select.values import CandidateArticle, EarlierStory, PlacedStory, ScoredStory
-from subscribers.reader_language import ReaderLanguage, mark_message
+from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 LEAD_WORDS, ROW_WORDS = 40, 30  # of the summary
 MAX_NEWS_WORDS = 14  # of the headline that says what is new
@@ -24,8 +24,8 @@ class EntryPage:
     """What entries are written for: the publication's time zone, its readers' language, and the pictures by a candidate's `image`."""
 
     zone: ZoneInfo
-    language: ReaderLanguage
-    pictures: Mapping[str, PictureCuts] = field(default_factory=dict)
+    language: SubscriberLanguage
+    pictures: Mapping[str, ImageCuts] = field(default_factory=dict)
 
     def write_day(self, article: CandidateArticle) -> str:
         """Return an article's day; empty where its date is only the moment of finding."""
@@ -40,7 +40,7 @@ class EntryPage:
         """Link an article by its headline."""
         return EditionLink(article.title, strip_tracking(article.link), self.write_day(article))
 
-    def find_picture(self, article: CandidateArticle) -> PictureCuts | None:
+    def find_image(self, article: CandidateArticle) -> ImageCuts | None:
         """Return the cuts of an article's picture; None where it has none."""
         return self.pictures.get(article.image or "")
 
@@ -73,7 +73,7 @@ def write_headline(placed: PlacedStory, page: EntryPage) -> SectionEntry:
 def write_row(placed: PlacedStory, page: EntryPage, max_words: int = ROW_WORDS) -> SectionEntry:
     """Write a story as a row with a small picture."""
     story = placed.scored.story
-    told, cuts = write_summary(placed, max_words), page.find_picture(story.lead)
+    told, cuts = write_summary(placed, max_words), page.find_image(story.lead)
     return replace(
         write_headline(placed, page),
         summary=told.summary,
@@ -85,7 +85,7 @@ def write_row(placed: PlacedStory, page: EntryPage, max_words: int = ROW_WORDS) 
 
 def write_lead(placed: PlacedStory, page: EntryPage) -> SectionEntry:
     """Write the story that leads the edition: a large picture, why it leads, and earlier articles on its matter."""
-    cuts, why = page.find_picture(placed.scored.lead), explain_lead(placed.scored, page.language)
+    cuts, why = page.find_image(placed.scored.lead), explain_lead(placed.scored, page.language)
     return replace(
         write_row(placed, page, LEAD_WORDS),
         why=page.language.pgettext("a clause as a sentence", "%(clause)s.", clause=why),
@@ -94,14 +94,14 @@ def write_lead(placed: PlacedStory, page: EntryPage) -> SectionEntry:
     )
 
 
-def source_lines(entry: SectionEntry, source: str, language: ReaderLanguage) -> tuple[str, ...]:
+def source_lines(entry: SectionEntry, source: str, language: SubscriberLanguage) -> tuple[str, ...]:
     """Write where an entry was read, and whose news it is where it is another's; no line where nothing is known."""
     credit = language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else ""
     line = " · ".join(part for part in (source, credit) if part)
     return (line,) if line else ()
 
 
-def summary_note(entry: SectionEntry, language: ReaderLanguage) -> str:
+def summary_note(entry: SectionEntry, language: SubscriberLanguage) -> str:
     """Write a word on the summary where it is another publisher's than the one that the entry links to."""
     lender = entry.summary_lender
     return language.gettext("Summary from %(publisher)s", publisher=lender) if lender else ""
@@ -136,12 +136,12 @@ BUILT_IN_TOPICS = (
 )
 
 
-def displayed_topic(topic: str | None, language: ReaderLanguage) -> str:
+def displayed_topic(topic: str | None, language: SubscriberLanguage) -> str:
     """Return a story's topic as readers see it; empty where it has none."""
     return language.translate_text(topic or "")
 
 
-def join_date_parts(parts: Sequence[str], language: ReaderLanguage) -> str:
+def join_date_parts(parts: Sequence[str], language: SubscriberLanguage) -> str:
     """Join a day, an hour and a last day: "Thursday, December 3, 1 p.m. ET, to December 5"."""
     return language.pgettext("between a day, an hour and a last day", ", ").join(part for part in parts if part)
 
@@ -164,14 +164,14 @@ _NUMBER_WORDS = (
 )
 
 
-def spell_number(number: int, language: ReaderLanguage) -> str:
+def spell_number(number: int, language: SubscriberLanguage) -> str:
     """Write a number out to twelve, in figures above."""
     if 1 <= number <= len(_NUMBER_WORDS):
         return language.translate_text(_NUMBER_WORDS[number - 1])
     return language.write_number(number)
 
 
-def explain_lead(scored: ScoredStory, language: ReaderLanguage) -> str:
+def explain_lead(scored: ScoredStory, language: SubscriberLanguage) -> str:
     """Return one sentence, without capital and full stop, on what put a story where it is.
 
     It names only what the score's terms hold: an editor's word, who reported it, how it was read, what it is about.
@@ -188,7 +188,7 @@ def explain_lead(scored: ScoredStory, language: ReaderLanguage) -> str:
     return _join_clauses([*parts, *_topic_clause(scored, language)], language)
 
 
-def _join_clauses(parts: list[str], language: ReaderLanguage) -> str:
+def _join_clauses(parts: list[str], language: SubscriberLanguage) -> str:
     head, last = parts[:-1], parts[-1]
     if not head:
         return last
@@ -196,13 +196,13 @@ def _join_clauses(parts: list[str], language: ReaderLanguage) -> str:
     return language.pgettext("the end of a list of clauses", "%(clauses)s, and %(last)s", clauses=clauses, last=last)
 
 
-def _editorial_clause(notes: Collection[str], language: ReaderLanguage) -> str:
+def _editorial_clause(notes: Collection[str], language: SubscriberLanguage) -> str:
     if PINNED_NOTE in notes:
         return language.gettext("our editors chose it")
     return language.gettext("our editors featured it") if FEATURED_NOTE in notes else ""
 
 
-def _coverage_clause(scored: ScoredStory, language: ReaderLanguage) -> str:
+def _coverage_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
     story = scored.story
     publisher, others = story.lead.publisher, len(story.publishers) - 1
     official = any(a.primary for a in story.members)
@@ -220,11 +220,11 @@ def _coverage_clause(scored: ScoredStory, language: ReaderLanguage) -> str:
     return language.gettext("%(number)s publishers carried it", number=spell_number(others + 1, language))
 
 
-def _readership_clause(notes: Collection[str], language: ReaderLanguage) -> str:
+def _readership_clause(notes: Collection[str], language: SubscriberLanguage) -> str:
     return language.gettext("readers opened it more than any other") if MOST_READ_NOTE in notes else ""
 
 
-def _topic_clause(scored: ScoredStory, language: ReaderLanguage) -> list[str]:
+def _topic_clause(scored: ScoredStory, language: SubscriberLanguage) -> list[str]:
     topic = displayed_topic(scored.topic, language)
     return [language.gettext("it is about %(topic)s", topic=f"{topic[0].lower()}{topic[1:]}")] if topic else []
 

@@ -8,7 +8,7 @@ from digest.edition.kinds.story_entry import source_lines
 from digest.select.section_filler import SectionFiller
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 
 @section_kind
@@ -31,6 +31,6 @@ class TopicSection(SectionKind):
         """Take what has a topic."""
         return super().may_take(section, scored) and bool(scored.topic)
 
-    def secondary_lines(self, entry: SectionEntry, language: ReaderLanguage) -> tuple[str, ...]:
+    def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
         """Return the source with the date."""
         return source_lines(entry, entry.source_and_date, language)

@@ -41,11 +41,11 @@ def check_completeness(examined: PreflightInput) -> Iterator[PreflightFinding]:
 @preflight_rule("day")
 def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The masthead shows the day on which the edition is sent."""
-    day, departure_day = examined.content.date, examined.departure_day
+    day, send_day = examined.content.date, examined.send_day
     # In another language the same day is written otherwise, which the rule language says.
-    if departure_day and day != departure_day and examined.speaks_its_language:
+    if send_day and day != send_day and examined.speaks_its_language:
         yield warning_finding(
-            f"The masthead says {day}, but the edition is sent on {departure_day}.", "Draft the edition again."
+            f"The masthead says {day}, but the edition is sent on {send_day}.", "Draft the edition again."
         )
 
 
@@ -65,7 +65,7 @@ def check_sending_days(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The edition reaches all subscribers within a day."""
     if examined.sending_days > 1:
         yield warning_finding(
-            f"With the current limits, sending to {examined.readers:,} subscribers takes about {examined.sending_days} days.",
+            f"With the current limits, sending to {examined.subscribers:,} subscribers takes about {examined.sending_days} days.",
             "Raise warm_up or send_per_hour under [limits] to send faster.",
         )
 
@@ -249,9 +249,9 @@ def check_stored_images(examined: PreflightInput) -> Iterator[PreflightFinding]:
 @preflight_rule("logo", is_for_admins=True)
 def check_masthead_logo(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """If there's a logo in the settings, the masthead shows it."""
-    if examined.file.look.logo and not examined.tree.xpath("//h1//img"):
+    if examined.file.branding.logo and not examined.tree.xpath("//h1//img"):
         yield error_finding(
-            f"The masthead doesn't show the logo {examined.file.look.logo} from look.logo.",
+            f"The masthead doesn't show the logo {examined.file.branding.logo} from look.logo.",
             "Add it with 'digest media add FILE', then draft the edition again.",
         )
 

@@ -51,7 +51,7 @@ class PreflightFinding:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureFacts:
+class ImageFacts:
     """What is known of a picture of ours: MIME type, and size in bytes."""
 
     content_type: str
@@ -81,7 +81,7 @@ class PreflightInput:
 
     `parts` are the full and the five-minute edition, as HTML and as text, before the slots are filled.
 
-    `departure_day` is the day on which the edition goes out, as a masthead writes it; empty where it has gone.
+    `send_day` is the day on which the edition goes out, as a masthead writes it; empty where it has gone.
     `fetcher` is set when links may be tried online; `pictures` holds the facts of `/media/` pictures by hash. `goes_into_files` is
     whether all mail is written into files, as the settings stand. `sending_days` is over how many days the limits of the settings spread
     it, to so many `readers`. `withdrawn` are the linked articles that visitors can't read anymore, each with the reason; `own_pages` is what
@@ -93,15 +93,15 @@ class PreflightInput:
     content: EditionContent
     file: SettingsFile
     base: str
-    pictures: Mapping[str, PictureFacts] = field(default_factory=dict)
+    pictures: Mapping[str, ImageFacts] = field(default_factory=dict)
     sent_stories: tuple[SentStory, ...] = ()
     previous_edition: PreviousEdition | None = None
     chosen_urls: frozenset[str] = frozenset()  # of stories that editors placed at the desk
     incomplete_reason: str = ""
-    departure_day: str = ""
+    send_day: str = ""
     goes_into_files: bool = False
     sending_days: int = 1
-    readers: int = 0
+    subscribers: int = 0
     fetcher: ContentFetcher | None = None
     withdrawn: Mapping[str, str] = field(default_factory=dict)
     own_pages: Mapping[str, PageLook] = field(default_factory=dict)

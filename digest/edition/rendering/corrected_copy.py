@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 if TYPE_CHECKING:
     from lxml.html import HtmlElement
@@ -29,7 +29,7 @@ class ShownCorrection:
     signature: str
 
 
-def show_corrections(html: str, corrections: Sequence[ShownCorrection], language: ReaderLanguage) -> str:
+def show_corrections(html: str, corrections: Sequence[ShownCorrection], language: SubscriberLanguage) -> str:
     """Return a web copy with corrections in it, in the order in which they were made."""
     if not corrections:
         return html
@@ -46,7 +46,7 @@ def show_corrections(html: str, corrections: Sequence[ShownCorrection], language
 
 
 def correct_page_piece(
-    html: str, corrections: Sequence[ShownCorrection], language: ReaderLanguage, *, with_notes: bool
+    html: str, corrections: Sequence[ShownCorrection], language: SubscriberLanguage, *, with_notes: bool
 ) -> str:
     """Return a piece of a web edition with corrections in it; the list at the top of its page is the page's own.
 
@@ -83,7 +83,7 @@ def _squeeze(text: str) -> str:
 def _strike(
     element: "HtmlElement",
     correction: ShownCorrection,
-    language: ReaderLanguage,
+    language: SubscriberLanguage,
     note_attributes: dict[str, str] | None,
 ) -> None:
     """Strike a text through, with what it should say beside it; and a note after its block, where attributes for one are given."""
@@ -108,7 +108,7 @@ def _strike(
         block.addnext(said)
 
 
-def _make_list(corrections: Sequence[ShownCorrection], language: ReaderLanguage) -> "HtmlElement":
+def _make_list(corrections: Sequence[ShownCorrection], language: SubscriberLanguage) -> "HtmlElement":
     from lxml.html import builder as b
 
     count = language.ngettext(

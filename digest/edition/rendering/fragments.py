@@ -25,10 +25,10 @@ from digest.edition.rendering.mail_layout import MailLayout, SectionPart, arrang
 from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text
 from digest.edition.rendering.slot_marks import SlotMarks
 from digest.edition.rendering.template_filters import join_address_lines, template_filters, write_issue
-from digest.settings import LogoPair, LookSettings, Settings
+from digest.settings import BrandingSettings, LogoPair, Settings
 from digest.settings.mail_frequency import MailFrequency
 from digest.templating import create_jinja_environment
-from subscribers.reader_language import ENGLISH, ReaderLanguage
+from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 _HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:.+-]+)-->")
 _TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:.+-]+)\x1e")  # the record separator: no text of an edition holds it
@@ -59,9 +59,9 @@ class PublicationFrame:
     base: str  # without a slash at its end
     postal_address: str
     reply_to: str
-    look: LookSettings
+    look: BrandingSettings
     logo: LogoPair | None = None
-    reader_language: ReaderLanguage = ENGLISH
+    subscriber_language: SubscriberLanguage = ENGLISH
     frequency: MailFrequency = field(default_factory=MailFrequency)
 
     @property
@@ -99,9 +99,9 @@ def publication_frame(settings: Settings) -> PublicationFrame:
         base=settings.link_base,
         postal_address=sender.postal_address,
         reply_to=sender.reply_to,
-        look=settings.file.look,
+        look=settings.file.branding,
         logo=settings.logo,
-        reader_language=settings.reader_language,
+        subscriber_language=settings.subscriber_language,
         frequency=settings.mail_frequency,
     )
 
@@ -111,11 +111,11 @@ def create_mail_environment(settings: Settings) -> Environment:
 
     It is kept for the next one who asks, with its compiled templates; a template that changes is compiled again.
     """
-    return open_mail_environment(settings.templates, settings.reader_language)
+    return open_mail_environment(settings.templates, settings.subscriber_language)
 
 
 @lru_cache(maxsize=4)
-def open_mail_environment(operator_folder: Path | None, language: ReaderLanguage) -> Environment:
+def open_mail_environment(operator_folder: Path | None, language: SubscriberLanguage) -> Environment:
     """Give the environment of `create_mail_environment` in a language: that of readers, or English for the staff."""
     pages = create_jinja_environment(operator_folder, language)
     pages.filters.update(template_filters(language))
@@ -185,7 +185,7 @@ def _template_context(
         "my_data": f"{preferences}#my-data",
         "asked": marks.mark(SIGNUP_SLOT),
         "share": {
-            "mail": f"mailto:?subject={quote(f'{frame.name} {write_issue(content.number, frame.reader_language)}')}&body={quote(web_copy, safe='')}",
+            "mail": f"mailto:?subject={quote(f'{frame.name} {write_issue(content.number, frame.subscriber_language)}')}&body={quote(web_copy, safe='')}",
             "linkedin": f"https://www.linkedin.com/sharing/share-offsite/?url={quote(web_copy, safe='')}",
         },
         # The comments at which the page is cut and told apart; Markup, because they are no text.

@@ -12,7 +12,7 @@ from digest.edition.content.edition_content import EditionContent, EditionSectio
 from digest.edition.content.fragment_names import section_fragment_name, sections_of_fragment
 from digest.edition.kinds import SECTION_KINDS, lead_sections
 from digest.select.section_filler import NEWS_SECTION
-from subscribers.reader_language import mark_message
+from subscribers.subscriber_language import mark_message
 
 SOON = timedelta(days=14)  # after the release; what lies further ahead stays in its section
 MAX_SHORT_LINES = 10  # of the five-minute edition

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from digest.collect.texts.urls import site_name
-from digest.edition.content.edition_content import EditionLink, EditionPicture, SectionEntry
+from digest.edition.content.edition_content import EditionImage, EditionLink, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import summary_note
 from digest.edition.rendering.anchors import sources_anchor, story_anchor
@@ -19,7 +19,7 @@ from digest.edition.rendering.inline_markup import render_inline_markup, strip_i
 from digest.edition.rendering.mail_layout import EarlyDates
 from digest.edition.rendering.paragraphs import split_paragraphs
 from digest.edition.rendering.text_lines import wrap_text
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 _HOUR = re.compile(r"(?:\b\d{1,2}(?::\d\d)? [ap]\.m\.|\bnoon)(?: [A-Z][A-Z0-9:+-]*)?")
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -58,23 +58,23 @@ def dir_attribute(text: str, page_direction: str) -> Markup:
     return Markup(f' dir="{own}"') if own and own != page_direction else Markup("")  # noqa: S704 - one of two constants
 
 
-def fit_picture(picture: EditionPicture, width: int, height: int) -> tuple[int, int]:
+def fit_image(picture: EditionImage, width: int, height: int) -> tuple[int, int]:
     """Fit a picture into a box, in CSS pixels: its shape is kept and it is never made larger."""
     scale = min(1.0, width / max(picture.width, 1), height / max(picture.height, 1))
     return max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
 
 
-def without_alt_text(picture: EditionPicture) -> EditionPicture:
+def without_alt_text(picture: EditionImage) -> EditionImage:
     """Return a picture without its description: beside a headline with the same link it only repeats."""
     return replace(picture, alt="")
 
 
-def secondary_lines(entry: SectionEntry, section_kind: str, language: ReaderLanguage) -> tuple[str, ...]:
+def secondary_lines(entry: SectionEntry, section_kind: str, language: SubscriberLanguage) -> tuple[str, ...]:
     """Return the quiet lines under a list's headline, as the section's kind has them."""
     return SECTION_KINDS[section_kind].secondary_lines(entry, language)
 
 
-def story_facts_line(entry: SectionEntry, language: ReaderLanguage) -> str:
+def story_facts_line(entry: SectionEntry, language: SubscriberLanguage) -> str:
     """Put the topic, source and date of a story into one line of the text part."""
     parts = [
         entry.kicker,
@@ -104,7 +104,9 @@ def without_weekday(written_date: str) -> str:
     return written_date.partition(", ")[2] or written_date
 
 
-def group_by_topic(entries: Iterable[SectionEntry], language: ReaderLanguage) -> list[tuple[str, list[SectionEntry]]]:
+def group_by_topic(
+    entries: Iterable[SectionEntry], language: SubscriberLanguage
+) -> list[tuple[str, list[SectionEntry]]]:
     """Group entries by topic, both in the order in which they come."""
     groups: dict[str, list[SectionEntry]] = {}
     for entry in entries:
@@ -122,7 +124,7 @@ def minify_css(css: str, page_direction: str) -> Markup:
     return Markup(css)  # noqa: S704 - the operator's own file, not the world's text
 
 
-def template_filters(language: ReaderLanguage) -> dict[str, Callable[..., Any]]:
+def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., Any]]:
     """Return the filters of the mail's templates, in the language that readers are written to in."""
     return {
         "anchor": sources_anchor,
@@ -132,7 +134,7 @@ def template_filters(language: ReaderLanguage) -> dict[str, Callable[..., Any]]:
         "credited": attrgetter("has_other_credit"),
         "dates_title": partial(write_dates_title, language=language),
         "facts": partial(story_facts_line, language=language),
-        "fit": fit_picture,
+        "fit": fit_image,
         "full_date": language.full_date,
         "host": lambda url: site_name(url) or url,
         "inline_markup": render_inline_markup,
@@ -155,12 +157,12 @@ def template_filters(language: ReaderLanguage) -> dict[str, Callable[..., Any]]:
     }
 
 
-def write_issue(number: object, language: ReaderLanguage) -> str:
+def write_issue(number: object, language: SubscriberLanguage) -> str:
     """Write "No. 147"."""
     return language.gettext("No. %(number)s", number=number)
 
 
-def write_dates_title(dates: EarlyDates, language: ReaderLanguage) -> str:
+def write_dates_title(dates: EarlyDates, language: SubscriberLanguage) -> str:
     """Write "Deadlines and events to December 4"."""
     return language.gettext(
         "%(title)s to %(day)s", title=language.translate_text(dates.title), day=language.month_day(dates.last_day)

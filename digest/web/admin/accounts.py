@@ -7,7 +7,7 @@ from flask import abort, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import sign_in
-from digest.app.accounts import staff as staff_acts
+from digest.app.accounts import staff as staff_actions
 from digest.app.accounts.own_account import OwnAccountError
 from digest.app.accounts.staff import StaffOverview
 from digest.store.staff import StaffError
@@ -18,7 +18,7 @@ from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 
 OTHERS_ONLY = frozenset({"role", "sessions", "reset", "removal"})  # what members can't do to themselves
-GRAVE_ACTS = frozenset({"reset", "removal"})  # they can't be taken back, so they have a page of their own
+GRAVE_ACTIONS = frozenset({"reset", "removal"})  # they can't be taken back, so they have a page of their own
 
 
 class RoleForm(PageFields):
@@ -53,8 +53,8 @@ def invite() -> ResponseReturnValue:
     installation, actor, now = acting_admin()
     try:
         form = read_form(InvitationForm)
-        address, role = staff_acts.read_member_address(form.email), staff_acts.STAFF_ROLES[form.role]
-        member = staff_acts.add_staff_member(installation, actor, address, role, name=form.name, now=now)
+        address, role = staff_actions.read_member_address(form.email), staff_actions.STAFF_ROLES[form.role]
+        member = staff_actions.add_staff_member(installation, actor, address, role, name=form.name, now=now)
     except RefusalError as exc:
         return _staff_page(refusal=exc), 400
     return redirect(url_for("admin.list_staff", invited=member.id), 303)
@@ -62,12 +62,12 @@ def invite() -> ResponseReturnValue:
 
 def _staff_page(*, refusal: RefusalError | None = None) -> str:
     installation, actor, now = acting_admin()
-    rows, query = staff_acts.view_staff(installation, actor, now=now), read_query(StaffQuery)
+    rows, query = staff_actions.view_staff(installation, actor, now=now), read_query(StaffQuery)
     members = {row.member.id: row.member for row in rows}
     return render_template(
         "web/admin/accounts/staff.html",
         rows=rows,
-        refused=staff_acts.count_refused_sign_ins(installation, actor, now=now),
+        refused=staff_actions.count_refused_sign_ins(installation, actor, now=now),
         refusal=refusal,
         invited=members.get(query.invited),
         removed=query.removed,
@@ -81,13 +81,13 @@ def show_member(number: int) -> ResponseReturnValue:
 
 
 @admin_pages.get("/staff/<int:number>/<any(reset, removal):act>")
-def ask_before_grave_act(number: int, act: str) -> ResponseReturnValue:
+def ask_before_grave_action(number: int, act: str) -> ResponseReturnValue:
     """Say what a grave act on a member will do, and ask for their number."""
-    return _grave_act_page(_find_row(number), act)
+    return _grave_action_page(_find_row(number), act)
 
 
-def _grave_act_page(row: StaffOverview, act: str, *, refusal: RefusalError | None = None) -> str:
-    return render_template("web/admin/accounts/member_act.html", row=row, act=act, refusal=refusal)
+def _grave_action_page(row: StaffOverview, act: str, *, refusal: RefusalError | None = None) -> str:
+    return render_template("web/admin/accounts/member_action.html", row=row, act=act, refusal=refusal)
 
 
 @admin_pages.post("/staff/<int:number>/<any(role, invitation, link, sessions, reset, removal):act>")
@@ -101,7 +101,7 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
     try:
         done, ended = _act_on_member(row, act)
     except FormError as exc:
-        page = _grave_act_page(row, act, refusal=exc) if act in GRAVE_ACTS else _member_page(row, refusal=exc)
+        page = _grave_action_page(row, act, refusal=exc) if act in GRAVE_ACTIONS else _member_page(row, refusal=exc)
         return page, 400
     except (StaffError, OwnAccountError) as exc:
         return _member_page(_find_row(number), refusal=exc), 409
@@ -113,34 +113,34 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
 def _act_on_member(row: StaffOverview, act: str) -> tuple[str, int]:
     """Do an act on a member; return what was done in the end, and how many sessions it ended."""
     installation, actor, now = acting_admin()
-    address = staff_acts.read_member_address(row.member.email)
-    if act in GRAVE_ACTS:
+    address = staff_actions.read_member_address(row.member.email)
+    if act in GRAVE_ACTIONS:
         confirm_number(row.member.id)
     if act == "role":
-        role = staff_acts.STAFF_ROLES[read_form(RoleForm).role]
-        staff_acts.change_staff_role(installation, actor, address, role, now=now)
-    result = _MEMBER_ACTS[act](installation, actor, address, now=now) if act in _MEMBER_ACTS else None
+        role = staff_actions.STAFF_ROLES[read_form(RoleForm).role]
+        staff_actions.change_staff_role(installation, actor, address, role, now=now)
+    result = _MEMBER_ACTIONS[act](installation, actor, address, now=now) if act in _MEMBER_ACTIONS else None
     if act not in _WAYS_IN:
         return act, result if isinstance(result, int) else 0
     if row.member.proven_at is None:
-        staff_acts.mail_proof_link(installation, actor, address, now=now)
+        staff_actions.mail_proof_link(installation, actor, address, now=now)
         return "invitation", 0
     sign_in.email_sign_in_link(installation, actor, row.member.email, now=now)
     return "link", 0
 
 
 _WAYS_IN = frozenset({"link", "reset"})  # they email a sign-in link, or the invitation if the address isn't proven
-_MEMBER_ACTS: Mapping[str, Callable[..., object]] = {
-    "invitation": staff_acts.mail_proof_link,
-    "sessions": staff_acts.end_staff_sessions,
-    "reset": staff_acts.reset_staff_sign_in,
-    "removal": staff_acts.remove_staff_member,
+_MEMBER_ACTIONS: Mapping[str, Callable[..., object]] = {
+    "invitation": staff_actions.mail_proof_link,
+    "sessions": staff_actions.end_staff_sessions,
+    "reset": staff_actions.reset_staff_sign_in,
+    "removal": staff_actions.remove_staff_member,
 }
 
 
 def _find_row(number: int) -> StaffOverview:
     installation, actor, now = acting_admin()
-    rows = {row.member.id: row for row in staff_acts.view_staff(installation, actor, now=now)}
+    rows = {row.member.id: row for row in staff_actions.view_staff(installation, actor, now=now)}
     return rows.get(number) or abort(404, "No team member has this number.")
 
 

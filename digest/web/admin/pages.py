@@ -3,11 +3,11 @@
 from digest.web.admin import accounts, sending, sources, upkeep
 from digest.web.admin.blueprint import admin_pages
 from digest.web.admin.settings import setting_pages
-from digest.web.admin.subscribers import import_pages, list_pages, reader_pages, record_pages
+from digest.web.admin.subscribers import import_pages, list_pages, record_pages, subscriber_pages
 
 # A place for admins: its key in the templates, its title, its first page. They stand in this order.
 ADMIN_PLACES = (
-    ("readers", "Subscribers", "admin.list_readers"),
+    ("readers", "Subscribers", "admin.list_subscribers"),
     ("import", "Import", "admin.list_imports"),
     ("deliveries", "Deliveries", "admin.list_deliveries"),
     ("growth", "Growth", "admin.show_growth"),
@@ -29,10 +29,10 @@ __all__ = [
     "admin_pages",
     "import_pages",
     "list_pages",
-    "reader_pages",
     "record_pages",
     "sending",
     "setting_pages",
     "sources",
+    "subscriber_pages",
     "upkeep",
 ]

@@ -8,7 +8,7 @@ from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
-from digest.app.sending import delivery_views, uncertain_acts
+from digest.app.sending import delivery_views, uncertain_actions
 from digest.app.sending.examined_logs import LogUploadError
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.send.uncertain.log_evidence import LogVerdict
@@ -43,11 +43,11 @@ def list_deliveries() -> ResponseReturnValue:
 
 
 @admin_pages.post("/deliveries/<name>/doubts")
-def settle_doubts(name: str) -> ResponseReturnValue:
+def resolve_doubts(name: str) -> ResponseReturnValue:
     """Settle uncertain deliveries of an edition by the member's word; the rest stays uncertain."""
     context = web_context()
     resolve = partial(
-        uncertain_acts.resolve_uncertain, context.installation, name, actor=current_actor(), clock=context.clock
+        uncertain_actions.resolve_uncertain, context.installation, name, actor=current_actor(), clock=context.clock
     )
     try:
         reason = read_form(ReasonForm).reason
@@ -58,11 +58,11 @@ def settle_doubts(name: str) -> ResponseReturnValue:
 
 
 @admin_pages.post("/deliveries/notices/doubts")
-def settle_notice_doubts() -> ResponseReturnValue:
+def resolve_notice_doubts() -> ResponseReturnValue:
     """Settle uncertain notices by the member's word; the rest stays uncertain."""
     context = web_context()
     resolve = partial(
-        uncertain_acts.resolve_uncertain, context.installation, NOTICES, actor=current_actor(), clock=context.clock
+        uncertain_actions.resolve_uncertain, context.installation, NOTICES, actor=current_actor(), clock=context.clock
     )
     try:
         reason = read_form(ReasonForm).reason
@@ -80,7 +80,7 @@ def send_silent_again(name: str) -> ResponseReturnValue:
         reason = read_form(ReasonForm).reason
         silent = delivery_views.list_silent_doubts(installation, actor, name, now=now)
         again, clock = UncertainResolution.SEND_AGAIN, web_context().clock
-        settled = uncertain_acts.resolve_uncertain(
+        settled = uncertain_actions.resolve_uncertain(
             installation, name, silent, again, reason=reason, actor=actor, clock=clock
         )
     except (FormError, EditionControlError) as exc:
@@ -117,12 +117,14 @@ def show_log_evidence(name: str) -> ResponseReturnValue:
 
 
 @admin_pages.post("/deliveries/logs/<name>")
-def settle_by_log(name: str) -> ResponseReturnValue:
+def resolve_by_log(name: str) -> ResponseReturnValue:
     """Settle an edition's doubts by what a log says."""
     context = web_context()
     try:
         reason = read_form(ReasonForm).reason
-        edition, settled = context.logs.settle(context.installation, current_staff(), name, reason, clock=context.clock)
+        edition, settled = context.logs.resolve(
+            context.installation, current_staff(), name, reason, clock=context.clock
+        )
     except EditionControlError as exc:
         return _log_page(name, refusal=exc), 409
     except (FormError, LogUploadError) as exc:

@@ -35,7 +35,7 @@ def _check_text(text: str) -> str:
 
 
 def _check_what(text: str) -> str:
-    if text and text not in audit_topics.TOPICS and not audit_topics.is_known_act(text):
+    if text and text not in audit_topics.TOPICS and not audit_topics.is_known_action(text):
         raise ValueError("There's no such topic or action.")
     return text
 

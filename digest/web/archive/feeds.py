@@ -11,7 +11,7 @@ from markupsafe import escape
 from digest.app.site.archive import FeedEdition, TopicPage
 from digest.app.site.page_metadata import mark_title
 from digest.settings import PublicationSettings
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 _LONG_AGO = "2000-01-01T00:00:00Z"
 
@@ -43,13 +43,13 @@ class FeedEntry:
 
 
 def list_edition_entries(
-    editions: Sequence[FeedEdition], publication: PublicationSettings, base: str, language: ReaderLanguage
+    editions: Sequence[FeedEdition], publication: PublicationSettings, base: str, language: SubscriberLanguage
 ) -> list[FeedEntry]:
     """Return an entry for each edition; a correction updates it."""
     return [_edition_entry(edition, publication.zone, base, language) for edition in editions]
 
 
-def _edition_entry(edition: FeedEdition, zone: ZoneInfo, base: str, language: ReaderLanguage) -> FeedEntry:
+def _edition_entry(edition: FeedEdition, zone: ZoneInfo, base: str, language: SubscriberLanguage) -> FeedEntry:
     line, corrected = edition.line, _list_corrections(edition, zone, language)
     marked = "".join(f"<p><strong>{escape(correction)}</strong></p>\n" for correction in corrected)
     return FeedEntry(
@@ -63,7 +63,7 @@ def _edition_entry(edition: FeedEdition, zone: ZoneInfo, base: str, language: Re
 
 
 def list_topic_entries(
-    page: TopicPage, publication: PublicationSettings, base: str, language: ReaderLanguage
+    page: TopicPage, publication: PublicationSettings, base: str, language: SubscriberLanguage
 ) -> list[FeedEntry]:
     """Return an entry for each story of a topic; each is named by its place in its edition."""
     return [
@@ -79,7 +79,7 @@ def list_topic_entries(
     ]
 
 
-def _join_origin(source: str, dated: str, number: int, language: ReaderLanguage) -> str:
+def _join_origin(source: str, dated: str, number: int, language: SubscriberLanguage) -> str:
     return " · ".join(filter(None, (source, dated, language.gettext("No. %(number)s", number=number))))
 
 
@@ -88,7 +88,7 @@ def find_last_update(entries: Sequence[FeedEntry]) -> str:
     return max((entry.updated for entry in entries), default=_LONG_AGO)
 
 
-def _list_corrections(edition: FeedEdition, zone: ZoneInfo, language: ReaderLanguage) -> list[str]:
+def _list_corrections(edition: FeedEdition, zone: ZoneInfo, language: SubscriberLanguage) -> list[str]:
     lines = (
         language.gettext(
             "Corrected %(day)s, %(signed)s: in “%(headline)s” we wrote “%(was)s”; it should have read “%(becomes)s”.",

@@ -14,12 +14,12 @@ from werkzeug.wrappers import Response as AnyResponse
 from digest.app.editions import page_views, web_editions
 from digest.app.editions.edition_dates import build_calendar_feed, build_edition_calendar
 from digest.app.site import archive
-from digest.app.site.page_metadata import describe_edition_page, describe_home_picture
+from digest.app.site.page_metadata import describe_edition_page, describe_home_image
 from digest.app.sources import past_editions
 from digest.settings import PublicationSettings, Settings
 from digest.web.archive import feeds
 from digest.web.context import web_context
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 archive_pages = Blueprint("archive", __name__)
 
@@ -27,7 +27,7 @@ MAX_CALENDAR_EDITIONS = 20  # editions
 MAX_TYPED_LENGTH = 200  # characters of a search
 CACHE_FOREVER = "public, max-age=31536000, immutable"  # for what is named by the hash of its bytes
 _INVALID_XML_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
-_PICTURE_SOURCE = re.compile(r'(\ssrc=")[^"]*/media/([0-9a-f]{64})"')
+_IMAGE_SOURCE = re.compile(r'(\ssrc=")[^"]*/media/([0-9a-f]{64})"')
 # The letter in ink on paper, and turned round in the dark; the dot is the pages' signal colour.
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">'
@@ -44,7 +44,7 @@ def index() -> AnyResponse:
     """Show the home: the newest edition, the last few, and the field to sign up."""
     context = web_context()
     home = archive.read_home(context.installation, now=context.clock())
-    picture = describe_home_picture(home.layout)
+    picture = describe_home_image(home.layout)
     page = render_template("web/home.html", home=home, picture=picture, layout=home.layout)
     return _cacheable_page(page)
 
@@ -157,7 +157,7 @@ def edition_as_sent(name: str) -> AnyResponse:
     html = page_views.public_edition_html(web_context().installation, name)
     if html is None:
         abort(404)
-    response = Response(use_local_picture_urls(html), mimetype="text/html")
+    response = Response(use_local_image_urls(html), mimetype="text/html")
     response.headers["Content-Security-Policy"] = mail_content_policy()
     if request.endpoint == "archive.edition_as_sent":
         # Search engines are to find the page, not this.
@@ -244,9 +244,9 @@ def json_feed() -> AnyResponse:
 
 
 @archive_pages.get("/media/<name>")
-def picture_file(name: str) -> AnyResponse:
+def image_file(name: str) -> AnyResponse:
     """Give a picture. Its name is the hash of its bytes, so it never changes."""
-    picture = page_views.find_picture(web_context().installation, name) if len(name) == 64 else None
+    picture = page_views.find_image(web_context().installation, name) if len(name) == 64 else None
     if picture is None:
         abort(404)
     response = Response(picture.body, mimetype=picture.content_type)
@@ -288,17 +288,17 @@ def _compress_text(text: str) -> bytes:
     return gzip.compress(text.encode(), mtime=0)
 
 
-def use_local_picture_urls(html: str) -> str:
+def use_local_image_urls(html: str) -> str:
     """Take the pictures of a page that was made as a mail from where the page itself is.
 
     A mail names them by the public address of the day it was made; a page outlives a change of address.
     """
-    return _PICTURE_SOURCE.sub(rf'\g<1>{request.script_root}/media/\g<2>"', html)
+    return _IMAGE_SOURCE.sub(rf'\g<1>{request.script_root}/media/\g<2>"', html)
 
 
-def local_pictures(html: str) -> Markup:
+def local_images(html: str) -> Markup:
     """Mark a piece of an approved page as the HTML that it is, with its pictures from here."""
-    return Markup(use_local_picture_urls(html))  # noqa: S704 - rendered by us, and signed
+    return Markup(use_local_image_urls(html))  # noqa: S704 - rendered by us, and signed
 
 
 def mail_content_policy(*, images: bool = True, framed: bool = False) -> str:
@@ -315,9 +315,9 @@ def mail_content_policy(*, images: bool = True, framed: bool = False) -> str:
     )
 
 
-def _page_terms(settings: Settings) -> tuple[PublicationSettings, str, ReaderLanguage]:
+def _page_terms(settings: Settings) -> tuple[PublicationSettings, str, SubscriberLanguage]:
     """Return whose pages they are, at which address, and in which language."""
-    return settings.file.publication, settings.link_base, settings.reader_language
+    return settings.file.publication, settings.link_base, settings.subscriber_language
 
 
 def _cacheable_page(html: str) -> AnyResponse:

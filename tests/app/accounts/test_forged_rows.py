@@ -24,7 +24,7 @@ from digest.store import staff as staff_store
 from digest.store import staff_sessions
 from digest.store.account_models import CodeApp, Passkey, RecoveryCode, StaffSession
 from digest.store.audit import hash_audit_entry, read_audit_head, record_audit
-from digest.store.audit_chain import prove_audit_log
+from digest.store.audit_chain import verify_audit_log
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
@@ -410,7 +410,7 @@ def test_an_appended_audit_row_brings_nobody_back(
     append_audit_row(forger, act, "staff 2", detail)
     assert list_team(forger) == [(SAM, "editor")]
     with forger.desk.install.database.read() as session:
-        assert "wasn't written with this installation's keys" in prove_audit_log(session).fault
+        assert "wasn't written with this installation's keys" in verify_audit_log(session).fault
 
 
 @pytest.mark.parametrize(
@@ -498,7 +498,7 @@ def test_every_column_of_a_sealed_table_is_sealed_or_declared_to_grant_nothing()
 SEALED_NAMES = "|".join(model.__name__ for model in row_seals.sealed_models())
 # Reads that grant nothing: names and counts that are shown, a member's own changes, rows that are discarded, links that ran out;
 # corrections that are shown, or whose emails their signatures prove.
-UNJUDGED_READERS = {
+UNJUDGED_SUBSCRIBERS = {
     "digest/app/accounts/own_account.py",
     "digest/app/editing/presence.py",
     "digest/deliver/send/notices/notice_sending.py",
@@ -506,7 +506,7 @@ UNJUDGED_READERS = {
     "digest/store/staff_revocations.py",
     "subscribers/lifecycle/choice_changes.py",
     "subscribers/lifecycle/expiry.py",
-    "subscribers/lifecycle/silent_readers.py",
+    "subscribers/lifecycle/inactive_subscribers.py",
 }
 
 
@@ -525,6 +525,6 @@ def test_no_statement_of_ours_updates_a_sealed_row_past_its_seal() -> None:
 
 
 def test_whoever_reads_sealed_rows_judges_their_seals() -> None:
-    readers = find_statements(rf"\b(?:select|get|get_one)\((?:{SEALED_NAMES})\b")
+    subscribers = find_statements(rf"\b(?:select|get|get_one)\((?:{SEALED_NAMES})\b")
     judging = find_statements(r"\b(?:is_genuine|keep_genuine|keep_if_genuine|find_forged_rows)\b")
-    assert readers.keys() - judging.keys() == UNJUDGED_READERS
+    assert subscribers.keys() - judging.keys() == UNJUDGED_SUBSCRIBERS

@@ -20,7 +20,7 @@ from digest.installation.opened import open_installation
 from digest.settings import Settings
 from digest.store import staff, staff_sessions
 from digest.store.audit import hash_audit_entry, record_audit
-from digest.store.audit_chain import prove_audit_log
+from digest.store.audit_chain import verify_audit_log
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database, open_database, upgrade_schema
 from subscribers.crypto.key_file import create_file
@@ -87,7 +87,7 @@ def test_rows_of_before_are_sealed_when_the_new_version_first_opens_them_and_nev
     assert list_staff(older) == [SAM]
 
 
-def log_older_act(settings: Settings, act: str, subject: str, detail: dict[str, str]) -> None:
+def log_older_action(settings: Settings, act: str, subject: str, detail: dict[str, str]) -> None:
     """Append a row to the audit log as anyone can, and as versions did that had no key for it."""
     with closing(open_database(settings.effective_database_url)) as database, database.engine.begin() as connection:
         newest = text("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")
@@ -104,7 +104,7 @@ def log_older_act(settings: Settings, act: str, subject: str, detail: dict[str, 
 
 def find_audit_fault(settings: Settings) -> str:
     with open_installation(settings) as installation, installation.database.read() as session:
-        return prove_audit_log(session).fault
+        return verify_audit_log(session).fault
 
 
 @pytest.mark.parametrize("without", [("access", "audit"), ("audit",)], ids=["0043", "0060"])
@@ -114,12 +114,12 @@ def test_the_audit_log_of_before_is_keyed_once_and_never_again(older: Settings, 
     before = KeyRing.load(older.key_file)
     older.key_file.unlink()
     create_file(older.key_file, json.dumps(left_out(before, without)))
-    log_older_act(older, "staff added", "staff 1", {"role": "admin"})
+    log_older_action(older, "staff added", "staff 1", {"role": "admin"})
     for act in ("staff removed", "settings changed", "settings changed"):
-        log_older_act(older, act, "staff 1", {})
+        log_older_action(older, act, "staff 1", {})
     assert find_audit_fault(older) == ""
     assert list_staff(older) == []
-    log_older_act(older, "staff added", "staff 1", {"role": "admin"})
+    log_older_action(older, "staff added", "staff 1", {"role": "admin"})
     with closing(open_database(older.effective_database_url)) as database, database.engine.begin() as connection:
         connection.execute(text("UPDATE audit SET mac = '', access_seq = NULL"))
     assert "row 1 wasn't written with this installation's keys, nor were 4 after it" in find_audit_fault(older)
@@ -132,7 +132,7 @@ def left_out(keys: KeyRing, kinds: tuple[str, ...]) -> dict[str, Any]:
 
 def test_after_a_schema_was_put_back_no_audit_row_is_keyed(older: Settings) -> None:
     write_key_file(older.home, marked=True)
-    log_older_act(older, "staff added", "staff 1", {"role": "admin"})
+    log_older_action(older, "staff added", "staff 1", {"role": "admin"})
     assert "row 1 wasn't written" in find_audit_fault(older)
 
 
@@ -146,7 +146,7 @@ def test_an_audit_row_is_verified_with_the_key_that_it_was_written_with(older: S
             record_audit(session, "backed up", "installation", {}, actor="test", now=NOW)
     with open_installation(older) as installation, installation.database.read() as session:
         macs = session.scalars(text("SELECT mac FROM audit ORDER BY seq")).all()
-        assert prove_audit_log(session).fault == ""
+        assert verify_audit_log(session).fault == ""
     assert [mac.partition("-")[0] for mac in macs] == ["1", "2", "3"]
 
 
@@ -176,12 +176,12 @@ def test_a_backup_of_before_is_keyed_when_it_is_restored_and_a_newer_one_makes_n
     older: Settings, tmp_path: Path
 ) -> None:
     keys = KeyRing.parse("keys", write_key_file(older.home, marked=False))
-    log_older_act(older, "staff added", "staff 1", {"role": "admin"})
+    log_older_action(older, "staff added", "staff 1", {"role": "admin"})
     for name in ("older.zip", "newer.zip"):
         with closing(open_database(older.effective_database_url)) as database:
             create_backup(database, tmp_path / name, passphrase=None, now=NOW)
         list_staff(older)
-        log_older_act(older, "staff removed", "staff 1", {})
+        log_older_action(older, "staff removed", "staff 1", {})
     for name, fault in (("older.zip", ""), ("newer.zip", "audit log: row 2 wasn't written")):
         done = restore_backup(older, tmp_path / name, keys, replace=True, actor="terminal:eve", now=NOW)
         assert (done.proof.fault or "").startswith(fault)

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from digest.app.accounts import code_apps, own_account, passwords, sign_in, sign_in_log, try_limits
-from digest.app.accounts import staff as staff_acts
+from digest.app.accounts import staff as staff_actions
 from digest.app.accounts.own_account import OwnAccountError
 from digest.app.accounts.passkeys import PasskeyError
 from digest.app.accounts.passwords import PasswordRefusedError
@@ -487,7 +487,7 @@ def test_a_reset_takes_every_way_to_sign_in_and_ends_every_session(desk_on_both:
     begun = desk_on_both.sign_in()
     with desk_on_both.install.database.write() as session:
         session.add(Passkey(staff=1, credential=b"c", public_key=b"p", sign_count=0, name="One", made_at=NOW))
-    staff_acts.reset_staff_sign_in(desk_on_both.install, ADMIN, read_address(SAM), now=desk_on_both.now)
+    staff_actions.reset_staff_sign_in(desk_on_both.install, ADMIN, read_address(SAM), now=desk_on_both.now)
     assert sign_in.find_signed_in(desk_on_both.install, begun.token, now=desk_on_both.now) is None
     with pytest.raises(SignInRefusedError):
         desk_on_both.sign_in()
@@ -533,8 +533,8 @@ def test_only_an_admin_makes_links_and_resets(desk: Desk) -> None:
     for act in (
         lambda: sign_in.make_sign_in_link(desk.install, editor, SAM, now=desk.now),
         lambda: sign_in.email_sign_in_link(desk.install, editor, SAM, now=desk.now),
-        lambda: staff_acts.reset_staff_sign_in(desk.install, editor, read_address(SAM), now=desk.now),
-        lambda: staff_acts.change_staff_role(desk.install, editor, read_address(SAM), "admin", now=desk.now),
+        lambda: staff_actions.reset_staff_sign_in(desk.install, editor, read_address(SAM), now=desk.now),
+        lambda: staff_actions.change_staff_role(desk.install, editor, read_address(SAM), "admin", now=desk.now),
     ):
         with pytest.raises(NotPermittedError):
             act()

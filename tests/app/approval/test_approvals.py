@@ -191,7 +191,7 @@ def test_the_last_approved_version_stands_again_with_the_draft_that_it_was_made_
 def test_what_was_taken_back_does_not_stand_again(install: Installation) -> None:
     approve(install, DANA)
     write_intro(install, SAM, "Good morning.")
-    signing.void_approval(install, "current", actor=DANA, now=LATER)
+    signing.revoke_approval(install, "current", actor=DANA, now=LATER)
     with pytest.raises(ApprovalError, match="no approved version"):
         approvals.reinstate_last_approval(install, "current", actor=SCHEDULER, now=LATER)
     assert edition_of(install).state == EditionState.DRAFT
@@ -199,8 +199,8 @@ def test_what_was_taken_back_does_not_stand_again(install: Installation) -> None
 
 def recolored(install: Installation) -> Installation:
     """Give the same installation where links have had another color since the draft."""
-    look = install.settings.file.look.model_copy(update={"accent": "#00606B"})
-    file = install.settings.file.model_copy(update={"look": look})
+    look = install.settings.file.branding.model_copy(update={"accent": "#00606B"})
+    file = install.settings.file.model_copy(update={"branding": look})
     return Installation(install.settings.model_copy(update={"file": file}), install.database)
 
 

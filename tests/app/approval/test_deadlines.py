@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 import scheduler
 from digest.app import jobs
-from digest.app.approval import deadlines, last_look, signing
+from digest.app.approval import deadlines, final_check, signing
 from digest.app.calendar import releases as calendar
 from digest.app.doctor.attention import attention_sentences
 from digest.app.editing import changes as editing
@@ -43,7 +43,7 @@ from digest.settings import (
     SettingsFile,
 )
 from digest.settings.publication import DeadlineRule
-from digest.store import timetable_slots
+from digest.store import schedule_slots
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState, Source
@@ -110,16 +110,16 @@ class SimulatedWeek:
                         self.draft(slot)
                     else:
                         jobs.run_slot(context, slot)
-            for name in last_look.find_due_looks(self.install, now=self.now):
-                last_look.look_again(self.install, name, actor=SCHEDULER, clock=self.clock, fetcher=self.fetcher)
+            for name in final_check.find_due_looks(self.install, now=self.now):
+                final_check.look_again(self.install, name, actor=SCHEDULER, clock=self.clock, fetcher=self.fetcher)
             scheduler.send_due_editions(context, backoff)
         jobs.send_notices(context)
 
     def draft(self, slot: DueJob) -> None:
         """Draft as the timetable does, without the network."""
-        assert timetable_slots.claim_slot(self.install.database, slot, JobContext(self.install).owner, self.now)
+        assert schedule_slots.claim_slot(self.install.database, slot, JobContext(self.install).owner, self.now)
         name = editions.draft_next_edition(self.install, now=self.now, actor=EDITOR, fetcher=self.fetcher).name
-        timetable_slots.complete_slot(self.install.database, slot, name, self.now)
+        schedule_slots.complete_slot(self.install.database, slot, name, self.now)
 
     def publish(self, title: str) -> None:
         """Publish an article an hour before now."""
@@ -213,7 +213,7 @@ def make_start(database: Database, home: Path) -> Callable[..., SimulatedWeek]:
             member = StaffMember(email=EDITOR_ADDRESS, name="Dana", role="editor", added_by="test")
             member.added_at = member.proven_at = SATURDAY
             session.add(member)
-        timetable_slots.ensure_timetable_start(database, SATURDAY)
+        schedule_slots.ensure_schedule_start(database, SATURDAY)
         fetcher = FetcherWithoutPage(ROOT / "digest" / "sample")
         week = SimulatedWeek(install, fetcher)
         week.publish(EARLY)
@@ -291,7 +291,7 @@ def test_a_version_that_was_taken_back_never_goes_out(start_week: StartWeek) -> 
     week = start_week("send-last-approved")
     week.run_until(RELEASE - timedelta(hours=12))
     week.approve("2027-W11")
-    signing.void_approval(week.install, "2027-W11", actor=EDITOR, now=week.now)
+    signing.revoke_approval(week.install, "2027-W11", actor=EDITOR, now=week.now)
     week.run_until(RELEASE + STEP)
     assert week.states == {"2027-W11": EditionState.DRAFT}
     assert week.mails("edition") == []

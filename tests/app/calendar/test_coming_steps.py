@@ -11,7 +11,7 @@ from digest.cli import digest
 from digest.installation.opened import open_installation
 from digest.settings import BackupSettings, ScheduleSettings, SettingsFile, load_settings
 from digest.store.engine import Database
-from digest.store.models import FIRST_LOOK_JOB, ReleaseChange, TimetableSlot
+from digest.store.models import FIRST_LOOK_JOB, ReleaseChange, ScheduleSlot
 from tests.moments import THURSDAY_NOON as NOW
 from tests.web.conftest import store_edition
 
@@ -51,7 +51,7 @@ def test_a_fortnight_is_told_in_its_order_with_what_is_skipped(one_database: Dat
 
 
 def test_several_releases_a_day_are_no_list(one_database: Database) -> None:
-    often = SettingsFile(schedule=ScheduleSettings(draft="every 2h", release="every 2h"))
+    often = SettingsFile(schedule=ScheduleSettings(draft="every 2h", send="every 2h"))
     assert steps(one_database, file=often) == ["Thu Nov 19, 5 p.m.: sources are collected"]
 
 
@@ -60,7 +60,7 @@ def test_what_did_not_come_is_named_once_it_is_later_than_its_limit(one_database
 
     def done(job: str, at: datetime) -> None:
         with one_database.write() as session:
-            session.add(TimetableSlot(job=job, at=at, owner="o", lease_until=at, done_at=at))
+            session.add(ScheduleSlot(job=job, at=at, owner="o", lease_until=at, done_at=at))
 
     done(FIRST_LOOK_JOB, NOW)
     evening = datetime(2026, 11, 19, 22, tzinfo=UTC)  # 5 p.m.: sources are visited; half an hour later a draft is made

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from digest.app.accounts.sign_in_log import SCOPE, SURGE
 from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import BACKUP_STATE_KEY
-from digest.deliver.control import article_looks, installation_hold
+from digest.deliver.control import article_checks, installation_hold
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.providers.sendgrid import suppression_pull
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
@@ -34,15 +34,7 @@ from digest.store.delivery_models import (
     StaffMember,
 )
 from digest.store.engine import Database
-from digest.store.models import (
-    FIRST_LOOK_JOB,
-    Edition,
-    EditionState,
-    ReleaseChange,
-    Source,
-    SourceHealth,
-    TimetableSlot,
-)
+from digest.store.models import FIRST_LOOK_JOB, Edition, EditionState, ReleaseChange, ScheduleSlot, Source, SourceHealth
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.rate_limits import SURGE_ALARM_KIND
 from subscribers.store.models import ImportBatch, Person, PersonState, Seal
@@ -165,8 +157,8 @@ def delivery(**columns: Any) -> Delivery:
     return Delivery(**(usual | columns))
 
 
-def slot(job: str, at: datetime, *, done: bool = True, outcome: str = "") -> TimetableSlot:
-    return TimetableSlot(job=job, at=at, owner="-", lease_until=at, done_at=at if done else None, outcome=outcome)
+def slot(job: str, at: datetime, *, done: bool = True, outcome: str = "") -> ScheduleSlot:
+    return ScheduleSlot(job=job, at=at, owner="-", lease_until=at, done_at=at if done else None, outcome=outcome)
 
 
 def write_dkim_key(world: FaultyInstallation, bits: int = 2048) -> Path:
@@ -231,11 +223,11 @@ def act_long_ago(world: FaultyInstallation) -> None:
         record_audit(session, "approved", "2026-W47", {}, actor="eve", now=NOW - 2 * DAY)
 
 
-def damage_departure_log(world: FaultyInstallation) -> None:
+def damage_unsubscribe_log(world: FaultyInstallation) -> None:
     (world.home / "left.log").write_text("{}\n{}\n")
 
 
-def lock_departure_log(world: FaultyInstallation) -> None:
+def lock_unsubscribe_log(world: FaultyInstallation) -> None:
     (world.home / "left.log").touch(mode=0o400)
 
 
@@ -286,9 +278,9 @@ def lose_article(world: FaultyInstallation) -> None:
     content = json.loads((ROOT / "tests" / "fixtures" / "edition.json").read_text("utf-8"))
     url = next(iter(EditionContent.from_json(content).linked_articles))
     world.add(edition(content=content))
-    look = article_looks.ArticleLook(NOW, None, 1, (article_looks.LookFinding(url, "Cranes", "404"),))
+    look = article_checks.ArticleCheck(NOW, None, 1, (article_checks.LookFinding(url, "Cranes", "404"),))
     with world.database.write() as session:
-        article_looks.write_look(session, "2026-W47", look)
+        article_checks.write_look(session, "2026-W47", look)
 
 
 def leave_run_file(world: FaultyInstallation) -> None:
@@ -379,8 +371,8 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "the database was never migrated": (forget_schema, "database", "digest upgrade"),
     "a row of the audit log was changed": (forge_audit, "audit-log", "Compare the log with a backup"),
     "the clock went back": (act_in_the_future, "clock", "timedatectl"),
-    "the departure log is damaged": (damage_departure_log, "departure-log", "left.log from a copy"),
-    "the departure log cannot be written": (lock_departure_log, "departure-log", "chmod 600"),
+    "the departure log is damaged": (damage_unsubscribe_log, "departure-log", "left.log from a copy"),
+    "the departure log cannot be written": (lock_unsubscribe_log, "departure-log", "chmod 600"),
     "a setting stands twice": (repeat_setting, "settings", "on lines 9 and 10. Remove one of the two lines."),
     "a setting is misspelt": (misspell_setting, "settings", "Correct the listed settings"),
     "others may change the settings": (lambda w: (w.home / "digest.toml").chmod(0o666), "settings", "chmod 644"),
@@ -401,7 +393,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "consent to nobody": (
         change(
             "[limits]",
-            '[wordings]\nconsent = "Yes, send me the news by mail once a week, until I leave by the link in every mail."\n[limits]',
+            '[consent]\ntext = "Yes, send me the news by mail once a week, until I leave by the link in every mail."\n[limits]',
         ),
         "consent-wording",
         "{name}",
@@ -418,7 +410,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     ),
     "a template with a mistake": (write_template_mistake, "templates", "Correct it"),
     "a logo that is not kept": (
-        change("[limits]", '[look]\nlogo = "a.png"\nlogo_dark = "b.png"\n[limits]'),
+        change("[limits]", '[branding]\nlogo = "a.png"\nlogo_dark = "b.png"\n[limits]'),
         *("logo", "digest media add"),
     ),
     "no such provider": (set_mail("carrier-pigeon:"), "provider", "DIGEST_MAIL_URL"),

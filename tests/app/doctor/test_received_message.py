@@ -23,13 +23,13 @@ from tests.app.doctor.fake_name_server import FakeNameServer
 from tests.app.doctor.outside import write_signing_key
 from tests.conftest import WAIT_TIMEOUT
 
-READER = b"ada.lovelace@readers.test"
+SUBSCRIBER = b"ada.lovelace@readers.test"
 LINK = b"https://news.hls.test/u/abcdefghijklmnopqrstuv"
 RESULTS = b"mx.provider.test; spf=pass smtp.mailfrom=bounce.hls.test; dkim=pass header.d=hls.test; dmarc=pass"
 SENT = b"\r\n".join(
     (
         b'From: "HLS.Today" <digest@hls.test>',
-        b"To: <" + READER + b">",
+        b"To: <" + SUBSCRIBER + b">",
         b"Subject: Ports reopen",
         b"Date: Fri, 20 Nov 2026 11:00:00 +0000",
         b"Message-ID: <1@hls.test>",
@@ -69,7 +69,7 @@ def arrive(signed: bytes, results: bytes = RESULTS) -> bytes:
 def examine(settings: Settings, raw: bytes, trusted: str = "", world: OutsideWorld | None = None) -> dict[str, str]:
     """Give the sentences of what is not well, by check."""
     findings = examine_message(ReceivedMessage(raw, settings, world, trusted))
-    assert READER.decode() not in " ".join(f.sentence for f in findings)
+    assert SUBSCRIBER.decode() not in " ".join(f.sentence for f in findings)
     assert {f.check for f in findings} == set(MESSAGE_CHECKS)
     return {f.check: f"{f.level} {f.sentence}" for f in findings if f.level != "ok"}
 

@@ -160,7 +160,7 @@ def test_an_edit_after_approval_makes_a_draft_of_it_in_its_own_transaction(insta
         edition = session.scalars(select(Edition)).one()
     approve_now(install, edition, NOW)
     result = editing.write_edition_text(install, form(), EditionField.INTRO, "After all")
-    assert result.approval_taken_back
+    assert result.approval_revoked
     with install.database.read() as session:
         edition = session.scalars(select(Edition)).one()
         entry = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
@@ -249,7 +249,7 @@ def test_a_text_that_stands_already_is_no_edit(one_install: Installation) -> Non
     assert editing.write_text(one_install, form(), url, StoryField.KICKER, None).edit is not None
 
 
-IDLE_ACTS: dict[str, Callable[[Installation], EditResult]] = {
+IDLE_ACTIONS: dict[str, Callable[[Installation], EditResult]] = {
     "isn't in any of this edition's stories": lambda i: editing.place_story(
         i, form(), "https://b.example.org/", section="topics"
     ),
@@ -261,10 +261,10 @@ IDLE_ACTS: dict[str, Callable[[Installation], EditResult]] = {
 }
 
 
-@pytest.mark.parametrize("why", IDLE_ACTS)
+@pytest.mark.parametrize("why", IDLE_ACTIONS)
 def test_an_act_that_would_do_nothing_is_refused_with_the_reason(one_install: Installation, why: str) -> None:
     with pytest.raises(EditRefusedError, match=f"Couldn't change the edition: .*{why}"):
-        IDLE_ACTS[why](one_install)
+        IDLE_ACTIONS[why](one_install)
     assert editing_state.read_editing_state(one_install, "current").edits == ()
 
 

@@ -20,7 +20,7 @@ from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.installation.opened import Installation
 from digest.settings import load_settings
-from digest.settings.look import LOGO_NAME
+from digest.settings.branding import LOGO_NAME
 from digest.store.engine import Database
 from digest.store.models import MediaFile
 from digest.web.app import create_app
@@ -28,7 +28,7 @@ from subscribers.crypto.keys import KeyRing
 from tests.actors import ADMIN
 from tests.moments import AFTER_RELEASE as NOW
 
-LOOK = '[publication]\nname = "Vigie"\n[look]\nlogo = "vigie-light.png"\nlogo_dark = "vigie-dark.png"\n'
+BRANDING = '[publication]\nname = "Vigie"\n[branding]\nlogo = "vigie-light.png"\nlogo_dark = "vigie-dark.png"\n'
 
 
 def draw_logo(colour: str, size: tuple[int, int] = (448, 120), kind: str = "PNG") -> bytes:
@@ -67,7 +67,7 @@ def test_an_uploaded_logo_is_named_by_all_of_its_hash() -> None:
 def test_a_logo_goes_from_its_file_into_mail_and_pages(install: Installation, full_content: EditionContent) -> None:
     app = create_app(install)
     assert "<i>.</i>" not in app.test_client().get("/").text
-    rewrite(install, LOOK)
+    rewrite(install, BRANDING)
     assert [f.level for f in check_logo(ExaminedInstallation(install))] == ["error"]
     for name, colour in (("vigie-light.png", "#00606B"), ("vigie-dark.png", "#6FD0DB")):
         assert (kept := keep_logo(install, ADMIN, name, draw_logo(colour), now=NOW)).width == 112
@@ -96,7 +96,7 @@ def test_a_logo_goes_from_its_file_into_mail_and_pages(install: Installation, fu
 
 
 def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installation) -> None:
-    rewrite(install, LOOK)
+    rewrite(install, BRANDING)
     for minute, colour in enumerate(("#111111", "#222222", "#111111")):
         for name in ("vigie-light.png", "vigie-dark.png"):
             logo_bytes = draw_logo(colour, size=(300 + len(name), 90))
@@ -130,7 +130,7 @@ def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installat
             b"<svg xmlns='http://www.w3.org/2000/svg'/>",
             "it's SVG or a web page, which email can't show; save the image as PNG or JPEG",
         ),
-        ("a logo.png", draw_logo("#000000"), "'a logo.png' can't be used in [look]"),
+        ("a logo.png", draw_logo("#000000"), "'a logo.png' can't be used in [branding]"),
     ],
 )
 def test_what_cannot_be_the_logo_is_refused_in_a_sentence(

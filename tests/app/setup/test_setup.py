@@ -39,7 +39,7 @@ ANSWERS: dict[str, object] = {
     "smtp_user": "digest",
     "smtp_password": "s3cret/word",
     "database": "sqlite",
-    "readers": 6000,
+    "subscribers": 6000,
 }
 
 
@@ -69,7 +69,7 @@ def test_what_it_writes_is_an_installation_in_which_the_doctor_misses_nothing_th
 ) -> None:
     settings = load_settings(made[0] / "digest.toml", {})
     file = settings.file
-    assert (file.publication.timezone, file.schedule.release, file.schedule.draft) == (
+    assert (file.publication.timezone, file.schedule.send, file.schedule.draft) == (
         *("America/Chicago", "wed 07:00", "tue 18:30"),
     )
     assert (file.limits.proxies, file.limits.warm_up) == (1, [500, 1000, 2000, 5000])
@@ -163,7 +163,7 @@ def test_what_an_operator_wrote_stays(made: tuple[Path, str], tmp_path: Path) ->
 
 
 def test_every_question_is_asked_once_and_a_wrong_answer_again(tmp_path: Path) -> None:
-    answers = ANSWERS | {"mail": "outbox", "readers": 0}
+    answers = ANSWERS | {"mail": "outbox", "subscribers": 0}
     asked = [question for question in QUESTIONS if question.concerns(answers)]
     typed = [str(answers[question.key]) for question in asked]
     typed.insert(4, "Mars/Olympus")  # a zone that is none

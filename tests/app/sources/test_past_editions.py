@@ -100,7 +100,7 @@ def test_a_page_is_fetched_and_what_cannot_be_read_is_said_while_the_others_go_o
         httpserver.url_for("/146"),
     )
     assert [bool(report.page) for report in reports] == [False, False, False, False, True]
-    words = ["", "No such file", "no recognizable stories", "--released"]
+    words = ["", "No such file", "no recognizable stories", "--sent"]
     assert all(word in report.refusal for word, report in zip(words, reports, strict=False))
     assert reports[0].refusal
     with install.database.read() as session:
@@ -149,7 +149,7 @@ def test_a_message_is_read_as_it_arrived(install: Installation, tmp_path: Path) 
     assert "no HTML part" in refused.refusal
 
 
-def test_the_reader_whose_copy_was_saved_is_not_stored(install: Installation, tmp_path: Path) -> None:
+def test_the_subscriber_whose_copy_was_saved_is_not_stored(install: Installation, tmp_path: Path) -> None:
     text = PAGE.format(
         head='<link rel="canonical" href="https://watch.example.org/newsletter/146?to=pat%40county.example">'
     )

@@ -70,7 +70,7 @@ def test_a_held_installation_says_so_everywhere_until_it_is_released(approved: I
     assert _run("resume", "--all").output == "Sending wasn't paused.\n"
 
 
-def test_no_reader_is_named_in_a_reason(approved: Installation) -> None:
+def test_no_subscriber_is_named_in_a_reason(approved: Installation) -> None:
     assert approved.settings.home.is_dir()
     refused = _run("pause", NAME, "--because", "ada@example.org complained")
     assert (refused.exit_code, "contains an address" in " ".join(refused.output.split())) == (2, True)

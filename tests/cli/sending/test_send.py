@@ -26,7 +26,7 @@ from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.kill_harness import wait_until
 from tests.deliver.smtp_servers import HeldReply, ScriptedSmtpServer
 
-READERS = 6
+SUBSCRIBERS = 6
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def installed(tmp_path: Path, server: ScriptedSmtpServer) -> Iterator[tuple[Data
     """Give an installation with an approved edition that goes out over one connection, and its environment."""
     mail_url = SecretStr(f"smtp://127.0.0.1:{server.port}?starttls=off&connections=1")
     settings = benchmark_settings(tmp_path).model_copy(update={"mail_url": mail_url})
-    database = create_ready_database(settings, READERS, kilobytes=4)
+    database = create_ready_database(settings, SUBSCRIBERS, kilobytes=4)
     yield database, command_environment(settings)
     database.close()
 
@@ -92,7 +92,7 @@ def test_waiting_outlasts_a_hold_and_a_pause_and_then_sends(installed: tuple[Dat
         with database.write() as session:
             edition_control.resume_edition(session, EDITION_NAME, now=_now())
         _, errors = process.communicate(timeout=60)
-    assert (process.returncode, _accepted(database)) == (0, READERS), errors
+    assert (process.returncode, _accepted(database)) == (0, SUBSCRIBERS), errors
 
 
 def test_ctrl_c_ends_the_waiting_and_nothing_is_in_doubt(installed: tuple[Database, Mapping[str, str]]) -> None:
@@ -125,7 +125,7 @@ def test_what_is_uncertain_has_an_exit_code_of_its_own(
     assert sent.exit_code == 3, sent.stderr
     assert "1 uncertain" in sent.stdout
     assert f"digest uncertain {EDITION_NAME}" in sent.stderr
-    assert _accepted(database) == READERS - 1
+    assert _accepted(database) == SUBSCRIBERS - 1
 
 
 def test_what_another_process_is_handing_over_is_waited_for(
@@ -143,8 +143,8 @@ def test_what_another_process_is_handing_over_is_waited_for(
             answer.may_come.set()
             printed, errors = second.communicate(timeout=WAIT_TIMEOUT)
         first.communicate(timeout=WAIT_TIMEOUT)
-    assert (first.returncode, second.returncode, _accepted(database)) == (0, 0, READERS), errors
-    assert f"{READERS} accepted." in printed
+    assert (first.returncode, second.returncode, _accepted(database)) == (0, 0, SUBSCRIBERS), errors
+    assert f"{SUBSCRIBERS} accepted." in printed
 
 
 def test_the_end_of_the_other_process_is_noticed_before_its_lease_runs_out(
@@ -158,5 +158,5 @@ def test_the_end_of_the_other_process_is_noticed_before_its_lease_runs_out(
             _next_wait(second)
             first.kill()
             printed, errors = second.communicate(timeout=WAIT_TIMEOUT)
-    assert (second.returncode, _accepted(database)) == (3, READERS - 1), errors
+    assert (second.returncode, _accepted(database)) == (3, SUBSCRIBERS - 1), errors
     assert "1 uncertain" in printed

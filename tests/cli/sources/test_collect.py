@@ -205,7 +205,7 @@ def test_the_list_shows_how_each_source_is(run: Run, feed: str, httpserver: HTTP
     assert "Closed shop" in run("sources", "list").output
 
 
-def test_a_readers_list_is_imported_once(run: Run, tmp_path: Path) -> None:
+def test_a_subscribers_list_is_imported_once(run: Run, tmp_path: Path) -> None:
     outlines = "".join(f'<outline text="Feed {n}" xmlUrl="https://f{n}.example.org/feed"/>' for n in (1, 2, 2))
     (tmp_path / "list.opml").write_text(f'<opml version="2.0"><body>{outlines}</body></opml>', "utf-8")
     assert run("sources", "import-opml", "list.opml").output.startswith("Added 2 sources. 0 were already listed")

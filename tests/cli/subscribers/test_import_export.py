@@ -29,7 +29,7 @@ def _run(*words: str, typed: str = "") -> Result:
     return CliRunner().invoke(digest, ["subscribers", *words], input=typed)
 
 
-def _acts(home: Path) -> list[tuple[str, str]]:
+def _actions(home: Path) -> list[tuple[str, str]]:
     database = open_database(load_settings().effective_database_url)
     with database.read() as session:
         found = [
@@ -55,7 +55,7 @@ def test_a_file_is_looked_at_first_and_brought_in_by_commit(home: Path) -> None:
     assert "The file wasn't imported again." in again.output
     for result in (looked, done, again):
         assert "okapi" not in result.output
-    assert [act for act, _ in _acts(home)] == ["list imported"]
+    assert [act for act, _ in _actions(home)] == ["list imported"]
 
 
 def test_rejected_rows_stand_in_a_file_for_their_owner_alone(home: Path) -> None:
@@ -112,7 +112,7 @@ def test_the_list_goes_out_once_to_a_closed_file_with_its_reason_on_record(home:
     assert "ada@okapi.example.org" in Path("out.csv").read_text()
     assert _run("export", "out.csv", "--reason", "again").exit_code == 1
     assert ("list exported", '{"to": "Example Mail Ltd", "why": "moving house"}') in [
-        (act, json.dumps(json.loads(detail), sort_keys=True)) for act, detail in _acts(home)
+        (act, json.dumps(json.loads(detail), sort_keys=True)) for act, detail in _actions(home)
     ]
     said = json.loads(_run("show", "-", typed="ada@okapi.example.org\n").output)
     passages = {(p["recipient"], p["purpose"]) for p in said["recipient_third_parties"]}

@@ -9,11 +9,11 @@ from sqlalchemy import update
 from digest.cli import digest
 from digest.settings import load_settings
 from digest.store.engine import Database, open_database
-from subscribers.consent.wordings import WordingText, register_wording
+from subscribers.consent.wordings import ConsentText, register_consent_text
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import ConsentEvent, Person
 
-EVIDENCE = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed list", "--wording", "Yes."]
+EVIDENCE = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed list", "--consent-text", "Yes."]
 
 
 @pytest.fixture
@@ -31,15 +31,17 @@ def test_a_person_is_added_from_standard_input_counted_and_withdrawn(home: Path)
     assert (added.exit_code, added.output) == (0, "Added: person 1.\n")
     assert _run("add", "ada@example.org", *EVIDENCE).output == "Subscribed already: person 1.\n"
     assert json.loads(_run("list", "--json").output)["subscribed"] == 1
-    assert _run("withdraw", "ada@EXAMPLE.org", "--reason", "phone").output == "Unsubscribed person 1.\n"
-    assert _run("withdraw", "ada@example.org", "--reason", "phone").output == "Person 1 was already unsubscribed.\n"
+    assert _run("unsubscribe", "ada@EXAMPLE.org", "--reason", "phone").output == "Unsubscribed person 1.\n"
+    assert _run("unsubscribe", "ada@example.org", "--reason", "phone").output == "Person 1 was already unsubscribed.\n"
     assert (home / "left.log").read_text().count("\n") == 1
     refused = _run("add", "ada@example.org", *EVIDENCE)
     assert refused.exit_code == 1
     assert "its owner unsubscribed" in refused.output
 
 
-@pytest.mark.parametrize("words", [["add", "zebra@nowhere", *EVIDENCE], ["withdraw", "zebra@nowhere", "--reason", "x"]])
+@pytest.mark.parametrize(
+    "words", [["add", "zebra@nowhere", *EVIDENCE], ["unsubscribe", "zebra@nowhere", "--reason", "x"]]
+)
 def test_a_wrong_address_is_refused_and_not_repeated(home: Path, words: list[str]) -> None:
     result = _run(*words)
     assert result.exit_code == 1
@@ -58,7 +60,7 @@ def test_only_an_admins_word_opens_the_form_again_to_who_was_barred(home: Path) 
 
 
 def test_nobody_of_that_address_is_said(home: Path) -> None:
-    assert _run("withdraw", "ada@example.org", "--reason", "x").exit_code == 1
+    assert _run("unsubscribe", "ada@example.org", "--reason", "x").exit_code == 1
 
 
 def test_verify_proves_the_ledger_and_names_a_broken_link(home: Path) -> None:
@@ -79,15 +81,15 @@ def test_verify_proves_the_ledger_and_names_a_broken_link(home: Path) -> None:
 
 
 def test_the_words_of_consent_are_listed_with_their_versions(home: Path) -> None:
-    assert _run("wordings").output.startswith(
+    assert _run("consent-texts").output.startswith(
         "Current text, not used yet (en):\n  Yes, email me HLS.Today once a week."
     )
     database = _database(home)
     with database.write() as session:
-        register_wording(session, WordingText("en", "Yes, write to me."), datetime(2026, 11, 20, tzinfo=UTC))
+        register_consent_text(session, ConsentText("en", "Yes, write to me."), datetime(2026, 11, 20, tzinfo=UTC))
     database.close()
-    assert "Version 1 (en), first used 2026-11-20:\n  Yes, write to me.\n  SHA-256 " in _run("wordings").output
-    listed = json.loads(_run("wordings", "--json").output)
+    assert "Version 1 (en), first used 2026-11-20:\n  Yes, write to me.\n  SHA-256 " in _run("consent-texts").output
+    listed = json.loads(_run("consent-texts", "--json").output)
     assert listed["current"]["text"].startswith("Yes, email me HLS.Today")
     assert [(row["wording_version"], row["wording"], row["current"]) for row in listed["kept"]] == [
         ("1", "Yes, write to me.", False)

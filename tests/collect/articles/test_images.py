@@ -71,7 +71,7 @@ def graphic(width: int, height: int) -> Image.Image:
     return image
 
 
-def picture_of(body: bytes, **limits: int) -> PreparedImage:
+def image_of(body: bytes, **limits: int) -> PreparedImage:
     return fetch_image(Site(body), URL, LimitSettings.model_validate(limits))
 
 
@@ -91,7 +91,7 @@ def bomb_png(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "AVIF"])
 def test_every_usual_kind_becomes_a_small_jpeg(kind: str) -> None:
-    picture = picture_of(written(photo(1600, 900), kind))
+    picture = image_of(written(photo(1600, 900), kind))
     assert (picture.content_type, picture.width, picture.height) == ("image/jpeg", 1200, 675)
     assert len(picture.body) <= 200_000
     assert opened(picture).format == "JPEG"
@@ -99,20 +99,20 @@ def test_every_usual_kind_becomes_a_small_jpeg(kind: str) -> None:
 
 
 def test_the_hardest_picture_fits_by_quality_and_then_by_size() -> None:
-    picture = picture_of(written(noise(1500, 1500), "JPEG", quality=60))
+    picture = image_of(written(noise(1500, 1500), "JPEG", quality=60))
     assert len(picture.body) <= 200_000
     assert picture.width < 1200
     assert picture.width == picture.height
 
 
 def test_a_small_picture_is_not_enlarged() -> None:
-    picture = picture_of(written(photo(300, 200)))
+    picture = image_of(written(photo(300, 200)))
     assert (picture.width, picture.height) == (300, 200)
 
 
 def test_a_graphic_of_few_colours_stays_exact_as_png() -> None:
     chart = graphic(800, 400)
-    picture = picture_of(written(chart, "PNG"))
+    picture = image_of(written(chart, "PNG"))
     assert picture.content_type == "image/png"
     assert opened(picture).convert("RGB").tobytes() == chart.tobytes()
 
@@ -123,7 +123,7 @@ def test_the_orientation_is_applied_and_no_metadata_left() -> None:
     exif[0x010F] = "Camera of Cy"
     image = photo(400, 200)
     body = written(image, exif=exif, comment=b"secret comment", icc_profile=b"x" * 200, dpi=(300, 300))
-    picture = picture_of(body)
+    picture = image_of(body)
     assert (picture.width, picture.height) == (200, 400)
     assert not opened(picture).getexif()
     assert not {"comment", "icc_profile", "exif", "xmp"} & set(opened(picture).info)
@@ -136,21 +136,21 @@ def test_a_png_keeps_no_metadata_either() -> None:
 
     info = PngInfo()
     info.add_text("Author", "Cy")
-    picture = picture_of(written(graphic(400, 200), "PNG", pnginfo=info, dpi=(300, 300)))
+    picture = image_of(written(graphic(400, 200), "PNG", pnginfo=info, dpi=(300, 300)))
     assert picture.content_type == "image/png"
     assert not opened(picture).info
 
 
 @pytest.mark.parametrize(("mode", "clear"), [("RGBA", (200, 0, 0, 0)), ("LA", (0, 0))])
 def test_what_is_transparent_becomes_white(mode: str, clear: tuple[int, ...]) -> None:
-    picture = picture_of(written(Image.new(mode, (200, 100), clear), "PNG"))
+    picture = image_of(written(Image.new(mode, (200, 100), clear), "PNG"))
     assert opened(picture).convert("RGB").getpixel((50, 50)) == (255, 255, 255)
 
 
 def test_a_palette_with_a_transparent_colour_becomes_white() -> None:
     image = Image.new("P", (200, 100), 1)
     image.putpalette([255, 0, 0, 0, 0, 255])
-    picture = picture_of(written(image, "PNG", transparency=1))
+    picture = image_of(written(image, "PNG", transparency=1))
     assert opened(picture).convert("RGB").getpixel((50, 50)) == (255, 255, 255)
 
 
@@ -158,7 +158,7 @@ def test_a_palette_with_a_transparent_colour_becomes_white() -> None:
 def test_an_animation_gives_its_first_frame(kind: str) -> None:
     frames = [Image.new("RGB", (200, 100), colour) for colour in ("#ff0000", "#00ff00", "#0000ff")]
     body = written(frames[0], kind, save_all=True, append_images=frames[1:], duration=100, loop=0)
-    pixel = opened(picture_of(body)).convert("RGB").getpixel((50, 50))
+    pixel = opened(image_of(body)).convert("RGB").getpixel((50, 50))
     assert isinstance(pixel, tuple)
     assert pixel[0] > 240
     assert max(pixel[1:]) < 15
@@ -167,12 +167,12 @@ def test_an_animation_gives_its_first_frame(kind: str) -> None:
 @pytest.mark.parametrize(("mode", "colour"), [("CMYK", (0, 0, 0, 0)), ("L", 255), ("1", 1), ("I;16", 65535)])
 def test_other_kinds_of_pixels_are_read(mode: str, colour: int | tuple[int, ...]) -> None:
     image = Image.new(mode, (200, 100), colour)
-    picture = picture_of(written(image, "JPEG" if mode == "CMYK" else "PNG"))
+    picture = image_of(written(image, "JPEG" if mode == "CMYK" else "PNG"))
     assert opened(picture).convert("RGB").getpixel((50, 50)) == (255, 255, 255)
 
 
 def test_grey_of_sixteen_bits_keeps_its_middle() -> None:
-    picture = picture_of(written(Image.new("I;16", (200, 100), 0x8080), "PNG"))
+    picture = image_of(written(Image.new("I;16", (200, 100), 0x8080), "PNG"))
     assert opened(picture).convert("RGB").getpixel((50, 50)) == (128, 128, 128)
 
 
@@ -186,33 +186,33 @@ def test_grey_of_sixteen_bits_keeps_its_middle() -> None:
 )
 def test_svg_and_pages_are_refused(body: bytes) -> None:
     with pytest.raises(ImageError, match="SVG"):
-        picture_of(body)
+        image_of(body)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (119, 500), (500, 59), (6000, 100)])
 def test_tracking_pixels_icons_and_rules_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ImageError, match="too small"):
-        picture_of(written(Image.new("RGB", size, "red"), "PNG"))
+        image_of(written(Image.new("RGB", size, "red"), "PNG"))
 
 
 @pytest.mark.parametrize(("width", "height"), [(7000, 7000), (12_000, 12_000), (30_000, 30_000), (2**31 - 1, 1)])
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(width: int, height: int) -> None:
     with pytest.raises(ImageError, match=r"(over the limit of|more than) 40,000,000( pixels)?; save a smaller image$"):
-        picture_of(bomb_png(width, height))
+        image_of(bomb_png(width, height))
 
 
 def test_the_limit_on_pixels_is_the_one_of_the_settings() -> None:
     body = written(photo(300, 200))
-    assert picture_of(body, image_pixels=60_000).width == 300
+    assert image_of(body, image_pixels=60_000).width == 300
     with pytest.raises(ImageError, match="300 x 200 pixels is over the limit of 59,999; save a smaller image"):
-        picture_of(body, image_pixels=59_999)
+        image_of(body, image_pixels=59_999)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "AVIF"])
 def test_a_truncated_picture_is_refused(kind: str) -> None:
     body = written(photo(400, 300), kind)
     with pytest.raises(ImageError, match="it can't be read as an image"):
-        picture_of(body[: len(body) // 2])
+        image_of(body[: len(body) // 2])
 
 
 MEASURE = """
@@ -253,7 +253,7 @@ def test_a_small_file_of_40_million_pixels_takes_little_memory(
 
 
 def test_the_largest_webp_that_is_decoded_stays_within_a_childs_memory() -> None:
-    assert picture_of(written(Image.new("RGBA", (5000, 3200), (1, 2, 3, 90)), "WEBP", method=0)).width == 1200
+    assert image_of(written(Image.new("RGBA", (5000, 3200), (1, 2, 3, 90)), "WEBP", method=0)).width == 1200
 
 
 SEEDS = [written(photo(160, 120), kind) for kind in ("JPEG", "PNG", "GIF", "WEBP")]
@@ -281,7 +281,7 @@ def test_any_bytes_give_a_picture_or_its_own_error(body: bytes) -> None:
 
 def test_the_same_bytes_give_the_same_picture() -> None:
     body = written(photo(1400, 900), "PNG")
-    assert picture_of(body) == picture_of(body)
+    assert image_of(body) == image_of(body)
 
 
 def test_the_bounds_are_handed_to_the_fetch_and_its_errors_come_through() -> None:
@@ -319,7 +319,7 @@ def test_a_cut_of_no_picture_is_a_picture_error() -> None:
 
 
 def test_a_kept_picture_is_found_again_by_its_address(database: Database) -> None:
-    picture = picture_of(written(photo(300, 200)))
+    picture = image_of(written(photo(300, 200)))
     with database.write() as session:
         assert find_image(session, URL) is None
         store_image(session, picture, NOW)
@@ -337,7 +337,7 @@ def test_a_kept_picture_is_found_again_by_its_address(database: Database) -> Non
 
 def test_the_same_bytes_are_kept_once(database: Database) -> None:
     body = written(photo(300, 200))
-    first = picture_of(body)
+    first = image_of(body)
     other = fetch_image(Site(body), "https://cdn.example.org/same.jpg", LimitSettings())
     with database.write() as session:
         assert store_image(session, first, NOW) is store_image(session, other, NOW)

@@ -198,12 +198,14 @@ def test_a_child_that_is_told_to_stop_midway_is_replaced_and_its_document_read_a
 
 def test_a_child_reads_twenty_documents_and_no_more_after_a_large_one() -> None:
     alone = Sandbox("tests.collect.sandbox.trying_broker")
-    readers = [alone.run({"operation": "look around"}, bytes(size))[0]["process"] for size in [0] * 21 + [2_000_000, 0]]
+    subscribers = [
+        alone.run({"operation": "look around"}, bytes(size))[0]["process"] for size in [0] * 21 + [2_000_000, 0]
+    ]
     alone.stop()
-    assert len(set(readers[:20])) == 1
-    assert readers[20] != readers[19]
-    assert readers[21] == readers[20]
-    assert readers[22] not in readers[:22]
+    assert len(set(subscribers[:20])) == 1
+    assert subscribers[20] != subscribers[19]
+    assert subscribers[21] == subscribers[20]
+    assert subscribers[22] not in subscribers[:22]
 
 
 PARENT = """

@@ -69,7 +69,7 @@ def settings(folder: Path, *, csv: str = "", wordpress: str = "") -> Settings:
     return Settings(file=file, origin=folder / "digest.toml")
 
 
-def test_each_setting_of_readership_has_its_reader() -> None:
+def test_each_setting_of_readership_has_its_subscriber() -> None:
     named, read = set(ReadershipSettings.model_fields), set(READERSHIP_SOURCES)
     assert named - read == set(), "settings of [readership] without a reader in READERSHIP_SOURCES"
     assert read - named == set(), "readers in READERSHIP_SOURCES without a setting in ReadershipSettings"

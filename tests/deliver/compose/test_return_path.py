@@ -20,7 +20,7 @@ def test_it_is_read_back_in_any_case_and_with_angle_brackets() -> None:
         assert return_path.find_return_paths(KEYS, address) == {DELIVERY}
 
 
-def test_it_fits_an_envelope_and_tells_nothing_of_the_reader() -> None:
+def test_it_fits_an_envelope_and_tells_nothing_of_the_subscriber() -> None:
     local, _, domain = MADE.partition("@")
     assert domain == "bounce.example.org"
     assert len(local) <= 64, "RFC 5321, 4.5.3.1.1"

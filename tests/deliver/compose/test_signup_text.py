@@ -17,7 +17,7 @@ from digest.deliver.compose.variants import signup_text
 from digest.edition.content.placeholders import SIGNUP_SLOT, SlottedText
 from digest.edition.rendering.sanitiser import sanitise_text
 from digest.edition.rendering.text_lines import text_columns
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 from tests.deliver.conftest import DATE_VALUE
 from tests.deliver.message_lint import message_faults
 

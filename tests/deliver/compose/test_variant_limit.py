@@ -11,18 +11,18 @@ keys = st.builds(VariantKey, st.frozensets(st.sampled_from(SECTIONS), max_size=6
 
 @given(st.dictionaries(keys, st.integers(1, 10_000), max_size=150), keys)
 def test_nobody_misses_what_they_chose_and_the_most_chosen_are_kept(
-    readers: dict[VariantKey, int], late: VariantKey
+    subscribers: dict[VariantKey, int], late: VariantKey
 ) -> None:
-    kept = choose_variants(readers)
+    kept = choose_variants(subscribers)
     assert len(kept) <= MAX_VARIANTS
-    assert kept == choose_variants(dict(reversed(readers.items()))), "in any order of the rows"
-    for wanted in (*readers, late):
+    assert kept == choose_variants(dict(reversed(subscribers.items()))), "in any order of the rows"
+    for wanted in (*subscribers, late):
         given_one = find_nearest_variant(wanted, kept)
         assert given_one in kept
         assert given_one.omitted <= wanted.omitted, "a section that was chosen is there"
         assert given_one.text_only == wanted.text_only
         assert given_one.is_short <= wanted.is_short
         assert (given_one == wanted) == (wanted in kept)
-    left_out = [count for key, count in readers.items() if key not in kept]
-    chosen = [readers[key] for key in kept if key in readers and (key.omitted or key.is_short)]
+    left_out = [count for key, count in subscribers.items() if key not in kept]
+    chosen = [subscribers[key] for key in kept if key in subscribers and (key.omitted or key.is_short)]
     assert not left_out or max(left_out) <= min(chosen)

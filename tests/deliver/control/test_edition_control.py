@@ -27,7 +27,7 @@ from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, Event, StaffMember
 from digest.store.models import AuditEntry, Edition, EditionState
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.store.models import Person, PersonState, Suppression
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
@@ -64,7 +64,7 @@ def watched(world: DeliverySetup) -> DeliverySetup:
 
 
 def _many(world: DeliverySetup, count: int, domain: str = "example.org") -> list[int]:
-    return world.add_readers(*(f"r{n}@{domain}" for n in range(count)))
+    return world.add_subscribers(*(f"r{n}@{domain}" for n in range(count)))
 
 
 def _given(provider: ScriptedProvider) -> list[str]:
@@ -73,7 +73,7 @@ def _given(provider: ScriptedProvider) -> list[str]:
     return list(once)
 
 
-def _act(world: DeliverySetup, act: Callable[..., Any], *args: Any) -> Any:
+def _action(world: DeliverySetup, act: Callable[..., Any], *args: Any) -> Any:
     with world.database.write() as session:
         return act(session, *args, now=world.clock())
 
@@ -107,7 +107,7 @@ def test_a_pause_from_elsewhere_takes_effect_at_the_next_claim_and_resuming_send
 ) -> None:
     _many(world, 30)
     first = ScriptedProvider(
-        _at(2, lambda: _act(world, edition_control.pause_edition, EDITION_NAME, "a wrong date")), batch_size=5
+        _at(2, lambda: _action(world, edition_control.pause_edition, EDITION_NAME, "a wrong date")), batch_size=5
     )
     report = _send(world, first)
     assert "paused: a wrong date" in report.wait_reason
@@ -118,7 +118,7 @@ def test_a_pause_from_elsewhere_takes_effect_at_the_next_claim_and_resuming_send
     )
     with pytest.raises(SendError, match=f"digest resume {EDITION_NAME}"):
         _send(world, ScriptedProvider(ACCEPT))
-    assert _act(world, edition_control.resume_edition, EDITION_NAME)
+    assert _action(world, edition_control.resume_edition, EDITION_NAME)
     rest = ScriptedProvider(ACCEPT)
     assert _send(world, rest).state is EditionState.SENT
     assert len(set(_given(first) + _given(rest))) == 30
@@ -243,7 +243,7 @@ def test_of_a_small_edition_nobody_goes_ahead(one_world: DeliverySetup) -> None:
     assert _send(world, ScriptedProvider(ACCEPT, batch_size=500)).state is EditionState.SENT
 
 
-def test_files_need_no_first_readers(one_world: DeliverySetup) -> None:
+def test_files_need_no_first_subscribers(one_world: DeliverySetup) -> None:
     world = _limited(one_world, "alerts", canary_minutes=15)
     _many(world, 1000)
     assert _send(world, ScriptedProvider(ACCEPT, batch_size=500, name="outbox")).state is EditionState.SENT
@@ -260,12 +260,12 @@ def _tell(
         DeliveryEvent("sendgrid", d, kind, cause, now, now, f"{d}{kind}".ljust(64, "x")[:64], None, {})
         for d in deliveries
     ]
-    journal = DepartureLog(world.settings.left_log, world.keys)
+    journal = UnsubscribeLog(world.settings.left_log, world.keys)
     with world.database.write() as session:
-        processor.process_events(session, said, keys=world.keys, departure_log=journal, now=now)
+        processor.process_events(session, said, keys=world.keys, unsubscribe_log=journal, now=now)
 
 
-def test_complaints_of_the_first_readers_keep_the_rest_from_going_until_somebody_resumes(
+def test_complaints_of_the_first_subscribers_keep_the_rest_from_going_until_somebody_resumes(
     watched: DeliverySetup,
 ) -> None:
     _many(watched, 1000)
@@ -279,7 +279,7 @@ def test_complaints_of_the_first_readers_keep_the_rest_from_going_until_somebody
     assert "3 of 20 subscribers reported the email" in report.wait_reason
     assert "Gmail" in report.wait_reason
     watched.clock.sleep(60)
-    _act(watched, edition_control.resume_edition, EDITION_NAME)
+    _action(watched, edition_control.resume_edition, EDITION_NAME)
     rest = ScriptedProvider(ACCEPT, batch_size=200)
     assert _send(watched, rest).state is EditionState.SENT
     assert len(set(_given(first) + _given(rest))) == 1000
@@ -298,7 +298,7 @@ def _let_complaints_arrive(world: DeliverySetup, deliveries: Sequence[str]) -> N
 @pytest.mark.parametrize(
     "canary_minutes", [1, 15]
 )  # a run sleeps through one minute, and ends before a quarter of an hour
-def test_an_alarm_while_the_rest_waits_for_the_first_readers_is_raised_at_once_and_once(
+def test_an_alarm_while_the_rest_waits_for_the_first_subscribers_is_raised_at_once_and_once(
     one_world: DeliverySetup, canary_minutes: int
 ) -> None:
     world = _limited(one_world, "alerts", canary_minutes=canary_minutes)
@@ -330,7 +330,7 @@ def test_an_alarm_while_the_rest_waits_for_the_first_readers_is_raised_at_once_a
     with world.database.read() as session:
         (told,) = session.scalars(select(AuditEntry).where(AuditEntry.act == "paused"))
     assert told.actor == "digest"
-    _act(world, edition_control.resume_edition, EDITION_NAME)
+    _action(world, edition_control.resume_edition, EDITION_NAME)
     assert _send(world, ScriptedProvider(ACCEPT, batch_size=200)).state is EditionState.SENT
 
 
@@ -361,7 +361,7 @@ def test_refusals_for_what_we_are_pause_the_send_and_suppress_nobody(world: Deli
 
 
 def test_a_mailbox_that_the_server_does_not_know_is_never_mailed_again(world: DeliverySetup) -> None:
-    ada, bo = world.add_readers("ada@example.org", "bo@example.org")
+    ada, bo = world.add_subscribers("ada@example.org", "bo@example.org")
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         no = MessageOutcome(HandoverResult.REFUSED, "550 5.1.1 <address>: no such user")
@@ -381,7 +381,7 @@ def test_a_mailbox_that_the_server_does_not_know_is_never_mailed_again(world: De
 
 def test_a_mailbox_that_stays_full_until_the_message_expires_is_one_strike(one_world: DeliverySetup) -> None:
     world = one_world
-    world.add_readers("ada@example.org")
+    world.add_subscribers("ada@example.org")
     full = ScriptedProvider(same_outcome_for_all(HandoverResult.TRY_LATER, reply="452 4.2.2 mailbox full"), name="smtp")
     for _ in range(100):
         report = _send(world, full)
@@ -416,7 +416,7 @@ def test_a_list_that_changed_too_much_since_the_last_edition_is_looked_at_first(
     assert len(provider.received_messages) == (0 if paused else 130)
     if paused:
         assert "shrank from 400 to 130 subscribers" in report.wait_reason
-        _act(one_world, edition_control.resume_edition, EDITION_NAME)
+        _action(one_world, edition_control.resume_edition, EDITION_NAME)
         assert _send(one_world, ScriptedProvider(ACCEPT)).state is EditionState.SENT
 
 

@@ -25,7 +25,7 @@ from digest.store.delivery_models import Delivery, DeliveryState, Event, Inbound
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import ledger, suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.store.models import Base, ConsentEvent, ConsentKind, Person, PersonState, Suppression
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
@@ -63,12 +63,12 @@ class Post:
         payloads.store_payload(
             self.world.database, self.world.keys, json.dumps(events).encode(), origin="sendgrid", now=at
         )
-        departure_log = self.departure_log
-        return dict(apply_stored_payloads(self.world.database, self.world.keys, departure_log, clock=lambda: at))
+        unsubscribe_log = self.unsubscribe_log
+        return dict(apply_stored_payloads(self.world.database, self.world.keys, unsubscribe_log, clock=lambda: at))
 
     @property
-    def departure_log(self) -> DepartureLog:
-        return DepartureLog(self.world.settings.left_log, self.world.keys)
+    def unsubscribe_log(self) -> UnsubscribeLog:
+        return UnsubscribeLog(self.world.settings.left_log, self.world.keys)
 
     @property
     def state(self) -> PersonState:
@@ -116,7 +116,7 @@ class Post:
 
 
 def _post(world: DeliverySetup, state: DeliveryState = DeliveryState.ACCEPTED) -> Post:
-    (number,) = world.add_readers(ADA)
+    (number,) = world.add_subscribers(ADA)
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.read() as session:
         delivery = session.scalars(select(Delivery.id)).one()
@@ -149,7 +149,7 @@ def test_a_mailbox_that_is_not_there_is_never_mailed_again(post: Post) -> None:
     assert post.arrives(post.event("bounce", **GONE)) == {"bounced": 1, "person bounced": 1}
     assert (post.state, post.delivered, post.suppressed) == ("suppressed", "refused", "bounced")
     assert post.chain()[-2:] == [ConsentKind.BOUNCED, ConsentKind.SUPPRESSED]
-    assert len(list(post.departure_log.read())) == 1
+    assert len(list(post.unsubscribe_log.read())) == 1
 
 
 @pytest.mark.parametrize(
@@ -167,17 +167,17 @@ def test_a_mailbox_that_is_not_there_is_never_mailed_again(post: Post) -> None:
     ],
     ids=str,
 )
-def test_what_is_not_the_readers_fault_suppresses_nobody(quick: Post, fields: dict[str, Any]) -> None:
+def test_what_is_not_the_subscribers_fault_suppresses_nobody(quick: Post, fields: dict[str, Any]) -> None:
     quick.arrives(quick.event("bounce", **fields))
     assert (quick.state, quick.delivered, quick.suppressed) == ("subscribed", "refused", None)
-    assert not list(quick.departure_log.read())
+    assert not list(quick.unsubscribe_log.read())
 
 
 def test_a_complaint_suppresses_for_good_and_outweighs_a_bounce(post: Post) -> None:
     post.arrives(post.event("bounce", **GONE))
     assert post.arrives(post.event("spamreport"))["person complained"] == 1
     assert (post.state, post.suppressed) == ("suppressed", "complained")
-    assert [d.kind for d in post.departure_log.read()] == ["bounced", "complained"]
+    assert [d.kind for d in post.unsubscribe_log.read()] == ["bounced", "complained"]
     assert post.arrives(post.event("spamreport", at=LATER + timedelta(hours=1))) == {"complained": 1}
 
 
@@ -185,7 +185,7 @@ def test_a_complaint_suppresses_for_good_and_outweighs_a_bounce(post: Post) -> N
 def test_who_leaves_at_the_provider_has_left_here(quick: Post, name: str) -> None:
     quick.arrives(quick.event(name))
     assert (quick.state, quick.suppressed, quick.delivered) == ("withdrawn", None, "accepted")
-    assert [d.kind for d in quick.departure_log.read()] == ["left"]
+    assert [d.kind for d in quick.unsubscribe_log.read()] == ["left"]
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_of_somebody_erased_an_event_is_counted_and_no_more(post: Post) -> None:
         erase_person(
             session,
             post.world.keys,
-            post.departure_log,
+            post.unsubscribe_log,
             post.person,
             method="page",
             forget_elsewhere=erase_from_deliveries,
@@ -306,7 +306,7 @@ def test_of_somebody_erased_an_event_is_counted_and_no_more(post: Post) -> None:
     assert post.state == PersonState.ERASED
 
 
-def test_a_word_from_before_the_readers_own_last_word_does_not_count(quick: Post) -> None:
+def test_a_word_from_before_the_subscribers_own_last_word_does_not_count(quick: Post) -> None:
     with quick.world.database.write() as session:
         person = ledger.lock_person(session, quick.person)
         assert person is not None
@@ -372,7 +372,7 @@ NIGHT = RELEASE + timedelta(days=3)
 
 def _night(post: Post) -> int:
     return repeated_bounces.suppress_repeated_bounces(
-        post.world.database, post.world.keys, post.departure_log, now=NIGHT, lookback=LOOKED_BACK
+        post.world.database, post.world.keys, post.unsubscribe_log, now=NIGHT, lookback=LOOKED_BACK
     )
 
 
@@ -389,7 +389,7 @@ def test_two_hard_bounces_in_a_row_suppress(post: Post) -> None:
     _weeks(post, [(1, "bounce", HARD), (0, "bounce", HARD)])
     assert (post.state, _night(post), post.state, _night(post)) == ("subscribed", 1, "suppressed", 0)
     assert post.suppressed == "bounced"
-    assert len(list(post.departure_log.read())) == 1
+    assert len(list(post.unsubscribe_log.read())) == 1
 
 
 @pytest.mark.parametrize(
@@ -419,7 +419,7 @@ def test_bounces_wait_until_the_provider_has_nothing_more_to_say(quick: Post) ->
     soon = RELEASE + timedelta(hours=20)
     assert (
         repeated_bounces.suppress_repeated_bounces(
-            quick.world.database, quick.world.keys, quick.departure_log, now=soon, lookback=LOOKED_BACK
+            quick.world.database, quick.world.keys, quick.unsubscribe_log, now=soon, lookback=LOOKED_BACK
         )
         == 0
     )
@@ -443,7 +443,7 @@ def test_bounces_wait_until_the_provider_has_nothing_more_to_say(quick: Post) ->
         ("", "see 550 5.1.1", None),
     ],
 )
-def test_codes_alone_decide_and_the_reader_is_given_the_benefit(status: str, reply: str, cause: str | None) -> None:
+def test_codes_alone_decide_and_the_subscriber_is_given_the_benefit(status: str, reply: str, cause: str | None) -> None:
     assert failure_cause(*parse_reply_codes(status, reply)) == cause
 
 

@@ -33,7 +33,7 @@ from digest.store.delivery_models import Delivery, DeliveryState, Event, Inbound
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto import link_tokens
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
 from subscribers.lifecycle.undo import find_undo_deadline
@@ -41,7 +41,7 @@ from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import Base, Person, PersonState
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.fake_imap_server import PASSWORD, USER, FakeImapServer, ImapFolder
-from tests.deliver.returned_mails import READER_ADDRESS, SentMessage, sent_message
+from tests.deliver.returned_mails import SUBSCRIBER_ADDRESS, SentMessage, sent_message
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server, server_tls_context
 from tests.moments import RELEASE
@@ -67,19 +67,19 @@ class MailboxCase:
         return poll.poll_mailbox(reader, limit=most)
 
     @property
-    def departure_log(self) -> DepartureLog:
-        return DepartureLog(self.world.settings.left_log, self.world.keys)
+    def unsubscribe_log(self) -> UnsubscribeLog:
+        return UnsubscribeLog(self.world.settings.left_log, self.world.keys)
 
     def apply(self) -> dict[str, int]:
         return dict(
-            apply_stored_payloads(self.world.database, self.world.keys, self.departure_log, clock=lambda: LATER)
+            apply_stored_payloads(self.world.database, self.world.keys, self.unsubscribe_log, clock=lambda: LATER)
         )
 
     def night(self) -> int:
         """Judge bounces once all events are in."""
         database, keys, kept = self.world.database, self.world.keys, timedelta(days=400)
         return repeated_bounces.suppress_repeated_bounces(
-            database, keys, self.departure_log, now=LATER + timedelta(days=3), lookback=kept
+            database, keys, self.unsubscribe_log, now=LATER + timedelta(days=3), lookback=kept
         )
 
     def arrives(self, *forms: str, about: SentMessage | None = None) -> None:
@@ -94,7 +94,7 @@ class MailboxCase:
     @property
     def suppression_reason(self) -> str | None:
         with self.world.database.read() as session:
-            row = suppression.find_suppression(session, self.world.keys, read_address(READER_ADDRESS))
+            row = suppression.find_suppression(session, self.world.keys, read_address(SUBSCRIBER_ADDRESS))
             return row.reason if row else None
 
     @property
@@ -120,7 +120,7 @@ def server(certificate: Path) -> Iterator[FakeImapServer]:
 
 
 def _desk(world: DeliverySetup, server: FakeImapServer, certificate: Path) -> MailboxCase:
-    (person,) = world.add_readers(READER_ADDRESS)
+    (person,) = world.add_subscribers(SUBSCRIBER_ADDRESS)
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
         values = {"state": DeliveryState.ACCEPTED, "transport": "smtp", "handed_at": RELEASE}
@@ -148,7 +148,7 @@ def test_a_bounce_of_ours_suppresses_and_is_put_away(mailbox: MailboxCase) -> No
     assert not mailbox.server.inbox.messages
     assert len(mailbox.server.folders["Digest/Done"].messages) == 1
     assert mailbox.suppression_reason == "bounced"
-    assert len(list(mailbox.departure_log.read())) == 1
+    assert len(list(mailbox.unsubscribe_log.read())) == 1
 
 
 @pytest.mark.parametrize("form", ["yahoo", "comcast"])
@@ -160,7 +160,7 @@ def test_a_complaint_by_mail_suppresses_under_a_reason_of_its_own_by_either_proo
     assert mailbox.apply() == {"complained": 1, "person complained by mail": 1}
     assert (mailbox.state, mailbox.delivered) == ("suppressed", "accepted")
     assert mailbox.suppression_reason == "complaint by mail"
-    assert [departure.kind for departure in mailbox.departure_log.read()] == ["complained by mail"]
+    assert [departure.kind for departure in mailbox.unsubscribe_log.read()] == ["complained by mail"]
     mailbox.arrives("yahoo" if form == "comcast" else "comcast")
     mailbox.poll()
     assert "person complained by mail" not in mailbox.apply(), "the same again changes nothing"
@@ -193,7 +193,7 @@ def test_a_token_without_the_message_that_it_came_in_is_a_departure_and_no_compl
 
 def reply(
     *,
-    sender: str = READER_ADDRESS,
+    sender: str = SUBSCRIBER_ADDRESS,
     subject: str = "Re: The week",
     text: str = "Please unsubscribe me",
     more: str = "",
@@ -216,7 +216,7 @@ def test_who_replies_that_they_want_to_leave_is_mailed_their_link_once_a_week(ma
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     notices.send_due_notices(world.database, provider, world.keys, world.settings, clock=lambda: LATER)
     (answer,) = provider.received_messages
-    assert answer.placeholders.to == READER_ADDRESS
+    assert answer.placeholders.to == SUBSCRIBER_ADDRESS
     token = answer.placeholders.leave_token
     assert link_tokens.read_link_token(world.keys, token, "leave") == (mailbox.person, 0)
     mail = answer.to_bytes()
@@ -233,7 +233,7 @@ def test_who_replies_that_they_want_to_leave_is_mailed_their_link_once_a_week(ma
     "raw",
     [
         reply(sender="nobody@county.example"),
-        reply(sender=READER_ADDRESS, text="I love it, do not unsubscribe me"),
+        reply(sender=SUBSCRIBER_ADDRESS, text="I love it, do not unsubscribe me"),
         reply(more="Auto-Submitted: auto-replied\n"),
         reply(more="Precedence: bulk\n"),
         reply(more="Return-Path: <>\n"),
@@ -252,7 +252,7 @@ def test_no_other_reply_is_answered(quick: MailboxCase, raw: bytes) -> None:
 
 def test_who_has_left_already_is_not_answered(quick: MailboxCase) -> None:
     with quick.world.database.write() as session:
-        unsubscribe_person(session, quick.departure_log, quick.person, method="page", now=LATER)
+        unsubscribe_person(session, quick.unsubscribe_log, quick.person, method="page", now=LATER)
     quick.server.inbox.add_message(reply())
     assert quick.poll().answered == 0
 
@@ -571,10 +571,10 @@ def _went(database: Database, **how: Any) -> None:
         installation_hold.write_installation_state(session, poll.LAST_POLL_STATE_KEY, how, now=RELEASE)
 
 
-def test_from_a_send_over_smtp_to_a_suppressed_reader(
+def test_from_a_send_over_smtp_to_a_suppressed_subscriber(
     world: DeliverySetup, server: FakeImapServer, certificate: Path
 ) -> None:
-    ada, bo = world.add_readers(READER_ADDRESS, "bo@example.net")
+    ada, bo = world.add_subscribers(SUBSCRIBER_ADDRESS, "bo@example.net")
     sender = world.settings.file.sender.model_copy(update={"bounce_domain": "bounce.example.net"})
     settings = world.settings.model_copy(update={"file": world.settings.file.model_copy(update={"sender": sender})})
     box = RecordingHandler()
@@ -585,9 +585,9 @@ def test_from_a_send_over_smtp_to_a_suppressed_reader(
         provider.close()
     paths = {to: path for path, (to,), _ in box.messages}
     spoken = sent_message(world.keys, ada)
-    assert paths[READER_ADDRESS] == spoken.return_path
+    assert paths[SUBSCRIBER_ADDRESS] == spoken.return_path
     mailbox = MailboxCase(world, server, _trusting(server, certificate), spoken, ada)
-    forged = sent_message(world.keys, bo, reader_address="bo@example.net").forged_copy()
+    forged = sent_message(world.keys, bo, subscriber_address="bo@example.net").forged_copy()
     mailbox.arrives("postfix", about=forged)
     mailbox.arrives("postfix")
     assert mailbox.poll() == PollResult(stored=1, ignored=Counter({IgnoreReason.UNPROVEN: 1}))

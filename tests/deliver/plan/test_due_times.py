@@ -18,7 +18,7 @@ from digest.deliver.plan.delivery_plan import (
     effective_release_time,
     find_month,
     first_due_time,
-    is_wanted_by_reader,
+    is_wanted_by_subscriber,
     plan_deliveries,
 )
 from digest.deliver.providers.outbox.kind import OutboxProvider
@@ -62,7 +62,7 @@ def oracle(hour: int, zone: ZoneInfo, start: datetime) -> datetime:
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(ZONES), st.integers(0, 23), starts)
-def test_a_reader_gets_it_at_the_first_such_hour_of_their_clock(zone: str, hour: int, start: datetime) -> None:
+def test_a_subscriber_gets_it_at_the_first_such_hour_of_their_clock(zone: str, hour: int, start: datetime) -> None:
     assert first_due_time(at(hour, zone), start) == oracle(hour, ZoneInfo(zone), start)
 
 
@@ -132,7 +132,7 @@ def days_of(choices: Preferences, issues: list[EditionRelease]) -> list[date]:
         begins, ends = find_month(issue.released_at, NEW_YORK)
         day = issue.released_at.astimezone(NEW_YORK).date()
         had_one = any(begins.astimezone(NEW_YORK).date() <= d < ends.astimezone(NEW_YORK).date() for d in got)
-        if not choices.is_paused(day) and is_wanted_by_reader(choices, issue, had_one_this_month=had_one):
+        if not choices.is_paused(day) and is_wanted_by_subscriber(choices, issue, had_one_this_month=had_one):
             got.append(day)
     return got
 
@@ -165,8 +165,8 @@ def test_an_extra_edition_of_the_week_is_for_those_who_want_every_one() -> None:
     friday = fridays(date(2026, 11, 6), 1)[0]
     extra = EditionRelease(friday.released_at + timedelta(hours=5), friday.released_at, NEW_YORK)
     chosen = [Preferences(frequency=often, start=start) for often, start in OFTEN]
-    assert [is_wanted_by_reader(c, friday, had_one_this_month=False) for c in chosen] == [True, True, True]
-    assert [is_wanted_by_reader(c, extra, had_one_this_month=True) for c in chosen] == [True, False, False]
+    assert [is_wanted_by_subscriber(c, friday, had_one_this_month=False) for c in chosen] == [True, True, True]
+    assert [is_wanted_by_subscriber(c, extra, had_one_this_month=True) for c in chosen] == [True, False, False]
 
 
 OFTEN: list[tuple[Frequency, date | None]] = [("weekly", None), ("fortnightly", date(2026, 11, 2)), ("monthly", None)]
@@ -191,11 +191,11 @@ def test_choices_come_back_as_they_were_stored(often: Frequency, start: date, ho
 def test_a_plan_keeps_to_hours_and_rhythms_and_the_edition_waits_for_the_last(
     world: DeliverySetup, tmp_path: Any
 ) -> None:
-    now = world.add_readers("now@example.org")
-    later = world.add_readers("later@example.org", choices=at(9, "America/New_York"))
-    tomorrow = world.add_readers("tomorrow@example.org", choices=at(9, "Asia/Kathmandu"))
-    this_week = world.add_readers("this@example.org", choices=fortnightly(date(2026, 11, 2)))
-    next_week = world.add_readers("next@example.org", choices=fortnightly(date(2026, 11, 9)))
+    now = world.add_subscribers("now@example.org")
+    later = world.add_subscribers("later@example.org", choices=at(9, "America/New_York"))
+    tomorrow = world.add_subscribers("tomorrow@example.org", choices=at(9, "Asia/Kathmandu"))
+    this_week = world.add_subscribers("this@example.org", choices=fortnightly(date(2026, 11, 2)))
+    next_week = world.add_subscribers("next@example.org", choices=fortnightly(date(2026, 11, 9)))
     counts = plan_deliveries(
         world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE + timedelta(seconds=20)
     )
@@ -226,7 +226,7 @@ def test_a_plan_keeps_to_hours_and_rhythms_and_the_edition_waits_for_the_last(
 
 
 def test_the_first_edition_of_a_month_is_told_by_those_that_went_out(world: DeliverySetup) -> None:
-    monthly = world.add_readers("monthly@example.org", choices=Preferences(frequency="monthly"))
+    monthly = world.add_subscribers("monthly@example.org", choices=Preferences(frequency="monthly"))
     with world.database.write() as session:
         this = session.query(Edition).one()
         values = {c.name: getattr(this, c.name) for c in Edition.__table__.columns if c.name != "id"}
@@ -241,7 +241,7 @@ def test_the_first_edition_of_a_month_is_told_by_those_that_went_out(world: Deli
     assert states[monthly[0]] is DeliveryState.WAITING
 
 
-def test_a_monthly_reader_gets_exactly_one_edition_of_each_month_in_which_their_mail_does_not_rest_throughout(
+def test_a_monthly_subscriber_gets_exactly_one_edition_of_each_month_in_which_their_mail_does_not_rest_throughout(
     world: DeliverySetup,
 ) -> None:
     zone = world.settings.file.publication.zone
@@ -250,10 +250,10 @@ def test_a_monthly_reader_gets_exactly_one_edition_of_each_month_in_which_their_
     releases += [first + timedelta(weeks=n, hours=5) for n in (1, 6, 7)]  # extra editions
     cancelled = {releases[4], releases[10]}
     pauses = [first.date() + timedelta(days=random.randrange(150)) for _ in range(60)]
-    readers = world.add_readers("never-rests@example.org", choices=Preferences(frequency="monthly"))
+    subscribers = world.add_subscribers("never-rests@example.org", choices=Preferences(frequency="monthly"))
     for number, until in enumerate(pauses):
         preferences = Preferences(frequency="monthly", pause_until=until)
-        readers += world.add_readers(f"rests{number}@example.org", choices=preferences)
+        subscribers += world.add_subscribers(f"rests{number}@example.org", choices=preferences)
     for release in sorted(releases):
         name = f"{release:%m-%d-%H}"
         with world.database.write() as session:
@@ -271,8 +271,8 @@ def test_a_monthly_reader_gets_exactly_one_edition_of_each_month_in_which_their_
             for delivery in session.scalars(select(Delivery).where(Delivery.state == DeliveryState.ACCEPTED))
         )
     owed = {
-        (reader, day.strftime("%Y-%m"))
-        for reader, until in zip(readers, [first.date(), *pauses], strict=True)
+        (subscriber, day.strftime("%Y-%m"))
+        for subscriber, until in zip(subscribers, [first.date(), *pauses], strict=True)
         for day in (release.astimezone(zone).date() for release in releases if release not in cancelled)
         if day >= until
     }

@@ -16,7 +16,7 @@ from digest.deliver.providers.base import BatchOutcome, HandoverResult, Outgoing
 from digest.deliver.providers.kind import ProviderKind, ProviderSettingsError
 from digest.deliver.providers.registry import find_provider, open_provider, provider_in_use, provider_kinds
 from digest.settings import Settings
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 from tests.deliver.conftest import DATE_VALUE, delivery_settings
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid, PlannedAnswer
 from tests.deliver.mark_recorder import MarkRecorder
@@ -282,7 +282,7 @@ def _kind(name: str) -> ProviderKind:
 
 
 @pytest.mark.parametrize("name", HARNESSES)
-def test_a_provider_is_described_to_readers_and_operators(name: str, settings: Settings) -> None:
+def test_a_provider_is_described_to_subscribers_and_operators(name: str, settings: Settings) -> None:
     kind = _kind(name)
     for example in kind.url_examples:
         ready = _at(settings, example.replace("password", "secret"))

@@ -23,9 +23,9 @@ from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.consent import disclosure_log, disclosures, sealed_rows, seals
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.disclosure_sealing import seal_disclosures
 from subscribers.consent.sealed_rows import BATCH_SIZE
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import erase_person
@@ -49,7 +49,7 @@ PURPOSE = edition_purpose(EDITION_NAME)
 
 def send(world: DeliverySetup, *states: DeliveryState) -> list[int]:
     """Send an edition to as many subscribers, with what came of each message."""
-    people = world.add_readers(*(f"r{n}@example.org" for n in range(len(states))))
+    people = world.add_subscribers(*(f"r{n}@example.org" for n in range(len(states))))
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
         for number, state in zip(people, states, strict=True):
@@ -92,7 +92,7 @@ def seal(world: DeliverySetup) -> None:
 def find_faults(world: DeliverySetup) -> tuple[str, ...]:
     """Return what a check finds wrong with where addresses have been; the rest of it has to hold."""
     with world.database.read() as session:
-        proof = seals.prove_ledger(session, world.keys, tables=SEALED_TABLES)
+        proof = seals.verify_ledger(session, world.keys, tables=SEALED_TABLES)
     assert (proof.broken, proof.fault, proof.address_faults) == (None, "", ())
     return proof.disclosure_faults
 
@@ -100,7 +100,7 @@ def find_faults(world: DeliverySetup) -> tuple[str, ...]:
 def erase(world: DeliverySetup, number: int) -> None:
     """Erase a person as their own page does."""
     forget = make_erasure_callback(world.keys, lambda: NIGHT)
-    log = DepartureLog(world.settings.left_log, world.keys)
+    log = UnsubscribeLog(world.settings.left_log, world.keys)
     with world.database.write() as session:
         assert erase_person(session, world.keys, log, number, method="page", forget_elsewhere=forget, now=NIGHT)
 
@@ -274,7 +274,7 @@ def _seal_ledger(world: DeliverySetup) -> None:
     """Append a seal of everything, as the night does after it has sealed the deliveries."""
     through = seals.find_stable_point(world.database)
     with world.database.read() as session:
-        proof = seals.prove_ledger(session, world.keys, tables=SEALED_TABLES, through=through)
+        proof = seals.verify_ledger(session, world.keys, tables=SEALED_TABLES, through=through)
     assert proof.survey is not None
     with world.database.write() as session:
         seals.append_seal(session, proof.survey, NIGHT)
@@ -429,8 +429,8 @@ def test_a_late_bounce_leaves_the_seal_as_it_is(world: DeliverySetup) -> None:
         {"status": "5.1.1"},
     )
     with world.database.write() as session:
-        log = DepartureLog(world.settings.left_log, world.keys)
-        process_events(session, [bounce], keys=world.keys, departure_log=log, now=NIGHT)
+        log = UnsubscribeLog(world.settings.left_log, world.keys)
+        process_events(session, [bounce], keys=world.keys, unsubscribe_log=log, now=NIGHT)
         assert session.scalars(select(Delivery.state)).one() is DeliveryState.REFUSED
     assert find_faults(world) == ()
 
@@ -505,12 +505,12 @@ def test_the_night_seals_reports_and_names_the_edition(world: DeliverySetup) -> 
     installation = Installation(world.settings, world.database)
     ada, _ = send(world, DeliveryState.ACCEPTED, DeliveryState.ACCEPTED)
     assert nightly_steps.seal_disclosures(installation, NIGHT) == "sealed 2 deliveries and 0 other disclosures"
-    sealed, proof = nightly_steps.prove_and_seal_ledger(installation, NIGHT, actor="test")
+    sealed, proof = nightly_steps.verify_and_seal_ledger(installation, NIGHT, actor="test")
     assert proof.sound
     assert sealed.disclosures_through == 4  # begun, sealed, closed; and that the totals of before are known
     with world.database.write() as session:
         session.execute(delete(Delivery).where(Delivery.person == ada))
-    _, proof = nightly_steps.prove_and_seal_ledger(installation, NIGHT + timedelta(days=1), actor="test")
+    _, proof = nightly_steps.verify_and_seal_ledger(installation, NIGHT + timedelta(days=1), actor="test")
     assert proof.disclosure_faults == ("edition 2026-W47: of 2 sealed deliveries, 1 missing",)
     with world.database.read() as session:
         broken = session.scalars(select(AuditEntry).where(AuditEntry.act == "ledger broken")).one()
@@ -522,13 +522,13 @@ def test_keys_that_were_rotated_still_open_what_older_ones_sealed(world: Deliver
     seal(world)
     rotated = world.keys.with_new_key("commitment")
     with world.database.read() as session:
-        assert seals.prove_ledger(session, rotated, tables=SEALED_TABLES).disclosure_faults == ()
-        assert seals.prove_ledger(session, KeyRing.generate(), tables=SEALED_TABLES).disclosure_faults != ()
+        assert seals.verify_ledger(session, rotated, tables=SEALED_TABLES).disclosure_faults == ()
+        assert seals.verify_ledger(session, KeyRing.generate(), tables=SEALED_TABLES).disclosure_faults != ()
 
 
 def test_a_send_that_is_done_seals_its_deliveries(world: DeliverySetup) -> None:
     key_file.create_file(world.settings.home / "keys.json", world.keys.to_json())
-    world.add_readers("ada@example.org", "bo@example.org")
+    world.add_subscribers("ada@example.org", "bo@example.org")
     actor = Actor("terminal:eve", Role.ADMIN, Face.TERMINAL)
     sending.send_edition(
         Installation(world.settings, world.database),
@@ -615,7 +615,7 @@ def test_a_night_counts_every_row_and_opens_the_older_ones_once_in_a_week(world:
     def check(day: int) -> tuple[str, ...]:
         with world.database.read() as session:
             night = NIGHT + timedelta(days=day)
-            return seals.prove_ledger(session, world.keys, tables=SEALED_TABLES, night=night).disclosure_faults
+            return seals.verify_ledger(session, world.keys, tables=SEALED_TABLES, night=night).disclosure_faults
 
     assert {check(day) for day in range(21)} == {()}
     with world.database.write() as session:

@@ -33,7 +33,7 @@ from digest.store.engine import Database, open_database
 from digest.store.models import Edition, EditionState
 from subscribers.address import read_address
 from subscribers.consent import disclosures
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.store.models import DisclosureTotal, Person, PersonState
@@ -49,7 +49,7 @@ OPEN = {DeliveryState.WAITING, DeliveryState.HANDING_OVER}
 
 def _sent(world: DeliverySetup, states: Sequence[DeliveryState], *, over: str = "smtp") -> list[int]:
     """Send an edition to as many readers, with what came of each."""
-    people = world.add_readers(*(f"r{n}@example.org" for n in range(len(states))))
+    people = world.add_subscribers(*(f"r{n}@example.org" for n in range(len(states))))
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
         for number, state in zip(people, states, strict=True):
@@ -104,7 +104,7 @@ def test_the_counts_of_an_old_edition_balance_as_before(world: DeliverySetup) ->
     assert _counts(world.database) == after
 
 
-def test_a_reader_sees_as_many_disclosures_as_before(world: DeliverySetup) -> None:
+def test_a_subscriber_sees_as_many_disclosures_as_before(world: DeliverySetup) -> None:
     ada, bo = _sent(world, [DeliveryState.ACCEPTED, DeliveryState.SKIPPED], over="sendgrid")
     with world.database.write() as session:
         for serial in range(3):
@@ -124,7 +124,7 @@ def test_a_reader_sees_as_many_disclosures_as_before(world: DeliverySetup) -> No
 
 
 def test_totals_grow_from_night_to_night(world: DeliverySetup) -> None:
-    (ada,) = world.add_readers("ada@example.org")
+    (ada,) = world.add_subscribers("ada@example.org")
     for night in range(3):
         with world.database.write() as session:
             _notice(session, ada, night, handed_at=RELEASE + timedelta(days=night))
@@ -179,15 +179,15 @@ def test_a_notice_that_was_left_behind_goes_too(world: DeliverySetup) -> None:
 
 def test_erasure_keeps_the_counts_before_and_after_they_are_totals(world: DeliverySetup) -> None:
     ada, bo = _sent(world, [DeliveryState.ACCEPTED, DeliveryState.ACCEPTED], over="sendgrid")
-    departure_log = DepartureLog(world.settings.left_log, world.keys)
+    unsubscribe_log = UnsubscribeLog(world.settings.left_log, world.keys)
     forget = make_erasure_callback(world.keys, lambda: LATE)
     with world.database.write() as session:
-        erase_person(session, world.keys, departure_log, ada, method="page", forget_elsewhere=forget, now=LATE)
+        erase_person(session, world.keys, unsubscribe_log, ada, method="page", forget_elsewhere=forget, now=LATE)
     aggregate_deliveries(world.database, world.keys, world.settings, now=LATE)
     assert _counts(world.database)[DeliveryState.ACCEPTED] == 2
     with world.database.write() as session:
         assert queue_provider_erasures(session, world.keys, bo, read_address("r1@example.org"), now=LATE)
-        erase_person(session, world.keys, departure_log, bo, method="page", forget_elsewhere=forget, now=LATE)
+        erase_person(session, world.keys, unsubscribe_log, bo, method="page", forget_elsewhere=forget, now=LATE)
         assert list(session.scalars(select(DisclosureTotal.person))) == [None]
     assert _counts(world.database).is_balanced
 
@@ -214,7 +214,7 @@ def test_an_erasure_at_that_moment_comes_first_and_its_person_stands_in_no_total
     postgresql: Database, tmp_path: Path
 ) -> None:
     ours = delivery_settings(tmp_path)
-    departure_log = DepartureLog(ours.left_log, KEYS)
+    unsubscribe_log = UnsubscribeLog(ours.left_log, KEYS)
     with postgresql.write() as session:
         person = Person(state=PersonState.SUBSCRIBED, choices={}, asked_at=RELEASE, asked_where="")
         session.add(person)
@@ -223,7 +223,9 @@ def test_an_erasure_at_that_moment_comes_first_and_its_person_stands_in_no_total
     with ThreadPoolExecutor(1) as pool:
         with postgresql.write() as session:
             forget = make_erasure_callback(KEYS, lambda: LATE)
-            erase_person(session, KEYS, departure_log, person.number, method="page", forget_elsewhere=forget, now=LATE)
+            erase_person(
+                session, KEYS, unsubscribe_log, person.number, method="page", forget_elsewhere=forget, now=LATE
+            )
             folded = pool.submit(aggregate_deliveries, postgresql, KEYS, ours, now=LATE)
             while not (folded.done() or _somebody_waits(postgresql)):
                 time.sleep(0.02)
@@ -347,7 +349,7 @@ def test_bounces_are_judged_alike_before_and_after_they_are_totals(
     one_world: DeliverySetup, *, totals_first: bool
 ) -> None:
     world = one_world
-    ada, bo = world.add_readers("ada@example.org", "bo@example.org")
+    ada, bo = world.add_subscribers("ada@example.org", "bo@example.org")
     _bounce(world, ada, 1, RELEASE)
     _bounce(world, ada, 2, RELEASE + timedelta(days=300))
     for serial, days in ((3, 200), (4, 300)):

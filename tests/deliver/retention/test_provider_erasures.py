@@ -31,7 +31,7 @@ from digest.settings import load_settings
 from digest.store.delivery_models import Delivery, DeliveryState, ProviderErasure
 from digest.store.engine import open_database
 from digest.store.models import AuditEntry
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.store.models import Disclosure, DisclosureTotal, Person
 from tests.conftest import WAIT_TIMEOUT
@@ -46,7 +46,7 @@ ADA = "Ada@example.org"
 
 def _mailed(world: DeliverySetup, *addresses: str, provider: str = "sendgrid") -> list[int]:
     """Add readers to whom an edition went."""
-    people = world.add_readers(*addresses)
+    people = world.add_subscribers(*addresses)
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     sent = {"state": DeliveryState.ACCEPTED, "transport": provider, "handed_at": RELEASE}
     with world.database.write() as session:
@@ -55,10 +55,10 @@ def _mailed(world: DeliverySetup, *addresses: str, provider: str = "sendgrid") -
 
 
 def _erase(world: DeliverySetup, number: int, *, now: datetime = NOW) -> None:
-    departure_log = DepartureLog(world.settings.left_log, world.keys)
+    unsubscribe_log = UnsubscribeLog(world.settings.left_log, world.keys)
     with world.database.write() as session:
         forget = make_erasure_callback(world.keys, lambda: now)
-        erase_person(session, world.keys, departure_log, number, method="page", forget_elsewhere=forget, now=now)
+        erase_person(session, world.keys, unsubscribe_log, number, method="page", forget_elsewhere=forget, now=now)
 
 
 def _pass_on(world: DeliverySetup, fake: FakeSendGridAccount, *, now: datetime = NOW) -> ErasureReport:
@@ -71,12 +71,12 @@ def _queued(world: DeliverySetup) -> list[ProviderErasure]:
         return list(session.scalars(select(ProviderErasure).order_by(ProviderErasure.id)))
 
 
-def _acts(world: DeliverySetup) -> list[str]:
+def _actions(world: DeliverySetup) -> list[str]:
     with world.database.read() as session:
         return list(session.scalars(select(AuditEntry.act).where(AuditEntry.act.startswith("erasure"))))
 
 
-def test_an_erased_reader_is_erased_at_sendgrid_too(world: DeliverySetup) -> None:
+def test_an_erased_subscriber_is_erased_at_sendgrid_too(world: DeliverySetup) -> None:
     (ada,) = _mailed(world, ADA)
     with FakeSendGridAccount() as fake:
         for name in ("bounces", "blocks", "invalid_emails", "spam_reports", "unsubscribes"):
@@ -91,7 +91,7 @@ def test_an_erased_reader_is_erased_at_sendgrid_too(world: DeliverySetup) -> Non
     # Their own word to SendGrid stays: it keeps others who mail through the account from writing.
     assert left["spam_reports"] == left["unsubscribes"] == ["ada@example.org", "bo@example.org"]
     assert _queued(world) == []
-    assert _acts(world) == ["erasure passed on"]
+    assert _actions(world) == ["erasure passed on"]
     assert not [asked.path for asked in fake.requests if "@" in asked.path or "ada" in asked.path.lower()]
 
 
@@ -119,7 +119,7 @@ def test_whom_sendgrid_never_knew_it_is_not_told_of(world: DeliverySetup) -> Non
 
 
 def test_a_delivery_that_is_only_a_total_by_now_counts_too(world: DeliverySetup) -> None:
-    (ada,) = world.add_readers(ADA)
+    (ada,) = world.add_subscribers(ADA)
     values = {"to_whom": describe_recipient("sendgrid", world.settings), "why": "To send you an edition", "times": 3}
     with world.database.write() as session:
         session.add(DisclosureTotal(person=ada, first_at=RELEASE, last_at=RELEASE, **values))
@@ -128,10 +128,10 @@ def test_a_delivery_that_is_only_a_total_by_now_counts_too(world: DeliverySetup)
 
 
 def _erase_and_fail(world: DeliverySetup, number: int) -> None:
-    departure_log = DepartureLog(world.settings.left_log, world.keys)
+    unsubscribe_log = UnsubscribeLog(world.settings.left_log, world.keys)
     with world.database.write() as session:
         forget = make_erasure_callback(world.keys, lambda: NOW)
-        erase_person(session, world.keys, departure_log, number, method="page", forget_elsewhere=forget, now=NOW)
+        erase_person(session, world.keys, unsubscribe_log, number, method="page", forget_elsewhere=forget, now=NOW)
         assert len(list(session.scalars(select(ProviderErasure)))) == 1
         raise RuntimeError("the power goes")
 
@@ -241,7 +241,7 @@ def test_the_pauses_grow_and_after_thirty_days_the_address_is_gone(world: Delive
             assert ("hasn't processed 1 erasure requests" in text) == (1 <= night < ERASURE_KEPT_FOR.days)
     assert tried == [0, 1, 3, 7, 11, 15, 19, 23, 27]
     assert _queued(world) == []
-    assert _acts(world) == ["erasure not passed on"]
+    assert _actions(world) == ["erasure not passed on"]
     assert erasure_retry_delay(1) == timedelta(days=1) - NIGHT_SLACK
 
 
@@ -278,7 +278,7 @@ def test_an_admins_erasure_is_queued_with_the_address_that_the_admin_gave(new_ho
     runner = CliRunner()
     runner.invoke(digest, ["init"])
     added = ["subscribers", "add", "-", "--where", "here", "--on", "2026-03-04", "--method", "form"]
-    runner.invoke(digest, [*added, "--confirmed", "--wording", "Yes."], input=ADA)
+    runner.invoke(digest, [*added, "--confirmed", "--consent-text", "Yes."], input=ADA)
     database = open_database(load_settings().effective_database_url)
     with database.write() as session:
         person = session.scalars(select(Person)).one()

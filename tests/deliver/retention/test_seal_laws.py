@@ -39,7 +39,7 @@ class Years:
 
     def __init__(self, world: DeliverySetup, chance: Random) -> None:
         self.world, self.chance, self.step = world, chance, 0
-        self.people = world.add_readers(*(f"r{n}@example.org" for n in range(6)))
+        self.people = world.add_subscribers(*(f"r{n}@example.org" for n in range(6)))
         self.uncertain: set[str] = set()
 
     def send(self) -> None:
@@ -89,7 +89,7 @@ class Years:
         with self.world.database.write() as session:
             session.execute(update(Edition).values(state=EditionState.SENT))
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         with self.world.database.write() as session:
             doubts = session.scalars(select(Delivery).where(Delivery.state == DeliveryState.UNCERTAIN)).all()
             for row in self.chance.sample(doubts, len(doubts) // 2):
@@ -114,7 +114,7 @@ SEEDS = [(kind, seed) for kind, seeds in zip(PARAMETER_KINDS, (5, 2), strict=Fal
 def test_seals_hold_whatever_happens_and_break_by_any_change_of_a_row(world: DeliverySetup, seed: int) -> None:
     chance = Random(seed)
     years = Years(world, chance)
-    acts: list[Callable[[], None]] = [years.notify, years.look, years.erase, years.fold, years.settle, years.bounce]
+    acts: list[Callable[[], None]] = [years.notify, years.look, years.erase, years.fold, years.resolve, years.bounce]
     for years.step in range(1, 25):
         chance.choice([*acts, years.send, years.send, years.seal, years.seal, years.finish])()
         assert find_faults(world) == (), years.step
@@ -130,7 +130,7 @@ def test_seals_hold_whatever_happens_and_break_by_any_change_of_a_row(world: Del
         with world.database.read() as session:  # whatever is changed is rolled back
             if changed := _tamper(session, chance, years.uncertain):
                 tampered += 1
-                proof = seals.prove_ledger(session, world.keys, tables=SEALED_TABLES)
+                proof = seals.verify_ledger(session, world.keys, tables=SEALED_TABLES)
                 assert proof.disclosure_faults, changed
     assert tampered > 20
     assert find_faults(world) == ()

@@ -22,7 +22,7 @@ from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_a
 def test_a_backup_in_the_middle_of_a_send_restores_elsewhere_whole_and_held(
     world: DeliverySetup, tmp_path: Path
 ) -> None:
-    world.add_readers(*(f"reader{n}@county.example" for n in range(40)))
+    world.add_subscribers(*(f"reader{n}@county.example" for n in range(40)))
     world.settings.key_file.write_text(KEYS.to_json())
     world.settings.key_file.chmod(0o600)
     file = world.settings.file.model_copy(update={"backup": BackupSettings(folder=str(tmp_path / "backups"))})
@@ -53,7 +53,7 @@ def test_a_backup_in_the_middle_of_a_send_restores_elsewhere_whole_and_held(
     try:
         with copy.read() as session:
             counts = count_deliveries(session, edition_purpose(EDITION_NAME))
-            assert seals.prove_ledger(session, KEYS).sound
+            assert seals.verify_ledger(session, KEYS).sound
         assert counts.is_balanced
         assert counts.planned == 40
         accepted = counts[DeliveryState.ACCEPTED]

@@ -90,7 +90,7 @@ NOTICE_CHANGES = {
 
 @pytest.mark.parametrize("what", NOTICE_CHANGES)
 def test_a_changed_notice_is_refused_and_the_others_are_sent(world: DeliverySetup, what: str) -> None:
-    ada, bo, cy = world.add_readers(ADA, BO, CY)
+    ada, bo, cy = world.add_subscribers(ADA, BO, CY)
     row, other, _ = queue_links(world, ada, bo, cy)
     change(
         world, NOTICE_CHANGES[what], row=row, other=other, bo=bo, bytes=b"x" * 40, header="<a\r\nBcc: eve@example.org>"
@@ -107,7 +107,7 @@ def test_a_changed_notice_is_refused_and_the_others_are_sent(world: DeliverySetu
 
 def test_a_delivery_id_names_no_file_outside_the_outbox(one_world: DeliverySetup) -> None:
     world = one_world
-    (ada,) = world.add_readers(ADA)
+    (ada,) = world.add_subscribers(ADA)
     (row,) = queue_links(world, ada)
     change(
         world,
@@ -126,7 +126,7 @@ def test_a_delivery_id_names_no_file_outside_the_outbox(one_world: DeliverySetup
 
 def test_a_notice_queued_by_any_earlier_version_is_still_sent(world: DeliverySetup) -> None:
     """The rows are as every version since 0.1 wrote them, and made here without the product's functions."""
-    (ada,) = world.add_readers(ADA)
+    (ada,) = world.add_subscribers(ADA)
     digest = hmac.digest(KEYS.current("return-path").secret, b"delivery\0data:5\0%d" % ada, "sha256")
     row = b32encode(digest[:20]).decode().lower()[:26]
     facts = {"token": "t" * 22, "expires_at": (world.clock() + timedelta(hours=1)).isoformat()}
@@ -142,14 +142,14 @@ def test_a_notice_queued_by_any_earlier_version_is_still_sent(world: DeliverySet
 
 
 def test_a_notice_queued_before_a_key_rotation_is_still_sent(world: DeliverySetup) -> None:
-    (ada,) = world.add_readers(ADA)
+    (ada,) = world.add_subscribers(ADA)
     queue_links(world, ada)
     rotated = DeliverySetup(world.database, world.settings, KEYS.with_new_key("return-path"), world.clock)
     assert addresses(send_notices(rotated)) == [ADA]
 
 
 def test_a_notice_is_still_sent_after_the_list_id_changes(world: DeliverySetup) -> None:
-    (ada,) = world.add_readers(ADA)
+    (ada,) = world.add_subscribers(ADA)
     queue_links(world, ada)
     sender = world.settings.file.sender.model_copy(update={"list_id": "other.example.org"})
     file = world.settings.file.model_copy(update={"sender": sender})
@@ -159,7 +159,7 @@ def test_a_notice_is_still_sent_after_the_list_id_changes(world: DeliverySetup) 
 
 
 def test_an_accepted_notice_isnt_sent_again_by_its_times_and_tries(world: DeliverySetup) -> None:
-    (ada,) = world.add_readers(ADA)
+    (ada,) = world.add_subscribers(ADA)
     (row,) = queue_links(world, ada)
     assert len(send_notices(world)) == 1
     change(
@@ -172,7 +172,7 @@ def test_an_accepted_notice_isnt_sent_again_by_its_times_and_tries(world: Delive
 
 
 def test_an_unknown_key_in_a_subscribers_row_stops_no_other_email(world: DeliverySetup) -> None:
-    ada, bo = world.add_readers(ADA, BO)
+    ada, bo = world.add_subscribers(ADA, BO)
     queue_links(world, ada, bo)
     change(world, "UPDATE person SET key_id = '1-0000000000' WHERE number = :ada", ada=ada)
     assert addresses(send_notices(world)) == [BO]
@@ -197,11 +197,11 @@ EDITION_CHANGES = {
 
 @pytest.mark.parametrize("what", EDITION_CHANGES)
 def test_no_changed_row_of_an_edition_sends_tokens_to_another_address(world: DeliverySetup, what: str) -> None:
-    people = world.add_readers(ADA, BO, "eve@example.org")
+    people = world.add_subscribers(ADA, BO, "eve@example.org")
     names = dict(zip(("ada", "bo", "eve"), people, strict=True))
     change(world, "UPDATE person SET state = 'withdrawn' WHERE number = :eve", eve=names["eve"])
     plan_deliveries(world.database, EDITION_NAME, KEYS, world.settings, now=world.clock())
-    (names["dee"],) = world.add_readers("dee@example.org")
+    (names["dee"],) = world.add_subscribers("dee@example.org")
     change(world, EDITION_CHANGES[what], **names)
     messages = send_edition(world)
     owners = dict(zip([ADA, BO, "dee@example.org"], [names["ada"], names["bo"], names["dee"]], strict=True))

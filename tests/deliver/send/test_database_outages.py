@@ -22,7 +22,7 @@ from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresq
 from tests.own_postgresql import STOP_SIGNALS, OwnPostgresql, run_own_postgresql
 from tests.threaded_server import ServedInThread
 
-READERS = 300
+SUBSCRIBERS = 300
 MANY = 1100  # some go ahead, and the rest waits for what they bring about
 AWAY = 1.0  # seconds for which it stays away after somebody noticed
 OUT_OF_REACH, BACK = "out of reach", "the database is back"  # what a send says
@@ -89,7 +89,7 @@ def _carry(here: socket.socket, there: socket.socket) -> None:
 
 @pytest.fixture(scope="module")
 def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> PreparedDatabase:
-    return prepare_sqlite(tmp_path_factory.mktemp("crowd"), READERS, kilobytes=4)
+    return prepare_sqlite(tmp_path_factory.mktemp("crowd"), SUBSCRIBERS, kilobytes=4)
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +106,14 @@ def _count_said(at: KillableSend, words: str) -> int:
 @contextmanager
 def _in_the_middle(at: KillableSend, outages: int = 1, **told: float) -> Iterator[BaseProcess]:
     """Send; the block is what happens in the middle. Then the same process has to come to a good end."""
-    with at.receiver.rest(after=READERS // 12):  # until something has happened to it
+    with at.receiver.rest(after=SUBSCRIBERS // 12):  # until something has happened to it
         process = at.start_process(**told)
-        wait_until(lambda: at.receiver.count_accepted() >= READERS // 12, process.is_alive)
+        wait_until(lambda: at.receiver.count_accepted() >= SUBSCRIBERS // 12, process.is_alive)
         yield process
     process.join(WAIT_TIMEOUT)
     assert process.exitcode == 0, at.log_tail()
     counts = at.check_against_receiver()
-    assert counts[DeliveryState.ACCEPTED] == READERS == at.receiver.count_accepted()
+    assert counts[DeliveryState.ACCEPTED] == SUBSCRIBERS == at.receiver.count_accepted()
     assert _count_said(at, OUT_OF_REACH) == _count_said(at, BACK) == outages, at.log_tail()
     assert _count_said(at, "Traceback") == 0
 
@@ -133,10 +133,10 @@ def _take_away(
 
 
 def test_a_line_to_postgresql_that_is_cut_for_a_while_pauses_the_send(postgresql_url: str, tmp_path: Path) -> None:
-    crowd = prepare_postgresql(tmp_path, postgresql_url, READERS, kilobytes=4)
+    crowd = prepare_postgresql(tmp_path, postgresql_url, SUBSCRIBERS, kilobytes=4)
     with (
         Line(crowd.copy_into(tmp_path)) as line,
-        open_killable_send(smtp_route(4), tmp_path, line.url, READERS, SLOW) as at,
+        open_killable_send(smtp_route(4), tmp_path, line.url, SUBSCRIBERS, SLOW) as at,
         _in_the_middle(at, outages=2) as process,
     ):
         for _ in range(2):
@@ -147,13 +147,13 @@ def test_a_line_to_postgresql_that_is_cut_for_a_while_pauses_the_send(postgresql
 def test_a_postgresql_that_is_restarted_in_mid_send_pauses_the_send(
     server: OwnPostgresql, tmp_path: Path, mode: str
 ) -> None:
-    url = prepare_postgresql(tmp_path, server.url, READERS, kilobytes=4).copy_into(tmp_path)
-    with open_killable_send(smtp_route(4), tmp_path, url, READERS, SLOW) as at, _in_the_middle(at) as process:
+    url = prepare_postgresql(tmp_path, server.url, SUBSCRIBERS, kilobytes=4).copy_into(tmp_path)
+    with open_killable_send(smtp_route(4), tmp_path, url, SUBSCRIBERS, SLOW) as at, _in_the_middle(at) as process:
         _take_away(at, process, lambda: server.stop(mode), server.start)
 
 
 def test_a_writer_that_keeps_sqlite_locked_pauses_the_send(on_sqlite: PreparedDatabase, tmp_path: Path) -> None:
-    with open_killable_send(smtp_route(4), tmp_path, on_sqlite.copy_into(tmp_path), READERS, SLOW) as at:
+    with open_killable_send(smtp_route(4), tmp_path, on_sqlite.copy_into(tmp_path), SUBSCRIBERS, SLOW) as at:
         other = sqlite3.connect(tmp_path / "digest.db", timeout=WAIT_TIMEOUT, isolation_level=None)
         with closing(other), _in_the_middle(at, lock_timeout=BUSY) as process:
             _take_away(at, process, lambda: other.execute("BEGIN IMMEDIATE"), lambda: other.execute("ROLLBACK"))
@@ -161,7 +161,7 @@ def test_a_writer_that_keeps_sqlite_locked_pauses_the_send(on_sqlite: PreparedDa
 
 def test_a_full_disk_pauses_the_send(on_sqlite: PreparedDatabase, tmp_path: Path) -> None:
     with (
-        open_killable_send(smtp_route(4), tmp_path, on_sqlite.copy_into(tmp_path), READERS, SLOW) as at,
+        open_killable_send(smtp_route(4), tmp_path, on_sqlite.copy_into(tmp_path), SUBSCRIBERS, SLOW) as at,
         _in_the_middle(at) as process,
     ):
         number = process.pid or 0

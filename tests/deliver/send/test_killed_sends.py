@@ -24,7 +24,7 @@ from tests.deliver.kill_harness import (
 )
 from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresql, prepare_sqlite
 
-READERS = 1040  # a little more than make an edition large (`digest.deliver.plan.canary`), and two pages of planning
+SUBSCRIBERS = 1040  # a little more than make an edition large (`digest.deliver.plan.canary`), and two pages of planning
 KILLS = 10
 # Seconds that the receiver takes before and after it writes down, for a message a connection or a batch: some 800 messages a
 # second. Else it is all over before a process can be killed.
@@ -49,8 +49,8 @@ def crowd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """Give people and an edition on SQLite, and on PostgreSQL."""
     folder = tmp_path_factory.mktemp("crowd")
     if request.param == "sqlite":
-        return prepare_sqlite(folder, READERS, kilobytes=4)
-    return prepare_postgresql(folder, request.getfixturevalue("postgresql_url"), READERS, kilobytes=4)
+        return prepare_sqlite(folder, SUBSCRIBERS, kilobytes=4)
+    return prepare_postgresql(folder, request.getfixturevalue("postgresql_url"), SUBSCRIBERS, kilobytes=4)
 
 
 @pytest.fixture(params=[smtp_route(8), sendgrid_route(50)], ids=lambda way: way.name)
@@ -58,7 +58,7 @@ def at(request: pytest.FixtureRequest, crowd: PreparedDatabase, tmp_path: Path) 
     """Give an installation over each way out."""
     way: SendRoute = request.param
     with open_killable_send(
-        way, tmp_path, crowd.copy_into(tmp_path), crowd.readers, RECEIVER_DELAY * way.max_in_doubt
+        way, tmp_path, crowd.copy_into(tmp_path), crowd.subscribers, RECEIVER_DELAY * way.max_in_doubt
     ) as laid:
         yield laid
 

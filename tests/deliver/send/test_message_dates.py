@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from digest.app.sending import uncertain_acts
+from digest.app.sending import uncertain_actions
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.notices import notice_sending as notices
@@ -38,7 +38,7 @@ def date_of(message: bytes) -> datetime:
 
 @pytest.mark.parametrize("lateness", [-2 * 24 * HOUR, timedelta(), 5 * HOUR], ids=["early", "on time", "late"])
 def test_it_is_the_moment_of_handing_over(world: DeliverySetup, lateness: timedelta) -> None:
-    world.add_readers("ada@example.org")
+    world.add_subscribers("ada@example.org")
     world.clock.now += lateness
     (message,) = send_edition(world)
     assert date_of(message) == RELEASE + lateness
@@ -47,13 +47,13 @@ def test_it_is_the_moment_of_handing_over(world: DeliverySetup, lateness: timede
 
 
 def test_a_retry_and_a_doubt_that_is_resolved_repeat_the_bytes(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org")
+    world.add_subscribers("ada@example.org")
     first = send_edition(world, LATER)
     world.clock.now += HOUR
     second = send_edition(world, HandoverResult.UNCERTAIN)
     ids = [d.delivery_id for d in list_uncertain_deliveries(world.database, EDITION_NAME, now=world.clock())]
     again, installation = UncertainResolution.SEND_AGAIN, Installation(world.settings, world.database)
-    uncertain_acts.resolve_uncertain(
+    uncertain_actions.resolve_uncertain(
         installation, EDITION_NAME, ids, again, reason="the log", actor=ADMIN, clock=world.clock
     )
     world.clock.now += HOUR
@@ -64,7 +64,7 @@ def test_a_retry_and_a_doubt_that_is_resolved_repeat_the_bytes(world: DeliverySe
 
 
 def test_what_was_claimed_and_never_left_is_dated_when_it_leaves(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org")
+    world.add_subscribers("ada@example.org")
     send_edition(world, HandoverResult.NOT_TRIED, stop="the server is away")
     world.clock.now += HOUR
     (message,) = send_edition(world)
@@ -72,7 +72,7 @@ def test_what_was_claimed_and_never_left_is_dated_when_it_leaves(world: Delivery
 
 
 def test_what_was_put_off_and_then_not_even_tried_keeps_its_date(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org")
+    world.add_subscribers("ada@example.org")
     (first,) = send_edition(world, LATER)
     world.clock.now += HOUR
     send_edition(world, HandoverResult.NOT_TRIED, stop="the server is away")

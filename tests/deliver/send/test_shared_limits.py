@@ -16,20 +16,20 @@ from subscribers.store.models import Person
 from tests.deliver.kill_harness import WAIT_TIMEOUT, KillableSend, open_killable_send, smtp_route
 from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresql, prepare_sqlite
 
-READERS = 36
+SUBSCRIBERS = 36
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def crowd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PreparedDatabase:
     folder = tmp_path_factory.mktemp("crowd")
     if request.param == "sqlite":
-        return prepare_sqlite(folder, READERS, kilobytes=4)
-    return prepare_postgresql(folder, request.getfixturevalue("postgresql_url"), READERS, kilobytes=4)
+        return prepare_sqlite(folder, SUBSCRIBERS, kilobytes=4)
+    return prepare_postgresql(folder, request.getfixturevalue("postgresql_url"), SUBSCRIBERS, kilobytes=4)
 
 
 @pytest.fixture
 def at(crowd: PreparedDatabase, tmp_path: Path) -> Iterator[KillableSend]:
-    with open_killable_send(smtp_route(4), tmp_path, crowd.copy_into(tmp_path), READERS) as laid:
+    with open_killable_send(smtp_route(4), tmp_path, crowd.copy_into(tmp_path), SUBSCRIBERS) as laid:
         yield laid
 
 
@@ -38,7 +38,7 @@ def _send_in_two_processes(at: KillableSend, limits: LimitSettings) -> list[date
     processes = [at.start_process(limits=limits) for _ in range(2)]
     for process in processes:
         process.join(WAIT_TIMEOUT)
-    assert at.check_against_receiver()[DeliveryState.ACCEPTED] == READERS, at.log_tail()
+    assert at.check_against_receiver()[DeliveryState.ACCEPTED] == SUBSCRIBERS, at.log_tail()
     with at.database.read() as session:
         moments = session.scalars(select(Delivery.handed_at).order_by(Delivery.handed_at)).all()
     return [moment for moment in moments if moment]

@@ -17,7 +17,7 @@ from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.sent_message_checks import SentMessageChecker, unsubscribe_and_check, verify_signatures
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 
-READERS = 200
+SUBSCRIBERS = 200
 
 
 def _send(world: DeliverySetup, settings: Settings, url: str) -> SendReport:
@@ -37,12 +37,12 @@ def _signer(settings: Settings) -> DkimSigner:
 def test_every_message_of_a_send_is_sound_and_signed_and_is_for_one_person_alone(
     one_world: DeliverySetup, keyed: Settings
 ) -> None:
-    addresses = [f"reader{n:03}@example.org" for n in range(READERS)]
-    numbers = dict(zip(addresses, one_world.add_readers(*addresses), strict=True))
+    addresses = [f"reader{n:03}@example.org" for n in range(SUBSCRIBERS)]
+    numbers = dict(zip(addresses, one_world.add_subscribers(*addresses), strict=True))
     box = RecordingHandler()
     with run_smtp_server(box) as port:
         report = _send(one_world, keyed, f"smtp://127.0.0.1:{port}?starttls=off&connections=4")
-    assert report.delivery_counts[DeliveryState.ACCEPTED] == READERS == len(box.messages)
+    assert report.delivery_counts[DeliveryState.ACCEPTED] == SUBSCRIBERS == len(box.messages)
     with one_world.database.read() as session:
         deliveries = {d.id: d.person for d in session.scalars(select(Delivery))}
     checker = SentMessageChecker(one_world.keys, _signer(keyed), numbers, deliveries)
@@ -51,7 +51,7 @@ def test_every_message_of_a_send_is_sound_and_signed_and_is_for_one_person_alone
 
 
 def test_files_in_the_outbox_are_signed_too(one_world: DeliverySetup, keyed: Settings) -> None:
-    one_world.add_readers("ada@example.org")
+    one_world.add_subscribers("ada@example.org")
     _send(one_world, keyed, "outbox:")
     (file,) = (keyed.outbox_folder / "edition").glob("*.eml")
     assert verify_signatures(file.read_bytes(), _signer(keyed)) == [True, True]

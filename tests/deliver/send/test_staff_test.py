@@ -32,7 +32,7 @@ from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState, Fragment
 from digest.store.process_owner import this_process_owner
 from subscribers.crypto import link_tokens
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid
 from tests.deliver.scripted_provider import ScriptedProvider
@@ -115,7 +115,7 @@ def test_over_smtp_a_test_is_the_edition_byte_for_byte_but_for_what_is_one_perso
     one_world: DeliverySetup, keyed: Settings, arrived: Callable[[bytes], EmailMessage]
 ) -> None:
     world = one_world
-    (ada,), (sam,) = world.add_readers(ADA), hire(world, SAM)
+    (ada,), (sam,) = world.add_subscribers(ADA), hire(world, SAM)
     box = RecordingHandler()
     with run_smtp_server(box) as port:
         url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections=2")
@@ -123,8 +123,8 @@ def test_over_smtp_a_test_is_the_edition_byte_for_byte_but_for_what_is_one_perso
             report = sent(world, provider, keyed)
             real(world, provider, keyed)
     assert report.tested == (staff_test.StaffTestResult(SAM, DeliveryState.ACCEPTED, report.tested[0].reply),)
-    (test_path, to_staff, test), (real_path, to_reader, edition) = box.messages
-    assert (to_staff, to_reader) == ([SAM], [ADA])
+    (test_path, to_staff, test), (real_path, to_subscriber, edition) = box.messages
+    assert (to_staff, to_subscriber) == ([SAM], [ADA])
     with world.database.read() as session:
         rows = {row.person: row for row in session.scalars(select(Delivery))}
     assert masked(world, test, SAM, rows[None], sam, "test ") == masked(world, edition, ADA, rows[ada], ada, "")
@@ -136,9 +136,9 @@ def test_over_smtp_a_test_is_the_edition_byte_for_byte_but_for_what_is_one_perso
     assert rows[None].message_id != rows[ada].message_id
 
 
-def test_sendgrid_gets_for_a_test_what_it_gets_for_a_reader(one_world: DeliverySetup) -> None:
+def test_sendgrid_gets_for_a_test_what_it_gets_for_a_subscriber(one_world: DeliverySetup) -> None:
     world = one_world
-    world.add_readers(ADA)
+    world.add_subscribers(ADA)
     hire(world, SAM)
     with FakeSendGrid() as fake:
         changed = {
@@ -165,11 +165,11 @@ def test_sendgrid_gets_for_a_test_what_it_gets_for_a_reader(one_world: DeliveryS
 
 
 def test_a_draft_is_tested_as_it_stands_and_stays_a_draft_that_is_owed_to_nobody(world: DeliverySetup) -> None:
-    world.add_readers(ADA)
+    world.add_subscribers(ADA)
     hire(world, SAM)
     with world.database.write() as session:
         edition = session.scalars(select(Edition)).one()
-        approval.take_back_approval(session, edition, actor="eve", now=RELEASE)
+        approval.revoke_open_approvals(session, edition, actor="eve", now=RELEASE)
         session.execute(
             update(Fragment).where(Fragment.name == "section:events", Fragment.kind == "text").values(body="Anew.\n")
         )
@@ -185,7 +185,7 @@ def test_a_draft_is_tested_as_it_stands_and_stays_a_draft_that_is_owed_to_nobody
 
 
 def test_a_test_before_during_or_after_changes_no_delivery_counts_of_the_edition(world: DeliverySetup) -> None:
-    world.add_readers(ADA, "bo@reader.example")
+    world.add_subscribers(ADA, "bo@reader.example")
     hire(world, SAM, EVE)
     provider = open_provider(world.settings)
     sent(world, provider)
@@ -211,7 +211,7 @@ def test_what_is_approved_and_was_changed_is_not_sent_as_a_test_either(world: De
 
 
 def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_address(world: DeliverySetup) -> None:
-    world.add_readers(ADA)
+    world.add_subscribers(ADA)
     with pytest.raises(SendError, match="No one on the team has verified their address yet"):
         sent(world, scripted())
     hire(world, EVE, proven=False)

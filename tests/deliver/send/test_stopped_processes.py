@@ -32,20 +32,20 @@ from tests.deliver.kill_harness import (
 )
 from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresql, prepare_sqlite
 
-READERS = 1100  # two pages of planning
+SUBSCRIBERS = 1100  # two pages of planning
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def crowd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PreparedDatabase:
     folder = tmp_path_factory.mktemp("crowd")
     if request.param == "sqlite":
-        return prepare_sqlite(folder, READERS, kilobytes=4)
-    return prepare_postgresql(folder, request.getfixturevalue("postgresql_url"), READERS, kilobytes=4)
+        return prepare_sqlite(folder, SUBSCRIBERS, kilobytes=4)
+    return prepare_postgresql(folder, request.getfixturevalue("postgresql_url"), SUBSCRIBERS, kilobytes=4)
 
 
 @pytest.fixture(params=[sendgrid_route(100)], ids=lambda route: route.name)
 def at(request: pytest.FixtureRequest, crowd: PreparedDatabase, tmp_path: Path) -> Iterator[KillableSend]:
-    with open_killable_send(request.param, tmp_path, crowd.copy_into(tmp_path), READERS) as laid:
+    with open_killable_send(request.param, tmp_path, crowd.copy_into(tmp_path), SUBSCRIBERS) as laid:
         yield laid
 
 
@@ -57,9 +57,9 @@ def _go_on(process: BaseProcess) -> None:
 
 def _start_and_stop(at: KillableSend) -> BaseProcess:
     """Start a process that sends, and stop it in the middle, with messages on their way and no lock in the database."""
-    with at.receiver.rest(after=READERS // 4):
+    with at.receiver.rest(after=SUBSCRIBERS // 4):
         process = at.start_process()
-        wait_until(lambda: at.receiver.count_accepted() >= READERS // 4, process.is_alive)
+        wait_until(lambda: at.receiver.count_accepted() >= SUBSCRIBERS // 4, process.is_alive)
         assert process.pid is not None
         while True:
             os.kill(process.pid, signal.SIGSTOP)
@@ -81,7 +81,7 @@ def _is_unlocked(at: KillableSend) -> bool:
 
 
 def _count_got(at: KillableSend) -> int:
-    return len(at.receiver.count_by_reader())
+    return len(at.receiver.count_by_subscriber())
 
 
 def test_a_planner_that_was_stopped_adds_nobody_once_another_has_closed_the_plan(at: KillableSend) -> None:
@@ -102,7 +102,7 @@ def test_a_planner_that_was_stopped_adds_nobody_once_another_has_closed_the_plan
     _go_on(stopped)
     stopped.join(WAIT_TIMEOUT)
     assert stopped.exitcode == 0, at.log_tail()
-    assert at.check_against_receiver()[DeliveryState.ACCEPTED] == READERS == at.receiver.count_accepted()
+    assert at.check_against_receiver()[DeliveryState.ACCEPTED] == SUBSCRIBERS == at.receiver.count_accepted()
 
 
 @pytest.mark.parametrize("at", [smtp_route(8), sendgrid_route(50)], indirect=True, ids=lambda route: route.name)
@@ -114,7 +114,7 @@ def test_a_sender_that_was_stopped_past_its_lease_repeats_nothing_and_its_answer
     stopped.join(WAIT_TIMEOUT)
     assert stopped.exitcode == 0, at.log_tail()
     counts = at.check_against_receiver()
-    assert counts[DeliveryState.ACCEPTED] == READERS == at.receiver.count_accepted()
+    assert counts[DeliveryState.ACCEPTED] == SUBSCRIBERS == at.receiver.count_accepted()
 
 
 @pytest.mark.parametrize("at", [smtp_route(8), sendgrid_route(50)], indirect=True, ids=lambda route: route.name)
@@ -127,19 +127,19 @@ def test_a_sender_that_is_killed_while_it_is_stopped_past_its_lease_leaves_its_f
     assert at.check_against_receiver()[DeliveryState.UNCERTAIN] == doubts
     if at.route.kind == "smtp":
         assert at.count_doubts_in_vain() <= 1
-    assert _count_got(at) == READERS - at.count_doubts_in_vain()
+    assert _count_got(at) == SUBSCRIBERS - at.count_doubts_in_vain()
 
 
 @pytest.mark.parametrize("at", [smtp_route(8), sendgrid_route(50)], indirect=True, ids=lambda route: route.name)
 def test_of_two_senders_on_one_database_one_is_killed_and_the_other_finishes(at: KillableSend) -> None:
-    with at.receiver.rest(after=READERS // 2):
+    with at.receiver.rest(after=SUBSCRIBERS // 2):
         first, second = at.start_process(), at.start_process()
-        wait_until(lambda: at.receiver.count_accepted() > READERS // 4, first.is_alive)
+        wait_until(lambda: at.receiver.count_accepted() > SUBSCRIBERS // 4, first.is_alive)
         at.kill(first)
     second.join(WAIT_TIMEOUT)
     assert second.exitcode in {0, 1}, at.log_tail()  # 1: what the first had not begun waits again
     at.finish_send()
-    assert _count_got(at) == READERS - at.count_doubts_in_vain()
+    assert _count_got(at) == SUBSCRIBERS - at.count_doubts_in_vain()
 
 
 def test_a_copied_folder_on_the_same_boot_sends_nothing_that_the_first_had_claimed(
@@ -160,4 +160,4 @@ def test_a_copied_folder_on_the_same_boot_sends_nothing_that_the_first_had_claim
     assert states[DeliveryState.HANDING_OVER] > 0, "nothing is known of what the first had claimed"
     assert list((copy / "runs").iterdir()) == []
     at.finish_send()
-    assert _count_got(at) == READERS - at.count_doubts_in_vain()
+    assert _count_got(at) == SUBSCRIBERS - at.count_doubts_in_vain()

@@ -28,7 +28,7 @@ from tests.deliver.returned_mails import sent_message
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 from tests.moments import RELEASE
 
-READERS = 400
+SUBSCRIBERS = 400
 NAMES = (EDITION_NAME, "2026-W48", "2026-W49")
 
 
@@ -44,21 +44,21 @@ class MailServer(RecordingHandler):
         self.refused_for_policy: set[int] = set()
         self._told_of = 0
 
-    def is_dead(self, reader: int) -> bool:
+    def is_dead(self, subscriber: int) -> bool:
         """Say whether the server does not know a reader any more by this week."""
-        return 1 <= reader % 100 <= self.week + 1
+        return 1 <= subscriber % 100 <= self.week + 1
 
     async def handle_RCPT(  # noqa: N802 - its name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
-        reader = int(re.findall(r"\d+", address)[0])
-        if self.is_dead(reader):
+        subscriber = int(re.findall(r"\d+", address)[0])
+        if self.is_dead(subscriber):
             return "550 5.1.1 no such user"
         self._told_of += 1
         if self.refuses_us and self._told_of % 20 == 0:
-            self.refused_for_policy.add(reader)
+            self.refused_for_policy.add(subscriber)
             return "550 5.7.26 this mail is not authenticated"
-        self.recipients[reader] += 1
+        self.recipients[subscriber] += 1
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 fine"
 
@@ -112,10 +112,12 @@ class Publication:
         admin = terminal_actor("eve")
         assert sending.resume_edition(self.installation, name, actor=admin, now=self.now()).changed
 
-    def complain(self, name: str, reader: int) -> None:
+    def complain(self, name: str, subscriber: int) -> None:
         """Let a reader report the mail as unwanted; the report comes to the bounce mailbox."""
         world = self.world
-        raw = sent_message(world.keys, reader, f"edition:{name}", f"r{reader}@example.org").returned_mail("yahoo")
+        raw = sent_message(world.keys, subscriber, f"edition:{name}", f"r{subscriber}@example.org").returned_mail(
+            "yahoo"
+        )
         payloads.store_payload(world.database, world.keys, raw, origin="mailbox", now=self.now())
         background.apply_inbound_events(self.installation, clock=self.now)
 
@@ -142,18 +144,18 @@ def publication(world: DeliverySetup) -> Iterator[Publication]:
         world = replace(world, settings=world.settings.model_copy(update={"mail_url": mail_url}))
         world.settings.key_file.touch(mode=0o600)
         world.settings.key_file.write_text(world.keys.to_json())
-        numbers = world.add_readers(*(f"r{n}@example.org" for n in range(1, READERS + 1)))
-        assert numbers == list(range(1, READERS + 1))
+        numbers = world.add_subscribers(*(f"r{n}@example.org" for n in range(1, SUBSCRIBERS + 1)))
+        assert numbers == list(range(1, SUBSCRIBERS + 1))
         yield Publication(world, server)
 
 
 def test_of_three_editions_each_alarm_rings_where_it_should_and_everybody_who_can_be_mailed_is(
     publication: Publication,
 ) -> None:
-    server, everybody = publication.server, set(range(1, READERS + 1))
+    server, everybody = publication.server, set(range(1, SUBSCRIBERS + 1))
 
     def dead() -> set[int]:
-        return {reader for reader in everybody if server.is_dead(reader)}
+        return {subscriber for subscriber in everybody if server.is_dead(subscriber)}
 
     # One in a hundred addresses does not exist: no reason to stop.
     first = publication.send(publication.begin_week(0))
@@ -167,7 +169,7 @@ def test_of_three_editions_each_alarm_rings_where_it_should_and_everybody_who_ca
     stopped = publication.send(name)
     assert "by policy" in stopped.wait_reason
     # Five refusals come within the first hundred; what was claimed and on the way by then went out.
-    assert stopped.delivery_counts[DeliveryState.WAITING] > READERS // 8
+    assert stopped.delivery_counts[DeliveryState.WAITING] > SUBSCRIBERS // 8
     with pytest.raises(SendError, match="is paused"):
         publication.send(name)
     server.refuses_us = False
@@ -180,10 +182,10 @@ def test_of_three_editions_each_alarm_rings_where_it_should_and_everybody_who_ca
 
     # The week after that some have had enough, while the edition is under way.
     name = publication.begin_week(2)
-    publication.send(name, limit=READERS // 2)
-    complaining = [reader for reader in sorted(server.recipients) if reader % 7 == 0][:6]
-    for reader in complaining:
-        publication.complain(name, reader)
+    publication.send(name, limit=SUBSCRIBERS // 2)
+    complaining = [subscriber for subscriber in sorted(server.recipients) if subscriber % 7 == 0][:6]
+    for subscriber in complaining:
+        publication.complain(name, subscriber)
     with pytest.raises(SendError, match="reported the email as spam"):
         publication.send(name)
     publication.resume(name)

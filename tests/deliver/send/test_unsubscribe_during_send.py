@@ -28,7 +28,7 @@ from subscribers.signup import manual_signup
 from subscribers.signup.manual_signup import ConsentEvidence
 from tests.deliver.kill_harness import WAIT_TIMEOUT, KillableSend, open_killable_send, smtp_route, wait_until
 
-READERS = 80
+SUBSCRIBERS = 80
 LEAVING = 30
 RESTS = (
     0.03  # seconds between a claim and the question, for each connection: so a send takes as long over four as over one
@@ -40,10 +40,10 @@ SLOW = 0.005  # seconds that the receiver takes before it has a message, and aga
 def at(request: pytest.FixtureRequest, database: Database, tmp_path: Path) -> Iterator[KillableSend]:
     """Give an installation whose readers have consented, on either database, over one connection and four."""
     url = database.engine.url.render_as_string(hide_password=False)
-    with open_killable_send(smtp_route(request.param), tmp_path, url, READERS, SLOW) as laid:
+    with open_killable_send(smtp_route(request.param), tmp_path, url, SUBSCRIBERS, SLOW) as laid:
         create_ready_database(laid.options.settings, 0, kilobytes=4).close()
         with laid.database.write() as session:
-            for number in range(1, READERS + 1):
+            for number in range(1, SUBSCRIBERS + 1):
                 address = f"reader{number}@example.org"
                 assert (
                     manual_signup.add_subscriber(session, KEYS, address, evidence=_evidence(), now=RELEASE).number
@@ -103,17 +103,19 @@ def test_whoever_has_the_answer_to_their_click_is_not_handed_over_any_more(at: K
         process = at.start_process(delay_after_claim=rests)
         wait_until(lambda: at.receiver.count_accepted() > 0, process.is_alive)  # from here on everybody is owed one
         while process.is_alive() and len(unsubscribed_at) < LEAVING:
-            staying = set(range(1, READERS + 1)) - unsubscribed_at.keys()
+            staying = set(range(1, SUBSCRIBERS + 1)) - unsubscribed_at.keys()
             # Every second one is somebody who has been claimed at this moment, where there is one; the others have nothing yet.
             claimed = sorted(staying.intersection(_claimed(at))) if len(unsubscribed_at) % 2 else []
-            number = chance.choice(claimed or sorted(staying - at.receiver.count_by_reader().keys()) or sorted(staying))
+            number = chance.choice(
+                claimed or sorted(staying - at.receiver.count_by_subscriber().keys()) or sorted(staying)
+            )
             unsubscribed_at[number] = _leave(serving.port, number)
             time.sleep(chance.uniform(0, 0.01))
         process.join(WAIT_TIMEOUT)
     assert process.exitcode == 0
     counts = at.check_against_receiver()
     states, handed = at.delivery_states(), _handed(at)
-    got = at.receiver.count_by_reader().keys()
+    got = at.receiver.count_by_subscriber().keys()
     for number, answered in unsubscribed_at.items():
         if number in got:
             asked_after = handed[number] + timedelta(seconds=rests)
@@ -122,5 +124,5 @@ def test_whoever_has_the_answer_to_their_click_is_not_handed_over_any_more(at: K
             )
         else:
             assert states[number] is DeliveryState.WITHDRAWN
-    assert got | unsubscribed_at.keys() == set(range(1, READERS + 1)), "somebody who stayed got nothing"
-    assert counts[DeliveryState.WITHDRAWN] == READERS - len(got) > 0
+    assert got | unsubscribed_at.keys() == set(range(1, SUBSCRIBERS + 1)), "somebody who stayed got nothing"
+    assert counts[DeliveryState.WITHDRAWN] == SUBSCRIBERS - len(got) > 0

@@ -11,7 +11,7 @@ from tests.deliver.kill_harness import KillableSend, max_doubts_in_vain, open_ki
 from tests.deliver.prepared_databases import prepare_postgresql
 from tests.deliver.worker_server import run_worker_server
 
-READERS = 480
+SUBSCRIBERS = 480
 WORKERS, KILLS = 4, 3
 SLOW = 0.01  # seconds that the receiver takes before it has a message, and again before it answers
 
@@ -24,8 +24,8 @@ def _is_sent(at: KillableSend) -> bool:
 def test_four_workers_of_which_one_is_killed_again_and_again_lose_nobody_and_repeat_nothing(
     postgresql_url: str, tmp_path: Path
 ) -> None:
-    crowd = prepare_postgresql(tmp_path, postgresql_url, READERS, kilobytes=4)
-    with open_killable_send(smtp_route(4), tmp_path, crowd.copy_into(tmp_path), READERS, SLOW) as at:
+    crowd = prepare_postgresql(tmp_path, postgresql_url, SUBSCRIBERS, kilobytes=4)
+    with open_killable_send(smtp_route(4), tmp_path, crowd.copy_into(tmp_path), SUBSCRIBERS, SLOW) as at:
         at.options.settings.key_file.touch(mode=0o600)
         at.options.settings.key_file.write_text(KEYS.to_json())
         with run_worker_server(at.options) as server:
@@ -34,7 +34,7 @@ def test_four_workers_of_which_one_is_killed_again_and_again_lose_nobody_and_rep
             at.kill(begun)
             workers = [server.start_worker() for _ in range(WORKERS)]
             for kill in range(1, KILLS + 1):
-                enough = READERS * kill // (KILLS + 1)
+                enough = SUBSCRIBERS * kill // (KILLS + 1)
                 wait_until(lambda enough=enough: at.receiver.count_accepted() >= enough)  # type: ignore[misc]
                 server.kill_worker(workers.pop(0))
                 workers.append(server.start_worker())

@@ -62,7 +62,9 @@ def edit(database: Database, body: str, seq: int = 1) -> None:
 
 def take_back(database: Database) -> None:
     with database.write() as session:
-        approval.take_back_approval(session, only_edition(session), actor="staff 3", now=NOW, because="the wrong week")
+        approval.revoke_open_approvals(
+            session, only_edition(session), actor="staff 3", now=NOW, because="the wrong week"
+        )
 
 
 def states(database: Database) -> list[tuple[int, ApprovalState]]:

@@ -175,7 +175,7 @@ def test_whatever_is_changed_each_release_has_its_steps_in_order_and_after_the_o
     calendar = calendar_with(rule=rule)
     for place, act, distance in acts:
         release = calendar.next_releases(start, 10)[place]
-        calendar = apply_act(calendar, release, act, release.release_at + distance, start)
+        calendar = apply_action(calendar, release, act, release.release_at + distance, start)
     end = start + timedelta(days=60)
     releases = list(takewhile(lambda r: r.release_at < end, calendar.iterate_releases(start)))
     assert [r.release_at for r in releases] == sorted(r.release_at for r in releases)
@@ -196,7 +196,7 @@ def test_whatever_is_changed_each_release_has_its_steps_in_order_and_after_the_o
         assert max((*steps.drafts, before.release_at)) < steps.deadline <= release.release_at or not steps.drafts
 
 
-def apply_act(
+def apply_action(
     calendar: ReleaseCalendar, release: PlannedRelease, act: str, to: datetime, now: datetime
 ) -> ReleaseCalendar:
     """Do an act where the calendar admits it."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from digest.edition.content.content_changes import ChangeKind, ContentChange, compare_contents
 from digest.edition.content.edition_content import (
     EditionContent,
-    EditionPicture,
+    EditionImage,
     EditionSection,
     LabelledBlock,
     SectionEntry,
@@ -86,19 +86,19 @@ def test_what_no_text_shows_is_still_a_change() -> None:
 @pytest.mark.parametrize(
     ("now", "changed"),
     [
-        (EditionPicture("b" * 64, 560, 315, "A crane"), False),
-        (EditionPicture("b" * 64, 120, 80, "A crane"), True),
-        (EditionPicture("a" * 64, 120, 80, "Two cranes"), True),
+        (EditionImage("b" * 64, 560, 315, "A crane"), False),
+        (EditionImage("b" * 64, 120, 80, "A crane"), True),
+        (EditionImage("a" * 64, 120, 80, "Two cranes"), True),
         (None, True),
     ],
 )
 def test_a_picture_in_another_size_is_the_same_and_another_picture_is_not(
-    now: EditionPicture | None, *, changed: bool
+    now: EditionImage | None, *, changed: bool
 ) -> None:
     before = edition("a")
     old, new = (
         replace(before.sections[0].entries[0], picture=picture)
-        for picture in (EditionPicture("a" * 64, 120, 80, "A crane"), now)
+        for picture in (EditionImage("a" * 64, 120, 80, "A crane"), now)
     )
     contents = (replace(before, sections=(replace(before.sections[0], entries=(entry,)),)) for entry in (old, new))
     assert [c.field for c in compare_contents(*contents).changes] == (["picture"] if changed else [])

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 
 from digest.collect.documents.parsed_document import SummaryBasis
-from digest.edition.content.edition_content import EditionContent, EditionPicture, SectionEntry
+from digest.edition.content.edition_content import EditionContent, EditionImage, SectionEntry
 from digest.edition.content.editor_changes import EditorCounts, count_editor_changes
 from digest.edition.drafting.composition import write_proposed_content
 from digest.edition.drafting.content_builder import build_content
@@ -13,7 +13,7 @@ from digest.edition.editing.edits import Edit, EditDraft, EditKind
 from digest.edition.rendering.sanitiser import sanitise_content
 from digest.select.values import SummaryOrigin
 from digest.settings import Settings
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 from tests.edition.content.test_content_changes import edition
 from tests.edition.edited_weeks import (
     FILE,
@@ -26,7 +26,7 @@ from tests.edition.edited_weeks import (
     weeks,
 )
 
-PICTURE = EditionPicture("ab" * 32, 560, 315, "A crane")
+PICTURE = EditionImage("ab" * 32, 560, 315, "A crane")
 
 
 def counts(**wanted: int) -> EditorCounts:

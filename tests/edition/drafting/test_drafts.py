@@ -25,8 +25,8 @@ from digest.edition.approval.approved_versions import (
     find_sendable_approval,
     read_draft,
     read_mailable,
+    revoke_open_approvals,
     sign_approval,
-    take_back_approval,
 )
 from digest.edition.content.edition_content import EarlierAppearance, EditionContent
 from digest.edition.drafting.drafts import DraftError
@@ -162,7 +162,7 @@ def test_the_operators_own_subject_is_the_subject(one_database: Database, tmp_pa
 WEEKLY = Settings(
     base_url="https://news.example.org",
     file=SettingsFile(
-        schedule=ScheduleSettings(draft="thu 17:30", release="fri 06:00"),
+        schedule=ScheduleSettings(draft="thu 17:30", send="fri 06:00"),
         sender=SenderSettings(postal_address="1 Test Street"),
         select=SelectionSettings(minimum=1),
     ),
@@ -263,7 +263,7 @@ def test_a_draft_whose_week_has_changed_since_is_not_approved(database: Database
     add(database, "fresh border news", dated=NOW + timedelta(days=3), found=later)
     second = drafted(install, later)
     with database.write() as session:
-        take_back_approval(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
+        revoke_open_approvals(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
     with pytest.raises(ApprovalError, match="Draft it again"):
         approve_now(install, second, later)
     redrafted = drafted(install, later)
@@ -373,7 +373,7 @@ def test_an_approved_edition_is_not_drafted_over(database: Database) -> None:
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     edition = drafted(install)
     approve_now(install, edition, NOW)
-    with pytest.raises(DraftError, match="--void"):
+    with pytest.raises(DraftError, match="--revoke"):
         drafted(install)
 
 
@@ -383,7 +383,7 @@ def test_an_approved_edition_is_not_drafted_over(database: Database) -> None:
 def releasing(database: Database, release: str, timezone: str = "America/New_York") -> Installation:
     file = WEEKLY.file.model_copy(
         update={
-            "schedule": ScheduleSettings(draft="thu 17:30", release=release),
+            "schedule": ScheduleSettings(draft="thu 17:30", send=release),
             "publication": PublicationSettings(timezone=timezone),
         }
     )
@@ -694,13 +694,13 @@ def test_the_short_mark_cannot_be_searched_for_without_the_key_and_names_the_las
 def test_an_approval_can_be_taken_back_until_sending_begins(approved: tuple[Installation, int]) -> None:
     install, number = approved
     with install.database.write() as session:
-        take_back_approval(session, session.get_one(Edition, number), actor="eve", now=NOW)
+        revoke_open_approvals(session, session.get_one(Edition, number), actor="eve", now=NOW)
     with install.database.write() as session:
         row = session.get_one(Edition, number)
         assert (row.state, row.approved_at) == (EditionState.DRAFT, None)
         row.state = EditionState.SENDING
         with pytest.raises(ApprovalError, match="no approval to revoke"):
-            take_back_approval(session, row, actor="eve", now=NOW)
+            revoke_open_approvals(session, row, actor="eve", now=NOW)
 
 
 def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, tmp_path: Path) -> None:
@@ -722,7 +722,7 @@ def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, 
 
     sender = threading.Thread(target=send)
     with postgresql.write() as session:
-        take_back_approval(session, session.get_one(Edition, edition.id), actor="eve", now=NOW)
+        revoke_open_approvals(session, session.get_one(Edition, edition.id), actor="eve", now=NOW)
         sender.start()
         sender.join(timeout=0.5)
         assert outcomes == [], "it waits for what is being decided"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from digest.edition.content.edition_content import EditionPicture, LabelledBlock, PictureCuts
+from digest.edition.content.edition_content import EditionImage, ImageCuts, LabelledBlock
 from digest.edition.editing.authorship import list_written_parts
 from digest.edition.editing.edit_values import encode_cuts
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
@@ -19,7 +19,7 @@ URL, OTHER_URL = FIRST.url, SECOND.url
 MEMBER = FIRST.original.story.members[-1].url
 ADDED = "https://elsewhere.example.org/1"
 BLOCK = LabelledBlock("offer", "sponsor", "Anvils", "Anvil & Sons", "Cast iron.", "https://anvil.example.org/")
-CUTS = encode_cuts(PictureCuts(*2 * (EditionPicture("a" * 64, 560, 315, alt="A crane"),)))
+CUTS = encode_cuts(ImageCuts(*2 * (EditionImage("a" * 64, 560, 315, alt="A crane"),)))
 
 Step = tuple[str, str, str, dict[str, Any]]
 

@@ -10,7 +10,7 @@ from digest.edition.content.edition_content import EntryDate, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import EntryPage
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, Story
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 
 NEW_YORK = ZoneInfo("America/New_York")
 URL = "https://calls.example.org/1"

@@ -12,13 +12,13 @@ from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptio
 from digest.collect.visits.page_check import PageLook
 from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variants import create_variants
-from digest.edition.content.edition_content import EditionContent, EditionPicture, RenderedFragment, SectionEntry
+from digest.edition.content.edition_content import EditionContent, EditionImage, RenderedFragment, SectionEntry
 from digest.edition.content.mailable_edition import MAIL_KINDS, FragmentKind, describe_draft, join_fragments
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.preflight.rule_registry import (
     PREFLIGHT_RULES,
     FindingLevel,
-    PictureFacts,
+    ImageFacts,
     PreflightFinding,
     PreflightInput,
     PreviousEdition,
@@ -27,7 +27,7 @@ from digest.edition.preflight.rule_registry import (
 )
 from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
 from digest.edition.rendering.sanitiser import sanitise_content
-from digest.settings import LookSettings, SelectionSettings, SenderSettings, Settings, SettingsFile
+from digest.settings import BrandingSettings, SelectionSettings, SenderSettings, Settings, SettingsFile
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Preferences
 from tests.conftest import ROOT
@@ -85,7 +85,7 @@ def examined(content: EditionContent | None = None, settings: Settings = SETTING
         content=content,
         file=settings.file,
         base=settings.link_base,
-        pictures={p.hash: PictureFacts("image/jpeg", 90_000) for p in pictures},
+        pictures={p.hash: ImageFacts("image/jpeg", 90_000) for p in pictures},
     )
 
 
@@ -97,8 +97,8 @@ def pinning(url: str) -> PreflightInput:
 
 def naming_a_logo() -> PreflightInput:
     """Examine a sound edition of a publication whose logo is not kept."""
-    look = LookSettings(logo="light.png", logo_dark="dark.png")
-    return replace(examined(), file=SETTINGS.file.model_copy(update={"look": look}))
+    look = BrandingSettings(logo="light.png", logo_dark="dark.png")
+    return replace(examined(), file=SETTINGS.file.model_copy(update={"branding": look}))
 
 
 def _of_another_name() -> PreflightInput:
@@ -172,7 +172,7 @@ def test_a_sound_edition_passes_every_rule() -> None:
 
 
 LEAD_URL = sound().sections[0].entries[0].url
-LEAD_PICTURE = sound().sections[0].entries[0].picture or EditionPicture("", 1, 1, "")
+LEAD_IMAGE = sound().sections[0].entries[0].picture or EditionImage("", 1, 1, "")
 
 
 @dataclass(frozen=True)
@@ -204,11 +204,11 @@ def _section_of(**changes: object) -> Callable[[], PreflightInput]:
     return plant
 
 
-def _with_facts(facts: PictureFacts | None) -> Callable[[], PreflightInput]:
+def _with_facts(facts: ImageFacts | None) -> Callable[[], PreflightInput]:
     def plant() -> PreflightInput:
         sound_facts = examined()
-        pictures = {k: v for k, v in sound_facts.pictures.items() if k != LEAD_PICTURE.hash}
-        return replace(sound_facts, pictures=pictures | ({LEAD_PICTURE.hash: facts} if facts else {}))
+        pictures = {k: v for k, v in sound_facts.pictures.items() if k != LEAD_IMAGE.hash}
+        return replace(sound_facts, pictures=pictures | ({LEAD_IMAGE.hash: facts} if facts else {}))
 
     return plant
 
@@ -345,19 +345,19 @@ FAULTS = (
         "day",
         FindingLevel.WARNING,
         "but the edition is sent on Saturday, November 21",
-        lambda: replace(examined(), departure_day="Saturday, November 21, 2026"),
+        lambda: replace(examined(), send_day="Saturday, November 21, 2026"),
     ),
     Fault(
         "language",
         FindingLevel.ERROR,
         "drafted in English, but the publication's language is now French",
-        lambda: replace(_in_french(), departure_day="vendredi 20 novembre 2026"),
+        lambda: replace(_in_french(), send_day="vendredi 20 novembre 2026"),
     ),
     Fault(
         "sending-days",
         FindingLevel.WARNING,
         "sending to 20,000 subscribers takes about 6 days",
-        lambda: replace(examined(), sending_days=6, readers=20_000),
+        lambda: replace(examined(), sending_days=6, subscribers=20_000),
     ),
     Fault("size", FindingLevel.WARNING, "Gmail clips", _long_html(82 - 40)),
     Fault(
@@ -594,14 +594,14 @@ FAULTS = (
         lambda: replace(
             examined(),
             content=first_entry(
-                sound(), lambda e: replace(e, picture=replace(e.picture or EditionPicture("", 1, 1, ""), alt=""))
+                sound(), lambda e: replace(e, picture=replace(e.picture or EditionImage("", 1, 1, ""), alt=""))
             ),
         ),
     ),
     Fault("images-sized", FindingLevel.ERROR, "width and height", _html(r'(<img[^>]*?) width="\d+"', r"\1")),
     Fault("images-kept", FindingLevel.ERROR, "isn't stored here", _with_facts(None)),
-    Fault("images-kept", FindingLevel.ERROR, "image/webp", _with_facts(PictureFacts("image/webp", 9000))),
-    Fault("images-kept", FindingLevel.ERROR, "The limit is 200 KB", _with_facts(PictureFacts("image/jpeg", 300_000))),
+    Fault("images-kept", FindingLevel.ERROR, "image/webp", _with_facts(ImageFacts("image/webp", 9000))),
+    Fault("images-kept", FindingLevel.ERROR, "The limit is 200 KB", _with_facts(ImageFacts("image/jpeg", 300_000))),
     Fault("own-texts", FindingLevel.ERROR, "sender.name for", _of_another_name),
     Fault("own-texts", FindingLevel.WARNING, "sender.list_id still end", _of_another_name),
     Fault(
@@ -632,7 +632,7 @@ def test_the_first_sentence_may_be_the_headline_that_the_subject_says_too_or_the
 
 
 def test_an_edition_in_another_language_is_told_of_that_and_not_of_a_day_that_is_the_same() -> None:
-    found = run_preflight_rules(replace(_in_french(), departure_day="vendredi 20 novembre 2026"))
+    found = run_preflight_rules(replace(_in_french(), send_day="vendredi 20 novembre 2026"))
     assert [f.rule for f in found] == ["language"]
 
 

@@ -15,7 +15,7 @@ from digest.store.engine import Database
 from digest.store.models import AuditEntry
 from subscribers.address import read_address
 from subscribers.consent import address_binding, ledger, seals
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto import stored_addresses
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import address_change
@@ -40,7 +40,7 @@ def _add(database: Database, name: str, keys: KeyRing = KEYS) -> int:
 
 def _prove(database: Database, keys: KeyRing = KEYS) -> seals.LedgerProof:
     with database.read() as session:
-        return seals.prove_ledger(session, keys)
+        return seals.verify_ledger(session, keys)
 
 
 def _faults(database: Database) -> dict[int, str]:
@@ -99,7 +99,7 @@ def test_what_was_swapped_in_does_not_enter_the_chain_by_a_later_event(database:
     with database.write() as session:
         session.execute(update(Person).values(_encrypted(ada, "mallory") | _lookup("mallory")))
     with database.write() as session:
-        unsubscribe_person(session, DepartureLog(tmp_path / "left.log", KEYS), ada, method="page", now=NOW)
+        unsubscribe_person(session, UnsubscribeLog(tmp_path / "left.log", KEYS), ada, method="page", now=NOW)
     assert _faults(database) == {ada: "the address doesn't match the record"}
 
 
@@ -128,7 +128,7 @@ def test_who_moves_is_bound_to_the_new_address(database: Database, tmp_path: Pat
         )
     token = queued[-1].context["token"]
     with database.write() as session:
-        log = DepartureLog(tmp_path / "left.log", KEYS)
+        log = UnsubscribeLog(tmp_path / "left.log", KEYS)
         address_change.confirm_address_change(session, KEYS, log, token, now=NOW + timedelta(hours=1))
     assert _prove(database).sound
     with database.read() as session:
@@ -155,7 +155,7 @@ def test_an_erased_person_leaves_a_chain_that_verifies_and_ties_to_no_address(
 ) -> None:
     ada = _add(database, "ada")
     with database.write() as session:
-        log = DepartureLog(tmp_path / "left.log", KEYS)
+        log = UnsubscribeLog(tmp_path / "left.log", KEYS)
         erase_person(session, KEYS, log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
     assert _prove(database).sound
     assert _values(database, ada)["salt"] is None

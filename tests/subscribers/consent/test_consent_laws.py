@@ -17,16 +17,16 @@ from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.store.engine import migrate_schema, open_database
 from subscribers.address import read_address
 from subscribers.consent import audience, seals, suppression
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.preferences import Preferences, change_preferences
-from subscribers.consent.wordings import WordingText
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
+from subscribers.consent.wordings import ConsentText
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import expiry, undo
-from subscribers.lifecycle.departure_merge import merge_departure_log
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.lifecycle.unsubscribe_log_merge import merge_unsubscribe_log
 from subscribers.mail_requests import MailRequest
 from subscribers.signup import manual_signup, permission_pass, request_queue
 from subscribers.signup.confirmation import ConfirmationStage, confirm_subscription
@@ -99,7 +99,7 @@ class Life(RuleBasedStateMachine):
         shutil.copy(_template(), self.file)
         self.database = share_compiled_statements(open_database(f"sqlite:///{self.file}"))
         self.database.row_keys.find = lambda: KEYS
-        self.departure_log = DepartureLog(self.folder / "left.log", KEYS)
+        self.unsubscribe_log = UnsubscribeLog(self.folder / "left.log", KEYS)
         self.now = START
         self.stories = {name: Story() for name in NAMES}
         self.undo_tokens: list[tuple[str, str]] = []  # of pages, with the name of who left by them
@@ -143,7 +143,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=WHO)
     def somebody_types_the_address_into_the_form(self, name: str) -> None:
-        wording = WordingText("en", "Yes, send me the digest.")
+        wording = ConsentText("en", "Yes, send me the digest.")
         submission = FormSubmission(
             "subscribe", read_address(_address(name)), self.now, "/subscribe", "hls.today", wording, MACHINE
         )
@@ -172,7 +172,7 @@ class Life(RuleBasedStateMachine):
     def somebody_leaves(self, name: str, method: str) -> None:
         with self.database.write() as session:
             number = self._number(session, name)
-            changed = number and unsubscribe_person(session, self.departure_log, number, method=method, now=self.now)
+            changed = number and unsubscribe_person(session, self.unsubscribe_log, number, method=method, now=self.now)
             if changed and method == "page":
                 self.undo_tokens.append((undo.issue_undo_token(session, number or 0, now=self.now), name))
         if changed:
@@ -187,7 +187,7 @@ class Life(RuleBasedStateMachine):
         with self.database.write() as session:
             undone = undo.undo_unsubscribe(session, KEYS, token, now=self.now)
         if undone.undone is not None:
-            self.departure_log.append(undone.undone, at=self.now)
+            self.unsubscribe_log.append(undone.undone, at=self.now)
             assert (token, name) == [pair for pair in self.undo_tokens if pair[1] == name][-1], "an older departure's"
             assert not story.gravely, "undone after a complaint or an erasure"
             assert story.by_hand is None or self.now < story.by_hand + timedelta(days=7)
@@ -200,7 +200,7 @@ class Life(RuleBasedStateMachine):
         address = read_address(_address(name))
         with self.database.write() as session:
             suppression.suppress_address(
-                session, KEYS, address, reason=reason, actor="hook", now=self.now, departure_log=self.departure_log
+                session, KEYS, address, reason=reason, actor="hook", now=self.now, unsubscribe_log=self.unsubscribe_log
             )
         self.stories[name].depart(gravely=reason == "complained")
         if self.copy:
@@ -213,7 +213,7 @@ class Life(RuleBasedStateMachine):
             erased = number and erase_person(
                 session,
                 KEYS,
-                self.departure_log,
+                self.unsubscribe_log,
                 number,
                 method="page",
                 forget_elsewhere=erase_from_deliveries,
@@ -244,7 +244,7 @@ class Life(RuleBasedStateMachine):
 
     def _bring_in(self, path: Path, *, attest: bool = False) -> None:
         run_import(
-            ImportContext(self.database, KEYS, self.departure_log, "eve"),
+            ImportContext(self.database, KEYS, self.unsubscribe_log, "eve"),
             survey_file(path),
             ImportOptions(attest_reason="they asked at the expo" if attest else None),
             now=self.now,
@@ -288,7 +288,7 @@ class Life(RuleBasedStateMachine):
             self.database,
             KEYS,
             self._queue,
-            wording=WordingText("en", "Yes, send me the digest."),
+            wording=ConsentText("en", "Yes, send me the digest."),
             page="/confirm",
             actor="eve",
             limit=10,
@@ -324,7 +324,7 @@ class Life(RuleBasedStateMachine):
                 )
             )
             assert number is None or state in {PersonState.SUPPRESSED, PersonState.ERASED}
-        lines = [d.kind for d in self.departure_log.read()]
+        lines = [d.kind for d in self.unsubscribe_log.read()]
         assert "complained" in lines
 
     @rule(name=WHO, word=st.sampled_from(list(FeedbackKind)))
@@ -333,7 +333,7 @@ class Life(RuleBasedStateMachine):
             number = self._number(session, name)
             report = FeedbackReport(number or 0, word, self.now, "hook", {})
             changed, departed = apply_feedback_report(session, KEYS, report, now=self.now)
-            self.departure_log.append_all([departed] if departed else [], at=self.now)
+            self.unsubscribe_log.append_all([departed] if departed else [], at=self.now)
         if changed:
             assert departed is not None, "a departure that the journal does not know"
             self._gone(name, gravely=word is FeedbackKind.COMPLAINED)
@@ -371,10 +371,12 @@ class Life(RuleBasedStateMachine):
         shutil.copy(self.copy.file, self.file)
         self.now += timedelta(seconds=1)
         with self.database.write() as session:
-            merge_departure_log(session, self.departure_log, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now)
+            merge_unsubscribe_log(
+                session, self.unsubscribe_log, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now
+            )
         with self.database.write() as session:
-            merged = merge_departure_log(
-                session, self.departure_log, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now
+            merged = merge_unsubscribe_log(
+                session, self.unsubscribe_log, KEYS, forget_elsewhere=erase_from_deliveries, now=self.now
             )
         assert (merged.departed.total(), merged.unknown_hashes) == (0, 0)
         # What the first night after a restore does: of requests that ran out meanwhile no address stays either.
@@ -448,14 +450,14 @@ class Life(RuleBasedStateMachine):
                     text(f"UPDATE consent_event SET {column} = CAST(:v AS TEXT) WHERE id = :id"),
                     {"v": changed, "id": link.id},
                 )
-                assert seals.prove_ledger(session, KEYS).broken is not None
+                assert seals.verify_ledger(session, KEYS).broken is not None
                 step.rollback()
 
     @rule()
     def the_night_seals(self) -> None:
         through = seals.find_stable_point(self.database)
         with self.database.read() as session:
-            proof = seals.prove_ledger(session, KEYS, through=through)
+            proof = seals.verify_ledger(session, KEYS, through=through)
         assert proof.sound, proof
         assert proof.survey is not None
         with self.database.write() as session:
@@ -466,7 +468,7 @@ class Life(RuleBasedStateMachine):
         if not hasattr(self, "stories"):
             return
         with self.database.read() as session:
-            mailed = {reader.decrypt_address(KEYS) for reader in audience.load_audience_page(session)}
+            mailed = {subscriber.decrypt_address(KEYS) for subscriber in audience.load_audience_page(session)}
             counted = audience.count_audience(session)
         assert counted == len(mailed), "somebody stands on the roll twice"
         for name, story in self.stories.items():
@@ -481,9 +483,9 @@ class Life(RuleBasedStateMachine):
         with self.database.read() as session:
             by_ledger = {n for n, state in replay_ledger(session) if state is PersonState.SUBSCRIBED}
             begun = set(session.scalars(select(Person.number).where(~audience.exclude_unfinished_imports())))
-            assert by_ledger - begun == {reader.number for reader in audience.load_audience_page(session)}
+            assert by_ledger - begun == {subscriber.number for subscriber in audience.load_audience_page(session)}
             assert list(find_ledger_differences(session)) == []
-            proof = seals.prove_ledger(session, KEYS)
+            proof = seals.verify_ledger(session, KEYS)
             assert proof.broken is None, proof
             assert proof.links == session.scalar(select(func.count()).select_from(ConsentEvent))
 

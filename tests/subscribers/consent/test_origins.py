@@ -10,7 +10,7 @@ from sqlalchemy import select, text, update
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import chain_verification, ledger, seals
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store import people
@@ -45,7 +45,7 @@ def _add_by_hand(database: Database) -> int:
 def _import_rows(database: Database, folder: Path, *rows: str) -> int:
     path = folder / "list.csv"
     path.write_text("\n".join(["Email Address,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,LEID", *rows]) + "\n")
-    context = ImportContext(database, KEYS, DepartureLog(folder / "left.log", KEYS), "terminal:eve")
+    context = ImportContext(database, KEYS, UnsubscribeLog(folder / "left.log", KEYS), "terminal:eve")
     run_import(context, survey_file(path, ImportOptions()), ImportOptions(), now=NOW, on_reject=lambda *_: None)
     with database.read() as session:
         return session.scalars(select(Person.number)).one()
@@ -53,7 +53,7 @@ def _import_rows(database: Database, folder: Path, *rows: str) -> int:
 
 def _proof(database: Database) -> seals.LedgerProof:
     with database.read() as session:
-        return seals.prove_ledger(session, KEYS)
+        return seals.verify_ledger(session, KEYS)
 
 
 CONFIRMED_ROW = "ada@example.org,2019-04-05 10:00:00,192.0.2.1,2019-04-05 10:01:00,192.0.2.1,1"
@@ -102,7 +102,7 @@ def test_a_time_of_asking_that_says_more_than_we_write_is_reported(sqlite: Datab
     assert "the sign-up time in the record and the row differ" in broken.fault
 
 
-def test_a_silent_readers_answer_leaves_where_they_asked_as_it_was(database: Database) -> None:
+def test_an_inactive_subscribers_answer_leaves_where_they_asked_as_it_was(database: Database) -> None:
     number = _ask(database, "ada", ConsentKind.REQUESTED, ConsentKind.CONFIRMED)
     with database.write() as session:
         person = ledger.lock_person(session, number)
@@ -132,6 +132,6 @@ def test_a_request_of_somebody_who_is_there_changes_nothing_until_it_is_confirme
 
 def test_a_listing_from_before_says_nothing_of_the_time() -> None:
     listed = (1, "listed", "2026-11-20 12:00:00.123000", '{"batch":1,"page":"mailchimp","row":2}')
-    assert ledger.find_origin([listed]) == ledger.ConsentOrigin(None, "mailchimp (imported)")
-    assert ledger.find_origin([(1, "requested", "2026-11-20 12:00:00.123000", '{"page":"hls.today"}')]) is None
-    assert ledger.find_origin([(1, "confirmed", "2026-11-20 12:00:00.123000", "[1]")]) is None
+    assert ledger.find_signup_source([listed]) == ledger.SignupSource(None, "mailchimp (imported)")
+    assert ledger.find_signup_source([(1, "requested", "2026-11-20 12:00:00.123000", '{"page":"hls.today"}')]) is None
+    assert ledger.find_signup_source([(1, "confirmed", "2026-11-20 12:00:00.123000", "[1]")]) is None

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import audience, seals, suppression
-from subscribers.consent.departure_log import DepartureLog, DepartureLogError, PendingDeparture
 from subscribers.consent.preferences import Preferences, PreferencesError, change_preferences
+from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog, UnsubscribeLogError
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import manual_signup
@@ -39,9 +39,9 @@ def _add(database: Database, name: str, evidence: ConsentEvidence = PAPER) -> ma
         return manual_signup.add_subscriber(session, KEYS, f"{name}@example.org", evidence=evidence, now=NOW)
 
 
-def _leave(database: Database, departure_log: DepartureLog, number: int) -> bool:
+def _leave(database: Database, unsubscribe_log: UnsubscribeLog, number: int) -> bool:
     with database.write() as session:
-        return unsubscribe_person(session, departure_log, number, method="one-click", now=NOW)
+        return unsubscribe_person(session, unsubscribe_log, number, method="one-click", now=NOW)
 
 
 def _events(database: Database, number: int) -> list[ConsentEvent]:
@@ -51,8 +51,8 @@ def _events(database: Database, number: int) -> list[ConsentEvent]:
 
 
 @pytest.fixture
-def departure_log(tmp_path: Path) -> DepartureLog:
-    return DepartureLog(tmp_path / "left.log", KEYS)
+def unsubscribe_log(tmp_path: Path) -> UnsubscribeLog:
+    return UnsubscribeLog(tmp_path / "left.log", KEYS)
 
 
 def test_a_person_is_added_with_the_words_they_agreed_to(database: Database) -> None:
@@ -65,8 +65,8 @@ def test_a_person_is_added_with_the_words_they_agreed_to(database: Database) -> 
     assert fields["agreed_at"] == "2026-10-21T12:00:00.000+00:00"
     assert "ada@" not in event.body
     with database.read() as session:
-        (reader,) = audience.load_audience_page(session)
-    assert (reader.decrypt_address(KEYS), reader.asked_where, reader.asked_at) == (
+        (subscriber,) = audience.load_audience_page(session)
+    assert (subscriber.decrypt_address(KEYS), subscriber.asked_where, subscriber.asked_at) == (
         "ada@example.org",
         "hls.today",
         PAPER.agreed_at,
@@ -84,9 +84,9 @@ def test_adding_twice_says_so_and_changes_nothing(database: Database) -> None:
     assert len(_events(database, first.number)) == 1
 
 
-def test_nobody_who_left_is_added_again(database: Database, departure_log: DepartureLog) -> None:
+def test_nobody_who_left_is_added_again(database: Database, unsubscribe_log: UnsubscribeLog) -> None:
     ada = _add(database, "ada").number
-    _leave(database, departure_log, ada)
+    _leave(database, unsubscribe_log, ada)
     with pytest.raises(SignupRefusedError, match="withdrawn because its owner unsubscribed"):
         _add(database, "ada")
     with database.read() as session:
@@ -96,7 +96,7 @@ def test_nobody_who_left_is_added_again(database: Database, departure_log: Depar
 @pytest.mark.parametrize("known", [True, False])
 def test_nobody_who_is_suppressed_is_added(
     database: Database,
-    departure_log: DepartureLog,
+    unsubscribe_log: UnsubscribeLog,
     known: bool,  # noqa: FBT001
 ) -> None:
     number = _add(database, "cy").number if known else 0
@@ -109,14 +109,14 @@ def test_nobody_who_is_suppressed_is_added(
                 reason="complained",
                 actor="webhook",
                 now=NOW,
-                departure_log=departure_log,
+                unsubscribe_log=unsubscribe_log,
             )
     with pytest.raises(SignupRefusedError, match=r"suppressed \(complained, 2026-11-20\)"):
         _add(database, "cy")
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(Suppression)) == 1
         assert not audience.may_mail(session, number)
-        assert seals.prove_ledger(session, KEYS).sound
+        assert seals.verify_ledger(session, KEYS).sound
 
 
 def test_evidence_of_the_future_is_refused(one_database: Database) -> None:
@@ -132,11 +132,11 @@ def _stream(session: Session, page_size: int) -> Iterator[audience.AudienceMembe
 
 
 def test_the_audience_gives_everybody_once_in_order_whatever_the_page(
-    database: Database, departure_log: DepartureLog
+    database: Database, unsubscribe_log: UnsubscribeLog
 ) -> None:
     numbers = [_add(database, f"reader{n}").number for n in range(25)]
     for number in numbers[::5]:
-        _leave(database, departure_log, number)
+        _leave(database, unsubscribe_log, number)
     expected = [n for i, n in enumerate(numbers) if i % 5]
     for batch in (1, 3, 20, 21, 1000):
         with database.read() as session:
@@ -148,80 +148,80 @@ def test_the_audience_gives_everybody_once_in_order_whatever_the_page(
 
 
 def test_somebody_who_leaves_while_the_audience_is_read_is_not_given(
-    database: Database, departure_log: DepartureLog
+    database: Database, unsubscribe_log: UnsubscribeLog
 ) -> None:
     numbers = [_add(database, f"reader{n}").number for n in range(6)]
     seen = []
     with database.read() as session:
-        for reader in _stream(session, 2):
-            seen.append(reader.number)
+        for subscriber in _stream(session, 2):
+            seen.append(subscriber.number)
             session.rollback()  # as a sender does, who holds no transaction between two pages
-            if reader.number == numbers[0]:
-                _leave(database, departure_log, numbers[4])
+            if subscriber.number == numbers[0]:
+                _leave(database, unsubscribe_log, numbers[4])
     assert seen == [*numbers[:4], numbers[5]]
 
 
-def test_leaving_twice_is_one_event_and_one_line(database: Database, departure_log: DepartureLog) -> None:
+def test_leaving_twice_is_one_event_and_one_line(database: Database, unsubscribe_log: UnsubscribeLog) -> None:
     ada = _add(database, "ada").number
-    assert _leave(database, departure_log, ada)
-    assert not _leave(database, departure_log, ada)
-    assert not _leave(database, departure_log, 10**6)
+    assert _leave(database, unsubscribe_log, ada)
+    assert not _leave(database, unsubscribe_log, ada)
+    assert not _leave(database, unsubscribe_log, 10**6)
     assert [e.kind for e in _events(database, ada)] == [ConsentKind.ATTESTED, ConsentKind.WITHDRAWN]
-    (line,) = departure_log.read()
+    (line,) = unsubscribe_log.read()
     with database.read() as session:
         person = session.get_one(Person, ada)
     assert person.lookup is not None
-    assert (line.person_hash, line.kind, line.at) == (departure_log.hash_lookup(person.lookup), "left", NOW)
+    assert (line.person_hash, line.kind, line.at) == (unsubscribe_log.hash_lookup(person.lookup), "left", NOW)
 
 
 def test_a_departure_is_on_disk_before_its_commit_and_hides_who_it_was(
-    one_database: Database, departure_log: DepartureLog
+    one_database: Database, unsubscribe_log: UnsubscribeLog
 ) -> None:
     ada = _add(one_database, "ada").number
     with one_database.write() as session:
-        unsubscribe_person(session, departure_log, ada, method="page", now=NOW)
-        text = departure_log.path.read_text()
+        unsubscribe_person(session, unsubscribe_log, ada, method="page", now=NOW)
+        text = unsubscribe_log.path.read_text()
     assert text.count("\n") == 1
     assert "ada@" not in text
-    assert stat.S_IMODE(departure_log.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(unsubscribe_log.path.stat().st_mode) == 0o600
 
 
 def test_a_departure_that_cannot_be_logged_is_no_departure(one_database: Database, tmp_path: Path) -> None:
     ada = _add(one_database, "ada").number
     (tmp_path / "left.log").mkdir()
     with pytest.raises(OSError, match="directory"):
-        _leave(one_database, DepartureLog(tmp_path / "left.log", KEYS), ada)
+        _leave(one_database, UnsubscribeLog(tmp_path / "left.log", KEYS), ada)
     with one_database.read() as session:
         assert audience.may_mail(session, ada)
 
 
-def test_departure_log_lines_from_many_threads_make_one_chain(departure_log: DepartureLog) -> None:
+def test_unsubscribe_log_lines_from_many_threads_make_one_chain(unsubscribe_log: UnsubscribeLog) -> None:
     def many(name: int) -> None:
         for n in range(20):
-            departure_log.append(PendingDeparture(f"{name}-{n}", "1-key", "left"), at=NOW)
+            unsubscribe_log.append(PendingDeparture(f"{name}-{n}", "1-key", "left"), at=NOW)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(many, range(4)))
-    assert {d.person_hash for d in departure_log.read()} == {
-        departure_log.hash_lookup(f"{a}-{b}") for a in range(4) for b in range(20)
+    assert {d.person_hash for d in unsubscribe_log.read()} == {
+        unsubscribe_log.hash_lookup(f"{a}-{b}") for a in range(4) for b in range(20)
     }
 
 
-def test_a_changed_or_missing_departure_log_line_is_found_and_a_torn_one_is_passed_over(
-    departure_log: DepartureLog,
+def test_a_changed_or_missing_unsubscribe_log_line_is_found_and_a_torn_one_is_passed_over(
+    unsubscribe_log: UnsubscribeLog,
 ) -> None:
     for name in "abc":
-        departure_log.append(PendingDeparture(name, "1-key", "left"), at=NOW)
-    lines = departure_log.path.read_bytes().splitlines(keepends=True)
+        unsubscribe_log.append(PendingDeparture(name, "1-key", "left"), at=NOW)
+    lines = unsubscribe_log.path.read_bytes().splitlines(keepends=True)
     for damaged in (lines[0].replace(b"left", b"kept"), b"", b"{}\n", b"nonsense\n"):
-        departure_log.path.write_bytes(damaged + lines[1] + lines[2])
-        with pytest.raises(DepartureLogError, match=r"Line [12] of .*left\.log"):
-            list(departure_log.read())
-    departure_log.path.write_bytes(b"".join(lines) + lines[0][:50])
-    assert len(list(departure_log.read())) == 3
-    departure_log.append(PendingDeparture("d", "1-key", "left"), at=NOW)
-    assert len(list(departure_log.read())) == 4
-    assert list(departure_log.path.parent.iterdir()) == [departure_log.path]
+        unsubscribe_log.path.write_bytes(damaged + lines[1] + lines[2])
+        with pytest.raises(UnsubscribeLogError, match=r"Line [12] of .*left\.log"):
+            list(unsubscribe_log.read())
+    unsubscribe_log.path.write_bytes(b"".join(lines) + lines[0][:50])
+    assert len(list(unsubscribe_log.read())) == 3
+    unsubscribe_log.append(PendingDeparture("d", "1-key", "left"), at=NOW)
+    assert len(list(unsubscribe_log.read())) == 4
+    assert list(unsubscribe_log.path.parent.iterdir()) == [unsubscribe_log.path]
 
 
 def test_choices_are_kept_with_an_event_and_only_when_they_change(database: Database) -> None:
@@ -236,8 +236,8 @@ def test_choices_are_kept_with_an_event_and_only_when_they_change(database: Data
     assert event.kind == ConsentKind.CHOICES_CHANGED
     assert json.loads(event.body)["after"]["omit"] == ["events", "products"]
     with database.read() as session:
-        (reader,) = audience.load_audience_page(session)
-    assert reader.preferences == preferences == Preferences.from_json(preferences.as_json())
+        (subscriber,) = audience.load_audience_page(session)
+    assert subscriber.preferences == preferences == Preferences.from_json(preferences.as_json())
 
 
 def test_a_pause_ends_on_its_day() -> None:

@@ -17,8 +17,8 @@ from digest.cli import digest
 from digest.store.engine import Database
 from digest.templating import create_jinja_environment
 from subscribers.consent import disclosures, readable_record
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
@@ -44,8 +44,8 @@ DESK = DataController("HLS.Today", "editors@news.example.org", "1 Main St, Sprin
 
 
 @pytest.fixture
-def departure_log(tmp_path: Path) -> DepartureLog:
-    return DepartureLog(tmp_path / "left.log", KEYS)
+def unsubscribe_log(tmp_path: Path) -> UnsubscribeLog:
+    return UnsubscribeLog(tmp_path / "left.log", KEYS)
 
 
 @pytest.fixture
@@ -82,10 +82,12 @@ class _Text(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def test_the_page_says_all_that_an_auditor_asks_for(database: Database, ada: int, departure_log: DepartureLog) -> None:
+def test_the_page_says_all_that_an_auditor_asks_for(
+    database: Database, ada: int, unsubscribe_log: UnsubscribeLog
+) -> None:
     with database.write() as session:
         disclosures.record_disclosures(session, [ada], to_whom="our staff", why="a question", reference="r-7", now=NOW)
-        unsubscribe_person(session, departure_log, ada, method="one-click", now=NOW + timedelta(hours=1))
+        unsubscribe_person(session, unsubscribe_log, ada, method="one-click", now=NOW + timedelta(hours=1))
     text = _Text()
     text.feed(_page(_record(database, ada)))
     page_text = "".join(text.said)
@@ -127,10 +129,10 @@ def test_processing_names_the_ground_and_the_language_of_the_last_consent(databa
 
 
 def test_the_record_of_somebody_erased_has_no_address_and_keeps_the_chain(
-    database: Database, ada: int, departure_log: DepartureLog
+    database: Database, ada: int, unsubscribe_log: UnsubscribeLog
 ) -> None:
     with database.write() as session:
-        erase_person(session, KEYS, departure_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
+        erase_person(session, KEYS, unsubscribe_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
     page = _page(_record(database, ada))
     assert "<dt>Address</dt>\n<dd>erased or no longer stored</dd>" in page
     assert re.findall("<h3>.*: (.+)</h3>", page)[-1] == "erased"
@@ -178,12 +180,14 @@ def test_after_400_days_a_passage_counts_in_a_total(database: Database, ada: int
     ]
 
 
-def test_erasing_keeps_the_totals_and_names_nobody(database: Database, ada: int, departure_log: DepartureLog) -> None:
+def test_erasing_keeps_the_totals_and_names_nobody(
+    database: Database, ada: int, unsubscribe_log: UnsubscribeLog
+) -> None:
     with database.write() as session:
         disclosures.record_disclosures(session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW)
         disclosures.aggregate_disclosures(session, KEYS, NOW + timedelta(days=401))
         disclosures.record_disclosures(session, [ada], to_whom="our staff", why="a look", reference="r", now=NOW)
-        erase_person(session, KEYS, departure_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
+        erase_person(session, KEYS, unsubscribe_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW)
         disclosures.aggregate_disclosures(session, KEYS, NOW + timedelta(days=401))
     with database.read() as session:
         totals = session.scalars(select(DisclosureTotal)).all()
@@ -194,7 +198,7 @@ def test_erasing_keeps_the_totals_and_names_nobody(database: Database, ada: int,
 def test_the_command_prints_the_page(new_home: Path) -> None:
     KeyRing.create(new_home / "keys.json")
     run = CliRunner()
-    words = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed list", "--wording", "Yes."]
+    words = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed list", "--consent-text", "Yes."]
     assert run.invoke(digest, ["subscribers", "add", "ada@example.org", *words]).exit_code == 0
     result = run.invoke(digest, ["subscribers", "show", "-", "--form", "html"], input="ada@example.org\n")
     assert result.exit_code == 0
@@ -203,7 +207,7 @@ def test_the_command_prints_the_page(new_home: Path) -> None:
     assert "record viewed" in result.output
 
 
-def test_the_page_speaks_the_readers_language(database: Database, ada: int, tmp_path: Path) -> None:
+def test_the_page_speaks_the_subscribers_language(database: Database, ada: int, tmp_path: Path) -> None:
     """In a made-up language, what stands without brackets is what was recorded: never a word of ours."""
     write_pseudo_catalogue(tmp_path, "he")
     language = load_language("he", tmp_path)

@@ -20,7 +20,7 @@ from digest.app.jobs import JobContext
 from digest.app.upkeep import nightly_steps
 from digest.installation.opened import Installation
 from digest.settings import Settings
-from digest.store import timetable_slots
+from digest.store import schedule_slots
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
 from digest.store.process_owner import ProcessOwner
@@ -69,13 +69,13 @@ def _more(database: Database, number: int, kind: ConsentKind) -> None:
 
 
 def _seal(database: Database, now: datetime = NOON) -> str:
-    sealed, _ = nightly_steps.prove_and_seal_ledger(_installation(database), now, actor="test")
+    sealed, _ = nightly_steps.verify_and_seal_ledger(_installation(database), now, actor="test")
     return sealed.hash
 
 
 def _prove(database: Database, *kept: str) -> seals.LedgerProof:
     with database.read() as session:
-        return seals.prove_ledger(session, KEYS, kept_hashes=kept)
+        return seals.verify_ledger(session, KEYS, kept_hashes=kept)
 
 
 def _forge(session: Session, number: int) -> None:
@@ -281,7 +281,7 @@ def _found_with(session: Session, link: int, column: str, value: bytes | int) ->
             session.execute(
                 text(f"UPDATE consent_event SET {column} = {set_to} WHERE id = :id"), {"value": value, "id": link}
             )
-            return seals.prove_ledger(session, KEYS).broken is not None
+            return seals.verify_ledger(session, KEYS).broken is not None
         except IntegrityError:  # two links in one place: the database itself refuses
             return True
         finally:
@@ -349,7 +349,7 @@ def test_people_beyond_a_thousand_and_gaps_in_their_numbers_are_all_walked(sqlit
         assert _person(sqlite, name, ConsentKind.CONFIRMED) == number
     seen: list[tuple[int, int]] = []
     with sqlite.read() as session:
-        proof = seals.prove_ledger(session, KEYS, progress=lambda done, total: seen.append((done, total)))
+        proof = seals.verify_ledger(session, KEYS, progress=lambda done, total: seen.append((done, total)))
     assert (proof.people, proof.links, proof.sound) == (4, 4, True)
     assert seen == [(2, 4), (3, 4), (4, 4)]
 
@@ -358,7 +358,7 @@ def test_the_night_seals_once_and_writes_it_into_the_audit_log(database: Databas
     _person(database, "ada", ConsentKind.CONFIRMED)
     install = _installation(database)
     slot = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)  # 03:30 in New York
-    timetable_slots.ensure_timetable_start(database, slot - NIGHT / 2)
+    schedule_slots.ensure_schedule_start(database, slot - NIGHT / 2)
     assert jobs.find_due_slots(
         JobContext(install, lambda: slot), "nightly", scheduler.job_rules(install)["nightly"]
     ) == (DueJob("nightly", slot),)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import ledger, seals, suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import expiry, undo
 from subscribers.lifecycle.erasure import erase_person
@@ -50,8 +50,8 @@ def keys(path: Path) -> KeyRing:
 
 
 @pytest.fixture
-def departure_log(tmp_path: Path, keys: KeyRing) -> DepartureLog:
-    return DepartureLog(tmp_path / "left.log", keys)
+def unsubscribe_log(tmp_path: Path, keys: KeyRing) -> UnsubscribeLog:
+    return UnsubscribeLog(tmp_path / "left.log", keys)
 
 
 def _add(database: Database, keys: KeyRing, name: str) -> int:
@@ -59,10 +59,10 @@ def _add(database: Database, keys: KeyRing, name: str) -> int:
         return manual_signup.add_subscriber(session, keys, f"{name}@example.org", evidence=YES, now=NOW).number
 
 
-def _gone(database: Database, keys: KeyRing, departure_log: DepartureLog, name: str, at: datetime = NOW) -> int:
+def _gone(database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, name: str, at: datetime = NOW) -> int:
     number = _add(database, keys, name)
     with database.write() as session:
-        unsubscribe_person(session, departure_log, number, method="page", now=at)
+        unsubscribe_person(session, unsubscribe_log, number, method="page", now=at)
     return number
 
 
@@ -73,24 +73,24 @@ def _person(database: Database, number: int) -> Person:
 
 def _sound(database: Database, keys: KeyRing) -> None:
     with database.read() as session:
-        assert seals.prove_ledger(session, keys).sound
+        assert seals.verify_ledger(session, keys).sound
         assert list(find_ledger_differences(session)) == []
 
 
 def _suppress(
-    database: Database, keys: KeyRing, departure_log: DepartureLog, name: str, reason: suppression.SuppressionReason
+    database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, name: str, reason: suppression.SuppressionReason
 ) -> None:
     with database.write() as session:
         address = read_address(f"{name}@example.org")
         suppression.suppress_address(
-            session, keys, address, reason=reason, actor="hook", now=NOW, departure_log=departure_log
+            session, keys, address, reason=reason, actor="hook", now=NOW, unsubscribe_log=unsubscribe_log
         )
 
 
 def _import(
-    database: Database, keys: KeyRing, departure_log: DepartureLog, file: Path, now: datetime
+    database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, file: Path, now: datetime
 ) -> dict[str, int]:
-    desk = ImportContext(database, keys, departure_log, "eve")
+    desk = ImportContext(database, keys, unsubscribe_log, "eve")
     report = run_import(desk, survey_file(file), ImportOptions(), now=now, on_reject=lambda *_: None)
     return {name: count for name, count in report.counts.items() if count}
 
@@ -105,9 +105,9 @@ def _list(tmp_path: Path, *names: str, confirmed: bool = True) -> Path:
 
 
 def test_the_address_goes_after_30_days_and_the_look_up_stays(
-    database: Database, keys: KeyRing, departure_log: DepartureLog
+    database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog
 ) -> None:
-    ada, bo = _gone(database, keys, departure_log, "ada"), _add(database, keys, "bo")
+    ada, bo = _gone(database, keys, unsubscribe_log, "ada"), _add(database, keys, "bo")
     before = _person(database, ada)
     assert delete_expired_addresses(database, now=LATER - timedelta(seconds=1)) == 0
     assert _person(database, ada).ciphertext == before.ciphertext
@@ -121,16 +121,16 @@ def test_the_address_goes_after_30_days_and_the_look_up_stays(
 
 
 def test_who_took_it_back_stays_and_who_left_anew_has_30_days_again(
-    database: Database, keys: KeyRing, departure_log: DepartureLog
+    database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog
 ) -> None:
-    ada = _gone(database, keys, departure_log, "ada")
+    ada = _gone(database, keys, unsubscribe_log, "ada")
     with database.write() as session:
         token = undo.issue_undo_token(session, ada, now=NOW)
         assert undo.undo_unsubscribe(session, keys, token, now=NOW + timedelta(days=6)).undone
     assert delete_expired_addresses(database, now=LATER) == 0
     left_anew = NOW + timedelta(days=20)
     with database.write() as session:
-        unsubscribe_person(session, departure_log, ada, method="page", now=left_anew)
+        unsubscribe_person(session, unsubscribe_log, ada, method="page", now=left_anew)
     assert delete_expired_addresses(database, now=LATER) == 0
     assert delete_expired_addresses(database, now=left_anew + ADDRESS_RETENTION) == 1
 
@@ -139,51 +139,51 @@ def test_who_took_it_back_stays_and_who_left_anew_has_30_days_again(
 def test_who_was_suppressed_goes_alike_and_stays_suppressed(
     database: Database,
     keys: KeyRing,
-    departure_log: DepartureLog,
+    unsubscribe_log: UnsubscribeLog,
     tmp_path: Path,
     reason: suppression.SuppressionReason,
 ) -> None:
     ada = _add(database, keys, "ada")
-    _suppress(database, keys, departure_log, "ada", reason)
+    _suppress(database, keys, unsubscribe_log, "ada", reason)
     assert delete_expired_addresses(database, now=LATER) == 1
     assert _person(database, ada).ciphertext is None
     with database.read() as session:
         suppressed = suppression.find_suppression(session, keys, read_address("ada@example.org"))
     assert suppressed is not None
     assert suppressed.reason == reason
-    counts = _import(database, keys, departure_log, _list(tmp_path, "ada"), LATER)
+    counts = _import(database, keys, unsubscribe_log, _list(tmp_path, "ada"), LATER)
     assert counts == {RowOutcome.LEFT_OR_SUPPRESSED: 1}
     _sound(database, keys)
 
 
 def test_a_complaint_that_follows_keeps_no_address_longer(
-    database: Database, keys: KeyRing, departure_log: DepartureLog
+    database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog
 ) -> None:
-    ada = _gone(database, keys, departure_log, "ada", at=NOW - timedelta(days=29))
-    _suppress(database, keys, departure_log, "ada", "complained")
+    ada = _gone(database, keys, unsubscribe_log, "ada", at=NOW - timedelta(days=29))
+    _suppress(database, keys, unsubscribe_log, "ada", "complained")
     assert _person(database, ada).state is PersonState.SUPPRESSED
     assert delete_expired_addresses(database, now=NOW + timedelta(days=1)) == 1
 
 
 def test_of_people_whom_a_list_named_without_evidence_nothing_stays(
-    database: Database, keys: KeyRing, departure_log: DepartureLog, tmp_path: Path
+    database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, tmp_path: Path
 ) -> None:
     file = _list(tmp_path, "ada", confirmed=False)
-    assert _import(database, keys, departure_log, file, NOW) == {RowOutcome.UNVERIFIED: 1}
+    assert _import(database, keys, unsubscribe_log, file, NOW) == {RowOutcome.UNVERIFIED: 1}
     assert delete_expired_addresses(database, now=LATER - timedelta(hours=1)) == 0
     assert delete_expired_addresses(database, now=LATER) == 1
     with database.read() as session:
         (row,) = session.scalars(select(Person))
         assert session.scalars(select(Suppression)).all() == []
     assert (row.ciphertext, row.lookup, row.state) == (None, None, PersonState.WITHDRAWN)
-    assert _import(database, keys, departure_log, _list(tmp_path, "ada"), LATER)[RowOutcome.SUBSCRIBED] == 1
+    assert _import(database, keys, unsubscribe_log, _list(tmp_path, "ada"), LATER)[RowOutcome.SUBSCRIBED] == 1
     _sound(database, keys)
 
 
 def test_who_is_asked_again_keeps_the_address_while_they_can_answer(
-    database: Database, keys: KeyRing, departure_log: DepartureLog
+    database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog
 ) -> None:
-    ada = _gone(database, keys, departure_log, "ada")
+    ada = _gone(database, keys, unsubscribe_log, "ada")
     with database.write() as session:
         person = ledger.lock_person(session, ada)
         assert person is not None
@@ -233,31 +233,33 @@ def test_a_run_that_is_cut_short_is_finished_by_the_next(
 
 
 def test_new_keys_still_find_who_was_let_go(
-    database: Database, keys: KeyRing, departure_log: DepartureLog, path: Path, tmp_path: Path
+    database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, path: Path, tmp_path: Path
 ) -> None:
-    ada = _gone(database, keys, departure_log, "ada")
+    ada = _gone(database, keys, unsubscribe_log, "ada")
     delete_expired_addresses(database, now=LATER)
     for kind in ("vault", "lookup"):
         assert rotate_key(database, path, kind).unmoved_rows == ()
     newer = KeyRing.load(path)
     with database.read() as session:
         assert people.find_person_number(session, newer, read_address("ada@example.org")) == ada
-    assert _import(database, newer, departure_log, _list(tmp_path, "ada"), LATER) == {RowOutcome.LEFT_OR_SUPPRESSED: 1}
+    assert _import(database, newer, unsubscribe_log, _list(tmp_path, "ada"), LATER) == {
+        RowOutcome.LEFT_OR_SUPPRESSED: 1
+    }
     with pytest.raises(manual_signup.SignupRefusedError, match="its owner unsubscribed"):
         _add(database, newer, "ada")
 
 
 def test_a_complaint_about_who_was_let_go_suppresses_the_address_and_is_logged(
-    database: Database, keys: KeyRing, departure_log: DepartureLog
+    database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog
 ) -> None:
-    ada = _gone(database, keys, departure_log, "ada")
+    ada = _gone(database, keys, unsubscribe_log, "ada")
     delete_expired_addresses(database, now=LATER)
     with database.write() as session:
         report = FeedbackReport(ada, FeedbackKind.COMPLAINED, LATER, "mailbox", {})
         changed, departed = apply_feedback_report(session, keys, report, now=LATER)
-        departure_log.append_all([departed] if departed else [], at=LATER)
+        unsubscribe_log.append_all([departed] if departed else [], at=LATER)
     assert changed
-    assert [d.kind for d in departure_log.read()] == ["left", "complained"]
+    assert [d.kind for d in unsubscribe_log.read()] == ["left", "complained"]
     with database.read() as session:
         suppressed = suppression.find_suppression(session, keys, read_address("ada@example.org"))
     assert suppressed is not None
@@ -269,18 +271,18 @@ def test_a_complaint_about_who_was_let_go_suppresses_the_address_and_is_logged(
 def test_who_was_let_go_can_still_be_erased_and_stays_away(
     database: Database,
     keys: KeyRing,
-    departure_log: DepartureLog,
+    unsubscribe_log: UnsubscribeLog,
     tmp_path: Path,
     known: bool,  # noqa: FBT001
 ) -> None:
-    ada = _gone(database, keys, departure_log, "ada")
+    ada = _gone(database, keys, unsubscribe_log, "ada")
     delete_expired_addresses(database, now=LATER)
     address = read_address("ada@example.org") if known else None
     with database.write() as session:
         assert erase_person(
             session,
             keys,
-            departure_log,
+            unsubscribe_log,
             ada,
             method="admin: by letter",
             forget_elsewhere=forget_nowhere_else,
@@ -290,6 +292,6 @@ def test_who_was_let_go_can_still_be_erased_and_stays_away(
     row = _person(database, ada)
     assert row.state is PersonState.ERASED
     assert (row.lookup is None) is known  # where the address is not known, the look-up is the only bar there is
-    assert _import(database, keys, departure_log, _list(tmp_path, "ada"), LATER) == {RowOutcome.LEFT_OR_SUPPRESSED: 1}
-    assert [d.kind for d in departure_log.read()] == ["left", "erased"]
+    assert _import(database, keys, unsubscribe_log, _list(tmp_path, "ada"), LATER) == {RowOutcome.LEFT_OR_SUPPRESSED: 1}
+    assert [d.kind for d in unsubscribe_log.read()] == ["left", "erased"]
     _sound(database, keys)

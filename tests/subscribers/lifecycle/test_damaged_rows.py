@@ -11,12 +11,12 @@ from digest.templating import create_jinja_environment
 from subscribers.address import read_address
 from subscribers.consent import seals, suppression
 from subscribers.consent.audience import load_audience_page
-from subscribers.consent.departure_log import DepartureLog, PendingDeparture
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.consent.readable_record import record_page_values
+from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import lookup_hash
-from subscribers.lifecycle import departure_merge, feedback
+from subscribers.lifecycle import feedback, unsubscribe_log_merge
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
@@ -53,8 +53,8 @@ def _state(database: PeopleDatabase, number: int) -> PersonState:
         return session.get_one(Person, number).state
 
 
-def _log(tmp_path_factory: pytest.TempPathFactory) -> DepartureLog:
-    return DepartureLog(tmp_path_factory.mktemp("home") / "left.log", KEYS)
+def _log(tmp_path_factory: pytest.TempPathFactory) -> UnsubscribeLog:
+    return UnsubscribeLog(tmp_path_factory.mktemp("home") / "left.log", KEYS)
 
 
 # PostgreSQL takes no text that is not JSON into the column.
@@ -72,7 +72,7 @@ def test_choices_that_cannot_be_read_hold_up_nobody_and_are_made_anew(
         )
     with one_database.read() as session:
         mailed = load_audience_page(session)
-        broken = seals.prove_ledger(session, KEYS).broken
+        broken = seals.verify_ledger(session, KEYS).broken
     assert broken is not None
     assert (broken.person, "until the subscriber chooses again" in broken.fault) == (ada, True)
     assert [(member.number, member.preferences) for member in mailed] == [
@@ -83,7 +83,7 @@ def test_choices_that_cannot_be_read_hold_up_nobody_and_are_made_anew(
     with one_database.write() as session:
         assert change_preferences(session, ada, Preferences(text_only=True), NOW)
     with one_database.read() as session:
-        assert seals.prove_ledger(session, KEYS).sound
+        assert seals.verify_ledger(session, KEYS).sound
     with one_database.write() as session:
         unsubscribe_person(session, _log(tmp_path_factory), ada, method="page", now=NOW)
     assert _state(one_database, ada) is PersonState.WITHDRAWN
@@ -91,7 +91,7 @@ def test_choices_that_cannot_be_read_hold_up_nobody_and_are_made_anew(
 
 def test_it_is_named_by_verify(database: PeopleDatabase, ada: int) -> None:
     with database.read() as session:
-        proof = seals.prove_ledger(session, KEYS)
+        proof = seals.verify_ledger(session, KEYS)
     assert [(at_fault.person, at_fault.fault) for at_fault in proof.address_faults] == [
         (ada, "the address can't be decrypted")
     ]
@@ -132,7 +132,7 @@ def test_it_is_erased_and_no_list_brings_it_back(
         assert (person.ciphertext, person.salt) == (None, None)
         barred = suppression.find_suppression(session, KEYS, ADA) is not None
         assert (barred, person.lookup is not None) == (known, not known)
-        assert seals.prove_ledger(session, KEYS).sound
+        assert seals.verify_ledger(session, KEYS).sound
 
 
 def test_it_is_suppressed_by_what_is_left_of_it(
@@ -167,7 +167,9 @@ def test_a_restored_copy_learns_who_left_all_the_same(
         bo = session.scalars(select(Person).where(Person.number != ada)).one()
     log.append(PendingDeparture.of_person(bo, "left"), at=NOW)
     with database.write() as session:
-        merged = departure_merge.merge_departure_log(session, log, keys, forget_elsewhere=forget_nowhere_else, now=NOW)
+        merged = unsubscribe_log_merge.merge_unsubscribe_log(
+            session, log, keys, forget_elsewhere=forget_nowhere_else, now=NOW
+        )
     assert (merged.departed["left"], _state(database, bo.number)) == (1, PersonState.WITHDRAWN)
 
 

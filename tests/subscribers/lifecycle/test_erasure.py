@@ -19,9 +19,9 @@ from digest.store.engine import Database
 from digest.store.models import EditionState
 from subscribers.address import read_address
 from subscribers.consent import disclosures, ledger
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.evidence import RequestOrigin, new_salt, store_evidence
-from subscribers.consent.wordings import WordingText
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
+from subscribers.consent.wordings import ConsentText
 from subscribers.lifecycle import address_change, my_data
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.mail_requests import MailRequest
@@ -80,7 +80,7 @@ def _live(world: Any) -> dict[str, Any]:
             NOW,
             "/subscribe",
             "hls.today",
-            WordingText("en", "Yes, send me HLS."),
+            ConsentText("en", "Yes, send me HLS."),
             RequestOrigin("203.0.113.77", "Desk/7"),
         )
         request_queue.enqueue_request(session, request_queue.prepare_request(keys, submission), SignupLimits())
@@ -150,8 +150,8 @@ def test_no_row_of_any_table_leads_to_who_is_erased(both: Any, way: Callable[[An
     assert list((both.install.settings.outbox_folder / "notice").glob("*.eml")) == []
 
 
-def _journal(world: Any) -> DepartureLog:
-    return DepartureLog(world.install.settings.left_log, world.install.keys)
+def _journal(world: Any) -> UnsubscribeLog:
+    return UnsubscribeLog(world.install.settings.left_log, world.install.keys)
 
 
 def test_an_erasure_and_an_event_about_the_same_mail_never_wait_for_each_other(
@@ -159,14 +159,14 @@ def test_an_erasure_and_an_event_about_the_same_mail_never_wait_for_each_other(
 ) -> None:
     world = build_web_setup(postgresql, tmp_path)
     _live(world)
-    keys, departure_log = world.install.keys, _journal(world)
+    keys, unsubscribe_log = world.install.keys, _journal(world)
 
     def erase_now() -> bool:
         with postgresql.write() as session:
             return erase_person(
                 session,
                 keys,
-                departure_log,
+                unsubscribe_log,
                 world.ada,
                 method="page",
                 forget_elsewhere=make_erasure_callback(keys, lambda: NOW),

@@ -10,8 +10,8 @@ from subscribers.consent import chain_verification, ledger
 from subscribers.consent.address_binding import record_older_renewals
 from subscribers.crypto.link_tokens import make_link_token, read_link_token
 from subscribers.lifecycle.my_data import list_consent_history, renew_links
-from subscribers.reader_language import ENGLISH
 from subscribers.store.models import ConsentKind, Person, PersonState
+from subscribers.subscriber_language import ENGLISH
 from tests.actors import ADMIN
 from tests.moments import DRAFTING as NOW
 from tests.sent_emails import plain_text

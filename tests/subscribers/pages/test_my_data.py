@@ -17,7 +17,7 @@ from digest.store.models import EditionState
 from digest.web.app import create_app
 from subscribers.address import Address, read_address
 from subscribers.consent import disclosures, suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.expiry import expire_unconfirmed
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store import one_time_tokens
@@ -75,9 +75,9 @@ def opened(world: Any) -> tuple[Any, str]:
 
 def complained(world: Any, session: Session, address: Address) -> None:
     keys = world.install.keys
-    departure_log = DepartureLog(world.install.settings.left_log, keys)
+    unsubscribe_log = UnsubscribeLog(world.install.settings.left_log, keys)
     suppression.suppress_address(
-        session, keys, address, reason="complained", actor="p", now=NOW, departure_log=departure_log
+        session, keys, address, reason="complained", actor="p", now=NOW, unsubscribe_log=unsubscribe_log
     )
 
 
@@ -215,7 +215,7 @@ def test_erasing_takes_its_own_button_and_afterwards_every_page_answers(both: An
     with both.database.read() as session:
         assert session.scalars(select(Delivery).where(Delivery.person == both.ada)).all() == []
         assert session.scalars(select(PendingAddressChange)).all() == []
-    assert [d.kind for d in DepartureLog(both.install.settings.left_log, both.install.keys).read()] == ["erased"]
+    assert [d.kind for d in UnsubscribeLog(both.install.settings.left_log, both.install.keys).read()] == ["erased"]
     assert inbox.new() == []  # what still waited for them goes nowhere
     before = both.dump()
     for path, status in {
@@ -261,7 +261,7 @@ def test_who_left_may_still_see_and_erase_their_data(world: Any) -> None:
     assert person(world).state == PersonState.ERASED
 
 
-def test_an_erasure_by_the_readers_own_hand_is_queued_for_sendgrid_where_it_knew_them(both: Any) -> None:
+def test_an_erasure_by_the_subscribers_own_hand_is_queued_for_sendgrid_where_it_knew_them(both: Any) -> None:
     ask(both)
     (mail,) = Inbox(both).new()
     with both.database.write() as session:  # the mail with the link went over SendGrid
@@ -312,8 +312,8 @@ def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(op
         assert session.scalars(select(PendingAddressChange)).all() == []
         bodies = "".join(session.scalars(select(ConsentEvent.body)))
     assert "elsewhere" not in bodies
-    departure_log = DepartureLog(world.install.settings.left_log, world.install.keys)
-    assert [d.kind for d in departure_log.read()] == ["left", "undone"]  # the old address, and the new one
+    unsubscribe_log = UnsubscribeLog(world.install.settings.left_log, world.install.keys)
+    assert [d.kind for d in unsubscribe_log.read()] == ["left", "undone"]  # the old address, and the new one
 
 
 @pytest.mark.parametrize("address", [ADA, ADA.upper(), "barred@example.org"])
@@ -397,16 +397,18 @@ def test_a_link_that_a_newer_one_replaced_before_its_mail_went_out_is_not_mailed
     assert receivers == ["second@elsewhere.example"]
 
 
-def test_moves_of_many_readers_and_forms_together_mail_one_mailbox_a_few_times(both: Any) -> None:
+def test_moves_of_many_subscribers_and_forms_together_mail_one_mailbox_a_few_times(both: Any) -> None:
     world = both
-    readers = [world.ada]
+    subscribers = [world.ada]
     with world.database.write() as session:
         for n in range(5):
-            reader = add_subscriber(session, world.install.keys, f"r{n}@q.example", evidence=sample_evidence(), now=NOW)
-            readers.append(reader.number)
+            subscriber = add_subscriber(
+                session, world.install.keys, f"r{n}@q.example", evidence=sample_evidence(), now=NOW
+            )
+            subscribers.append(subscriber.number)
         until = NOW + timedelta(days=1)
         secrets = [
-            one_time_tokens.issue_token(session, "my data", number, now=NOW, expires_at=until) for number in readers
+            one_time_tokens.issue_token(session, "my data", number, now=NOW, expires_at=until) for number in subscribers
         ]
     answers = {
         world.client.post(f"/my-data/{secret}/address", data={"email": f"victim+{n}@elsewhere.example"}).status_code

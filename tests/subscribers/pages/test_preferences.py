@@ -15,8 +15,8 @@ from subscribers.pages import preferences
 from subscribers.pages.context import SiteDetails
 from subscribers.pages.forms import FormError
 from subscribers.pages.preferences import read_preferences_form
-from subscribers.reader_language import ENGLISH
 from subscribers.store.models import Person, PersonState
+from subscribers.subscriber_language import ENGLISH
 
 SECTIONS = ["featured", "most-read", "topics", "products", "events", "opportunities"]
 
@@ -75,7 +75,7 @@ def test_how_often_and_at_which_hour_are_kept_and_said(both: Any) -> None:
     assert chosen(both) == Preferences(frequency="monthly")
 
 
-def test_saving_again_does_not_move_the_weeks_of_a_fortnightly_reader(world: Any) -> None:
+def test_saving_again_does_not_move_the_weeks_of_a_fortnightly_subscriber(world: Any) -> None:
     before = Preferences(frequency="fortnightly", start=date(2026, 11, 2))
     with world.database.write() as session:
         session.get(Person, world.ada).choices = before.as_json()
@@ -129,7 +129,7 @@ def test_what_cannot_be_kept_is_said_and_nothing_is_changed(world: Any, form: di
     assert world.dump() == before
 
 
-def test_a_withdrawn_reader_has_nothing_to_choose(world: Any) -> None:
+def test_a_withdrawn_subscriber_has_nothing_to_choose(world: Any) -> None:
     path = path_of(world)
     world.client.post(f"/u/{world.token('leave')}")
     before = world.dump()
@@ -138,7 +138,7 @@ def test_a_withdrawn_reader_has_nothing_to_choose(world: Any) -> None:
     assert world.dump() == before
 
 
-def test_the_unsubscribe_link_of_the_page_is_the_readers_own(world: Any) -> None:
+def test_the_unsubscribe_link_of_the_page_is_the_subscribers_own(world: Any) -> None:
     page = world.client.get(path_of(world)).text
     assert f'href="/u/{world.token("leave")}"' in page
     world.client.post(f"/u/{world.token('leave')}")

@@ -13,7 +13,7 @@ from sqlalchemy import event, func, select
 
 from digest.app.sending.background import process_signup_requests, send_due_notices
 from digest.app.site.page_context import describe_release_days
-from digest.app.subscribers.consent_wordings import current_wording
+from digest.app.subscribers.consent_texts import current_consent_text
 from digest.edition.approval import approved_versions
 from digest.edition.archive.story_archive import archive_edition
 from digest.edition.queries import find_edition
@@ -25,7 +25,7 @@ from digest.timetable import parse_schedule_rule
 from digest.web.app import create_app
 from subscribers.address import read_address
 from subscribers.consent import suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.request_processor import SignupAnswer
 from subscribers.store import people
@@ -109,7 +109,7 @@ def test_the_form_is_one_field_and_the_words_agreed_to_stand_above_the_button_of
     answered(world)
     (message,) = mailed(world)
     page = world.client.get(link_in(message)).text
-    assert page.index(current_wording(Settings()).text) < page.index("<button")
+    assert page.index(current_consent_text(Settings()).text) < page.index("<button")
 
 
 def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
@@ -271,12 +271,12 @@ def everybody(world: Any) -> dict[str, str]:
     with world.database.write() as session:
         number = people.find_person_number(session, keys, read_address(addresses["withdrawn"]))
         assert number is not None
-        departure_log = DepartureLog(world.install.settings.left_log, keys)
-        unsubscribe_person(session, departure_log, number, method="page", now=NOW)
+        unsubscribe_log = UnsubscribeLog(world.install.settings.left_log, keys)
+        unsubscribe_person(session, unsubscribe_log, number, method="page", now=NOW)
         for reason in ("bounced", "complained"):
             address = read_address(addresses[reason])
             suppression.suppress_address(
-                session, keys, address, reason=reason, actor="webhook", now=NOW, departure_log=departure_log
+                session, keys, address, reason=reason, actor="webhook", now=NOW, unsubscribe_log=unsubscribe_log
             )
     assert {(person(world, a) or Person()).state for a in addresses.values()} >= {
         PersonState.REQUESTED,
@@ -420,7 +420,7 @@ def test_a_lost_link_is_mailed_to_its_owner_alone(world: Any) -> None:
     assert f"/preferences/{world.token('preferences')}" in mail
 
 
-def test_a_mail_that_waits_is_withdrawn_when_its_reader_leaves_first(world: Any) -> None:
+def test_a_mail_that_waits_is_withdrawn_when_its_subscriber_leaves_first(world: Any) -> None:
     world.client.post("/subscribe", data=form_for(ADA))
     assert answered(world) == {SignupAnswer.KNOWN: 1}
     world.client.post(f"/u/{world.token('leave')}")

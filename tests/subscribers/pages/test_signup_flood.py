@@ -47,7 +47,7 @@ def test_forms_that_are_turned_away_hold_up_nobody(site: FloodedSite) -> None:
         assert rate_limits.find_open_alarm(session) is None
 
 
-def test_while_20_networks_flood_a_quiet_reader_is_emailed_within_a_minute(world: Any) -> None:
+def test_while_20_networks_flood_a_quiet_subscriber_is_emailed_within_a_minute(world: Any) -> None:
     site = FloodedSite(world, {"signups_first": 50, "signups_further": 20})  # a tenth of what 200 networks would meet
     addresses = iter(victims(10_000))
     taken = []

@@ -13,8 +13,8 @@ from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.web.app import create_app
 from subscribers.address import read_address
 from subscribers.consent import suppression
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle import unsubscribe
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
@@ -45,8 +45,8 @@ def later(world: Any, by: timedelta) -> Any:
 
 
 def kinds(world: Any) -> list[str]:
-    departure_log = DepartureLog(world.install.settings.left_log, world.install.keys)
-    return [departure.kind for departure in departure_log.read()]
+    unsubscribe_log = UnsubscribeLog(world.install.settings.left_log, world.install.keys)
+    return [departure.kind for departure in unsubscribe_log.read()]
 
 
 def leave_by_page(world: Any) -> str:
@@ -83,7 +83,9 @@ def test_the_answer_to_the_form_that_left_takes_it_back_by_a_token_of_its_own(bo
 
 
 @pytest.mark.parametrize("form", [{"from": "page"}, {"List-Unsubscribe": "One-Click"}], ids=["page", "one-click"])
-def test_the_link_of_a_forwarded_mail_never_takes_the_readers_own_leaving_back(both: Any, form: dict[str, str]) -> None:
+def test_the_link_of_a_forwarded_mail_never_takes_the_subscribers_own_leaving_back(
+    both: Any, form: dict[str, str]
+) -> None:
     """A stranger has all links of a mail, and opens and posts what they lead to: the reader stays away."""
     link = f"/u/{both.token('leave')}"
     assert both.client.post(link, data=form).status_code == 200
@@ -175,24 +177,24 @@ def test_it_can_be_taken_back_for_seven_days(world: Any, days: float, status: in
 
 
 @pytest.mark.parametrize("what", ["erased", "complained", "suppressed", "by an admin"])
-def test_what_happened_to_a_reader_otherwise_is_not_taken_back(both: Any, what: str) -> None:
+def test_what_happened_to_a_subscriber_otherwise_is_not_taken_back(both: Any, what: str) -> None:
     token, keys = both.token("leave"), both.install.keys
-    departure_log = DepartureLog(both.install.settings.left_log, keys)
+    unsubscribe_log = UnsubscribeLog(both.install.settings.left_log, keys)
     path = leave_by_page(both)
     if what == "by an admin":
         both.client.post(path)
         with both.database.write() as session:
-            unsubscribe_person(session, departure_log, both.ada, method="admin: asked by letter", now=NOW)
+            unsubscribe_person(session, unsubscribe_log, both.ada, method="admin: asked by letter", now=NOW)
     with both.database.write() as session:
         if what == "erased":
             erase_person(
-                session, keys, departure_log, both.ada, method="page", forget_elsewhere=erase_from_deliveries, now=NOW
+                session, keys, unsubscribe_log, both.ada, method="page", forget_elsewhere=erase_from_deliveries, now=NOW
             )
         elif what in {"complained", "suppressed"}:
             reason: Any = "complained" if what == "complained" else "bounced"
             address = read_address(ADA)
             suppression.suppress_address(
-                session, keys, address, reason=reason, actor="provider", now=NOW, departure_log=departure_log
+                session, keys, address, reason=reason, actor="provider", now=NOW, unsubscribe_log=unsubscribe_log
             )
     before = both.dump()
     for method in ("GET", "POST"):
@@ -213,7 +215,7 @@ def test_who_never_left_has_nothing_to_take_back(world: Any) -> None:
     assert world.dump() == before
 
 
-def test_where_the_departure_log_cannot_hear_of_it_the_reader_is_back_all_the_same(world: Any) -> None:
+def test_where_the_unsubscribe_log_cannot_hear_of_it_the_subscriber_is_back_all_the_same(world: Any) -> None:
     path = leave_by_page(world)
     world.install.settings.left_log.unlink()
     world.install.settings.left_log.mkdir()

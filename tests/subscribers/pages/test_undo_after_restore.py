@@ -7,8 +7,8 @@ from sqlalchemy import select
 
 from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.web.app import create_app
-from subscribers.consent.departure_log import DepartureLog
-from subscribers.lifecycle.departure_merge import merge_departure_log
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
+from subscribers.lifecycle.unsubscribe_log_merge import merge_unsubscribe_log
 from subscribers.store.models import ConsentEvent, Person, PersonState
 from tests.moments import DRAFTING as NOW
 
@@ -22,15 +22,15 @@ def test_a_restored_copy_hears_of_leaving_and_of_taking_it_back(both: Any) -> No
     token, keys = both.token("leave"), both.install.keys
     answer = both.client.post(f"/u/{token}", data={"from": "page"})
     both.client.post(answer.text.partition('action="')[2].partition('"')[0])
-    departure_log = DepartureLog(both.install.settings.left_log, keys)
+    unsubscribe_log = UnsubscribeLog(both.install.settings.left_log, keys)
     with both.database.write() as session:  # the copy of the day before knows of neither
         session.query(ConsentEvent).filter(ConsentEvent.seq > 1).delete()
         first = session.scalars(select(ConsentEvent)).one()
         session.get_one(Person, both.ada).chain_head = first.hash
         assert (
-            merge_departure_log(session, departure_log, keys, forget_elsewhere=erase_from_deliveries, now=NOW).departed[
-                "left"
-            ]
+            merge_unsubscribe_log(
+                session, unsubscribe_log, keys, forget_elsewhere=erase_from_deliveries, now=NOW
+            ).departed["left"]
             == 0
         )
     assert state_of(both) == PersonState.SUBSCRIBED
@@ -40,9 +40,9 @@ def test_a_restored_copy_hears_of_leaving_and_of_taking_it_back(both: Any) -> No
         person = session.get_one(Person, both.ada)
         person.chain_head, person.state = first.hash, PersonState.SUBSCRIBED
         assert (
-            merge_departure_log(session, departure_log, keys, forget_elsewhere=erase_from_deliveries, now=NOW).departed[
-                "left"
-            ]
+            merge_unsubscribe_log(
+                session, unsubscribe_log, keys, forget_elsewhere=erase_from_deliveries, now=NOW
+            ).departed["left"]
             == 1
         )
     assert state_of(both) == PersonState.WITHDRAWN

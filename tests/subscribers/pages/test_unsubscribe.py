@@ -44,7 +44,7 @@ def departures(world: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
-def test_one_post_takes_a_reader_off_the_list_whatever_it_holds(world: Any, form: dict[str, Any]) -> None:
+def test_one_post_takes_a_subscriber_off_the_list_whatever_it_holds(world: Any, form: dict[str, Any]) -> None:
     answer = world.client.post(f"/u/{world.token('leave')}", **form)
     assert answer.status_code == 200
     assert "Location" not in answer.headers
@@ -75,7 +75,7 @@ def test_the_button_of_the_page_leaves_and_the_ledger_knows_that_it_was_the_page
     assert "You’re not subscribed" in both.client.get(path).text
 
 
-def test_a_reader_who_is_gone_is_answered_all_the_same(world: Any) -> None:
+def test_a_subscriber_who_is_gone_is_answered_all_the_same(world: Any) -> None:
     token = world.token("leave", 99_999)
     before = world.dump()
     assert world.client.post(f"/u/{token}").status_code == 200
@@ -142,7 +142,7 @@ def test_no_log_line_holds_a_token_or_an_address(
     world.app.config["PROPAGATE_EXCEPTIONS"] = False
     world.install.settings.left_log.unlink()
     world.install.settings.left_log.mkdir()  # so that the journal cannot be written
-    failing = world.token("leave", another_reader(world))
+    failing = world.token("leave", another_subscriber(world))
     assert world.client.post(f"/u/{failing}").status_code == 500
     output = caplog.text + "".join(capsys.readouterr())
     assert "/u/<token>" in output
@@ -151,7 +151,7 @@ def test_no_log_line_holds_a_token_or_an_address(
         assert secret not in output
 
 
-def another_reader(world: Any) -> int:
+def another_subscriber(world: Any) -> int:
     with world.database.write() as session:
         ada = session.get(Person, world.ada)
         person = Person(
@@ -170,7 +170,7 @@ def another_reader(world: Any) -> int:
         return int(person.number)
 
 
-def test_where_the_departure_log_cannot_be_written_nobody_is_told_that_it_is_done(both: Any) -> None:
+def test_where_the_unsubscribe_log_cannot_be_written_nobody_is_told_that_it_is_done(both: Any) -> None:
     both.app.testing = False
     both.app.config["PROPAGATE_EXCEPTIONS"] = False
     both.install.settings.left_log.mkdir()

@@ -16,7 +16,7 @@ from digest.cli import digest
 from digest.web.app import create_app
 from subscribers.address import read_address
 from subscribers.consent import audience, seals, suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.stored_addresses import departure_hash
 from subscribers.lifecycle import expiry
 from subscribers.signup import rate_limits
@@ -43,13 +43,13 @@ def bring(world: WebSetup, *addresses: str, confirmed: str = "") -> dict[str, in
     folder = world.install.settings.home
     path = folder / f"{len(list(folder.glob('*.csv')))}.csv"
     path.write_text("\n".join(["email,confirmed_at", *(f"{a},{confirmed}" for a in addresses)]) + "\n")
-    desk = ImportContext(world.database, world.install.keys, departure_log(world), "eve")
+    desk = ImportContext(world.database, world.install.keys, unsubscribe_log(world), "eve")
     report = run_import(desk, survey_file(path), ImportOptions(), now=datetime.now(UTC), on_reject=lambda *_: None)
     return {name: count for name, count in report.counts.items() if count}
 
 
-def departure_log(world: WebSetup) -> DepartureLog:
-    return DepartureLog(world.install.settings.left_log, world.install.keys)
+def unsubscribe_log(world: WebSetup) -> UnsubscribeLog:
+    return UnsubscribeLog(world.install.settings.left_log, world.install.keys)
 
 
 def run(world: WebSetup, *words: str, typed: str = "") -> Result:
@@ -79,7 +79,7 @@ def person(world: WebSetup, address: str) -> Person | None:
 
 def sound(world: WebSetup) -> None:
     with world.database.read() as session:
-        assert seals.prove_ledger(session, world.install.keys).sound
+        assert seals.verify_ledger(session, world.install.keys).sound
         assert list(find_ledger_differences(session)) == []
 
 
@@ -200,6 +200,6 @@ def test_a_complaint_between_question_and_mail_stops_it(both: WebSetup) -> None:
             reason="complained",
             actor="hook",
             now=datetime.now(UTC),
-            departure_log=departure_log(both),
+            unsubscribe_log=unsubscribe_log(both),
         )
     assert mails(both) == {}

@@ -12,13 +12,13 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from digest.app.subscribers.consent_wordings import current_wording
+from digest.app.subscribers.consent_texts import current_consent_text
 from digest.settings import Settings
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import audience, evidence, seals, suppression
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.evidence import RequestOrigin
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import erasure, expiry
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
@@ -54,7 +54,7 @@ class House:
     """People, a worker, a clock, and what it queued."""
 
     database: Database
-    departure_log: DepartureLog
+    unsubscribe_log: UnsubscribeLog
     now: datetime = NOW
     bounds: SignupLimits = field(default_factory=SignupLimits)
     notes: list[MailRequest] = field(default_factory=list)
@@ -63,7 +63,7 @@ class House:
     def ask(
         self, address: str = ADA, *, kind: FormKind = "subscribe", machine: RequestOrigin = MACHINE
     ) -> SubmissionOutcome:
-        wording = current_wording(Settings()) if kind == "subscribe" else None
+        wording = current_consent_text(Settings()) if kind == "subscribe" else None
         page = "https://hls.today/"
         submission = FormSubmission(kind, read_address(address), self.now, page, "hls.today", wording, machine)
         form = request_queue.prepare_request(KEYS, submission)
@@ -120,7 +120,7 @@ class House:
 
     def leave(self, number: int) -> None:
         with self.database.write() as session:
-            unsubscribe_person(session, self.departure_log, number, method="page", now=self.now)
+            unsubscribe_person(session, self.unsubscribe_log, number, method="page", now=self.now)
 
     def suppress(self, reason: suppression.SuppressionReason, address: str = ADA) -> None:
         with self.database.write() as session:
@@ -131,7 +131,7 @@ class House:
                 reason=reason,
                 actor="webhook",
                 now=self.now,
-                departure_log=self.departure_log,
+                unsubscribe_log=self.unsubscribe_log,
             )
 
     def events(self, number: int) -> list[tuple[ConsentKind, dict[str, object]]]:
@@ -149,7 +149,7 @@ class House:
 
     def sound(self) -> bool:
         with self.database.read() as session:
-            return seals.prove_ledger(session, KEYS).sound
+            return seals.verify_ledger(session, KEYS).sound
 
     def may_mail(self, number: int) -> bool:
         with self.database.read() as session:
@@ -157,13 +157,13 @@ class House:
 
 
 @pytest.fixture
-def departure_log(tmp_path: Path) -> DepartureLog:
-    return DepartureLog(tmp_path / "left.log", KEYS)
+def unsubscribe_log(tmp_path: Path) -> UnsubscribeLog:
+    return UnsubscribeLog(tmp_path / "left.log", KEYS)
 
 
 @pytest.fixture
-def house(database: Database, departure_log: DepartureLog) -> House:
-    return House(database, departure_log)
+def house(database: Database, unsubscribe_log: UnsubscribeLog) -> House:
+    return House(database, unsubscribe_log)
 
 
 def test_a_form_is_written_encrypted_and_of_one_size(house: House) -> None:
@@ -211,7 +211,7 @@ def test_the_request_is_recorded_with_its_words_and_what_must_go_later_as_digest
     assert person.state is PersonState.REQUESTED
     assert not house.may_mail(person.number)
     ((kind, body),) = house.events(person.number)
-    wording = current_wording(Settings())
+    wording = current_consent_text(Settings())
     assert kind is ConsentKind.REQUESTED
     assert (body["wording"], body["wording_hash"], body["wording_version"], body["language"]) == (
         wording.text,
@@ -374,7 +374,7 @@ def test_who_was_erased_comes_back_as_somebody_new(house: House, known: bool) ->
         erasure.erase_person(
             session,
             KEYS,
-            house.departure_log,
+            house.unsubscribe_log,
             number,
             method="page",
             forget_elsewhere=forget_nowhere_else,
@@ -409,7 +409,7 @@ def test_who_complained_gets_nothing_until_an_admin_allows_it(
     assert house.may_mail(person.number)
 
 
-def test_a_complaint_by_mail_ends_with_the_readers_own_new_sign_up_asked_once_in_30_days(house: House) -> None:
+def test_a_complaint_by_mail_ends_with_the_subscribers_own_new_sign_up_asked_once_in_30_days(house: House) -> None:
     """It can be forged by whoever was forwarded a mail: the reader needs no admin to come back."""
     house.subscribe()
     house.suppress("complaint by mail")
@@ -579,9 +579,9 @@ def test_workers_that_answer_at_once_share_one_quota_and_answer_each_form_once(h
 
 
 def test_a_worker_waits_for_another_ones_answer_before_it_spends_the_quota(
-    postgresql: Database, departure_log: DepartureLog
+    postgresql: Database, unsubscribe_log: UnsubscribeLog
 ) -> None:
-    house = House(postgresql, departure_log)
+    house = House(postgresql, unsubscribe_log)
     quota = house.bounds.quota
     house.asked()
     house.ask("bo@example.org")
@@ -612,7 +612,7 @@ def test_neither_address_nor_machine_stands_in_any_table(house: House) -> None:
     with house.database.engine.connect() as connection:
         names = [row[0] for row in connection.execute(text(_TABLES[connection.dialect.name]))]
         dump = "".join(repr(connection.execute(text(f'SELECT * FROM "{n}"')).all()) for n in names).lower()
-    for clear in ("lovelace", "analytical", "second.reader", "county.example", "93.184", "browser/1"):
+    for clear in ("lovelace", "analytical", "second.subscriber", "county.example", "93.184", "browser/1"):
         assert clear not in dump
 
 

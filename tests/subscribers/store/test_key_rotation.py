@@ -18,7 +18,7 @@ from digest.store.engine import Database, migrate_schema, open_database
 from digest.store.models import AuditEntry
 from subscribers.address import read_address
 from subscribers.consent import audience, evidence, seals, suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto import key_file, link_tokens
 from subscribers.crypto.keys import KEY_KINDS, KeyFileError, KeyKind, KeyRing, SecretKey
 from subscribers.crypto.stored_addresses import decrypt_address, lookup_hash
@@ -68,7 +68,7 @@ def _add(database: Database, keys: KeyRing, *names: str) -> list[int]:
 
 def _addresses(database: Database, keys: KeyRing) -> list[str]:
     with database.read() as session:
-        return [reader.decrypt_address(keys) for reader in audience.load_audience_page(session)]
+        return [subscriber.decrypt_address(keys) for subscriber in audience.load_audience_page(session)]
 
 
 def _number(database: Database, keys: KeyRing, name: str) -> int | None:
@@ -121,10 +121,10 @@ def test_what_older_keys_made_still_verifies(one_database: Database, path: Path)
     old = KeyRing.load(path)
     (ada,) = _add(one_database, old, "ada")
     token = link_tokens.make_link_token(old, ada, "leave")
-    cy, departure_log = read_address("cy@example.org"), DepartureLog(path.parent / "left.log", old)
+    cy, unsubscribe_log = read_address("cy@example.org"), UnsubscribeLog(path.parent / "left.log", old)
     with one_database.write() as session:
         suppression.suppress_address(
-            session, old, cy, reason="complained", actor="test", now=NOW, departure_log=departure_log
+            session, old, cy, reason="complained", actor="test", now=NOW, unsubscribe_log=unsubscribe_log
         )
     for kind in KEY_KINDS:
         rotate_key(one_database, path, kind)
@@ -135,7 +135,7 @@ def test_what_older_keys_made_still_verifies(one_database: Database, path: Path)
         suppressed = suppression.find_suppression(session, keys, cy)
         assert suppressed is not None
         suppression.suppress_address(
-            session, keys, cy, reason="complained", actor="test", now=NOW, departure_log=departure_log
+            session, keys, cy, reason="complained", actor="test", now=NOW, unsubscribe_log=unsubscribe_log
         )
         assert len(session.scalars(select(Suppression)).all()) == 1
 
@@ -259,7 +259,7 @@ def test_who_has_no_encrypted_address_keeps_the_old_look_up(one_database: Databa
         erase_person(
             session,
             keys,
-            DepartureLog(path.parent / "left.log", keys),
+            UnsubscribeLog(path.parent / "left.log", keys),
             bo,
             method="page",
             forget_elsewhere=forget_nowhere_else,
@@ -375,7 +375,7 @@ def _works_and_finishes(home: Path, kind: KeyKind, numbers: list[int]) -> bool:
     assert [_number(database, after, n) for n in names] == numbers
     assert sorted(p.name for p in home.glob("*keys*")) == ["keys.json"]
     with database.read() as session:
-        assert seals.prove_ledger(session, after).sound
+        assert seals.verify_ledger(session, after).sound
     database.close()
     return mixed
 

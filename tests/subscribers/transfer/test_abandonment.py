@@ -15,7 +15,7 @@ from digest.store.engine import Database
 from digest.store.models import AuditEntry
 from subscribers.address import read_address
 from subscribers.consent import audience, ledger, seals
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentKind, ImportBatch, Person, PersonState
@@ -35,7 +35,7 @@ MANY = 2 * MAX_STEP_ROWS + 100
 
 @pytest.fixture
 def context(database: Database, tmp_path: Path) -> ImportContext:
-    return ImportContext(database, KEYS, DepartureLog(tmp_path / "left.log", KEYS), "terminal:eve")
+    return ImportContext(database, KEYS, UnsubscribeLog(tmp_path / "left.log", KEYS), "terminal:eve")
 
 
 def _file(folder: Path, *names: str, confirmed: bool = True) -> Path:
@@ -68,7 +68,7 @@ def _state(context: ImportContext, name: str) -> PersonState | None:
 
 def _sound(context: ImportContext) -> None:
     with context.database.read() as session:
-        assert seals.prove_ledger(session, KEYS).sound
+        assert seals.verify_ledger(session, KEYS).sound
         assert list(find_ledger_differences(session)) == []
 
 
@@ -176,7 +176,7 @@ def test_the_command_lists_asks_and_drops(new_home: Path, tmp_path: Path) -> Non
     assert "There are no unfinished imports." in _run("--list").output
     with open_installation(load_settings()) as install:
         context = ImportContext(
-            install.database, install.keys, DepartureLog(tmp_path / "left.log", install.keys), "eve"
+            install.database, install.keys, UnsubscribeLog(tmp_path / "left.log", install.keys), "eve"
         )
         batch = _cut_short(context, _file(tmp_path, *(f"r{n}" for n in range(MANY))))
     (row,) = json.loads(_run("--list", "--json").output)

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import audience, disclosures, seals, suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import encrypt_address
 from subscribers.lifecycle.erasure import erase_person
@@ -47,8 +47,8 @@ YES = ConsentEvidence(
 
 
 @pytest.fixture
-def departure_log(tmp_path: Path) -> DepartureLog:
-    return DepartureLog(tmp_path / "left.log", KEYS)
+def unsubscribe_log(tmp_path: Path) -> UnsubscribeLog:
+    return UnsubscribeLog(tmp_path / "left.log", KEYS)
 
 
 def _add(database: Database, *names: str) -> list[int]:
@@ -69,11 +69,11 @@ def _export(database: Database, **handed: str) -> list[list[str]]:
 
 
 def test_the_list_holds_those_in_the_audience_and_each_sees_that_it_went_out(
-    database: Database, departure_log: DepartureLog
+    database: Database, unsubscribe_log: UnsubscribeLog
 ) -> None:
     ada, bo, cy = _add(database, "ada", "bo", "cy")
     with database.write() as session:
-        unsubscribe_person(session, departure_log, bo, method="page", now=NOW)
+        unsubscribe_person(session, unsubscribe_log, bo, method="page", now=NOW)
     assert [row[0] for row in _export(database, reference="ticket 7")] == ["ada@example.org", "cy@example.org"]
     with database.read() as session:
         for number, seen in ((ada, 1), (bo, 0), (cy, 1), (cy + 1, 0)):
@@ -180,7 +180,7 @@ def test_nobody_has_no_record(one_database: Database) -> None:
 
 
 def test_erasing_leaves_the_chain_and_the_suppression_and_nothing_else(
-    database: Database, departure_log: DepartureLog
+    database: Database, unsubscribe_log: UnsubscribeLog
 ) -> None:
     (ada,) = _add(database, "ada")
     with database.write() as session:
@@ -189,7 +189,7 @@ def test_erasing_leaves_the_chain_and_the_suppression_and_nothing_else(
         with database.write() as session:
             assert (
                 erase_person(
-                    session, KEYS, departure_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
+                    session, KEYS, unsubscribe_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
                 )
                 is new
             )
@@ -210,21 +210,21 @@ def test_erasing_leaves_the_chain_and_the_suppression_and_nothing_else(
         assert record is not None
         assert record["pii_information"]["email_address"] is None
         assert [event["event_type"] for event in record["events"]] == ["confirmed", "erased"]
-    assert [line.kind for line in departure_log.read()] == ["erased"]
+    assert [line.kind for line in unsubscribe_log.read()] == ["erased"]
     with database.read() as session:
-        assert seals.prove_ledger(session, KEYS).sound
+        assert seals.verify_ledger(session, KEYS).sound
 
 
 def test_somebody_whose_address_went_long_ago_stays_away_after_erasure(
-    database: Database, departure_log: DepartureLog
+    database: Database, unsubscribe_log: UnsubscribeLog
 ) -> None:
     (ada,) = _add(database, "ada")
     with database.write() as session:
-        unsubscribe_person(session, departure_log, ada, method="page", now=NOW)
+        unsubscribe_person(session, unsubscribe_log, ada, method="page", now=NOW)
         session.execute(update(Person).values(ciphertext=None, key_id=None))
     with database.write() as session:
         assert erase_person(
-            session, KEYS, departure_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
+            session, KEYS, unsubscribe_log, ada, method="page", forget_elsewhere=forget_nowhere_else, now=NOW
         )
     with database.read() as session:
         assert people.find_person_number(session, KEYS, read_address("ada@example.org")) == ada

@@ -220,7 +220,7 @@ def test_no_heading_and_no_row_is_anything_but_read_or_rejected(first: list[str]
         parse_row(layout, fields, 2, now=NOW)
 
 
-def test_who_paid_for_a_substack_has_asked_for_it_and_free_readers_show_no_evidence() -> None:
+def test_who_paid_for_a_substack_has_asked_for_it_and_free_subscribers_show_no_evidence() -> None:
     paid = _read(SUBSTACK, email="ada@example.org", active_subscription="true", first_payment_at="2024-03-01T10:00:00Z")
     free = _read(SUBSTACK, email="bo@example.org", active_subscription="false", created_at="2024-03-01T10:00:00Z")
     assert (paid.confirmed_at, free.confirmed_at) == (datetime(2024, 3, 1, 10, tzinfo=UTC), None)

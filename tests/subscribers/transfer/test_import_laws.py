@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from digest.store.engine import open_database
 from subscribers.address import read_address
 from subscribers.consent import audience, seals, suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
@@ -81,7 +81,7 @@ class Imports(RuleBasedStateMachine):
         self.path = Path(self.folder.name)
         (self.path / "digest.db").write_bytes(_empty_database())
         self.books = share_compiled_statements(open_database(f"sqlite:///{self.path / 'digest.db'}"))
-        self.desk = ImportContext(self.books, KEYS, DepartureLog(self.path / "left.log", KEYS), "terminal:eve")
+        self.desk = ImportContext(self.books, KEYS, UnsubscribeLog(self.path / "left.log", KEYS), "terminal:eve")
         self.gone: set[str] = set()
         self.granted: set[str] = set()
         self.begun: list[tuple[Path, ImportOptions, list[tuple[str, str]]]] = []
@@ -121,7 +121,7 @@ class Imports(RuleBasedStateMachine):
         with self.books.write() as session:
             number = people.find_person_number(session, KEYS, read_address(f"{name}@example.org"))
             if number is not None:
-                unsubscribe_person(session, self.desk.departure_log, number, method="page", now=NOW)
+                unsubscribe_person(session, self.desk.unsubscribe_log, number, method="page", now=NOW)
                 self.gone.add(name)
 
     @rule(name=st.sampled_from(NAMES))
@@ -132,7 +132,7 @@ class Imports(RuleBasedStateMachine):
                 erase_person(
                     session,
                     KEYS,
-                    self.desk.departure_log,
+                    self.desk.unsubscribe_log,
                     number,
                     method="page",
                     forget_elsewhere=forget_nowhere_else,
@@ -145,21 +145,24 @@ class Imports(RuleBasedStateMachine):
         with self.books.write() as session:
             address = read_address(f"{name}@example.org")
             suppression.suppress_address(
-                session, KEYS, address, reason=reason, actor="hook", now=NOW, departure_log=self.desk.departure_log
+                session, KEYS, address, reason=reason, actor="hook", now=NOW, unsubscribe_log=self.desk.unsubscribe_log
             )
             self.gone.add(name)
 
     @invariant()
     def only_those_who_may_be_are_on_the_roll(self) -> None:
         with self.books.read() as session:
-            mailed = {reader.decrypt_address(KEYS).partition("@")[0] for reader in audience.load_audience_page(session)}
+            mailed = {
+                subscriber.decrypt_address(KEYS).partition("@")[0]
+                for subscriber in audience.load_audience_page(session)
+            }
         assert not mailed & self.gone
         assert mailed <= self.granted
 
     @invariant()
     def every_chain_holds(self) -> None:
         with self.books.read() as session:
-            assert seals.prove_ledger(session, KEYS).sound
+            assert seals.verify_ledger(session, KEYS).sound
 
 
 Imports.TestCase.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)

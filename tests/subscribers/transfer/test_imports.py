@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import audience, ledger, seals, suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyKind, KeyRing, SecretKey
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
@@ -43,12 +43,12 @@ BARE = "2019-04-05 10:00:00,,,,1"
 
 @pytest.fixture
 def context(database: Database, tmp_path: Path) -> ImportContext:
-    return ImportContext(database, KEYS, DepartureLog(tmp_path / "left.log", KEYS), "terminal:eve")
+    return ImportContext(database, KEYS, UnsubscribeLog(tmp_path / "left.log", KEYS), "terminal:eve")
 
 
 @pytest.fixture
 def small(one_database: Database, tmp_path: Path) -> ImportContext:
-    return ImportContext(one_database, KEYS, DepartureLog(tmp_path / "left.log", KEYS), "terminal:eve")
+    return ImportContext(one_database, KEYS, UnsubscribeLog(tmp_path / "left.log", KEYS), "terminal:eve")
 
 
 def _list(folder: Path, *rows: str, name: str = "list.csv", heading: str = HEADINGS) -> Path:
@@ -94,13 +94,14 @@ def _chain(context: ImportContext, name: str) -> list[ConsentEvent]:
 
 def _assert_sound(context: ImportContext) -> None:
     with context.database.read() as session:
-        assert seals.prove_ledger(session, KEYS).sound
+        assert seals.verify_ledger(session, KEYS).sound
 
 
 def _on_roll(context: ImportContext) -> set[str]:
     with context.database.read() as session:
         return {
-            reader.decrypt_address(context.keys) for reader in audience.load_audience_page(session, page_size=10_000)
+            subscriber.decrypt_address(context.keys)
+            for subscriber in audience.load_audience_page(session, page_size=10_000)
         }
 
 
@@ -129,7 +130,7 @@ def test_the_rehearsal_counts_what_the_import_then_does_and_writes_nothing(
 ) -> None:
     _import(context, _list(tmp_path, f"cy@example.org,{CONFIRMED}", name="earlier.csv"))
     with context.database.write() as session:
-        unsubscribe_person(session, context.departure_log, _number(context, "cy"), method="page", now=NOW)
+        unsubscribe_person(session, context.unsubscribe_log, _number(context, "cy"), method="page", now=NOW)
     rows = [
         f"ada@example.org,{CONFIRMED}",
         f"ADA@example.org,{BARE}",
@@ -202,12 +203,12 @@ def test_nobody_who_is_gone_comes_back(
         _import(context, _list(tmp_path, row, name="first.csv"))
     with context.database.write() as session:
         if departed == "left":
-            unsubscribe_person(session, context.departure_log, _number(context, "cy"), method="page", now=NOW)
+            unsubscribe_person(session, context.unsubscribe_log, _number(context, "cy"), method="page", now=NOW)
         elif departed == "erased":
             erase_person(
                 session,
                 KEYS,
-                context.departure_log,
+                context.unsubscribe_log,
                 _number(context, "cy"),
                 method="page",
                 forget_elsewhere=forget_nowhere_else,
@@ -216,7 +217,7 @@ def test_nobody_who_is_gone_comes_back(
         else:
             reason: Any = departed if departed != "suppressed" else "by an admin"
             suppression.suppress_address(
-                session, KEYS, address, reason=reason, actor="hook", now=NOW, departure_log=context.departure_log
+                session, KEYS, address, reason=reason, actor="hook", now=NOW, unsubscribe_log=context.unsubscribe_log
             )
     for options in (ImportOptions(), ImportOptions(attest_reason="their word")):
         report = _import(context, _list(tmp_path, row, f"x@example.org,{BARE}", name="again.csv"), options)
@@ -239,7 +240,7 @@ def test_a_file_of_departures_makes_nobody_and_takes_people_off(context: ImportC
     assert _on_roll(context) == set()
     assert [link.kind for link in _chain(context, "ada")] == [ConsentKind.IMPORTED, ConsentKind.WITHDRAWN]
     assert _person(context, "bo") is None
-    assert [line.kind for line in context.departure_log.read()] == ["left"]
+    assert [line.kind for line in context.unsubscribe_log.read()] == ["left"]
     late = _import(context, _list(tmp_path, f"bo@example.org,{CONFIRMED}", name="subscribed_2.csv"))
     assert _counts(late) == {"left or suppressed": 1}
     _assert_sound(context)
@@ -275,7 +276,7 @@ def test_a_complaint_is_kept_as_one(context: ImportContext, tmp_path: Path) -> N
     assert _counts(_import(context, path)) == {"departures": 1}
     with context.database.read() as session:
         assert session.scalars(select(Suppression.reason)).one() == "complained"
-    assert [line.kind for line in context.departure_log.read()] == ["complained"]
+    assert [line.kind for line in context.unsubscribe_log.read()] == ["complained"]
 
 
 @pytest.mark.parametrize("before", ["left elsewhere", "bounced", "left here", "bounced here"])
@@ -287,11 +288,11 @@ def test_a_complaint_in_a_list_outweighs_what_was_there_and_is_logged(
         _import(context, _list(tmp_path, f"cy@example.org,{CONFIRMED}"))
     with context.database.write() as session:
         if before == "left here":
-            unsubscribe_person(session, context.departure_log, _number(context, "cy"), method="page", now=NOW)
+            unsubscribe_person(session, context.unsubscribe_log, _number(context, "cy"), method="page", now=NOW)
         else:
             reason: Any = before.removesuffix(" here")
             suppression.suppress_address(
-                session, KEYS, cy, reason=reason, actor="hook", now=NOW, departure_log=context.departure_log
+                session, KEYS, cy, reason=reason, actor="hook", now=NOW, unsubscribe_log=context.unsubscribe_log
             )
     path = tmp_path / "complaints.csv"
     for again in (1, 0):
@@ -303,7 +304,7 @@ def test_a_complaint_in_a_list_outweighs_what_was_there_and_is_logged(
         assert suppressed.reason == "complained"
         reasons = [] if before == "left here" else [before.removesuffix(" here")]
         assert session.scalars(select(Suppression.reason).order_by(Suppression.id)).all() == [*reasons, "complained"]
-    assert [d.kind for d in context.departure_log.read()][1:] == ["complained"]
+    assert [d.kind for d in context.unsubscribe_log.read()][1:] == ["complained"]
     if before.endswith("here"):
         with context.database.read() as session:
             assert session.get_one(Person, _number(context, "cy")).state is PersonState.SUPPRESSED
@@ -311,17 +312,17 @@ def test_a_complaint_in_a_list_outweighs_what_was_there_and_is_logged(
 
 
 def test_people_found_by_an_earlier_key_are_known(one_database: Database, tmp_path: Path) -> None:
-    old = ImportContext(one_database, KEYS, DepartureLog(tmp_path / "left.log", KEYS), "terminal:eve")
+    old = ImportContext(one_database, KEYS, UnsubscribeLog(tmp_path / "left.log", KEYS), "terminal:eve")
     _import(old, _list(tmp_path, f"ada@example.org,{CONFIRMED}"))
     with one_database.write() as session:
         address = read_address("cy@example.org")
         suppression.suppress_address(
-            session, KEYS, address, reason="bounced", actor="hook", now=NOW, departure_log=old.departure_log
+            session, KEYS, address, reason="bounced", actor="hook", now=NOW, unsubscribe_log=old.unsubscribe_log
         )
     kinds: tuple[KeyKind, ...] = ("lookup", "suppression")
     newer = KeyRing([*KEYS.all, *(SecretKey(kind, 2, os.urandom(32)) for kind in kinds)])
     path = _list(tmp_path, f"ada@example.org,{CONFIRMED}", f"cy@example.org,{CONFIRMED}", name="b.csv")
-    report = _import(ImportContext(one_database, newer, old.departure_log, "terminal:eve"), path)
+    report = _import(ImportContext(one_database, newer, old.unsubscribe_log, "terminal:eve"), path)
     assert _counts(report) == {"known": 1, "left or suppressed": 1}
 
 
@@ -420,7 +421,7 @@ def test_somebody_who_is_added_or_suppressed_between_look_and_commit_is_judged_a
                 reason="complained",
                 actor="hook",
                 now=NOW,
-                departure_log=context.departure_log,
+                unsubscribe_log=context.unsubscribe_log,
             )
 
     with _after_the_look(meanwhile):
@@ -463,7 +464,7 @@ import os, signal, sys
 from datetime import datetime
 from pathlib import Path
 from digest.store.engine import open_database
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.import_run import ImportContext
@@ -476,7 +477,7 @@ for seconds in sys.stdin:
     child = os.fork()
     if not child:
         signal.setitimer(signal.ITIMER_PROF, float(seconds))
-        desk = ImportContext(open_database(url), keys, DepartureLog(Path(log), keys), "terminal:eve")
+        desk = ImportContext(open_database(url), keys, UnsubscribeLog(Path(log), keys), "terminal:eve")
         run_import(desk, survey_file(Path(path)), ImportOptions(), now=datetime.fromisoformat("2026-11-20T12:00:00+00:00"),
                    on_reject=lambda *_: None, outcomes=OutcomeFile(Path(path + ".outcomes")))
         os._exit(0)
@@ -494,7 +495,7 @@ def test_a_killed_import_leaves_nobody_to_be_mailed_and_is_completed_by_the_next
     would_be = list(read_outcomes(tmp_path / "tried"))
     chance, killed = random.Random(7), 0
     url = str(small.database.engine.url)  # type: ignore[attr-defined]
-    command = [sys.executable, "-c", WRITER, url, str(path), str(small.departure_log.path)]
+    command = [sys.executable, "-c", WRITER, url, str(path), str(small.unsubscribe_log.path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True) as writer:
         assert writer.stdin
         assert writer.stdout
@@ -528,7 +529,7 @@ def test_no_address_stands_in_the_database_after_an_import(small: ImportContext,
     assert b"okapi" not in content
 
 
-def test_a_csv_writer_and_our_reader_agree_on_a_million_ways_to_quote(small: ImportContext, tmp_path: Path) -> None:
+def test_a_csv_writer_and_our_subscriber_agree_on_a_million_ways_to_quote(small: ImportContext, tmp_path: Path) -> None:
     path = tmp_path / "odd.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file, delimiter=";", quoting=csv.QUOTE_ALL)

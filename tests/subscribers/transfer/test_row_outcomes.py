@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from digest.store.engine import Database
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
@@ -52,11 +52,11 @@ ROWS_AND_REASONS = [
 @pytest.fixture
 def desk(database: Database, tmp_path: Path) -> ImportContext:
     keys = KeyRing.from_seed(b"row outcomes")
-    desk = ImportContext(database, keys, DepartureLog(tmp_path / "left.log", keys), "eve")
+    desk = ImportContext(database, keys, UnsubscribeLog(tmp_path / "left.log", keys), "eve")
     with database.write() as session:
         add_subscriber(session, keys, "ada@example.org", evidence=ON_PAPER, now=NOW)
         left = add_subscriber(session, keys, "left@example.org", evidence=ON_PAPER, now=NOW).number
-        unsubscribe_person(session, desk.departure_log, left, method="page", now=NOW)
+        unsubscribe_person(session, desk.unsubscribe_log, left, method="page", now=NOW)
     return desk
 
 

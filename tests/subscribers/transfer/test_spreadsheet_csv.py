@@ -38,7 +38,7 @@ def test_no_cell_is_a_formula_whatever_parts_the_cells(rows: list[list[str]]) ->
 
 
 @given(st.lists(st.lists(hostile_texts, min_size=2, max_size=2), min_size=1, max_size=4))
-def test_a_reader_of_commas_finds_every_field_with_nothing_but_apostrophes_more(rows: list[list[str]]) -> None:
+def test_a_subscriber_of_commas_finds_every_field_with_nothing_but_apostrophes_more(rows: list[list[str]]) -> None:
     found = read_cells(write_file(rows), ",")
     assert [[cell.replace("'", "") for cell in row] for row in found] == [
         [text.replace("'", "") for text in row] for row in rows

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from digest.store.engine import Database, open_database
 from subscribers.address import read_address
 from subscribers.consent import audience, ledger, seals, suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import ImportBatch, Person
@@ -47,7 +47,7 @@ def context(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for module in (import_run, imports):
         monkeypatch.setattr(module, "MAX_STEP_ROWS", STEP_ROWS)
     url = database.engine.url.render_as_string(hide_password=False)
-    log = DepartureLog(tmp_path / "left.log", KEYS)
+    log = UnsubscribeLog(tmp_path / "left.log", KEYS)
     return ImportContext(database, KEYS, log, "terminal:eve", partial(open_database, url))
 
 
@@ -72,7 +72,7 @@ def _counts(report: ImportReport) -> dict[str, int]:
 
 def _assert_sound(context: ImportContext) -> None:
     with context.database.read() as session:
-        assert seals.prove_ledger(session, KEYS).sound
+        assert seals.verify_ledger(session, KEYS).sound
 
 
 def test_a_list_comes_in_as_it_does_without_the_process(context: ImportContext, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def _suppress_slowly(context: ImportContext, *, then: Callable[[], None] = lambd
                 reason="complained",
                 actor="hook",
                 now=NOW,
-                departure_log=context.departure_log,
+                unsubscribe_log=context.unsubscribe_log,
             )
         if calls == 3:
             stack.close()
@@ -207,7 +207,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from digest.store.engine import open_database
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.transfer import import_run
 from subscribers.transfer.imports import run_import
@@ -223,7 +223,7 @@ class Named(WriterProcess):
         print(self._process.pid, flush=True)
 import_run.WriterProcess = Named
 opener = partial(open_database, url)
-context = import_run.ImportContext(opener(), keys, DepartureLog(Path(log), keys), "terminal:eve", opener)
+context = import_run.ImportContext(opener(), keys, UnsubscribeLog(Path(log), keys), "terminal:eve", opener)
 def end(row):
     if row >= int(last):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -237,7 +237,7 @@ def test_a_writer_ends_with_the_process_that_started_it(context: ImportContext, 
     expected = _counts(rehearse_import(context, survey_file(path), ImportOptions(), now=NOW))
     url = context.database.engine.url.render_as_string(hide_password=False)  # type: ignore[attr-defined]
     for last in (STEP_ROWS, 2 * STEP_ROWS):
-        command = [sys.executable, "-c", KILLED, url, str(path), str(context.departure_log.path), str(last)]
+        command = [sys.executable, "-c", KILLED, url, str(path), str(context.unsubscribe_log.path), str(last)]
         killed = subprocess.run(command, stdout=subprocess.PIPE, cwd=ROOT, text=True, check=False)
         assert killed.returncode == -signal.SIGKILL
         _wait_for_end(int(killed.stdout))
@@ -291,7 +291,7 @@ def test_looks_are_planned_anew_and_rows_are_written_by_plans_that_are_kept(
     note_modes(ledger, "write_first_links")
     note_modes(suppression, "find_suppressions")
     note_modes(suppression, "store_suppressions")
-    context = ImportContext(database, KEYS, DepartureLog(tmp_path / "left.log", KEYS), "terminal:eve")
+    context = ImportContext(database, KEYS, UnsubscribeLog(tmp_path / "left.log", KEYS), "terminal:eve")
     report = _import(context, _list(tmp_path))
     assert report.counts["subscribed"]
     assert report.counts[RowOutcome.DEPARTED]

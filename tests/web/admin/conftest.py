@@ -20,7 +20,7 @@ SETTINGS = """# what we decided in May
 [sender]
 postal_address = "200 Example Street, Washington, DC 20001"  # rented
 [schedule]
-# release = "fri 06:00"    # only what an editor has approved is released
+# send = "fri 06:00"    # only what an editor has approved is released
 [limits]
 allow_networks = ["127.0.0.0/8"]
 """

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from digest.app.accounts import own_account, sign_in, staff
 from digest.app.doctor.attention import find_attention
 from digest.app.sending import background
-from digest.app.subscribers import address_searches, lists, people, reader_records
+from digest.app.subscribers import address_searches, lists, people, subscriber_records
 from digest.app.upkeep import background_backups, keys, nightly_steps
 from digest.deliver.control import installation_hold
 from digest.installation import copy_guard, guard_notices, hold
@@ -42,14 +42,14 @@ from tests.web.forms import hidden_fields
 OTHER_ADMIN = "bo@newsroom.example"
 STALE = NOW - timedelta(minutes=20)
 SETTINGS = {
-    "the consent text": ("wordings", {"consent": "Yes, {name} may write to me on Fridays."}, "wordings.consent"),
+    "the consent text": ("consent", {"text": "Yes, {name} may write to me on Fridays."}, "consent.text"),
     "reply_to": ("sender", {"reply_to": "elsewhere@example.com"}, "sender.reply_to"),
     "proxies": ("limits", {"proxies": "1"}, "limits.proxies"),
     "the backup folder": ("backup", {"folder": "/backups/elsewhere"}, "backup.folder"),
     "alerts": ("alerts", {"mail": "off"}, "alerts.mail"),
-    "the release days": ("schedule", {"release-day": "thu", "release-clock": "07:15"}, "schedule.release"),
+    "the release days": ("schedule", {"send-day": "thu", "send-clock": "07:15"}, "schedule.send"),
     "what an unapproved edition does": ("schedule", {"at_deadline": "send-last-approved"}, "schedule.at_deadline"),
-    "the look": ("look", {"accent": "#114488"}, "look.accent"),
+    "the look": ("branding", {"accent": "#114488"}, "branding.accent"),
 }
 
 
@@ -282,7 +282,7 @@ def test_a_changed_sender_cannot_hold_back_the_warning_of_its_own_change_or_late
     add_admin(filed)
     admin, relay = admin_client(filed), PickyRelay(reads_first=reads_first)
     submit(admin, "sender", address="digest@elsewhere.example.com", reply_to="a@elsewhere.example.com")
-    assert submit(admin, "wordings", consent="Yes, {name} may do as it likes.").status_code == 303
+    assert submit(admin, "consent", text="Yes, {name} may do as it likes.").status_code == 303
     with run_smtp_server(relay) as port:
 
         def send(now: Any) -> list[str]:
@@ -308,9 +308,7 @@ def test_a_changed_sender_cannot_hold_back_the_warning_of_its_own_change_or_late
             found = find_attention(session, NOW + timedelta(days=5), filed.install.settings.file)
         assert [finding.sentence for finding in found if finding.kind == "undelivered-warnings"] != []
         submit(admin, "sender", address="digest@news.example.org")
-        assert "staff 2 changed settings: wordings.consent" in send(NOW + timedelta(days=6)) + send(
-            NOW + timedelta(days=7)
-        )
+        assert "staff 2 changed settings: consent.text" in send(NOW + timedelta(days=6)) + send(NOW + timedelta(days=7))
         with filed.database.read() as session:
             found = find_attention(session, NOW + timedelta(days=7), filed.install.settings.file)
         assert "undelivered-warnings" not in {finding.kind for finding in found}
@@ -407,7 +405,7 @@ def test_what_is_done_at_the_desk_asks_in_app_and_not_only_in_the_route(world: A
     for act in (
         lambda: own_account.replace_recovery_codes(install, signed_in, now=NOW),
         lambda: own_account.add_own_passkey(install, signed_in, "{}", "a key", now=NOW),
-        lambda: reader_records.show_addresses(install, signed_in, [world.ada], "a reason", now=NOW),
+        lambda: subscriber_records.show_addresses(install, signed_in, [world.ada], "a reason", now=NOW),
         lambda: address_searches.AddressSearches().begin(install, signed_in, "lovelace", "a reason", now=NOW),
         lambda: background_backups.BackgroundBackups().begin(install, actor, passphrase="a" * 12, now=NOW),
         lambda: lists.write_list(install, actor, io.StringIO(), recipient, now=NOW),

@@ -147,7 +147,7 @@ def answer_a_data_request(page: Page) -> None:
     expect(page.get_by_role("status")).to_contain_text("A link to their data is on its way")
 
 
-def erase_the_reader(page: Page, number: int) -> None:
+def erase_the_subscriber(page: Page, number: int) -> None:
     press_by_keyboard(page.get_by_role("link", name="Erase subscriber…"))
     write_by_keyboard(page.get_by_label("Reason"), "asked by letter")
     write_by_keyboard(page.get_by_label(f"Type {number}"), str(number))
@@ -162,7 +162,7 @@ def export_the_list(page: Page) -> None:
     assert download_by_keyboard(page.get_by_role("button", name="Download CSV")).count("@county.example") == 94
 
 
-def settle_the_doubt(page: Page) -> None:
+def resolve_the_doubt(page: Page) -> None:
     follow_place(page, "Deliveries")
     choose_by_keyboard(page.get_by_label("Arrived"))
     write_by_keyboard(page.get_by_label("Reason for the audit log").first, "the server's log has it")
@@ -213,7 +213,7 @@ def end_a_session(page: Page) -> None:
 
 
 # What the morning was, as the log says it, with the act that is filed.
-ACTS = {
+ACTIONS = {
     "ann (staff 1) signed in": "signed in",
     "ann (staff 1) uploaded a list": "list uploaded",
     "ann (staff 1) started a dry run of an import": "import tried",
@@ -240,7 +240,7 @@ def read_the_log(page: Page, desk: Desk) -> None:
     follow_place(page, "Audit log")
     # Below them stands how Ann got her password, a day before.
     acts = page.locator("main tbody tr").filter(has_not_text="set their own password")
-    expect(acts).to_contain_text([*reversed(ACTS)])
+    expect(acts).to_contain_text([*reversed(ACTIONS)])
     press_by_keyboard(page.get_by_role("button", name=re.compile("Verify (again|log)")))
     expect(page.get_by_role("status")).to_contain_text("Rows 1 to")
     # By name: the label of a list of choices holds the words of all of them.
@@ -278,9 +278,9 @@ def test_an_admin_does_a_morning_of_work_by_keyboard_alone_without_scripts(
     search_by_part(page, desk)
     find_by_address(page, desk)
     answer_a_data_request(page)
-    erase_the_reader(page, world.ada)
+    erase_the_subscriber(page, world.ada)
     export_the_list(page)
-    settle_the_doubt(page)
+    resolve_the_doubt(page)
     add_a_source(page, httpserver.url_for("/"))
     change_the_schedule(page)
     invite_an_editor(page)
@@ -292,8 +292,8 @@ def test_an_admin_does_a_morning_of_work_by_keyboard_alone_without_scripts(
     assert other.get("/admin/readers").status_code == 303
     file = world.install.settings.file
     added = file.sources[4]
-    assert (file.schedule.release, added.name, added.weight) == ("thu 06:00", "Port News", 1.5)
+    assert (file.schedule.send, added.name, added.weight) == ("thu 06:00", "Port News", 1.5)
     assert (added.images, added.primary) == ("licensed", True)
     with world.database.read() as session:
         acts = session.scalars(select(AuditEntry.act).where(AuditEntry.at >= NOW).order_by(AuditEntry.id)).all()
-    assert acts == [*ACTS.values(), "audit log exported"]
+    assert acts == [*ACTIONS.values(), "audit log exported"]

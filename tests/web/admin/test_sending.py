@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from digest.app.sending.uncertain_acts import resolve_uncertain
+from digest.app.sending.uncertain_actions import resolve_uncertain
 from digest.app.upkeep.nightly_steps import keep_edition_counts
 from digest.deliver.control import installation_hold
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution

@@ -50,7 +50,7 @@ pytestmark = pytest.mark.chromium
 
 WIDTHS = (360, 768, 1440)
 # Which states to take pictures of, and where: to look at them.
-PICTURES, PICTURES_FOLDER = os.environ.get("PICTURES", ""), os.environ.get("PICTURES_FOLDER", "")
+IMAGES, PICTURES_FOLDER = os.environ.get("PICTURES", ""), os.environ.get("PICTURES_FOLDER", "")
 # What is no page of its own, by the route that a browser gets it from.
 NO_PAGES = {"admin.export_opml": "a file", "admin.list_settings": "leads to the first table"}
 SOURCES = "".join(
@@ -132,7 +132,7 @@ def empty_states(tour: Tour) -> Iterator[State]:
     yield "no-file", tour.get("/admin/settings/schedule")
 
 
-def reader_states(tour: Tour) -> Iterator[State]:
+def subscriber_states(tour: Tour) -> Iterator[State]:
     """The list, one reader's record in each state, and what is asked before each act."""
     ada = f"/admin/readers/{tour.world.ada}"
     people = range(tour.world.ada + 1, tour.world.ada + 7)
@@ -270,7 +270,7 @@ def setting_states(tour: Tour, folder: Path) -> Iterator[State]:
         assert "Your changes weren" in wrong, table
         yield f"settings-{table}-wrong", wrong
     schedule = "/admin/settings/schedule"
-    changed = tour.form(schedule) | {"release-day": "thu"}
+    changed = tour.form(schedule) | {"send-day": "thu"}
     yield "schedule-dates", tour.post(schedule, **changed | {"act": "preview"})
     yield "schedule-saved", tour.post(schedule, **changed)
     yield "alert-refused", tour.post("/admin/settings/alerts/test", channel="webhook")
@@ -361,9 +361,9 @@ def add_history(world: Any) -> None:
         session.add(article)
         story = session.scalars(select(EditionStory).order_by(EditionStory.id.desc()).limit(1)).one()
         story.members = [article.url]
-        for week, readers in enumerate((1, 4, 7)):
+        for week, subscribers in enumerate((1, 4, 7)):
             day = NOW.date() - timedelta(days=14 - 7 * week)
-            session.add(ConsentDay(day=day, kind="readers", way="", count=readers))
+            session.add(ConsentDay(day=day, kind="readers", way="", count=subscribers))
     count_growth(world.install, NOW)
 
 
@@ -409,7 +409,7 @@ def test_axe_finds_nothing_in_any_state_of_any_page_for_admins_and_each_fits_its
         *search_states(tour),
         *import_states(tour),
         *delivery_states(tour),
-        *reader_states(tour),
+        *subscriber_states(tour),
         *setting_states(tour, tmp_path / "backups"),
         ("growth", tour.get("/admin/growth")),
         *staff_states(tour),
@@ -432,7 +432,7 @@ def test_axe_finds_nothing_in_any_state_of_any_page_for_admins_and_each_fits_its
             if faults := page_faults(page, widths=WIDTHS, in_another_state=kind in kinds):
                 found[name] = faults
             kinds.add(kind)
-            if re.fullmatch(PICTURES, name):
+            if re.fullmatch(IMAGES, name):
                 take_pictures(page, name)
     context.close()
     assert found == {}

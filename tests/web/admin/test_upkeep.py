@@ -16,10 +16,10 @@ from sqlalchemy import delete, insert, select, text, update
 import digest
 from digest import app
 from digest.app.upkeep import audit_log, audit_topics
-from digest.installation.acts import Act, Role
+from digest.installation.acts import Action, Role
 from digest.settings.concerns import Concern
 from digest.store.audit import record_audit
-from digest.store.audit_chain import prove_audit_log
+from digest.store.audit_chain import verify_audit_log
 from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry
 from digest.store.staff import StaffError
@@ -39,12 +39,12 @@ def rows_of(page: str) -> list[str]:
     return [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in table_rows]
 
 
-def list_acts() -> set[str]:
+def list_actions() -> set[str]:
     """List every act that the product writes into the log: those of `Act`, and those of rows that are written beside them."""
     modules = [importlib.import_module(found.name) for found in pkgutil.walk_packages(app.__path__, "digest.app.")]
     values = [value for module in modules for value in vars(module).values()]
     values += [each for value in values if isinstance(value, dict) for each in value.values()]
-    acts = {value.name for value in values if isinstance(value, Act)}
+    acts = {value.name for value in values if isinstance(value, Action)}
     for file in Path(digest.__file__).parent.rglob("*.py"):
         acts.update(re.findall(r"record_audit\(\s*session, \"([^\"]+)\"", file.read_text(encoding="utf-8")))
         acts.update(re.findall(r"_audit_staff_change\(session, \"([^\"]+)\"", file.read_text(encoding="utf-8")))
@@ -52,11 +52,11 @@ def list_acts() -> set[str]:
 
 
 def test_every_act_has_a_topic_and_a_sentence() -> None:
-    acts = list_acts()
+    acts = list_actions()
     assert {"source removed", "staff added", "signed in", "upgraded", "uncertain sent again"} <= acts
     topics = audit_topics.TOPICS.keys() - {audit_topics.REFUSED}
     assert {act for act in acts if sum(audit_topics.belongs_to(act, topic) for topic in topics) != 1} == set()
-    assert {act for act in acts if audit_topics.describe_act(act)[1] == f"{act}: "} == set()
+    assert {act for act in acts if audit_topics.describe_action(act)[1] == f"{act}: "} == set()
 
 
 def test_two_members_who_swap_names_are_told_apart_by_their_numbers(world: Any) -> None:
@@ -153,7 +153,7 @@ def test_a_row_that_cannot_be_read_is_shown_as_such_exported_and_named(world: An
     exported = list(csv.DictReader(io.StringIO(answer.text)))
     assert [row["detail"] for row in exported][1:] == [audit_topics.UNREADABLE] * 2
     with world.database.read() as session:
-        assert "row 1 was changed" in prove_audit_log(session).fault
+        assert "row 1 was changed" in verify_audit_log(session).fault
 
 
 def test_a_check_says_how_far_the_chain_holds_and_names_the_row_where_it_does_not(world: Any) -> None:
@@ -191,12 +191,12 @@ def test_a_failed_act_says_why_and_holds_no_address(world: Any) -> None:
     now = {"now": NOW}
     with (
         pytest.raises(StaffError),
-        Act("staff added", Role.ADMIN, Concern.NONE).transaction(world.install, ADMIN, "staff", **now),
+        Action("staff added", Role.ADMIN, Concern.NONE).transaction(world.install, ADMIN, "staff", **now),
     ):
         raise StaffError("sam@newsroom.example is on the staff already.")
     with (
         pytest.raises(ValueError, match="ada"),
-        Act("backed up", Role.ADMIN, Concern.NONE).steps(world.install, ADMIN, "x", **now),
+        Action("backed up", Role.ADMIN, Concern.NONE).steps(world.install, ADMIN, "x", **now),
     ):
         raise ValueError("ada@okapi.example")
     page = rows_of(world.signed_in_client("admin").get("/admin/audit").text)

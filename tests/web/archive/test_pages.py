@@ -32,7 +32,7 @@ def test_the_archive_lists_what_went_out_newest_first_and_nothing_else(both: Any
 
 
 @pytest.mark.parametrize("state", [EditionState.SENT, EditionState.SENDING])
-def test_an_edition_as_it_was_mailed_is_without_a_readers_links_and_not_for_search_engines(
+def test_an_edition_as_it_was_mailed_is_without_a_subscribers_links_and_not_for_search_engines(
     world: Any, state: EditionState
 ) -> None:
     name = world.edition(state=state)

@@ -161,7 +161,7 @@ def test_the_card_is_drawn_once_kept_as_a_picture_and_named_by_the_page(world: A
     assert words.deadline == "Next deadline: December 4"
 
 
-def test_card_and_preflight_write_the_day_of_an_edition_in_the_readers_language(world: Any) -> None:
+def test_card_and_preflight_write_the_day_of_an_edition_in_the_subscribers_language(world: Any) -> None:
     world.edition()
     file = world.install.settings.file
     publication = file.publication.model_copy(update={"language": "fr"})
@@ -171,10 +171,10 @@ def test_card_and_preflight_write_the_day_of_an_edition_in_the_readers_language(
         edition = find_edition(session, NAME)
         facts = gather_preflight_facts(installation, session, edition, now=NOW)
         content = EditionContent.from_json(edition.content)
-    assert facts.departure_day == settings.reader_language.weekday_date(RELEASE.date())
+    assert facts.send_day == settings.subscriber_language.weekday_date(RELEASE.date())
     dates = [entry.when for section in content.sections for entry in section.entries if entry.when]
     (deadline,) = (when for when in dates if when.kind == "deadline")
-    french = replace(deadline, text=settings.reader_language.weekday_month_day(deadline.day))
+    french = replace(deadline, text=settings.subscriber_language.weekday_month_day(deadline.day))
     sections = tuple(
         replace(s, entries=tuple(replace(e, when=french) if e.when == deadline else e for e in s.entries))
         for s in content.sections

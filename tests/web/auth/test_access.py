@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete, select
 from werkzeug.routing import Rule
 
-from digest.app.accounts import staff as staff_acts
+from digest.app.accounts import staff as staff_actions
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.installation.acts import CONFIRMATION_LIFETIME
 from digest.store import staff_sessions
@@ -128,10 +128,10 @@ def test_a_session_ends_by_time_by_its_member_going_and_by_another_role(both: An
     assert client.get("/desk/").status_code == 303
     eve = read_address("eve@newsroom.example")
     client = both.desk
-    staff_acts.change_staff_role(both.install, ADMIN, eve, "admin", now=NOW)
+    staff_actions.change_staff_role(both.install, ADMIN, eve, "admin", now=NOW)
     assert client.get("/desk/").status_code == 303
     client = both.desk
-    staff_acts.remove_staff_member(both.install, ADMIN, eve, now=NOW)
+    staff_actions.remove_staff_member(both.install, ADMIN, eve, now=NOW)
     assert client.get("/desk/").status_code == 303
     with both.database.read() as session:
         assert session.scalars(select(StaffSession)).all() == []

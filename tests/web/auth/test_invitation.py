@@ -219,7 +219,7 @@ def test_the_commands_add_list_and_remove(run: Any, world: Any) -> None:
     listed_in_words = run("staff", "list").output
     assert "not yet" in listed_in_words
     assert "Rejected sign-ins in the last 24 hours: 0." in listed_in_words
-    assert run("staff", "prove", SAM).exit_code == 0
+    assert run("staff", "verify", SAM).exit_code == 0
     assert run("staff", "remove", SAM).output == "Removed team member 1.\n"
     unknown = run("staff", "remove", SAM)
     assert (unknown.exit_code, "No team member has this address" in unknown.output) == (1, True)
@@ -244,7 +244,7 @@ def test_who_is_named_with_as_must_be_on_the_staff_and_stands_in_the_audit_log_b
     assert run("--as", SAM.upper(), *act).exit_code == 0
     assert audits(world)[-1] == ("staff 2", "staff added", "staff 3")
     run("staff", "remove", SAM)
-    assert run("--as", SAM, "staff", "prove", "new@newsroom.example").exit_code == 2
+    assert run("--as", SAM, "staff", "verify", "new@newsroom.example").exit_code == 2
 
 
 @pytest.fixture

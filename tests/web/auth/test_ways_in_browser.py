@@ -299,7 +299,7 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(served: Served, browser:
         open_all_details(page)
         if faults := page_faults(page, widths=WIDTHS):
             found[name] = faults
-        if folder := PICTURES:
+        if folder := IMAGES:
             for width, scheme in show_views(page, WIDTHS):
                 page.screenshot(path=f"{folder}/{name}-{width}-{scheme}.png", full_page=True)
 
@@ -343,4 +343,4 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(served: Served, browser:
 
 
 WIDTHS = (320, 768, 1440)
-PICTURES = os.environ.get("PICTURES_FOLDER", "")
+IMAGES = os.environ.get("PICTURES_FOLDER", "")

@@ -24,7 +24,7 @@ from digest.app.editing import corrections
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import edition_status
-from digest.app.editions.mail_gallery import READER_MAILS, STAFF_MAILS
+from digest.app.editions.mail_gallery import STAFF_MAILS, SUBSCRIBER_MAILS
 from digest.app.sending import background
 from digest.app.sending import control as sending
 from digest.app.settings.setting_changes import EDITABLE_TABLES
@@ -48,7 +48,7 @@ from tests.injected_markers import EXPRESSION, MarkerJudge, make_marker, make_sc
 from tests.moments import DRAFTING as NOW
 from tests.moments import Clock
 from tests.web.admin.subscribers.test_import_pages import EVIDENCE
-from tests.web.conftest import ADA_ADDRESS, BASE_URL, WebSetup, draw_picture
+from tests.web.conftest import ADA_ADDRESS, BASE_URL, WebSetup, draw_image
 from tests.web.desk.page_forms import (
     ENDINGS,
     LOG,
@@ -74,10 +74,10 @@ MAILBOX = f"KEY'{{{{{EXPRESSION}}}}}$@news.example.org"
 NUMBERS = {
     "limits": (
         *("send_per_second", "send_per_hour", "signups_per_network", "signups_per_domain", "signups_first"),
-        *("signups_further", "signups_alarm", "signups_waiting", "contact_per_network", "proxies"),
+        *("signups_further", "signups_alert", "signups_waiting", "contact_per_network", "proxies"),
     ),
-    "look": ("accent", "accent_dark", "label", "label_dark", "tint", "bar"),
-    "schedule": ("collect", "deadline_hours", "last_look_minutes", "reminder_hours"),
+    "branding": ("accent", "accent_dark", "label", "label_dark", "tint", "bar"),
+    "schedule": ("collect", "deadline_hours", "final_check_minutes", "reminder_hours"),
     "backup": ("at", "daily", "weekly", "monthly"),
     "publication": ("language", "timezone", "first_number"),
     "sections": ("#.place", "#.most"),
@@ -87,11 +87,11 @@ ACCEPTED: dict[str, str | None] = {
     **{f"settings {table}: {name}": None for table, names in NUMBERS.items() for name in names},
     "settings limits: warm_up": "",
     "settings limits: domains_per_hour": "KEY.example = 10",
-    "settings look: logo": "",
-    "settings look: logo_dark": "",
+    "settings branding: logo": "",
+    "settings branding: logo_dark": "",
     "settings publication: site": ADDRESS,
     "settings sections: #.key": "own",
-    "settings wordings: consent": "=KEY'\">--> < script> Send me the weekly mail; I can leave by the link in each.",
+    "settings consent: text": "=KEY'\">--> < script> Send me the weekly mail; I can leave by the link in each.",
     "settings sender: address": MAILBOX,
     "settings sender: reply_to": MAILBOX,
     "settings sender: list_id": f"KEY'{{{{{EXPRESSION}}}}}.news.example.org",
@@ -102,9 +102,9 @@ ACCEPTED: dict[str, str | None] = {
     "auth.submit_passkey: name": SHORT,
     "auth.rename_passkey: name": SHORT,
     "admin.invite: name": SHORT,
-    "admin.find_reader: address": None,
+    "admin.find_subscriber: address": None,
     "admin.begin_search: part": None,
-    "admin.filter_readers: domain": None,
+    "admin.filter_subscribers: domain": None,
     "admin.allow_address: address": ADA_ADDRESS,
     "admin.change_source: weight": None,
     "admin.add_source: weight": None,
@@ -121,7 +121,7 @@ CHOICES = {"why": "other"}
 # Not sent: they would end what others need, their time comes later, or their pages show them only while something runs.
 HELD_BACK = frozenset(
     {
-        *("corrections.mail_to_recipients", "admin.stop_upload", "admin.settle_by_log"),
+        *("corrections.mail_to_recipients", "admin.stop_upload", "admin.resolve_by_log"),
         *("desk.submit_approval", "auth.sign_out", "auth.end_session", "auth.end_other_sessions"),
         *("admin.remove_upload", "admin.stop_search", "admin.remove_source", "auth.remove_passkey"),
     }
@@ -133,16 +133,16 @@ LEADS_ON = frozenset(
             "auth.begin_app",
             "auth.submit_sign_in_link",
             "admin.take_row_outcomes",
-            "readers.download_my_data",
-            "readers.show_my_record",
+            "subscribers.download_my_data",
+            "subscribers.show_my_record",
         )
     }
 )
 # What their pages say afterwards is new, and so are their forms.
 GROWS = frozenset({"admin.upload_list", "admin.work_on_upload"})
 LAST = (
-    "admin.settle_doubts",
-    "admin.act_on_reader",
+    "admin.resolve_doubts",
+    "admin.act_on_subscriber",
     "admin.allow_address",
     "admin.export_list",
     "admin.export_audit_log",
@@ -152,10 +152,10 @@ LAST = (
 QUERIES = {
     "archive.search": ("q", "topic", "sort", "page"),
     "auth.show_sign_in": ("next",),
-    "admin.list_readers": ("state", "came", "import", "domain", "since", "below"),
+    "admin.list_subscribers": ("state", "came", "import", "domain", "since", "below"),
     "admin.show_audit_log": ("who", "what", "about", "from", "to", "row", "at"),
     "admin.list_deliveries": ("edition",),
-    "admin.show_reader": ("done",),
+    "admin.show_subscriber": ("done",),
     "admin.show_source": ("saved",),
     "admin.list_imports": ("taken_back",),
     "desk.edition": ("tab", "view", "filter", "order", "topic_filter", "q", "start", "open", "panel", "about", "omit", "show"),
@@ -312,7 +312,7 @@ class MarkedRun(FormRun):
             return f"{self.site}{'site' if form.endpoint.startswith('admin') else 'page'}?{key}"
         if kind == "file":
             return io.BytesIO(self.write_file(form.endpoint, name)), make_marker(key).replace("\r\n", "")
-        if field in {"admin.act_on_reader: number", "admin.change_member: number"}:
+        if field in {"admin.act_on_subscriber: number", "admin.change_member: number"}:
             return form.path.split("/")[3]
         if re.match(r"[0-5]\.topics", name):
             return value  # a section of these is filled from what its kind says
@@ -324,7 +324,7 @@ class MarkedRun(FormRun):
     def write_file(self, endpoint: str, name: str) -> bytes:
         """Write a file that a form takes, with markers in it."""
         if endpoint == "editing.save_story":
-            return draw_picture()
+            return draw_image()
         if endpoint == "admin.replace_logos":
             return draw_logo(shade=0 if name == "logo" else 255)
         if endpoint == "admin.import_opml":
@@ -441,7 +441,7 @@ def serve_marked_feeds(server: HTTPServer, marks: Marks) -> None:
             (f"/{name}", page, "text/html")
             for name in ("product", "event", "call", *(f"story{n}" for n in range(1, 7)))
         ),
-        *((f"/picture{n}.jpg", draw_picture(), "image/jpeg") for n in range(1, 7)),
+        *((f"/picture{n}.jpg", draw_image(), "image/jpeg") for n in range(1, 7)),
     )
     for path, body, kind in documents:
         server.expect_request(path).respond_with_data(body, content_type=kind)
@@ -547,7 +547,7 @@ def live_through_a_week(run: MarkedRun, clock: Clock) -> MarkedInstallation:
     run.look(sent, f"{sent}/as-sent", f"{sent}.ics", "/search?q=flood", "/search?q=script")
     pages = ("sending", "corrections", "history", "versions/1", "versions/1/mail")
     run.look(*(f"/desk{sent}/{page}" for page in pages))
-    run.look(*(f"/desk/mails/{mail.key}/frame" for mail in (*READER_MAILS, *STAFF_MAILS)))
+    run.look(*(f"/desk/mails/{mail.key}/frame" for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS)))
     walk_everywhere(run, ground)
     run.fill_all()
     return MarkedInstallation(run, ground, clock, mails)
@@ -557,8 +557,8 @@ def walk_everywhere(run: MarkedRun, ground: FormWorld) -> None:
     """Open the pages of readers, the archive, the desk and the admins, one of each kind: the first are those with the most on them."""
     draft, sent = f"/desk/editions/{run.edition}", f"/editions/{run.edition}"
     archive = ("/", sent, f"/editions/{SENT}", "/calendar.ics", "/feed.json", "/sitemap.xml")
-    readers = ("/subscribe", "/preferences", "/contact", SIGN_IN, *ground.link_paths)
-    run.walk(*archive, *readers, client=run.setup.client)
+    subscribers = ("/subscribe", "/preferences", "/contact", SIGN_IN, *ground.link_paths)
+    run.walk(*archive, *subscribers, client=run.setup.client)
     people = (f"/admin/readers/{ground.setup.ada}", "/admin/staff/2", "/admin/readers")
     desk = ("/desk/", draft, f"{draft}/history", "/desk/security", "/desk/sent", "/desk/sources")
     run.walk(*people, *desk, "/admin/import", "/admin/deliveries", "/admin/audit")

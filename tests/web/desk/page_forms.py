@@ -13,14 +13,14 @@ import lxml.html
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from digest.app.subscribers.consent_wordings import current_wording
+from digest.app.subscribers.consent_texts import current_consent_text
 from digest.store import staff
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
 from subscribers.address import read_address
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences
-from subscribers.lifecycle import address_change, choice_changes, silent_readers, undo
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
+from subscribers.lifecycle import address_change, choice_changes, inactive_subscribers, undo
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import MailRequest
 from subscribers.signup.manual_signup import add_subscriber
@@ -33,7 +33,7 @@ from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
 from tests.web.admin.subscribers.test_import_pages import mailchimp_list
 from tests.web.admin.test_sending import delivery
-from tests.web.conftest import ADA_ADDRESS, WebSetup, draw_picture, sample_evidence
+from tests.web.conftest import ADA_ADDRESS, WebSetup, draw_image, sample_evidence
 
 SITE = "https://news.example.org"
 SENT = "2026-W46"
@@ -49,7 +49,7 @@ NOT_SENT = {
 }
 MOST_FORMS = {"editing.act": 24, "admin.change_settings": 12}  # of one route; of the others three
 # What other forms need is there until then: these come last.
-ENDINGS = frozenset({"admin.remove_source", "readers.erase_now", "readers.leave_now"})
+ENDINGS = frozenset({"admin.remove_source", "subscribers.erase_now", "subscribers.leave_now"})
 # After these somebody else is signed in, or nobody.
 OTHER_SESSIONS = frozenset({"auth.sign_out", "auth.submit_sign_in_link", "auth.submit_invitation"})
 Field = tuple[str, str, str]  # name, value, type
@@ -110,7 +110,7 @@ def build_form_world(setup: WebSetup, edition: str) -> FormWorld:
         member = staff.add_staff_member(
             session, read_address("bo@newsroom.example"), "editor", queue, actor="test", now=NOW
         ).id
-        left = DepartureLog(setup.install.settings.left_log, keys)
+        left = UnsubscribeLog(setup.install.settings.left_log, keys)
         unsubscribe_person(session, left, numbers[1], method="page", now=NOW)
         moved = read_address("moved@county.example")
         address_change.request_address_change(session, keys, numbers[2], moved, queue, SignupLimits(), now=NOW)
@@ -118,9 +118,9 @@ def build_form_world(setup: WebSetup, edition: str) -> FormWorld:
         choice_changes.save_choices(session, numbers[3], Preferences(text_only=True), queue, now=NOW)
         restore_token = mailed[-1].context["token"]
         undo_token = undo.issue_undo_token(session, numbers[1], now=NOW)
-    silent = silent_readers.SilenceQuestion(NOW - timedelta(days=100), takes_off=True)
-    wording = current_wording(setup.install.settings)
-    silent_readers.queue_silence_questions(
+    silent = inactive_subscribers.SilenceQuestion(NOW - timedelta(days=100), takes_off=True)
+    wording = current_consent_text(setup.install.settings)
+    inactive_subscribers.queue_silence_questions(
         setup.database, queue, silent, wording=wording, page=f"{SITE}/stay", actor="test", limit=1, now=NOW
     )
     tokens = {
@@ -275,7 +275,7 @@ def fill_in(endpoint: str, name: str, value: str, kind: str) -> Any:
     if name in MEANT.get(endpoint, {}):
         return MEANT[endpoint][name]
     if kind == "file":
-        file = draw_picture() if endpoint == "admin.replace_logos" else LOG if endpoint == "admin.examine_log" else LIST
+        file = draw_image() if endpoint == "admin.replace_logos" else LOG if endpoint == "admin.examine_log" else LIST
         return io.BytesIO(file), "mail.csv"
     if value or kind in {"hidden", "button", "select", "radio", "checkbox", "date"}:
         return value
@@ -286,10 +286,10 @@ def fill_in(endpoint: str, name: str, value: str, kind: str) -> Any:
 
 # What a form is sent with where its page holds no value, by its route.
 MEANT: dict[str, dict[str, str]] = {
-    "admin.filter_readers": {"domain": "county.example"},
+    "admin.filter_subscribers": {"domain": "county.example"},
     "admin.invite": {"email": "cy@newsroom.example", "role": "editor"},
-    "admin.find_reader": {"address": "r2@county.example"},
+    "admin.find_subscriber": {"address": "r2@county.example"},
     "admin.look_for_feeds": {"address": NOWHERE},
-    "admin.add_reader": {"agreed": "2026-11-18", "on": "2026-11-18"},
+    "admin.add_subscriber": {"agreed": "2026-11-18", "on": "2026-11-18"},
     "admin.begin_search": {"part": "county"},
 }

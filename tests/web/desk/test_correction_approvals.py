@@ -30,7 +30,7 @@ from digest.store.correction_models import Correction, CorrectionSignature
 from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.mail_requests import MailRequest
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 from tests.row_keys import change_rows
 from tests.web.conftest import store_edition
 from tests.web.desk.sample_week import SampleWeek

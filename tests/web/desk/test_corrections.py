@@ -39,11 +39,11 @@ from digest.settings import load_settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.models import AuditEntry, Edition, EditionState
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
-from subscribers.reader_language import ENGLISH
 from subscribers.signup.manual_signup import add_subscriber
+from subscribers.subscriber_language import ENGLISH
 from tests.actors import EDITOR
 from tests.conftest import WAIT_TIMEOUT
 from tests.moments import DRAFTING as NOW
@@ -57,7 +57,7 @@ WRONG = "New flood maps move 41,000 homes into the high-risk zone"
 RIGHT = "New flood maps move 4,100 homes into the high-risk zone"
 NOTE = "We gave ten times as many homes."
 FORM = CorrectionForm(MAPS, "headline", RIGHT, NOTE)
-READERS = ("text", "without", "gone", "uncertain", "refused", "back", "out-since", "leaves-late")
+SUBSCRIBERS = ("text", "without", "gone", "uncertain", "refused", "back", "out-since", "leaves-late")
 
 
 def address(name: str) -> str:
@@ -72,7 +72,7 @@ def sent(world: Any) -> Any:
     without = Preferences(omit=frozenset({"featured"}))
     chosen = {"text": Preferences(text_only=True, short=True), "without": without, "back": without}
     with world.database.write() as session:
-        for name in READERS:
+        for name in SUBSCRIBERS:
             added = add_subscriber(session, install.keys, address(name), evidence=sample_evidence(), now=NOW)
             numbers[name] = added.number
             if name in chosen:
@@ -122,7 +122,7 @@ def approve_email(install: Installation, number: int, actor: Actor = EDITOR) -> 
 
 def leave(world: Any, number: int) -> None:
     with world.database.write() as session:
-        log = DepartureLog(world.install.settings.left_log, world.install.keys)
+        log = UnsubscribeLog(world.install.settings.left_log, world.install.keys)
         unsubscribe_person(session, log, number, method="page", now=LATER)
 
 
@@ -132,7 +132,7 @@ def recipients(mails: Sequence[Any]) -> list[str]:
 
 def test_who_got_the_error_of_a_large_edition_is_counted_while_the_page_renews_itself(sent: SentEdition) -> None:
     made, go_on, app = sent.correct(), threading.Event(), sent.world.app
-    counts = RecipientCounts(max_at_once=len(READERS), pause=lambda: go_on.wait(WAIT_TIMEOUT))
+    counts = RecipientCounts(max_at_once=len(SUBSCRIBERS), pause=lambda: go_on.wait(WAIT_TIMEOUT))
     app.extensions["digest"] = replace(app.extensions["digest"], recipient_counts=counts)
     client, path = sent.world.desk, f"/desk/editions/{NAME}/corrections/{made.seq}"
     counting = client.get(path)
@@ -217,7 +217,7 @@ def test_exactly_those_who_got_the_error_get_the_correction_once(sent: SentEditi
     assert [act for act in acts if act.startswith("correct")] == ["corrected", "correction email approved"]
 
 
-def test_a_reader_of_the_five_minute_edition_gets_what_stood_in_it_corrected(sent: SentEdition) -> None:
+def test_a_subscriber_of_the_five_minute_edition_gets_what_stood_in_it_corrected(sent: SentEdition) -> None:
     """Its lines are headlines: the summary of a story that does not lead was in the full edition alone."""
     summary = sent.correct(CorrectionForm(MAPS, "summary", "The change is large.", NOTE))
     headline = sent.correct()

@@ -60,7 +60,7 @@ from tests.web.staff_ways import PASSWORD, add_authenticator, find_invitations, 
 pytestmark = pytest.mark.chromium
 
 KIM, LOU = "kim.vega@news.example.org", "lou.marsh@news.example.org"
-READER = "reader@readers.example"
+SUBSCRIBER = "reader@readers.example"
 WORDS_OF_THE_WEEK = (
     "Ninety plants change their password",
     "The agency names nobody, and asks for a call by Friday.",
@@ -142,13 +142,13 @@ def newsroom(
         base = f"http://localhost:{port}"
         # The page of the story that is added by its address is on loopback.
         limits = old.file.limits.model_copy(update={"allow_networks": ["127.0.0.0/8"]})
-        schedule = old.file.schedule.model_copy(update={"last_look_minutes": 0})
+        schedule = old.file.schedule.model_copy(update={"final_check_minutes": 0})
         file = old.file.model_copy(update={"limits": limits, "schedule": schedule})
         settings = old.model_copy(update={"home": home, "file": file, "base_url": base})
         installation = Installation(settings, database)
         with database.write() as session:
             change_rows(session, StaffMember, StaffMember.email == EDITORS["sam"], role="admin")
-            add_subscriber(session, installation.keys, READER, evidence=sample_evidence(), now=SAMPLE_NOW)
+            add_subscriber(session, installation.keys, SUBSCRIBER, evidence=sample_evidence(), now=SAMPLE_NOW)
         with ExitStack() as server:
             newsroom = Newsroom(replace(drafted, installation=installation), base, clock, mail, server)
             newsroom.serve(f"smtp://127.0.0.1:{smtp}?connections=1&starttls=off")
@@ -632,7 +632,7 @@ def receive(newsroom: Newsroom) -> None:
     newsroom.clock.now = RELEASE
     scheduler.send_due_editions(JobContext(installation, newsroom.clock), scheduler.ReleaseBackoff())
     mails = [read_email(file.read_bytes()) for file in installation.settings.outbox_folder.glob("**/*.eml")]
-    (mail,) = [mail for mail in mails if mail["To"] == READER]
+    (mail,) = [mail for mail in mails if mail["To"] == SUBSCRIBER]
     assert mail["Subject"] == "Ninety plants, one password"
     html, text = (read_part(mail, kind, newsroom.base) for kind in ("html", "plain"))
     for part in (html, text):

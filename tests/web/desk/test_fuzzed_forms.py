@@ -146,7 +146,7 @@ NOT_REACHED = {
     "admin.allow_address": "a suppressed address is asked for: tests/web/admin/subscribers/test_list_pages.py",
     "admin.add_source": "a site has to answer: tests/web/admin/test_sources.py",
     "admin.use_new_address": "a source has to have moved: tests/web/admin/test_sources.py",
-    "signup.submit_confirmation": "a sign-up has to be processed: tests/web/test_reader_life.py",
+    "signup.submit_confirmation": "a sign-up has to be processed: tests/web/test_subscriber_life.py",
 }
 
 

@@ -19,15 +19,15 @@ from tests.web.desk.page_forms import SITE
 # Fields of which no page, mail or file shows what was written, by the reason.
 UNSEEN: dict[str, tuple[str, ...]] = {
     "a number, and nothing else is taken": (
-        *("settings publication: first_number", "settings look: bar", "settings sections: #.most", "settings sections: #.place"),
-        *(f"settings schedule: {name}" for name in ("deadline_hours", "last_look_minutes", "reminder_hours")),
+        *("settings publication: first_number", "settings branding: bar", "settings sections: #.most", "settings sections: #.place"),
+        *(f"settings schedule: {name}" for name in ("deadline_hours", "final_check_minutes", "reminder_hours")),
         *(f"settings backup: {name}" for name in ("daily", "weekly", "monthly")),
         *(f"settings limits: {name}" for name in ("send_per_hour", "send_per_second", "warm_up", "proxies", "contact_per_network")),
         *(f"settings limits: signups_{name}" for name in ("alarm", "first", "further", "per_domain", "per_network", "waiting")),
-        *("admin.act_on_reader: number", "admin.change_member: number", "admin.add_source: weight", "admin.change_source: weight"),
+        *("admin.act_on_subscriber: number", "admin.change_member: number", "admin.add_source: weight", "admin.change_source: weight"),
     ),
     "a colour, a rule of times, a language, a zone, a key or the name of a kept file, and nothing else is taken": (
-        *(f"settings look: {name}" for name in ("accent", "accent_dark", "label", "label_dark", "tint", "logo", "logo_dark")),
+        *(f"settings branding: {name}" for name in ("accent", "accent_dark", "label", "label_dark", "tint", "logo", "logo_dark")),
         *("settings schedule: collect", "settings backup: at", "settings publication: language", "settings publication: timezone"),
         "settings sections: #.key",
     ),
@@ -37,13 +37,13 @@ UNSEEN: dict[str, tuple[str, ...]] = {
     ),
     "the key of a device comes with it: tests/web/auth gives it one": ("auth.submit_passkey: name",),
     "it is looked up, and pages hold no address": (
-        *("admin.find_reader: address", "admin.begin_search: part", "admin.filter_readers: domain", "admin.allow_address: address"),
+        *("admin.find_subscriber: address", "admin.begin_search: part", "admin.filter_subscribers: domain", "admin.allow_address: address"),
         "signup.request_lost_link: email",
     ),
     "who fills it is a machine, and gets nothing": (
         *("signup.submit_signup: website", "signup.request_lost_link: website", "readers.write_to_the_editors: website"),
     ),
-    "the reader's own record has it alone: tests/subscribers/pages": ("admin.add_reader: language",),
+    "the reader's own record has it alone: tests/subscribers/pages": ("admin.add_subscriber: language",),
     "a file keeps no name": ("admin.examine_log: file", "admin.import_opml: file", "editing.save_story: file"),
     "what was found there is shown, with an address of its own": ("admin.look_for_feeds: address",),
     "only names that are known are kept of it": ("outside: user agent",),
@@ -75,7 +75,7 @@ UNMET = frozenset(
         *(
             "admin.remove_source",
             "admin.remove_upload",
-            "admin.settle_by_log",
+            "admin.resolve_by_log",
             "admin.stop_search",
             "admin.stop_upload",
         ),
@@ -93,8 +93,8 @@ UNMET = frozenset(
             "desk.pause_or_resume",
         ),
         *("desk.submit_approval", "desk.void", "editing.choose_lead", "history.bring_back"),
-        *("admin.use_new_address", "admin.ask_silent_readers", "signup.stay_now"),
-        *("readers.mail_undo_link", "sending.cancel", "sending.hold_or_release", "signup.submit_confirmation"),
+        *("admin.use_new_address", "admin.ask_inactive_subscribers", "signup.stay_now"),
+        *("subscribers.mail_undo_link", "sending.cancel", "sending.hold_or_release", "signup.submit_confirmation"),
         "approvals.update_draft",
         "auth.confirm_password",  # a password alone
         "hooks.receive_events",  # whose words come by `hear_from_outside`
@@ -103,7 +103,7 @@ UNMET = frozenset(
 # What holds nobody's words, or stands nowhere in this week.
 UNOPENED = frozenset(
     {
-        *("archive.icon", "archive.picture_file", "archive.robots", "archive.script_file", "archive.style_sheet"),
+        *("archive.icon", "archive.image_file", "archive.robots", "archive.script_file", "archive.style_sheet"),
         *(
             "auth.draw_app_secret",
             "auth.show_confirm",
@@ -111,7 +111,7 @@ UNOPENED = frozenset(
             "health.report_metrics",
             "health.report_readiness",
         ),
-        *("admin.ask_before_asking", "readers.show_how_things_stand", "readers.show_preferences_again"),
+        *("admin.ask_before_asking", "subscribers.show_how_things_stand", "subscribers.show_preferences_again"),
     }
 )
 # Whose forms are refused in the end: a device, a code of this minute and a password are asked for.

@@ -26,8 +26,8 @@ from digest.store.engine import open_database
 from digest.store.models import Edition
 from digest.web.app import create_app
 from digest.web.server import open_page_server
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import add_subscriber
 from tests.browser import faulty_pages, follow, page_faults, press_by_keyboard, sign_in, write_by_keyboard
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.chromium
 
 NINE = datetime(2026, 11, 20, 14, tzinfo=UTC)
 AFTERWARDS = datetime(2026, 11, 20, 17, tzinfo=UTC)
-READERS = {
+SUBSCRIBERS = {
     "all": Preferences(),
     "text": Preferences(text_only=True),
     "without": Preferences(omit=frozenset({"featured"})),
@@ -55,8 +55,8 @@ WIDTHS = (1440, 768, 360)
 RIGHT = "What was right from the start"
 
 
-def mail_address(reader: str) -> str:
-    return f"{reader}@readers.example"
+def mail_address(subscriber: str) -> str:
+    return f"{subscriber}@readers.example"
 
 
 class DroppingHandler(RecordingHandler):
@@ -105,11 +105,11 @@ class ServedWeek:
         scheduler.plan_and_send_corrections(context)
         scheduler.send_due_editions(context, scheduler.ReleaseBackoff())
 
-    def leave(self, reader: str) -> None:
+    def leave(self, subscriber: str) -> None:
         install = self.week.installation
         with install.database.write() as session:
-            log = DepartureLog(install.settings.left_log, install.keys)
-            unsubscribe_person(session, log, self.numbers[reader], method="page", now=self.clock.now)
+            log = UnsubscribeLog(install.settings.left_log, install.keys)
+            unsubscribe_person(session, log, self.numbers[subscriber], method="page", now=self.clock.now)
 
     def ring_alarm(self) -> None:
         """Let the product have paused the edition itself."""
@@ -120,14 +120,14 @@ class ServedWeek:
 
     def received(self, *, subject: str = "") -> list[str]:
         """Name the readers who got a message with these words in its subject, once a message."""
-        readers = []
+        subscribers = []
         for _, (recipient,), octets in self.mail.messages:
             message = message_from_bytes(octets, policy=policy.default)
             assert isinstance(message, EmailMessage)
-            reader, _, domain = recipient.partition("@")
-            if subject in str(message["Subject"]) and domain == "readers.example":
-                readers.append(reader)
-        return sorted(readers)
+            subscriber, _, domain = recipient.partition("@")
+            if subject in str(message["Subject"]) and domain == "subscribers.example":
+                subscribers.append(subscriber)
+        return sorted(subscribers)
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def served(
     mail = DroppingHandler()
     with run_smtp_server(mail) as port:
         old = drafted.installation.settings
-        schedule = old.file.schedule.model_copy(update={"last_look_minutes": 0})
+        schedule = old.file.schedule.model_copy(update={"final_check_minutes": 0})
         file = old.file.model_copy(update={"approval": ApprovalSettings(approvers=2), "schedule": schedule})
         url = SecretStr(f"smtp://127.0.0.1:{port}?connections=1&starttls=off")
         installation = Installation(old.model_copy(update={"home": home, "file": file, "mail_url": url}), database)
@@ -152,11 +152,11 @@ def served(
             priya = StaffMember(email=COLLEAGUES["priya"], name="Priya", role="editor", added_by="test")
             priya.added_at = priya.proven_at = SAMPLE_NOW
             session.add(priya)
-            for reader, preferences in READERS.items():
+            for subscriber, preferences in SUBSCRIBERS.items():
                 added = add_subscriber(
-                    session, installation.keys, mail_address(reader), evidence=sample_evidence(), now=SAMPLE_NOW
+                    session, installation.keys, mail_address(subscriber), evidence=sample_evidence(), now=SAMPLE_NOW
                 )
-                numbers[reader] = added.number
+                numbers[subscriber] = added.number
                 change_preferences(session, added.number, preferences, SAMPLE_NOW)
         week = SampleWeek(installation, create_app(installation, clock=clock), drafted.name)
         with open_page_server(week.app, "127.0.0.1", 0) as serving:
@@ -274,7 +274,7 @@ def let_it_go_with_a_pause(served: ServedWeek, sam: Page) -> None:
     # The page renews itself until it is over.
     expect(heading).to_have_text("5 of 6 accepted")
     expect(sam.get_by_text("Stop updating")).to_have_count(0)
-    assert served.received() == sorted(READERS)
+    assert served.received() == sorted(SUBSCRIBERS)
     assert not page_faults(sam, widths=WIDTHS)
 
 

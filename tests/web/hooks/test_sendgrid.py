@@ -164,7 +164,7 @@ def test_what_is_signed_is_never_turned_away(hook: Hook, body: bytes) -> None:
     assert hook.kept == 1
 
 
-def test_a_bounce_goes_all_the_way_to_the_reader_over_the_real_server(world: Any) -> None:
+def test_a_bounce_goes_all_the_way_to_the_subscriber_over_the_real_server(world: Any) -> None:
     import urllib.request
 
     named = "a" * 26

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from digest.app.alerts.channel import AlertChannel, AlertEvent, AlertEvents
-from digest.deliver.control import article_looks, edition_control
+from digest.deliver.control import article_checks, edition_control
 from digest.edition.queries import UnknownEditionError, find_edition
 from digest.installation.opened import Installation
 from digest.installation.staff_mail import queue_staff_mail
@@ -60,8 +60,8 @@ def _is_pause_mailed(session: Session, name: str) -> bool:
         edition = find_edition(session, name)
     except UnknownEditionError:
         return False
-    look = article_looks.read_look(session, name)
-    is_by_look = look is not None and article_looks.is_paused_by(edition, look)
+    look = article_checks.read_look(session, name)
+    is_by_look = look is not None and article_checks.is_paused_by(edition, look)
     return is_by_look or edition_control.is_paused_by_alarm(session, edition)
 
 

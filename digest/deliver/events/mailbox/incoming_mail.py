@@ -190,7 +190,7 @@ class IgnoreReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class QuotedReader:
+class QuotedSubscriber:
     """A reader, proved by the token in the message that a complaint quotes, with that message's Message-ID."""
 
     person: int
@@ -202,7 +202,7 @@ class MailboxEvent:
     """The event that a message reports. Where it names no delivery, it is about one of `reader`'s."""
 
     event: DeliveryEvent
-    reader: QuotedReader | None = None
+    subscriber: QuotedSubscriber | None = None
 
 
 def read_incoming_mail(
@@ -227,12 +227,12 @@ def _judge_report(
     envelope = parse_delivery_id(report.envelope_id.lower())
     if delivery and envelope and envelope != delivery:
         return IgnoreReason.AMBIGUOUS
-    readers = _quoted_readers(keys, report) if report.is_feedback and not delivery else frozenset()
-    if not delivery and len(readers) != 1:
-        return IgnoreReason.AMBIGUOUS if readers else IgnoreReason.UNPROVEN
+    subscribers = _quoted_subscribers(keys, report) if report.is_feedback and not delivery else frozenset()
+    if not delivery and len(subscribers) != 1:
+        return IgnoreReason.AMBIGUOUS if subscribers else IgnoreReason.UNPROVEN
     if report.verdict is None:
         return IgnoreReason.NO_VERDICT
-    return _mailbox_event(report.verdict, delivery, next(iter(readers), None), times)
+    return _mailbox_event(report.verdict, delivery, next(iter(subscribers), None), times)
 
 
 def _return_path_candidates(mail: mime.MimePart, report: MailSystemReport | None) -> Iterator[str]:
@@ -253,13 +253,13 @@ def _first_named_deliveries(keys: KeyRing, candidates: Iterator[str]) -> frozens
     return next(filter(None, deliveries), frozenset())
 
 
-def _quoted_readers(keys: KeyRing, report: MailSystemReport) -> frozenset[QuotedReader]:
+def _quoted_subscribers(keys: KeyRing, report: MailSystemReport) -> frozenset[QuotedSubscriber]:
     """Return the readers whose tokens are in the List-Unsubscribe field of the quoted message."""
     links = " ".join(report.returned_fields.all("list-unsubscribe"))[:5000]
     message = report.returned_fields.first("message-id")[:200]
     tokens = [match[1] for match in islice(_LEAVE_LINK.finditer(links), 5)]
     owners = filter(None, (link_tokens.read_link_token(keys, token, "leave") for token in tokens))
-    return frozenset(QuotedReader(owner.number, message) for owner in owners)
+    return frozenset(QuotedSubscriber(owner.number, message) for owner in owners)
 
 
 def _read_letter(
@@ -273,9 +273,9 @@ def _read_letter(
 
 
 def _mailbox_event(
-    verdict: ReportVerdict, delivery: str | None, reader: QuotedReader | None, times: tuple[datetime, datetime]
+    verdict: ReportVerdict, delivery: str | None, subscriber: QuotedSubscriber | None, times: tuple[datetime, datetime]
 ) -> MailboxEvent:
-    subject = delivery or (f"{reader.person} {reader.message_id}" if reader else "")
+    subject = delivery or (f"{subscriber.person} {subscriber.message_id}" if subscriber else "")
     detail = {"by": REPORTED_BY, "status": verdict.status, "reason": verdict.reason}
     event = DeliveryEvent(
         reported_by=REPORTED_BY,
@@ -289,7 +289,7 @@ def _mailbox_event(
         provider_mark=None,
         detail={key: value for key, value in detail.items() if value},
     )
-    return MailboxEvent(event, reader)
+    return MailboxEvent(event, subscriber)
 
 
 def _event_times(mail: mime.MimePart, received_at: datetime) -> tuple[datetime, datetime]:

@@ -16,9 +16,9 @@ from digest.settings import Settings, is_loopback
 from digest.settings.setting_lines import advise_variable_change
 from digest.settings.values import parse_public_keys
 from digest.store.engine import Database
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 RECIPIENT_NAME = "Twilio SendGrid"
 MAX_CONNECTIONS = 8  # requests at a time: what is on the way is in doubt when the process dies
@@ -38,11 +38,11 @@ def _host(settings: Settings) -> str:
     return urlsplit(settings.provider_variable("sendgrid_host")).hostname or ""
 
 
-def _describe_recipient(settings: Settings, language: ReaderLanguage) -> str:
+def _describe_recipient(settings: Settings, language: SubscriberLanguage) -> str:
     return language.gettext("%(name)s (%(host)s), who delivers for us", name=RECIPIENT_NAME, host=_host(settings))
 
 
-def _describe_address_holders(settings: Settings, language: ReaderLanguage) -> tuple[str, ...]:
+def _describe_address_holders(settings: Settings, language: SubscriberLanguage) -> tuple[str, ...]:
     return (
         language.gettext(
             "%(name)s (%(host)s), which delivers our emails as a processor. It receives your address with "
@@ -80,9 +80,9 @@ def _refusal_reason(settings: Settings, header: Callable[[str], str | None], bod
 
 
 def _pull_suppressions(
-    database: Database, keys: KeyRing, departure_log: DepartureLog, settings: Settings, *, now: datetime
+    database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, settings: Settings, *, now: datetime
 ) -> kind.PullResult:
-    return suppression_pull.pull_suppressions(database, keys, departure_log, open_api(settings), now=now)
+    return suppression_pull.pull_suppressions(database, keys, unsubscribe_log, open_api(settings), now=now)
 
 
 class SendGridAnswers(ProviderAnswers):

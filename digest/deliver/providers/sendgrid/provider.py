@@ -69,8 +69,8 @@ class SendGridProvider:
         for message in batch:
             marks.mark_dot(message)
         response = self._api.call("post", "mail/send", body=body)
-        one_reader = response.status == 400 and _may_concern_one_reader(response)
-        if one_reader or (response.status == 413 and len(batch) > 1):
+        one_subscriber = response.status == 400 and _may_concern_one_subscriber(response)
+        if one_subscriber or (response.status == 413 and len(batch) > 1):
             for message in batch:
                 marks.mark_begun(message)
             return self._send_in_halves(batch, response, marks)
@@ -187,7 +187,7 @@ def _shared_headers(template: MessageTemplate) -> dict[str, str]:
     return headers
 
 
-def _may_concern_one_reader(response: SendGridResponse) -> bool:
+def _may_concern_one_subscriber(response: SendGridResponse) -> bool:
     """Whether a 400 may be one entry's fault: it names a personalization, or no field at all."""
     return not response.error_fields or any(
         f is None or f.startswith("personalizations") for f in response.error_fields

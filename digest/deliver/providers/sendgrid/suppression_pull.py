@@ -24,7 +24,7 @@ from digest.deliver.providers.sendgrid.api import SendGridApi, SendGridResponse,
 from digest.deliver.providers.sendgrid.events import REPORTED_BY, parse_item_codes, parse_timestamp, text_value
 from digest.store.engine import Database
 from subscribers.address import Address, AddressError, read_address
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport
 from subscribers.store import people
@@ -136,7 +136,7 @@ class _PullRun:
 
     database: Database
     keys: KeyRing
-    departure_log: DepartureLog
+    unsubscribe_log: UnsubscribeLog
     api: SendGridApi
     now: datetime
     pages_left: int
@@ -152,7 +152,7 @@ class _PullRun:
 def pull_suppressions(
     database: Database,
     keys: KeyRing,
-    departure_log: DepartureLog,
+    unsubscribe_log: UnsubscribeLog,
     api: SendGridApi,
     *,
     now: datetime,
@@ -167,7 +167,7 @@ def pull_suppressions(
     Raises:
         OSError: the departure log could not be written; what is not applied yet is read again.
     """
-    run = _PullRun(database, keys, departure_log, api, now, max_pages, clock() + MAX_SECONDS, clock)
+    run = _PullRun(database, keys, unsubscribe_log, api, now, max_pages, clock() + MAX_SECONDS, clock)
     for name in FEEDBACK_OF_LIST:
         failure = _pull_list(run, name)
         if failure is not None and (not failure.request_sent or failure.status in _ACCOUNT_FAILURES):
@@ -227,7 +227,7 @@ def _apply_page(run: _PullRun, name: str, page: SuppressionPage, position: ListP
         end = start + PEOPLE_PER_TRANSACTION
         with run.database.write() as session:
             counts = apply_feedback(
-                session, reports[start:end], keys=run.keys, departure_log=run.departure_log, now=run.now
+                session, reports[start:end], keys=run.keys, unsubscribe_log=run.unsubscribe_log, now=run.now
             )
             if end >= len(reports):
                 _save_position(session, name, position, run.now)

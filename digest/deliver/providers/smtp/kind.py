@@ -17,7 +17,7 @@ from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
 from digest.deliver.providers.smtp.provider import SmtpProvider, split_into_pools
 from digest.settings import Settings, is_loopback
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 NO_USER = "-"  # the answer of somebody who has none
 IMPLICIT_PORTS = {"smtp": 587, "smtps": 465}  # of a URL without one: RFC 6409, section 3.1, and RFC 8314, section 3.3
@@ -70,14 +70,14 @@ def _examine_server(settings: Settings, tls: ssl.SSLContext, timeout: float) -> 
     return SmtpProvider(hasty, trusted=None if server.ca_file else tls).examine_server()
 
 
-def _describe_recipient(settings: Settings, language: ReaderLanguage) -> str:
+def _describe_recipient(settings: Settings, language: SubscriberLanguage) -> str:
     url = kind.split_mail_url(settings)
     if url.scheme in {"smtp", "smtps"} and url.hostname:
         return language.gettext("Our mail server %(host)s, on the way to your own", host=url.hostname)
     return language.gettext("Our mail server, on the way to your own")
 
 
-def _describe_address_holders(settings: Settings, language: ReaderLanguage) -> tuple[str, ...]:
+def _describe_address_holders(settings: Settings, language: SubscriberLanguage) -> tuple[str, ...]:
     relay = kind.split_mail_url(settings).hostname
     return (
         language.gettext(

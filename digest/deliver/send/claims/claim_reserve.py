@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
-from digest.deliver.send.claims.delivery_claims import ReaderDelivery
+from digest.deliver.send.claims.delivery_claims import SubscriberDelivery
 
 MAX_RESERVE = 64  # messages
 RESERVED_SECONDS = 0.25  # the reserve is what the workers take in so long
@@ -22,7 +22,7 @@ MAX_RESERVE_SECONDS = 5.0  # what nobody took after so long waits again: its lea
 class ClaimReserve:
     """The claims of one run that no worker has yet, the earliest first. Each goes to a worker after a question for consent."""
 
-    deliveries: deque[ReaderDelivery] = field(default_factory=deque)
+    deliveries: deque[SubscriberDelivery] = field(default_factory=deque)
     filled_at: datetime | None = None
     attempted_then: int = 0  # messages that the run had dealt with at that moment
 
@@ -34,12 +34,12 @@ class ClaimReserve:
         """The ids of its deliveries."""
         return [delivery.delivery_id for delivery in self.deliveries]
 
-    def fill(self, claimed: Iterable[ReaderDelivery], attempted: int, now: datetime) -> None:
+    def fill(self, claimed: Iterable[SubscriberDelivery], attempted: int, now: datetime) -> None:
         """Add what a commit claimed; `attempted` is how many messages the run has dealt with."""
         self.deliveries.extend(claimed)
         self.filled_at, self.attempted_then = now, attempted
 
-    def next_deliveries(self, count: int) -> Sequence[ReaderDelivery]:
+    def next_deliveries(self, count: int) -> Sequence[SubscriberDelivery]:
         """Return the next deliveries, at most so many, and keep them."""
         return tuple(islice(self.deliveries, count))
 

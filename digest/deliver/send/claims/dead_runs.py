@@ -21,7 +21,7 @@ from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 
 _NOT_BEGUN = MessageOutcome(HandoverResult.NOT_TRIED)
@@ -34,11 +34,11 @@ def recover_dead_runs(database: Database, settings: Settings, keys: KeyRing, *, 
 
     Call it before `delivery_claims.mark_orphans_uncertain`. It may be repeated.
     """
-    departure_log = DepartureLog(settings.left_log, keys)
+    unsubscribe_log = UnsubscribeLog(settings.left_log, keys)
     for dead_run in take_dead_runs(settings.runs_folder, read_database_number(database)):
         with database.write() as session:
             rows = _lock_claimed(session, dead_run)
-            results = _record_outcomes(session, dead_run, rows, keys, departure_log, now)
+            results = _record_outcomes(session, dead_run, rows, keys, unsubscribe_log, now)
             cancelled = _reopen_editions(session, _list_purposes(session, dead_run) | {row.purpose for row in rows})
         for name in cancelled:
             edition_control.cancel_waiting_deliveries(database, name)
@@ -57,7 +57,12 @@ def _lock_claimed(session: Session, dead_run: DeadRun) -> Sequence[Any]:
 
 
 def _record_outcomes(
-    session: Session, dead_run: DeadRun, rows: Sequence[Any], keys: KeyRing, departure_log: DepartureLog, now: datetime
+    session: Session,
+    dead_run: DeadRun,
+    rows: Sequence[Any],
+    keys: KeyRing,
+    unsubscribe_log: UnsubscribeLog,
+    now: datetime,
 ) -> Counter[str]:
     """Record the outcomes of a dead run; count them."""
     results, changes, events, unsent = Counter[str](), [], [], []
@@ -81,7 +86,7 @@ def _record_outcomes(
             events.append(event)
     claims.record_results(session, dead_run.owner, changes)
     claims.undo_claims(session, dead_run.owner, unsent, withdrawn=False)
-    processor.process_events(session, events, keys=keys, departure_log=departure_log, now=now)
+    processor.process_events(session, events, keys=keys, unsubscribe_log=unsubscribe_log, now=now)
     return results
 
 

@@ -77,10 +77,10 @@ class ClaimedDelivery:
 
 
 @dataclass(frozen=True, slots=True)
-class ReaderDelivery(ClaimedDelivery):
+class SubscriberDelivery(ClaimedDelivery):
     """A claimed delivery of an edition, and its reader."""
 
-    reader: AudienceMember
+    subscriber: AudienceMember
 
 
 def claim_deliveries(
@@ -94,7 +94,7 @@ def claim_deliveries(
     horizon: datetime,
     limit: int,
     avoided_domains: Collection[str | None] | None = None,
-) -> tuple[ReaderDelivery, ...]:
+) -> tuple[SubscriberDelivery, ...]:
     """Claim up to `limit` deliveries of an edition that are due by `horizon`; set aside those that are owed no more.
 
     The earliest come first. With `avoided_domains`, which may be empty, they are spread over the list, and other domains come
@@ -104,7 +104,7 @@ def claim_deliveries(
     out every section is `skipped`; neither is returned. A delivery that its domain's limit postpones waits on. A row that isn't as it
     was planned is refused.
     """
-    claimed: list[ReaderDelivery] = []
+    claimed: list[SubscriberDelivery] = []
     domain_claim = DomainClaim(session, domain_limits, now)
     examined = 0
     purpose = edition_purpose(variants.edition.name)
@@ -133,30 +133,30 @@ def _sort_due_rows(
     variants: EditionVariants,
     domain_claim: DomainClaim,
     now: datetime,
-) -> list[ReaderDelivery]:
+) -> list[SubscriberDelivery]:
     """Part rows into those that go now, those that are postponed and those that are owed no more; update all."""
     today = now.astimezone(variants.zone).date()
-    going: list[ReaderDelivery] = []
+    going: list[SubscriberDelivery] = []
     postponed, aside = [], []
     for row in rows:
-        reader = audience.read_audience_member(row)
-        state = _state_for_reader(reader, variants, today)
-        if reader is None or state is not DeliveryState.HANDING_OVER:
+        subscriber = audience.read_audience_member(row)
+        state = _state_for_subscriber(subscriber, variants, today)
+        if subscriber is None or state is not DeliveryState.HANDING_OVER:
             aside.append((row.id, state))
             continue
-        domain_tag = reader.domain_tag
+        domain_tag = subscriber.domain_tag
         until = domain_claim.postponed_until(domain_tag, fresh=row.next_try_at <= row.due_at)
         if until is None:
             going.append(
-                ReaderDelivery(
+                SubscriberDelivery(
                     delivery_id=row.id,
                     message_id=row.message_id,
                     tries=row.tries,
                     due_at=row.due_at,
                     first_handed_at=row.first_handed_at or now,
-                    person=reader.number,
+                    person=subscriber.number,
                     domain_tag=domain_tag,
-                    reader=reader,
+                    subscriber=subscriber,
                 )
             )
         else:
@@ -167,10 +167,10 @@ def _sort_due_rows(
     return going
 
 
-def _state_for_reader(reader: AudienceMember | None, variants: EditionVariants, today: date) -> DeliveryState:
-    if reader is None:
+def _state_for_subscriber(subscriber: AudienceMember | None, variants: EditionVariants, today: date) -> DeliveryState:
+    if subscriber is None:
         return DeliveryState.WITHDRAWN
-    if reader.preferences.is_paused(today) or omits_every_section(reader.preferences, variants.sections):
+    if subscriber.preferences.is_paused(today) or omits_every_section(subscriber.preferences, variants.sections):
         return DeliveryState.SKIPPED
     return DeliveryState.HANDING_OVER
 
@@ -191,7 +191,12 @@ def _lease_terms(lease: LeaseTerms, now: datetime) -> dict[str, Any]:
 
 
 def _take_reader_leases(
-    session: Session, lease: LeaseTerms, going: Sequence[ReaderDelivery], variants: EditionVariants, *, now: datetime
+    session: Session,
+    lease: LeaseTerms,
+    going: Sequence[SubscriberDelivery],
+    variants: EditionVariants,
+    *,
+    now: datetime,
 ) -> None:
     """Claim deliveries of an edition as `take_leases` does, and note which variant each reader is given."""
     if not going:
@@ -207,12 +212,12 @@ def _take_reader_leases(
     _check_all_waited(changed, len(going))
 
 
-def _list_variant_texts(going: Sequence[ReaderDelivery], variants: EditionVariants) -> list[str]:
+def _list_variant_texts(going: Sequence[SubscriberDelivery], variants: EditionVariants) -> list[str]:
     preferences, variant_text, texts = None, "", []
     for delivery in going:
         # Readers who chose nothing share one object.
-        if delivery.reader.preferences is not preferences:
-            preferences = delivery.reader.preferences
+        if delivery.subscriber.preferences is not preferences:
+            preferences = delivery.subscriber.preferences
             variant_text = variants.find_variant(preferences).as_text()
         texts.append(variant_text)
     return texts

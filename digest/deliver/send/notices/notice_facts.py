@@ -19,7 +19,7 @@ from digest.store.engine import Database
 from subscribers.consent.preferences import describe_preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import choice_changes
-from subscribers.reader_language import ReaderLanguage
+from subscribers.subscriber_language import SubscriberLanguage
 
 # which page a token opens; all others confirm
 _TOKEN_PAGES = {
@@ -63,7 +63,7 @@ def write_template_facts(
     return facts | own_facts(database, settings, notice) if own_facts else facts
 
 
-def _link_facts(settings: Settings, notice: ClaimedNotice, language: ReaderLanguage) -> dict[str, str]:
+def _link_facts(settings: Settings, notice: ClaimedNotice, language: SubscriberLanguage) -> dict[str, str]:
     stored = notice.facts
     signs_in = bool(stored.get("signs_in"))
     page = "desk/link" if signs_in else _TOKEN_PAGES.get(notice.kind, "confirm")
@@ -81,7 +81,7 @@ def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice)
     first_change = notice.facts["first_change"]
     with database.read() as session:
         named = choice_changes.find_named_change(session, notice.person, first_change, until=notice.due_at)
-    language = settings.reader_language
+    language = settings.subscriber_language
     sections = [(section.key, section.title_in(language)) for section in settings.file.sections]
     before, after = (describe_preferences(preferences, sections, language) for preferences in named)
     return {"before": before, "after": after}
@@ -92,7 +92,7 @@ def _edition_facts(database: Database, settings: Settings, keys: KeyRing, notice
 
     Only what colleagues signed is quoted: a newest edition that isn't proven isn't mentioned.
     """
-    zone, language, now = settings.file.publication.zone, settings.reader_language, notice.due_at
+    zone, language, now = settings.file.publication.zone, settings.subscriber_language, notice.due_at
     with database.read() as session:
         newest, following = (find_latest_edition(session, now), find_upcoming_edition(session, settings, now))
         release = following.release_at.astimezone(zone)

@@ -191,7 +191,7 @@ def send_due_corrections(
         jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
     """
     with _open_notice_run(database, provider, keys, settings, clock) as run:
-        _settle_lost_corrections(run)
+        _resolve_lost_corrections(run)
         hand_over_batches(
             run,
             lambda session: _claim_corrections(run, session, stopping),
@@ -280,7 +280,7 @@ def _wait_for_limits(run: _NoticeRun, sleep: Callable[[float], object]) -> bool:
     return True
 
 
-def _settle_lost_corrections(run: _NoticeRun) -> None:
+def _resolve_lost_corrections(run: _NoticeRun) -> None:
     """Mark as uncertain what a process left that ended without a word, and delete what is over."""
     is_correction = Notice.kind == "correction"
     with run.database.write() as session:

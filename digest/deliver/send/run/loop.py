@@ -26,7 +26,7 @@ from digest.deliver.plan.delivery_plan import count_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, providers_per_thread
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.claim_reserve import MAX_RESERVE, MAX_RESERVE_SECONDS
-from digest.deliver.send.claims.delivery_claims import ReaderDelivery
+from digest.deliver.send.claims.delivery_claims import SubscriberDelivery
 from digest.deliver.send.handover import SendTask
 from digest.deliver.send.limits.rate_limits import SendAllowance
 from digest.deliver.send.refusals import alarms
@@ -173,7 +173,7 @@ def _hand_out(run: SendRun, workers: WorkerPool) -> None:
     going = run.reserve.next_deliveries(workers.free_capacity)
     if not going:
         return
-    numbers = [delivery.reader.number for delivery in going]
+    numbers = [delivery.subscriber.number for delivery in going]
     permission = run.database_retry(lambda: _ask_permission(run, numbers))
     if permission.stop_reason:
         run.wait_reason = permission.stop_reason
@@ -188,7 +188,9 @@ def _ask_permission(run: SendRun, numbers: Sequence[int]) -> HandoverPermission:
         return ask_permission(connection, run.edition, numbers)
 
 
-def _claim_allowed(run: SendRun, session: Session, workers: WorkerPool, capacity: int) -> tuple[ReaderDelivery, ...]:
+def _claim_allowed(
+    run: SendRun, session: Session, workers: WorkerPool, capacity: int
+) -> tuple[SubscriberDelivery, ...]:
     """Claim what may go now; where nothing may, note why and until when."""
     now = run.clock()
     gate = check_send_gate(session, run.edition, now)
@@ -254,16 +256,16 @@ def _pause_until_due(run: SendRun, looked_at: datetime) -> None:
         _pause_for(run, max((due - run.clock()).total_seconds(), 0.01))
 
 
-def _make_tasks(run: SendRun, going: Sequence[ReaderDelivery], mailable: Collection[int]) -> list[SendTask]:
+def _make_tasks(run: SendRun, going: Sequence[SubscriberDelivery], mailable: Collection[int]) -> list[SendTask]:
     """Take deliveries out of the reserve; return the tasks for the readers who may still be mailed."""
     run.reserve.remove(len(going))
     tasks: list[SendTask] = []
     preferences, template = None, None
     for delivery in going:
-        if delivery.reader.number in mailable:
+        if delivery.subscriber.number in mailable:
             # Readers who chose nothing share one object: what follows from it is looked up once.
-            if delivery.reader.preferences is not preferences:
-                preferences = delivery.reader.preferences
+            if delivery.subscriber.preferences is not preferences:
+                preferences = delivery.subscriber.preferences
                 template = run.variants.template_for(preferences)
             assert template is not None, "the claim sets aside whom no section is left for"
             tasks.append(SendTask(delivery, partial(_compose_message, run, delivery, template), id(template)))
@@ -271,7 +273,7 @@ def _make_tasks(run: SendRun, going: Sequence[ReaderDelivery], mailable: Collect
     return tasks
 
 
-def _compose_message(run: SendRun, delivery: ReaderDelivery, template: MessageTemplate) -> OutgoingMessage:
+def _compose_message(run: SendRun, delivery: SubscriberDelivery, template: MessageTemplate) -> OutgoingMessage:
     """Compose a reader's message; the worker calls it in its own thread."""
     settings = run.settings.file
     return OutgoingMessage(
@@ -279,7 +281,7 @@ def _compose_message(run: SendRun, delivery: ReaderDelivery, template: MessageTe
         outbox_folder="edition",
         template=template,
         placeholders=fill_placeholders(
-            delivery.reader,
+            delivery.subscriber,
             delivery.message_id,
             delivery.first_handed_at,
             keys=run.keys,

@@ -71,8 +71,8 @@ def ask_permission(connection: Connection, edition: str, numbers: Sequence[int])
 @cache
 def _compile_permission_query(dialect_name: str) -> CompiledStatement:
     number = inspect(Person).local_table.c.number
-    readers = outerjoin(_EDITION_AND_HOLD, number.table, audience.mailable_among(dialect_name))
-    return CompiledStatement(select(*_BLOCKING_COLUMNS, number).select_from(readers).where(_IS_EDITION))
+    subscribers = outerjoin(_EDITION_AND_HOLD, number.table, audience.mailable_among(dialect_name))
+    return CompiledStatement(select(*_BLOCKING_COLUMNS, number).select_from(subscribers).where(_IS_EDITION))
 
 
 def send_blocked_reason(name: str, edition: Any, stored_hold: Any, *, called: str = "") -> str:

@@ -9,7 +9,7 @@ from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.send.claims.claim_reserve import ClaimReserve
 from digest.deliver.send.claims.database_retry import DatabaseRetry
-from digest.deliver.send.claims.delivery_claims import ReaderDelivery
+from digest.deliver.send.claims.delivery_claims import SubscriberDelivery
 from digest.deliver.send.claims.progress import ProgressWriter
 from digest.deliver.send.handover import HandoverRun
 from digest.deliver.send.limits.rate_limiter import RateLimiter
@@ -77,7 +77,7 @@ class SendRun(HandoverRun):
         probing = self.suspicion.is_probing or self.unanswered_rounds
         return not (counted or probing or self.is_over or self.seconds_paused)
 
-    def note_reserved(self, claimed: Sequence[ReaderDelivery]) -> None:
+    def note_reserved(self, claimed: Sequence[SubscriberDelivery]) -> None:
         """Note that a commit wrote everything down and claimed these, which no worker has yet."""
         self.note_claimed(())
         self.reserve.fill(claimed, self.attempted, self.clock())

@@ -16,9 +16,10 @@ from digest.app.alerts.channels import alert_channels, list_open_channels
 from digest.app.settings import logo_uploads, setting_changes
 from digest.app.settings.logos import LogoRefusedError
 from digest.app.settings.setting_changes import EDITABLE_TABLES, ReleasePair
-from digest.app.subscribers import consent_wordings
+from digest.app.subscribers import consent_texts
 from digest.app.upkeep.background_backups import BackupRunsError
 from digest.backups.archive import BackupError
+from digest.renamed_names import EARLIER_TABLES
 from digest.settings import ScheduleSettings, SectionSettings, SettingsError
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.misspelt_names import find_table
@@ -47,6 +48,9 @@ def list_settings() -> ResponseReturnValue:
 @admin_pages.get("/settings/<table>")
 def show_settings(table: str) -> ResponseReturnValue:
     """Show a table of the settings in a form; again and again while a backup is being made."""
+    for renamed, earlier in EARLIER_TABLES.items():
+        if table in earlier:
+            return redirect(url_for("admin.show_settings", table=renamed), 301)
     _require_table(table)
     return _settings_page(table)
 
@@ -100,7 +104,7 @@ def _lead_to_saved(table: str, *, changed: bool) -> ResponseReturnValue:
     return redirect(url_for("admin.show_settings", table=table, saved="1" if changed else None), 303)
 
 
-@admin_pages.post("/settings/look/logos")
+@admin_pages.post("/settings/branding/logos")
 def replace_logos() -> ResponseReturnValue:
     """Keep the logos that were uploaded, and name them in the settings."""
     installation, actor, now = acting_admin()
@@ -111,10 +115,10 @@ def replace_logos() -> ResponseReturnValue:
     try:
         changed = logo_uploads.replace_logos(installation, actor, uploads, fingerprint=fingerprint, now=now)
     except LogoRefusedError as exc:
-        return _settings_page("look", refusal=exc), 400
+        return _settings_page("branding", refusal=exc), 400
     except SettingsError as exc:
-        return _settings_page("look", refusal=exc), 409
-    return _lead_to_saved("look", changed=changed)
+        return _settings_page("branding", refusal=exc), 409
+    return _lead_to_saved("branding", changed=changed)
 
 
 @admin_pages.post("/settings/alerts/test")
@@ -161,10 +165,10 @@ def _settings_page(
     values: Any = view.values
     find_parts: dict[str, Callable[[], dict[str, Any]]] = {
         "backup": lambda: {"backups": web_context().backups.view(installation, actor, now=now)},
-        "look": lambda: {"logo": installation.settings.logo},
+        "branding": lambda: {"logo": installation.settings.logo},
         "schedule": lambda: {"pairs": pairs or ([] if problems else _current_pairs(values))},
         "sections": lambda: {"rows": _show_section_rows(values, form, problems)},
-        "wordings": lambda: {"wordings": consent_wordings.view_wordings(installation, actor, now=now)},
+        "consent": lambda: {"wordings": consent_texts.view_consent_texts(installation, actor, now=now)},
     }
     parts = _NO_PARTS | (find_parts[table]() if table in find_parts else {})
     renews = bool(parts["backups"] and parts["backups"].progress)
@@ -195,7 +199,7 @@ _NO_PARTS: dict[str, Any] = dict.fromkeys(("backups", "logo", "pairs", "rows", "
 
 def _current_pairs(schedule: ScheduleSettings) -> list[ReleasePair]:
     """Return the next dates as they are; none where editions come by a period."""
-    return [] if schedule.release_rule.period else _preview_schedule({})
+    return [] if schedule.send_rule.period else _preview_schedule({})
 
 
 def _show_section_rows(

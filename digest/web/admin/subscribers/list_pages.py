@@ -9,9 +9,9 @@ from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator
 
-from digest.app.subscribers import lists, people, silent_readers
+from digest.app.subscribers import inactive_subscribers, lists, people
 from digest.app.subscribers.growth import EditionStanding, GrowthView, view_growth
-from digest.app.subscribers.silent_readers import MOST_YEARS, USUAL_YEARS
+from digest.app.subscribers.inactive_subscribers import MOST_YEARS, USUAL_YEARS
 from digest.web.admin.blueprint import acting_admin, admin_pages, file_answer
 from digest.web.auth.access import current_staff
 from digest.web.charts import Chart, LimitLine, draw_bars, draw_line
@@ -151,7 +151,7 @@ def ask_before_counting() -> ResponseReturnValue:
 
 
 @admin_pages.post("/readers/silent/count")
-def count_silent_readers() -> ResponseReturnValue:
+def count_inactive_subscribers() -> ResponseReturnValue:
     """Count whom the question would go to: it goes through the whole list."""
     try:
         return _counted_page(read_form(SilenceForm).years)
@@ -160,7 +160,7 @@ def count_silent_readers() -> ResponseReturnValue:
 
 
 @admin_pages.post("/readers/silent")
-def ask_silent_readers() -> ResponseReturnValue:
+def ask_inactive_subscribers() -> ResponseReturnValue:
     """Queue the question for some of those who were counted."""
     installation, actor, now = acting_admin()
     try:
@@ -169,7 +169,7 @@ def ask_silent_readers() -> ResponseReturnValue:
         years = USUAL_YEARS if "years" in exc.problems else read_form(SilenceForm).years
         return _counted_page(years, refusal=exc), 400
     takes_off = form.unanswered == "taken off"
-    asked = silent_readers.ask_silent_readers(
+    asked = inactive_subscribers.ask_inactive_subscribers(
         installation, actor, form.years, takes_off=takes_off, limit=form.most, now=now
     )
     return redirect(url_for("admin.ask_before_counting", asked=asked), 303)
@@ -177,7 +177,7 @@ def ask_silent_readers() -> ResponseReturnValue:
 
 def _counted_page(years: int, *, refusal: RefusalError | None = None) -> str:
     installation, actor, now = acting_admin()
-    silent = silent_readers.count_silent_readers(installation, actor, years, now=now)
+    silent = inactive_subscribers.count_inactive_subscribers(installation, actor, years, now=now)
     return _silence_page(years=years, silent=silent, refusal=refusal)
 
 
@@ -197,7 +197,7 @@ def _silence_page(
         refusal=refusal,
         first=min(FIRST_QUESTIONS, silent or 0),
         most=MAX_QUESTIONS,
-        days=silent_readers.ANSWER_DAYS,
+        days=inactive_subscribers.ANSWER_DAYS,
     )
 
 
@@ -231,11 +231,11 @@ def show_growth() -> str:
     return render_template(
         "web/admin/subscribers/growth.html",
         view=view,
-        before=view.readers_before(7),
-        year=view.readers_before(365),
+        before=view.subscribers_before(7),
+        year=view.subscribers_before(365),
         today=now.astimezone(web_context().zone).date(),
         charts={
-            "readers": _draw_readers(view),
+            "readers": _draw_subscribers(view),
             "left": _draw_left(view.standings),
             "refused": _draw_share(view, "refused", view.alarm_refused, "stop rule"),
             "complained": _draw_share(view, "complained", RECEIVER_COMPLAINT_LIMIT, "Gmail and Yahoo"),
@@ -256,8 +256,8 @@ def _write_count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def _draw_readers(view: GrowthView) -> Chart | None:
-    weeks = view.weekly_readers
+def _draw_subscribers(view: GrowthView) -> Chart | None:
+    weeks = view.weekly_subscribers
     if len(weeks) < 2:
         return None
     labels = [_label_week(day) for day, _ in weeks]

@@ -9,7 +9,7 @@ from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, BeforeValidator
 
-from digest.app.subscribers import people, reader_records
+from digest.app.subscribers import people, subscriber_records
 from digest.app.subscribers.people import UnknownPersonError
 from digest.installation.reasons import may_hold_address
 from digest.web.admin.blueprint import acting_admin, admin_pages, confirm_number, file_answer
@@ -26,7 +26,7 @@ DATA_REQUEST_REASON = "to answer your request for your data"
 
 
 _UNCHANGED_PREFIX = "unchanged-"
-_GRAVE_ACT = "erase"
+_GRAVE_ACTION = "erase"
 _MAX_EVIDENCE_LENGTH = 2000  # characters
 
 
@@ -61,7 +61,7 @@ class EvidenceForm(PageFields):
 
 
 @admin_pages.get("/readers/<int(max=2147483647):number>")
-def show_reader(number: int) -> ResponseReturnValue:
+def show_subscriber(number: int) -> ResponseReturnValue:
     """Show one reader's record; the address only while a look at it holds."""
     return _record_page(number)
 
@@ -69,13 +69,13 @@ def show_reader(number: int) -> ResponseReturnValue:
 def _record_page(number: int, *, refusal: RefusalError | None = None) -> str:
     context, now = web_context(), web_context().clock()
     try:
-        record = reader_records.view_reader_record(
+        record = subscriber_records.view_subscriber_record(
             context.installation, current_staff(), number, everything="all" in request.args, now=now
         )
     except UnknownPersonError:
         abort(404, "No subscriber has this number.")
     return render_template(
-        "web/admin/subscribers/reader.html",
+        "web/admin/subscribers/subscriber.html",
         record=record,
         zone=context.zone,
         fresh=current_staff().is_fresh(now),
@@ -96,70 +96,70 @@ def show_address(number: int) -> ResponseReturnValue:
     installation, _, now = acting_admin()
     try:
         reason = read_look_reason()
-        reader_records.show_addresses(installation, current_staff(), [number], reason, now=now)
+        subscriber_records.show_addresses(installation, current_staff(), [number], reason, now=now)
     except FormError as exc:
         return _reason_page(number, refusal=exc), 400
     except UnknownPersonError as exc:
         return _record_page(number, refusal=exc), 409
-    return redirect(url_for("admin.show_reader", number=number), 303)
+    return redirect(url_for("admin.show_subscriber", number=number), 303)
 
 
 def _reason_page(number: int, *, refusal: RefusalError | None = None) -> str:
-    _check_reader(number)
+    _check_subscriber(number)
     return render_template("web/admin/subscribers/look.html", number=number, refusal=refusal)
 
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/<any(leave, stop, links, erase):act>")
-def ask_before_act(number: int, act: str) -> ResponseReturnValue:
+def ask_before_action(number: int, act: str) -> ResponseReturnValue:
     """Say what an act on a reader will do, and ask why."""
-    return _act_page(number, act)
+    return _action_page(number, act)
 
 
 @admin_pages.post("/readers/<int(max=2147483647):number>/<any(leave, stop, links, erase):act>")
-def act_on_reader(number: int, act: str) -> ResponseReturnValue:
+def act_on_subscriber(number: int, act: str) -> ResponseReturnValue:
     """Take a reader off the list, stop mail to them for good, renew their links, or erase them."""
     installation, actor, now = acting_admin()
     try:
         reason = read_form(ReasonForm).reason
-        if act == _GRAVE_ACT:
+        if act == _GRAVE_ACTION:
             confirm_number(number)
-        changed = _RECORD_ACTS[act](installation, actor, number, reason, now=now)
+        changed = _RECORD_ACTIONS[act](installation, actor, number, reason, now=now)
     except FormError as exc:
-        return _act_page(number, act, refusal=exc), 400
+        return _action_page(number, act, refusal=exc), 400
     except UnknownPersonError as exc:
         return _record_page(number, refusal=exc), 409
     # A stale page, or a form that was sent twice, changes nothing.
     has_changed = changed if isinstance(changed, bool) else changed[1]
     done = act if has_changed else f"{_UNCHANGED_PREFIX}{act}"
-    return redirect(url_for("admin.show_reader", number=number, done=done), 303)
+    return redirect(url_for("admin.show_subscriber", number=number, done=done), 303)
 
 
-_RECORD_ACTS: Mapping[str, Callable[..., bool | tuple[int, bool]]] = {
+_RECORD_ACTIONS: Mapping[str, Callable[..., bool | tuple[int, bool]]] = {
     "leave": people.withdraw_person,
     "stop": people.suppress_address,
     "links": people.renew_person_links,
-    _GRAVE_ACT: people.erase_subscriber,
+    _GRAVE_ACTION: people.erase_subscriber,
 }
 
 
-def _check_reader(number: int) -> None:
+def _check_subscriber(number: int) -> None:
     """Answer "not found" where nobody has a number."""
     context = web_context()
     try:
-        reader_records.check_reader(context.installation, current_staff(), number, now=context.clock())
+        subscriber_records.check_subscriber(context.installation, current_staff(), number, now=context.clock())
     except UnknownPersonError:
         abort(404, "No subscriber has this number.")
 
 
-def _act_page(number: int, act: str, *, refusal: RefusalError | None = None) -> str:
-    _check_reader(number)
-    return render_template("web/admin/subscribers/reader_act.html", number=number, act=act, refusal=refusal)
+def _action_page(number: int, act: str, *, refusal: RefusalError | None = None) -> str:
+    _check_subscriber(number)
+    return render_template("web/admin/subscribers/subscriber_action.html", number=number, act=act, refusal=refusal)
 
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/request")
 def ask_how_to_answer(number: int) -> ResponseReturnValue:
     """Say how a reader's request for their data can be answered."""
-    _check_reader(number)
+    _check_subscriber(number)
     return render_template("web/admin/subscribers/data_request.html", number=number)
 
 
@@ -169,7 +169,7 @@ def answer_data_request(number: int, form: str) -> ResponseReturnValue:
     installation, actor, now = acting_admin()
     if form == "mail":
         outcome = people.mail_data_link(installation, actor, number, DATA_REQUEST_REASON, now=now)
-        return redirect(url_for("admin.show_reader", number=number, done=str(outcome)), 303)
+        return redirect(url_for("admin.show_subscriber", number=number, done=str(outcome)), 303)
     try:
         record = people.show_person(
             installation, actor, number, DATA_REQUEST_REASON, reference=current_staff().sign_in, now=now
@@ -189,7 +189,7 @@ def before_adding() -> ResponseReturnValue:
 
 
 @admin_pages.post("/readers/add")
-def add_reader() -> ResponseReturnValue:
+def add_subscriber() -> ResponseReturnValue:
     """Add a reader on the evidence of their consent. Nobody is mailed by this."""
     installation, actor, now = acting_admin()
     try:
@@ -198,7 +198,7 @@ def add_reader() -> ResponseReturnValue:
     except RefusalError as exc:
         return _adding_page(refusal=exc), 400
     done = "known" if signup.already_subscribed else "added"
-    return redirect(url_for("admin.show_reader", number=signup.number, done=done), 303)
+    return redirect(url_for("admin.show_subscriber", number=signup.number, done=done), 303)
 
 
 def _read_evidence(form: EvidenceForm) -> ConsentEvidence:
@@ -215,4 +215,4 @@ def _read_evidence(form: EvidenceForm) -> ConsentEvidence:
 
 
 def _adding_page(*, refusal: RefusalError | None = None) -> str:
-    return render_template("web/admin/subscribers/add_reader.html", refusal=refusal)
+    return render_template("web/admin/subscribers/add_subscriber.html", refusal=refusal)

@@ -76,13 +76,13 @@ def change_calendar(act: str) -> ResponseReturnValue:
     """Do one act on the calendar; where it cannot be done, the page says why."""
     query = replace(_read_query(request.form.to_dict()), ask=act)
     try:
-        release_at = _do_act(act, query)
+        release_at = _do_action(act, query)
     except CalendarError as exc:
         return _render_page(query, refusal=str(exc)), 409
     return redirect(url_for("calendar.show_calendar", _anchor=f"r{release_at:%Y-%m-%d-%H%M}"), 303)
 
 
-def _do_act(act: str, query: CalendarQuery) -> datetime:
+def _do_action(act: str, query: CalendarQuery) -> datetime:
     installation = web_context().installation
     if act == "add":
         day, clock = _read_day_and_clock(query)
@@ -134,7 +134,7 @@ def _read_day_and_clock(query: CalendarQuery) -> tuple[date, time]:
 
 def _render_page(query: CalendarQuery, moved: MovePreview | None = None, refusal: str = "") -> str:
     context = web_context()
-    rule = context.settings.file.schedule.release_rule
+    rule = context.settings.file.schedule.send_rule
     return render_template(
         "web/desk/calendar/calendar.html",
         entries=calendar.read_calendar(context.installation, now=context.clock()),

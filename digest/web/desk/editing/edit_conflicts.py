@@ -212,7 +212,7 @@ def _read_wanted(wanted: EditDraft, arrangement: Arrangement) -> dict[str, str]:
         case EditKind.BLOCK:
             return _list_block_lines(value)
         case EditKind.PICTURE:
-            return _read_wanted_picture(value)
+            return _read_wanted_image(value)
     return {}
 
 
@@ -224,7 +224,7 @@ def _read_wanted_text(wanted: EditDraft, arrangement: Arrangement) -> str:
     return original or "the original text"
 
 
-def _read_wanted_picture(value: Mapping[str, object]) -> dict[str, str]:
+def _read_wanted_image(value: Mapping[str, object]) -> dict[str, str]:
     if value.get("shown") is False:
         return {"Image": "none"}
     if "alt" in value or "credit" in value:

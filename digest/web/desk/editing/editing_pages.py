@@ -27,7 +27,7 @@ from digest.web.context import web_context
 from digest.web.desk.approval.approval_outline import make_standing_key
 from digest.web.desk.approval.approval_pages import read_approval_standing
 from digest.web.desk.editing.conflict_pages import show_conflicts, take_off_clipboard
-from digest.web.desk.editing.desk_acts import EDITION_ACTS, STORY_ACTS, DeskAct, find_anchored_story
+from digest.web.desk.editing.desk_actions import EDITION_ACTIONS, STORY_ACTIONS, DeskAction, find_anchored_story
 from digest.web.desk.editing.edit_conflicts import RefusedWrite
 from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize, find_preview_view
@@ -94,7 +94,7 @@ class UnseenApprovalError(RefusalError):
 
 
 @editing_pages.app_errorhandler(UnseenApprovalError)
-def ask_before_voiding(_: UnseenApprovalError) -> ResponseReturnValue:
+def ask_before_revoking(_: UnseenApprovalError) -> ResponseReturnValue:
     """Ask whether the change should revoke an approval that the page didn't show."""
     return approved_meanwhile_page(edit_page_url(edition_in_url())), 409
 
@@ -150,13 +150,13 @@ def act(name: str) -> ResponseReturnValue:
     """Do what a button says: its value is an act, and the anchor of a story where it is about one."""
     word, _, anchor = request.form.get("act", "").partition(" ")
     installation = web_context().installation
-    if word in EDITION_ACTS:
-        result = EDITION_ACTS[word](installation, read_edit_form(name))
+    if word in EDITION_ACTIONS:
+        result = EDITION_ACTIONS[word](installation, read_edit_form(name))
         return answer_edit(name, result, "")
-    if word not in STORY_ACTS:
+    if word not in STORY_ACTIONS:
         raise NotFound(f"The desk has no action named {word[:20]}.")
     form, state, url = read_story_form(name, anchor)
-    result = STORY_ACTS[word](DeskAct(installation, form, state, url, request.form))
+    result = STORY_ACTIONS[word](DeskAction(installation, form, state, url, request.form))
     return answer_story_edit(name, result, anchor, url)
 
 
@@ -188,7 +188,7 @@ def edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureForm:
+class ImageForm:
     """The picture's part of a story's form.
 
     `choice` is "shown" (the one that stands), "none", "original" (the story's own), "upload", or the address of an article.
@@ -210,16 +210,16 @@ class PictureForm:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedPicture:
+class RefusedImage:
     """A picture that could not be saved, for the page to show beside what was typed: of which story, and why."""
 
     anchor: str
-    form: PictureForm
+    form: ImageForm
     why: str
 
 
 def render_edit_page(
-    view: EditionView, state: EditingState, query: EditionPageQuery, refused_picture: RefusedPicture | None = None
+    view: EditionView, state: EditingState, query: EditionPageQuery, refused_picture: RefusedImage | None = None
 ) -> str:
     """Show an edition that is being arranged: the week's stories, the edition by section, the preview."""
     context, actor = web_context(), current_actor()
@@ -249,7 +249,7 @@ def render_edit_page(
         last_undo=state.find_last_own_undo(actor.name),
         clippings=list_clipped_rows(clipboard.list_clippings(installation, actor), outline, name),
         lead_section=find_lead_section(file.sections),
-        picture_sections={s.key for s in file.sections if SECTION_KINDS[s.kind].shows_pictures},
+        image_sections={s.key for s in file.sections if SECTION_KINDS[s.kind].shows_images},
         merge_choices=list_merge_choices(outline, pool),
         # By chance: two editors who each write another block do not write the same.
         next_block_id=f"block-{secrets.token_hex(4)}",

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 
 from digest.app.editing import edit_history
-from digest.app.editing.edit_history import ApprovalAct, EditionHistory, NoteAct
+from digest.app.editing.edit_history import ApprovalAction, EditionHistory, NoteAction
 from digest.app.editing.editing_state import EditRefusedError
 from digest.edition.editing.arrangement import Arrangement, EditOutcome
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditionField, EditKind, RevertEffect
@@ -34,7 +34,7 @@ history_pages = Blueprint("history", __name__, url_prefix="/desk/editions/<name>
 
 
 @history_pages.errorhandler(EditRefusedError)
-def answer_refused_act(error: EditRefusedError) -> ResponseReturnValue:
+def answer_refused_action(error: EditRefusedError) -> ResponseReturnValue:
     """Say why an act could not be done, and lead back."""
     name = edition_in_url()
     # Where the history itself cannot be shown, the edition is the way on.
@@ -43,7 +43,7 @@ def answer_refused_act(error: EditRefusedError) -> ResponseReturnValue:
 
 
 @history_pages.errorhandler(UnseenApprovalError)
-def ask_before_voiding(_: UnseenApprovalError) -> ResponseReturnValue:
+def ask_before_revoking(_: UnseenApprovalError) -> ResponseReturnValue:
     """Ask whether an approval that the page did not show is to be taken back by the act."""
     return approved_meanwhile_page(url_for("history.show_history", name=edition_in_url())), 409
 
@@ -70,8 +70,8 @@ class HistoryRow:
     at: datetime
     actor: str = ""
     outcome: EditOutcome | None = None
-    approval: ApprovalAct | None = None
-    note: NoteAct | None = None
+    approval: ApprovalAction | None = None
+    note: NoteAction | None = None
     passages: tuple[ChangedPassage, ...] = ()
 
     @property

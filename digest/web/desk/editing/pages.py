@@ -216,7 +216,7 @@ def submit_approval(name: str) -> ResponseReturnValue:
 def void(name: str) -> ResponseReturnValue:
     """Take an approval back, so that the edition is a draft again."""
     context = web_context()
-    signing.void_approval(context.installation, name, **acting())
+    signing.revoke_approval(context.installation, name, **acting())
     return _edition_redirect(name)
 
 
@@ -252,7 +252,7 @@ def sent() -> ResponseReturnValue:
     """List editions that went out, or were stopped, with their delivery counts, and what editors changed of the last."""
     context = web_context()
     before = request.args.get("before", "")
-    departed = page_views.list_departed_editions(
+    departed = page_views.list_sent_editions(
         context.installation, before=before, recent=context.recent_counts, now=context.clock()
     )
     rows = departed.editions

@@ -13,7 +13,7 @@ from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from digest.app.editing import changes as editing
-from digest.app.editing import clipboard, editing_state, edition_pictures, story_fetch
+from digest.app.editing import clipboard, editing_state, edition_images, story_fetch
 from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import page_views
@@ -24,10 +24,10 @@ from digest.installation.opened import Installation
 from digest.web.auth.access import acting
 from digest.web.context import web_context
 from digest.web.desk.editing.conflict_pages import FieldWrite, find_known, show_conflicts, write_fields
-from digest.web.desk.editing.desk_acts import find_anchored_story
+from digest.web.desk.editing.desk_actions import find_anchored_story
 from digest.web.desk.editing.editing_pages import (
-    PictureForm,
-    RefusedPicture,
+    ImageForm,
+    RefusedImage,
     answer_edit,
     edit_page_url,
     editing_pages,
@@ -50,15 +50,15 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
     form, state, url = read_story_form(name, anchor)
     if state.arrangement.find_story(url) is None:
         raise EditRefusedError("The story is no longer in a section.", "Add it to a section first.")
-    installation, picture = web_context().installation, read_picture_form()
+    installation, picture = web_context().installation, read_image_form()
     written = write_fields(form, _list_story_writes(installation, url))
     if picture and not picture.is_untouched:
         try:
-            shown = write_fields(written.form, [_write_picture(installation, url, picture)])
+            shown = write_fields(written.form, [_write_image(installation, url, picture)])
         except EditRefusedError as error:
             if not written.refused:
-                refused = RefusedPicture(anchor, picture, explain_refusal(error, picture))
-                return _picture_refused_page(name, refused), 409
+                refused = RefusedImage(anchor, picture, explain_refusal(error, picture))
+                return _image_refused_page(name, refused), 409
         else:
             written = written.add(shown)
     close = "close" in request.form
@@ -68,12 +68,12 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
     return redirect(back, 303)
 
 
-def _write_picture(installation: Installation, url: str, picture: PictureForm) -> FieldWrite:
+def _write_image(installation: Installation, url: str, picture: ImageForm) -> FieldWrite:
     names = ("picture", "alt", "credit", "was-alt", "was-credit")
-    return FieldWrite(names, lambda form: change_picture(installation, form, url, picture))
+    return FieldWrite(names, lambda form: change_image(installation, form, url, picture))
 
 
-def _picture_refused_page(name: str, refused: RefusedPicture) -> str:
+def _image_refused_page(name: str, refused: RefusedImage) -> str:
     """Show the edition with the story's form open, what was typed in it and why its picture was not saved."""
     context = web_context()
     recent, now = context.recent_counts, context.clock()
@@ -184,12 +184,12 @@ def read_day(text: str) -> date | None:
         raise EditRefusedError(f"“{text[:20]}” isn't a date.", "Enter it as 2026-11-20.") from None
 
 
-def read_picture_form() -> PictureForm | None:
+def read_image_form() -> ImageForm | None:
     """Read the picture's part of a story's form; None where the form has none."""
     fields, file = request.form, request.files.get("file")
     if "picture" not in fields:
         return None
-    return PictureForm(
+    return ImageForm(
         choice=fields["picture"],
         alt=fields.get("alt", ""),
         credit=fields.get("credit", ""),
@@ -199,7 +199,7 @@ def read_picture_form() -> PictureForm | None:
     )
 
 
-def change_picture(installation: Installation, form: EditForm, url: str, picture: PictureForm) -> EditResult:
+def change_image(installation: Installation, form: EditForm, url: str, picture: ImageForm) -> EditResult:
     """Do what a form says of a story's picture. An uploaded file is what is wanted, unless another choice contradicts it.
 
     Raises:
@@ -209,20 +209,20 @@ def change_picture(installation: Installation, form: EditForm, url: str, picture
     if picture.body and picture.choice not in {"shown", "upload"}:
         raise EditRefusedError("You chose both a file and another image option.", "Choose one of the two.")
     if picture.body:
-        return edition_pictures.upload_picture(installation, form, url, picture.body, **words)
+        return edition_images.upload_image(installation, form, url, picture.body, **words)
     match picture.choice:
         case "none":
-            return edition_pictures.hide_picture(installation, form, url)
+            return edition_images.hide_image(installation, form, url)
         case "original":
-            return edition_pictures.reset_picture(installation, form, url)
+            return edition_images.reset_image(installation, form, url)
         case "upload":
             raise EditRefusedError("No file was uploaded.", "Choose a file.")
         case "shown":
-            return edition_pictures.describe_picture(installation, form, url, **words)
-    return edition_pictures.show_article_picture(installation, form, url, article=picture.choice)
+            return edition_images.describe_image(installation, form, url, **words)
+    return edition_images.show_article_image(installation, form, url, article=picture.choice)
 
 
-def explain_refusal(error: EditRefusedError, picture: PictureForm) -> str:
+def explain_refusal(error: EditRefusedError, picture: ImageForm) -> str:
     """Say why the image wasn't saved, and that its file must be chosen again, because browsers don't keep it."""
     again = " Then choose the file again, because it wasn't kept." if picture.body else ""
     return f"The image wasn't saved. {error}{again}"

@@ -58,7 +58,7 @@ GALLERY_VIEWS = tuple(view for view in PREVIEW_VIEWS if view.key != "inbox")
 @gallery_pages.get("/")
 def show_first_mail() -> ResponseReturnValue:
     """Show the first mail of the gallery beside the list of all."""
-    return show_mail(mail_gallery.READER_MAILS[0].key)
+    return show_mail(mail_gallery.SUBSCRIBER_MAILS[0].key)
 
 
 @gallery_pages.get("/<key>")
@@ -69,7 +69,7 @@ def show_mail(key: str) -> ResponseReturnValue:
         "web/desk/edition/mails.html",
         mail=mail,
         subject=mail_gallery.compose_subject(web_context().settings, mail.key),
-        groups=(("Readers", mail_gallery.READER_MAILS), ("Staff", mail_gallery.STAFF_MAILS)),
+        groups=(("Readers", mail_gallery.SUBSCRIBER_MAILS), ("Staff", mail_gallery.STAFF_MAILS)),
         views=GALLERY_VIEWS,
         view=find_preview_view(request.args.get("view")),
     )

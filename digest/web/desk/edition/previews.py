@@ -12,7 +12,7 @@ from flask import Response
 
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.preflight.message_rules import CLIP_WARNING_SIZE, GMAIL_CLIP_SIZE
-from digest.web.archive.pages import mail_content_policy, use_local_picture_urls
+from digest.web.archive.pages import mail_content_policy, use_local_image_urls
 from digest.web.desk.outline.preview_places import mark_preview_places
 from digest.web.filters import kilobytes
 
@@ -89,7 +89,7 @@ def preview_response(body: str, view_key: str, content: EditionContent | None = 
     if view_key == "text":
         response = Response(body, mimetype="text/plain")
     else:
-        html = prepare_preview_html(use_local_picture_urls(body), dark=view_key == "dark")
+        html = prepare_preview_html(use_local_image_urls(body), dark=view_key == "dark")
         html = mark_preview_places(html, content) if content else html
         response = Response(html, mimetype="text/html")
     # Blocking the pictures by policy leaves the bytes alone: what shows is what a reader's program shows.

@@ -56,7 +56,7 @@ class ArrangedRow:
         return {self.anchor, *(story_anchor(under.url) for under in self.story.supporting)}
 
     @property
-    def has_picture_finding(self) -> bool:
+    def has_image_finding(self) -> bool:
         """Whether preflight found something about its picture."""
         return any(finding.rule.startswith("images-") for finding in self.findings)
 

@@ -15,7 +15,7 @@ from digest.edition.kinds.story_entry import EntryPage
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
 from subscribers.phrases import join_words
-from subscribers.reader_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH
 
 ANCHOR_LENGTH = 12
 MAX_POOL_STORIES = 30  # stories of one page of the list

@@ -17,11 +17,11 @@ from digest.deliver.events.mailbox.incoming_mail import IgnoreReason, MailboxEve
 from digest.deliver.events.mailbox.leave_requests import LeaveRequest
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing, SecretKey
-from tests.deliver.returned_mails import MAIL_FORMS, READER_ADDRESS, sent_message
+from tests.deliver.returned_mails import MAIL_FORMS, SUBSCRIBER_ADDRESS, sent_message
 from tests.moments import AFTER_RELEASE
 
 KEYS = KeyRing.from_seed(b"mailbox tests")
-ADA, BO = sent_message(KEYS, 7), sent_message(KEYS, 8, reader_address="bo@example.net")
+ADA, BO = sent_message(KEYS, 7), sent_message(KEYS, 8, subscriber_address="bo@example.net")
 NOW = AFTER_RELEASE + timedelta(days=1)
 
 
@@ -66,7 +66,7 @@ def test_a_complaint_without_a_return_path_is_proved_by_the_token_to_leave() -> 
     heard = read(ADA.returned_mail("comcast"))
     assert isinstance(heard, MailboxEvent)
     assert (heard.event.delivery_id, heard.event.kind) == (None, EventKind.COMPLAINED)
-    assert heard.reader == incoming_mail.QuotedReader(7, ADA.message_id)
+    assert heard.subscriber == incoming_mail.QuotedSubscriber(7, ADA.message_id)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def _status(*groups: str, more: str = "") -> bytes:
     ).encode()
 
 
-FAILED = f"Final-Recipient: rfc822; {READER_ADDRESS}\nAction: failed\n"
+FAILED = f"Final-Recipient: rfc822; {SUBSCRIBER_ADDRESS}\nAction: failed\n"
 
 
 @pytest.mark.parametrize(
@@ -291,8 +291,8 @@ WORDS = st.sampled_from(
         *(b"Content-Type: " + kind + b"\n" for kind in (b"message/delivery-status", b"message/feedback-report")),
         *(b"Content-Type: message/rfc822\n", b"\n", b"\r\n\r\n", b"--x\n", b"--x--\n", b" folded\n", b"\x00", b"\xff:"),
         *(b"Action: failed\n", b"Status: 5.1.1\n", b"Feedback-Type: abuse\n", b"Auto-Submitted: auto-replied\n"),
-        f"Diagnostic-Code: smtp; 550 5.1.1 <{READER_ADDRESS}> {READER_ADDRESS}\n".encode(),
-        f"Final-Recipient: rfc822;{READER_ADDRESS}\n".encode(),
+        f"Diagnostic-Code: smtp; 550 5.1.1 <{SUBSCRIBER_ADDRESS}> {SUBSCRIBER_ADDRESS}\n".encode(),
+        f"Final-Recipient: rfc822;{SUBSCRIBER_ADDRESS}\n".encode(),
         *(b"Hi. This is the x\n", b"<a@b>:\n", b"--- Below this line is a copy of the message.\n", b"Date: x;\n"),
         f"List-Unsubscribe: <https://x/u/{ADA.leave_token}>\n".encode(),
     ]
@@ -303,9 +303,9 @@ WORDS = st.sampled_from(
 def test_reading_never_raises_and_keeps_no_address(pieces: list[bytes]) -> None:
     heard = read(b"".join(pieces))
     if isinstance(heard, MailboxEvent):
-        assert heard.event.delivery_id == ADA.delivery or heard.reader is not None
+        assert heard.event.delivery_id == ADA.delivery or heard.subscriber is not None
         assert heard.event.occurred_at <= heard.event.received_at == NOW
-        assert READER_ADDRESS not in json.dumps(dict(heard.event.detail))
+        assert SUBSCRIBER_ADDRESS not in json.dumps(dict(heard.event.detail))
 
 
 @given(st.sampled_from(MAIL_FORMS), st.data())
@@ -332,10 +332,12 @@ def test_an_old_bounce_with_a_sender_is_a_personal_reply() -> None:
     raw = ADA.returned_mail("qmail").replace(b"Return-Path: <>", b"Return-Path: <ezmlm@lists.example>")
     assert read(raw) is IgnoreReason.PERSONAL_REPLY
     assert (
-        said(b"X-Failed-Recipients: %s\nTo: %s\n\nfailed" % (READER_ADDRESS.encode(), ADA.return_path.encode())).cause
+        said(
+            b"X-Failed-Recipients: %s\nTo: %s\n\nfailed" % (SUBSCRIBER_ADDRESS.encode(), ADA.return_path.encode())
+        ).cause
         is FailureCause.SOFT
     )
 
 
-def test_it_is_dated_before_a_later_word_of_the_reader() -> None:
+def test_it_is_dated_before_a_later_word_of_the_subscriber() -> None:
     assert NOW - said(ADA.returned_mail("yahoo")).occurred_at > timedelta(hours=20)

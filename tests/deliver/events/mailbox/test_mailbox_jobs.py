@@ -27,7 +27,7 @@ from digest.settings import BounceMailboxSettings, SettingsError, load_settings
 from digest.store.delivery_models import Delivery, DeliveryState
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.fake_imap_server import PASSWORD, USER, FakeImapServer
-from tests.deliver.returned_mails import READER_ADDRESS, sent_message
+from tests.deliver.returned_mails import SUBSCRIBER_ADDRESS, sent_message
 from tests.deliver.smtp_servers import server_tls_context
 from tests.moments import RELEASE, Clock
 
@@ -55,7 +55,7 @@ def operator(
 ) -> Iterator[Operator]:
     """Give it with one reader's message accepted and its bounce in the mailbox."""
     world = one_world
-    (person,) = world.add_readers(READER_ADDRESS)
+    (person,) = world.add_subscribers(SUBSCRIBER_ADDRESS)
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
         values = {"state": DeliveryState.ACCEPTED, "transport": "smtp", "handed_at": RELEASE}

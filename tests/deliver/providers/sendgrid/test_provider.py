@@ -233,8 +233,8 @@ def _send(world: DeliverySetup, fake: FakeSendGrid, batch: int, connections: int
 
 
 def test_an_edition_goes_out_in_batches_with_everybodys_own_marks(world: DeliverySetup) -> None:
-    numbers = world.add_readers(*(f"reader{n}@example.org" for n in range(30)))
-    text_only = world.add_readers("plain@example.org", choices=Preferences(text_only=True))
+    numbers = world.add_subscribers(*(f"reader{n}@example.org" for n in range(30)))
+    text_only = world.add_subscribers("plain@example.org", choices=Preferences(text_only=True))
     with FakeSendGrid() as fake:
         report = _send(world, fake, batch=10)
     assert (report.state, report.delivery_counts[DeliveryState.ACCEPTED]) == (EditionState.SENT, 31)
@@ -263,7 +263,7 @@ def test_an_edition_goes_out_in_batches_with_everybodys_own_marks(world: Deliver
 def test_several_requests_are_on_the_way_at_a_time_and_none_of_them_holds_up_the_claims_of_the_others(
     one_world: DeliverySetup,
 ) -> None:
-    one_world.add_readers(*(f"reader{n}@example.org" for n in range(1_500)))
+    one_world.add_subscribers(*(f"reader{n}@example.org" for n in range(1_500)))
     with FakeSendGrid() as fake:
         fake.gathering = threading.Barrier(3)  # the third is claimed by a transaction of its own: none takes over 1,000
         report = _send(one_world, fake, batch=500, connections=3)
@@ -273,11 +273,11 @@ def test_several_requests_are_on_the_way_at_a_time_and_none_of_them_holds_up_the
 
 
 @pytest.mark.parametrize("bad_domains", [1, 40])
-def test_good_readers_behind_a_row_of_bad_ones_are_mailed_and_the_bad_ones_are_judged_alone(
+def test_good_subscribers_behind_a_row_of_bad_ones_are_mailed_and_the_bad_ones_are_judged_alone(
     world: DeliverySetup, bad_domains: int
 ) -> None:
-    world.add_readers(*(f"bad{n}@d{n % bad_domains}.example.org" for n in range(40)))
-    world.add_readers(*(f"reader{n}@d{n % 7}.example.org" for n in range(160)))
+    world.add_subscribers(*(f"bad{n}@d{n % bad_domains}.example.org" for n in range(40)))
+    world.add_subscribers(*(f"reader{n}@d{n % 7}.example.org" for n in range(160)))
     with FakeSendGrid() as fake:
         first = _send(world, fake, batch=20)
         assert (first.delivery_counts[DeliveryState.ACCEPTED], first.stop_reason) == (160, "")
@@ -294,7 +294,7 @@ def test_a_row_of_bad_ones_after_others_were_accepted_is_refused_at_once_and_who
     one_world: DeliverySetup,
 ) -> None:
     for name, count in (("first", 30), ("bad", 40), ("last", 30)):
-        one_world.add_readers(*(f"{name}{n}@example.org" for n in range(count)))
+        one_world.add_subscribers(*(f"{name}{n}@example.org" for n in range(count)))
     with FakeSendGrid() as fake:
         report = _send(one_world, fake, batch=25)
     assert (report.state, report.stop_reason) == (EditionState.SENT, "")
@@ -302,8 +302,8 @@ def test_a_row_of_bad_ones_after_others_were_accepted_is_refused_at_once_and_who
     assert len(fake.recipients) == len(set(fake.recipients)) == 60
 
 
-def test_only_a_message_that_nobody_accepts_is_at_fault_and_its_readers_wait(world: DeliverySetup) -> None:
-    world.add_readers(*(f"bad{n}@d{n % 30}.example.org" for n in range(60)))
+def test_only_a_message_that_nobody_accepts_is_at_fault_and_its_subscribers_wait(world: DeliverySetup) -> None:
+    world.add_subscribers(*(f"bad{n}@d{n % 30}.example.org" for n in range(60)))
     with FakeSendGrid() as fake:
         report = _send(world, fake, batch=20)
         tried_domains = report.results[HandoverResult.TRY_LATER]
@@ -314,8 +314,8 @@ def test_only_a_message_that_nobody_accepts_is_at_fault_and_its_readers_wait(wor
     assert fake.accepted_bodies == []
 
 
-def test_a_list_that_holds_bad_readers_alone_says_so(one_world: DeliverySetup) -> None:
-    one_world.add_readers("bad@example.org", "bad2@example.org")
+def test_a_list_that_holds_bad_subscribers_alone_says_so(one_world: DeliverySetup) -> None:
+    one_world.add_subscribers("bad@example.org", "bad2@example.org")
     with FakeSendGrid() as fake:
         report = _send(one_world, fake, batch=10)
     assert "rejected every message" in report.stop_reason
@@ -324,7 +324,7 @@ def test_a_list_that_holds_bad_readers_alone_says_so(one_world: DeliverySetup) -
 
 def test_a_lost_answer_leaves_one_batch_in_doubt_and_nobody_gets_two(one_world: DeliverySetup) -> None:
     world = one_world
-    world.add_readers(*(f"reader{n}@example.org" for n in range(30)))
+    world.add_subscribers(*(f"reader{n}@example.org" for n in range(30)))
     with FakeSendGrid(PlannedAnswer(202), PlannedAnswer(202, hang_seconds=None), PlannedAnswer(429)) as fake:
         report = _send(world, fake, batch=10)
     assert report.delivery_counts[DeliveryState.UNCERTAIN] == 10
@@ -335,7 +335,7 @@ def test_a_lost_answer_leaves_one_batch_in_doubt_and_nobody_gets_two(one_world: 
 
 def test_a_wrong_key_stops_the_run_and_keeps_everybody_waiting(one_world: DeliverySetup) -> None:
     world = one_world
-    world.add_readers(*(f"reader{n}@example.org" for n in range(30)))
+    world.add_subscribers(*(f"reader{n}@example.org" for n in range(30)))
     with FakeSendGrid(PlannedAnswer(401)) as fake:
         report = _send(world, fake, batch=10)
         assert len(fake.requests) == 1

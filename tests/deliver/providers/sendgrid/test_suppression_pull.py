@@ -22,7 +22,7 @@ from digest.settings import Settings
 from digest.store.delivery_models import InstallationState
 from subscribers.address import read_address
 from subscribers.consent import ledger, suppression
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.feedback import FeedbackKind
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState, Suppression
 from tests.conftest import WAIT_TIMEOUT
@@ -41,8 +41,8 @@ THEN = int((RELEASE + timedelta(hours=2)).timestamp())
 GONE = {"status": "5.1.1", "reason": "550 5.1.1 no such user ada@example.org"}
 
 
-def _departure_log(world: DeliverySetup) -> DepartureLog:
-    return DepartureLog(world.settings.left_log, world.keys)
+def _unsubscribe_log(world: DeliverySetup) -> UnsubscribeLog:
+    return UnsubscribeLog(world.settings.left_log, world.keys)
 
 
 def _pull(
@@ -55,7 +55,7 @@ def _pull(
     pages: int = 100,
 ) -> PullResult:
     api = SendGridApi(key, fake.host, timeout=timeout)
-    return pull_suppressions(world.database, world.keys, _departure_log(world), api, now=now, max_pages=pages)
+    return pull_suppressions(world.database, world.keys, _unsubscribe_log(world), api, now=now, max_pages=pages)
 
 
 def _states(world: DeliverySetup, numbers: list[int]) -> list[PersonState]:
@@ -73,9 +73,9 @@ def _links(world: DeliverySetup) -> int:
         return session.scalar(select(func.count()).select_from(ConsentEvent)) or 0
 
 
-def test_each_list_does_to_a_reader_what_it_means(world: DeliverySetup) -> None:
+def test_each_list_does_to_a_subscriber_what_it_means(world: DeliverySetup) -> None:
     names = ("ada", "bo", "cy", "dee", "eve", "flo", "gus")
-    people = world.add_readers(*(f"{name}@example.org" for name in names))
+    people = world.add_subscribers(*(f"{name}@example.org" for name in names))
     with FakeSendGridAccount() as fake:
         fake.add_to_list("spam_reports", "Ada@example.org", THEN, ip="10.0.0.1")
         fake.add_to_list("unsubscribes", "bo@example.org", THEN)
@@ -99,11 +99,11 @@ def test_each_list_does_to_a_reader_what_it_means(world: DeliverySetup) -> None:
         barred = suppression.find_suppression(session, world.keys, read_address("ada@example.org"))
         assert barred is not None
         assert barred.reason == "complained"
-    assert [d.kind for d in _departure_log(world).read()] == ["complained", "left", "bounced", "bounced"]
+    assert [d.kind for d in _unsubscribe_log(world).read()] == ["complained", "left", "bounced", "bounced"]
 
 
 def test_a_second_pull_changes_nothing(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org", "bo@example.org", "cy@example.org")
+    world.add_subscribers("ada@example.org", "bo@example.org", "cy@example.org")
     with FakeSendGridAccount() as fake:
         fake.add_to_list("spam_reports", "ada@example.org", THEN)
         fake.add_to_list("unsubscribes", "bo@example.org", THEN)
@@ -119,7 +119,7 @@ def test_a_second_pull_changes_nothing(world: DeliverySetup) -> None:
 
 
 def test_what_is_gone_from_a_list_brings_nobody_back(world: DeliverySetup) -> None:
-    people = world.add_readers("ada@example.org")
+    people = world.add_subscribers("ada@example.org")
     with FakeSendGridAccount() as fake:
         fake.add_to_list("bounces", "ada@example.org", THEN, **GONE)
         _pull(world, fake)
@@ -128,8 +128,8 @@ def test_what_is_gone_from_a_list_brings_nobody_back(world: DeliverySetup) -> No
     assert _states(world, people) == [PersonState.SUPPRESSED]
 
 
-def test_a_word_from_before_the_readers_own_last_word_is_over(world: DeliverySetup) -> None:
-    people = world.add_readers("ada@example.org", "bo@example.org")
+def test_a_word_from_before_the_subscribers_own_last_word_is_over(world: DeliverySetup) -> None:
+    people = world.add_subscribers("ada@example.org", "bo@example.org")
     before = int((RELEASE - timedelta(hours=1)).timestamp())
     with world.database.write() as session:
         for number in people:
@@ -181,7 +181,7 @@ def test_a_long_list_is_read_by_pages_and_goes_on_where_it_was_cut_short(
     assert suppression_pull.PAGE_SIZE == 500
     monkeypatch.setattr(suppression_pull, "PAGE_SIZE", 50)
     world = one_world
-    people = world.add_readers(*(f"r{n}@example.org" for n in range(111)))
+    people = world.add_subscribers(*(f"r{n}@example.org" for n in range(111)))
     with FakeSendGridAccount() as fake:
         for n in range(111):
             fake.add_to_list("spam_reports", f"r{n}@example.org", THEN + n)
@@ -235,7 +235,7 @@ def test_trouble_is_said_in_a_line_and_the_next_night_reads_all_the_same(
     one_world: DeliverySetup, instead: ScriptedResponse, said: str, asked: int
 ) -> None:
     world = one_world
-    people = world.add_readers("ada@example.org")
+    people = world.add_subscribers("ada@example.org")
     with FakeSendGridAccount(lambda _: instead) as fake:
         fake.add_to_list("spam_reports", "ada@example.org", THEN)
         pulled = _pull(world, fake)
@@ -258,7 +258,7 @@ def test_silence_ends_after_the_time_limit(one_world: DeliverySetup) -> None:
 
 
 def test_one_list_in_trouble_does_not_keep_the_others_from_being_read(one_world: DeliverySetup) -> None:
-    people = one_world.add_readers("ada@example.org")
+    people = one_world.add_subscribers("ada@example.org")
 
     def broken(asked: RecordedRequest) -> ScriptedResponse | None:
         return ScriptedResponse(500) if asked.path.endswith("spam_reports") else None
@@ -307,7 +307,7 @@ def _settings(world: DeliverySetup, fake: FakeSendGridAccount, mail: str = "send
 
 def test_the_night_pulls_where_mail_goes_over_sendgrid(one_world: DeliverySetup) -> None:
     world = one_world
-    people = world.add_readers("ada@example.org")
+    people = world.add_subscribers("ada@example.org")
     world.settings.key_file.write_text(world.keys.to_json())
     world.settings.key_file.chmod(0o600)
     with FakeSendGridAccount() as fake:
@@ -333,7 +333,7 @@ def test_an_admin_pulls_by_hand_and_a_script_reads_what_came_of_it(new_home: Pat
         runner = CliRunner(env=_environment(fake))
         assert runner.invoke(digest, ["init"]).exit_code == 0
         added = ["subscribers", "add", "-", "--where", "here", "--on", "2026-03-04", "--method", "form"]
-        runner.invoke(digest, [*added, "--confirmed", "--wording", "Yes."], input="ada@example.org\n")
+        runner.invoke(digest, [*added, "--confirmed", "--consent-text", "Yes."], input="ada@example.org\n")
         fake.add_to_list("spam_reports", "ada@example.org", int(datetime.now(UTC).timestamp()))
         result = runner.invoke(digest, ["subscribers", "pull", "--json"])
         assert result.exit_code == 0, result.output

@@ -278,7 +278,7 @@ def test_an_edition_goes_out_with_one_recipient_amessage(
     world: DeliverySetup, arrived: Callable[[bytes], EmailMessage], connections: int
 ) -> None:
     addresses = {f"reader{n}@example.org" for n in range(40)}
-    world.add_readers(*sorted(addresses))
+    world.add_subscribers(*sorted(addresses))
     box = RecordingHandler()
     with run_smtp_server(box) as port:
         report = _send(world, port, f"&connections={connections}")
@@ -294,7 +294,7 @@ def test_an_edition_goes_out_with_one_recipient_amessage(
 
 def test_faults_in_mid_send_keep_the_counts_and_repeat_nothing(one_world: DeliverySetup) -> None:
     world = one_world
-    world.add_readers(*(f"reader{n}@example.org" for n in range(12)))
+    world.add_subscribers(*(f"reader{n}@example.org" for n in range(12)))
     script: dict[str, list[bytes | None]] = {
         "RCPT": [b"250 ok", b"550 5.1.1 reader at example.org unknown", b"450 4.2.0 later", b"250 ok"],
         "DOT": [b"250 taken", None, b"250 taken", b"552 5.2.2 full"],

@@ -14,14 +14,14 @@ from digest.deliver.send.run.edition_run import SendReport, run_edition
 from digest.settings import LimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.moments import RELEASE
 
-READERS = 60
+SUBSCRIBERS = 60
 TAKES = same_outcome_for_all(HandoverResult.ACCEPTED)
 QUICK, SLOW = 0.001, 2.0  # seconds that a message takes
 
@@ -56,7 +56,7 @@ def _ids_claimed_ahead(world: DeliverySetup, provider: ScriptedProvider) -> set[
 
 
 def _send(world: DeliverySetup, provider: ScriptedProvider, limits: LimitSettings | None = None) -> SendReport:
-    world.add_readers(*(f"reader{number}@example.org" for number in range(READERS)))
+    world.add_subscribers(*(f"reader{number}@example.org" for number in range(SUBSCRIBERS)))
     settings = world.settings
     if limits:
         settings = settings.model_copy(update={"file": settings.file.model_copy(update={"limits": limits})})
@@ -67,11 +67,13 @@ def _send(world: DeliverySetup, provider: ScriptedProvider, limits: LimitSetting
 def test_over_a_quick_connection_one_commit_carries_many_messages(world: DeliverySetup) -> None:
     provider = TimedProvider(world, QUICK)
     report = _send(world, provider)
-    assert (report.state, report.delivery_counts[DeliveryState.ACCEPTED]) == (EditionState.SENT, READERS)
+    assert (report.state, report.delivery_counts[DeliveryState.ACCEPTED]) == (EditionState.SENT, SUBSCRIBERS)
     assert (
-        len({message.address for message in provider.received_messages}) == READERS == len(provider.received_messages)
+        len({message.address for message in provider.received_messages})
+        == SUBSCRIBERS
+        == len(provider.received_messages)
     )
-    assert READERS / 4 < max(provider.claimed_counts) <= 1 + MAX_RESERVE
+    assert SUBSCRIBERS / 4 < max(provider.claimed_counts) <= 1 + MAX_RESERVE
     with world.database.read() as session:
         claims = session.scalar(select(func.count(Delivery.handed_at.distinct())))
     assert claims is not None
@@ -82,7 +84,7 @@ def test_over_a_quick_connection_one_commit_carries_many_messages(world: Deliver
 def test_over_a_slow_connection_and_under_a_limit_nothing_is_claimed_ahead(one_world: DeliverySetup, slow: str) -> None:
     limits = LimitSettings(send_per_hour=100_000) if slow == "a limit an hour" else None
     provider = TimedProvider(one_world, QUICK if limits else SLOW)
-    assert _send(one_world, provider, limits).delivery_counts[DeliveryState.ACCEPTED] == READERS
+    assert _send(one_world, provider, limits).delivery_counts[DeliveryState.ACCEPTED] == SUBSCRIBERS
     assert max(provider.claimed_counts) == 1
 
 
@@ -92,7 +94,7 @@ def test_the_next_messages_are_claimed_while_the_workers_are_busy(one_world: Del
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         one_world.clock.sleep(QUICK)
-        left = 3 * READERS - len(provider.received_messages)
+        left = 3 * SUBSCRIBERS - len(provider.received_messages)
         deadline = time.monotonic() + WAIT_TIMEOUT
         while len(provider.received_messages) > 1 and left and time.monotonic() < deadline:
             if _ids_claimed_ahead(one_world, provider):
@@ -101,10 +103,10 @@ def test_the_next_messages_are_claimed_while_the_workers_are_busy(one_world: Del
         return TAKES(messages)
 
     provider = ScriptedProvider(answer, 1, "timed")
-    one_world.add_readers(*(f"more{number}@example.org" for number in range(2 * READERS)))
+    one_world.add_subscribers(*(f"more{number}@example.org" for number in range(2 * SUBSCRIBERS)))
     report = _send(one_world, provider)
-    assert report.delivery_counts[DeliveryState.ACCEPTED] == 3 * READERS
-    assert seen_at == list(range(2, 3 * READERS))
+    assert report.delivery_counts[DeliveryState.ACCEPTED] == 3 * SUBSCRIBERS
+    assert seen_at == list(range(2, 3 * SUBSCRIBERS))
 
 
 def test_a_pause_holds_for_what_is_claimed_ahead_too(one_world: DeliverySetup) -> None:
@@ -117,7 +119,7 @@ def test_a_pause_holds_for_what_is_claimed_ahead_too(one_world: DeliverySetup) -
     assert provider.claimed_counts[19] > 1, "something was claimed ahead"
     assert "a wrong headline" in report.wait_reason
     assert report.delivery_counts[DeliveryState.ACCEPTED] == len(provider.received_messages) == 20
-    assert report.delivery_counts[DeliveryState.WAITING] == READERS - 20
+    assert report.delivery_counts[DeliveryState.WAITING] == SUBSCRIBERS - 20
     with one_world.database.read() as session:
         dates = session.scalars(select(Delivery.first_handed_at).where(Delivery.state == DeliveryState.WAITING))
         assert set(dates) == {None}, "what never left has no Date yet"
@@ -132,13 +134,13 @@ def test_who_leaves_while_their_message_is_claimed_ahead_gets_nothing(world: Del
             ahead = (Delivery.state == DeliveryState.HANDING_OVER, Delivery.id.not_in(received))
             gone.extend(number for number in session.scalars(select(Delivery.person).where(*ahead)) if number)
             for number in gone:
-                log = DepartureLog(world.settings.left_log, world.keys)
+                log = UnsubscribeLog(world.settings.left_log, world.keys)
                 unsubscribe_person(session, log, number, method="one-click", now=world.clock())
 
     provider = TimedProvider(world, QUICK, leave)
     report = _send(world, provider)
     assert report.delivery_counts[DeliveryState.WITHDRAWN] == len(gone) > 1
-    assert report.delivery_counts[DeliveryState.ACCEPTED] == len(provider.received_messages) == READERS - len(gone)
+    assert report.delivery_counts[DeliveryState.ACCEPTED] == len(provider.received_messages) == SUBSCRIBERS - len(gone)
     assert report.state is EditionState.SENT
 
 
@@ -146,7 +148,7 @@ def test_what_waited_too_long_in_the_reserve_is_claimed_anew(one_world: Delivery
     provider = TimedProvider(one_world, QUICK, lambda: one_world.clock.sleep(MAX_RESERVE_SECONDS))
     report = _send(one_world, provider)
     assert provider.claimed_counts[19] > 1, "something was claimed ahead"
-    assert report.delivery_counts[DeliveryState.ACCEPTED] == len(provider.received_messages) == READERS
+    assert report.delivery_counts[DeliveryState.ACCEPTED] == len(provider.received_messages) == SUBSCRIBERS
     later = [message.delivery_id for message in provider.received_messages[20:]]
     with one_world.database.read() as session:
         claimed_at = session.scalars(select(Delivery.handed_at).where(Delivery.id.in_(later))).all()

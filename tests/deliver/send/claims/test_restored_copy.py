@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from digest.app.sending import uncertain_acts
+from digest.app.sending import uncertain_actions
 from digest.app.upkeep import backups
 from digest.backups import creation
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
@@ -24,7 +24,7 @@ from tests.actors import ADMIN
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 
-READERS = [f"reader{n}@county.example" for n in range(6)]
+SUBSCRIBERS = [f"reader{n}@county.example" for n in range(6)]
 HOUR = timedelta(hours=1)
 ACCEPTED, UNCERTAIN, WAITING = DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN, DeliveryState.WAITING
 
@@ -79,7 +79,7 @@ def restore(tmp_path: Path, request: pytest.FixtureRequest) -> Restore:
 def resolve(world: DeliverySetup, word: UncertainResolution, count: int) -> list[str]:
     ids = [d.delivery_id for d in list_uncertain_deliveries(world.database, EDITION_NAME, now=world.clock())][:count]
     installation = Installation(world.settings, world.database)
-    uncertain_acts.resolve_uncertain(
+    uncertain_actions.resolve_uncertain(
         installation, EDITION_NAME, ids, word, reason="the log", actor=ADMIN, clock=world.clock
     )
     return ids
@@ -93,7 +93,7 @@ def send_the_rest(world: DeliverySetup) -> None:
 def test_what_waited_in_the_copy_is_uncertain_and_goes_out_by_an_admins_word_alone(
     world: DeliverySetup, restore: Restore
 ) -> None:
-    world.add_readers(*READERS)
+    world.add_subscribers(*SUBSCRIBERS)
     send_edition(world, limit=2)
     copy = restore(world, send_the_rest)
     assert send_edition(copy) == []
@@ -113,7 +113,7 @@ def release_the_edition(world: DeliverySetup) -> list[str]:
 
 
 def test_an_edition_that_was_not_even_planned_goes_to_nobody_by_itself(world: DeliverySetup, restore: Restore) -> None:
-    world.add_readers(*READERS)
+    world.add_subscribers(*SUBSCRIBERS)
     world.clock.now -= HOUR
     gone: list[str] = []
     copy = restore(world, lambda original: gone.extend(release_the_edition(original)))
@@ -125,9 +125,11 @@ def test_an_edition_that_was_not_even_planned_goes_to_nobody_by_itself(world: De
     assert sorted(send_edition(copy)) == sorted(again)
 
 
-def test_what_is_sent_again_waits_for_the_hour_that_its_reader_chose(world: DeliverySetup, restore: Restore) -> None:
-    world.add_readers(READERS[0])
-    world.add_readers(READERS[1], choices=Preferences(hour=12, zone="America/New_York"))
+def test_what_is_sent_again_waits_for_the_hour_that_its_subscriber_chose(
+    world: DeliverySetup, restore: Restore
+) -> None:
+    world.add_subscribers(SUBSCRIBERS[0])
+    world.add_subscribers(SUBSCRIBERS[1], choices=Preferences(hour=12, zone="America/New_York"))
     world.clock.now -= HOUR
     copy = restore(world, release_the_edition)
     send_edition(copy)
@@ -138,8 +140,8 @@ def test_what_is_sent_again_waits_for_the_hour_that_its_reader_chose(world: Deli
 
 
 def test_whose_hour_is_still_to_come_gets_it_at_that_hour(world: DeliverySetup, restore: Restore) -> None:
-    world.add_readers(*READERS[:2])
-    world.add_readers(READERS[2], choices=Preferences(hour=12, zone="America/New_York"))
+    world.add_subscribers(*SUBSCRIBERS[:2])
+    world.add_subscribers(SUBSCRIBERS[2], choices=Preferences(hour=12, zone="America/New_York"))
     send_edition(world, limit=1)
     copy = restore(world, send_the_rest)
     assert (counts(copy)[UNCERTAIN], counts(copy)[WAITING]) == (1, 1)
@@ -150,7 +152,7 @@ def test_whose_hour_is_still_to_come_gets_it_at_that_hour(world: DeliverySetup, 
 def test_what_was_in_doubt_already_stays_so_and_may_have_been_sent_again_since(
     world: DeliverySetup, restore: Restore
 ) -> None:
-    world.add_readers(*READERS[:3])
+    world.add_subscribers(*SUBSCRIBERS[:3])
     send_edition(world)
     states = (DeliveryState.HANDING_OVER, UNCERTAIN)
     with world.database.write() as session:
@@ -165,7 +167,7 @@ def test_what_was_in_doubt_already_stays_so_and_may_have_been_sent_again_since(
 
 
 def test_an_edition_that_is_released_after_the_restore_goes_out_as_ever(world: DeliverySetup, restore: Restore) -> None:
-    world.add_readers(*READERS)
+    world.add_subscribers(*SUBSCRIBERS)
     world.clock.now -= 3 * HOUR
     copy = restore(world, lambda _original: None)
     copy.clock.now += 3 * HOUR

@@ -181,7 +181,7 @@ def test_on_a_full_disk_a_run_goes_on_without_a_file(tmp_path: Path) -> None:
 @pytest.fixture
 def dead_ids(world: DeliverySetup) -> list[str]:
     """Leave what a dead run was handing over: six deliveries, each at another point, and the last was not begun."""
-    world.add_readers(*(f"reader{number}@example.org" for number in range(7)))
+    world.add_subscribers(*(f"reader{number}@example.org" for number in range(7)))
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
         session.scalars(select(Edition)).one().state = EditionState.SENDING

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from digest.app.sending.background import NOTICE_RETRY_DELAY, send_due_notices
-from digest.app.subscribers.consent_wordings import current_wording
+from digest.app.subscribers.consent_texts import current_consent_text
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.kind import ProviderSettingsError
@@ -30,8 +30,8 @@ from digest.store.delivery_models import Delivery, DeliveryState, Notice
 from digest.store.models import Edition
 from subscribers.address import read_address
 from subscribers.consent import suppression
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.evidence import RequestOrigin
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto import key_file
 from subscribers.lifecycle import address_change
 from subscribers.mail_requests import MailRequest
@@ -62,7 +62,7 @@ def ask(world: DeliverySetup, *addresses: str) -> None:
                 sent_at=world.clock(),
                 page="https://hls.today/",
                 where="hls.today",
-                wording=current_wording(Settings()),
+                wording=current_consent_text(Settings()),
                 origin=MACHINE,
             ),
         )
@@ -140,7 +140,7 @@ def test_a_confirmation_says_what_is_agreed_to_and_leads_to_the_page(world: Deli
     assert message["Subject"] == "Confirm your subscription to HLS.Today"
     assert message["List-Unsubscribe"] is None
     assert message["List-Id"] is None
-    wording = current_wording(Settings()).text
+    wording = current_consent_text(Settings()).text
     for kind in ("plain", "html"):
         text = " ".join(body(message, kind).split())
         assert wording in text
@@ -166,7 +166,7 @@ def test_the_welcome_carries_the_receipt_and_the_way_out(world: DeliverySetup) -
     message = checked(provider.received_messages[-1].to_bytes())
     assert re.fullmatch(r"<https://news\.example\.org/u/[\w-]{22}>", message["List-Unsubscribe"])
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-    wording = current_wording(Settings())
+    wording = current_consent_text(Settings())
     for kind in ("plain", "html"):
         text = " ".join(body(message, kind).split())
         assert wording.text in text
@@ -270,7 +270,7 @@ def test_who_complains_between_claim_and_handing_over_gets_nothing(world: Delive
                     reason="complained",
                     actor="hook",
                     now=clock(),
-                    departure_log=DepartureLog(world.settings.left_log, KEYS),
+                    unsubscribe_log=UnsubscribeLog(world.settings.left_log, KEYS),
                 )
         return clock()
 
@@ -314,8 +314,8 @@ def test_while_the_settings_forbid_sending_mails_wait_and_the_way_out_is_not_tri
     assert (delivery.state, delivery.next_try_at) == (DeliveryState.WAITING, RELEASE + NOTICE_RETRY_DELAY)
 
 
-def test_a_reader_who_is_mailed_twice_for_one_thing_cannot_be(world: DeliverySetup) -> None:
-    (number,) = world.add_readers("ada@example.org")
+def test_a_subscriber_who_is_mailed_twice_for_one_thing_cannot_be(world: DeliverySetup) -> None:
+    (number,) = world.add_subscribers("ada@example.org")
     queue = notice_queue.make_notice_queue(KEYS, world.settings, world.clock)
     with world.database.write() as session:
         queue(session, MailRequest("known", number, "2026-11-20"))
@@ -324,9 +324,9 @@ def test_a_reader_who_is_mailed_twice_for_one_thing_cannot_be(world: DeliverySet
 
 
 @pytest.mark.parametrize("kind", ["known", "link"])
-def test_a_reader_gets_the_link_to_their_choices(one_world: DeliverySetup, kind: str) -> None:
+def test_a_subscriber_gets_the_link_to_their_choices(one_world: DeliverySetup, kind: str) -> None:
     world = one_world
-    (number,) = world.add_readers("ada@example.org")
+    (number,) = world.add_subscribers("ada@example.org")
     with world.database.write() as session:
         note = MailRequest("known" if kind == "known" else "link", number, "2026-11-20")
         notice_queue.make_notice_queue(KEYS, world.settings, world.clock)(session, note)
@@ -378,7 +378,7 @@ def test_an_address_whose_confirmation_the_server_refuses_is_not_mailed_again(wo
 
 
 def test_what_a_new_address_answers_is_not_held_against_the_old_one(world: DeliverySetup) -> None:
-    (ada,) = world.add_readers("ada@example.org")
+    (ada,) = world.add_subscribers("ada@example.org")
     with world.database.write() as session:
         queue = notice_queue.make_notice_queue(KEYS, world.settings, world.clock)
         address_change.request_address_change(
@@ -459,7 +459,7 @@ def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_
     file = world.settings.file.model_copy(update={"limits": limits})
     world = replace(world, settings=world.settings.model_copy(update={"file": file}))
     places = ["county.example"] * 9 + ["slow.example"] * 3
-    people = world.add_readers(*(f"reader{number}@{place}" for number, place in enumerate(places)))
+    people = world.add_subscribers(*(f"reader{number}@{place}" for number, place in enumerate(places)))
     correct(world, people)
     left: list[tuple[datetime, str]] = []
 
@@ -506,7 +506,7 @@ def test_a_process_that_is_told_to_stop_claims_no_notice_and_the_next_one_does(o
 
 
 def test_a_correction_that_is_told_to_stop_leaves_the_rest_waiting(world: DeliverySetup) -> None:
-    correct(world, world.add_readers(*(f"reader{number}@county.example" for number in range(30))))
+    correct(world, world.add_subscribers(*(f"reader{number}@county.example" for number in range(30))))
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     notices.send_due_corrections(
         world.database,

@@ -55,7 +55,7 @@ def test_failures_count_against_their_own_edition_since_the_last_resume(
 def test_an_alarm_counts_what_all_workers_handed_over(one_world: DeliverySetup, others: int) -> None:
     """Ours hands ten over, of which five are refused by policy; meanwhile other processes hand over so many."""
     world = one_world
-    world.add_readers(*(f"reader{number}@example.org" for number in range(640)))
+    world.add_subscribers(*(f"reader{number}@example.org" for number in range(640)))
     refused = MessageOutcome(HandoverResult.REFUSED, "550 5.7.1 rejected by policy")
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:

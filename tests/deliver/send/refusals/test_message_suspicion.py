@@ -36,11 +36,11 @@ def _send(world: DeliverySetup, server: ScriptedSmtpServer, connections: int) ->
 @pytest.mark.parametrize(
     "reply", [b"552 5.3.4 message too big", b"554 transaction failed", b"550 5.6.0 not conforming"]
 )
-def test_a_message_that_the_server_takes_for_nobody_stops_the_run_and_all_its_readers_wait(
+def test_a_message_that_the_server_takes_for_nobody_stops_the_run_and_all_its_subscribers_wait(
     one_world: DeliverySetup, reply: bytes, connections: int
 ) -> None:
     world = one_world
-    world.add_readers(*(f"r{n}@d{n % 9}.example.org" for n in range(40)))
+    world.add_subscribers(*(f"r{n}@d{n % 9}.example.org" for n in range(40)))
     with ScriptedSmtpServer({}) as server:
         server.default_replies = {**server.default_replies, "DOT": reply}
         report = _send(world, server, connections)
@@ -56,7 +56,7 @@ def test_a_message_that_the_server_takes_for_nobody_stops_the_run_and_all_its_re
 
 
 def test_a_few_refusals_among_accepted_messages_are_tried_again_and_then_end(world: DeliverySetup) -> None:
-    world.add_readers(*(f"r{n}@example.org" for n in range(30)))
+    world.add_subscribers(*(f"r{n}@example.org" for n in range(30)))
     with ScriptedSmtpServer({"DOT": list[bytes | None]([b"250 taken"] * 10 + [b"554 no"] * 4)}) as server:
         report = _send(world, server, 1)
         assert (report.delivery_counts[WAITING], report.delivery_counts[ACCEPTED], report.stop_reason) == (4, 26, "")
@@ -73,7 +73,7 @@ def test_a_variant_that_the_server_begins_to_refuse_pauses_the_edition_and_loses
     world: DeliverySetup,
 ) -> None:
     """One acceptance doesn't clear a message for good: after 61 messages a filter may take it for spam."""
-    world.add_readers(*(f"r{n}@d{n % 9}.example.org" for n in range(313)))
+    world.add_subscribers(*(f"r{n}@d{n % 9}.example.org" for n in range(313)))
     replies = list[bytes | None]([b"250 taken"] * 60 + [b"554 Transaction failed: spam message rejected"] * 253)
     with ScriptedSmtpServer({"DOT": replies}) as server:
         report = _send(world, server, 8)
@@ -93,7 +93,7 @@ def test_a_variant_that_the_server_begins_to_refuse_pauses_the_edition_and_loses
 
 @pytest.mark.parametrize("reply", [b"554 5.6.0 bad content", b"550 Message rejected as spam", b"552 too large"])
 def test_a_server_that_refuses_one_in_five_pauses_the_edition(world: DeliverySetup, reply: bytes) -> None:
-    world.add_readers(*(f"r{n}@example.org" for n in range(313)))
+    world.add_subscribers(*(f"r{n}@example.org" for n in range(313)))
     replies = list[bytes | None]([b"250 taken"] * 4 + [reply]) * 63
     with ScriptedSmtpServer({"DOT": replies}) as server:
         report = _send(world, server, 1)
@@ -105,8 +105,8 @@ def test_a_server_that_refuses_one_in_five_pauses_the_edition(world: DeliverySet
 
 
 def test_a_short_variant_that_is_accepted_does_not_clear_the_full_one(world: DeliverySetup) -> None:
-    world.add_readers("short1@example.org", "short2@example.org", choices=Preferences(text_only=True))
-    world.add_readers(*(f"r{n}@example.org" for n in range(60)))
+    world.add_subscribers("short1@example.org", "short2@example.org", choices=Preferences(text_only=True))
+    world.add_subscribers(*(f"r{n}@example.org" for n in range(60)))
     with SizeLimitedServer({}) as server:
         report = _send(world, server, 1)
         assert (report.delivery_counts[REFUSED], report.delivery_counts[ACCEPTED]) == (0, 2)
@@ -143,7 +143,7 @@ def test_a_server_that_is_full_for_some_seconds_delays_nobody_longer(
     one_world: DeliverySetup, connections: int
 ) -> None:
     world = one_world
-    world.add_readers(*(f"r{n}@example.org" for n in range(100)))
+    world.add_subscribers(*(f"r{n}@example.org" for n in range(100)))
     began = world.clock.now
     with BusyServer(world.clock, timedelta(seconds=12)) as server:
         report = _send(world, server, connections)
@@ -158,7 +158,7 @@ def test_a_server_that_ends_connections_early_delays_and_slows_nobody(
     one_world: DeliverySetup, connections: int
 ) -> None:
     world = one_world
-    world.add_readers(*(f"r{n}@example.org" for n in range(100)))
+    world.add_subscribers(*(f"r{n}@example.org" for n in range(100)))
     began = world.clock.now
     with ScriptedSmtpServer({}) as server:
         server.messages_per_connection = 10
@@ -168,7 +168,7 @@ def test_a_server_that_ends_connections_early_delays_and_slows_nobody(
 
 
 def test_refusals_of_dead_addresses_never_blame_the_message(world: DeliverySetup) -> None:
-    world.add_readers(*(f"r{n}@example.org" for n in range(8)))
+    world.add_subscribers(*(f"r{n}@example.org" for n in range(8)))
     with ScriptedSmtpServer({"RCPT": [b"550 5.1.1 unknown"] * 8}) as server:
         report = _send(world, server, 1)
     assert (report.delivery_counts[REFUSED], report.stop_reason) == (8, "")

@@ -37,8 +37,8 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.store.process_owner import this_process_owner
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto import link_tokens
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.key_check import KeyMismatchError, check_keys
@@ -79,12 +79,12 @@ def _state(world: DeliverySetup) -> EditionState:
         return session.scalars(select(Edition.state)).one()
 
 
-def test_each_of_two_hundred_readers_gets_one_message_and_no_trace_of_another(
+def test_each_of_two_hundred_subscribers_gets_one_message_and_no_trace_of_another(
     one_world: DeliverySetup, arrived: Arrived
 ) -> None:
     world = one_world
     addresses = {f"reader{n:03}.x{n * 7919 % 1000:03}@d{n:03}.example.org" for n in range(200)}
-    numbers = world.add_readers(*sorted(addresses))
+    numbers = world.add_subscribers(*sorted(addresses))
     report = _send(world)
     assert (report.state, report.delivery_counts.planned, report.delivery_counts[DeliveryState.ACCEPTED]) == (
         EditionState.SENT,
@@ -113,7 +113,7 @@ def test_each_of_two_hundred_readers_gets_one_message_and_no_trace_of_another(
 
 
 def test_the_message_says_what_its_headers_must(world: DeliverySetup, arrived: Arrived) -> None:
-    world.add_readers("ada@example.org")
+    world.add_subscribers("ada@example.org")
     _send(world)
     message = arrived(_files(world)[0].read_bytes())
     assert message["Subject"] == "Ports reopen \u2014 and six more stories"
@@ -134,7 +134,7 @@ def test_what_was_approved_with_links_to_this_machine_goes_into_files_and_is_not
     settings = delivery_settings(tmp_path).model_copy(update={"base_url": "http://localhost:8025"})
     store_approved_edition(one_database, settings, EDITION_NAME, RELEASE)
     world = DeliverySetup(one_database, settings, KEYS, Clock(RELEASE))
-    world.add_readers("ada@example.org")
+    world.add_subscribers("ada@example.org")
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     with pytest.raises(SendError, match="links to http://localhost:8025, which only work on this machine"):
         _send(world, provider)
@@ -145,7 +145,7 @@ def test_what_was_approved_with_links_to_this_machine_goes_into_files_and_is_not
 
 def test_no_address_stands_in_the_database_after_a_send(one_world: DeliverySetup) -> None:
     names = [(f"zq{n:04x}xvk", f"wj{n:04x}qz.example.org") for n in range(0, 65536, 1311)]
-    one_world.add_readers(*(f"{local}@{domain}" for local, domain in names))
+    one_world.add_subscribers(*(f"{local}@{domain}" for local, domain in names))
     _send(one_world)
     stored = read_stored_bytes(one_world.database.engine).lower()
     assert len(stored) > 50_000
@@ -153,7 +153,7 @@ def test_no_address_stands_in_the_database_after_a_send(one_world: DeliverySetup
 
 
 def test_outbox_files_are_private(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org")
+    world.add_subscribers("ada@example.org")
     _send(world)
     (file,) = _files(world)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -162,7 +162,7 @@ def test_outbox_files_are_private(world: DeliverySetup) -> None:
 
 
 def test_a_second_send_hands_nothing_over(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org", "bo@example.org")
+    world.add_subscribers("ada@example.org", "bo@example.org")
     _send(world)
     before = [(f.name, f.stat().st_mtime_ns) for f in _files(world)]
     report = _send(world)
@@ -171,7 +171,7 @@ def test_a_second_send_hands_nothing_over(world: DeliverySetup) -> None:
 
 
 def test_the_same_edition_gives_the_same_bytes(world: DeliverySetup, tmp_path: Path) -> None:
-    world.add_readers("ada@example.org", "bo@example.org")
+    world.add_subscribers("ada@example.org", "bo@example.org")
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="later"))
     _send(world, provider)
     _send(world, OutboxProvider(tmp_path / "again"))
@@ -179,13 +179,13 @@ def test_the_same_edition_gives_the_same_bytes(world: DeliverySetup, tmp_path: P
         assert (tmp_path / "again" / "edition" / f"{message.delivery_id}.eml").read_bytes() == message.to_bytes()
 
 
-def test_choices_decide_what_a_reader_gets(world: DeliverySetup, arrived: Arrived) -> None:
-    world.add_readers("plain@example.org")
-    world.add_readers("short@example.org", choices=Preferences(frozenset({"events", "not-here"})))
-    world.add_readers("text@example.org", choices=Preferences(text_only=True))
-    world.add_readers("none@example.org", choices=Preferences(frozenset({"featured", "events"})))
-    world.add_readers("pause@example.org", choices=Preferences(pause_until=date(2026, 12, 1)))
-    world.add_readers("back@example.org", choices=Preferences(pause_until=date(2026, 11, 20)))
+def test_choices_decide_what_a_subscriber_gets(world: DeliverySetup, arrived: Arrived) -> None:
+    world.add_subscribers("plain@example.org")
+    world.add_subscribers("short@example.org", choices=Preferences(frozenset({"events", "not-here"})))
+    world.add_subscribers("text@example.org", choices=Preferences(text_only=True))
+    world.add_subscribers("none@example.org", choices=Preferences(frozenset({"featured", "events"})))
+    world.add_subscribers("pause@example.org", choices=Preferences(pause_until=date(2026, 12, 1)))
+    world.add_subscribers("back@example.org", choices=Preferences(pause_until=date(2026, 11, 20)))
     report = _send(world)
     got = {str(m["To"]).partition("@")[0]: m for m in (arrived(f.read_bytes()) for f in _files(world))}
     assert set(got) == {"plain", "short", "text", "back"}
@@ -207,8 +207,8 @@ def _write_choices(world: DeliverySetup, number: int, written: str) -> None:
 
 def test_nobody_whose_choices_cannot_be_read_is_mailed_an_edition(world: DeliverySetup) -> None:
     damages = ('{"omit": 7}', '{"pause": "2027"}', "null", "[]", '"often"')
-    damaged = world.add_readers(*(f"reader{n}@example.org" for n in range(len(damages))))
-    later, bo = world.add_readers("ada@example.org", "bo@example.org")
+    damaged = world.add_subscribers(*(f"reader{n}@example.org" for n in range(len(damages))))
+    later, bo = world.add_subscribers("ada@example.org", "bo@example.org")
     for number, written in zip(damaged, damages, strict=True):
         _write_choices(world, number, written)
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
@@ -220,10 +220,10 @@ def test_nobody_whose_choices_cannot_be_read_is_mailed_an_edition(world: Deliver
 
 
 def test_choices_and_departures_after_planning_count_too(world: DeliverySetup, tmp_path: Path) -> None:
-    ada, bo, cy = world.add_readers("ada@example.org", "bo@example.org", "cy@example.org")
+    ada, bo, cy = world.add_subscribers("ada@example.org", "bo@example.org", "cy@example.org")
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
-        unsubscribe_person(session, DepartureLog(tmp_path / "left.log", world.keys), ada, method="page", now=RELEASE)
+        unsubscribe_person(session, UnsubscribeLog(tmp_path / "left.log", world.keys), ada, method="page", now=RELEASE)
         change_preferences(session, bo, Preferences(pause_until=date(2027, 1, 1)), RELEASE)
     report = _send(world)
     assert _states(world) == {ada: DeliveryState.WITHDRAWN, bo: DeliveryState.SKIPPED, cy: DeliveryState.ACCEPTED}
@@ -234,7 +234,7 @@ def test_choices_and_departures_after_planning_count_too(world: DeliverySetup, t
 def test_who_leaves_while_a_send_runs_gets_nothing_after_that_moment(
     world: DeliverySetup, tmp_path: Path, batch: int
 ) -> None:
-    numbers = world.add_readers(*(f"r{n}@example.org" for n in range(12)))
+    numbers = world.add_subscribers(*(f"r{n}@example.org" for n in range(12)))
     left_numbers: set[int] = set()
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
@@ -243,8 +243,8 @@ def test_who_leaves_while_a_send_runs_gets_nothing_after_that_moment(
         assert not handed & left_numbers
         with world.database.write() as session:
             for number in [n for n in numbers if n not in handed and n not in left_numbers][:1]:
-                departure_log = DepartureLog(tmp_path / "left.log", world.keys)
-                unsubscribe_person(session, departure_log, number, method="one-click", now=world.clock())
+                unsubscribe_log = UnsubscribeLog(tmp_path / "left.log", world.keys)
+                unsubscribe_person(session, unsubscribe_log, number, method="one-click", now=world.clock())
                 left_numbers.add(number)
         return same_outcome_for_all(HandoverResult.ACCEPTED)(messages)
 
@@ -268,13 +268,13 @@ class Meddling(Database):
         with super().read() as looking:
             claimed = looking.scalar(select(Delivery.person).where(Delivery.state == DeliveryState.HANDING_OVER))
         if claimed is not None:
-            departure_log = DepartureLog(self.left_log, KEYS)
+            unsubscribe_log = UnsubscribeLog(self.left_log, KEYS)
             with super().write() as session:
-                unsubscribe_person(session, departure_log, claimed, method="page", now=RELEASE)
+                unsubscribe_person(session, unsubscribe_log, claimed, method="page", now=RELEASE)
 
 
 def test_who_leaves_between_claim_and_handing_over_gets_nothing(one_world: DeliverySetup) -> None:
-    one_world.add_readers("ada@example.org")
+    one_world.add_subscribers("ada@example.org")
     meddled = replace(one_world, database=Meddling(one_world.database.engine, one_world.settings.left_log))
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     assert _send(meddled, provider).delivery_counts[DeliveryState.WITHDRAWN] == 1
@@ -284,9 +284,9 @@ def test_who_leaves_between_claim_and_handing_over_gets_nothing(one_world: Deliv
 
 
 def test_planning_twice_owes_once_and_a_later_subscriber_gets_the_next_edition(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org", "bo@example.org")
+    world.add_subscribers("ada@example.org", "bo@example.org")
     first = plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
-    world.add_readers("late@example.org")
+    world.add_subscribers("late@example.org")
     second = plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     assert first.planned == second.planned == 2
     assert first.is_balanced
@@ -294,7 +294,7 @@ def test_planning_twice_owes_once_and_a_later_subscriber_gets_the_next_edition(w
 
 
 def test_planning_that_was_cut_short_goes_on_where_rows_are_missing(world: DeliverySetup) -> None:
-    ada, bo = world.add_readers("ada@example.org", "bo@example.org")
+    ada, bo = world.add_subscribers("ada@example.org", "bo@example.org")
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
         kept = {d.person: d.id for d in session.scalars(select(Delivery))}
@@ -307,7 +307,7 @@ def test_planning_that_was_cut_short_goes_on_where_rows_are_missing(world: Deliv
 
 
 def test_a_missing_row_unbalances_the_delivery_counts(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org", "bo@example.org")
+    world.add_subscribers("ada@example.org", "bo@example.org")
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
     with world.database.write() as session:
         session.delete(session.scalars(select(Delivery)).first())
@@ -316,7 +316,7 @@ def test_a_missing_row_unbalances_the_delivery_counts(world: DeliverySetup) -> N
 
 
 def test_counts_that_do_not_balance_are_said_aloud_at_the_end_of_a_run(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org", "bo@example.org")
+    world.add_subscribers("ada@example.org", "bo@example.org")
     assert not _send(world).stop_reason
     with world.database.write() as session:
         session.delete(session.scalars(select(Delivery)).first())
@@ -330,7 +330,7 @@ def test_counts_that_do_not_balance_are_said_aloud_at_the_end_of_a_run(world: De
 def test_what_was_approved_with_old_placeholders_is_not_sent_and_everybody_is_kept(
     world: DeliverySetup, already_sent: int
 ) -> None:
-    world.add_readers(*(f"reader{n}@example.org" for n in range(5)))
+    world.add_subscribers(*(f"reader{n}@example.org" for n in range(5)))
     if already_sent:
         _send(world, limit=already_sent)
     with world.database.write() as session:
@@ -361,7 +361,7 @@ def test_what_was_approved_with_old_placeholders_is_not_sent_and_everybody_is_ke
 
 @pytest.mark.parametrize("what", ["body", "subject", "sender"])
 def test_nothing_is_sent_but_what_was_approved(world: DeliverySetup, what: str) -> None:
-    world.add_readers("ada@example.org")
+    world.add_subscribers("ada@example.org")
     settings = world.settings
     with world.database.write() as session:
         if what == "body":
@@ -422,7 +422,7 @@ def test_a_base_url_that_makes_list_unsubscribe_too_long_is_refused_before_anyth
 
 
 def test_a_limit_leaves_the_rest_waiting_and_the_next_run_goes_on(world: DeliverySetup) -> None:
-    world.add_readers(*(f"r{n}@example.org" for n in range(10)))
+    world.add_subscribers(*(f"r{n}@example.org" for n in range(10)))
     report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED), batch_size=3), limit=4)
     assert (report.state, report.delivery_counts[DeliveryState.WAITING]) == (EditionState.SENDING, 6)
     assert (
@@ -432,7 +432,7 @@ def test_a_limit_leaves_the_rest_waiting_and_the_next_run_goes_on(world: Deliver
 
 
 def test_a_run_that_must_stop_keeps_everybody_waiting(world: DeliverySetup) -> None:
-    world.add_readers(*(f"r{n}@example.org" for n in range(5)))
+    world.add_subscribers(*(f"r{n}@example.org" for n in range(5)))
     report = _send(
         world, ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="the key is wrong"), batch_size=2)
     )
@@ -444,7 +444,7 @@ def test_a_run_that_must_stop_keeps_everybody_waiting(world: DeliverySetup) -> N
 
 def test_a_refusal_for_now_is_tried_again_later_and_given_up_after_three_days(one_world: DeliverySetup) -> None:
     world = one_world
-    world.add_readers("ada@example.org")
+    world.add_subscribers("ada@example.org")
     tries = 0
     while (
         report := _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.TRY_LATER)))
@@ -460,7 +460,7 @@ def test_a_refusal_for_now_is_tried_again_later_and_given_up_after_three_days(on
 
 
 def test_a_refusal_for_good_is_final_and_keeps_the_reply(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org")
+    world.add_subscribers("ada@example.org")
     assert (
         _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.REFUSED))).delivery_counts[
             DeliveryState.REFUSED
@@ -475,7 +475,7 @@ def test_a_refusal_for_good_is_final_and_keeps_the_reply(world: DeliverySetup) -
 
 
 def test_a_doubt_is_never_resolved_by_sending_again(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org")
+    world.add_subscribers("ada@example.org")
     _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN)))
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     for _ in range(3):
@@ -488,7 +488,7 @@ def test_a_doubt_is_never_resolved_by_sending_again(world: DeliverySetup) -> Non
 def test_a_lost_answer_on_the_only_connection_costs_seconds_and_the_rest_goes_out(
     world: DeliverySetup, lost: int, seconds: int
 ) -> None:
-    world.add_readers(*(f"r{n}@example.org" for n in range(10)))
+    world.add_subscribers(*(f"r{n}@example.org" for n in range(10)))
     with ScriptedSmtpServer({"DOT": [None] * lost}) as server:
         mail_url = SecretStr(f"smtp://127.0.0.1:{server.port}?starttls=off&connections=1")
         with closing(open_provider(world.settings.model_copy(update={"mail_url": mail_url}))) as provider:
@@ -500,7 +500,7 @@ def test_a_lost_answer_on_the_only_connection_costs_seconds_and_the_rest_goes_ou
 
 
 def test_after_a_lost_batch_one_message_at_a_time_asks_whether_answers_come_again(world: DeliverySetup) -> None:
-    world.add_readers(*(f"r{n}@example.org" for n in range(20)))
+    world.add_subscribers(*(f"r{n}@example.org" for n in range(20)))
     sizes: list[int] = []
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
@@ -514,7 +514,7 @@ def test_after_a_lost_batch_one_message_at_a_time_asks_whether_answers_come_agai
 
 
 def test_a_run_ends_when_no_answer_comes_for_a_minute(world: DeliverySetup) -> None:
-    world.add_readers(*(f"r{n}@example.org" for n in range(12)))
+    world.add_subscribers(*(f"r{n}@example.org" for n in range(12)))
     report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN), batch_size=2))
     assert (report.delivery_counts[DeliveryState.UNCERTAIN], report.delivery_counts[DeliveryState.WAITING]) == (8, 4)
     assert "7 times in a row" in report.stop_reason
@@ -522,7 +522,7 @@ def test_a_run_ends_when_no_answer_comes_for_a_minute(world: DeliverySetup) -> N
 
 
 def test_a_short_wait_is_slept_through_and_a_long_one_ends_the_run(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org")
+    world.add_subscribers("ada@example.org")
     answers = [
         BatchOutcome((MessageOutcome(HandoverResult.NOT_TRIED),), wait_seconds=20.0),
         BatchOutcome((MessageOutcome(HandoverResult.NOT_TRIED),), wait_seconds=600.0),
@@ -535,7 +535,7 @@ def test_a_short_wait_is_slept_through_and_a_long_one_ends_the_run(world: Delive
 
 
 def test_what_a_dead_process_left_claimed_is_uncertain_and_the_rest_goes_out(world: DeliverySetup) -> None:
-    world.add_readers(*(f"r{n}@example.org" for n in range(5)))
+    world.add_subscribers(*(f"r{n}@example.org" for n in range(5)))
 
     def crash(_: Sequence[OutgoingMessage]) -> BatchOutcome:
         raise MemoryError
@@ -555,7 +555,7 @@ def test_what_a_dead_process_left_claimed_is_uncertain_and_the_rest_goes_out(wor
 
 
 def test_a_process_of_this_machine_that_is_gone_is_known_dead_at_once(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org", "bo@example.org")
+    world.add_subscribers("ada@example.org", "bo@example.org")
 
     def crash(_: Sequence[OutgoingMessage]) -> BatchOutcome:
         raise MemoryError
@@ -583,7 +583,7 @@ def _answer_past_the_lease(world: DeliverySetup, answer: BatchOutcome) -> Callab
 def test_what_comes_back_to_wait_after_another_run_took_the_edition_for_sent_goes_out_later(
     world: DeliverySetup,
 ) -> None:
-    world.add_readers("ada@example.org", "bo@example.org")
+    world.add_subscribers("ada@example.org", "bo@example.org")
     busy = BatchOutcome((MessageOutcome(HandoverResult.TRY_LATER, "450 4.2.0 busy"),))
     report = _send(world, ScriptedProvider(_answer_past_the_lease(world, busy), batch_size=1))
     assert (report.delivery_counts[DeliveryState.WAITING], report.state) == (1, EditionState.SENDING)
@@ -593,7 +593,7 @@ def test_what_comes_back_to_wait_after_another_run_took_the_edition_for_sent_goe
 
 
 def test_a_run_that_is_broken_off_lets_what_came_back_to_wait_go_out_later_too(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org", "bo@example.org")
+    world.add_subscribers("ada@example.org", "bo@example.org")
     patience = BatchOutcome((MessageOutcome(HandoverResult.NOT_TRIED),), wait_seconds=20.0)
     provider = ScriptedProvider(_answer_past_the_lease(world, patience), batch_size=1)
 
@@ -606,7 +606,7 @@ def test_a_run_that_is_broken_off_lets_what_came_back_to_wait_go_out_later_too(w
 
 
 def test_an_address_that_does_not_open_holds_up_nobody(world: DeliverySetup) -> None:
-    ada, bo = world.add_readers("ada@example.org", "bo@example.org")
+    ada, bo = world.add_subscribers("ada@example.org", "bo@example.org")
     with world.database.write() as session:
         sealed = session.get_one(Person, bo).ciphertext
         session.execute(update(Person).where(Person.number == ada).values(ciphertext=sealed))
@@ -616,7 +616,7 @@ def test_an_address_that_does_not_open_holds_up_nobody(world: DeliverySetup) -> 
 
 
 def test_a_missing_key_is_noticed_at_the_start_and_later_its_own_rows_wait_for_it(world: DeliverySetup) -> None:
-    ada, bo = world.add_readers("ada@example.org", "bo@example.org")
+    ada, bo = world.add_subscribers("ada@example.org", "bo@example.org")
     with world.database.write() as session:
         session.execute(update(Person).where(Person.number == ada).values(key_id="9-lost"))
     with world.database.read() as session, pytest.raises(KeyMismatchError, match="the vault key 9-lost"):
@@ -633,7 +633,7 @@ def test_a_missing_key_is_noticed_at_the_start_and_later_its_own_rows_wait_for_i
 
 
 def test_a_full_disk_stops_the_run_and_loses_nobody(world: DeliverySetup) -> None:
-    world.add_readers("ada@example.org", "bo@example.org")
+    world.add_subscribers("ada@example.org", "bo@example.org")
     (world.settings.home / "outbox").write_text("in the way")
     report = _send(world)
     assert f"Can't write to {world.settings.home / 'outbox'}: " in report.stop_reason
@@ -643,7 +643,7 @@ def test_a_full_disk_stops_the_run_and_loses_nobody(world: DeliverySetup) -> Non
 
 
 def test_progress_is_told_after_every_batch(world: DeliverySetup) -> None:
-    world.add_readers(*(f"r{n}@example.org" for n in range(5)))
+    world.add_subscribers(*(f"r{n}@example.org" for n in range(5)))
     reports: list[tuple[int, int]] = []
     run_edition(
         world.database,
@@ -657,7 +657,7 @@ def test_progress_is_told_after_every_batch(world: DeliverySetup) -> None:
     assert reports == [(2, 5), (4, 5), (5, 5)]
 
 
-def test_the_specimen_is_the_message_of_an_invented_reader(world: DeliverySetup, arrived: Arrived) -> None:
+def test_the_specimen_is_the_message_of_an_invented_subscriber(world: DeliverySetup, arrived: Arrived) -> None:
     with world.database.read() as session:
         edition = session.scalars(select(Edition)).one()
         mailable = read_mailable(session, edition, world.settings)

@@ -10,7 +10,7 @@ from digest.deliver.providers.base import BatchOutcome, HandoverResult, Outgoing
 from digest.deliver.send.run.edition_run import SendReport, run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState
-from subscribers.consent.departure_log import DepartureLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
@@ -46,14 +46,14 @@ def _send(world: DeliverySetup, *lanes: Lane, limit: int | None = None) -> SendR
     )
 
 
-def _readers(world: DeliverySetup, count: int) -> set[str]:
+def _subscribers(world: DeliverySetup, count: int) -> set[str]:
     addresses = {f"reader{n}@example.org" for n in range(count)}
-    world.add_readers(*sorted(addresses))
+    world.add_subscribers(*sorted(addresses))
     return addresses
 
 
 def test_all_connections_carry_and_nobody_gets_it_twice(world: DeliverySetup) -> None:
-    addresses = _readers(world, 30)
+    addresses = _subscribers(world, 30)
     together = threading.Barrier(3, timeout=WAIT_TIMEOUT)  # breaks unless three carry at the same time
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
@@ -68,7 +68,7 @@ def test_all_connections_carry_and_nobody_gets_it_twice(world: DeliverySetup) ->
 
 
 def test_nothing_is_handed_over_before_its_claim_is_in_the_database(world: DeliverySetup) -> None:
-    _readers(world, 12)
+    _subscribers(world, 12)
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         with world.database.read() as session:
@@ -84,7 +84,7 @@ def test_nothing_is_handed_over_before_its_claim_is_in_the_database(world: Deliv
 
 
 def test_a_slow_connection_holds_up_no_other(world: DeliverySetup) -> None:
-    _readers(world, 20)
+    _subscribers(world, 20)
     others_done = threading.Event()
     quick = Lane(TAKES)
 
@@ -104,7 +104,7 @@ def test_a_slow_connection_holds_up_no_other(world: DeliverySetup) -> None:
 
 
 def test_a_limit_counts_what_all_of_them_carry(world: DeliverySetup) -> None:
-    _readers(world, 20)
+    _subscribers(world, 20)
     lanes = [Lane(TAKES, batch=3) for _ in range(3)]
     report = _send(world, *lanes, limit=11)
     assert sum(len(lane.given) for lane in lanes) == report.results[HandoverResult.ACCEPTED] == 11
@@ -112,7 +112,7 @@ def test_a_limit_counts_what_all_of_them_carry(world: DeliverySetup) -> None:
 
 
 def test_one_connection_too_many_is_given_up_and_the_others_do_its_work(world: DeliverySetup) -> None:
-    _readers(world, 20)
+    _subscribers(world, 20)
     refused = Lane(
         same_outcome_for_all(HandoverResult.NOT_TRIED, stop="no connection to mx: too many", this_connection_only=True)
     )
@@ -128,7 +128,7 @@ def test_one_connection_too_many_is_given_up_and_the_others_do_its_work(world: D
 
 
 def test_when_the_last_connection_is_given_up_the_run_stops(world: DeliverySetup) -> None:
-    _readers(world, 20)
+    _subscribers(world, 20)
     lanes = [
         Lane(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="no connection to mx", this_connection_only=True))
         for _ in range(3)
@@ -140,7 +140,7 @@ def test_when_the_last_connection_is_given_up_the_run_stops(world: DeliverySetup
 
 
 def test_what_is_about_us_stops_all_of_them(world: DeliverySetup) -> None:
-    _readers(world, 40)
+    _subscribers(world, 40)
     refused = Lane(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="the server refuses the sender"))
     works = Lane(TAKES)
     report = _send(world, refused, works)
@@ -150,7 +150,7 @@ def test_what_is_about_us_stops_all_of_them(world: DeliverySetup) -> None:
 
 
 def test_answers_that_all_connections_miss_end_the_run_after_a_minute_of_single_messages(world: DeliverySetup) -> None:
-    _readers(world, 40)
+    _subscribers(world, 40)
     began = world.clock()
     report = _send(world, *(Lane(same_outcome_for_all(HandoverResult.UNCERTAIN)) for _ in range(4)))
     assert "7 times in a row" in report.stop_reason
@@ -159,7 +159,7 @@ def test_answers_that_all_connections_miss_end_the_run_after_a_minute_of_single_
 
 
 def test_one_connection_that_misses_its_answers_does_not_stop_the_others(world: DeliverySetup) -> None:
-    _readers(world, 30)
+    _subscribers(world, 30)
     began = world.clock()
     works = Lane(TAKES)
     answers = [same_outcome_for_all(HandoverResult.UNCERTAIN)]
@@ -175,7 +175,7 @@ def test_one_connection_that_misses_its_answers_does_not_stop_the_others(world: 
 
 
 def test_a_fault_in_one_lets_the_others_finish_and_leaves_its_own_claimed(world: DeliverySetup) -> None:
-    _readers(world, 30)
+    _subscribers(world, 30)
     out, crashed = threading.Event(), threading.Event()
 
     def crash(_: Sequence[OutgoingMessage]) -> BatchOutcome:
@@ -199,7 +199,7 @@ def test_a_fault_in_one_lets_the_others_finish_and_leaves_its_own_claimed(world:
 
 
 def test_who_interrupts_a_run_gets_the_answers_that_are_under_way_written_down(world: DeliverySetup) -> None:
-    _readers(world, 30)
+    _subscribers(world, 30)
 
     def interrupt(done: int, _planned: int) -> None:
         if done >= 5:
@@ -222,16 +222,16 @@ def test_who_interrupts_a_run_gets_the_answers_that_are_under_way_written_down(w
 
 
 def test_who_leaves_gets_nothing_after_that_moment_on_any_connection(world: DeliverySetup) -> None:
-    numbers = world.add_readers(*(f"r{n}@example.org" for n in range(30)))
+    numbers = world.add_subscribers(*(f"r{n}@example.org" for n in range(30)))
     lock, left_numbers = threading.Lock(), list[int]()
-    departure_log = DepartureLog(world.settings.left_log, world.keys)
+    unsubscribe_log = UnsubscribeLog(world.settings.left_log, world.keys)
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         with lock:
             waits = [n for n in _waiting(world) if n not in left_numbers]
             if len(left_numbers) < 5 and waits:
                 with world.database.write() as session:
-                    unsubscribe_person(session, departure_log, waits[-1], method="one-click", now=world.clock())
+                    unsubscribe_person(session, unsubscribe_log, waits[-1], method="one-click", now=world.clock())
                 left_numbers.append(waits[-1])
         return TAKES(messages)
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
-from digest.app.sending import uncertain_acts
+from digest.app.sending import uncertain_actions
 from digest.deliver.events.postfix_log import MailLogError, read_postfix_log
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome
@@ -29,7 +29,7 @@ from tests.deliver.scripted_provider import ScriptedProvider
 from tests.moments import RELEASE
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-READERS = [f"reader{n}@county.example" for n in range(8)]
+SUBSCRIBERS = [f"reader{n}@county.example" for n in range(8)]
 NOW = RELEASE + 3 * HOUR
 
 
@@ -38,11 +38,11 @@ def doubtful(world: DeliverySetup) -> DeliverySetup:
     """Give a world whose eight messages went out over SMTP: two were accepted, six got no answer."""
     world.settings.key_file.write_text(KEYS.to_json())
     world.settings.key_file.chmod(0o600)
-    world.add_readers(*READERS)
+    world.add_subscribers(*SUBSCRIBERS)
 
     def answer(messages: object) -> BatchOutcome:
         accepted, uncertain = (MessageOutcome(r) for r in (HandoverResult.ACCEPTED, HandoverResult.UNCERTAIN))
-        assert len(list(messages)) == len(READERS)  # type: ignore[call-overload]  # the batch
+        assert len(list(messages)) == len(SUBSCRIBERS)  # type: ignore[call-overload]  # the batch
         return BatchOutcome((accepted,) * 2 + (uncertain,) * 6)
 
     provider = ScriptedProvider(answer, name="smtp")
@@ -87,7 +87,7 @@ def write_log(
 
 
 def examine(world: DeliverySetup, *files: Path, zone: tzinfo = UTC) -> LogEvidence:
-    return uncertain_acts.examine_mail_log(
+    return uncertain_actions.examine_mail_log(
         Installation(world.settings, world.database),
         EDITION_NAME,
         files,
@@ -97,9 +97,9 @@ def examine(world: DeliverySetup, *files: Path, zone: tzinfo = UTC) -> LogEviden
     )
 
 
-def settle(world: DeliverySetup, evidence: LogEvidence) -> int:
+def resolve(world: DeliverySetup, evidence: LogEvidence) -> int:
     installation = Installation(world.settings, world.database)
-    return uncertain_acts.resolve_by_log(
+    return uncertain_actions.resolve_by_log(
         installation, EDITION_NAME, evidence, reason="the log", actor=ADMIN, clock=world.clock
     )
 
@@ -113,7 +113,7 @@ def test_what_the_log_has_is_settled_by_it_and_what_it_lacks_is_sent_again(doubt
         LogVerdict.NOT_ACCEPTED: 2,
     }
     assert states(doubtful)[DeliveryState.UNCERTAIN] == 6, "looking changes nothing"
-    assert settle(doubtful, evidence) == 6
+    assert resolve(doubtful, evidence) == 6
     assert states(doubtful) == {DeliveryState.ACCEPTED: 5, DeliveryState.REFUSED: 1, DeliveryState.WAITING: 2}
     with doubtful.database.read() as session:
         assert session.scalars(select(Edition.state)).one() is EditionState.SENDING
@@ -124,7 +124,7 @@ def test_what_the_log_has_is_settled_by_it_and_what_it_lacks_is_sent_again(doubt
         kept = repr([event.detail for event in session.scalars(select(Event))])
     assert acts == {"uncertain settled by a log": 1, "uncertain sent again": 1}
     assert "@" not in kept
-    assert settle(doubtful, evidence) == 0, "a second time changes nothing"
+    assert resolve(doubtful, evidence) == 0, "a second time changes nothing"
     assert states(doubtful)[DeliveryState.WAITING] == 2
 
 
@@ -186,7 +186,7 @@ def test_who_is_taken_as_accepted_by_a_word_bears_no_witness(doubtful: DeliveryS
     log = write_log(doubtful, statuses=("broken",) * 6)
     installation = Installation(doubtful.settings, doubtful.database)
     accepted = UncertainResolution.ACCEPTED
-    uncertain_acts.resolve_uncertain(
+    uncertain_actions.resolve_uncertain(
         installation, EDITION_NAME, [first.delivery_id], accepted, reason="a guess", actor=ADMIN, clock=doubtful.clock
     )
     assert examine(doubtful, log).verdicts == {LogVerdict.NOT_ACCEPTED: 5}
@@ -215,11 +215,11 @@ def test_of_a_dead_process_the_lease_says_how_long_the_doubt_lasts(doubtful: Del
     assert examine(doubtful, log).verdicts[LogVerdict.UNKNOWN] == 2
 
 
-def test_an_editor_may_not_settle(doubtful: DeliverySetup) -> None:
+def test_an_editor_may_not_resolve(doubtful: DeliverySetup) -> None:
     evidence = examine(doubtful, write_log(doubtful))
     installation = Installation(doubtful.settings, doubtful.database)
     with pytest.raises(NotPermittedError):
-        uncertain_acts.resolve_by_log(
+        uncertain_actions.resolve_by_log(
             installation, EDITION_NAME, evidence, reason="the log", actor=EDITOR, clock=doubtful.clock
         )
     assert states(doubtful)[DeliveryState.UNCERTAIN] == 6

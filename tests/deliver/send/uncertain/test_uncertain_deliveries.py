@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.jobs import JobContext
 from digest.app.sending import control as sending
-from digest.app.sending import uncertain_acts
+from digest.app.sending import uncertain_actions
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause
@@ -36,15 +36,15 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.store.process_owner import this_process_owner
 from scheduler import ReleaseBackoff, send_due_editions
-from subscribers.consent.departure_log import DepartureLog
 from subscribers.consent.preferences import Preferences
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from tests.actors import ADMIN
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.moments import RELEASE
 
-READERS = ("ada@reader.example", "bo@reader.example", "cy@reader.example")
+SUBSCRIBERS = ("ada@reader.example", "bo@reader.example", "cy@reader.example")
 WAITING, ACCEPTED = DeliveryState.WAITING, DeliveryState.ACCEPTED
 UNCERTAIN = DeliveryState.UNCERTAIN
 
@@ -61,7 +61,7 @@ def sent(world: DeliverySetup, result: HandoverResult = HandoverResult.ACCEPTED)
 def word(world: DeliverySetup, word: UncertainResolution, ids: Sequence[str] | None = None) -> int:
     chosen = [d.delivery_id for d in listed(world)] if ids is None else ids
     installation = Installation(world.settings, world.database)
-    return uncertain_acts.resolve_uncertain(
+    return uncertain_actions.resolve_uncertain(
         installation, EDITION_NAME, chosen, word, reason="by the log", actor=ADMIN, clock=world.clock
     )
 
@@ -86,15 +86,15 @@ def said(world: DeliverySetup, delivery: str, kind: EventKind) -> None:
     event = DeliveryEvent(
         "sendgrid", delivery, kind, FailureCause.NONE, RELEASE, RELEASE, f"{delivery}{kind}", None, {}
     )
-    departure_log = DepartureLog(world.settings.left_log, KEYS)
+    unsubscribe_log = UnsubscribeLog(world.settings.left_log, KEYS)
     with world.database.write() as session:
-        process_events(session, [event], keys=KEYS, departure_log=departure_log, now=world.clock())
+        process_events(session, [event], keys=KEYS, unsubscribe_log=unsubscribe_log, now=world.clock())
 
 
 @pytest.fixture
 def doubtful(world: DeliverySetup) -> DeliverySetup:
     """Give a world whose edition is out, and nobody knows who of three has it."""
-    world.add_readers(*READERS)
+    world.add_subscribers(*SUBSCRIBERS)
     sent(world, HandoverResult.UNCERTAIN)
     assert (edition(world).state, states(world)[UNCERTAIN]) == (EditionState.SENT, 3)
     return world
@@ -110,7 +110,7 @@ def test_they_are_listed_with_what_is_known_and_with_nobodys_address(doubtful: D
 
 
 def test_what_a_dead_process_left_claimed_is_listed_too(world: DeliverySetup) -> None:
-    world.add_readers(*READERS)
+    world.add_subscribers(*SUBSCRIBERS)
     sent(world)
     dead = str(replace(this_process_owner(), nonce="another"))
     with world.database.write() as session:
@@ -160,8 +160,8 @@ def test_sent_again_goes_to_those_alone_with_the_same_message_id(doubtful: Deliv
 def test_sent_again_goes_at_once_though_all_others_of_the_edition_wait_for_their_hours(world: DeliverySetup) -> None:
     world.settings.key_file.touch(mode=0o600)
     world.settings.key_file.write_text(KEYS.to_json())
-    world.add_readers("ada@reader.example")
-    world.add_readers("bo@reader.example", choices=Preferences(hour=RELEASE.hour + 5, zone="UTC"))
+    world.add_subscribers("ada@reader.example")
+    world.add_subscribers("bo@reader.example", choices=Preferences(hour=RELEASE.hour + 5, zone="UTC"))
     sent(world, HandoverResult.UNCERTAIN)
     context, backoff = JobContext(Installation(world.settings, world.database), world.clock), ReleaseBackoff()
     send_due_editions(context, backoff)
@@ -176,7 +176,9 @@ def test_who_left_meanwhile_is_not_sent_it_again(doubtful: DeliverySetup) -> Non
     with doubtful.database.write() as session:
         number = session.scalars(select(Delivery.person)).first()
         assert number
-        unsubscribe_person(session, DepartureLog(doubtful.settings.left_log, KEYS), number, method="page", now=RELEASE)
+        unsubscribe_person(
+            session, UnsubscribeLog(doubtful.settings.left_log, KEYS), number, method="page", now=RELEASE
+        )
     word(doubtful, UncertainResolution.SEND_AGAIN)
     assert len(sent(doubtful).received_messages) == 2
     assert states(doubtful)[DeliveryState.WITHDRAWN] == 1
@@ -241,7 +243,7 @@ def test_resolving_the_same_delivery_twice_happens_once(doubtful: DeliverySetup)
 
 def test_a_row_that_somebody_else_has_in_hand_is_left_to_them(postgresql_world: DeliverySetup) -> None:
     world = postgresql_world
-    world.add_readers(*READERS)
+    world.add_subscribers(*SUBSCRIBERS)
     sent(world, HandoverResult.UNCERTAIN)
     ids = [d.delivery_id for d in listed(world)]
     with world.database.write() as session:
@@ -254,7 +256,7 @@ def test_a_run_that_ends_in_the_moment_of_the_word_does_not_close_the_edition_ov
     postgresql_world: DeliverySetup,
 ) -> None:
     world = postgresql_world
-    world.add_readers(*READERS[:2])
+    world.add_subscribers(*SUBSCRIBERS[:2])
     words = Session(world.database.engine)
 
     def commit() -> None:
@@ -300,7 +302,7 @@ def _somebody_waits(world: DeliverySetup) -> None:
 
 
 def test_nothing_of_a_cancelled_edition_is_sent_again_but_its_doubts_can_be_closed(world: DeliverySetup) -> None:
-    world.add_readers(*READERS)
+    world.add_subscribers(*SUBSCRIBERS)
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN), batch_size=1)
     run_edition(
         world.database,
@@ -332,7 +334,7 @@ def test_another_editions_deliveries_are_not_touched(doubtful: DeliverySetup) ->
 @pytest.fixture
 def unanswered(world: DeliverySetup) -> DeliverySetup:
     """Give a world whose first batch of two SendGrid took, and whose second, a minute later, got no answer."""
-    world.add_readers(*READERS, "dee@reader.example")
+    world.add_subscribers(*SUBSCRIBERS, "dee@reader.example")
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         first = world.clock() == RELEASE

@@ -13,18 +13,19 @@ from sqlalchemy import select
 
 from digest.app.sending.background import process_signup_requests, send_due_notices
 from digest.app.settings.setting_changes import pair_releases
-from digest.app.subscribers.consent_wordings import current_wording
+from digest.app.subscribers.consent_texts import current_consent_text
 from digest.edition.calendar.release_calendar import CalendarChange, ReleaseCalendar
+from digest.store.audit import SETTINGS_CHANGED, record_audit
 from digest.store.models import AuditEntry, EditionState
 from digest.timetable import parse_schedule_rule
 from subscribers.address import read_address
-from subscribers.consent.seals import prove_ledger
+from subscribers.consent.seals import verify_ledger
 from subscribers.store import one_time_tokens, people
 from tests.app.settings.test_logos import draw_logo
 from tests.moments import DRAFTING as NOW
 from tests.web.admin.conftest import SETTINGS
 
-CONSENT_PAGE = "/admin/settings/wordings"
+CONSENT_PAGE = "/admin/settings/consent"
 
 
 @pytest.fixture
@@ -47,38 +48,38 @@ def audit_rows(world: Any) -> list[tuple[str, str, dict[str, Any]]]:
 
 def test_a_saved_schedule_counts_at_once_and_the_log_has_what_was_before(filed: Any, tmp_path: Path) -> None:
     client = filed.signed_in_client("admin")
-    answer = submit(client, "schedule", **{"release-day": "thu", "release-clock": "07:15"}, reminder_hours="4, 11")
+    answer = submit(client, "schedule", **{"send-day": "thu", "send-clock": "07:15"}, reminder_hours="4, 11")
     assert answer.status_code == 303
     page = client.get(answer.location).text
     assert '<p class="note" role="status">Saved.</p>' in page
-    assert "release: <del>fri 06:00</del> <ins>thu 07:15</ins>" in page
-    assert filed.install.settings.file.schedule.release == "thu 07:15"
+    assert "send: <del>fri 06:00</del> <ins>thu 07:15</ins>" in page
+    assert filed.install.settings.file.schedule.send == "thu 07:15"
     assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS.replace(
-        '# release = "fri 06:00"  ', 'release = "thu 07:15"  '
+        '# send = "fri 06:00"  ', 'send = "thu 07:15"  '
     ).replace("[schedule]\n", "[schedule]\nreminder_hours = [4.0, 11.0]\n")
-    before = {"release": "fri 06:00", "reminder_hours": [11.0]}
-    after = {"release": "thu 07:15", "reminder_hours": [4.0, 11.0]}
+    before = {"send": "fri 06:00", "reminder_hours": [11.0]}
+    after = {"send": "thu 07:15", "reminder_hours": [4.0, 11.0]}
     assert audit_rows(filed) == [("settings changed", "schedule", {"before": before, "after": after})]
 
 
-def test_readers_pages_and_every_hour_follow_a_saved_publication(filed: Any) -> None:
+def test_subscribers_pages_and_every_hour_follow_a_saved_publication(filed: Any) -> None:
     client = filed.signed_in_client("admin")
     assert submit(client, "publication", name="Port News", timezone="Asia/Tokyo").status_code == 303
     assert "Port News" in filed.client.get("/subscribe").text
     assert "Times are in Asia/Tokyo" in filed.signed_in_client().get("/desk/calendar").text
     assert "One email a week, only if you signed up." in filed.client.get("/privacy").text
-    days = {"release-day": "mon,thu", "release-clock": "06:00"}
+    days = {"send-day": "mon,thu", "send-clock": "06:00"}
     assert submit(client, "schedule", **days).status_code == 303
     assert "2 emails a week, only if you signed up." in filed.client.get("/privacy").text
 
 
-def test_changed_words_of_consent_are_a_new_version_and_each_reader_keeps_their_own(filed: Any) -> None:
-    client, shipped = filed.signed_in_client("admin"), current_wording(filed.install.settings).text
+def test_changed_words_of_consent_are_a_new_version_and_each_subscriber_keeps_their_own(filed: Any) -> None:
+    client, shipped = filed.signed_in_client("admin"), current_consent_text(filed.install.settings).text
     assert "Current text. It becomes a version when the first subscriber sees it." in client.get(CONSENT_PAGE).text
-    refused = submit(client, "wordings", consent="Yes, send me {nmae} by mail.")
+    refused = submit(client, "consent", text="Yes, send me {nmae} by mail.")
     assert (refused.status_code, "a placeholder; use only {name}, for" in refused.text) == (400, True)
     first = confirm_by_form(filed, "first@county.example")
-    assert submit(client, "wordings", consent="Yes, {name} may write\r\nto me on Fridays.").status_code == 303
+    assert submit(client, "consent", text="Yes, {name} may write\r\nto me on Fridays.").status_code == 303
     second = confirm_by_form(filed, "second@county.example")
     changed = "Yes, HLS.Today may write to me on Fridays."
     for number, words, version in ((first, shipped, 1), (second, changed, 2)):
@@ -91,8 +92,8 @@ def test_changed_words_of_consent_are_a_new_version_and_each_reader_keeps_their_
     page = unescape(client.get(CONSENT_PAGE).text)
     assert re.findall(r"<b>Version (\d)</b>, (current, )?first used", page) == [("2", "current, "), ("1", "")]
     with filed.database.read() as session:
-        assert prove_ledger(session, filed.install.keys).sound
-    assert submit(client, "wordings", consent="Yes, send me the weekly mail.").status_code == 303
+        assert verify_ledger(session, filed.install.keys).sound
+    assert submit(client, "consent", text="Yes, send me the weekly mail.").status_code == 303
     assert "include HLS.Today, so it" in client.get(CONSENT_PAGE).text
 
 
@@ -110,6 +111,19 @@ def confirm_by_form(world: Any, address: str) -> int:
         number = people.find_person_number(session, world.install.keys, read_address(address))
     assert number is not None
     return number
+
+
+@pytest.mark.parametrize(("earlier", "table"), [("look", "branding"), ("wordings", "consent")])
+def test_a_table_that_was_renamed_has_its_page_and_its_history_under_the_new_name(
+    filed: Any, earlier: str, table: str
+) -> None:
+    with filed.database.write() as session:
+        detail = {"before": {"accent": "#112233"}, "after": {"accent": "#332211"}}
+        record_audit(session, SETTINGS_CHANGED, earlier, detail, actor="staff 1", now=NOW)
+    admin = filed.signed_in_client("admin")
+    answer = admin.get(f"/admin/settings/{earlier}")
+    assert (answer.status_code, answer.location) == (301, f"/admin/settings/{table}")
+    assert "#332211" in admin.get(answer.location).text
 
 
 def test_what_changes_nothing_leaves_no_row(filed: Any, tmp_path: Path) -> None:
@@ -198,7 +212,7 @@ def test_sections_are_put_in_another_order_left_out_and_added(filed: Any) -> Non
 
 def test_the_dates_of_another_schedule_are_shown_and_nothing_is_saved(filed: Any, tmp_path: Path) -> None:
     client = filed.signed_in_client("admin")
-    answer = submit(client, "schedule", **{"release-day": "thu", "release-clock": "06:00", "act": "preview"})
+    answer = submit(client, "schedule", **{"send-day": "thu", "send-clock": "06:00", "act": "preview"})
     assert answer.status_code == 200
     assert "Check the dates before you save." in answer.text
     assert "10 dates change" in answer.text
@@ -247,25 +261,27 @@ def test_editors_change_no_setting(filed: Any) -> None:
     assert filed.desk.get("/admin/settings/approval").status_code == 403
 
 
-def test_the_look_is_refused_at_its_colour_saved_and_worn_by_readers_pages(filed: Any) -> None:
+def test_the_look_is_refused_at_its_colour_saved_and_worn_by_subscribers_pages(filed: Any) -> None:
     client = filed.signed_in_client("admin")
-    wrong = submit(client, "look", accent="#F0D000", label="#0B4F8B")
+    wrong = submit(client, "branding", accent="#F0D000", label="#0B4F8B")
     assert wrong.status_code == 400
     said = re.findall(r'<span class="err said-line" id="(\w+)-said">([^<]+)<', wrong.text)
     assert [field for field, _ in said] == ["accent"], "the label is looked at beside a readable accent only"
     assert "#F0D000 on the paper #FFFFFF has a contrast ratio of 1.5, and at least 4.5 is required; #" in said[0][1]
     assert re.search(r'id="accent"[^>]* value="#F0D000"[^>]*aria-invalid="true"', wrong.text)
-    assert submit(client, "look", accent="#00606b", headings="sans", bar="0", bar_colour="accent").status_code == 303
-    look = filed.install.settings.file.look
-    assert (look.accent, look.headings, look.bar, look.bar_colour) == ("#00606B", "sans", 0, "accent")
-    assert client.get("/admin/settings/look").text.count('fill="#00606B"') == 1
+    assert (
+        submit(client, "branding", accent="#00606b", headings="sans", bar="0", bar_colour="accent").status_code == 303
+    )
+    branding = filed.install.settings.file.branding
+    assert (branding.accent, branding.headings, branding.bar, branding.bar_colour) == ("#00606B", "sans", 0, "accent")
+    assert client.get("/admin/settings/branding").text.count('fill="#00606B"') == 1
 
 
 def upload_logos(client: Any, **files: tuple[str, bytes]) -> Any:
-    page = client.get("/admin/settings/look").text
+    page = client.get("/admin/settings/branding").text
     tokens = {name: re.findall(rf'name="{name}" value="([^"]+)"', page)[0] for name in ("csrf_token", "fingerprint")}
     data = {name: (io.BytesIO(body), file_name) for name, (file_name, body) in files.items()}
-    return client.post("/admin/settings/look/logos", data=tokens | data)
+    return client.post("/admin/settings/branding/logos", data=tokens | data)
 
 
 def test_a_logo_is_uploaded_looked_at_and_replaced(filed: Any) -> None:
@@ -277,12 +293,12 @@ def test_a_logo_is_uploaded_looked_at_and_replaced(filed: Any) -> None:
         client, logo=("mark.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), logo_dark=("d.png", dark)
     )
     assert (drawn.status_code, "SVG or a web page, which email" in drawn.text) == (400, True)
-    assert filed.install.settings.file.look.logo == ""
+    assert filed.install.settings.file.branding.logo == ""
     assert upload_logos(client, logo=("Our Mark.png", light), logo_dark=("Our Mark.png", dark)).status_code == 303
-    look, logo = filed.install.settings.file.look, filed.install.settings.logo
-    assert re.fullmatch(r"Our-Mark-[0-9a-f]{64}\.png", look.logo)
+    branding, logo = filed.install.settings.file.branding, filed.install.settings.logo
+    assert re.fullmatch(r"Our-Mark-[0-9a-f]{64}\.png", branding.logo)
     assert logo is not None
-    page = client.get("/admin/settings/look").text
+    page = client.get("/admin/settings/branding").text
     assert f'<img src="/media/{logo.light}" width="112" height="30" alt="The logo on light screens">' in page
     assert f"/media/{logo.dark}" in page
     assert upload_logos(client, logo_dark=("both.png", light)).status_code == 400, "a picture is kept by one name"
@@ -291,4 +307,4 @@ def test_a_logo_is_uploaded_looked_at_and_replaced(filed: Any) -> None:
     assert filed.install.settings.logo is not None
     assert filed.install.settings.logo.light == logo.light
     assert filed.install.settings.logo.dark != logo.dark
-    assert filed.desk.post("/admin/settings/look/logos").status_code in {400, 403}
+    assert filed.desk.post("/admin/settings/branding/logos").status_code in {400, 403}

@@ -33,7 +33,7 @@ def kept_counts(world: Any) -> dict[tuple[date, str, str], int]:
         return {(row.day, row.kind, row.way): row.count for row in session.scalars(select(ConsentDay))}
 
 
-def add_readers(world: Any, count: int, now: datetime) -> None:
+def add_subscribers(world: Any, count: int, now: datetime) -> None:
     with world.database.write() as session:
         for number in range(count):
             address = f"r{number}.{now:%d%H}@county.example"
@@ -41,8 +41,8 @@ def add_readers(world: Any, count: int, now: datetime) -> None:
 
 
 def test_every_event_is_counted_once_whatever_the_nights(both: Any) -> None:
-    add_readers(both, 2, NOW - timedelta(hours=1))
-    add_readers(both, 1, NOW - timedelta(minutes=5))
+    add_subscribers(both, 2, NOW - timedelta(hours=1))
+    add_subscribers(both, 1, NOW - timedelta(minutes=5))
     count_growth(both.install, NOW)
     first = kept_counts(both)
     assert first[DAY, "attested", "hls.today"] == 2, "the newest minutes wait for the next night"
@@ -64,7 +64,7 @@ def test_every_event_is_counted_once_whatever_the_nights(both: Any) -> None:
 def test_who_came_and_went_always_is_what_the_list_grew_by(both: Any) -> None:
     """Somebody leaves, bounces, complains, is barred, is erased from the list, or after leaving; and comes back: each counts once."""
     count_growth(both.install, NOW)
-    add_readers(both, 6, NOW + timedelta(hours=1))
+    add_subscribers(both, 6, NOW + timedelta(hours=1))
     left, bounced, complained, barred, erased, back = range(both.ada + 1, both.ada + 7)
     at = NOW + timedelta(hours=2)
 
@@ -86,10 +86,10 @@ def test_who_came_and_went_always_is_what_the_list_grew_by(both: Any) -> None:
         ledger.append_event(session, undone, ConsentKind.UNDONE, {}, at)
     for night in range(1, 8):
         # The newest minutes of a night wait for the next one, and so does their part of the count of readers.
-        add_readers(both, night % 2, NOW + timedelta(days=night, minutes=-5))
+        add_subscribers(both, night % 2, NOW + timedelta(days=night, minutes=-5))
         count_growth(both.install, NOW + timedelta(days=night))
     view = view_growth(both.install, ADMIN, now=NOW + timedelta(days=20))
-    assert (view.readers_before(7), view.readers[-1][1]) == (1, 1 + 6 - 5 + 3)
+    assert (view.subscribers_before(7), view.subscribers[-1][1]) == (1, 1 + 6 - 5 + 3)
     assert (view.came, view.went) == (6 + 1 + 3, 6)
     page = both.signed_in_client("admin").get("/admin/growth").text
     assert "4 more subscribers than last week" in page
@@ -122,7 +122,7 @@ def hand_over(world: Any, name: str) -> None:
 def test_what_came_of_an_edition_is_kept_and_shown_with_who_left_after_it(both: Any) -> None:
     hand_over(both, both.edition(state=EditionState.SENT))
     after = RELEASE + timedelta(days=2)
-    add_readers(both, 1, RELEASE)
+    add_subscribers(both, 1, RELEASE)
     count_growth(both.install, after)
     with both.database.write() as session:
         session.add(ConsentDay(day=RELEASE.date() + timedelta(days=1), kind="withdrawn", way="x", count=2))
@@ -207,7 +207,7 @@ def test_the_page_says_what_changed_and_reads_kept_counts_alone(world: Any) -> N
 def test_a_year_is_compared_however_long_ago_the_last_count_was(world: Any) -> None:
     fill_year(world)
     view = view_growth(world.install, ADMIN, now=NOW + timedelta(days=9))
-    assert (view.readers_before(365), len(view.readers)) == (635, 366)
+    assert (view.subscribers_before(365), len(view.subscribers)) == (635, 366)
 
 
 def test_an_installation_without_any_count_says_when_there_will_be_some(world: Any) -> None:
@@ -256,7 +256,7 @@ def test_an_axis_begins_at_nothing_and_has_round_steps(top: float, ticks: list[f
 
 
 @pytest.mark.parametrize(
-    ("readers", "before", "said"),
+    ("subscribers", "before", "said"),
     [
         (10, 8, "2 more subscribers than last week"),
         (10, 11, "1 fewer subscriber than last week"),
@@ -264,7 +264,7 @@ def test_an_axis_begins_at_nothing_and_has_round_steps(top: float, ticks: list[f
         (1, None, "1 subscriber"),
     ],
 )
-def test_the_heading_says_the_fact(world: Any, readers: int, before: int | None, said: str) -> None:
+def test_the_heading_says_the_fact(world: Any, subscribers: int, before: int | None, said: str) -> None:
     with world.app.test_request_context():
-        words = world.app.jinja_env.get_template("web/admin/subscribers/reader_words.html").module
-    assert str(words.growth(readers, before)) == said
+        words = world.app.jinja_env.get_template("web/admin/subscribers/subscriber_words.html").module
+    assert str(words.growth(subscribers, before)) == said

@@ -204,7 +204,7 @@ def test_an_example_shows_times_and_the_shape_of_what_could_lead_to_somebody(tex
     assert mask_example(text) == shown
 
 
-def test_substacks_readers_wait_unless_they_paid_and_the_page_says_why(world: Any) -> None:
+def test_substacks_subscribers_wait_unless_they_paid_and_the_page_says_why(world: Any) -> None:
     client = world.signed_in_client("admin")
     path = upload(
         client,

@@ -23,7 +23,7 @@ def post(client: Any, path: str, **fields: str) -> Any:
     return post_form(client, path, token_page=path, **fields)
 
 
-def test_the_list_is_exported_with_a_reason_that_its_readers_see(both: Any) -> None:
+def test_the_list_is_exported_with_a_reason_that_its_subscribers_see(both: Any) -> None:
     with both.database.write() as session:
         add_subscriber(session, both.install.keys, "+formula@county.example", evidence=sample_evidence(), now=NOW)
     client = both.signed_in_client("admin")

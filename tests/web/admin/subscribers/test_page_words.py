@@ -21,9 +21,9 @@ def words_of(world: Any, name: str) -> Any:
 @pytest.mark.parametrize(
     ("name", "words", "kind"),
     [
-        ("reader_words", "state_words", PersonState),
-        ("reader_words", "cause_words", FailureCause),
-        ("reader_words", "link_words", ConsentKind),
+        ("subscriber_words", "state_words", PersonState),
+        ("subscriber_words", "cause_words", FailureCause),
+        ("subscriber_words", "link_words", ConsentKind),
         ("import_words", "stage_words", UploadStage),
     ],
 )
@@ -32,7 +32,7 @@ def test_every_value_has_its_words(world: Any, name: str, words: str, kind: type
 
 
 def test_every_state_but_the_list_itself_is_counted(world: Any) -> None:
-    assert set(words_of(world, "reader_words").count_words) == set(PersonState) - {PersonState.SUBSCRIBED}
+    assert set(words_of(world, "subscriber_words").count_words) == set(PersonState) - {PersonState.SUBSCRIBED}
 
 
 def test_every_row_has_an_outcome_and_rows_that_were_vouched_for_have_their_own(world: Any) -> None:
@@ -50,7 +50,7 @@ def test_the_rows_of_a_table_add_up(world: Any) -> None:
 
 
 def test_each_mail_to_staff_alone_has_its_words(world: Any) -> None:
-    words = words_of(world, "reader_words")
+    words = words_of(world, "subscriber_words")
     assert TO_STAFF | {"test"} == set(words.staff_notices)
     assert str(words.notice("seal")) == "Daily integrity email"
     assert str(words.notice("new")) == "Email (new)"

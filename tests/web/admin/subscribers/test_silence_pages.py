@@ -19,7 +19,7 @@ def post(client: Any, action: str, **fields: str) -> Any:
     return post_form(client, PATH + action, token_page=PATH, **fields)
 
 
-def test_silent_readers_are_counted_and_asked_as_the_admin_says(world: Any) -> None:
+def test_inactive_subscribers_are_counted_and_asked_as_the_admin_says(world: Any) -> None:
     with world.database.write() as session:
         session.get_one(Person, world.ada).asked_at = NOW - timedelta(days=1200)
         session.query(ConsentEvent).update({"at": NOW - timedelta(days=1200)})

@@ -113,8 +113,8 @@ OUTDATED = "This draft was made with earlier settings or an earlier version, or 
 def recolored(week: SampleWeek) -> SampleWeek:
     """Give the same week where links have had another color since the draft."""
     settings = week.installation.settings
-    look = settings.file.look.model_copy(update={"accent": "#00606B"})
-    file = settings.file.model_copy(update={"look": look})
+    look = settings.file.branding.model_copy(update={"accent": "#00606B"})
+    file = settings.file.model_copy(update={"branding": look})
     installation = Installation(settings.model_copy(update={"file": file}), week.installation.database)
     app = create_app(installation, clock=later)
     app.config["WTF_CSRF_ENABLED"] = False

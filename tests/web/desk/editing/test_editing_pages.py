@@ -21,7 +21,7 @@ from digest.collect.fetch.fetcher import BundledFetcher
 from digest.edition.content.edition_content import LabelledBlock
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.values import ScoredStory
-from digest.store import timetable_slots
+from digest.store import schedule_slots
 from digest.store.models import Article, Source
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES, story_anchor
 from tests.actors import EDITOR
@@ -73,7 +73,7 @@ def test_a_row_names_its_story_where_one_acts_on_it_and_its_menu_is_sent_once_fo
         )
     first, second, third, *_ = week.anchors("featured")
 
-    def acts_of(anchor: str) -> set[str]:
+    def actions_of(anchor: str) -> set[str]:
         """Give what stands in the menu of a story, where the page is asked for that."""
         menu = re.search(
             rf'id="{anchor}".*?<details class="more" open>(.*?)</details>',
@@ -84,10 +84,10 @@ def test_a_row_names_its_story_where_one_acts_on_it_and_its_menu_is_sent_once_fo
         assert menu[1].count(anchor) >= 7
         return set(re.findall(r'name="act" value="([a-z]+) ', menu[1]))
 
-    assert acts_of(first) == {"pin", "drop"}
+    assert actions_of(first) == {"pin", "drop"}
     week.act(f"pin {second}")
-    assert acts_of(second) == {"lead", "unpin", "drop"}
-    assert acts_of(third) == {"lead", "pin", "drop"}
+    assert actions_of(second) == {"lead", "unpin", "drop"}
+    assert actions_of(third) == {"lead", "pin", "drop"}
     # The menu does not stay open where something was done by it.
     form = re.search(r'<form id="act".*?</form>', page(week, f"?view=dark&panel=more&about={third}"), re.DOTALL)
     assert form is not None
@@ -618,7 +618,7 @@ def test_an_address_that_cannot_be_had_says_why_and_what_to_do(week: SampleWeek)
     assert "<details open><summary>Write a story" in week.client().get(back).text
 
 
-def test_nothing_is_put_by_hand_where_the_heading_says_what_readers_did(week: SampleWeek) -> None:
+def test_nothing_is_put_by_hand_where_the_heading_says_what_subscribers_did(week: SampleWeek) -> None:
     before, other = week.headlines("most-read"), week.anchors("topics")[0]
     first, second = week.anchors("most-read")[:2]
     shown = page(week, f"?panel=move&about={other}")
@@ -644,7 +644,7 @@ def test_nothing_is_put_by_hand_where_the_heading_says_what_readers_did(week: Sa
     assert week.headlines("featured")[0] == before[0]
 
 
-def save_picture(week: SampleWeek, anchor: str, **fields: Any) -> Any:
+def save_image(week: SampleWeek, anchor: str, **fields: Any) -> Any:
     """Send the story's form with the picture's part as it stands, and what is changed in it."""
     shown = next(e for a, e in zip(week.anchors("featured"), week.entries("featured"), strict=True) if a == anchor)
     words = {key: (shown["picture"] or {}).get(key, "") for key in ("alt", "credit")}
@@ -657,22 +657,22 @@ def test_a_picture_is_uploaded_described_and_hidden_and_what_is_so_already_is_no
     anchor = week.anchors("featured")[0]
     # The file alone says what is wanted: without scripts nothing chooses "an upload" for who chooses a file.
     upload = {"alt": "Two grey rings", "credit": "HLS.Today", "file": (jpeg(), "rings.jpg"), "headline": "Rings"}
-    assert save_picture(week, anchor, **upload, close="1").status_code == 303
+    assert save_image(week, anchor, **upload, close="1").status_code == 303
     entry = week.entry("featured", 0)
     assert (entry["headline"], entry["picture"]["alt"], entry["picture"]["credit"]) == (
         "Rings",
         "Two grey rings",
         "HLS.Today",
     )
-    save_picture(week, anchor, alt="Grey rings", credit="")
+    save_image(week, anchor, alt="Grey rings", credit="")
     assert week.entry("featured", 0)["picture"]["alt"] == "Grey rings"
     seq = week.state.last_seq
-    save_picture(week, anchor)
-    save_picture(week, anchor, **{"was-alt": "Another page's words"})
+    save_image(week, anchor)
+    save_image(week, anchor, **{"was-alt": "Another page's words"})
     assert week.state.last_seq == seq
-    save_picture(week, anchor, picture="none")
+    save_image(week, anchor, picture="none")
     assert week.entry("featured", 0)["picture"] is None
-    save_picture(week, anchor, picture="none")
+    save_image(week, anchor, picture="none")
     assert week.state.last_seq == seq + 1
 
 
@@ -695,9 +695,9 @@ def test_ones_own_clipboard_outlives_the_session_and_nobody_else_sees_it(week: S
 
 def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was_typed(week: SampleWeek) -> None:
     anchor, seq = week.anchors("featured")[0], week.state.last_seq
-    save_picture(week, anchor, picture="none")
+    save_image(week, anchor, picture="none")
     seq = week.state.last_seq
-    silent = save_picture(week, anchor, alt="", credit="HLS.Today", note="From us.", file=(jpeg(), "a.jpg"))
+    silent = save_image(week, anchor, alt="", credit="HLS.Today", note="From us.", file=(jpeg(), "a.jpg"))
     assert silent.status_code == 409
     assert "The image has no description" in silent.text
     assert "choose the file again" in silent.text
@@ -705,7 +705,7 @@ def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was
     # The note was saved by then, and stands in the form.
     assert 'name="note" value="From us."' in silent.text
     assert week.state.last_seq == seq + 1
-    bad = save_picture(week, anchor, picture="upload", alt="A", file=(io.BytesIO(b"not one"), "a.jpg"))
+    bad = save_image(week, anchor, picture="upload", alt="A", file=(io.BytesIO(b"not one"), "a.jpg"))
     assert "Upload a JPEG, PNG" in bad.text
     assert 'value="upload" checked' in bad.text
     refused: dict[str, dict[str, Any]] = {
@@ -714,7 +714,7 @@ def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was
         "There&#39;s no image to describe": {"alt": "Nothing that is shown"},
     }
     for sentence, fields in refused.items():
-        answer = save_picture(week, anchor, **fields)
+        answer = save_image(week, anchor, **fields)
         assert answer.status_code == 409
         assert sentence in answer.text
     assert week.state.last_seq == seq + 1
@@ -736,7 +736,7 @@ def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek,
     clock.now = week.state.identity.release_at
     said = "(except paused ones), once an admin sends it, because automatic sending is off."
     assert said in unescape(page(week))
-    timetable_slots.ensure_timetable_start(week.installation.database, clock.now)
+    schedule_slots.ensure_schedule_start(week.installation.database, clock.now)
     assert "(except paused ones), within a minute." in page(week)
     clock.now += timedelta(minutes=5)
     assert "(except paused ones), late. Ask an admin" in page(week)

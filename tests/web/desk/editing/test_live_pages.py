@@ -138,7 +138,7 @@ def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: Clo
     approve(week, clock)
     words = f"Approved by Sam, {at} Any change revokes the approval."
     assert hear() == {"badge": "Approved", "tone": "ok", "words": words}
-    signing.void_approval(installation, name, actor=EDITOR, now=clock.now)
+    signing.revoke_approval(installation, name, actor=EDITOR, now=clock.now)
     assert hear() == {"badge": "Approval revoked", "tone": "warn", "words": f"Sam revoked the approval, {at}"}
     approvals.send_back_edition(installation, name, "The lead is old.", actor=EDITOR, now=clock.now)
     assert hear() == {"badge": "Sent back", "tone": "warn", "words": f"Sent back by Sam, {at}"}

@@ -15,15 +15,15 @@ from sqlalchemy import select, update
 from digest.app.doctor.attention import attention_sentences
 from digest.app.editions import page_views
 from digest.app.editions.edition_status import edition_status
-from digest.app.editions.mail_gallery import fill_invented_reader
-from digest.app.editions.page_views import DEPARTED_PAGE_SIZE
+from digest.app.editions.mail_gallery import fill_invented_subscriber
+from digest.app.editions.page_views import SENT_PAGE_SIZE
 from digest.deliver.control import installation_hold
 from digest.edition.approval import approval_check
 from digest.edition.content.edition_content import LabelledBlock
 from digest.edition.content.editor_changes import EditorCounts
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.queries import find_edition, load_rendered_fragments
-from digest.store import timetable_slots
+from digest.store import schedule_slots
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition, EditionState, EditionStory, Source, SourceHealth
@@ -33,7 +33,7 @@ from digest.web.status_rows import editor_counts_sentence
 from subscribers.signup.rate_limits import SURGE_ALARM_KIND
 from subscribers.store.signup_models import SignupAlarm
 from tests.moments import DRAFTING as NOW
-from tests.web.conftest import sample_content, store_picture
+from tests.web.conftest import sample_content, store_image
 from tests.web.desk.sample_week import unmarked
 from tests.web.forms import hidden_fields
 
@@ -109,7 +109,7 @@ def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(world: Any
 
     assert_says("once it\u2019s approved and an admin sends it, because automatic sending is off")
     assert_says(f"once it\u2019s approved and you run 'digest send {name}'", world.signed_in_client("admin"))
-    timetable_slots.ensure_timetable_start(world.database, NOW)
+    schedule_slots.ensure_schedule_start(world.database, NOW)
     assert_says("as soon as it\u2019s approved")
     with world.database.write() as session:
         installation_hold.hold_installation(session, "a test", actor="priya", now=NOW)
@@ -239,7 +239,7 @@ def test_the_preview_is_the_stored_bytes_but_for_scheme_pictures_link_targets_an
     shown = world.desk.get(f"/desk/preview/{name}/phone").text
     undone = unmarked(shown).replace('<base target="_blank">', "").replace("/media/", "https://news.example.org/media/")
     plain = re.compile(r"\((?:max-width:0|min-width:0|prefers-color-scheme:\s*dark)\)|content=\"light(?: dark)?\"")
-    assert plain.sub("", undone) == plain.sub("", fill_invented_reader(stored, world.install.settings))
+    assert plain.sub("", undone) == plain.sub("", fill_invented_subscriber(stored, world.install.settings))
 
 
 def test_dark_and_light_do_not_depend_on_the_editors_own_system() -> None:
@@ -322,7 +322,7 @@ def test_a_form_from_elsewhere_changes_nothing(world: Any, act: str) -> None:
 
 
 def test_what_was_written_here_without_a_link_is_no_link(world: Any) -> None:
-    content = sample_content(store_picture(world.database), "2026-W47", 147, "Ports")
+    content = sample_content(store_image(world.database), "2026-W47", 147, "Ports")
     first, *rest = content.sections[0].entries
     written = replace(content.sections[0], entries=(replace(first, url=""), *rest))
     block = LabelledBlock(
@@ -414,7 +414,7 @@ def test_the_delivery_counts_of_what_went_out_balance(world: Any) -> None:
 
 
 def test_what_went_out_is_listed_in_pages_the_newest_first(world: Any) -> None:
-    releases = [NOW - timedelta(weeks=n) for n in range(DEPARTED_PAGE_SIZE + 2)]
+    releases = [NOW - timedelta(weeks=n) for n in range(SENT_PAGE_SIZE + 2)]
     with world.database.write() as session:
         session.add_all(
             Edition(

@@ -2,7 +2,7 @@
 
 import re
 
-from digest.app.editions.mail_gallery import READER_MAILS, STAFF_MAILS
+from digest.app.editions.mail_gallery import STAFF_MAILS, SUBSCRIBER_MAILS
 from digest.web.desk.edition.preview_pages import GALLERY_VIEWS
 from tests.web.desk.sample_week import SampleWeek
 
@@ -10,7 +10,7 @@ from tests.web.desk.sample_week import SampleWeek
 def test_every_mail_has_a_page_and_a_body_in_every_view(week: SampleWeek) -> None:
     client = week.client()
     listed = client.get("/desk/mails/").text
-    for mail in (*READER_MAILS, *STAFF_MAILS):
+    for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS):
         assert f'href="/desk/mails/{mail.key}?view=phone"' in listed
         page = client.get(f"/desk/mails/{mail.key}?view=dark").text
         assert f'src="/desk/mails/{mail.key}/frame?view=dark"' in page

@@ -25,7 +25,7 @@ from tests.web.desk.sample_week import SampleWeek, unmarked
 CONTENT = EditionContent("2026-W47", 147, "Subject", "", "Friday, November 20, 2026", 1, "", "", ())
 
 
-def test_a_preview_without_sections_is_the_mail_of_a_reader_who_left_them_out(week: SampleWeek) -> None:
+def test_a_preview_without_sections_is_the_mail_of_a_subscriber_who_left_them_out(week: SampleWeek) -> None:
     with week.installation.database.read() as session:
         edition = find_edition(session, week.name)
         settings = week.installation.settings
@@ -33,7 +33,7 @@ def test_a_preview_without_sections_is_the_mail_of_a_reader_who_left_them_out(we
     mail = variants.template_for(Preferences(omit=frozenset({"events", "topics"})))
     assert mail is not None
     shown = week.client().get(f"/desk/preview/{week.name}/text?omit=events&omit=topics").text
-    language = settings.reader_language
+    language = settings.subscriber_language
     origin = signup_text(datetime(2026, 3, 4, tzinfo=UTC), "your sign-up page", ZoneInfo("UTC"), language)
     filled = mail.text.fill({SIGNUP_SLOT: origin, LEAVE_SLOT: "SAMPLE", PREFERENCES_SLOT: "SAMPLE"})
     assert origin in filled
@@ -49,14 +49,14 @@ def test_the_preview_page_keeps_the_sections_in_every_view(week: SampleWeek) -> 
     assert re.search(r'value="events" checked', page)
 
 
-def test_the_variants_that_readers_chose_are_listed_and_lead_to_their_previews(week: SampleWeek) -> None:
+def test_the_variants_that_subscribers_chose_are_listed_and_lead_to_their_previews(week: SampleWeek) -> None:
     page = week.client().get(f"{week.path}/preview?variants=yes").text
-    readers = re.findall(r">(The [^<]+)</a>: ([\d,]+) readers?<", page)
-    assert f"is sent in {len(readers)} variant" in page
+    subscribers = re.findall(r">(The [^<]+)</a>: ([\d,]+) readers?<", page)
+    assert f"is sent in {len(subscribers)} variant" in page
     assert "View variants by preferences" in week.client().get(f"{week.path}/preview").text
 
 
-def test_a_reader_who_left_everything_out_gets_no_mail(week: SampleWeek) -> None:
+def test_a_subscriber_who_left_everything_out_gets_no_mail(week: SampleWeek) -> None:
     keys = re.findall(r'name="omit" value="([^"]+)"', week.client().get(f"{week.path}/preview").text)
     assert len(keys) > 3
     page = week.client().get(f"{week.path}/preview?" + "&".join(f"omit={key}" for key in keys)).text
@@ -119,7 +119,7 @@ def test_the_edition_page_leads_to_every_way_of_looking(week: SampleWeek) -> Non
         assert f'href="{week.path}{path}"' in page
 
 
-def test_the_edition_page_shows_the_mail_of_a_reader_who_left_sections_out_and_keeps_that_in_its_links(
+def test_the_edition_page_shows_the_mail_of_a_subscriber_who_left_sections_out_and_keeps_that_in_its_links(
     week: SampleWeek,
 ) -> None:
     page = week.client().get(f"{week.path}?omit=events&omit=topics&omit=<b>").text
@@ -134,12 +134,12 @@ def test_the_edition_page_shows_the_mail_of_a_reader_who_left_sections_out_and_k
     assert f'src="/desk/preview/{week.name}/phone"' in whole
 
 
-def test_the_read_aloud_order_is_that_of_the_reader_who_was_chosen(week: SampleWeek) -> None:
+def test_the_read_aloud_order_is_that_of_the_subscriber_who_was_chosen(week: SampleWeek) -> None:
     shown = week.client().get(f"{week.path}?omit=topics").text
     assert f'{week.path}/preview?view=aloud&omit=topics">Read-aloud order</a>' in unescape(shown)
 
 
-def test_the_edition_page_of_a_reader_who_left_everything_out_says_that_they_get_no_mail(week: SampleWeek) -> None:
+def test_the_edition_page_of_a_subscriber_who_left_everything_out_says_that_they_get_no_mail(week: SampleWeek) -> None:
     keys = re.findall(r'name="omit" value="([^"]+)"', week.client().get(week.path).text)
     page = week.client().get(f"{week.path}?omit={','.join(keys)}").text
     assert "don\u2019t get this edition" in page

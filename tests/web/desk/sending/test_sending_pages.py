@@ -120,7 +120,7 @@ def test_before_the_wait_is_over_the_page_says_what_the_rest_waits_for(going: An
     assert "Sending to the canary first: 27 accepted, 3 refused. The rest wait for the results." in page_of(going)
 
 
-def test_receivers_are_told_by_domain_tag_and_named_only_where_no_reader_is_needed_for_it(going: Any) -> None:
+def test_receivers_are_told_by_domain_tag_and_named_only_where_no_subscriber_is_needed_for_it(going: Any) -> None:
     known = domain_tag(going.install.keys, Address("x", "gmail.com"))
     ids = deliver(going, 5, DeliveryState.REFUSED, domain_tag=known, reply="550 5.7.1 not on the list")
     with going.database.write() as session:
@@ -265,7 +265,7 @@ def test_the_desk_opens_at_what_goes_out(going: Any) -> None:
     assert PATH in going.desk.get("/desk/sent").text
 
 
-def test_what_the_page_reads_holds_no_readers_address(going: Any) -> None:
+def test_what_the_page_reads_holds_no_subscribers_address(going: Any) -> None:
     view = view_sending(going.install, "2026-W47", now=NOW)
     assert view.due_later == 7
     assert "@" not in page_of(going).replace("http-equiv", "")

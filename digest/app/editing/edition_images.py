@@ -1,0 +1,202 @@
+"""The pictures of an edition's stories, as editors choose them: another of the story's, an upload, none, or other words."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+from digest.app.editing.changes import clean_typed_text
+from digest.app.editing.edit_application import EDIT, EditForm, EditResult, apply_decision
+from digest.app.editing.editing_state import EditingState, EditRefusedError, read_editing_state
+from digest.collect.codec.encoded_image import ImageError
+from digest.collect.fetch.fetcher import open_fetcher
+from digest.collect.fetch.result import ContentFetcher, FetchError
+from digest.edition.content.edition_content import EditionImage, ImageCuts
+from digest.edition.drafting.composition import compose_edition, record_content
+from digest.edition.drafting.drafts import replace_fragments
+from digest.edition.drafting.pictures import cut_article_image, cut_uploaded_image, prepare_images
+from digest.edition.editing.board_story import EditedImage
+from digest.edition.editing.edit_log import load_edits, proposal_hash_of, store_proposal
+from digest.edition.editing.edit_values import encode_cuts
+from digest.edition.editing.edits import EditDraft, EditKind
+from digest.edition.editing.grown_proposal import pack_proposal
+from digest.edition.kinds import SECTION_KINDS
+from digest.edition.queries import UNAPPROVED_STATES, find_edition
+from digest.installation.acts import Action, Role
+from digest.installation.opened import Installation
+from digest.select.values import CandidateArticle
+from digest.settings.concerns import Concern
+
+FETCH_PICTURES = Action("pictures fetched", Role.EDITOR, Concern.NONE)
+
+
+def show_article_image(
+    installation: Installation, form: EditForm, url: str, *, article: str, fetcher: ContentFetcher | None = None
+) -> EditResult:
+    """Show the picture of another of a story's articles. `fetcher` replaces the network.
+
+    Raises:
+        EditRefusedError: the article has no picture that may be mailed, or it could not be had.
+    """
+    EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
+    candidate = _find_article(read_editing_state(installation, form.edition), url, article)
+    if not candidate.image:
+        raise EditRefusedError("The publisher doesn't allow this article's image in email.", "Upload an image instead.")
+    fetcher_context = open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher)
+    try:
+        with fetcher_context as active_fetcher:
+            cuts = cut_article_image(installation.database, active_fetcher, installation.settings, candidate, form.now)
+    except (FetchError, ImageError) as exc:
+        raise EditRefusedError(f"Couldn't download the image: {exc}.", "Choose another image, or upload one.") from exc
+    return _show_cuts(installation, form, url, cuts)
+
+
+def upload_image(
+    installation: Installation, form: EditForm, url: str, body: bytes, *, alt: str, credit: str
+) -> EditResult:
+    """Show an uploaded picture with its description and credit. It is decoded in a child process and encoded anew.
+
+    Raises:
+        EditRefusedError: it is no usable picture, or has no description.
+    """
+    EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
+    if not clean_typed_text(alt):
+        raise EditRefusedError("The image has no description.", "Describe it for people who can't see it.")
+    read_editing_state(installation, form.edition)
+    try:
+        cuts = cut_uploaded_image(
+            installation.database,
+            installation.settings,
+            body,
+            alt=clean_typed_text(alt),
+            credit=clean_typed_text(credit),
+            now=form.now,
+        )
+    except ImageError as exc:
+        raise EditRefusedError(
+            f"This image can't be used: {exc}.", "Upload a JPEG, PNG, GIF, WebP, or AVIF file."
+        ) from exc
+    return _show_cuts(installation, form, url, cuts)
+
+
+def hide_image(installation: Installation, form: EditForm, url: str) -> EditResult:
+    """Show no picture with a story."""
+    draft = EditDraft(EditKind.PICTURE, url, {"shown": False})
+    return apply_decision(installation, form, lambda state: draft if _find_shown_image(state, url) else None)
+
+
+def reset_image(installation: Installation, form: EditForm, url: str) -> EditResult:
+    """Show a story's own picture again, with its own words."""
+    draft = EditDraft(EditKind.PICTURE, url, {})
+    untouched = (None, EditedImage())
+    return apply_decision(
+        installation, form, lambda state: None if _find_edited_image(state, url) in untouched else draft
+    )
+
+
+def describe_image(installation: Installation, form: EditForm, url: str, *, alt: str, credit: str) -> EditResult:
+    """Give the picture that a story shows another description and credit.
+
+    Raises:
+        EditRefusedError: the story shows none.
+    """
+    words = {"alt": clean_typed_text(alt), "credit": clean_typed_text(credit)}
+
+    def describe(state: EditingState) -> EditDraft | None:
+        shown, edited = _find_shown_image(state, url), _find_edited_image(state, url)
+        if shown is None:
+            raise EditRefusedError("There's no image to describe.", "Choose an image, or clear these two fields.")
+        if (shown.alt, shown.credit) == (words["alt"], words["credit"]):
+            return None
+        value: dict[str, Any] = dict(words)
+        if edited and edited.cuts:
+            value["cuts"] = encode_cuts(edited.cuts)
+        return EditDraft(EditKind.PICTURE, url, value)
+
+    return apply_decision(installation, form, describe)
+
+
+def _show_cuts(installation: Installation, form: EditForm, url: str, cuts: ImageCuts) -> EditResult:
+    draft = EditDraft(EditKind.PICTURE, url, {"cuts": encode_cuts(cuts)})
+    wanted = EditedImage(cuts=cuts)
+    return apply_decision(installation, form, lambda state: None if _find_edited_image(state, url) == wanted else draft)
+
+
+def _find_edited_image(state: EditingState, url: str) -> EditedImage | None:
+    """Find what an editor decided about a story's picture; None where nobody did."""
+    story = state.arrangement.find_story(url)
+    return story.picture if story else None
+
+
+def _find_shown_image(state: EditingState, url: str) -> EditionImage | None:
+    """Find the picture that a story has in the edition as it stands; None where it has none, or it is hidden."""
+    story = state.arrangement.find_story(url)
+    image = story.placed.scored.story.lead.image if story else None
+    cuts = state.arrangement.pictures.get(image) if image else None
+    return cuts.lead if cuts else None
+
+
+def _find_article(state: EditingState, url: str, article: str) -> CandidateArticle:
+    story = state.arrangement.find_story(url)
+    members = story.original.story.members if story else ()
+    named = (each for each in members if article in {each.url, each.link})
+    found = next(named, None)
+    if found is None:
+        raise EditRefusedError("The article isn't in this story.", "Choose one from the list.")
+    return found
+
+
+def list_missing_images(installation: Installation, state: EditingState) -> tuple[CandidateArticle, ...]:
+    """List the leads that stand where pictures are shown, have one, and whose picture was never asked for."""
+    arrangement = state.arrangement
+    return tuple(
+        story.original.story.lead
+        for section in installation.settings.file.sections
+        if SECTION_KINDS[section.kind].shows_images
+        for story in arrangement.sections.get(section.key, ())
+        if story.picture is None
+        and (image := story.original.story.lead.image)
+        and image not in arrangement.pictures
+        and image not in state.grown.refused_pictures
+    )
+
+
+def fetch_missing_images(installation: Installation, form: EditForm, *, fetcher: ContentFetcher | None = None) -> int:
+    """Fetch the pictures of stories that were placed after the draft was made, and say how many are in the edition now.
+
+    No edit waits for a picture: this is done after it. One that cannot be had is not asked for again. An approved
+    edition is left as it is.
+    """
+    database, settings = installation.database, installation.settings
+    with database.read() as session:  # before an act begins: without an edition there is nothing to write down
+        if find_edition(session, form.edition).state not in UNAPPROVED_STATES:
+            return 0
+    with FETCH_PICTURES.steps(installation, form.actor, form.edition, now=form.now) as audit:
+        audit.changed = False
+        missing = list_missing_images(installation, read_editing_state(installation, form.edition))
+        if not missing:
+            return 0
+        fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
+        with fetcher_context as active_fetcher:
+            found, _ = prepare_images(database, active_fetcher, settings, missing, now=form.now)
+        refused = {a.image for a in missing if a.image} - found.keys()
+        while True:
+            state = read_editing_state(installation, form.edition)
+            grown = replace(
+                state.grown,
+                pictures={**found, **state.grown.pictures},
+                refused_pictures=tuple(sorted({*state.grown.refused_pictures, *refused})),
+            )
+            composed = compose_edition(grown, state.edits, state.identity, settings)
+            with database.write() as session:
+                edition = find_edition(session, state.name, lock=True)
+                if edition.state not in UNAPPROVED_STATES:
+                    return 0
+                unchanged = proposal_hash_of(session, edition) == state.proposal_hash
+                if not unchanged or len(load_edits(session, edition)) != len(state.edits):
+                    continue
+                store_proposal(session, edition, pack_proposal(grown))
+                record_content(edition, composed)
+                replace_fragments(session, edition, composed.fragments)
+                audit.subject, audit.detail = state.name, {"pictures": len(found)}
+                audit.changed = bool(found)
+            return len(found)

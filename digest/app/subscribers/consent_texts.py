@@ -1,0 +1,48 @@
+"""What readers agree to, as the settings say it now, and what they agreed to before."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from digest.installation.acts import Action, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings import Settings
+from digest.settings.concerns import Concern
+from subscribers.consent import wordings
+from subscribers.consent.wordings import ConsentText, ConsentTextVersion
+
+LIST = Action("consent wordings listed", Role.ADMIN, Concern.NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentTextRegister:
+    """All words that readers were asked by, the newest first, and those that count now; they are in `kept` once somebody was asked."""
+
+    current: ConsentText
+    kept: tuple[ConsentTextVersion, ...]
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the words that count now have a version already."""
+        return any(map(self.is_current, self.kept))
+
+    def is_current(self, wording: ConsentTextVersion) -> bool:
+        """Return whether a kept wording is the one that counts now."""
+        return (wording.hash, wording.language) == (self.current.hash, self.current.language)
+
+
+def view_consent_texts(installation: Installation, actor: Actor, *, now: datetime) -> ConsentTextRegister:
+    """Show what readers agree to now, and all that they agreed to before.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    LIST.check_role(installation.database, actor, "wordings", now=now)
+    with installation.database.read() as session:
+        return ConsentTextRegister(current_consent_text(installation.settings), wordings.list_consent_texts(session))
+
+
+def current_consent_text(settings: Settings) -> ConsentText:
+    """Return the words that somebody who signs up now agrees to: the publisher's, or else those that are shipped for its timetable."""
+    publication = settings.file.publication
+    template = settings.file.consent.text or settings.mail_frequency.consent
+    return wordings.write_consent_text(template, name=publication.name, language=publication.language)

@@ -1,0 +1,60 @@
+"""Asking readers of whom nothing was heard for long whether they still want the mail, by an admin."""
+
+from datetime import datetime, timedelta
+
+from digest.app.subscribers.consent_texts import current_consent_text
+from digest.deliver.send.notices import notice_queue
+from digest.installation.acts import Action, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from subscribers.lifecycle import inactive_subscribers
+from subscribers.lifecycle.inactive_subscribers import SilenceQuestion
+
+ASK = Action("silent readers asked", Role.ADMIN, Concern.ADDRESSES)
+SUBJECT = "silent readers"
+ANSWER_DAYS = inactive_subscribers.ANSWER_PERIOD.days
+USUAL_YEARS = 2
+MOST_YEARS = 20
+_DAYS_A_YEAR = 365.25
+
+
+def silence_begin(years: int, now: datetime) -> datetime:
+    """Return the moment since when nothing may have been heard, so many years before `now`."""
+    return now - timedelta(days=years * _DAYS_A_YEAR)
+
+
+def count_inactive_subscribers(installation: Installation, actor: Actor, years: int, *, now: datetime) -> int:
+    """Count the readers who could be asked; with a large list that takes some seconds.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    ASK.check_permitted(installation.database, actor, SUBJECT, now=now)
+    with installation.database.read() as session:
+        return inactive_subscribers.count_inactive_subscribers(session, silence_begin(years, now))
+
+
+def ask_inactive_subscribers(
+    installation: Installation, actor: Actor, years: int, *, takes_off: bool, limit: int, now: datetime
+) -> int:
+    """Queue the question for up to `limit` readers who have been silent for so many years; give for how many.
+
+    With `takes_off` the question says that who does not answer in time is taken off the list, and the nightly work does so.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    settings = installation.settings
+    with ASK.steps(installation, actor, SUBJECT, now=now) as draft:
+        asked = inactive_subscribers.queue_silence_questions(
+            installation.database,
+            notice_queue.make_notice_queue(installation.keys, settings, lambda: now),
+            SilenceQuestion(silence_begin(years, now), takes_off),
+            wording=current_consent_text(settings),
+            page=f"{settings.link_base}/stay",
+            actor=actor.name,
+            limit=limit,
+            now=now,
+        )
+        draft.detail = {"asked": asked, "years": years, "takes off": takes_off}
+        return asked

@@ -1,0 +1,297 @@
+"""One reader's record for admins, and their address for a quarter of an hour, by a disclosure that the reader sees."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from digest.app.accounts.sign_in import SignedInStaff
+from digest.app.subscribers.people import STAFF_RECIPIENT, UnknownPersonError
+from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
+from digest.deliver.retention.delivery_disclosures import delivery_disclosures
+from digest.deliver.retention.delivery_seals import SEALED_TABLES
+from digest.installation.acts import CONFIRMATION_LIFETIME, Action, Role
+from digest.installation.opened import Installation
+from digest.settings import Settings
+from digest.settings.concerns import Concern
+from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.models import Edition
+from digest.store.staff import name_staff
+from subscribers.consent import chain_verification, disclosures, ledger, sealed_rows
+from subscribers.consent.disclosures import AddressDisclosure
+from subscribers.consent.preferences import Preferences, describe_preferences
+from subscribers.consent.wordings import find_recorded_words
+from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle import my_data
+from subscribers.store import people
+from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, ImportBatch, Person, PersonState
+
+SHOW_RECORD = Action("subscriber record opened", Role.ADMIN, Concern.NONE)
+SHOW_ADDRESS = Action("subscriber address shown", Role.ADMIN, Concern.ADDRESSES)
+MAX_MAILS = 20  # of what was sent to one person, unless all are wanted
+MAX_ALL_MAILS = 500
+MAX_ADDRESSES = 100  # shown by one act
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentLink:
+    """One link of a consent chain: what happened, and the fields of it that are plain text.
+
+    `words` are those that it proves, `is_consent` says whether somebody agreed by it; `batch` and `row` are the import's that brought it.
+    """
+
+    at: datetime
+    kind: ConsentKind
+    fields: dict[str, str]
+    words: str = ""
+    is_consent: bool = False
+    batch: int | None = None
+    row: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentMail:
+    """One mail to a person: an edition by its number, or a notice by its kind; `events` are kinds with their causes."""
+
+    at: datetime
+    edition_number: int | None
+    kind: str
+    state: DeliveryState
+    tries: int
+    cause: FailureCause
+    events: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAddress:
+    """An address that may be shown, until when, and the reason that was given for it."""
+
+    mailbox: str
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberRecord:
+    """All that an admin is shown of one person.
+
+    `fault` says what is wrong with their chain or address; empty where nothing is. `names` are those of the staff by actor.
+    """
+
+    number: int
+    state: PersonState
+    since: datetime
+    asked_at: datetime
+    asked_where: str
+    batch: int | None
+    in_progress: bool
+    choices: str
+    preferences: Preferences
+    links: tuple[ConsentLink, ...]
+    fault: str
+    has_address: bool
+    may_request_data: bool
+    address: ShownAddress | None
+    mails: tuple[SentMail, ...]
+    mail_count: int
+    disclosures: tuple[AddressDisclosure, ...]
+    disclosure_count: int
+    names: dict[str, str]
+
+
+def view_subscriber_record(
+    installation: Installation, staff: SignedInStaff, number: int, *, everything: bool = False, now: datetime
+) -> SubscriberRecord:
+    """Read one person's record. The address is in it only while `show_addresses` holds and the sign-in is fresh.
+
+    Raises:
+        NotPermittedError: the member is no admin.
+        UnknownPersonError: nobody has this number.
+    """
+    SHOW_RECORD.check_role(installation.database, staff.actor, f"person {number}", now=now)
+    settings, keys = installation.settings, installation.keys
+    limit = MAX_ALL_MAILS if everything else MAX_MAILS
+    with installation.database.read() as session:
+        person = session.get(Person, number)
+        if person is None:
+            raise UnknownPersonError("No subscriber has this number.")
+        chain = session.scalars(
+            select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
+        ).all()
+        passages = sorted(
+            (*disclosures.list_disclosures(session, number), *delivery_disclosures(session, number, settings)),
+            key=lambda passage: passage.at,
+            reverse=True,
+        )
+        preferences = Preferences.from_stored(person.choices)
+        query = select(func.count()).where(Delivery.person == number)
+        mail_count = session.scalar(query) or 0
+        batch = session.get(ImportBatch, person.batch) if person.batch is not None else None
+        links = tuple(_read_link(event) for event in chain)
+        return SubscriberRecord(
+            number=number,
+            state=person.state,
+            since=_stands_since(links, person),
+            asked_at=person.asked_at,
+            asked_where=person.asked_where,
+            batch=person.batch,
+            in_progress=batch is not None and batch.done_at is None,
+            choices=_describe_choices(preferences, settings),
+            preferences=preferences,
+            links=links,
+            fault=_find_fault(session, keys, number),
+            has_address=person.ciphertext is not None,
+            may_request_data=my_data.may_request_data(person),
+            address=_find_shown_addresses(session, keys, staff, [number], now).get(number),
+            mails=_list_mails(session, number, limit),
+            mail_count=mail_count,
+            disclosures=tuple(passages[:limit]),
+            disclosure_count=len(passages),
+            names=name_staff(session, with_numbers=True),
+        )
+
+
+def _read_link(event: ConsentEvent) -> ConsentLink:
+    body: dict[str, Any] = json.loads(event.body)
+    texts = {name: value for name, value in body.items() if isinstance(value, str)}
+    batch, row = (value if isinstance(value := body.get(name), int) else None for name in ("batch", "row"))
+    words, is_consent = find_recorded_words(body), event.kind in ledger.GRANT_KINDS
+    return ConsentLink(event.at, event.kind, texts, words, is_consent, batch, row)
+
+
+def _stands_since(links: Sequence[ConsentLink], person: Person) -> datetime:
+    moved = [link.at for link in links if link.kind not in ledger.UNMOVING_KINDS]
+    return moved[-1] if moved else person.asked_at
+
+
+def _describe_choices(preferences: Preferences, settings: Settings) -> str:
+    return describe_preferences(preferences, [(section.key, section.title) for section in settings.file.sections])
+
+
+def _find_fault(session: Session, keys: KeyRing, number: int) -> str:
+    chunk = chain_verification.load_chain(session, number)
+    broken = chain_verification.find_broken_link(chunk)
+    if broken is not None:
+        return f"Event {broken.seq} failed verification ({broken.fault})."
+    faults = chain_verification.find_address_faults(keys, chunk)
+    if faults:
+        return f"The address failed verification ({faults[0].fault})."
+    changed = sealed_rows.find_changed_rows(session, keys, (*SEALED_TABLES, sealed_rows.TOTALS), number)
+    return f"The disclosures of this address failed verification ({'; '.join(changed)})." if changed else ""
+
+
+def _list_mails(session: Session, number: int, limit: int) -> tuple[SentMail, ...]:
+    newest_first = func.coalesce(Delivery.handed_at, Delivery.due_at).desc()
+    mine = select(Delivery).where(Delivery.person == number).order_by(newest_first, Delivery.id).limit(limit)
+    rows = session.scalars(mine).all()
+    events: dict[str | None, list[tuple[str, str]]] = {}
+    reported = select(Event.delivery, Event.kind, Event.cause).where(Event.delivery.in_([row.id for row in rows]))
+    for delivery, kind, cause in session.execute(reported.order_by(Event.at, Event.id)):
+        events.setdefault(delivery, []).append((kind, cause))
+    names = [row.purpose.partition(":")[2] for row in rows if row.purpose.startswith("edition:")]
+    query = select(Edition.name, Edition.number).where(Edition.name.in_(names))
+    editions = session.execute(query)
+    numbers = {row.name: row.number for row in editions}
+    return tuple(
+        SentMail(
+            at=row.handed_at or row.due_at,
+            edition_number=numbers.get(row.purpose.partition(":")[2]),
+            kind=row.purpose.partition(":")[0],
+            state=row.state,
+            tries=row.tries,
+            cause=find_refusal_cause(row.reply, [cause for _, cause in events.get(row.id, ())]),
+            events=tuple(events.get(row.id, ())),
+        )
+        for row in rows
+    )
+
+
+def find_refusal_cause(reply: str, event_causes: Sequence[str]) -> FailureCause:
+    """Return why a message was refused: what its events say, else what the server answered. Pure."""
+    reported = [FailureCause(cause) for cause in event_causes if cause]
+    if reported:
+        return reported[-1]
+    return failure_cause(*parse_reply_codes("", reply)) or FailureCause.NONE
+
+
+def check_subscriber(installation: Installation, staff: SignedInStaff, number: int, *, now: datetime) -> None:
+    """Refuse a number that is nobody's.
+
+    Raises:
+        NotPermittedError: the member is no admin.
+        UnknownPersonError: nobody has this number.
+    """
+    SHOW_RECORD.check_role(installation.database, staff.actor, _name_subject(number), now=now)
+    with installation.database.read() as session:
+        if session.get(Person, number) is None:
+            raise UnknownPersonError("No subscriber has this number.")
+
+
+def show_addresses(
+    installation: Installation, staff: SignedInStaff, numbers: Sequence[int], reason: str, *, now: datetime
+) -> int:
+    """Let a member see the addresses of some people (at most 100) for a quarter of an hour; return of how many.
+
+    It is a disclosure of each, written before the first is shown, which its owner sees with the reason.
+
+    Raises:
+        NotPermittedError: the member is no admin.
+        UnknownPersonError: nobody has any of these numbers.
+    """
+    subject = _name_subject(numbers[0]) if len(numbers) == 1 else f"{len(numbers)} people"
+    with SHOW_ADDRESS.transaction(installation, staff.actor, subject, now=now) as (session, draft):
+        there = select(Person.number).where(Person.number.in_(numbers[:MAX_ADDRESSES]), Person.ciphertext.is_not(None))
+        shown = list(session.scalars(there.order_by(Person.number)))
+        if not shown:
+            raise UnknownPersonError("This subscriber's address is no longer stored.")
+        disclosures.record_disclosures(
+            session, shown, to_whom=STAFF_RECIPIENT, why=reason, reference=staff.sign_in, now=now
+        )
+        draft.detail, draft.changed = {"why": reason}, False
+        # A row for each: the log is searched by subject.
+        for number in shown:
+            draft.subject = _name_subject(number)
+            draft.record(session)
+        return len(shown)
+
+
+def _name_subject(number: int) -> str:
+    return f"person {number}"
+
+
+def find_shown_addresses(
+    installation: Installation, staff: SignedInStaff, numbers: Sequence[int], *, now: datetime
+) -> dict[int, ShownAddress]:
+    """Return those of some addresses (at most 100) that the member may see at this moment."""
+    with installation.database.read() as session:
+        return _find_shown_addresses(session, installation.keys, staff, numbers, now)
+
+
+def _find_shown_addresses(
+    session: Session, keys: KeyRing, staff: SignedInStaff, numbers: Sequence[int], now: datetime
+) -> dict[int, ShownAddress]:
+    """A look lasts as long as the sign-in is fresh, and a quarter of an hour at most."""
+    if not staff.is_fresh(now):
+        return {}
+    looks = select(Disclosure.person, Disclosure.at, Disclosure.why).where(
+        Disclosure.person.in_(numbers),
+        Disclosure.at > now - CONFIRMATION_LIFETIME,
+        Disclosure.reference == staff.sign_in,
+        Disclosure.to_whom == STAFF_RECIPIENT,
+    )
+    query = looks.order_by(Disclosure.at, Disclosure.id)
+    rows = session.execute(query)
+    latest = {row.person: (row.at, row.why) for row in rows}
+    shown = {}
+    for person in session.scalars(select(Person).where(Person.number.in_(latest))):
+        address = people.decrypt_person_address(keys, person)
+        if address is not None:
+            looked_at, why = latest[person.number]
+            shown[person.number] = ShownAddress(
+                address.mailbox, min(looked_at, staff.fresh_at) + CONFIRMATION_LIFETIME, why
+            )
+    return shown

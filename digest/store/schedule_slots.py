@@ -1,0 +1,120 @@
+"""The slots of the timetable: one row a job and moment, which is the lock and, once done, the record of what came of it."""
+
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.orm import Session
+
+from digest.store.engine import Database
+from digest.store.models import FIRST_LOOK_JOB, ScheduleSlot
+from digest.store.process_owner import ProcessOwner
+from digest.timetable import DueJob
+from subscribers.callbacks import Clock
+
+SLOT_LEASE = timedelta(seconds=45)  # of a process on another machine that is silent for longer nobody waits any more
+RENEWAL_SECONDS = 10.0  # between two renewals of a lease, while the job runs
+
+
+def claim_slot(database: Database, slot: DueJob, owner: ProcessOwner, now: datetime) -> bool:
+    """Claim a slot, also one of a process that died with it. False: another process has it, or it is done."""
+    lease = now + SLOT_LEASE
+    try:
+        with database.write() as session:
+            session.add(ScheduleSlot(job=slot.job, at=slot.at, owner=str(owner), lease_until=lease))
+    except IntegrityError:
+        pass
+    else:
+        return True
+    with database.write() as session:
+        locked = select(ScheduleSlot).where(*_is_slot(slot)).with_for_update()
+        row = session.scalars(locked).one()
+        if row.done_at or not (row.lease_until < now or owner.knows_dead(row.owner)):
+            return False
+        row.owner, row.lease_until = str(owner), lease
+        return True
+
+
+def renew_slot(database: Database, slot: DueJob, owner: ProcessOwner, now: datetime) -> None:
+    """Renew the lease of a slot that `owner` still has."""
+    is_own = (*_is_slot(slot), ScheduleSlot.owner == str(owner), ScheduleSlot.done_at.is_(None))
+    with database.write() as session:
+        session.execute(update(ScheduleSlot).where(*is_own).values(lease_until=now + SLOT_LEASE))
+
+
+@contextmanager
+def keep_slot(
+    database: Database, slot: DueJob, owner: ProcessOwner, clock: Clock, *, interval: float = RENEWAL_SECONDS
+) -> Iterator[None]:
+    """Renew the lease of a claimed slot every `interval` seconds until the end of the block."""
+    is_over = threading.Event()
+
+    def renew_until_over() -> None:
+        while not is_over.wait(interval):
+            with suppress(DBAPIError):  # the database is away: whoever is first when it is back has the slot
+                renew_slot(database, slot, owner, clock())
+
+    thread = threading.Thread(target=renew_until_over, name=f"slot of {slot.job}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def complete_slot(database: Database, slot: DueJob, outcome: str, now: datetime) -> None:
+    """Mark a slot as done, with its outcome in words."""
+    with database.write() as session:
+        of_slot = update(ScheduleSlot).where(*_is_slot(slot))
+        session.execute(of_slot.values(done_at=now, outcome=outcome))
+
+
+def postpone_slot(database: Database, slot: DueJob, outcome: str, until: datetime) -> None:
+    """Leave a slot undone after a failure: whoever looks after `until` claims it again."""
+    with database.write() as session:
+        of_slot = update(ScheduleSlot).where(*_is_slot(slot))
+        session.execute(of_slot.values(lease_until=until, outcome=outcome))
+
+
+def find_completed_slots(database: Database, job: str, moments: Collection[datetime]) -> set[DueJob]:
+    """Find which slots of a job are done, among those at `moments`."""
+    query = select(ScheduleSlot.at).where(
+        ScheduleSlot.job == job, ScheduleSlot.at.in_(moments), ScheduleSlot.done_at.is_not(None)
+    )
+    with database.read() as session:
+        return {DueJob(job, at) for at in session.scalars(query)}
+
+
+def find_open_slot(database: Database, job: str) -> datetime | None:
+    """Find the moment of a job's newest slot that was claimed, if it is not done."""
+    query = select(ScheduleSlot.at, ScheduleSlot.done_at).where(ScheduleSlot.job == job)
+    with database.read() as session:
+        newest_first = query.order_by(ScheduleSlot.at.desc())
+        newest = session.execute(newest_first.limit(1)).one_or_none()
+    return newest.at if newest and newest.done_at is None else None
+
+
+def find_schedule_start(session: Session) -> datetime | None:
+    """Return the moment since which the timetable is followed; None where nobody ever has."""
+    looks = select(ScheduleSlot.at).where(ScheduleSlot.job == FIRST_LOOK_JOB)
+    query = looks.order_by(ScheduleSlot.at).limit(1)
+    return session.scalar(query)
+
+
+def ensure_schedule_start(database: Database, now: datetime) -> datetime:
+    """Return the moment since which the timetable is followed: nothing is owed for the time before."""
+    with database.read() as session:
+        since = find_schedule_start(session)
+    if since is None:
+        with database.write() as session:
+            session.add(ScheduleSlot(job=FIRST_LOOK_JOB, at=now, owner="-", lease_until=now, done_at=now))
+        return now
+    return since
+
+
+def _is_slot(slot: DueJob) -> tuple[ColumnElement[bool], ...]:
+    return ScheduleSlot.job == slot.job, ScheduleSlot.at == slot.at

@@ -1,0 +1,194 @@
+"""Readers, for admins: the list in pages, and finding one of them. No part of an address stands in a list or a URL.
+
+A search for a part of an address is begun, watched, and stopped; it shows addresses only on a further click.
+"""
+
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Any
+
+from flask import abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from pydantic import AfterValidator, Field
+
+from digest.app.subscribers import address_searches, people, subscriber_records, subscribers
+from digest.app.subscribers.address_searches import AddressSearch, SearchStage
+from digest.app.subscribers.people import UnknownPersonError
+from digest.installation.reasons import may_hold_address
+from digest.web.admin.blueprint import acting_admin, admin_pages, renew_page
+from digest.web.admin.subscribers.look_reasons import read_look_reason
+from digest.web.auth.access import current_staff
+from digest.web.context import web_context
+from digest.web.forms import Count, Day, PageFields, read_form, read_query
+from subscribers.consent.subscriber_list import SubscriberFilter
+from subscribers.errors import RefusalError
+from subscribers.pages.forms import FormError
+from subscribers.store.models import PersonState
+
+MAX_ORIGIN_LENGTH = 200
+REFRESH_SECONDS = 1  # between two looks of the page at a search that runs; it works without scripts
+
+
+def _check_origin(text: str) -> str:
+    if may_hold_address(text):
+        raise ValueError("email addresses aren't allowed in URLs")
+    return text.replace("\0", "")[:MAX_ORIGIN_LENGTH]
+
+
+DomainTag = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]  # a keyed hash: the domain itself is a part of an address
+
+
+class SubscriberQuery(PageFields):
+    """Which readers are listed. What makes no sense, or may hold a subscriber's address, counts as not asked for."""
+
+    state: PersonState | None = None
+    came: Annotated[str, AfterValidator(_check_origin)] = ""
+    batch: Count | None = Field(default=None, ge=1, alias="import")
+    domain: DomainTag | None = None
+    since: Day | None = None
+    below: Count | None = Field(default=None, ge=1)
+
+    def as_url(self) -> dict[str, Any]:
+        """Return it as a URL has it, without the place in the list."""
+        values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"below"})
+        return {name: str(value) for name, value in values.items()}
+
+
+class FilterForm(SubscriberQuery):
+    """The form that asks for readers; its domain is the name itself, and `tag` is that of the last one."""
+
+    domain: str = ""
+    tag: DomainTag | None = None
+
+
+class AddressFields(PageFields):
+    """A whole address, or a part of one, which the action checks."""
+
+    address: str = ""
+    part: str = ""
+
+
+@admin_pages.get("/readers")
+def list_subscribers() -> ResponseReturnValue:
+    """Show a page of the list, with the forms that find one reader."""
+    return render_subscriber_list()
+
+
+@admin_pages.post("/readers/filter")
+def filter_subscribers() -> ResponseReturnValue:
+    """Lead to the list of those who match. A domain is part of an address: the URL holds a keyed hash of it."""
+    installation, form = web_context().installation, read_query(FilterForm, request.form)
+    wanted = form.as_url()
+    tag = wanted.pop("tag", None)
+    if form.came not in subscribers.list_origins(installation):
+        wanted.pop("came", None)  # typed by nobody: the form offers a list, and an address in it would get into the URL
+    if form.domain:
+        try:
+            tag = subscribers.tag_domain(installation.keys, form.domain)
+        except RefusalError as exc:
+            return render_subscriber_list(refusal=FormError({"domain": str(exc)})), 400
+    domain = {"domain": tag} if tag else {}
+    return redirect(url_for("admin.list_subscribers", **wanted | domain), 303)
+
+
+@admin_pages.post("/readers/find")
+def find_subscriber() -> ResponseReturnValue:
+    """Find one reader by their whole address, and lead to their record."""
+    installation, actor, now = acting_admin()
+    try:
+        number = people.find_person(installation, actor, read_form(AddressFields).address, now=now)
+    except RefusalError as exc:
+        return render_subscriber_list(refusal=FormError({"address": str(exc)})), 404
+    return redirect(url_for("admin.show_subscriber", number=number), 303)
+
+
+def render_subscriber_list(*, refusal: RefusalError | None = None) -> str:
+    """Write the page of the list, with what was refused."""
+    installation, actor, now = acting_admin()
+    query = read_query(SubscriberQuery)
+    view = subscribers.view_subscriber_list(installation, actor, _read_filter(query), below=query.below, now=now)
+    return render_template(
+        "web/admin/subscribers/subscribers.html",
+        view=view,
+        query=query.as_url(),
+        states=list(PersonState),
+        now=now,
+        zone=web_context().zone,
+        fresh=current_staff().is_fresh(now),
+        refusal=refusal,
+    )
+
+
+def _read_filter(query: SubscriberQuery) -> SubscriberFilter:
+    return SubscriberFilter(
+        state=query.state,
+        asked_where=query.came,
+        batch=query.batch,
+        domain_tag=query.domain or "",
+        since=_find_midnight(query.since) if query.since else None,
+    )
+
+
+def _find_midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), web_context().zone).astimezone(UTC)
+
+
+@admin_pages.post("/readers/search")
+def begin_search() -> ResponseReturnValue:
+    """Begin a search for a part of an address, and lead to its page."""
+    installation, _, now = acting_admin()
+    part, searches = read_form(AddressFields).part, web_context().searches
+    try:
+        reason = read_look_reason()
+        name = searches.begin(installation, current_staff(), part, reason, now=now)
+    except FormError as exc:
+        return render_subscriber_list(refusal=exc), 400
+    except RefusalError as exc:
+        return render_subscriber_list(refusal=FormError({"part": str(exc)})), 400
+    return redirect(url_for("admin.show_search", name=name), 303)
+
+
+@admin_pages.get("/readers/search/<name>")
+def show_search(name: str) -> ResponseReturnValue:
+    """Show how far a search is and whom it found, by number; addresses only while a look at them holds."""
+    context, search = web_context(), _find_search(name)
+    stage = search.stage  # before what it found is read: a search that ends meanwhile is looked at once more
+    now = context.clock()
+    page = render_template(
+        "web/admin/subscribers/search.html",
+        name=name,
+        search=search,
+        stage=stage,
+        subscribers=address_searches.list_found_subscribers(context.installation, search),
+        shown=subscriber_records.find_shown_addresses(context.installation, current_staff(), search.found, now=now),
+        now=now,
+        zone=context.zone,
+    )
+    return renew_page(page, every_seconds=REFRESH_SECONDS if stage is SearchStage.RUNNING else 0)
+
+
+@admin_pages.post("/readers/search/<name>/stop")
+def stop_search(name: str) -> ResponseReturnValue:
+    """Stop a search; what it found so far stays."""
+    _find_search(name).stop_asked.set()
+    return redirect(url_for("admin.show_search", name=name), 303)
+
+
+@admin_pages.post("/readers/search/<name>/addresses")
+def show_found_addresses(name: str) -> ResponseReturnValue:
+    """Let the member see the addresses that a search found: each owner sees that they did, and why."""
+    context, search = web_context(), _find_search(name)
+    try:
+        subscriber_records.show_addresses(
+            context.installation, current_staff(), search.found, search.reason, now=context.clock()
+        )
+    except UnknownPersonError:
+        abort(404, "The people in the results have been erased.")
+    return redirect(url_for("admin.show_search", name=name), 303)
+
+
+def _find_search(name: str) -> AddressSearch:
+    context = web_context()
+    search = context.searches.find(name, current_staff(), now=context.clock())
+    return search or abort(
+        404, "Search results are available for 15 minutes in the browser that started the search. Search again."
+    )

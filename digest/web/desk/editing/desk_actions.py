@@ -1,0 +1,129 @@
+"""What the buttons of the desk do, by the word that each sends; `editing_pages` answers them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from werkzeug.datastructures import MultiDict
+
+from digest.app.editing import changes as editing
+from digest.app.editing import edit_history, editing_state
+from digest.app.editing.edit_application import EditForm, EditResult
+from digest.app.editing.editing_state import EditingState, EditRefusedError
+from digest.edition.editing.edits import EditionField, StoryField
+from digest.edition.kinds import SECTION_KINDS
+from digest.installation.opened import Installation
+from digest.web.desk.editing.page_query import read_number
+from digest.web.desk.outline.story_pool import (
+    find_fitting_sections,
+    find_lead_section,
+    find_listed_story,
+    find_story_url,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeskAction:
+    """One button of the desk that was pressed: the edition as it stands, the story that it names, and the form."""
+
+    installation: Installation
+    form: EditForm
+    state: EditingState
+    url: str
+    fields: MultiDict[str, str]
+
+    @property
+    def about(self) -> tuple[Installation, EditForm, str]:
+        """What every act on a story takes first."""
+        return self.installation, self.form, self.url
+
+    def story_url(self, field: str) -> str:
+        """Return the story that a field of the form names by its anchor.
+
+        Raises:
+            EditRefusedError: none is named, or no story is called so any more.
+        """
+        if not self.fields.get(field):
+            raise EditRefusedError("No other story was chosen.", "Choose one from the list.")
+        return find_anchored_story(self.state, self.fields[field])
+
+
+def find_anchored_story(state: EditingState, anchor: str) -> str:
+    """Return the address by which edits name the story of an anchor.
+
+    Raises:
+        EditRefusedError: no story is called so any more.
+    """
+    url = find_story_url(state.arrangement, anchor)
+    if url is None:
+        raise EditRefusedError("This story is no longer among this week's stories.", "Reload the page.")
+    return url
+
+
+def _move_to(act: DeskAction) -> EditResult:
+    """Move a story to a section and a place of it, counted from 1; without one to its end."""
+    section = act.fields.get("section", "")
+    position = read_number(act.fields.get("position", ""), 3)
+    at = None if position is None else max(0, position - 1)
+    return editing.place_story(*act.about, section=section, position=at)
+
+
+def _make_lead(act: DeskAction) -> EditResult:
+    """Put a story first in the section that leads the edition."""
+    section = find_lead_section(act.installation.settings.file.sections)
+    return editing.place_story(*act.about, section=section, after="")
+
+
+def _add(act: DeskAction) -> EditResult:
+    """Put a story of the list into the first section that it fits: where its date belongs, else at the end."""
+    sections = act.installation.settings.file.sections
+    scored = find_listed_story(act.state.arrangement, act.url)
+    fits = find_fitting_sections(scored, sections) if scored else []
+    if not scored or not fits:
+        raise EditRefusedError("This story doesn't fit any section of this edition.", "Choose another story.")
+    placed = act.state.arrangement.sections.get(fits[0].key, ())
+    originals = [story.original for story in placed]
+    position = SECTION_KINDS[fits[0].kind].find_ordered_position(scored, originals)
+    after = None if position == len(placed) else placed[position - 1].url if position else ""
+    return editing.place_story(*act.about, section=fits[0].key, after=after)
+
+
+def _split(act: DeskAction) -> EditResult:
+    articles = act.fields.getlist("article")
+    if not articles:
+        raise EditRefusedError("No articles were selected.", "Select the articles for the new story.")
+    return editing.split_story(*act.about, *articles)
+
+
+def _leave_tray_out(installation: Installation, form: EditForm) -> EditResult:
+    """Remove all that waits in the tray."""
+    state = editing_state.read_editing_state(installation, form.edition)
+    waiting = [new.scored.story.lead.url for new in state.arrangement.tray]
+    if not waiting:
+        raise EditRefusedError("There are no new stories.", "Reload the page.")
+    return editing.drop_stories(installation, replace(form, state=state), *waiting)
+
+
+STORY_ACTIONS: Mapping[str, Callable[[DeskAction], EditResult]] = {
+    "add": _add,
+    "up": lambda act: editing.move_story(*act.about, steps=-1),
+    "down": lambda act: editing.move_story(*act.about, steps=1),
+    "move": _move_to,
+    "lead": _make_lead,
+    "drop": lambda act: editing.drop_stories(*act.about),
+    "restore": lambda act: editing.restore_story(*act.about),
+    "pin": lambda act: editing.pin_story(*act.about, pinned=True),
+    "unpin": lambda act: editing.pin_story(*act.about, pinned=False),
+    "under": lambda act: editing.put_under(*act.about, main=act.story_url("main")),
+    "merge": lambda act: editing.merge_stories(*act.about, act.story_url("other")),
+    "split": _split,
+    "original-headline": lambda act: editing.write_text(*act.about, StoryField.HEADLINE, None),
+    "original-summary": lambda act: editing.write_text(*act.about, StoryField.SUMMARY, None),
+}
+EDITION_ACTIONS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
+    "undo": edit_history.undo_last,
+    "redo": edit_history.redo_last,
+    "leave-out": _leave_tray_out,
+    "original-intro": lambda installation, form: editing.write_edition_text(
+        installation, form, EditionField.INTRO, None
+    ),
+}

@@ -1,0 +1,175 @@
+"""People in pages, the newest first, without their addresses: what an admin looks through.
+
+Pages follow each other by the last number seen, and every query is bounded. Import, place and state are met by an index each; what
+is asked beyond that is tried on so many people as `SCAN_WINDOW` says, and the page says from where to go on. Domains have no
+index, for it would slow imports by an eighth: so many numbers as `NUMBER_WINDOW` says are looked through for one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from subscribers.consent import ledger
+from subscribers.consent.preferences import Preferences
+from subscribers.store.models import ConsentEvent, ImportBatch, Person, PersonState
+
+PAGE_SIZE = 50
+SCAN_WINDOW = 10_000  # people that one page looks at, at most, where an index finds them
+NUMBER_WINDOW = 250_000  # people that one page looks at, at most, one after the other: 30 ms
+MAX_ORIGINS = 40  # places where people asked, as a filter offers them
+MAX_IMPORTS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberFilter:
+    """Whom a list shows: those who match all that is set. `since` is the earliest moment at which they asked."""
+
+    state: PersonState | None = None
+    asked_where: str = ""
+    batch: int | None = None
+    domain_tag: str = ""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSubscriber:
+    """One row of the list. `since` is from when on they stand where they do, `asked_at` when they asked, which a list is filtered by.
+
+    `in_progress` says that their import is not done.
+    """
+
+    number: int
+    state: PersonState
+    since: datetime
+    asked_at: datetime
+    asked_where: str
+    batch: int | None
+    preferences: Preferences
+    in_progress: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberPage:
+    """Some people, and the number below which to go on; None at the end. `is_cut` says that nobody else was found *yet*."""
+
+    subscribers: tuple[ListedSubscriber, ...]
+    next_below: int | None
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOrigin:
+    """An import as a filter offers it."""
+
+    batch: int
+    origin: str
+    started_at: datetime
+
+
+def load_subscriber_page(session: Session, wanted: SubscriberFilter, *, below: int | None = None) -> SubscriberPage:
+    """Return the next people who match, by number from `below` downwards."""
+    indexed, others = _split_conditions(wanted)
+    if others and not indexed:
+        return _load_by_numbers(session, others, below)
+    if below is not None:
+        indexed = [*indexed, Person.number < below]
+    newest_first = Person.number.desc()
+    window = select(Person.number).where(*indexed).order_by(newest_first).limit(SCAN_WINDOW).subquery()
+    query = select(Person).where(*indexed)
+    if others:
+        query = select(Person).where(Person.number.in_(select(window.c.number)), *others)
+    rows = list(session.scalars(query.order_by(newest_first).limit(PAGE_SIZE + 1)))
+    last_seen = _find_window_end(session, indexed) if others and len(rows) <= PAGE_SIZE else None
+    return _build_page(session, rows, last_seen)
+
+
+def _load_by_numbers(session: Session, conditions: Sequence[ColumnElement[bool]], below: int | None) -> SubscriberPage:
+    """Return those of the next numbers who match, without an index."""
+    top = below if below is not None else (session.scalar(select(func.max(Person.number))) or 0) + 1
+    floor = max(top - NUMBER_WINDOW, 1)
+    query = select(Person).where(Person.number < top, Person.number >= floor, *conditions)
+    statement = query.order_by(Person.number.desc()).limit(PAGE_SIZE + 1)
+    rows = list(session.scalars(statement))
+    return _build_page(session, rows, floor if floor > 1 else None)
+
+
+def _build_page(session: Session, rows: Sequence[Person], last_seen: int | None) -> SubscriberPage:
+    """Make a page of one row more than it holds; `last_seen` is where a window ended that held no more."""
+    subscribers = _describe_rows(session, rows[:PAGE_SIZE])
+    if len(rows) > PAGE_SIZE:
+        return SubscriberPage(subscribers, subscribers[-1].number)
+    return SubscriberPage(subscribers, last_seen, is_cut=last_seen is not None)
+
+
+def load_subscribers(session: Session, numbers: Sequence[int]) -> tuple[ListedSubscriber, ...]:
+    """Return some people (at most 1,000) as the list shows them, the newest first."""
+    query = select(Person).where(Person.number.in_(numbers)).order_by(Person.number.desc())
+    return _describe_rows(session, session.scalars(query).all())
+
+
+def _split_conditions(wanted: SubscriberFilter) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
+    """Return the condition that an index meets, and those that are tried on the people whom it finds."""
+    indexed: list[ColumnElement[bool]] = []
+    if wanted.batch is not None:
+        indexed.append(Person.batch == wanted.batch)
+    if wanted.asked_where:
+        indexed.append(Person.asked_where == wanted.asked_where)
+    tried = [] if wanted.since is None else [Person.asked_at >= wanted.since]
+    if wanted.domain_tag:
+        tried.append(Person.domain_tag == wanted.domain_tag)
+    if wanted.state is not None:
+        (tried if tried or indexed else indexed).append(Person.state == wanted.state)
+    return indexed[:1], [*indexed[1:], *tried]
+
+
+def _find_window_end(session: Session, indexed: Sequence[ColumnElement[bool]]) -> int | None:
+    """Return the last number of a full window; None where the window held all that there was."""
+    query = select(Person.number).where(*indexed).order_by(Person.number.desc())
+    return session.scalar(query.offset(SCAN_WINDOW - 1).limit(1))
+
+
+def _describe_rows(session: Session, rows: Sequence[Person]) -> tuple[ListedSubscriber, ...]:
+    numbers = [row.number for row in rows]
+    moved = (
+        select(ConsentEvent.person, func.max(ConsentEvent.at))
+        .where(ConsentEvent.person.in_(numbers), ConsentEvent.kind.not_in(ledger.UNMOVING_KINDS))
+        .group_by(ConsentEvent.person)
+    )
+    since = {row[0]: row[1] for row in session.execute(moved)}
+    query = select(ImportBatch.id).where(ImportBatch.done_at.is_(None))
+    unfinished = set(session.scalars(query))
+    return tuple(
+        ListedSubscriber(
+            number=row.number,
+            state=row.state,
+            since=since.get(row.number, row.asked_at),
+            asked_at=row.asked_at,
+            asked_where=row.asked_where,
+            batch=row.batch,
+            preferences=Preferences.from_stored(row.choices),
+            in_progress=row.batch in unfinished,
+        )
+        for row in rows
+    )
+
+
+def list_origins(session: Session) -> list[str]:
+    """Return the places where people asked, in alphabetical order; found by leaping from one to the next in their index."""
+    origins: list[str] = []
+    while len(origins) < MAX_ORIGINS:
+        following = select(func.min(Person.asked_where))
+        found = session.scalar(following.where(Person.asked_where > origins[-1]) if origins else following)
+        if found is None:
+            break
+        origins.append(found)
+    return origins
+
+
+def list_recent_imports(session: Session) -> list[ImportOrigin]:
+    """Return the last imports, the newest first."""
+    query = select(ImportBatch).order_by(ImportBatch.id.desc()).limit(MAX_IMPORTS)
+    rows = session.scalars(query)
+    return [ImportOrigin(row.id, row.origin, row.started_at) for row in rows]

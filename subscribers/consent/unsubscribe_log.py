@@ -1,0 +1,164 @@
+"""`left.log`: every departure, outside the database, synced before it is answered.
+
+A restored copy of the database does not know who left since; this file does. One JSON line a departure: a
+keyed hash of the look-up (no address, no number), the time, the kind, and a hash over the line before it.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, Literal, Self
+
+from subscribers.consent.ledger import format_moment
+from subscribers.crypto.key_file import sync_folder
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import departure_hash
+from subscribers.errors import RefusalError
+from subscribers.store.models import Person
+
+# "undone" ends a "left" before it.
+DepartureKind = Literal["left", "bounced", "barred", "complained", "complained by mail", "erased", "undone"]
+
+
+class UnsubscribeLogError(RefusalError):
+    """The departure log is damaged; the message names the file and the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingDeparture:
+    """Somebody who is mailed no more, as it is to be written: their look-up, the id of its key, and how."""
+
+    lookup: str
+    lookup_key: str
+    kind: DepartureKind
+
+    @classmethod
+    def of_person(cls, person: Person, kind: DepartureKind) -> Self | None:
+        """Make the entry of one person; None where no look-up of theirs is kept."""
+        return cls(person.lookup, person.lookup_key, kind) if person.lookup and person.lookup_key else None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedDeparture:
+    """One line: who (a keyed hash), by which look-up key that was made, when and how."""
+
+    person_hash: str
+    lookup_key: str
+    key_id: str
+    kind: DepartureKind
+    at: datetime
+
+
+class UnsubscribeLog:
+    """The departure log of one installation; it may be shared between threads and processes."""
+
+    def __init__(self, path: Path, keys: KeyRing) -> None:
+        self.path = path
+        self._keys = keys
+
+    def hash_lookup(self, lookup: str, key_id: str | None = None) -> str:
+        """Return the hash that stands for a person's look-up in this file."""
+        key = self._keys.current("suppression") if key_id is None else self._keys.by_id("suppression", key_id)
+        return departure_hash(key, lookup)
+
+    def append(self, departure: PendingDeparture | None, *, at: datetime) -> None:
+        """Write a departure, if there is one; when this returns it is on the disk.
+
+        Raises:
+            OSError: it could not be written: then the departure must not be answered as done.
+        """
+        self.append_all([departure] if departure else [], at=at)
+
+    def append_all(self, departures: Sequence[PendingDeparture], *, at: datetime) -> None:
+        """Write several departures with one sync; of none nothing is written.
+
+        Raises:
+            OSError: they could not be written, or not all.
+        """
+        if not departures:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new = not self.path.exists()
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # the chain needs one writer at a time; closing the file unlocks
+            _drop_torn_line(file)
+            previous = _read_last_hash(file)
+            for departure in departures:
+                fields = {
+                    "at": format_moment(at),
+                    "key": self._keys.current("suppression").id,
+                    "kind": departure.kind,
+                    "lookup_key": departure.lookup_key,
+                    "who": self.hash_lookup(departure.lookup),
+                }
+                file.write(_encode_line(fields, previous))
+                previous = _hash_line(fields, previous)
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            sync_folder(self.path.parent)
+
+    def read(self) -> Iterator[LoggedDeparture]:
+        """Return every departure, the oldest first; a torn last line was never answered and is passed over.
+
+        Raises:
+            UnsubscribeLogError: a line does not follow from the one before it.
+        """
+        if not self.path.exists():
+            return
+        previous = ""
+        for number, line in enumerate(self.path.read_bytes().splitlines(keepends=True), start=1):
+            if not line.endswith(b"\n"):
+                return
+            fields = _parse_line(line)
+            if fields is None or fields.pop("hash", None) != _hash_line(fields, previous):
+                raise UnsubscribeLogError(f"Line {number} of {self.path} was changed, or a line before it is missing")
+            previous = _hash_line(fields, previous)
+            yield LoggedDeparture(
+                fields["who"], fields["lookup_key"], fields["key"], fields["kind"], datetime.fromisoformat(fields["at"])
+            )
+
+
+def _encode_line(fields: dict[str, Any], previous: str) -> bytes:
+    return json.dumps(fields | {"hash": _hash_line(fields, previous)}, sort_keys=True).encode() + b"\n"
+
+
+def _hash_line(fields: dict[str, Any], previous: str) -> str:
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
+
+
+def _parse_line(line: bytes) -> dict[str, Any] | None:
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def _read_tail(file: IO[bytes]) -> bytes:
+    """Read the last lines: a line has less than 400 bytes."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 1000))
+    return file.read()
+
+
+def _drop_torn_line(file: IO[bytes]) -> None:
+    """Drop what a crash left behind the last line break: nobody was told that it was done."""
+    tail = _read_tail(file)
+    if tail and not tail.endswith(b"\n"):
+        file.seek(0, os.SEEK_END)
+        file.truncate(file.tell() - len(tail) + tail.rfind(b"\n") + 1)
+
+
+def _read_last_hash(file: IO[bytes]) -> str:
+    lines = _read_tail(file).splitlines()
+    fields = _parse_line(lines[-1]) if lines else None
+    file.seek(0, os.SEEK_END)
+    return str(fields["hash"]) if fields else ""

@@ -1,0 +1,202 @@
+"""After a restore: the departure log knows who left since the copy was made, and tells the copy.
+
+The departure log holds keyed hashes, no addresses. Whoever is in the copy is matched by their look-up; of the others the
+hash itself becomes a suppression, so that no later import brings them back either.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from subscribers.consent import ledger, suppression
+from subscribers.consent.unsubscribe_log import DepartureKind, LoggedDeparture, UnsubscribeLog
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import departure_hash, lookup_hash
+from subscribers.lifecycle import erasure
+from subscribers.lifecycle.erasure import ForgetElsewhere
+from subscribers.store import people
+from subscribers.store.models import ConsentKind, Person, PersonState
+
+BATCH_SIZE = 1000
+_REASON_BY_KIND: dict[DepartureKind, suppression.SuppressionReason] = {
+    kind: reason for reason, kind in suppression.DEPARTURE_KINDS.items()
+}
+
+
+@dataclass(slots=True)
+class LogMergeResult:
+    """How many people of the copy had departed since, by how; how many unknown hashes were suppressed."""
+
+    departed: Counter[DepartureKind] = field(default_factory=Counter)
+    unknown_hashes: int = 0
+
+
+def merge_unsubscribe_log(
+    session: Session,
+    unsubscribe_log: UnsubscribeLog,
+    keys: KeyRing,
+    *,
+    forget_elsewhere: ForgetElsewhere,
+    now: datetime,
+) -> LogMergeResult:
+    """Merge every departure of the log into a restored copy; a second time changes nothing.
+
+    A departure counts unless the person gave their own word after it: a departure that is older than the
+    confirmation in the copy is over. Where the word itself was lost with the restore, they stay away: the safe side.
+
+    `session` is a write transaction of the copy, from which nothing is sent yet; `keys` hold every older key that the
+    log names. `forget_elsewhere` deletes whoever was erased where this package does not reach.
+
+    Raises:
+        UnsubscribeLogError: the departure log is damaged.
+        KeyFileError: the departure log names a key that is not in the key file.
+        OSError: the departure log could not be written.
+    """
+    departures = _group_by_person(unsubscribe_log.read())
+    merged = LogMergeResult()
+    matched: set[str] = set()
+    pairs = sorted({(d.key_id, d.lookup_key) for several in departures.values() for d in several})
+    for person in _stream_people(session) if departures else ():
+        names = _hash_person(keys, person, pairs) & departures.keys()
+        if names:
+            matched |= names
+            theirs = [departure for who in sorted(names) for departure in departures[who]]
+            _apply_departures(
+                session,
+                unsubscribe_log,
+                keys,
+                person.number,
+                theirs,
+                merged,
+                forget_elsewhere=forget_elsewhere,
+                now=now,
+            )
+    for who in departures.keys() - matched:
+        merged.unknown_hashes += _suppress_hash(session, departures[who], now)
+    return merged
+
+
+def _group_by_person(departures: Iterable[LoggedDeparture]) -> dict[str, list[LoggedDeparture]]:
+    by_person: dict[str, list[LoggedDeparture]] = {}
+    for departure in departures:
+        if departure.kind == "undone":
+            # Only leaving can be taken back.
+            earlier = by_person.get(departure.person_hash, ())
+            by_person[departure.person_hash] = [d for d in earlier if d.kind != "left" or d.at > departure.at]
+        else:
+            by_person.setdefault(departure.person_hash, []).append(departure)
+    return {who: several for who, several in by_person.items() if several}
+
+
+def _stream_people(session: Session) -> Iterator[Any]:
+    columns = (Person.number, Person.lookup, Person.lookup_key, Person.ciphertext, Person.key_id)
+    after = 0
+    while rows := session.execute(
+        select(*columns).where(Person.number > after).order_by(Person.number).limit(BATCH_SIZE)
+    ).all():
+        yield from rows
+        after = rows[-1].number
+
+
+def _hash_person(keys: KeyRing, person: Any, key_pairs: Sequence[tuple[str, str]]) -> set[str]:
+    """Return the hashes under which the departure log may know a person: by each look-up key and suppression key in it."""
+    if person.lookup is None:
+        return set()
+    lookups = {person.lookup_key: person.lookup}
+    missing_keys = {lookup_key for _, lookup_key in key_pairs} - lookups.keys()
+    address = people.decrypt_person_address(keys, person) if missing_keys else None
+    if address is not None:
+        lookups |= {key_id: lookup_hash(keys, address, key_id=key_id) for key_id in missing_keys}
+    return {
+        departure_hash(keys.by_id("suppression", key_id), lookups[lookup_key])
+        for key_id, lookup_key in key_pairs
+        if lookup_key in lookups
+    }
+
+
+def _apply_departures(
+    session: Session,
+    unsubscribe_log: UnsubscribeLog,
+    keys: KeyRing,
+    number: int,
+    departures: Sequence[LoggedDeparture],
+    result: LogMergeResult,
+    *,
+    forget_elsewhere: ForgetElsewhere,
+    now: datetime,
+) -> None:
+    """Do to one person what the departure log says happened to them after their last own word."""
+    person = ledger.lock_person(session, number)
+    assert person is not None
+    since = _list_departures_since(session, number, departures)
+    if not since or person.state == PersonState.ERASED:
+        return
+    removals, erasures = _part_erasures(since)
+    if removals:
+        gravest = _gravest_departure(removals)
+        if _remove_from_audience(session, keys, person, gravest, now):
+            result.departed[gravest.kind] += 1
+    if not erasures:
+        return
+    last = max(erasures, key=lambda d: d.at)
+    erasure.erase_person(
+        session,
+        keys,
+        unsubscribe_log,
+        number,
+        method=_describe_departure(last),
+        forget_elsewhere=forget_elsewhere,
+        now=now,
+    )
+    result.departed["erased"] += 1
+    for departure in departures:  # the emptied row is not found by these hashes any more
+        _suppress_hash(session, [departure], now)
+
+
+def _part_erasures(departures: Sequence[LoggedDeparture]) -> tuple[list[LoggedDeparture], list[LoggedDeparture]]:
+    """Part departures that leave a person's data in place from erasures."""
+    erasures = [d for d in departures if d.kind == "erased"]
+    return [d for d in departures if d.kind != "erased"], erasures
+
+
+def _list_departures_since(
+    session: Session, number: int, departures: Sequence[LoggedDeparture]
+) -> list[LoggedDeparture]:
+    """List those of a person's departures that came after their last own word."""
+    own_word = ledger.find_last_event(session, number, ledger.OWN_CONSENT_KINDS)
+    return [d for d in departures if own_word is None or d.at >= own_word.at]
+
+
+def _remove_from_audience(
+    session: Session, keys: KeyRing, person: Person, departure: LoggedDeparture, now: datetime
+) -> bool:
+    """Take somebody off the list; the departure log knows it already, so nothing is written there."""
+    if departure.kind != "left":
+        reason = _REASON_BY_KIND[departure.kind]
+        barred = suppression.suppress_person(
+            session, keys, person, reason=reason, actor=_describe_departure(departure), now=now
+        )
+        return barred is not None
+    if person.state in ledger.DEPARTED_STATES:
+        return False
+    ledger.append_event(session, person, ConsentKind.WITHDRAWN, {"method": _describe_departure(departure)}, now)
+    return True
+
+
+def _describe_departure(departure: LoggedDeparture) -> str:
+    return f"journal: {departure.kind} {departure.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, before this copy was restored"
+
+
+def _gravest_departure(departures: Iterable[LoggedDeparture]) -> LoggedDeparture:
+    return min(departures, key=lambda d: (suppression.reason_gravity(_REASON_BY_KIND[d.kind]), -d.at.timestamp()))
+
+
+def _suppress_hash(session: Session, departures: Sequence[LoggedDeparture], now: datetime) -> bool:
+    """Suppress an address of which only the departure log's hash is known; return whether anything changed."""
+    last = _gravest_departure(departures)
+    return suppression.suppress_hashes(session, [(last.person_hash, last.key_id)], _REASON_BY_KIND[last.kind], now)

@@ -1,0 +1,101 @@
+"""The list of readers in pages: everybody once, the newest first, whatever is chosen; and no query without a bound."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from digest.store.engine import Database
+from subscribers.consent import audience, subscriber_list
+from subscribers.consent.subscriber_list import SubscriberFilter
+from subscribers.store.models import ImportBatch, Person, PersonState, table_of
+from tests.moments import DRAFTING as NOW
+
+PEOPLE = 230
+
+
+@pytest.fixture
+def listed(database: Database) -> Database:
+    """Store people of three states, two places and two imports, the second of which is not finished."""
+    with database.write() as session:
+        for batch, done in ((1, NOW), (2, None)):
+            fields: dict[str, Any] = {"origin": "plain", "file_hash": str(batch), "options": {}, "actor": "t"}
+            session.add(ImportBatch(id=batch, started_at=NOW, done_at=done, counts={}, **fields))
+        session.flush()
+        states = (PersonState.SUBSCRIBED, PersonState.SUBSCRIBED, PersonState.WITHDRAWN)
+        rows: list[dict[str, Any]] = [
+            {
+                "number": number,
+                "state": states[number % 3],
+                "choices": {},
+                "asked_at": NOW - timedelta(days=number % 50),
+                "asked_where": ("form", "expo")[number % 2],
+                "batch": 2 if number > 220 else 1 if number % 10 == 0 else None,
+                "domain_tag": f"{number % 7:032x}",
+            }
+            for number in range(1, PEOPLE + 1)
+        ]
+        session.execute(insert(table_of(Person)), rows)
+    return database
+
+
+def walk(database: Database, wanted: SubscriberFilter) -> list[int]:
+    numbers: list[int] = []
+    below = None
+    with database.read() as session:
+        while True:
+            page = subscriber_list.load_subscriber_page(session, wanted, below=below)
+            assert len(page.subscribers) <= subscriber_list.PAGE_SIZE
+            numbers += [subscriber.number for subscriber in page.subscribers]
+            below = page.next_below
+            if below is None:
+                return numbers
+
+
+@pytest.mark.parametrize(
+    ("wanted", "matches"),
+    [
+        (SubscriberFilter(), lambda _n: True),
+        (SubscriberFilter(state=PersonState.WITHDRAWN), lambda n: n % 3 == 2),
+        (SubscriberFilter(asked_where="expo"), lambda n: n % 2 == 1),
+        (SubscriberFilter(batch=1), lambda n: n % 10 == 0 and n <= 220),
+        (SubscriberFilter(domain_tag=f"{3:032x}"), lambda n: n % 7 == 3),
+        (SubscriberFilter(since=NOW - timedelta(days=10)), lambda n: n % 50 <= 10),
+        (
+            SubscriberFilter(state=PersonState.SUBSCRIBED, asked_where="form", since=NOW - timedelta(days=30)),
+            lambda n: n % 3 < 2 and n % 2 == 0 and n % 50 <= 30,
+        ),
+    ],
+)
+@pytest.mark.parametrize("window", [subscriber_list.SCAN_WINDOW, 25])
+def test_pages_hold_everybody_who_matches_once_and_the_newest_first(
+    listed: Database, monkeypatch: pytest.MonkeyPatch, wanted: SubscriberFilter, matches: Any, window: int
+) -> None:
+    monkeypatch.setattr(subscriber_list, "SCAN_WINDOW", window)
+    monkeypatch.setattr(subscriber_list, "NUMBER_WINDOW", window)
+    assert walk(listed, wanted) == [number for number in range(PEOPLE, 0, -1) if matches(number)]
+
+
+def test_a_page_without_a_match_says_from_where_to_go_on(listed: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriber_list, "SCAN_WINDOW", 20)
+    wanted = SubscriberFilter(asked_where="expo", since=NOW + timedelta(days=1))
+    with listed.read() as session:
+        page = subscriber_list.load_subscriber_page(session, wanted)
+        assert (page.subscribers, page.is_cut, page.next_below) == ((), True, PEOPLE - 1 - 2 * 19)
+
+
+def test_places_and_imports_are_offered_once(listed: Database) -> None:
+    with listed.read() as session:
+        assert subscriber_list.list_origins(session) == ["expo", "form"]
+        assert [batch.batch for batch in subscriber_list.list_recent_imports(session)] == [2, 1]
+
+
+def test_the_people_of_an_unfinished_import_are_listed_as_that_and_counted_nowhere(listed: Database) -> None:
+    with listed.read() as session:
+        page = subscriber_list.load_subscriber_page(session, SubscriberFilter())
+        assert {subscriber.number for subscriber in page.subscribers if subscriber.in_progress} == set(range(221, 231))
+        counts = audience.count_people_by_state(session)
+        assert sum(counts.values()) == 220
+        assert counts[PersonState.WITHDRAWN] == sum(n % 3 == 2 for n in range(1, 221))
+        assert audience.count_audience(session) == counts[PersonState.SUBSCRIBED]
