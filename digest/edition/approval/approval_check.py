@@ -85,10 +85,8 @@ def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> Ed
     if approval is None:
         return None
     stated = approval.statement
-    is_signed = content_hash_of(stated) == approval.content_hash and not count_missing_signatures(
-        stated, _list_signers(approval, keys)
-    )
-    if not is_signed or stated.get("content") != content_hash_of(approval.content) or list_moved_parts(stated, edition):
+    is_stated = stated.get("content") == content_hash_of(approval.content) and not list_moved_parts(stated, edition)
+    if not is_stated or not is_signed(approval, keys):
         return None
     return None if _find_revocation(session, approval, keys) else EditionContent.from_json(approval.content)
 
@@ -131,6 +129,13 @@ def _find_fault(
 
 
 _HEADER_WORDS = {"from": "its sender", "reply_to": "its reply address", "list": "its List-Id or URL"}
+
+
+def is_signed(approval: Approval, keys: KeyRing) -> bool:
+    """Return whether as many signed what a version states as it takes."""
+    stated = approval.statement
+    is_intact = content_hash_of(stated) == approval.content_hash
+    return is_intact and not count_missing_signatures(stated, _list_signers(approval, keys))
 
 
 def _list_signers(approval: Approval, keys: KeyRing) -> list[str]:
