@@ -24,7 +24,7 @@ SEND_AGAIN = Action("refused sent again", Role.ADMIN, Concern.NONE)
 
 
 class ChangedRefusalsError(RefusalError):
-    """There are more or fewer messages to send again than the person confirmed."""
+    """There are more or fewer refusals than the person confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,16 @@ def read_refusals(installation: Installation, name: str) -> RefusalOverview:
     return RefusalOverview(edition, tuple(refused_deliveries.merge_refusals(groups)), names)
 
 
-def acknowledge_refusals(installation: Installation, name: str, *, reason: str, actor: Actor, now: datetime) -> int:
+def acknowledge_refusals(
+    installation: Installation, name: str, *, confirmed: int, reason: str, actor: Actor, now: datetime
+) -> int:
     """Acknowledge the refusals that an edition was sent with; return how many, 0 if there were none to acknowledge.
+
+    `confirmed` is how many the person was told of.
 
     Raises:
         UnknownEditionError: there's no such edition.
+        ChangedRefusalsError: there are more or fewer by now.
         ReasonError: the reason is too long, or may contain an address.
     """
     name = edition_name(installation, name)
@@ -65,6 +70,10 @@ def acknowledge_refusals(installation: Installation, name: str, *, reason: str, 
         reason = read_optional_reason(reason)
         edition = find_edition(session, name, lock=True)
         refusals, audit.changed = edition.refusals, edition.has_refusals
+        if audit.changed and refusals != confirmed:
+            raise ChangedRefusalsError(
+                f"The number of refusals changed from {confirmed:,} to {refusals:,}.", "Check them, then try again."
+            )
         audit.detail = {"refused": refusals} | ({"because": reason} if reason else {})
         if audit.changed:
             edition.refusals, edition.acknowledged_refusals = 0, refusals

@@ -19,6 +19,7 @@ from digest.cli.context import (
     yes_option,
 )
 from digest.cli.lazy_group import CommandRefusedError
+from digest.store.models import Edition
 
 MAX_ROWS_SHOWN = 30  # groups; --json lists all
 
@@ -67,7 +68,7 @@ def refused(
     if again:
         _send_again(context, overview, again, because=because or "", yes=yes, as_json=as_json)
     elif acknowledge:
-        _acknowledge(context, overview.edition.name, because=because or "", as_json=as_json)
+        _acknowledge(context, overview.edition, because=because or "", as_json=as_json)
     else:
         print_answer(_groups_as_json(overview), _describe_groups(overview), as_json=as_json, indent=2)
 
@@ -109,9 +110,15 @@ def _send_again(
     print_answer({"edition": name, "again": sent}, lines, as_json=as_json)
 
 
-def _acknowledge(context: CommandContext, name: str, *, because: str, as_json: bool) -> None:
+def _acknowledge(context: CommandContext, edition: Edition, *, because: str, as_json: bool) -> None:
+    name = edition.name
     refusals = refusal_actions.acknowledge_refusals(
-        context.installation, name, reason=because, actor=context.actor, now=context.now()
+        context.installation,
+        name,
+        confirmed=edition.refusals,
+        reason=because,
+        actor=context.actor,
+        now=context.now(),
     )
     said = f"{refusals:,} refusals of {name} acknowledged." if refusals else f"{name} has no refusals to acknowledge."
     print_answer({"edition": name, "acknowledged": refusals}, [said], as_json=as_json)

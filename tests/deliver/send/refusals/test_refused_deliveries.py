@@ -83,8 +83,10 @@ def opened(world: DeliverySetup) -> Installation:
     return Installation(world.settings, world.database)
 
 
-def acknowledge(world: DeliverySetup) -> int:
-    return refusal_actions.acknowledge_refusals(opened(world), EDITION_NAME, reason="", actor=EDITOR, now=world.clock())
+def acknowledge(world: DeliverySetup, confirmed: int = 5) -> int:
+    return refusal_actions.acknowledge_refusals(
+        opened(world), EDITION_NAME, confirmed=confirmed, reason="", actor=EDITOR, now=world.clock()
+    )
 
 
 def again(world: DeliverySetup, *chosen: str, confirmed: int) -> int:
@@ -186,6 +188,8 @@ def test_what_was_deferred_until_it_expired_was_refused_too(world: DeliverySetup
 
 def test_an_acknowledgment_holds_until_many_more_come_back(world: DeliverySetup) -> None:
     sent_with(world, [TOO_BIG] * 5, of=100)
+    with pytest.raises(ChangedRefusalsError, match="from 4 to 5"):
+        acknowledge(world, confirmed=4)
     assert acknowledge(world) == 5
     assert (edition(world).state_words, acknowledge(world)) == ("sent", 0)
     assert send(world)[0].refusals == 0
