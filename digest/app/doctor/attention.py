@@ -203,7 +203,7 @@ def attention_sentences(
 ) -> list[str]:
     """Give the sentences; none where all is as usual. With the settings' file also what is wrong in it.
 
-    `pause_told` is the edition whose pause stands elsewhere on the page, `deadline_told` the one whose deadline does.
+    `pause_told` is the edition whose pause or refusals stand elsewhere on the page, `deadline_told` the one whose deadline does.
     """
     found = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
     return [finding.sentence for finding in found]
@@ -274,7 +274,7 @@ def _find_in_sending(
     if hold is None:
         yield from _find_stuck_sends(session, editions, now, zone)
     yield from _find_gone_articles(session, editions)
-    yield from _find_refusals(session)
+    yield from (finding for finding in _find_refusals(session) if finding.subject != pause_told)
     for edition in editions:
         if words := explain_missed_release(edition, now):
             yield AttentionFinding("missed-release", f"No. {edition.number} wasn't sent. {words}", edition.name)
