@@ -122,8 +122,8 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
     )
     hard_bounces: int = file_setting(10, "Addresses that don't exist.", ge=1)
     hard_bounces_share: float = file_setting(0.05, "Hard bounces as a share of attempted messages.", ge=0, le=1)
-    policy_refusals: int = file_setting(5, "Policy rejections (DKIM, DMARC, reputation).", ge=1)
-    policy_refusals_share: float = file_setting(0.01, "Policy rejections as a share of attempted messages.", ge=0, le=1)
+    policy_refusals: int = file_setting(5, "Policy refusals (DKIM, DMARC, reputation).", ge=1)
+    policy_refusals_share: float = file_setting(0.01, "Policy refusals as a share of attempted messages.", ge=0, le=1)
     list_drift: float = file_setting(
         0.25, "The maximum change in list size from one edition to the next, as a share. Use 0 for no limit.", ge=0
     )

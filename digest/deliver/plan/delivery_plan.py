@@ -161,7 +161,6 @@ class DeliveryCounts:
 IS_WAITING = Delivery.state == DeliveryState.WAITING
 IS_HANDING_OVER = Delivery.state == DeliveryState.HANDING_OVER
 IS_UNCERTAIN = Delivery.state == DeliveryState.UNCERTAIN
-IS_REFUSED = Delivery.state == DeliveryState.REFUSED
 
 
 def is_of_edition(name: str) -> ColumnElement[bool]:

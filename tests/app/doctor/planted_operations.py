@@ -536,6 +536,10 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         add_rows(lambda: edition(state=EditionState.SENDING), lambda: delivery(purpose="edition:2026-W47")),
         *("stuck-send", "digest send"),
     ),
+    "an edition was sent with refusals": (
+        add_rows(lambda: edition(state=EditionState.SENT, refusals=12)),
+        *("refusals", "digest refused 2026-W47"),
+    ),
     "a backup by the clock failed": (fail_backup, *("missing-backup", "digest backup")),
     "backups without a passphrase": (
         change("[limits]", '[backup]\nfolder = "/backups"\n\n[limits]'),
