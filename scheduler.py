@@ -130,8 +130,10 @@ def send_due_editions(context: jobs.JobContext, backoff: ReleaseBackoff) -> None
         log.warning("release missed", edition=name, what=pending.missed[name])
     for name in pending.ready_to_send:
         if _is_turn_of(name, context, backoff) and not context.stopping.is_set():
-            report = jobs.run_job(context, "send_edition", name)
-            backoff.record_attempt(name, report if isinstance(report, SendReport) else None, context.clock())
+            outcome = jobs.run_job(context, "send_edition", name)
+            report = outcome if isinstance(outcome, SendReport) else None
+            backoff.record_attempt(name, report, context.clock())
+            jobs.note_send_end(context, report)
 
 
 def _is_turn_of(name: str, context: jobs.JobContext, backoff: ReleaseBackoff) -> bool:
@@ -173,6 +175,7 @@ def tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
         "look": lambda: jobs.run_job(context, "look_again"),
         "alarms": lambda: jobs.run_job(context, "mail_alarms"),
         "alerts": lambda: tell_alerts(context),
+        "heartbeats": lambda: jobs.run_job(context, "send_heartbeats"),
         "corrections": lambda: plan_and_send_corrections(context),
         "events": lambda: jobs.run_job(context, "apply_events"),
         "release": lambda: send_due_editions(context, backoff),
