@@ -158,6 +158,27 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
     )
 
 
+Heartbeat = Annotated[str, AfterValidator(_check_webhook), values.SHOWN_BY_HOST]
+
+
+class HeartbeatSettings(values.SettingsTable, title="Heartbeats"):
+    """URLs that are requested after each job, such as those of Healthchecks, so that something outside notices if this service stops.
+
+    A URL is requested as it is after a success, and with `/fail` at its end after a failure. See
+    [heartbeats](maintenance.md#heartbeats).
+    """
+
+    concern: ClassVar = Concern.ALERTS
+
+    collect: Heartbeat = setting("", "Collection", "The https URL to request after sources are collected.")
+    draft: Heartbeat = setting("", "Draft", "The https URL to request after each draft.")
+    remind: Heartbeat = setting("", "Reminder", "The https URL to request after editors are reminded.")
+    deadline: Heartbeat = setting("", "Deadline", "The https URL to request after each deadline.")
+    send: Heartbeat = setting("", "Sending", "The https URL to request after an edition is sent.")
+    nightly: Heartbeat = setting("", "Nightly maintenance", "The https URL to request after nightly maintenance.")
+    backup: Heartbeat = setting("", "Backup", "The https URL to request after each scheduled backup.")
+
+
 class RetentionSettings(values.SettingsTable):
     """How long records are kept."""
 
