@@ -182,7 +182,7 @@ def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFin
 )
 @_where_it_answers
 def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Check that the desk, the admin pages, and the metrics refuse visitors who haven't signed in."""
+    """Editors' pages, admin pages, and metrics require visitors to sign in."""
     for path in PRIVATE_PAGES:
         answer = _visit(examined, path)
         asks = answer.status in {401, 403} or "sign-in" in answer.headers.get("location", "")

@@ -261,8 +261,7 @@ def _require_file(installation: Installation) -> Settings:
     settings = installation.settings
     if settings.origin is None:
         raise SettingsError(
-            "You can't save settings because there's no settings file. Create one with 'digest init', then "
-            "restart from its folder or with DIGEST_SETTINGS."
+            "You can't save settings because there's no settings file. Create one with 'digest init'. Then restart the server in its folder, or set DIGEST_SETTINGS to its path."
         )
     return settings
 

@@ -192,9 +192,9 @@ class SmtpProvider:
 
     def _refuse_sender(self, code: int, text: str) -> SmtpSessionError:
         if code in {530, 535, 538}:
-            return SmtpSessionError(f"the server wants a sign-in: {text}.", remedy=self._sign_in_remedy)
+            return SmtpSessionError(f"the server requires a sign-in: {text}.", remedy=self._sign_in_remedy)
         return SmtpSessionError(
-            f"the server refuses the sender: {text}. Correct sender.address, or sign in with an account that may use it."
+            f"the server rejected the sender: {text}. Correct sender.address, or sign in with an account that may use it."
         )
 
     def _read_final_outcome(self, connection: SmtpConnection, address: str) -> MessageOutcome:

@@ -292,7 +292,7 @@ def test_a_logo_is_uploaded_looked_at_and_replaced(filed: Any) -> None:
     drawn = upload_logos(
         client, logo=("mark.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), logo_dark=("d.png", dark)
     )
-    assert (drawn.status_code, "SVG or a web page, which email" in drawn.text) == (400, True)
+    assert (drawn.status_code, "show SVG files or web pages" in drawn.text) == (400, True)
     assert filed.install.settings.file.branding.logo == ""
     assert upload_logos(client, logo=("Our Mark.png", light), logo_dark=("Our Mark.png", dark)).status_code == 303
     branding, logo = filed.install.settings.file.branding, filed.install.settings.logo

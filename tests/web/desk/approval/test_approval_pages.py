@@ -190,7 +190,9 @@ def test_what_an_older_version_approved_is_to_be_drafted_and_approved_again_and_
     assert (
         "The approval by Sam on Nov 19, 5:35 p.m. no longer applies. The upgrade changed how placeholders work" in words
     )
-    assert "The edition was drafted by an older version with insecure placeholders. Draft the edition again." in words
+    assert (
+        "The edition was drafted by an older version that used insecure placeholders. Draft the edition again." in words
+    )
     assert "disabled" in button(week, "sam")
     assert "An upgrade ended its approval" in page(week, "sam", "/versions/1")
     settings, keys, mark = week.installation.settings, week.installation.keys, mark_of(week)
