@@ -25,14 +25,14 @@ MIN_HUE_DISTANCE = 30  # degrees; nearer, a label is taken for a link
 
 def _check_colour(text: str) -> str:
     if not re.fullmatch(r"#[0-9A-Fa-f]{6}", text):
-        raise ValueError(f"{text!r} isn't a color, such as #0B4F8A")
+        raise ValueError(f"{text!r} isn't a color; use one such as #0B4F8A")
     return text.upper()
 
 
 def _check_logo_name(name: str) -> str:
     if name and not LOGO_NAME.fullmatch(name):
         raise ValueError(
-            f"{name!r} isn't a valid image name, such as logo-light.png (use letters, digits, dots, and hyphens)"
+            f"{name!r} isn't a valid image name; use one such as logo-light.png (use letters, digits, dots, and hyphens)"
         )
     return name
 

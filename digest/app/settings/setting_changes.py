@@ -209,7 +209,7 @@ def _check_against_installation(installation: Installation, table: str, values: 
         raise SettingsValueError(problems)
     folder = values.get("folder", "")
     if table == "backup" and folder and not Path(folder).is_absolute():
-        raise SettingsValueError({"folder": f"{folder!r} isn't an absolute path, such as /backups/digest."})
+        raise SettingsValueError({"folder": f"{folder!r} isn't an absolute path. Use one such as /backups/digest."})
 
 
 def _check_visits(rules: Sequence[str]) -> None:

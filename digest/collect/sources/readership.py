@@ -242,7 +242,7 @@ def _parse_row(row: Sequence[str], columns: tuple[int, int], site: str) -> tuple
 
 def _parse_post(post: object) -> tuple[str, int]:
     if not isinstance(post, dict) or not isinstance(post.get("link"), str):
-        raise ValueError("no post has a link")  # noqa: TRY004  (bad data, as the other reasons are)
+        raise ValueError("none of the posts has a link")  # noqa: TRY004  (bad data, as the other reasons are)
     return canonical_url(post["link"]), _parse_count(str(post.get("pageviews", "")))
 
 

@@ -40,7 +40,7 @@ from tests.deliver.fake_sendgrid_account import API_KEY, FakeSendGridAccount, Re
 from tests.moments import RELEASE
 
 NOW = RELEASE + timedelta(days=1)
-TO_WHOM = "Twilio SendGrid (api.sendgrid.com), who delivers for us"
+TO_WHOM = "Twilio SendGrid (api.sendgrid.com), which delivers our emails"
 ADA = "Ada@example.org"
 
 

@@ -137,7 +137,7 @@ def test_a_wrong_value_is_answered_at_its_field_and_what_was_typed_stays(filed: 
     assert answer.status_code == 400
     assert re.search(r'id="send_per_hour"[^>]* value="-5"[^>]*aria-invalid="true"', answer.text)
     assert "Must be 0 or more" in answer.text
-    assert "&#39;gmail&#39; isn&#39;t a domain, such as news.example.org" in answer.text
+    assert "&#39;gmail&#39; isn&#39;t a domain; use one such as news.example.org" in answer.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS
     assert audit_rows(filed) == [], "a form that is refused is no act"
 
