@@ -107,7 +107,7 @@ def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: Samp
     assert week.state.approved
 
 
-OUTDATED = "This draft was made with earlier settings or an earlier version, or it was changed outside the app."
+OUTDATED = "This draft was made with earlier settings or an earlier version, or it was changed outside this program."
 
 
 def recolored(week: SampleWeek) -> SampleWeek:
