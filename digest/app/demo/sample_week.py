@@ -178,7 +178,7 @@ def _add_sample_subscribers(installation: Installation, now: datetime) -> int:
     with installation.write() as session:
         for row in rows:
             evidence = manual_signup.ConsentEvidence(
-                wording="Send me the weekly digest. (An invented reader of the bundled sample.)",
+                wording="Send me the weekly digest. (A made-up subscriber in the bundled sample.)",
                 wording_version="sample",
                 language="en",
                 page=row["asked_where"],

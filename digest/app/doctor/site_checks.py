@@ -107,7 +107,7 @@ def _read_text(response: httpx.Response) -> str:
 
 def _explain(error: Exception) -> str:
     is_late = isinstance(error, httpx.TimeoutException)
-    text = str(error) or ("no answer in time" if is_late else type(error).__name__)
+    text = str(error) or ("no response in time" if is_late else type(error).__name__)
     return text.partition("] ")[2].partition(" (_ssl")[0] or text
 
 

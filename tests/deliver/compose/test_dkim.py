@@ -245,7 +245,7 @@ def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environ", "says"),
     [
-        ({"DIGEST_DKIM_DOMAIN": "x.example.org"}, "DIGEST_DKIM_SELECTOR and DIGEST_DKIM_KEY_FILE missing"),
+        ({"DIGEST_DKIM_DOMAIN": "x.example.org"}, "also set DIGEST_DKIM_SELECTOR and DIGEST_DKIM_KEY_FILE"),
         ({"DIGEST_DKIM_DOMAIN": "x y", "DIGEST_DKIM_SELECTOR": "s", "DIGEST_DKIM_KEY_FILE": "k"}, "isn't a domain"),
         ({"DIGEST_DKIM_DOMAIN": "x.org", "DIGEST_DKIM_SELECTOR": "s;", "DIGEST_DKIM_KEY_FILE": "k"}, "selector"),
     ],
