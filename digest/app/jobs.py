@@ -93,7 +93,7 @@ def collect(context: JobContext) -> str:
         installation, actor=SCHEDULER, now=context.clock(), since=since, stopping=stopping
     ).sources
     if left := sum(report.skipped == collection_run.STOPPED for report in reports):
-        raise StoppedJobError(f"stopped with sources left to visit ({left})")
+        raise StoppedJobError(f"stopped before visiting all sources (remaining: {left})")
     elsewhere = sum(report.skipped == collection_run.VISITED_ELSEWHERE for report in reports)
     return (
         _describe_visits(reports)

@@ -74,7 +74,7 @@ def prepare_batches(document: ParsedDocument, max_items: int | None = None) -> t
     for place, item in zip(_item_positions(document), document.items, strict=False):
         reason = _rejection_reason(item)
         if reason is None and max_items is not None and len(fit) >= max_items:
-            reason = f"over the limit of {max_items:,} items a source (limits.items_per_source)"
+            reason = f"over the limit of {max_items:,} items per source (limits.items_per_source)"
         if reason:
             rejected.append(RejectedEntry(place, reason))
         else:
@@ -163,7 +163,7 @@ def find_withdrawn(session: Session, links: Iterable[str]) -> dict[str, str]:
 
 def _explain_withdrawal(session: Session, article_id: int) -> str:
     words = _SPEAKER.sub("", _read_last_withdrawal(session, article_id))
-    return f"its page answers {words}" if words.isdecimal() else words
+    return f"its page returned {words}" if words.isdecimal() else words
 
 
 def find_withheld(session: Session, urls: Collection[str]) -> dict[str, str]:

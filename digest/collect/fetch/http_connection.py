@@ -116,7 +116,7 @@ class _GuardedBackend(httpcore.NetworkBackend):
                     raise
             else:
                 return _TimedStream(stream, self._budget)
-        raise AssertionError("the guard never returns an empty list")
+        raise AssertionError("the address guard returned no addresses")
 
 
 class _TimedStream(httpcore.NetworkStream):

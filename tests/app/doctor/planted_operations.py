@@ -459,7 +459,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "no backup": (lambda w: w.add_person(), "backup", "digest backup"),
     "an old backup": (leave_old_backup, "backup", "digest backup"),
     "notices do not leave": (add_rows(delivery), "waiting-mail", "digest serve"),
-    "unprocessed bounces and events": (
+    "Bounces and events haven't been processed": (
         add_rows(lambda: InboundPayload(at=NOW - DAY, origin="x", body_hash="h", ciphertext=b"c", key_id="k")),
         *("unapplied-events", "digest inbound"),
     ),
