@@ -64,7 +64,10 @@ class ItemCounts:
         return ItemCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(ItemCounts)))
 
 
-def prepare_batches(document: ParsedDocument, max_items: int | None = None) -> tuple[ItemCounts, tuple[ItemBatch, ...]]:
+def prepare_batches(
+    document: ParsedDocument,
+    max_items: int | None = None,
+) -> tuple[ItemCounts, tuple[ItemBatch, ...]]:
     """Decide which items can be stored and cut them into batches; the counts hold `found` and the rejected.
 
     `max_items` is the greatest number of items that one document may bring in.
@@ -229,7 +232,14 @@ def note_supersession(session: Session, article: Article, now: datetime, said: s
         article.superseded = said
 
 
-def _set_withdrawn(session: Session, article: Article, now: datetime, *, withdrawn: bool, response: str) -> bool:
+def _set_withdrawn(
+    session: Session,
+    article: Article,
+    now: datetime,
+    *,
+    withdrawn: bool,
+    response: str,
+) -> bool:
     is_other_state = Article.withdrawn_at.is_(None) if withdrawn else Article.withdrawn_at.is_not(None)
     changed_id = session.execute(
         update(Article)
@@ -274,7 +284,12 @@ class _PendingWrites:
         return ItemCounts(new=len(self.new_rows), updated=self.updated, unchanged=self.unchanged)
 
 
-def _plan_writes(source_id: int, batch: ItemBatch, rows: Sequence[Row[Any]], now: datetime) -> _PendingWrites:
+def _plan_writes(
+    source_id: int,
+    batch: ItemBatch,
+    rows: Sequence[Row[Any]],
+    now: datetime,
+) -> _PendingWrites:
     work, matched, used_keys = _PendingWrites(), match_rows(batch, rows), {row.key for row in rows}
     document_keys = batch.other_keys.union(identified.key for identified in batch.items)
     for identified in batch.items:
@@ -297,7 +312,11 @@ def _plan_writes(source_id: int, batch: ItemBatch, rows: Sequence[Row[Any]], now
     return work
 
 
-def _load_rows(session: Session, source_id: int, items: Sequence[IdentifiedItem]) -> Sequence[Row[Any]]:
+def _load_rows(
+    session: Session,
+    source_id: int,
+    items: Sequence[IdentifiedItem],
+) -> Sequence[Row[Any]]:
     columns = [getattr(Article, name) for name in ("id", "withdrawn_at", *_DERIVED_COLUMNS, *_STATED_COLUMNS)]
     may_match = or_(Article.key.in_([one.key for one in items]), Article.url.in_({one.item.url: None for one in items}))
     query = select(*columns).where(Article.source_id == source_id, may_match).order_by(Article.id)
@@ -316,7 +335,13 @@ def _item_values(item: ParsedItem) -> dict[str, Any]:
     return values
 
 
-def _new_row(source_id: int, identified: IdentifiedItem, now: datetime, *, used_keys: set[str]) -> dict[str, Any]:
+def _new_row(
+    source_id: int,
+    identified: IdentifiedItem,
+    now: datetime,
+    *,
+    used_keys: set[str],
+) -> dict[str, Any]:
     dated_at, basis = choose_date(identified.item, now)
     return _item_values(identified.item) | {
         "source_id": source_id,
@@ -330,7 +355,11 @@ def _new_row(source_id: int, identified: IdentifiedItem, now: datetime, *, used_
 
 
 def _changed_values(
-    row: Row[Any], identified: IdentifiedItem, *, used_keys: set[str], document_keys: Collection[str]
+    row: Row[Any],
+    identified: IdentifiedItem,
+    *,
+    used_keys: set[str],
+    document_keys: Collection[str],
 ) -> dict[str, Any]:
     """Return the columns whose value differs from the row's."""
     values = _item_values(identified.item) | _merge_dates(row, identified.item)
@@ -366,7 +395,12 @@ def _basis_rank(basis: DateBasis) -> int:
     return 0 if basis.is_first_seen else 1 if basis is DateBasis.UPDATED else 2
 
 
-def _history_row(row: Row[Any], field: str, after: object, now: datetime) -> dict[str, Any]:
+def _history_row(
+    row: Row[Any],
+    field: str,
+    after: object,
+    now: datetime,
+) -> dict[str, Any]:
     before = getattr(row, field)
     return {
         "article_id": row.id,
@@ -383,7 +417,11 @@ def _history_text(value: object) -> str:
     return value.isoformat() if isinstance(value, date | time) else "" if value is None else str(value)
 
 
-def _update_row(row: Row[Any], values: dict[str, Any], now: datetime) -> dict[str, Any]:
+def _update_row(
+    row: Row[Any],
+    values: dict[str, Any],
+    now: datetime,
+) -> dict[str, Any]:
     """Return every changeable column, so that all changed rows share one statement."""
     kept = {name: getattr(row, name) for name in (*_DERIVED_COLUMNS, *_STATED_COLUMNS)}
     return {f"to_{name}": value for name, value in (kept | values | {"seen_at": now}).items()} | {"which": row.id}

@@ -82,7 +82,13 @@ def _write_name(draw: ImageDraw.ImageDraw, words: CardWords, x: int, anchor: str
         x += round(draw.textlength(part, font))
 
 
-def _write_deadline(draw: ImageDraw.ImageDraw, words: CardWords, x: int, width: int, anchor: str) -> None:
+def _write_deadline(
+    draw: ImageDraw.ImageDraw,
+    words: CardWords,
+    x: int,
+    width: int,
+    anchor: str,
+) -> None:
     label, _, rest = words.deadline.partition(": ")
     bold, plain = load_font("Bold", 26), load_font("Regular", 26)
     if anchor == "rs" or not rest or draw.textlength(label + ": ", bold) + draw.textlength(rest, plain) > width:
@@ -117,7 +123,12 @@ def _wrap_words(words: list[str], font: _Font, width: float) -> Iterator[str]:
         yield line
 
 
-def _balance_lines(words: list[str], font: _Font, width: int, count: int) -> list[str]:
+def _balance_lines(
+    words: list[str],
+    font: _Font,
+    width: int,
+    count: int,
+) -> list[str]:
     """Take the narrowest column that needs no more lines, so that the last one is no lone word."""
     narrow, wide = 0, width
     while wide - narrow > 4:

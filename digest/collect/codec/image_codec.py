@@ -76,7 +76,12 @@ def crop_image(body: bytes, shape: CropShape) -> EncodedImage:
     return encode_image(ImageOps.fit(image, size, centering=_CROP_CENTRE), max_bytes, fixed_size=True)
 
 
-def decode_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> Image.Image:
+def decode_image(
+    body: bytes,
+    *,
+    max_pixels: int,
+    max_size: tuple[int, int],
+) -> Image.Image:
     """Read the first frame as upright RGB on white, shrunk to fit in `max_size` (width, height).
 
     Raises:
@@ -85,7 +90,12 @@ def decode_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> 
     return _flatten(_read_image(body, max_pixels=max_pixels, max_size=max_size))
 
 
-def _read_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> Image.Image:
+def _read_image(
+    body: bytes,
+    *,
+    max_pixels: int,
+    max_size: tuple[int, int],
+) -> Image.Image:
     """Read the first frame as upright RGB or RGBA, shrunk to fit in `max_size` (width, height).
 
     Raises:

@@ -75,7 +75,10 @@ def cut_into_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch
         yield ItemBatch(items, keys - {one.key for one in items})
 
 
-def match_rows(batch: ItemBatch, rows: Sequence[Row[Any]]) -> dict[str, Row[Any]]:
+def match_rows(
+    batch: ItemBatch,
+    rows: Sequence[Row[Any]],
+) -> dict[str, Row[Any]]:
     """Find for each item the row that holds it already, by the item's key; `rows` in the order of their ids.
 
     1. The row with its key, unless address, title and date all differ (an id that was used again).
@@ -92,7 +95,10 @@ def match_rows(batch: ItemBatch, rows: Sequence[Row[Any]]) -> dict[str, Row[Any]
     return matched
 
 
-def _match_keys(items: Sequence[IdentifiedItem], rows: Sequence[Row[Any]]) -> dict[str, Row[Any]]:
+def _match_keys(
+    items: Sequence[IdentifiedItem],
+    rows: Sequence[Row[Any]],
+) -> dict[str, Row[Any]]:
     """Give each item the row that has its key, unless that is of another article."""
     by_key = {row.key: row for row in rows}
     pairs = ((one, by_key.get(one.key)) for one in items)
@@ -100,7 +106,9 @@ def _match_keys(items: Sequence[IdentifiedItem], rows: Sequence[Row[Any]]) -> di
 
 
 def _match_signatures(
-    items: Sequence[IdentifiedItem], rows: Sequence[Row[Any]], signature_of: Callable[..., Hashable | None]
+    items: Sequence[IdentifiedItem],
+    rows: Sequence[Row[Any]],
+    signature_of: Callable[..., Hashable | None],
 ) -> dict[str, Row[Any]]:
     """Give each item the row that has its signature; the first of several items gets the first of several rows."""
     waiting = {signature_of(r.url, r.title, r.dated_at, r.starts_at): r for r in reversed(rows)}

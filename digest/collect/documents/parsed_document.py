@@ -51,7 +51,14 @@ class DocumentKind(StrEnum):
     OPML = "opml", "lists of feeds (OPML)", "opml", "opml"
     PAGE = "page", "article pages", "page", "html"
 
-    def __new__(cls, value: str, label: str, parser: str, roots: str = "", opening: str = "") -> Self:
+    def __new__(
+        cls,
+        value: str,
+        label: str,
+        parser: str,
+        roots: str = "",
+        opening: str = "",
+    ) -> Self:
         """Make a member of its declaration."""
         kind = str.__new__(cls, value)
         kind._value_ = value

@@ -161,7 +161,10 @@ def resolve_host(host: str, port: int) -> list[str]:
     return [str(sockaddr[0]) for *_, sockaddr in answers]
 
 
-def _run_with_timeout(look_up: Callable[[], Iterable[str]], timeout: float) -> list[str]:
+def _run_with_timeout(
+    look_up: Callable[[], Iterable[str]],
+    timeout: float,
+) -> list[str]:
     """Run a look-up in a thread of its own: `getaddrinfo` knows no time limit, and may take a minute."""
     answers: queue.SimpleQueue[list[str] | OSError | ValueError] = queue.SimpleQueue()
 

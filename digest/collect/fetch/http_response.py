@@ -67,7 +67,13 @@ def freshness_seconds(headers: Mapping[str, str]) -> int | None:
     return max(min(int(match[1]), _MAX_FRESHNESS) - spent, 0)
 
 
-def decode_body(chunks: Iterable[bytes], encoding: str, max_bytes: int, *, truncate: bool = False) -> bytes:
+def decode_body(
+    chunks: Iterable[bytes],
+    encoding: str,
+    max_bytes: int,
+    *,
+    truncate: bool = False,
+) -> bytes:
     """Put a body together from its raw chunks, undoing the Content-Encoding `encoding` ("gzip" or none).
 
     Memory stays near `max_bytes` bytes, whatever a bomb would swell to: unpacking stops at the bound. With `truncate`

@@ -51,7 +51,11 @@ def _address_objection(parsed: httpx.URL, host: str, url: str) -> str | None:
     return None
 
 
-def redirect_target(current: httpx.URL, headers: Mapping[str, str], requested_url: str) -> httpx.URL:
+def redirect_target(
+    current: httpx.URL,
+    headers: Mapping[str, str],
+    requested_url: str,
+) -> httpx.URL:
     """Return the address that a redirect at `current` leads to.
 
     Raises:

@@ -23,7 +23,12 @@ _MAX_DIGITS = 100  # of a number: no id is longer, and Python refuses a document
 
 
 def parse_document(
-    body: bytes, *, url: str, now: datetime, content_type: str | None = None, charset: str | None = None
+    body: bytes,
+    *,
+    url: str,
+    now: datetime,
+    content_type: str | None = None,
+    charset: str | None = None,
 ) -> ParsedDocument:
     """Read one document.
 

@@ -64,7 +64,11 @@ def _run_feedparser(body: bytes, url: str) -> Any:
     return parsed
 
 
-def _raw_items(entries: list[Any], kind: DocumentKind, feed_title: str) -> Iterator[RawItem | RejectedEntry]:
+def _raw_items(
+    entries: list[Any],
+    kind: DocumentKind,
+    feed_title: str,
+) -> Iterator[RawItem | RejectedEntry]:
     for entry in entries:
         try:
             yield _raw_item(entry, kind, feed_title)

@@ -194,7 +194,12 @@ def _raw_item(event: Any, event_time: _EventTime, guid: str, context: ParseConte
     )
 
 
-def _occurrence_days(event: Any, event_time: _EventTime, overridden: set[date], now: datetime) -> list[date]:
+def _occurrence_days(
+    event: Any,
+    event_time: _EventTime,
+    overridden: set[date],
+    now: datetime,
+) -> list[date]:
     rule = event.get("RRULE")
     rule = rule[0] if isinstance(rule, list) else rule
     left_out = {_to_date(value) for value in _date_list(event, "EXDATE")} | overridden
@@ -204,7 +209,10 @@ def _occurrence_days(event: Any, event_time: _EventTime, overridden: set[date], 
     return sorted(days | (added - left_out))[:10]
 
 
-def _overridden_days(events: list[Any], zone: tzinfo | None) -> dict[str, set[date]]:
+def _overridden_days(
+    events: list[Any],
+    zone: tzinfo | None,
+) -> dict[str, set[date]]:
     """Say which days of which series have an event of their own in place of the series'."""
     days: dict[str, set[date]] = {}
     for event in events:
@@ -286,7 +294,11 @@ def _event_link(url: str, key: str) -> str:
     return f"{plain}{'&' if '?' in plain else '?'}event={quote(key, safe='')[:300]}"
 
 
-def next_occurrences(parts: Mapping[str, Sequence[object]], start: date, today: date) -> list[date]:
+def next_occurrences(
+    parts: Mapping[str, Sequence[object]],
+    start: date,
+    today: date,
+) -> list[date]:
     """Give the days within `LOOK_AHEAD` on which an RRULE (RFC 5545, section 3.3.10) falls; its parts are as icalendar gives them.
 
     Raises:

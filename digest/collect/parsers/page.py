@@ -74,7 +74,12 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
     )
 
 
-def read_page_barrier(body: bytes, *, content_type: str | None = None, charset: str | None = None) -> str:
+def read_page_barrier(
+    body: bytes,
+    *,
+    content_type: str | None = None,
+    charset: str | None = None,
+) -> str:
     """Return why a visitor can't read a page; empty where nothing says so, and where the body isn't a page."""
     document = decode_document(body, charset, content_type)
     if not _HTML_TAG.search(document[:20_000]):
@@ -215,7 +220,11 @@ def _may_name_feeds(page: _Page, published: str | None) -> bool:
     return bool(page.declares_article or published)
 
 
-def _find_summary(page: _Page, title: str, paragraphs: list[str]) -> tuple[str, SummaryBasis]:
+def _find_summary(
+    page: _Page,
+    title: str,
+    paragraphs: list[str],
+) -> tuple[str, SummaryBasis]:
     """Return the publisher's description of an article, or else its lead, and which of them it is."""
     if described := page_head.publisher_description(page.meta, page.linked, title):
         return described, SummaryBasis.UNKNOWN
@@ -301,7 +310,12 @@ _DENIAL = re.compile(r"\b(?:not|never)\b", re.IGNORECASE)
 _NEAR = 160  # characters behind the words, in which the other advisory's number stands
 
 
-def read_supersession(body: bytes, *, content_type: str | None = None, charset: str | None = None) -> str:
+def read_supersession(
+    body: bytes,
+    *,
+    content_type: str | None = None,
+    charset: str | None = None,
+) -> str:
     """Say what has become of the advisory on a page: "superseded by ICSA-26-330-01", "superseded"; empty if it stands.
 
     "Superseded by" needs a number behind it, or "this advisory" before it: pages speak of versions of software too.

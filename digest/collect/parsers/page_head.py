@@ -83,7 +83,11 @@ def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) 
 
 
 def publication_date(
-    root: Any, meta: dict[str, str], linked: LinkedData, fallback: str | None, context: ParseContext
+    root: Any,
+    meta: dict[str, str],
+    linked: LinkedData,
+    fallback: str | None,
+    context: ParseContext,
 ) -> str | None:
     """Return the publication date as written: the first of those that the page gives which can be one."""
     candidates = [

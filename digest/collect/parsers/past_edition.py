@@ -53,7 +53,12 @@ _MAIL_HEADER = re.compile(rb"\A(?:From [^\n]+\n)?(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*
 
 
 def read_past_edition(
-    body: bytes, *, url: str, now: datetime, content_type: str | None = None, charset: str | None = None
+    body: bytes,
+    *,
+    url: str,
+    now: datetime,
+    content_type: str | None = None,
+    charset: str | None = None,
 ) -> PastEditionPage:
     """Read a past edition; of a saved file (`url` is file:) relative links stand at the address that it names.
 
@@ -170,7 +175,10 @@ def _summary_after(element: Any) -> str:
     return _text_of(following)[:_MAX_SUMMARY_CHARACTERS]
 
 
-def _choose_stories(links: list[tuple[str, str, str]], address: str) -> Iterator[PastStoryLink]:
+def _choose_stories(
+    links: list[tuple[str, str, str]],
+    address: str,
+) -> Iterator[PastStoryLink]:
     seen = {canonical_url(address) if address else ""}
     for link, headline, summary in links:
         if not _may_be_story(link, headline):

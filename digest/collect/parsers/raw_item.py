@@ -136,7 +136,12 @@ def _make_title(raw: RawItem, summary: str) -> str:
     return title
 
 
-def _read_event(raw: RawItem, title: str, text: str, stated_at: datetime | None) -> dict[str, Any]:
+def _read_event(
+    raw: RawItem,
+    title: str,
+    text: str,
+    stated_at: datetime | None,
+) -> dict[str, Any]:
     """Return the fields of an item that say when and where an event is: as its document has it, else as its text announces it."""
     starts_at, all_day = parse_event_time(raw.starts)
     place = text_cleanup.clean_name(raw.place) or None

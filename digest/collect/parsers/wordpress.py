@@ -73,7 +73,10 @@ def _date_with_zone(post: dict[str, Any], name: str) -> str:
     return f"{gmt.removesuffix('Z')}Z" if gmt else read_text(post.get(name))
 
 
-def _featured_image(post: dict[str, Any], embedded: dict[str, Any]) -> tuple[str | None, str]:
+def _featured_image(
+    post: dict[str, Any],
+    embedded: dict[str, Any],
+) -> tuple[str | None, str]:
     for media in read_objects(embedded.get("wp:featuredmedia")):
         if address := read_text(media.get("source_url")):
             return address, read_text(media.get("alt_text"))

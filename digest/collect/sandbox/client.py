@@ -130,7 +130,11 @@ class Sandbox:
         """Name the folders and files that no broker that is started from now on may open, whatever else lies there."""
         self._closed = tuple(place.absolute() for place in places)
 
-    def run(self, head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+    def run(
+        self,
+        head: dict[str, Any],
+        body: bytes,
+    ) -> tuple[dict[str, Any], bytes]:
         """Run one operation on a document; give the reply's head and body.
 
         Raises:
@@ -216,7 +220,12 @@ def _plain_words(value: object) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value)[:_MAX_WORDS])
 
 
-def _ask(operation: str, body: bytes, take: Callable[[dict[str, Any], bytes], _Answer], **head: Any) -> _Answer:
+def _ask(
+    operation: str,
+    body: bytes,
+    take: Callable[[dict[str, Any], bytes], _Answer],
+    **head: Any,
+) -> _Answer:
     """Run an operation, and have `take` build the value from the reply's head and body; it checks every type.
 
     Raises:
@@ -231,7 +240,12 @@ def _ask(operation: str, body: bytes, take: Callable[[dict[str, Any], bytes], _A
 
 
 def parse_document(
-    body: bytes, *, url: str, now: datetime, content_type: str | None = None, charset: str | None = None
+    body: bytes,
+    *,
+    url: str,
+    now: datetime,
+    content_type: str | None = None,
+    charset: str | None = None,
 ) -> ParsedDocument:
     """Read one document as `parsers.parse_document` does.
 
@@ -271,7 +285,12 @@ def read_article_page_in_child(body: bytes, *, content_type: str | None, charset
 
 
 def read_past_edition_in_child(
-    body: bytes, *, url: str, now: datetime, content_type: str | None = None, charset: str | None = None
+    body: bytes,
+    *,
+    url: str,
+    now: datetime,
+    content_type: str | None = None,
+    charset: str | None = None,
 ) -> PastEditionPage:
     """Read a past edition as `digest.collect.parsers.past_edition.read_past_edition` does.
 

@@ -21,7 +21,13 @@ from digest.collect.sandbox.confinement import list_open_doors
 Reply = tuple[dict[str, Any], bytes]
 
 
-def _parse(parse: Callable[..., ParsedDocument], body: bytes, *, now: str, **source: Any) -> Reply:
+def _parse(
+    parse: Callable[..., ParsedDocument],
+    body: bytes,
+    *,
+    now: str,
+    **source: Any,
+) -> Reply:
     return encode_document(parse(body, now=datetime.fromisoformat(now), **source))
 
 

@@ -102,7 +102,11 @@ def _cue_ends(text: str) -> Iterator[int]:
             yield before.end()
 
 
-def _read_time(text: str, start: int, published: datetime | None) -> tuple[WrittenDay, WrittenClock | None, int] | None:
+def _read_time(
+    text: str,
+    start: int,
+    published: datetime | None,
+) -> tuple[WrittenDay, WrittenClock | None, int] | None:
     """Read the day that is written at a place, with the hour before or behind it."""
     at, clock = start, None
     for _ in range(_MAX_STEPS):

@@ -193,5 +193,8 @@ def read_clock_range(text: str, start: int) -> WrittenClock | None:
     return WrittenClock(first.clock, last.zone, last.end) if last else first
 
 
-def _zone_behind(match: re.Match[str] | None, end: int) -> tuple[str, int]:
+def _zone_behind(
+    match: re.Match[str] | None,
+    end: int,
+) -> tuple[str, int]:
     return (_zone_name(match), match.end()) if match else ("", end)

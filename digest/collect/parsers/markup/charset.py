@@ -31,7 +31,11 @@ _HEADER_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECA
 _REFUSED_CODEC = re.compile("utf-?7|utf-(?:16|32).*|idna|punycode|(?:raw_)?unicode_escape|undefined|mbcs|oem")
 
 
-def decode_document(body: bytes, charset: str | None = None, content_type: str | None = None) -> str:
+def decode_document(
+    body: bytes,
+    charset: str | None = None,
+    content_type: str | None = None,
+) -> str:
     """Return a document's text, without byte-order mark.
 
     A byte-order mark wins. Then valid UTF-8 is UTF-8, whatever is declared: text in another encoding is
