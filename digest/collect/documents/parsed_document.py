@@ -62,7 +62,8 @@ class DocumentKind(StrEnum):
         """Make a member of its declaration."""
         kind = str.__new__(cls, value)
         kind._value_ = value
-        kind.label, kind.parser, kind.roots, kind.opening = label, parser, tuple(roots.split()), opening
+        kind.label, kind.parser = label, parser
+        kind.roots, kind.opening = tuple(roots.split()), opening
         return kind
 
     @property

@@ -243,5 +243,5 @@ def _read_page(link: str, page: FetchResult) -> PageLook:
         return PageLook(page.status, barrier)
     if page.content_type and not page.content_type.startswith(_PAGE_TYPES):
         return PageLook(page.status)
-    said = sandbox.read_article_page_in_child(page.body, content_type=page.content_type or None, charset=page.charset)
+    said = sandbox.read_article_page_in_child(page.body, charset=page.charset)
     return PageLook(page.status, said.barrier, supersession=said.supersession)
