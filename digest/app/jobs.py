@@ -356,8 +356,11 @@ def run_slot(context: JobContext, slot: DueJob) -> str | None:
 
 
 def note_send_end(context: JobContext, report: SendReport | None) -> None:
-    """Note for the heartbeat that an edition was sent, or couldn't be; None is a run that broke off with an error."""
-    failed = report is None or bool(report.stop_reason)
+    """Note for the heartbeat that an edition was sent, or couldn't be; None is a run that broke off with an error.
+
+    An edition that ends with refusals that someone has to acknowledge counts as a failure.
+    """
+    failed = report is None or bool(report.stop_reason) or report.refusals > 0
     is_over = failed or (report is not None and report.state is EditionState.SENT)
     if is_over and not context.stopping.is_set():
         heartbeats.note_job_end(context.installation, "send", failed=failed, now=context.clock())

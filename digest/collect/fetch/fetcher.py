@@ -242,7 +242,9 @@ class BundledFetcher:
         body = (self._folder / entry["file"]).read_bytes()
         max_bytes = options.get("max_bytes")
         if max_bytes is not None and len(body) > max_bytes:
-            raise FetchError(url, FetchErrorReason.TOO_BIG, f"the response has more than {max_bytes:,} bytes", status=200)
+            raise FetchError(
+                url, FetchErrorReason.TOO_BIG, f"the response has more than {max_bytes:,} bytes", status=200
+            )
         fields = {"Content-Type": entry["content_type"], **entry.get("headers", {})}
         headers = httpx.Headers(fields)
         name = "etag" if options.get("etag") else "last_modified"

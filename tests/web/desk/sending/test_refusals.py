@@ -55,7 +55,8 @@ def states(world: Any) -> list[DeliveryState]:
 
 def edition(world: Any) -> Edition:
     with world.database.read() as session:
-        return session.scalars(select(Edition)).one()
+        edition: Edition = session.scalars(select(Edition)).one()
+        return edition
 
 
 @pytest.mark.parametrize("path", ["/desk/sent", PATH, f"{PATH}/sending"])
