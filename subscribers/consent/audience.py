@@ -66,7 +66,7 @@ def load_audience_page(session: Session, *, after_number: int = 0, page_size: in
 
 def audience_columns() -> tuple[ColumnElement[Any], ...]:
     """Return the columns to join where the reader belonging to a row is wanted with it; see `read_audience_member`."""
-    return (*_member_columns(), _may_mail_condition().label("may_mail"))
+    return (*_member_columns(), may_mail_condition().label("may_mail"))
 
 
 def _member_columns() -> tuple[ColumnElement[Any], ...]:
@@ -77,7 +77,7 @@ def _member_columns() -> tuple[ColumnElement[Any], ...]:
 @cache
 def _compile_page_query() -> CompiledStatement:
     numbered = bindparam("after_number", type_=Person.number.type)
-    query = select(*_member_columns()).where(_may_mail_condition(), Person.number > numbered)
+    query = select(*_member_columns()).where(may_mail_condition(), Person.number > numbered)
     return CompiledStatement(query.order_by(Person.number).limit(bindparam("page_size")))
 
 
@@ -100,7 +100,7 @@ def mailable_among(dialect_name: str) -> ColumnElement[bool]:
         given = Person.number.in_(
             select(func.json_each(bindparam("numbers", type_=String())).table_valued("value").c.value)
         )
-    return _may_mail_condition() & given
+    return may_mail_condition() & given
 
 
 def bind_numbers(connection: Connection, numbers: Collection[int]) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _compile_mailable_query(dialect_name: str) -> CompiledStatement:
     return CompiledStatement(select(inspect(Person).local_table.c.number).where(mailable_among(dialect_name)))
 
 
-def _may_mail_condition() -> ColumnElement[bool]:
+def may_mail_condition() -> ColumnElement[bool]:
     """The one rule. Whoever is suppressed has that as their state: `suppression.suppress_address` sees to it."""
     return (Person.state == PersonState.SUBSCRIBED) & exclude_unfinished_imports()
 

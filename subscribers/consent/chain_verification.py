@@ -356,8 +356,8 @@ def find_stray_rows(session: Session, people_seen: int, links_seen: int) -> Brok
     """Find people and links that no walk by numbers comes by, once so many people and links were looked at."""
     people_stored = session.scalar(text("SELECT count(*) FROM person")) or 0
     if people_stored != people_seen:
-        return BrokenLink(0, 0, f"{people_stored - people_seen:,} subscriber row(s) have an invalid number")
+        return BrokenLink(0, 0, f"subscriber rows with an invalid number: {people_stored - people_seen:,}")
     links_stored = session.scalar(text("SELECT count(*) FROM consent_event")) or 0
     if links_stored == links_seen:
         return None
-    return BrokenLink(0, 0, f"{links_stored - links_seen:,} event(s) have an invalid subscriber number")
+    return BrokenLink(0, 0, f"events with an invalid subscriber number: {links_stored - links_seen:,}")

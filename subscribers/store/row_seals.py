@@ -72,7 +72,7 @@ def keys_of(session: Session | None) -> KeyRing:
     """
     row_keys: RowKeys | None = session.info.get(ROW_KEYS) if session is not None else None
     if session is None or row_keys is None or row_keys.find is None:
-        raise LookupError("a session without keys can neither seal rows nor read sealed ones: see RowKeys")
+        raise LookupError("a session without keys can't seal rows or read sealed ones (see RowKeys)")
     keys = row_keys.find()
     lend_keys(session, keys)  # finding them reads the key file and compares it with the database, once a session
     return keys

@@ -203,5 +203,5 @@ def check_unsubscribe_length(base_url: str) -> None:
     if length > _MAX_UNSUBSCRIBE_LENGTH:
         raise ComposeError(
             f"DIGEST_BASE_URL ({base_url}) makes List-Unsubscribe {length} characters long, and some providers "
-            f"corrupt it if it's longer than 77. Use a host that's {length - _MAX_UNSUBSCRIBE_LENGTH} character(s) shorter."
+            f"corrupt it if it's longer than 77. Use a shorter host."
         )

@@ -60,7 +60,7 @@ def verify_version(
     mailable = read_version(session, approval)
     if revocation := _find_revocation(session, approval, keys):
         raise ApprovalError(
-            f"{edition.name} can't be sent. {revocation}", "Revoke the approval, then approve the edition."
+            f"{edition.name} can't be sent because {revocation}.", "Revoke the approval, then approve the edition."
         )
     if fault := _find_fault(approval, mailable, edition, settings, keys):
         raise ApprovalError(
@@ -68,7 +68,7 @@ def verify_version(
         )
     if has_old_placeholders(mailable.pieces):
         raise ApprovalError(
-            f"{edition.name} was approved by an older version with insecure placeholders, so it can't be sent.",
+            f"{edition.name} was approved in an older version that used insecure placeholders, so it can't be sent.",
             f"Cancel the rest with 'digest cancel {edition.name}', or finish sending with the older version."
             if edition.state in {EditionState.SENDING, EditionState.SENT}
             else "Draft it again, then approve it.",
@@ -98,8 +98,8 @@ def _find_revocation(session: Session, approval: Approval, keys: KeyRing) -> str
     actions, is_intact = read_actions_since(session, min(signed, default=None), (APPROVAL_REVOKED, SENT_BACK))
     own = [read_detail(a.detail) for a in actions if a.subject == approval.statement["edition"]]
     if any(approval.version in detail.get(REVOKED_DETAIL, ()) for detail in own):
-        return "The audit log says that this approval was revoked."
-    return "" if is_intact else "The audit log since this approval fails verification, so it may have been revoked."
+        return "the audit log says that its approval was revoked"
+    return "" if is_intact else "the audit log since its approval fails verification"
 
 
 def _find_fault(

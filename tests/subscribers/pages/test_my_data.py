@@ -146,7 +146,7 @@ def test_the_page_shows_consent_with_its_words_and_every_passage(both: Any) -> N
         "a•••@analytical.example",
         "Send me the weekly mail.",
         "An editor vouched for your consent",
-        "Twilio SendGrid (api.sendgrid.com), who delivers for us",
+        "Twilio SendGrid (api.sendgrid.com), which delivers our emails",
         "To send you No. 147",
         "&lt;2026-W47@news.example.org&gt;",
         "our staff",

@@ -1,7 +1,8 @@
 """Notices, mails that are no edition: each a delivery of its own purpose (`confirm:…`, `welcome:…`).
 
 `notice_queue` writes the delivery in the transaction of whatever caused it; `send_due_notices` hands over what is due
-(`handover`). What a notice is written from, a token for example, is kept encrypted and goes with the last try.
+(`handover`). What a notice is written from, a token for example, is kept encrypted and goes with the last try. If many got one
+at once and its status is unknown, it's kept until that is resolved, so that it can be sent again.
 
 Somebody waits for a confirmation or a link, so these wait for no rate limit, and are counted against it. Corrections go to
 many: `send_due_corrections` hands them over in a run of their own, at the rate of editions.
@@ -29,7 +30,7 @@ from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.control import installation_hold
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.plan.correction_plan import correction_purpose
-from digest.deliver.plan.delivery_plan import IS_HANDING_OVER, IS_WAITING
+from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_HANDING_OVER, IS_UNCERTAIN, IS_WAITING, OPEN_STATES
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import recover_dead_runs
@@ -291,7 +292,8 @@ def _resolve_lost_corrections(run: _NoticeRun) -> None:
 
 def _delete_recorded_notices(run: _NoticeRun, session: Session) -> None:
     """Delete what the deliveries were written from that the last batch ended: not looking at all that wait."""
-    ended = [id_ for id_, change in run.state_changes if change.state is not DeliveryState.WAITING]
+    kept = {DeliveryState.WAITING, DeliveryState.UNCERTAIN}
+    ended = [id_ for id_, change in run.state_changes if change.state not in kept]
     if ended := [*ended, *run.withdrawn]:
         session.execute(delete(Notice).where(Notice.delivery.in_(ended)))
 
@@ -330,8 +332,9 @@ def _select_due(now: datetime) -> Any:
 
 
 def _delete_finished_notices(session: Session, condition: ColumnElement[bool]) -> None:
+    may_be_sent_again = IS_UNCERTAIN & Notice.kind.in_(BULK_KINDS)
     still_open = select(Delivery.id).where(
-        Delivery.id == Notice.delivery, Delivery.state.in_((DeliveryState.WAITING, DeliveryState.HANDING_OVER))
+        Delivery.id == Notice.delivery, or_(Delivery.state.in_(OPEN_STATES), may_be_sent_again)
     )
     finished = delete(Notice).where(condition, ~still_open.exists())
     session.execute(finished, execution_options={"synchronize_session": False})
