@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
+from digest.app.alerts.alert_log import look_for_alerts
 from digest.app.sending import refusal_actions
 from digest.app.sending.refusal_actions import ChangedRefusalsError
 from digest.deliver.control.edition_control import EditionControlError
@@ -25,6 +26,7 @@ from digest.deliver.send.refusals.refused_deliveries import (
 )
 from digest.deliver.send.run.edition_run import SendReport, run_edition
 from digest.installation.opened import Installation
+from digest.store.alert_models import Alert
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.consent import disclosure_log, seals
@@ -212,6 +214,31 @@ def test_bounces_that_come_after_the_end_count_for_eight_days(world: DeliverySet
     assert not edition(world).has_refusals
     review_sent_editions(world.database, now=world.clock() + timedelta(days=7))
     assert edition(world).refusals == 5
+
+
+def test_an_alert_reports_bounces_that_come_after_the_end_until_they_are_acknowledged(world: DeliverySetup) -> None:
+    sent_with(world, [], of=50)
+    installation = opened(world)
+
+    def alert() -> Alert | None:
+        look_for_alerts(installation, now=world.clock())
+        with world.database.read() as session:
+            return session.scalar(select(Alert).where(Alert.kind == "refusals"))
+
+    assert alert() is None
+    bounce(world, ids_of(world, ACCEPTED)[:5])
+    opened_alert = alert()
+    assert opened_alert is not None
+    assert (opened_alert.subject, opened_alert.opened_at, opened_alert.missing_since) == (
+        EDITION_NAME,
+        world.clock(),
+        None,
+    )
+    assert opened_alert.sentence.startswith("No. 12 was sent with 5 refusals. ")
+    acknowledge(world)
+    over = alert()
+    assert over is not None
+    assert over.missing_since == world.clock()
 
 
 def test_what_was_refused_for_a_doubtful_reason_is_sent_again_once_with_the_same_message_id(
