@@ -19,7 +19,6 @@ from digest.cli.context import (
     yes_option,
 )
 from digest.cli.lazy_group import CommandRefusedError
-from digest.store.models import Edition
 
 MAX_ROWS_SHOWN = 30  # groups; --json lists all
 
@@ -68,7 +67,7 @@ def refused(
     if again:
         _send_again(context, overview, again, because=because or "", yes=yes, as_json=as_json)
     elif acknowledge:
-        _acknowledge(context, overview.edition, because=because or "", as_json=as_json)
+        _acknowledge(context, overview, because=because or "", as_json=as_json)
     else:
         print_answer(_groups_as_json(overview), _describe_groups(overview), as_json=as_json, indent=2)
 
@@ -110,12 +109,12 @@ def _send_again(
     print_answer({"edition": name, "again": sent}, lines, as_json=as_json)
 
 
-def _acknowledge(context: CommandContext, edition: Edition, *, because: str, as_json: bool) -> None:
-    name = edition.name
+def _acknowledge(context: CommandContext, overview: RefusalOverview, *, because: str, as_json: bool) -> None:
+    name = overview.edition.name
     refusals = refusal_actions.acknowledge_refusals(
         context.installation,
         name,
-        confirmed=edition.refusals,
+        confirmed=overview.edition.refusals,
         reason=because,
         actor=context.actor,
         now=context.now(),

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Subquery, and_, case, func, select, update
+from sqlalchemy import Subquery, and_, case, func, select, true, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control.edition_control import EditionControlError, reopen_sent_edition
@@ -19,6 +19,7 @@ from digest.deliver.events.failure_causes import FailureCause, find_refusal_caus
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, is_of_edition
 from digest.deliver.retention.delivery_seals import reopen_sealed
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
+from digest.deliver.send.claims.restored_copy import read_copy_gap
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, resolution_values
 from digest.edition.queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState, Event
@@ -80,7 +81,7 @@ def find_refusal_reason(cause: FailureCause, reply: str) -> RefusalReason:
 
 @dataclass(frozen=True, slots=True)
 class RefusalGroup:
-    """How many messages of one domain were refused alike. `recipients` of them go to people who may be emailed now.
+    """How many messages of one domain were refused alike. `recipients` of them may be sent again, to people who may be emailed now.
 
     `cause` is that of the last event that names one, else that of the reply. `tag` is empty for erased people.
     """
@@ -108,7 +109,7 @@ class RefusalGroup:
 
 def group_refusals(session: Session, edition: str) -> list[RefusalGroup]:
     """Group what was refused of an edition, each message once, in one pass over them."""
-    refused = _select_refused(edition)
+    refused = _select_refused(session, edition)
     columns = (refused.c.domain_tag, refused.c.cause, refused.c.reply)
     counted = (func.count().label("many"), func.sum(refused.c.may_mail).label("recipients"))
     rows = session.execute(select(*columns, *counted).group_by(*columns))
@@ -120,13 +121,18 @@ def _read_group(row: Any, count: int, recipients: int) -> RefusalGroup:
     return RefusalGroup(row.domain_tag or "", cause, row.reply, count, recipients)
 
 
-def _select_refused(edition: str) -> Subquery:
-    """Select what was refused of an edition, with the cause of its last event that has one, empty if there's none."""
+def _select_refused(session: Session, edition: str) -> Subquery:
+    """Select what was refused of an edition, with the cause of its last event that has one, empty if there's none.
+
+    After a restore, what was refused before the backup goes to no one: it may have been sent again since.
+    """
+    gap = read_copy_gap(session)
+    is_known = true() if gap is None else Delivery.handed_at > gap.made_at
     gives_cause = and_(Event.delivery == Delivery.id, Event.cause != FailureCause.NONE)
     causes = select(Event.cause).where(gives_cause).order_by(Event.id.desc())
     columns = (Delivery.id, Delivery.domain_tag, Delivery.reply, Delivery.sealed_in)
     cause = func.coalesce(causes.limit(1).scalar_subquery(), "").label("cause")
-    may_mail = case((may_mail_condition(), 1), else_=0).label("may_mail")
+    may_mail = case((and_(may_mail_condition(), is_known), 1), else_=0).label("may_mail")
     refused = select(*columns, cause, may_mail).outerjoin(Person, Person.number == Delivery.person)
     return refused.where(is_of_edition(edition), _WAS_REFUSED).subquery()
 
@@ -186,7 +192,7 @@ def list_resendable(session: Session, edition: str, chosen: Collection[str]) -> 
 
     They're in the order of the batches that they were sealed in: a page changes few of those.
     """
-    refused = _select_refused(edition)
+    refused = _select_refused(session, edition)
     mailable = select(refused).where(refused.c.may_mail == 1)
     rows = session.execute(mailable.order_by(refused.c.sealed_in, refused.c.id))
     return [row.id for row in rows if _read_group(row, 1, 1).is_resendable(chosen)]

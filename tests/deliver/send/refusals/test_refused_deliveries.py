@@ -17,6 +17,7 @@ from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, 
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries, seal_edition
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
+from digest.deliver.send.claims.restored_copy import CopyGap, doubt_open_deliveries
 from digest.deliver.send.claims.retry_policy import GIVE_UP_AFTER
 from digest.deliver.send.refusals.refused_deliveries import (
     RefusalReason,
@@ -298,6 +299,19 @@ def test_people_who_unsubscribed_meanwhile_are_neither_counted_nor_sent_it(world
     unsubscribe(leaving)
     assert len(send(world)[1]) == 4
     assert (counts(world)[DeliveryState.WITHDRAWN], ids_of(world, REFUSED)) == (1, [left])
+
+
+def test_a_restored_copy_sends_nothing_again_that_the_original_may_have_sent_again(world: DeliverySetup) -> None:
+    sent_with(world, [TOO_BIG] * 5, of=20)
+    made_at = world.clock()
+    world.clock.now += timedelta(hours=3)
+    with world.database.write() as session:
+        doubt_open_deliveries(session, CopyGap(made_at, world.clock()))
+    assert again(world, "all", confirmed=0) == 0
+    world.clock.now += timedelta(minutes=1)
+    with world.database.write() as session:
+        session.execute(update(Delivery).where(Delivery.reply == TOO_BIG.reply).values(handed_at=world.clock()))
+    assert again(world, "all", confirmed=5) == 5, "what was refused after the restore is known"
 
 
 def test_nothing_of_a_canceled_edition_is_sent_again(world: DeliverySetup) -> None:
