@@ -4,7 +4,7 @@ A delivery that expired counts as refused: each try was. A domain is known by it
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -104,7 +104,8 @@ class RefusalGroup:
 
     def is_resendable(self, chosen: Collection[str]) -> bool:
         """Return whether they may be sent again, and are chosen by `ALL_REASONS`, their reason, or their key."""
-        return self.reason.is_doubtful and not {ALL_REASONS, str(self.reason), self.key}.isdisjoint(chosen)
+        names = {ALL_REASONS, str(self.reason), self.key}
+        return self.reason.is_doubtful and not names.isdisjoint(chosen)
 
 
 def group_refusals(session: Session, edition: str) -> list[RefusalGroup]:
@@ -144,7 +145,7 @@ def merge_refusals(groups: Iterable[RefusalGroup]) -> list[RefusalGroup]:
         first = merged.setdefault(group.key, group)
         if first is not group:
             count, recipients = first.count + group.count, first.recipients + group.recipients
-            merged[group.key] = RefusalGroup(first.tag, first.cause, first.reply, count, recipients)
+            merged[group.key] = replace(first, count=count, recipients=recipients)
     return sorted(merged.values(), key=lambda g: (-g.count, g.key))
 
 
@@ -160,9 +161,10 @@ def review_refusals(session: Session, edition: Edition, counts: DeliveryCounts) 
 
 def count_notable_refusals(session: Session, edition: Edition, counts: DeliveryCounts) -> int:
     """Count the refusals of an edition that someone has to acknowledge; 0 if the ones not acknowledged yet are few."""
-    tried, acknowledged = counts.handed_over + counts[DeliveryState.EXPIRED], edition.acknowledged_refusals
+    expired, acknowledged = counts[DeliveryState.EXPIRED], edition.acknowledged_refusals
+    tried = counts.handed_over + expired
     # Most editions end here, without a look at any delivery.
-    if not is_notable(counts[DeliveryState.REFUSED] + counts[DeliveryState.EXPIRED] - acknowledged, tried):
+    if not is_notable(counts[DeliveryState.REFUSED] + expired - acknowledged, tried):
         return 0
     refusals = sum(group.count for group in group_refusals(session, edition.name) if group.reason.is_loss)
     return refusals if is_notable(refusals - acknowledged, tried) else 0
@@ -213,16 +215,18 @@ def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequenc
         raise EditionControlError(
             f"{name} is canceled, so its messages can't be sent again.", "Send the stories in another edition instead."
         )
-    chosen = (Delivery.id.in_(delivery_ids), is_of_edition(name), _WAS_REFUSED, Delivery.person.is_not(None))
-    locked = select(Delivery.id, Delivery.due_at).where(*chosen).order_by(Delivery.id).with_for_update(skip_locked=True)
+    refused = (is_of_edition(name), _WAS_REFUSED, Delivery.person.is_not(None))
+    chosen = select(Delivery.id, Delivery.due_at).where(Delivery.id.in_(delivery_ids), *refused)
+    locked = chosen.order_by(Delivery.id).with_for_update(skip_locked=True)
     due_times = dict(session.execute(locked).all())
     ids = reopen_sealed(session, keys, list(due_times), now=now)
     if ids:
-        refusal_kinds = [kind for kind in EventKind if is_refusal(kind)]
-        refusals = update(Event).where(Event.delivery.in_(ids), Event.kind.in_(refusal_kinds))
+        kinds = [*filter(is_refusal, EventKind)]
+        refusals = update(Event).where(Event.delivery.in_(ids), Event.kind.in_(kinds))
         session.execute(refusals.values(kind=EventKind.SUPERSEDED, cause=FailureCause.NONE))
         again = UncertainResolution.SEND_AGAIN
-        session.execute(update(Delivery), [{"id": id_, **resolution_values(again, due_times[id_], now)} for id_ in ids])
+        changes = [{"id": id_} | resolution_values(again, due_times[id_], now) for id_ in ids]
+        session.execute(update(Delivery), changes)
         reopen_sent_edition(edition)
         edition.refusals = edition.acknowledged_refusals = 0
     return ids
