@@ -11,8 +11,8 @@ from sqlalchemy import ARRAY, ColumnElement, Connection, Select, String, any_, b
 from sqlalchemy.orm import Session
 
 from subscribers.consent.preferences import Preferences
-from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import decrypt_address
+from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.crypto.stored_addresses import decrypt_address, matches_lookup
 from subscribers.store.compiled_statements import CompiledStatement
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import ImportBatch, Person, PersonState
@@ -21,6 +21,8 @@ _MEMBER_COLUMNS = (
     Person.number,
     Person.ciphertext,
     Person.key_id,
+    Person.lookup,
+    Person.lookup_key,
     Person.choices,
     Person.asked_at,
     Person.asked_where,
@@ -41,15 +43,19 @@ class AudienceMember:
     asked_at: datetime
     asked_where: str
     domain_tag: str | None
+    lookup: tuple[str | None, str | None]  # with its key's ID
     link_generation: int = 0
 
     def decrypt_address(self, keys: KeyRing) -> str:
         """Open the address.
 
         Raises:
-            DecryptionError: it does not open.
+            DecryptionError: it does not open, or isn't the one that the row is found by.
         """
-        return decrypt_address(keys, self.encrypted_address, self.number)
+        mailbox = decrypt_address(keys, self.encrypted_address, self.number)
+        if not matches_lookup(keys, mailbox, *self.lookup):
+            raise DecryptionError(f"The address of person {self.number} doesn't match its lookup hash")
+        return mailbox
 
 
 def load_audience_page(session: Session, *, after_number: int = 0, page_size: int = 1000) -> list[AudienceMember]:
@@ -153,5 +159,6 @@ def _build_member(row: Any) -> AudienceMember:
         asked_at=row.asked_at,
         asked_where=row.asked_where,
         domain_tag=row.domain_tag,
+        lookup=(row.lookup, row.lookup_key),
         link_generation=row.link_generation,
     )

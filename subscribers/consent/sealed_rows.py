@@ -326,7 +326,7 @@ def find_changed_rows(session: Session, keys: KeyRing, tables: Collection[Sealed
         if table.has_holder:
             rows = read_rows(session, table, f"person = :person AND {_covered(session, table)}", {"person": person})
             if changed := sum(not is_intact(keys, table, row) for row in rows):
-                faults.append(f"{changed:,} of the {table.noun} don't match their seal")
+                faults.append(f"{table.noun} that don't match their seal: {changed:,}")
     return faults
 
 

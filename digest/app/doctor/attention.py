@@ -30,7 +30,15 @@ from digest.settings import SettingsFile
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
 from digest.store.staff import name_staff
-from subscribers.phrases import clock_hour, end_sentence, hour_in_zone, join_words, sentence, weekday_month_day
+from subscribers.phrases import (
+    clock_hour,
+    count_with_noun,
+    end_sentence,
+    hour_in_zone,
+    join_words,
+    sentence,
+    weekday_month_day,
+)
 from subscribers.signup import rate_limits
 
 MAX_SOURCES_NAMED = 3  # sources
@@ -232,9 +240,8 @@ def _find_passed_deadlines(
         if deadline is not None and deadline <= now:
             local = deadline.astimezone(file.publication.zone)
             by = f"{weekday_month_day(local)}, {clock_hour(local)}"
-            over = sentence(f"No. {edition.number} wasn't approved by its deadline ({by})")
-            goes = "" if edition.release_at <= now else ". It will be sent at its send time"
-            said = f"{over} You can still approve it{goes}."
+            goes = "" if edition.release_at <= now else ", and it will be sent at its send time"
+            said = f"No. {edition.number} wasn't approved by its deadline ({by}). You can still approve it{goes}."
             yield AttentionFinding("missed-deadline", said, edition.name)
 
 
@@ -324,7 +331,7 @@ def _find_stuck_sends(
             reason = progress.wait_reason if progress else ""
             why = f" Reason: {reason}." if reason else ""
             said, on_page = (
-                f"No. {edition.number} has made no progress since {since}, and {count:,} emails are overdue.{why}"
+                f"No. {edition.number} has made no progress since {since}. Overdue emails: {count:,}.{why}"
                 for since in (f"{moved_at:%Y-%m-%d %H:%M} UTC", _write_moment(moved_at, zone))
             )
             yield AttentionFinding("stuck-send", said, edition.name, on_page)
@@ -354,7 +361,7 @@ def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source
     yield from _find_refused_sign_ins(session, now)
     if held := count_held_warnings(session):
         said = (
-            f"{held:,} {('email' if held == 1 else 'emails')} about security changes can't be delivered. Check the "
+            f"{count_with_noun(held, 'email')} about security changes can't be delivered. Check the "
             "audit log for the changes, then check whether the mail server accepts email from the sender's "
             "address."
         )

@@ -12,7 +12,7 @@ from digest.edition.queries import find_current_edition, find_edition
 from digest.installation.opened import Installation
 from digest.store.models import EditionState
 from subscribers.consent import audience
-from subscribers.phrases import weekday_date
+from subscribers.phrases import count_with_noun, weekday_date
 from subscribers.store.models import PersonState
 
 
@@ -73,7 +73,7 @@ def edition_status(installation: Installation, name: str, *, now: datetime) -> E
             refusals=edition.refusals if edition.has_refusals else 0,
             content_hash=approval.current_content_hash(session, edition, installation.settings),
             release_text=release,
-            release_sentence=f"No. {edition.number} will be sent to {subscribers:,} {'subscriber' if subscribers == 1 else 'subscribers'} {when}.",
+            release_sentence=f"No. {edition.number} will be sent to {count_with_noun(subscribers, 'subscriber')} {when}.",
             delivery_counts=counts,
             blocked_reason=blocked,
             progress=progress,

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, select, text
 from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import OPEN_STATES, edition_purpose
 from digest.edition.queries import FINISHED_STATES, find_edition
 from digest.store.delivery_models import UNSEALED_NOTICE, Delivery, DeliveryState
 from digest.store.engine import Database
@@ -21,7 +21,6 @@ from subscribers.consent.disclosure_proof import OWN_TABLES
 from subscribers.consent.sealed_rows import BATCH_SIZE, SealedTable
 from subscribers.crypto.keys import KeyRing
 
-OPEN_STATES = (DeliveryState.WAITING, DeliveryState.HANDING_OVER)
 _SUBJECT = "CASE WHEN substr(purpose, 1, 8) = 'edition:' THEN purpose ELSE '' END"
 # A state isn't covered: late bounces change it. Whether and when an uncertain one left, nobody knows yet.
 DELIVERIES = SealedTable(

@@ -183,7 +183,7 @@ def _begin_sending(
         mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
         if provider.name != "outbox" and leads_to_this_machine(mailable.base_url):
             raise SendError(
-                f"{name} was approved with links to {mailable.base_url}, which only work on this machine.",
+                f"{name} was approved with links to {mailable.base_url}, which work only on this machine.",
                 "Set DIGEST_BASE_URL to an https URL, revoke the approval, draft the edition again, and approve the new draft.",
             )
         if edition.state is EditionState.APPROVED:
