@@ -183,6 +183,20 @@ class SpacedLimit(Base):
     recent: Mapped[list[tuple[int, int]] | None] = mapped_column(JSON)
 
 
+class DomainGroup(Base):
+    """The group of a receiving domain: domains whose email the same operator's servers take, by their MX records.
+
+    Both are keyed tags; a domain that's alone has its own tag as its group. `digest.deliver.send.limits.domain_groups` looks
+    them up.
+    """
+
+    __tablename__ = "domain_group"
+
+    domain_tag: Mapped[Str32] = mapped_column(primary_key=True)
+    group_tag: Mapped[Str32]
+    looked_up_at: Mapped[Moment]
+
+
 class InstallationState(Base):
     """What the installation remembers by name: that it is held, how far a provider's lists were read."""
 

@@ -55,7 +55,7 @@ def apply_inbound_events(installation: Installation, *, clock: Clock) -> Counter
     unsubscribe_log = UnsubscribeLog(installation.settings.left_log, installation.keys)
     counts = apply_stored_payloads(installation.database, installation.keys, unsubscribe_log, clock=clock)
     if counts:
-        alarms.pause_alarming_editions(installation.database, installation.settings.file.alerts, now=clock())
+        alarms.stop_alarming_editions(installation.database, installation.settings.file.alerts, now=clock())
     return counts
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import find_genuine_ids
 from digest.deliver.compose.variants import EditionVariants, omits_every_section
+from digest.deliver.control.set_aside import AsideDecision, AsideDomain
 from digest.deliver.plan.delivery_plan import IS_HANDING_OVER, IS_WAITING, edition_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.send.claims.claim_statements import (
@@ -94,6 +95,7 @@ def claim_deliveries(
     horizon: datetime,
     limit: int,
     avoided_domains: Collection[str | None] | None = None,
+    aside: Mapping[str, AsideDomain] | None = None,
 ) -> tuple[SubscriberDelivery, ...]:
     """Claim up to `limit` deliveries of an edition that are due by `horizon`; set aside those that are owed no more.
 
@@ -101,8 +103,8 @@ def claim_deliveries(
     first.
 
     Consent is asked here, in the transaction of the claim: a reader who left is `withdrawn`, one who paused or left
-    out every section is `skipped`; neither is returned. A delivery that its domain's limit postpones waits on. A row that isn't as it
-    was planned is refused.
+    out every section is `skipped`; neither is returned. A delivery that its domain's limit postpones waits on, and so does one of
+    a domain that was set `aside`, unless it's dropped. A row that isn't as it was planned is refused.
     """
     claimed: list[SubscriberDelivery] = []
     domain_claim = DomainClaim(session, domain_limits, now)
@@ -121,7 +123,7 @@ def claim_deliveries(
         genuine = find_genuine_ids(keys, purpose, [(row.id, row.number, row.message_id) for row in rows])
         refuse_changed(session, [row.id for row in rows if row.id not in genuine])
         rows = [row for row in rows if row.id in genuine]
-        claimed += _sort_due_rows(session, lease, rows, variants, domain_claim, now)
+        claimed += _sort_due_rows(session, lease, rows, variants, domain_claim, aside or {}, now)
     domain_claim.save()
     return tuple(claimed)
 
@@ -132,19 +134,26 @@ def _sort_due_rows(
     rows: list[Any],
     variants: EditionVariants,
     domain_claim: DomainClaim,
+    aside: Mapping[str, AsideDomain],
     now: datetime,
 ) -> list[SubscriberDelivery]:
     """Part rows into those that go now, those that are postponed and those that are owed no more; update all."""
     today = now.astimezone(variants.zone).date()
     going: list[SubscriberDelivery] = []
-    postponed, aside = [], []
+    postponed, ended = [], []
     for row in rows:
         subscriber = audience.read_audience_member(row)
         state = _state_for_subscriber(subscriber, variants, today)
         if subscriber is None or state is not DeliveryState.HANDING_OVER:
-            aside.append((row.id, state))
+            ended.append((row.id, state))
             continue
         domain_tag = subscriber.domain_tag
+        if domain_tag in aside and (domain := aside[domain_tag]).decision is not AsideDecision.SEND:
+            if domain.decision:
+                ended.append((row.id, DeliveryState.CANCELLED))
+            else:
+                postponed.append((row.id, domain.parked_at))
+            continue
         until = domain_claim.postponed_until(domain_tag, fresh=row.next_try_at <= row.due_at)
         if until is None:
             going.append(
@@ -163,7 +172,7 @@ def _sort_due_rows(
             postponed.append((row.id, until))
     postpone(session, postponed)
     _take_reader_leases(session, lease, going, variants, now=now)
-    set_aside(session, aside)
+    set_aside(session, ended)
     return going
 
 

@@ -29,6 +29,7 @@ from digest.deliver.send.claims.progress import ProgressWriter
 from digest.deliver.send.claims.run_file import open_run_file, read_database_number
 from digest.deliver.send.limits.rate_limiter import RateLimiter
 from digest.deliver.send.refusals import alarms
+from digest.deliver.send.refusals.alarms import HandedOverCounts
 from digest.deliver.send.refusals.message_suspicion import MessageSuspicion
 from digest.deliver.send.run.loop import run_send_loop
 from digest.deliver.send.run.send_gate import send_blocked_reason
@@ -151,7 +152,7 @@ def run_edition(
             progress_writer=ProgressWriter(name, now),
             suspicion=MessageSuspicion(was_accepted=planned[DeliveryState.ACCEPTED] > 0),
             planned_total=planned.planned,
-            handed_over_before=planned.handed_over,
+            handed_over=HandedOverCounts(planned.handed_over),
         )
         try:
             run_send_loop(run)

@@ -21,8 +21,8 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.compose.variants import fill_placeholders
+from digest.deliver.control import set_aside
 from digest.deliver.plan import canary
-from digest.deliver.plan.delivery_plan import count_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, providers_per_thread
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.claim_reserve import MAX_RESERVE, MAX_RESERVE_SECONDS
@@ -30,6 +30,7 @@ from digest.deliver.send.claims.delivery_claims import SubscriberDelivery
 from digest.deliver.send.handover import SendTask
 from digest.deliver.send.limits.rate_limits import SendAllowance
 from digest.deliver.send.refusals import alarms
+from digest.deliver.send.refusals.attribution import Attribution
 from digest.deliver.send.refusals.message_suspicion import PROBE_SIZE
 from digest.deliver.send.run.send_gate import HandoverPermission, ask_permission, check_send_gate
 from digest.deliver.send.run.send_run import MAX_PAUSE_SECONDS, SendRun
@@ -42,6 +43,8 @@ MAX_LOST_PROBES = 6  # messages handed over singly after that and not answered e
 ALARM_CHECK_INTERVAL = timedelta(seconds=5)
 REFUSALS_BEFORE_CHECK = 5  # refusals that make the run check the alarms at once
 _CANARY_WAIT_REASON = "the canary was sent, and the rest follow unless a stop rule is triggered"
+
+_LEFT = frozenset({HandoverResult.ACCEPTED, HandoverResult.REFUSED, HandoverResult.UNCERTAIN})
 
 log = structlog.get_logger("sending")
 
@@ -61,7 +64,7 @@ def _run_round(run: SendRun, workers: WorkerPool) -> bool:
     """Record what is known, give out what is due, wait for one worker; return False at the end."""
     _check_alarms(run)
     looked_at = run.clock()
-    if run.is_over or run.seconds_paused or run.reserve.is_stale(looked_at):
+    if run.is_over or run.seconds_paused or run.reserve_is_outdated or run.reserve.is_stale(looked_at):
         run.release_reserve()
     if _is_commit_due(run, workers):
         run.database_retry(lambda: _record_and_claim(run, workers))
@@ -104,7 +107,7 @@ def _is_refill_due(run: SendRun, workers: WorkerPool) -> bool:
 
 
 def _check_alarms(run: SendRun) -> None:
-    """Pause the edition if too many of its messages failed."""
+    """Stop the edition, or a domain, if too many of its messages failed."""
     now = run.clock()
     checked_lately = (
         run.alarms_checked_at is not None
@@ -113,20 +116,21 @@ def _check_alarms(run: SendRun) -> None:
     if checked_lately and run.refusal_count < run.refusals_at_check + REFUSALS_BEFORE_CHECK:
         return
 
-    def find_reason() -> str:
-        handed_over, alerts = run.handed_over_before + run.attempted, run.settings.file.alerts
+    def find_stop() -> Attribution:
         with run.database.read() as session:
             edition = find_edition(session, run.edition)
-            if not alarms.find_alarm(session, edition, alerts, handed_over=handed_over):
-                return ""
-            # Other processes may send it too: of what all of them handed over it may be a smaller share.
-            counted = count_deliveries(session, run.purpose).handed_over
-            return alarms.find_alarm(session, edition, alerts, handed_over=max(handed_over, counted))
+            return alarms.find_stop(session, edition, run.settings.file.alerts, run.handed_over)
 
-    reason = run.database_retry(find_reason)
+    stop = run.database_retry(find_stop)
     run.alarms_checked_at, run.refusals_at_check = now, run.refusal_count
-    if reason:
-        alarms.raise_alarm(run.database, run.edition, reason, now=now)
+    _apply_stop(run, stop)
+
+
+def _apply_stop(run: SendRun, stop: Attribution) -> None:
+    """Set domains aside, or pause the edition; another claim asks before anything that is reserved leaves."""
+    if stop != Attribution():
+        run.database_retry(lambda: alarms.apply_stop(run.database, run.edition, stop, now=run.clock()))
+        run.reserve_is_outdated = bool(stop.domains)
 
 
 def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
@@ -170,6 +174,8 @@ def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
 
 def _hand_out(run: SendRun, workers: WorkerPool) -> None:
     """Give the idle workers what is reserved for readers who may still be mailed; where nothing may go, it waits again."""
+    if run.reserve_is_outdated:
+        run.release_reserve()
     going = run.reserve.next_deliveries(workers.free_capacity)
     if not going:
         return
@@ -197,6 +203,7 @@ def _claim_allowed(
     if gate.stop_reason:
         run.wait_reason = gate.stop_reason
         return ()
+    run.note_aside(gate)
     if gate.phase.wait_until is not None:
         _pause_until_allowed(run, SendAllowance(0, gate.phase.wait_until, _CANARY_WAIT_REASON))
         return ()
@@ -205,6 +212,8 @@ def _claim_allowed(
         _pause_until_allowed(run, allowance)
         return ()
     now, suspicion = run.clock(), run.suspicion
+    if any(domain.returning for domain in gate.aside.values()):
+        set_aside.return_decided(session, run.edition, now=now)
     claimed = claims.claim_deliveries(
         session,
         run.lease,
@@ -215,6 +224,7 @@ def _claim_allowed(
         horizon=gate.phase.horizon,
         limit=min(allowance.messages, PROBE_SIZE) if suspicion.is_probing else allowance.messages,
         avoided_domains=suspicion.avoided_domains if suspicion.is_probing else None,
+        aside=gate.aside,
     )
     ready_at = run.rate_limiter.count_messages(session, len(claimed), run.clock())
     if ready_at is not None:
@@ -309,7 +319,11 @@ def _process_results(run: SendRun, workers: WorkerPool, results: Sequence[Worker
 def _note_result(run: SendRun, result: WorkerResult) -> None:
     now = run.clock()
     domain_limits = run.rate_limiter.domain_limits
-    for delivery, outcome in run.note_result(run.suspicion.judge_batch(result.batch)):
+    judged = run.suspicion.judge_batch(result.batch)
+    for task, outcome in zip(judged.handed_over, judged.outcome.outcomes, strict=False):
+        if outcome.result in _LEFT:
+            run.handed_over.add_message(task.delivery.domain_tag)
+    for delivery, outcome in run.note_result(judged):
         if outcome.slows_domain and domain_limits.slow_down_domain(delivery.domain_tag, now):
             log.warning(
                 "a domain asks for less; it gets half as many", delivery=delivery.delivery_id, said=outcome.reply
@@ -325,8 +339,9 @@ def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, out
         run.stop_reason = run.stop_reason or outcome.stop_reason
     elif run.suspicion.is_confirmed:
         run.stop_reason = run.stop_reason or run.suspicion.stop_reason
-    elif run.suspicion.pause_reason:
-        alarms.raise_alarm(run.database, run.edition, run.suspicion.pause_reason, now=run.clock())
+    else:
+        new = {tag: why for tag, why in run.suspicion.domains_at_fault.items() if tag not in run.aside}
+        _apply_stop(run, Attribution(new, run.suspicion.pause_reason))
     if outcome.is_busy and not run.seconds_paused:
         _pause_then_probe(run, workers)
     if outcome.wait_seconds:

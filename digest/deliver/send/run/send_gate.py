@@ -1,6 +1,6 @@
 """Whether a run may hand over now: asked in the transaction of every claim, so that a pause holds from the next one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, inspect, outerjoin, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
+from digest.deliver.control.set_aside import AsideDomain, read_aside_domains
 from digest.deliver.plan import canary
 from digest.store.delivery_models import InstallationState
 from digest.store.models import Edition, EditionState
@@ -30,7 +31,13 @@ _EDITION_AND_HOLD = outerjoin(
 )
 _IS_EDITION = _edition_columns.name == bindparam("edition")
 _GATE_QUERY = CompiledStatement(
-    select(*_BLOCKING_COLUMNS, _edition_columns.canary, _edition_columns.canary_until)
+    select(
+        *_BLOCKING_COLUMNS,
+        _edition_columns.canary,
+        _edition_columns.canary_until,
+        _edition_columns.set_aside,
+        _edition_columns.resumed_at,
+    )
     .select_from(_EDITION_AND_HOLD)
     .where(_IS_EDITION)
 )
@@ -38,17 +45,25 @@ _GATE_QUERY = CompiledStatement(
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """Which deliveries a run may claim; `stop_reason` is empty, or says why it has to end and what to do."""
+    """Which deliveries a run may claim; `stop_reason` is empty, or says why it has to end and what to do.
+
+    `aside` are the domains that were set aside, by tag. Those before `resumed_at` were seen by someone.
+    """
 
     phase: canary.CanaryPhase
-    stop_reason: str = ""
+    stop_reason: str
+    aside: Mapping[str, AsideDomain]
+    resumed_at: datetime | None
 
 
 def check_send_gate(session: Session, edition: str, now: datetime) -> GateDecision:
     """Decide what a run of an edition may do now."""
     (row,) = _GATE_QUERY.fetch_rows(session, {"edition": edition})
     return GateDecision(
-        canary.current_canary_phase(row.canary, row.canary_until, now), send_blocked_reason(edition, row, row.value)
+        canary.current_canary_phase(row.canary, row.canary_until, now),
+        send_blocked_reason(edition, row, row.value),
+        read_aside_domains(row.set_aside),
+        row.resumed_at,
     )
 
 
