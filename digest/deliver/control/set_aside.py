@@ -70,6 +70,14 @@ def list_undecided(edition: Edition) -> list[AsideDomain]:
     return [domain for domain in read_aside_domains(edition.set_aside).values() if not domain.decision]
 
 
+def describe_aside(domains: Collection[AsideDomain]) -> str:
+    """Return that so many domains are set aside, as the beginning of a sentence; empty: none is."""
+    if not domains:
+        return ""
+    many = "a receiving domain are" if len(domains) == 1 else f"{len(domains):,} receiving domains are"
+    return f"emails to {many} set aside"
+
+
 def set_domains_aside(session: Session, name: str, reasons: Mapping[str, str], *, now: datetime) -> list[str]:
     """Set domains aside, given as tag and reason; return the tags of those that weren't before.
 

@@ -95,9 +95,11 @@ def claim_deliveries(
     horizon: datetime,
     limit: int,
     avoided_domains: Collection[str | None] | None = None,
-    aside: Mapping[str, AsideDomain] | None = None,
-) -> tuple[SubscriberDelivery, ...]:
+    aside: Mapping[str, AsideDomain],
+) -> tuple[tuple[SubscriberDelivery, ...], bool]:
     """Claim up to `limit` deliveries of an edition that are due by `horizon`; set aside those that are owed no more.
+
+    Return them, and whether the transaction is as large as it may be, so that more may be due.
 
     The earliest come first. With `avoided_domains`, which may be empty, they are spread over the list, and other domains come
     first.
@@ -123,9 +125,9 @@ def claim_deliveries(
         genuine = find_genuine_ids(keys, purpose, [(row.id, row.number, row.message_id) for row in rows])
         refuse_changed(session, [row.id for row in rows if row.id not in genuine])
         rows = [row for row in rows if row.id in genuine]
-        claimed += _sort_due_rows(session, lease, rows, variants, domain_claim, aside or {}, now)
+        claimed += _sort_due_rows(session, lease, rows, variants, domain_claim, aside, now)
     domain_claim.save()
-    return tuple(claimed)
+    return tuple(claimed), examined >= MAX_TRANSACTION_ROWS
 
 
 def _sort_due_rows(
@@ -148,7 +150,8 @@ def _sort_due_rows(
             ended.append((row.id, state))
             continue
         domain_tag = subscriber.domain_tag
-        if domain_tag in aside and (domain := aside[domain_tag]).decision is not AsideDecision.SEND:
+        domain = aside.get(domain_tag or "") if aside else None
+        if domain is not None and domain.decision is not AsideDecision.SEND:
             if domain.decision:
                 ended.append((row.id, DeliveryState.CANCELLED))
             else:

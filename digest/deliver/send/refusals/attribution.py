@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, Self, TypeVar
 
 _MAJORITY = 0.5  # of the failures outside of domains at fault, for one domain to account for them
+_MIN_FAILURES, _FAILED_SHARE = 2, 0.5  # of what a domain was handed, to set it aside when everything pauses
 
 
 class Failures(Protocol):
@@ -59,9 +60,19 @@ def attribute_failures(
         top = max(rest, key=lambda tag: rest[tag])
         is_one_domain = top and rest[top] > _MAJORITY * sum(rest.values())
         if not top or not is_one_domain or explain_others(domains | {top: why}):
-            return Attribution(domains, why)
+            # So that those who resume needn't do it again for each of these.
+            return Attribution(dict.fromkeys(_find_refusing(failures, handed_over), why) | domains, why)
         domains[top] = why
     return Attribution(domains, explain_others({}) if len(domains) > 1 else "")
+
+
+def _find_refusing(failures: Mapping[str | None, F], handed_over: Mapping[str | None, int]) -> list[str]:
+    """Return the domains that refused most of what they were handed."""
+    return [
+        tag
+        for tag, count in failures.items()
+        if tag and int(count) >= max(_MIN_FAILURES, _FAILED_SHARE * handed_over.get(tag, 0))
+    ]
 
 
 def _add(counts: list[F]) -> F:

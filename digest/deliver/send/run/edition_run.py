@@ -16,7 +16,7 @@ from digest.deliver.compose.variants import (
     count_wanted_variants,
     create_variants,
 )
-from digest.deliver.control import edition_control, installation_hold
+from digest.deliver.control import edition_control, installation_hold, set_aside
 from digest.deliver.control.edition_control import ALARM_ACTOR
 from digest.deliver.plan import canary
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, is_of_edition, plan_deliveries
@@ -59,7 +59,7 @@ class SendReport:
     """What one run did.
 
     `stop_reason` is empty or says what went wrong or who stopped it; `wait_reason` says what the rest waits for where
-    nothing is wrong; `next_due_at` is when something is due next.
+    nothing is wrong; `next_due_at` is when something is due next. `domains_aside` wait for someone's decision.
     """
 
     edition: str
@@ -69,6 +69,7 @@ class SendReport:
     stop_reason: str = ""
     wait_reason: str = ""
     next_due_at: datetime | None = None
+    domains_aside: int = 0
 
     @property
     def handed_over(self) -> int:
@@ -79,6 +80,11 @@ class SendReport:
     def ends_elsewhere(self) -> bool:
         """Whether another process is handing over the last messages: this run is over, and has none of them."""
         return self.delivery_counts.last_are_leaving
+
+    @property
+    def awaits_decision(self) -> bool:
+        """Whether all that waits are emails to domains that were set aside."""
+        return self.next_due_at is not None and self.next_due_at >= set_aside.PARKED_FROM
 
 
 def run_edition(
@@ -280,13 +286,14 @@ def _close_run(run: SendRun) -> SendReport:
             edition.state, edition.sent_at = EditionState.SENT, run.clock()
         due = claims.next_due_time(session, run.purpose)
         next_at = max(due, run.resumes_at) if due and run.resumes_at else due
+        domains_aside = set_aside.list_undecided(edition)
         run.progress_writer.write_progress(
             session,
             run.attempted,
             run.clock(),
             running=False,
-            wait_reason=run.stop_reason or run.wait_reason,
-            resumes_at=next_at if counts.open else None,
+            wait_reason=run.stop_reason or run.wait_reason or set_aside.describe_aside(domains_aside),
+            resumes_at=next_at if counts.open and next_at and next_at < set_aside.PARKED_FROM else None,
         )
         return SendReport(
             edition=run.edition,
@@ -296,4 +303,5 @@ def _close_run(run: SendRun) -> SendReport:
             stop_reason=run.stop_reason,
             wait_reason=run.wait_reason,
             next_due_at=next_at,
+            domains_aside=len(domains_aside),
         )

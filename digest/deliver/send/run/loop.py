@@ -149,7 +149,6 @@ def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
         if run.progress_writer.is_due(now):
             run.progress_writer.write_progress(session, run.attempted + len(workers.tasks_in_flight), now)
     run.note_reserved(claimed)
-    run.claims_more = len(claimed) == MAX_TRANSACTION_ROWS
     workers.note_commit()
     run.database_retry.commit_in_doubt = False
 
@@ -214,7 +213,7 @@ def _claim_allowed(
     now, suspicion = run.clock(), run.suspicion
     if any(domain.returning for domain in gate.aside.values()):
         set_aside.return_decided(session, run.edition, now=now)
-    claimed = claims.claim_deliveries(
+    claimed, run.claims_more = claims.claim_deliveries(
         session,
         run.lease,
         run.variants,

@@ -47,7 +47,7 @@ class SendRun(HandoverRun):
     refusals_at_check: int = 0  # `refusal_count` at that moment
     reserve: ClaimReserve = field(default_factory=ClaimReserve)
     reserve_is_outdated: bool = False  # a domain of it may have been set aside meanwhile
-    claims_more: bool = False  # the last claim was as large as one transaction may be: others are idle still
+    claims_more: bool = False  # the last claim looked at as many as one transaction may: more may be due
 
     @property
     def purpose(self) -> str:
