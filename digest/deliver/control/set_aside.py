@@ -18,13 +18,13 @@ from digest.deliver.plan.delivery_plan import IS_WAITING, is_of_edition
 from digest.edition.queries import find_edition
 from digest.store.delivery_models import Delivery
 from digest.store.models import Edition, EditionState
-from subscribers.errors import RefusalError
+from subscribers.errors import ApplicationError
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 PARKED_FROM = datetime(9000, 1, 1, tzinfo=UTC)
 
 
-class UnknownAsideDomainError(RefusalError):
+class UnknownAsideDomainError(ApplicationError):
     """The domain isn't set aside, or someone has already decided."""
 
 

@@ -235,6 +235,8 @@ ROUTE_RULES = {
     "previews.show_preview": EDITOR,
     "sending.show_sending": EDITOR,
     "sending.cancel": ADMIN,
+    "sending.send_aside": EDITOR,
+    "sending.drop_aside": ADMIN,
     "sending.hold_or_release": ADMIN,
     "stories.add_story": EDITOR,
     "stories.change_clipboard": EDITOR,
