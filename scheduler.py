@@ -31,6 +31,7 @@ from subscribers.errors import ApplicationError
 
 TICK_SECONDS = 1  # second between two looks at the timetable: three small reads, one more for each edition going out
 ALERT_SECONDS = 60  # between two looks at what needs somebody: some twenty reads
+SLOW_TICKS = frozenset({"alerts", "mail_servers"})
 FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
 
 log = structlog.get_logger("scheduler")
@@ -173,6 +174,7 @@ def tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
         "look": lambda: jobs.run_job(context, "look_again"),
         "alarms": lambda: jobs.run_job(context, "mail_alarms"),
         "alerts": lambda: tell_alerts(context),
+        "mail_servers": lambda: jobs.run_job(context, "look_up_mail_servers"),
         "corrections": lambda: plan_and_send_corrections(context),
         "events": lambda: jobs.run_job(context, "apply_events"),
         "release": lambda: send_due_editions(context, backoff),
@@ -194,7 +196,7 @@ class JobScheduler:
             jobs.start_scheduler(context)
         for name, action in tick_jobs(context).items():
             if names is None or name in names:
-                self._add_tick_job(name, action, seconds=ALERT_SECONDS if name == "alerts" else TICK_SECONDS)
+                self._add_tick_job(name, action, seconds=ALERT_SECONDS if name in SLOW_TICKS else TICK_SECONDS)
 
     @classmethod
     def for_pages(cls, context: jobs.JobContext) -> "JobScheduler":

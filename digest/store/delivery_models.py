@@ -186,15 +186,14 @@ class SpacedLimit(Base):
 class DomainGroup(Base):
     """The group of a receiving domain: domains whose email the same operator's servers take, by their MX records.
 
-    Both are keyed tags; a domain that's alone has its own tag as its group. `digest.deliver.send.limits.domain_groups` looks
-    them up.
+    Both are keyed tags; a domain that's alone has its own tag as its group (`digest.deliver.plan.domain_groups`).
     """
 
     __tablename__ = "domain_group"
 
     domain_tag: Mapped[Str32] = mapped_column(primary_key=True)
     group_tag: Mapped[Str32]
-    looked_up_at: Mapped[Moment]
+    fresh_until: Mapped[Moment]
 
 
 class InstallationState(Base):

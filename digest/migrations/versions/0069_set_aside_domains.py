@@ -15,7 +15,7 @@ def upgrade() -> None:
         "domain_group",
         sa.Column("domain_tag", sa.String(32), nullable=False),
         sa.Column("group_tag", sa.String(32), nullable=False),
-        sa.Column("looked_up_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("fresh_until", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("domain_tag", name="pk_domain_group"),
     )
 

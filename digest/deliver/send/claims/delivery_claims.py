@@ -65,7 +65,8 @@ class LeaseTerms:
 class ClaimedDelivery:
     """A delivery as it stood when it was claimed; `tries` counts those before this one.
 
-    `first_handed_at` is the Date of its message: the time of this claim, or of the first whose message left.
+    `first_handed_at` is the Date of its message: the time of this claim, or of the first whose message left. `domain_tag` is that
+    of the receiving domain's group.
     """
 
     delivery_id: str
@@ -149,8 +150,9 @@ def _sort_due_rows(
         if subscriber is None or state is not DeliveryState.HANDING_OVER:
             ended.append((row.id, state))
             continue
-        domain_tag = subscriber.domain_tag
-        domain = aside.get(domain_tag or "") if aside else None
+        domain_tag = row.group_tag
+        # By its own tag too: its group may have been looked up since.
+        domain = (aside.get(domain_tag) or aside.get(subscriber.domain_tag or "")) if aside else None
         if domain is not None and domain.decision is not AsideDecision.SEND:
             if domain.decision:
                 ended.append((row.id, DeliveryState.CANCELLED))

@@ -23,7 +23,7 @@ from digest.deliver.control import edition_control, installation_hold, set_aside
 from digest.deliver.events.delivery_event import ABOUT_MESSAGE, EventKind
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import HANDED_OVER_STATES, IS_WAITING, count_deliveries, edition_purpose
-from digest.deliver.plan.domain_groups import group_tag_of
+from digest.deliver.plan.domain_groups import group_tag_of, load_group_tags
 from digest.deliver.send.claims.progress import read_progress
 from digest.deliver.send.refusals.attribution import Attribution, attribute_failures
 from digest.settings import AlertSettings
@@ -125,8 +125,11 @@ def find_stop(session: Session, edition: Edition, alerts: AlertSettings, handed_
         return Attribution()
     purpose = edition_purpose(edition.name)
     domains = set_aside.read_aside_domains(edition.set_aside)
+    if domains:  # their groups may have been looked up since
+        groups = load_group_tags(session, domains)
+        domains = {groups[tag]: domain for tag, domain in domains.items()}
     # What someone decided on, or saw when they resumed, counts no longer.
-    at_fault = {domain.tag: domain.reason for domain in domains.values() if domain.at > since and not domain.decision}
+    at_fault = {tag: one.reason for tag, one in domains.items() if one.at > since and not one.decision}
     failures = {
         tag: counts
         for tag, counts in count_failures_by_domain(session, purpose, since).items()

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import IS_REFUSED, is_of_edition
+from digest.deliver.plan.domain_groups import MAIL_OPERATORS
 from digest.store.delivery_models import Delivery, Event
 from subscribers.address import Address
 from subscribers.crypto.keys import KeyRing
@@ -88,4 +89,5 @@ def group_refusals(session: Session, edition: str) -> list[RefusalGroup]:
 
 def name_known_domains(keys: KeyRing, further_domains: Iterable[str]) -> dict[str, str]:
     """Name, by their tags, the domains that are known without any reader's address: the large providers, and others."""
-    return {domain_tag(keys, Address("x", domain)): domain for domain in (*LARGE_PROVIDERS, *further_domains)}
+    domains = (*LARGE_PROVIDERS, *MAIL_OPERATORS.split(), *further_domains)
+    return {domain_tag(keys, Address("x", domain)): domain for domain in domains}

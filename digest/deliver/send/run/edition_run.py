@@ -154,7 +154,7 @@ def run_edition(
             queries=queries,
             report_progress=report_progress,
             limit=limit,
-            rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
+            rate_limiter=database_retry(lambda: RateLimiter.from_settings(database, settings.file.limits, keys)),
             progress_writer=ProgressWriter(name, now),
             suspicion=MessageSuspicion(was_accepted=planned[DeliveryState.ACCEPTED] > 0),
             planned_total=planned.planned,

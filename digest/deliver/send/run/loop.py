@@ -95,6 +95,8 @@ def _is_commit_due(run: SendRun, workers: WorkerPool) -> bool:
     """Return whether to record and claim now; it can wait while the reserve has tasks for all that are idle."""
     if not run.may_reserve or run.unsent or run.database_retry.commit_in_doubt or run.database_retry.stopping():
         return True
+    if len(run.refusal_events) >= REFUSALS_BEFORE_CHECK:  # stop rules count what's committed
+        return True
     return not 0 < workers.free_capacity <= len(run.reserve)
 
 
@@ -113,7 +115,8 @@ def _check_alarms(run: SendRun) -> None:
         run.alarms_checked_at is not None
         and run.alarms_checked_at <= now < run.alarms_checked_at + ALARM_CHECK_INTERVAL
     )
-    if checked_lately and run.refusal_count < run.refusals_at_check + REFUSALS_BEFORE_CHECK:
+    committed_refusals = run.refusal_count - len(run.refusal_events)
+    if checked_lately and committed_refusals < run.refusals_at_check + REFUSALS_BEFORE_CHECK:
         return
 
     def find_stop() -> Attribution:
@@ -122,7 +125,7 @@ def _check_alarms(run: SendRun) -> None:
             return alarms.find_stop(session, edition, run.settings.file.alerts, run.handed_over)
 
     stop = run.database_retry(find_stop)
-    run.alarms_checked_at, run.refusals_at_check = now, run.refusal_count
+    run.alarms_checked_at, run.refusals_at_check = now, committed_refusals
     _apply_stop(run, stop)
 
 

@@ -44,7 +44,7 @@ class SendRun(HandoverRun):
     paused_until: datetime | None = None  # nothing is handed over before
     unanswered_rounds: int = 0  # how often in a row no connection got an answer
     alarms_checked_at: datetime | None = None
-    refusals_at_check: int = 0  # `refusal_count` at that moment
+    refusals_at_check: int = 0  # those that were committed at that moment
     reserve: ClaimReserve = field(default_factory=ClaimReserve)
     reserve_is_outdated: bool = False  # a domain of it may have been set aside meanwhile
     claims_more: bool = False  # the last claim looked at as many as one transaction may: more may be due

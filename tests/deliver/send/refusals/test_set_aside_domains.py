@@ -6,19 +6,22 @@ from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import update
 
 from digest.deliver.control import edition_control, set_aside
 from digest.deliver.control.set_aside import AsideDecision, UnknownAsideDomainError, decide_domains
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import IS_WAITING, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.refusals.alarms import count_failures
 from digest.deliver.send.refusals.message_suspicion import MAX_TRIES
 from digest.deliver.send.run.edition_run import SendReport, run_edition
 from digest.edition.queries import find_edition
-from digest.store.delivery_models import DeliveryState
+from digest.store.delivery_models import Delivery, DeliveryState, DomainGroup
 from digest.store.models import EditionState
+from subscribers.address import Address
+from subscribers.crypto.stored_addresses import domain_tag
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider
 from tests.deliver.smtp_servers import ScriptedSmtpServer
@@ -34,9 +37,9 @@ def _refuse_domains(*domains: str, outcome: MessageOutcome = POLICY) -> Callable
     return lambda address: outcome if address.rpartition("@")[2] in domains else accepted
 
 
-def _provider(world: DeliverySetup, answer: Callable[[str], MessageOutcome]) -> ScriptedProvider:
+def _provider(world: DeliverySetup, answer: Callable[[str], MessageOutcome], seconds: float = 0.1) -> ScriptedProvider:
     def answer_batch(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
-        world.clock.sleep(0.1)
+        world.clock.sleep(seconds)
         return BatchOutcome(tuple(answer(message.address) for message in messages))
 
     return ScriptedProvider(answer_batch, 10, "smtp")
@@ -126,7 +129,7 @@ def test_a_small_domain_is_set_aside_without_any_effect_on_a_large_list(one_worl
     world = one_world
     world.add_subscribers(*(f"r{n}@d{n % 40}.example.org" for n in range(2000)))
     world.add_subscribers(*(f"r{n}@strict{n % 2}.example" for n in range(120)))
-    report = _send(world, _provider(world, _refuse_domains("strict0.example", "strict1.example")))
+    report = _send(world, _provider(world, _refuse_domains("strict0.example", "strict1.example"), 1.0))
     assert _paused_because(world) == ""
     assert report.domains_aside == 2
     assert report.delivery_counts[ACCEPTED] == 2000
@@ -213,6 +216,48 @@ def test_refusals_that_blame_the_message_count_against_no_domain(world: Delivery
     assert (report.state, report.delivery_counts[REFUSED]) == (EditionState.SENT, 4)
     with world.database.read() as session:
         assert count_failures(session, edition_purpose(EDITION_NAME), RELEASE).policy_refusals == counted
+
+
+def test_domains_that_share_mail_servers_are_set_aside_as_one(world: DeliverySetup) -> None:
+    """None of 60 companies refuses enough to be noticed alone, and together they'd be several."""
+    companies = [f"company{n}.example" for n in range(60)]
+    _share_mail_servers(world, *companies)
+    _add_subscribers(world, 600, *companies)
+    provider = _provider(world, _refuse_domains(*companies))
+    report = _send(world, provider)
+    assert _paused_because(world) == ""
+    assert (report.domains_aside, report.delivery_counts[ACCEPTED]) == (1, 480)
+    assert report.delivery_counts[REFUSED] < 20
+    with world.database.write() as session:
+        (domain,) = set_aside.list_undecided(find_edition(session, EDITION_NAME))
+        assert domain.tag == _tag(world, "outlook.com")
+        decide_domains(session, EDITION_NAME, [domain.tag], AsideDecision.DROP, now=world.clock.now)
+    report = _send(world, provider)
+    assert (report.state, report.delivery_counts.is_balanced) == (EditionState.SENT, True)
+
+
+def test_a_domain_whose_group_is_found_while_it_is_aside_stays_aside(one_world: DeliverySetup) -> None:
+    world = one_world
+    _add_subscribers(world, 300, "strict.example")
+    _send(world, _provider(world, _refuse_domains("strict.example")))
+    with world.database.write() as session:  # as it would be if it wasn't parked yet
+        session.execute(update(Delivery).where(IS_WAITING).values(next_try_at=RELEASE))
+    _share_mail_servers(world, "strict.example")
+    again = _provider(world, _refuse_domains("strict.example"))
+    report = _send(world, again)
+    assert (again.received_messages, report.domains_aside) == ([], 1)
+
+
+def _tag(world: DeliverySetup, domain: str) -> str:
+    return domain_tag(world.keys, Address("x", domain))
+
+
+def _share_mail_servers(world: DeliverySetup, *domains: str) -> None:
+    with world.database.write() as session:
+        group, until = _tag(world, "outlook.com"), RELEASE + timedelta(days=7)
+        session.add_all(
+            DomainGroup(domain_tag=_tag(world, domain), group_tag=group, fresh_until=until) for domain in domains
+        )
 
 
 class StrictServer(ScriptedSmtpServer):
