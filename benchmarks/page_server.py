@@ -66,7 +66,7 @@ def command_environment(settings: "Settings") -> Mapping[str, str]:
     file.write_text(
         f'[sender]\npostal_address = "{sender.postal_address}"\nbounce_domain = "{sender.bounce_domain}"\n'
         f"[alerts]\ncanary_minutes = {alerts.canary_minutes}\n"
-        f"[schedule]\nlast_look_minutes = {settings.file.schedule.final_check_minutes}\n"
+        f"[schedule]\nfinal_check_minutes = {settings.file.schedule.final_check_minutes}\n"
     )
     variables = {
         "DIGEST_SETTINGS": str(file),

@@ -493,7 +493,7 @@ def test_an_approval_that_was_taken_back_is_not_sent_whatever_its_row_says(
         ("source changed", "https://a.example.org/feed", {"after": {"publisher": "Free bets"}}, "sources"),
         ("source added", "https://b.example.org/feed", {"name": "Free bets", "publisher": "", "section": "news"}, "sources"),
         ("settings changed", "select", {"after": {"topics": {"Free bets": ["bet"]}}}, "select"),
-        ("logo kept", "logo-1.png", {"hash": "ab"}, "look"),
+        ("logo kept", "logo-1.png", {"hash": "ab"}, "branding"),
     ],
 )  # fmt: skip
 def test_names_topics_and_logos_that_subscribers_see_have_authors_too(

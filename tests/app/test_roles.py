@@ -131,7 +131,7 @@ WITHOUT_ROLE = {
     "demo.demo_year.add_people": "the demo's own people, taken in by subscribers.lists.import_list, which asks",
     "sending.examined_logs.ExaminedLogs.resolve": "of a log that ExaminedLogs.examine kept, by sending.control.uncertain_actions.resolve_by_log; both ask",
     "editions.drafting.redraft_without_withdrawn": "it looks whether there is a reason, and asks editions.drafting.draft_next_edition",
-    "approval.last_look.look_before_sending": "it looks whether there is a reason, and asks approval.final_check.look_again",
+    "approval.final_check.look_before_sending": "it looks whether there is a reason, and asks approval.final_check.look_again",
     "subscribers.uploads.work_on_upload": "the child's part of uploads.ListUploads.begin, by subscribers.lists.rehearse_import and import_list, which ask",
 }
 

@@ -235,7 +235,7 @@ def show_growth() -> str:
         year=view.subscribers_before(365),
         today=now.astimezone(web_context().zone).date(),
         charts={
-            "readers": _draw_subscribers(view),
+            "subscribers": _draw_subscribers(view),
             "left": _draw_left(view.standings),
             "refused": _draw_share(view, "refused", view.alarm_refused, "stop rule"),
             "complained": _draw_share(view, "complained", RECEIVER_COMPLAINT_LIMIT, "Gmail and Yahoo"),
