@@ -80,7 +80,7 @@ def find_domains_aside(listed: Sequence[DomainAside], labels: Collection[str]) -
     if not by_label.keys() >= set(labels):
         raise UnknownAsideDomainError(
             f"{next(iter(set(labels) - by_label.keys()))} isn't set aside.",
-            "List the domains that are without an option.",
+            "Run the command without an option to list those that are.",
         )
     return [by_label[label] for label in dict.fromkeys(labels)]
 
