@@ -203,7 +203,7 @@ def attention_sentences(
 ) -> list[str]:
     """Give the sentences; none where all is as usual. With the settings' file also what is wrong in it.
 
-    `pause_told` is the edition whose pause stands elsewhere on the page, `deadline_told` the one whose deadline does.
+    `pause_told` is the edition whose pause, or emails set aside, stand elsewhere on the page, `deadline_told` the one whose deadline does.
     """
     found = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
     return [finding.sentence for finding in found]
@@ -271,7 +271,8 @@ def _find_in_sending(
             reason = f": {end_sentence(edition.paused_because)}" if edition.paused_because else "."
             on_page = f"No. {edition.number} is paused{reason} You can resume it on its page."
             yield AttentionFinding("paused", said, edition.name, on_page)
-        if aside := set_aside.list_undecided(edition):
+        aside = set_aside.list_undecided(edition)
+        if aside and edition.name != pause_told:
             yield _find_set_aside(edition, aside)
     if hold is None:
         yield from _find_stuck_sends(session, editions, now, zone)

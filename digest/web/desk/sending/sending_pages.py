@@ -188,6 +188,7 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
     view = sending_view.view_sending(installation, name, recent=context.recent_counts, now=context.clock())
     phase, limits = find_sending_phase(view), context.settings.file.limits
     minutes = view.progress.minutes if view.progress else ()
+    aside_count = sum(domain.waiting for domain in view.aside)
     return render_template(
         "web/desk/sending/sending.html",
         view=view,
@@ -204,7 +205,8 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
         is_admin=actor.holds(Role.ADMIN),
         renews=phase in RENEWED_PHASES and request.args.get("renew") != "no",
         refusal=refusal,
-        aside_count=sum(domain.waiting for domain in view.aside),
+        aside_count=aside_count,
+        awaits_decision=phase is SendingPhase.GOING and 0 < view.counts.open <= aside_count,
     )
 
 
