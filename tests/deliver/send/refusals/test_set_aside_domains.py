@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import update
+from sqlalchemy import event, select, update
 
 from digest.deliver.control import edition_control, set_aside
 from digest.deliver.control.set_aside import AsideDecision, UnknownAsideDomainError, decide_domains
@@ -14,13 +14,16 @@ from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import IS_WAITING, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.registry import open_provider
+from digest.deliver.send.claims import delivery_claims as claims
+from digest.deliver.send.refusals import alarms
 from digest.deliver.send.refusals.alarms import count_failures
 from digest.deliver.send.refusals.message_suspicion import MAX_TRIES
 from digest.deliver.send.run.edition_run import SendReport, run_edition
 from digest.edition.queries import find_edition
-from digest.store.delivery_models import Delivery, DeliveryState, DomainGroup
+from digest.store.delivery_models import Delivery, DeliveryState, DomainGroup, Event
 from digest.store.models import EditionState
 from subscribers.address import Address
+from subscribers.consent.preferences import Preferences
 from subscribers.crypto.stored_addresses import domain_tag
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider
@@ -145,11 +148,14 @@ def test_one_decision_sends_or_drops_a_domain(
     report = _send(world, _provider(world, _refuse_domains("strict.example")))
     waiting, refused = report.delivery_counts[WAITING], report.delivery_counts[REFUSED]
     again = _provider(world, _refuse_domains(*still_refusing))
-    assert _send(world, again).state is EditionState.SENDING
+    report = _send(world, again)
+    assert (report.state, report.awaits_decision) == (EditionState.SENDING, True)
     assert not again.received_messages
     with world.database.write() as session:
         (domain,) = set_aside.list_undecided(find_edition(session, EDITION_NAME))
         decide_domains(session, EDITION_NAME, [domain.tag], decision, now=world.clock.now)
+        due_at = claims.next_due_time(session, edition_purpose(EDITION_NAME))
+        assert due_at == world.clock.now, "so that a run begins at once"
     with world.database.write() as session, pytest.raises(UnknownAsideDomainError):
         decide_domains(session, EDITION_NAME, [domain.tag], decision, now=world.clock.now)
     report = _send(world, again)
@@ -216,6 +222,50 @@ def test_refusals_that_blame_the_message_count_against_no_domain(world: Delivery
     assert (report.state, report.delivery_counts[REFUSED]) == (EditionState.SENT, 4)
     with world.database.read() as session:
         assert count_failures(session, edition_purpose(EDITION_NAME), RELEASE).policy_refusals == counted
+
+
+def _report_failures(world: DeliverySetup, domain: str, many: int, minute: int) -> None:
+    """Report so many more failures at a domain, as a provider's events do."""
+    at = RELEASE + timedelta(minutes=minute)
+    accepted = (Delivery.state == ACCEPTED, Delivery.domain_tag == _tag(world, domain))
+    with world.database.write() as session:
+        for id_ in session.scalars(select(Delivery.id).where(*accepted).order_by(Delivery.id).limit(many)).all():
+            session.execute(update(Delivery).where(Delivery.id == id_).values(state=REFUSED))
+            columns = {"kind": "bounced", "cause": "policy", "fingerprint": id_, "detail": {}}
+            session.add(Event(delivery=id_, at=at, received_at=at, **columns))
+
+
+def test_events_that_come_while_no_run_is_at_it_set_a_domain_aside(world: DeliverySetup) -> None:
+    """A large list is counted again only if a rule may be reached by then."""
+    world.add_subscribers(*(f"r{n}@large.example" for n in range(900)), *(f"r{n}@strict.example" for n in range(40)))
+    later = [f"late{n}@{domain}" for n in range(5) for domain in ("large.example", "strict.example")]
+    world.add_subscribers(*later, choices=Preferences(hour=20, zone="UTC"))
+    _send(world, _provider(world, _refuse_domains()))
+    counted: list[str] = []
+    event.listen(
+        world.database.engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, sql, *_: (
+            counted.append(sql) if "AS many" in sql and "FROM event" not in sql else None
+        ),
+    )
+
+    def look(minute: int) -> tuple[int, int]:
+        """Return how often the list was counted, and how many domains are set aside."""
+        counted.clear()
+        world.clock.now = RELEASE + timedelta(minutes=minute)
+        alarms.stop_alarming_editions(world.database, world.settings.file.alerts, now=world.clock.now)
+        with world.database.read() as session:
+            return len(counted), len(set_aside.list_undecided(find_edition(session, EDITION_NAME)))
+
+    _report_failures(world, "large.example", 4, 1)
+    assert look(2) == (0, 0)
+    _report_failures(world, "large.example", 2, 3)
+    assert look(4) == (1, 0)
+    assert look(5) == (0, 0)
+    _report_failures(world, "strict.example", 5, 6)
+    assert look(7) == (1, 1)
+    assert _paused_because(world) == ""
 
 
 def test_domains_that_share_mail_servers_are_set_aside_as_one(world: DeliverySetup) -> None:
