@@ -22,6 +22,7 @@ from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.compose.variants import fill_placeholders
 from digest.deliver.control import set_aside
+from digest.deliver.control.provider_wait import WAIT_REASON
 from digest.deliver.plan import canary
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, providers_per_thread
 from digest.deliver.send.claims import delivery_claims as claims
@@ -201,13 +202,16 @@ def _claim_allowed(
 ) -> tuple[SubscriberDelivery, ...]:
     """Claim what may go now; where nothing may, note why and until when."""
     now = run.clock()
-    gate = check_send_gate(session, run.edition, now)
+    gate = check_send_gate(session, run.edition, run.provider.name, now)
     if gate.stop_reason:
         run.wait_reason = gate.stop_reason
         return ()
     run.note_aside(gate)
     if gate.phase.wait_until is not None:
         _pause_until_allowed(run, SendAllowance(0, gate.phase.wait_until, _CANARY_WAIT_REASON))
+        return ()
+    if gate.provider_wait is not None:
+        _pause_until_allowed(run, SendAllowance(0, gate.provider_wait, WAIT_REASON))
         return ()
     allowance = run.rate_limiter.current_allowance(session, capacity, run.clock)
     if not allowance.messages:
@@ -347,8 +351,8 @@ def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, out
     if outcome.is_busy and not run.seconds_paused:
         _pause_then_probe(run, workers)
     if outcome.wait_seconds:
-        available_at = run.clock() + timedelta(seconds=outcome.wait_seconds)
-        _pause_until_allowed(run, SendAllowance(0, available_at, "the provider asks for patience"))
+        available_at = run.database_retry(lambda: run.share_provider_wait(outcome.wait_seconds))
+        _pause_until_allowed(run, SendAllowance(0, available_at, WAIT_REASON))
     results = {message.result for message in outcome.outcomes}
     if results == {HandoverResult.UNCERTAIN}:
         workers.suspend_worker(worker)
