@@ -229,6 +229,19 @@ class Edition(Base):
     canary_until: Mapped[datetime | None]
     # Receiving domains that triggered a stop rule, by tag: `digest.deliver.control.set_aside`.
     set_aside: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    # Of a sent edition: the refusals that someone has to acknowledge (0: few, or acknowledged), and how many were acknowledged.
+    refusals: Mapped[int] = mapped_column(default=0, server_default="0")
+    acknowledged_refusals: Mapped[int] = mapped_column(default=0, server_default="0")
+
+    @property
+    def has_refusals(self) -> bool:
+        """Whether it was sent with refusals that no one has acknowledged."""
+        return self.state is EditionState.SENT and self.refusals > 0
+
+    @property
+    def state_words(self) -> str:
+        """The state as people read it: "sent with refusals" until someone acknowledges them."""
+        return "sent with refusals" if self.has_refusals else self.state.value
 
 
 class ReleaseChange(Base):

@@ -465,7 +465,7 @@ def test_authors_that_were_taken_out_of_the_database_are_found_in_the_edits(
     with install.database.write() as session:
         session.execute(update(Edition).values(written_parts=parts))
     with pytest.raises(
-        ApprovalError, match=r"isn't what its stories, edits.*Choose 'Update the draft' on its review page"
+        ApprovalError, match=r"doesn't match its stories, edits.*Choose 'Update the draft' on its review page"
     ):
         approve(install, DANA)
     drafted(install)

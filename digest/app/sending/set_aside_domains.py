@@ -13,7 +13,7 @@ from digest.deliver.control import set_aside
 from digest.deliver.control.set_aside import AsideDecision, UnknownAsideDomainError
 from digest.deliver.plan.delivery_plan import IS_WAITING, is_of_edition
 from digest.deliver.plan.domain_groups import group_tag_of
-from digest.deliver.send.refusals.refusal_counts import name_known_domains
+from digest.deliver.send.refusals.refused_deliveries import name_known_domains
 from digest.edition.queries import find_edition
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation

@@ -120,8 +120,8 @@ Examples:
   digest set-aside 2026-W47 --send gmail.com
   digest set-aside 2026-W47 --drop all
 
-If a mailbox provider refuses too many emails, a stop rule sets the rest of its emails aside, and the other subscribers get
-theirs. --send sends them even if the provider refuses more. --drop cancels them. PROVIDER is one of those listed.
+If a mailbox provider rejects too many emails, a stop rule sets the rest of its emails aside, and the other subscribers get
+theirs. --send sends them even if the provider rejects more. --drop cancels them. PROVIDER is one of those listed.
 Exit codes: 0 listed, or will be sent or dropped, 1 you answered no, 2 no such edition or provider.""",
 )
 @edition_argument

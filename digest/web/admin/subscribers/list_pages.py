@@ -247,9 +247,9 @@ def show_growth() -> str:
 
 
 def write_percent(share: float) -> str:
-    """Write a share of 0 to 1 as a percentage with what digits it needs: "0.02 %"."""
+    """Write a share of 0 to 1 as a percentage with what digits it needs: "0.02%"."""
     text = f"{share * 100:.3f}".rstrip("0").rstrip(".")
-    return f"{text} %"
+    return f"{text}%"
 
 
 def _write_count(number: float) -> str:
