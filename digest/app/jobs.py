@@ -22,7 +22,7 @@ from digest.app.editing import edition_images
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
-from digest.app.sending import alarm_mail, background
+from digest.app.sending import alarm_mail, background, mail_servers
 from digest.app.sending import control as sending
 from digest.app.upkeep import backups, heartbeats, nightly_steps
 from digest.backups.archive import BackupError
@@ -196,6 +196,14 @@ def send_edition(context: JobContext, edition: str) -> SendReport:
     )
 
 
+def look_up_mail_servers(context: JobContext) -> str:
+    """Look up which receiving domains share mail servers, once an hour."""
+    looked_up = mail_servers.look_up_mail_servers(
+        context.installation, clock=context.clock, stopping=context.stopping.is_set
+    )
+    return f"{looked_up} domains" if looked_up else ""
+
+
 def answer_signups(context: JobContext) -> str:
     """Answer the sign-up forms that wait."""
     return str(background.process_signup_requests(context.installation, clock=context.clock))
@@ -274,6 +282,7 @@ JOBS: dict[str, Callable[..., object]] = {
     "share_collection": share_collection,
     "fetch_pictures": fetch_pictures,
     "look_again": look_again,
+    "look_up_mail_servers": look_up_mail_servers,
     "mail_alarms": mail_alarms,
     "look_for_alerts": look_for_alerts,
     "send_alert_posts": send_alert_posts,

@@ -12,7 +12,7 @@ from digest.cli.lazy_group import ErrorReportingGroup
 COMMAND_PLACES = {
     **dict.fromkeys(("init", "doctor", "serve"), "digest.cli.upkeep.installation"),
     **dict.fromkeys(("draft", "show", "check", "approve"), "digest.cli.editions.group"),
-    **dict.fromkeys(("pause", "resume", "cancel"), "digest.cli.sending.control"),
+    **dict.fromkeys(("pause", "resume", "cancel", "set-aside"), "digest.cli.sending.control"),
     "correct": "digest.cli.editions.correct",
     "audit": "digest.cli.upkeep.audit",
     "processing": "digest.cli.site",
@@ -28,12 +28,12 @@ COMMAND_PLACES = {
     "evaluate": "digest.cli.evaluation",
     **dict.fromkeys(("migrate", "upgrade"), "digest.cli.upkeep.migrate"),
     "subscribers": "digest.cli.subscribers.group",
-}  # the modules; each command is its module's attribute of the same name
+}  # the modules; each command is its module's attribute of the same name, with underscores
 
 
 @click.group(
     cls=ErrorReportingGroup,
-    command_places={name: f"{module}:{name}" for name, module in COMMAND_PLACES.items()},
+    command_places={name: f"{module}:{name.replace('-', '_')}" for name, module in COMMAND_PLACES.items()},
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 The week:

@@ -17,6 +17,7 @@ from digest.deliver.events.blame import blame_refusal
 from digest.deliver.events.delivery_event import EventKind, is_refusal
 from digest.deliver.events.failure_causes import FailureCause, find_refusal_cause
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, is_of_edition
+from digest.deliver.plan.domain_groups import MAIL_OPERATORS
 from digest.deliver.retention.delivery_seals import reopen_sealed
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.restored_copy import read_copy_gap
@@ -234,4 +235,5 @@ def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequenc
 
 def name_known_domains(keys: KeyRing, further_domains: Iterable[str]) -> dict[str, str]:
     """Name, by their tags, the domains that are known without any reader's address: the large providers, and others."""
-    return {domain_tag(keys, Address("x", domain)): domain for domain in (*LARGE_PROVIDERS, *further_domains)}
+    domains = (*LARGE_PROVIDERS, *MAIL_OPERATORS.split(), *further_domains)
+    return {domain_tag(keys, Address("x", domain)): domain for domain in domains}
