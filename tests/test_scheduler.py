@@ -320,7 +320,7 @@ def test_old_slots_go_at_night_but_not_since_when_the_timetable_is_followed(inst
     for at in (long_ago, NOON - timedelta(days=91), NOON - timedelta(days=89)):
         with install.database.write() as session:
             session.add(ScheduleSlot(job="draft", at=at, owner="-", lease_until=at, done_at=at))
-    assert nightly_steps.delete_old_slots(install, NOON) == "2 old slots dropped"
+    assert nightly_steps.delete_old_slots(install, NOON) == "2 old scheduled times deleted"
     assert [slot.at for slot in slots(install.database, "draft")] == [NOON - timedelta(days=89)]
     assert schedule_slots.ensure_schedule_start(install.database, NOON) == since
 
@@ -361,7 +361,7 @@ def test_a_collection_that_is_stopped_stays_owed_and_another_process_does_the_re
     schedule_slots.ensure_schedule_start(one_database, NOON - timedelta(hours=1))
     stopped = JobContext(install, lambda: NOON)
     stopped.stopping.set()
-    assert scheduler.run_due_slots(stopped, "collect") == ["stopped with sources left to visit (1)"]
+    assert scheduler.run_due_slots(stopped, "collect") == ["stopped before visiting all sources (remaining: 1)"]
     assert slots(one_database, "collect")[0].done_at is None
     other = JobContext(install, lambda: NOON + timedelta(seconds=1), owner=ProcessOwner("elsewhere", 7, "x"))
     assert scheduler.run_due_slots(other, "collect") == ["0 new from 1 sources, 1 failed"]

@@ -94,7 +94,7 @@ def collect(context: JobContext) -> str:
         installation, actor=SCHEDULER, now=context.clock(), since=since, stopping=stopping
     ).sources
     if left := sum(report.skipped == collection_run.STOPPED for report in reports):
-        raise StoppedJobError(f"stopped with sources left to visit ({left})")
+        raise StoppedJobError(f"stopped before visiting all sources (remaining: {left})")
     elsewhere = sum(report.skipped == collection_run.VISITED_ELSEWHERE for report in reports)
     return (
         _describe_visits(reports)
@@ -362,8 +362,11 @@ def run_slot(context: JobContext, slot: DueJob) -> str | None:
 
 
 def note_send_end(context: JobContext, report: SendReport | None) -> None:
-    """Note for the heartbeat that an edition was sent, or couldn't be; None is a run that broke off with an error."""
-    failed = report is None or bool(report.stop_reason)
+    """Note for the heartbeat that an edition was sent, or couldn't be; None is a run that broke off with an error.
+
+    An edition that ends with refusals that someone has to acknowledge counts as a failure.
+    """
+    failed = report is None or bool(report.stop_reason) or report.refusals > 0
     is_over = failed or (report is not None and report.state is EditionState.SENT)
     if is_over and not context.stopping.is_set():
         heartbeats.note_job_end(context.installation, "send", failed=failed, now=context.clock())

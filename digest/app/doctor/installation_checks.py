@@ -28,6 +28,7 @@ from digest.store.audit_chain import verify_audit_log
 from digest.store.models import AuditEntry
 from subscribers.consent.unsubscribe_log import UnsubscribeLogError
 from subscribers.errors import ApplicationError
+from subscribers.phrases import count_with_noun
 
 IMPORT_NAMES = ("digest", "subscribers", "scheduler")
 LOW_DISK_BYTES = 1_000_000_000  # bytes
@@ -84,7 +85,7 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if installation.settings.key_passphrase and not keys.under_passphrase:
         yield report_warning(f"A passphrase is set, but {file} isn't protected by it.", "Run: digest keys protect")
     for aside in list_files_in_clear(installation):
-        yield report_warning(f"{aside} contains keys without a passphrase.", f"Run: rm {aside}")
+        yield report_warning(f"{aside} contains keys that aren't protected by a passphrase.", f"Run: rm {aside}")
     installation.refuse_demo_keys()
 
 
@@ -100,7 +101,7 @@ def check_database(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         return
     named, known = len(installation.settings.file.sources), page_views.count_active_sources(installation)
     waiting = "" if known >= named else f", of the {named} in the settings. The next 'digest collect' adds the others"
-    yield report_fine(f"The database works and has {known} sources{waiting}")
+    yield report_fine(f"The database works and has {count_with_noun(known, 'source')}{waiting}")
     name = installation.database.engine.url.database if installation.database.engine.dialect.name == "sqlite" else ""
     file = Path(name or "")
     if name and file.exists() and (mode := stat.S_IMODE(file.stat().st_mode)) & 0o022:
@@ -122,7 +123,7 @@ def check_audit_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if proof.fault:
         yield report_error(f"{proof.fault}.")
     else:
-        yield report_fine(f"audit log verified ({proof.rows:,} rows)")
+        yield report_fine(f"audit log verified ({count_with_noun(proof.rows, 'row')})")
 
 
 @doctor_check("departure-log", "Restore the file from a copy of the server. Until you do, you can't restore a backup.")
@@ -149,7 +150,7 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> Iterator[DoctorFind
             str(exc), f"Restore {file} from a copy of the server. Until you do, you can't restore a backup."
         )
     else:
-        yield report_fine(f"{file} verified ({lines:,} unsubscribes)")
+        yield report_fine(f"{file} verified ({count_with_noun(lines, 'unsubscribe')})")
 
 
 @doctor_check(
@@ -196,7 +197,9 @@ def check_disk_growth(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
         yield report_fine("the disk won't fill up within weeks at its current rate")
     else:
         report = report_error if days_left < FEW_DAYS else report_warning
-        yield report(f"At the rate since {min(nights):%Y-%m-%d}, the disk will be full in {days_left:.0f} days.")
+        yield report(
+            f"At the rate since {min(nights):%Y-%m-%d}, the disk will be full in {count_with_noun(round(days_left), 'day')}."
+        )
 
 
 @doctor_check("clock", "Set the clock and synchronize it: timedatectl set-ntp true")

@@ -216,7 +216,11 @@ def _hours_before(calendar: ReleaseCalendar, release: PlannedRelease, hours: flo
     return min(resolve_wall_time(local.date(), local.time(), calendar.zone), release.release_at)
 
 
-def list_step_moments(calendar: ReleaseCalendar, rules: StepRules, now: datetime) -> dict[str, list[datetime]]:
+def list_step_moments(
+    calendar: ReleaseCalendar,
+    rules: StepRules,
+    now: datetime,
+) -> dict[str, list[datetime]]:
     """List the moments around now at which a job of the calendar is due, by the job's name.
 
     At the deadline, and once more at the release, it is decided what becomes of an edition that is not approved.

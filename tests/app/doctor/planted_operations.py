@@ -459,7 +459,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "no backup": (lambda w: w.add_person(), "backup", "digest backup"),
     "an old backup": (leave_old_backup, "backup", "digest backup"),
     "notices do not leave": (add_rows(delivery), "waiting-mail", "digest serve"),
-    "unprocessed bounces and events": (
+    "Bounces and events haven't been processed": (
         add_rows(lambda: InboundPayload(at=NOW - DAY, origin="x", body_hash="h", ciphertext=b"c", key_id="k")),
         *("unapplied-events", "digest inbound"),
     ),
@@ -540,6 +540,10 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "a send stands still": (
         add_rows(lambda: edition(state=EditionState.SENDING), lambda: delivery(purpose="edition:2026-W47")),
         *("stuck-send", "digest send"),
+    ),
+    "an edition was sent with refusals": (
+        add_rows(lambda: edition(state=EditionState.SENT, refusals=12)),
+        *("refusals", "digest refused 2026-W47"),
     ),
     "a backup by the clock failed": (fail_backup, *("missing-backup", "digest backup")),
     "a heartbeat isn't taken": (lose_heartbeat, "heartbeats", "the server behind it"),

@@ -105,18 +105,20 @@ def test_a_heartbeat_follows_a_slot_and_no_slot_waits_for_it(
 
 
 @pytest.mark.parametrize(
-    ("state", "stop_reason", "paths"),
+    ("state", "refusals", "stop_reason", "paths"),
     [
-        (EditionState.SENT, "", ["/ping/0123"]),
-        (EditionState.SENDING, "the server is away", ["/ping/0123/fail"]),
-        (EditionState.SENDING, "", []),
+        (EditionState.SENT, 0, "", ["/ping/0123"]),
+        (EditionState.SENT, 5, "", ["/ping/0123/fail"]),
+        (EditionState.SENDING, 0, "the server is away", ["/ping/0123/fail"]),
+        (EditionState.SENDING, 0, "", []),
     ],
 )
 def test_sending_has_a_heartbeat_at_its_end_and_when_it_fails(
-    install: Installation, watcher: Watcher, state: EditionState, stop_reason: str, paths: list[str]
+    install: Installation, watcher: Watcher, state: EditionState, refusals: int, stop_reason: str, paths: list[str]
 ) -> None:
     context = JobContext(install, lambda: NOW)
-    jobs.note_send_end(context, SendReport("2026-W47", state, Counter(), DeliveryCounts(0, {}), stop_reason))
+    report = SendReport("2026-W47", state, Counter(), DeliveryCounts(0, {}), refusals, stop_reason)
+    jobs.note_send_end(context, report)
     send_heartbeats(install, now=NOW)
     assert watcher.paths == paths
 
