@@ -24,6 +24,7 @@ from digest.settings.operations import (
     AlertSettings,
     BackupSettings,
     BounceMailboxSettings,
+    HeartbeatSettings,
     LimitSettings,
     RetentionSettings,
 )
@@ -55,6 +56,7 @@ class SettingsFile(values.SettingsTable):
     limits: LimitSettings = LimitSettings()
     retention: RetentionSettings = RetentionSettings()
     alerts: AlertSettings = AlertSettings()
+    heartbeats: HeartbeatSettings = HeartbeatSettings()
     backup: BackupSettings = BackupSettings()
     readership: ReadershipSettings = ReadershipSettings()
     inbound: BounceMailboxSettings = BounceMailboxSettings()

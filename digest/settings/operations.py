@@ -129,8 +129,8 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
     )
     hard_bounces: int = file_setting(10, "Addresses that don't exist.", ge=1)
     hard_bounces_share: float = file_setting(0.05, "Hard bounces as a share of attempted messages.", ge=0, le=1)
-    policy_refusals: int = file_setting(5, "Policy rejections (DKIM, DMARC, reputation).", ge=1)
-    policy_refusals_share: float = file_setting(0.01, "Policy rejections as a share of attempted messages.", ge=0, le=1)
+    policy_refusals: int = file_setting(5, "Policy refusals (DKIM, DMARC, reputation).", ge=1)
+    policy_refusals_share: float = file_setting(0.01, "Policy refusals as a share of attempted messages.", ge=0, le=1)
     list_drift: float = file_setting(
         0.25, "The maximum change in list size from one edition to the next, as a share. Use 0 for no limit.", ge=0
     )
@@ -163,6 +163,27 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
         "The https URL alerts are posted to. Leave empty for none.",
         "Alerts are signed with `DIGEST_ALERT_SECRET`.",
     )
+
+
+Heartbeat = Annotated[str, AfterValidator(_check_webhook), values.SHOWN_BY_HOST]
+
+
+class HeartbeatSettings(values.SettingsTable, title="Heartbeats"):
+    """URLs that are requested after each job, such as those of Healthchecks, so that something outside notices if this service stops.
+
+    A URL is requested as it is after a success, and with `/fail` at its end after a failure. See
+    [heartbeats](maintenance.md#heartbeats).
+    """
+
+    concern: ClassVar = Concern.ALERTS
+
+    collect: Heartbeat = setting("", "Collection", "The https URL to request after sources are collected.")
+    draft: Heartbeat = setting("", "Draft", "The https URL to request after each draft.")
+    remind: Heartbeat = setting("", "Reminder", "The https URL to request after editors are reminded.")
+    deadline: Heartbeat = setting("", "Deadline", "The https URL to request after each deadline.")
+    send: Heartbeat = setting("", "Sending", "The https URL to request after an edition is sent.")
+    nightly: Heartbeat = setting("", "Nightly maintenance", "The https URL to request after nightly maintenance.")
+    backup: Heartbeat = setting("", "Backup", "The https URL to request after each scheduled backup.")
 
 
 class RetentionSettings(values.SettingsTable):

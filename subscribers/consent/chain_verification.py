@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from subscribers.address import Address
 from subscribers.callbacks import Progress
 from subscribers.consent import ledger
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
-from subscribers.crypto.stored_addresses import commit_address, decrypt_address, lookup_hash
+from subscribers.crypto.stored_addresses import commit_address, decrypt_address, matches_lookup
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import ConsentKind, PersonState
 
@@ -340,7 +339,8 @@ def _find_address_fault(keys: KeyRing, owner: ChainOwner, commitment: str) -> st
         return "no event in the record is linked to an address"
     if commitment not in [commit_address(key, mailbox, owner.salt) for key in keys.of_kind("commitment")]:
         return "the address doesn't match the record"
-    return "" if _is_found_by(keys, owner, mailbox) else "the lookup hash doesn't match the address"
+    is_found = matches_lookup(keys, mailbox, owner.lookup, owner.lookup_key)
+    return "" if is_found else "the lookup hash doesn't match the address"
 
 
 def _decrypt_stored_address(keys: KeyRing, owner: ChainOwner) -> str | None:
@@ -350,14 +350,6 @@ def _decrypt_stored_address(keys: KeyRing, owner: ChainOwner) -> str | None:
         return decrypt_address(keys, (owner.ciphertext, owner.key_id), owner.number)
     except (DecryptionError, KeyFileError):
         return None
-
-
-def _is_found_by(keys: KeyRing, owner: ChainOwner, mailbox: str) -> bool:
-    local, _, domain = mailbox.rpartition("@")
-    try:
-        return lookup_hash(keys, Address(local, domain), key_id=owner.lookup_key) == owner.lookup
-    except KeyFileError:
-        return False
 
 
 def find_stray_rows(session: Session, people_seen: int, links_seen: int) -> BrokenLink | None:

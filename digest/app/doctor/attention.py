@@ -148,6 +148,13 @@ _KINDS = (
         "Check the log of 'digest serve' (journalctl -u digest), then run 'digest send EDITION' to continue.",
     ),
     AttentionKind(
+        "refusals",
+        "No edition was sent with refusals that no one has acknowledged",
+        "Run 'digest refused EDITION', or open the edition under Sent. Send again what was refused for a doubtful reason, or "
+        "acknowledge the refusals.",
+        tells_remedy=True,
+    ),
+    AttentionKind(
         "missing-backup", "The last scheduled backup was made and verified", "Run 'digest backup'.", tells_remedy=True
     ),
 )
@@ -204,7 +211,7 @@ def attention_sentences(
 ) -> list[str]:
     """Give the sentences; none where all is as usual. With the settings' file also what is wrong in it.
 
-    `pause_told` is the edition whose pause stands elsewhere on the page, `deadline_told` the one whose deadline does.
+    `pause_told` is the edition whose pause or refusals stand elsewhere on the page, `deadline_told` the one whose deadline does.
     """
     found = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
     return [finding.sentence for finding in found]
@@ -274,9 +281,21 @@ def _find_in_sending(
     if hold is None:
         yield from _find_stuck_sends(session, editions, now, zone)
     yield from _find_gone_articles(session, editions)
+    yield from (finding for finding in _find_refusals(session) if finding.subject != pause_told)
     for edition in editions:
         if words := explain_missed_release(edition, now):
             yield AttentionFinding("missed-release", f"No. {edition.number} wasn't sent. {words}", edition.name)
+
+
+def _find_refusals(session: Session) -> Iterator[AttentionFinding]:
+    """Find the editions that were sent with refusals, until someone acknowledges them."""
+    sent = (Edition.state == EditionState.SENT, Edition.refusals > 0)
+    columns = (Edition.name, Edition.number, Edition.refusals)
+    for row in session.execute(select(*columns).where(*sent).order_by(Edition.release_at)):
+        said = f"No. {row.number} was sent with {row.refusals:,} refusals."
+        way = f"To see why, and to send again or acknowledge them, run 'digest refused {row.name}'."
+        on_page = "Open it under Sent to see why, and to send again or acknowledge them."
+        yield AttentionFinding("refusals", f"{said} {way}", row.name, f"{said} {on_page}")
 
 
 def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zone: tzinfo) -> str:

@@ -1,4 +1,4 @@
-"""What the installation stands on: names, folder, keys, database, disk, and the records that must not be touched."""
+"""What the installation depends on: names, folder, keys, database, disk, records that mustn't be touched, and what watches it."""
 
 import os
 import shutil
@@ -17,11 +17,13 @@ from digest.app.doctor.check_registry import (
     report_warning,
 )
 from digest.app.editions import page_views
+from digest.app.upkeep import heartbeats
 from digest.app.upkeep.disk_growth import forecast_days_left, read_free_space
 from digest.app.upkeep.keys import list_files_in_clear
 from digest.collect.sandbox.client import list_open_doors_of_children
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened import missing_key_file
+from digest.settings.values import shorten_address
 from digest.store.audit_chain import verify_audit_log
 from digest.store.models import AuditEntry
 from subscribers.consent.unsubscribe_log import UnsubscribeLogError
@@ -212,3 +214,19 @@ def check_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         )
     else:
         yield report_fine(f"the clock shows {examined.now:%Y-%m-%d %H:%M} UTC, later than all recorded actions")
+
+
+@doctor_check(
+    "heartbeats",
+    "Check the URL under [heartbeats] and the server behind it. If it's on a private network, list that network under limits.allow_networks.",
+)
+def check_heartbeats(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """The last request to each heartbeat URL succeeded, if there are any."""
+    with examined.read() as session:
+        notes = list(heartbeats.read_notes(session, examined.settings))
+    for job, url, note in notes:
+        if note["trouble"]:
+            place = shorten_address(url, host_only=True)
+            yield report_warning(f"The heartbeat of {job} failed at {place} ({note['trouble']}).")
+    if notes and not any(note["trouble"] for _, _, note in notes):
+        yield report_fine(f"{len(notes)} taken")

@@ -22,6 +22,7 @@ from digest.app.doctor.check_registry import (
     report_warning,
 )
 from digest.app.upkeep.backups import BACK_UP
+from digest.app.upkeep.nightly_steps import FAILED
 from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
@@ -222,7 +223,7 @@ def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFindin
         newest_first = done.order_by(ScheduleSlot.at.desc())
         last = session.scalars(newest_first.limit(1)).first()
         outcome = last.outcome if last else ""
-    yield from (report_error(f"{step}.") for step in outcome.split("; ") if " failed: " in step)
+    yield from (report_error(f"{step}.") for step in outcome.split("; ") if FAILED in step)
 
 
 @doctor_check(

@@ -52,6 +52,7 @@ EDITABLE_TABLES = (
     "limits",
     "approval",
     "alerts",
+    "heartbeats",
     "backup",
 )
 LISTED_CHANGES = 5
@@ -66,6 +67,7 @@ _CHECKS = {
     "sender": ("postal-address", "provider", "signing", "bounces", "provider-events", "bounce-mailbox"),
     "limits": ("proxies",),
     "alerts": ("staff",),
+    "heartbeats": ("heartbeats",),
     "backup": ("backup-folder", "missing-backup", "backup"),
 }
 

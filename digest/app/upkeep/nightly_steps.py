@@ -58,6 +58,9 @@ DELETE_BATCH_SIZE = 1000  # rows of one write transaction
 log = structlog.get_logger("nightly")
 
 
+FAILED = " failed: "  # what a step that failed has in its outcome
+
+
 def run_nightly_steps(installation: Installation, now: datetime) -> str:
     """Do all that a night owes; say what came of each step.
 
@@ -71,7 +74,7 @@ def _run_step(step: Callable[[Installation, datetime], str], installation: Insta
         return step(installation, now)
     except Exception as exc:  # one night's surprise in one step must not keep the others from running
         log.exception("nightly step failed", step=step.__name__)
-        return f"{step.__name__} failed: {type(exc).__name__}"
+        return f"{step.__name__}{FAILED}{type(exc).__name__}"
 
 
 def seal_disclosures(installation: Installation, now: datetime) -> str:

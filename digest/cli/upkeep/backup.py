@@ -227,6 +227,8 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
             yield f"  digest uncertain {name}          {count:,} of its messages may have been sent since the backup"
         else:
             yield f"  digest cancel {name}             if it was sent after the backup (here, it isn't sent yet)"
+    if result.uncertain_notices:
+        yield f"  digest uncertain notices          {result.uncertain_notices:,} may have been sent since the backup"
     yield "  digest doctor                      checks everything"
     yield "  digest resume --all                     if nothing else is sending to the same list"
 
@@ -243,5 +245,6 @@ def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[s
         "strangers_barred": result.departures.unknown_hashes,
         "unfinished": list(result.open_editions),
         "uncertain": result.open_editions,
+        "uncertain_notices": result.uncertain_notices,
         "held": True,
     }

@@ -52,7 +52,7 @@ class MessageSuspicion:
     def stop_reason(self) -> str:
         """The reason to send nothing more, once no subscriber is left who could clear the message."""
         return (
-            f"the provider rejected every message of this edition so far: {self.suspect_reply}. "
+            f"the mail server refused every message of this edition so far: {self.suspect_reply}. "
             "These subscribers will be tried again."
         )
 

@@ -196,7 +196,7 @@ def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) ->
 
 def test_the_scheduler_polls_only_where_a_mailbox_is_set(operator: Operator, one_world: DeliverySetup) -> None:
     jobs = [
-        {job.id for job in scheduler.JobScheduler(JobContext(install))._scheduler.get_jobs()}
+        set(scheduler.JobScheduler(JobContext(install))._actions)
         for install in (operator.install, Installation(one_world.settings, one_world.database))
     ]
     assert ["mailbox" in names for names in jobs] == [True, False]
