@@ -42,6 +42,7 @@ from digest.store.process_owner import ProcessOwner, this_process_owner
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs
 from subscribers.callbacks import Clock
 from subscribers.errors import ApplicationError
+from subscribers.phrases import count_with_noun
 
 SLOT_RETRY_DELAY = timedelta(minutes=5)  # between two tries of a slot whose job failed
 
@@ -129,7 +130,9 @@ def share_collection(context: JobContext) -> str:
 
 def _describe_visits(reports: Sequence[collection_run.SourceReport]) -> str:
     failed = sum(bool(report.error) for report in reports)
-    return f"{sum(report.new for report in reports)} new from {len(reports)} sources, {failed} failed"
+    return (
+        f"{sum(report.new for report in reports)} new from {count_with_noun(len(reports), 'source')}, {failed} failed"
+    )
 
 
 def draft(context: JobContext) -> str:
