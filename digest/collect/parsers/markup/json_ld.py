@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from digest.collect.parsers.json_values import read_text
@@ -32,7 +32,7 @@ class LinkedData:
 
 def parse_linked_data(scripts: list[str]) -> LinkedData:
     """Read the JSON-LD blocks of a page: the first article counts, else the first event. Broken ones are passed over."""
-    nodes = [node for script in scripts[:30] for node in _json_ld_nodes(script)]
+    nodes = list(chain.from_iterable(map(_json_ld_nodes, scripts[:30])))
     articles = [node for node in nodes if _has_type(node, *_ARTICLE_TYPES)]
     events = [node for node in nodes if _has_type(node, "Event")]
     node = next(iter(articles + events), {})
