@@ -66,7 +66,7 @@ def command_environment(settings: "Settings") -> Mapping[str, str]:
     file.write_text(
         f'[sender]\npostal_address = "{sender.postal_address}"\nbounce_domain = "{sender.bounce_domain}"\n'
         f"[alerts]\ncanary_minutes = {alerts.canary_minutes}\n"
-        f"[schedule]\nlast_look_minutes = {settings.file.schedule.final_check_minutes}\n"
+        f"[schedule]\nfinal_check_minutes = {settings.file.schedule.final_check_minutes}\n"
     )
     variables = {
         "DIGEST_SETTINGS": str(file),
@@ -160,7 +160,9 @@ def _unsubscribe_in_turn(url: str, keys: KeyRing, people: range, per_second: int
             due = start + count / per_second
             if count and ended.wait(max(0.0, due - time.perf_counter())):
                 break
-            pool.submit(_unsubscribe, place, link_tokens.make_link_token(keys, number, "leave"), due, clicks)
+            pool.submit(
+                _unsubscribe, place, link_tokens.make_link_token(keys, number, "leave", address=""), due, clicks
+            )
             if not count:
                 print(flush=True)
     return clicks

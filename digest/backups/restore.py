@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError
 from digest.backups.loader import FIRST_SEALED_REVISION, check_sqlite_integrity, restore_rows
 from digest.deliver.control import installation_hold
+from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.deliver.send.claims import restored_copy
@@ -48,7 +49,7 @@ class RestoreResult:
     """What came of it. `set_aside_as` names where the old rows are, `unsubscribe_log_found` tells whether there was a `left.log`.
 
     `open_editions` are the editions that the copy takes for not sent: since then they may have been. The value is how many
-    of their deliveries are uncertain for that.
+    of their deliveries are uncertain for that. `uncertain_notices` counts the other bulk emails, such as corrections.
     """
 
     manifest: ArchiveManifest
@@ -57,6 +58,7 @@ class RestoreResult:
     unsubscribe_log_found: bool
     set_aside_as: str
     open_editions: dict[str, int]
+    uncertain_notices: int
 
 
 def rehearse_restore(
@@ -140,10 +142,12 @@ def restore_backup(
         unsent_states = (EditionState.APPROVED, EditionState.SENDING)
         unsent = select(Edition.name).where(Edition.state.in_(unsent_states))
         names = session.scalars(unsent.order_by(Edition.release_at))
-        open_editions = {name: uncertain.get(name, 0) for name in names}
+        open_editions = {name: uncertain.pop(edition_purpose(name), 0) for name in names}
+        of_edition = edition_purpose("")
+        uncertain_notices = sum(many for purpose, many in uncertain.items() if not purpose.startswith(of_edition))
         # This session never commits: the connection does.
         chain_audit_entries(session)
-        return RestoreResult(reader.manifest, proof, merged, log_exists, aside, open_editions)
+        return RestoreResult(reader.manifest, proof, merged, log_exists, aside, open_editions, uncertain_notices)
 
     with _explain_restore_errors(file), _open_checked_archive(settings, file, keys) as reader:
         if make_url(settings.effective_database_url).get_backend_name() == "sqlite":
@@ -196,7 +200,9 @@ def _restore_into_sqlite(
 ) -> RestoreResult:
     file_name = make_url(settings.effective_database_url).database
     if not file_name:
-        raise BackupError("Can't restore because DIGEST_DATABASE_URL isn't a database file. Set it to one.")
+        raise BackupError(
+            "Can't restore because DIGEST_DATABASE_URL doesn't point to a database file. Set it to the URL of one."
+        )
     final = Path(file_name)
     exists = final.exists()
     has_content = exists and _has_content(settings.effective_database_url)

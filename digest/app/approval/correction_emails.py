@@ -16,6 +16,7 @@ from digest.app.approval.approvals import RuleOverview, rule_sentences
 from digest.app.editing.corrections import CorrectionError, find_correction
 from digest.app.editions.edition_status import edition_name
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
+from digest.deliver.send.claims import restored_copy
 from digest.deliver.send.notices import notice_queue
 from digest.edition.approval.approved_versions import content_hash_of, sign_payload, signature_payload
 from digest.edition.approval.approvers import ApproverRule
@@ -155,7 +156,7 @@ def approve_email(
         if audit.changed:
             if not is_genuine(session, correction):
                 raise CorrectionError(
-                    "The correction was changed in the database.",
+                    "The correction was changed outside this program.",
                     "Correct the story again, then email the new correction.",
                 )
             _check_approval(email, content_hash, actor)
@@ -172,7 +173,7 @@ def _find_mailable(session: Session, name: str, number: int) -> tuple[Edition, C
     correction = find_correction(session, edition, number)
     if edition.state is not EditionState.SENT:
         raise CorrectionError(
-            f"{name} is still being sent, so the recipients of the error aren't known yet.",
+            f"{name} is still being sent, so it isn't known yet which subscribers received the error.",
             "Email the correction once it's sent.",
         )
     return edition, correction
@@ -224,39 +225,44 @@ def count_recipients(installation: Installation, name: str, number: int) -> Corr
 
 @dataclass(frozen=True, slots=True)
 class PlannedEmails:
-    """How many emails were queued, and which corrections were refused, each with the reason."""
+    """How many emails were queued or may have been sent before a restore, and which corrections were refused, each with the reason."""
 
     queued: int
+    uncertain: int
     refused: tuple[str, ...]
 
     def __str__(self) -> str:
         """Say it in words; nothing if nothing was done."""
         queued = [f"{self.queued} corrections queued"] if self.queued else []
-        return "; ".join([*queued, *self.refused])
+        uncertain = [f"{self.uncertain} corrections may have been sent before the restore"] if self.uncertain else []
+        return "; ".join([*queued, *uncertain, *self.refused])
 
 
 def plan_correction_emails(installation: Installation, *, clock: Clock) -> PlannedEmails:
     """Queue the emails of every approved correction. It may be cut short, and goes on.
 
-    Each is proven to be what was approved first. One that isn't loses its approval, and the audit log says why.
+    Each is proven to be what was approved first. One that isn't loses its approval, and the audit log says why. One from before a
+    restore may have been sent, so its emails' status is unknown.
     """
     is_owed = (Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
     owed = select(Correction.id).where(*is_owed)
     with installation.read() as session:
         numbers = session.scalars(owed.order_by(Correction.id)).all()
-    queued, refused = 0, []
+    queued, uncertain, refused = 0, 0, []
     for number in numbers:
         with installation.read() as session:
             correction = session.get_one(Correction, number)
             edition = session.get_one(Edition, correction.edition_id)
             fault = find_fault(session, edition, correction, installation.keys)
             sent = corrections.find_sent_text(session, correction)
+            doubtful = restored_copy.doubtful_values(session, correction.at)
         if fault:
             _take_approval_back(installation, correction, edition, fault, now=clock())
             refused.append(f"Correction {correction.seq} of {edition.name} wasn't emailed: {fault}")
         else:
-            queued += _plan_emails(installation, correction, edition, sent, clock)
-    return PlannedEmails(queued, tuple(refused))
+            planned = _plan_emails(installation, correction, edition, sent, doubtful, clock)
+            queued, uncertain = (queued, uncertain + planned) if doubtful else (queued + planned, uncertain)
+    return PlannedEmails(queued, uncertain, tuple(refused))
 
 
 def _take_approval_back(
@@ -274,7 +280,14 @@ def _take_approval_back(
         record_audit(session, REFUSED_EMAIL, edition.name, detail, actor=SCHEDULER.name, now=now)
 
 
-def _plan_emails(installation: Installation, correction: Correction, edition: Edition, sent: str, clock: Clock) -> int:
+def _plan_emails(
+    installation: Installation,
+    correction: Correction,
+    edition: Edition,
+    sent: str,
+    doubtful: dict[str, Any],
+    clock: Clock,
+) -> int:
     database, keys, settings = installation.database, installation.keys, installation.settings
     facts = {
         "number": str(edition.number),
@@ -294,7 +307,7 @@ def _plan_emails(installation: Installation, correction: Correction, edition: Ed
             requests = [MailRequest("correction", person, str(correction.id), facts) for person in people]
             rows = notice_queue.prepare_notices(keys, settings, requests, clock())
             with database.write() as session:
-                queued += notice_queue.write_notices(session, rows)
+                queued += notice_queue.write_notices(session, rows, **doubtful)
     with database.write() as session:
         session.get_one(Correction, correction.id).mail_planned_at = clock()
     return queued

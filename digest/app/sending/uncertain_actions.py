@@ -64,7 +64,7 @@ def resolve_uncertain(
     Raises:
         UnknownEditionError: there is none of that name.
         EditionControlError: it is cancelled and nothing of it may be sent again.
-        UnfitResolutionError: an edition's would count as lost, or notices would be sent again.
+        UnfitResolutionError: an edition's would count as lost.
     """
     name, resolved = _find_name(installation, name), 0
     with RESOLVE[resolution].steps(installation, actor, name, now=clock()) as audit:

@@ -24,7 +24,7 @@ from digest.cli.context import (
 from digest.cli.lazy_group import CommandRefusedError
 from digest.deliver.send.uncertain.log_evidence import LogEvidence, LogVerdict
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, UncertainResolution
-from subscribers.phrases import sentence
+from subscribers.phrases import count_with_noun, sentence
 
 MAX_ROWS_SHOWN = 50  # rows of the table; --json lists all
 ALL, SILENT = "all", "silent"
@@ -53,7 +53,8 @@ Examples:
 A message's status is unknown if the connection or process died while it was being sent. Postfix logs resolve most of them:
 --from-log shows the results and asks before it applies them. Include all rotated logs. If your provider reports events, wait for
 them. "silent" selects messages that the provider hasn't reported for 24 hours although it has reported others sent with them.
-"notices" selects transactional emails, which can only be marked as accepted or lost because their content isn't kept.
+"notices" selects transactional emails. Only those sent to many at once, such as corrections, can be sent again. The content of the
+others isn't kept, so mark them as accepted or lost.
 
 \b
 Exit codes:
@@ -112,7 +113,13 @@ def uncertain(
     name = edition if edition == NOTICES else edition_name(context.installation, edition)
     candidates = uncertain_actions.list_uncertain(context.installation, name, now=context.now())
     for resolution, ids in given.items():
-        chosen = _select_deliveries(name, candidates, ids)
+        sends_again = resolution is UncertainResolution.SEND_AGAIN
+        kept = [d for d in candidates if d.is_kept or not sends_again]
+        chosen = _select_deliveries(name, kept if ALL in ids and kept else candidates, ids)
+        if sends_again and not all(d.is_kept for d in chosen):
+            raise click.UsageError(
+                "Transactional emails to one person can't be sent again because their content isn't kept. Use --accept or --lost."
+            )
         _resolve_deliveries(context, name, chosen, resolution, because=because or "", yes=yes, as_json=as_json)
     if log_files:
         evidence = uncertain_actions.examine_mail_log(
@@ -139,10 +146,8 @@ def _check_words(
     """Check that one word is given, that it fits what it is said of, and that a reason goes with it."""
     if len(given) + bool(log_files) > 1:
         raise click.UsageError("Use only one of --accept, --again, --lost, and --from-log.")
-    if of_notices and (UncertainResolution.SEND_AGAIN in given or log_files):
-        raise click.UsageError(
-            "Transactional emails can't be sent again because their content isn't kept. Use --accept or --lost."
-        )
+    if of_notices and log_files:
+        raise click.UsageError("A log can only resolve an edition's messages. Use --accept, --again, or --lost.")
     if not of_notices and UncertainResolution.LOST in given:
         raise click.UsageError(
             "--lost is only for transactional emails. To send an edition's email again, use --again."
@@ -161,8 +166,7 @@ def _select_deliveries(
         return [delivery for delivery in candidates if delivery.is_silent]
     if unknown := [delivery_id for delivery_id in chosen_ids if delivery_id not in by_id]:
         raise CommandRefusedError(
-            f"No deliveries were resolved because {unknown[0]} isn't among the deliveries with status unknown in "
-            f"{name}. To list those, run 'digest uncertain {name}'."
+            f"No deliveries were resolved because {unknown[0]} isn't one of {name}'s deliveries with status unknown. To list them, run 'digest uncertain {name}'."
         )
     return [by_id[delivery_id] for delivery_id in dict.fromkeys(chosen_ids)]
 
@@ -194,9 +198,10 @@ def _resolve_deliveries(
 def _describe_resolution(
     name: str, resolution: UncertainResolution, resolved: int, resolved_meanwhile: int
 ) -> Iterator[str]:
-    yield f"{resolved:,} deliveries of {name} resolved ({resolution})."
+    yield f"Resolved {count_with_noun(resolved, 'delivery', 'deliveries')} of {name} ({resolution})."
     if resolved and resolution is UncertainResolution.SEND_AGAIN:
-        yield f"'digest serve' or hls-scheduler sends them soon. To send them now: digest send {name}"
+        now = "" if name == NOTICES else f" To send them now: digest send {name}"
+        yield f"'digest serve' or hls-scheduler sends them soon.{now}"
     if resolved_meanwhile:
         yield f"{resolved_meanwhile:,} were already resolved by someone else and weren't changed."
 
@@ -210,7 +215,9 @@ def _resolve_by_log(
         print_lines(_describe_evidence(name, evidence))
     is_wanted = yes
     if resolvable and not yes and not as_json:
-        is_wanted = click.confirm(f"Resolve these {resolvable:,} deliveries?", abort=True, err=True)
+        is_wanted = click.confirm(
+            f"Resolve {count_with_noun(resolvable, 'delivery', 'deliveries')}?", abort=True, err=True
+        )
     settled = 0
     if resolvable and is_wanted:
         settled = uncertain_actions.resolve_by_log(
@@ -218,7 +225,7 @@ def _resolve_by_log(
         )
     counts = {verdict.name.lower(): evidence.verdicts[verdict] for verdict in LogVerdict}
     facts = {"edition": name, "covered": evidence.spans, "incomplete": evidence.incomplete_reason}
-    lines = [f"{settled:,} deliveries of {name} resolved."] if settled else []
+    lines = [f"Resolved {count_with_noun(settled, 'delivery', 'deliveries')} of {name}."] if settled else []
     print_answer(facts | counts | {"settled": settled}, lines, as_json=as_json)
 
 
@@ -231,7 +238,7 @@ def _describe_evidence(name: str, evidence: LogEvidence) -> Iterator[str]:
     )
     if evidence.incomplete_reason:
         yield f"{sentence(evidence.incomplete_reason)} A message missing from the log may still have arrived."
-    yield f"{evidence.verdicts.total():,} messages of {name} with status unknown:"
+    yield f"{count_with_noun(evidence.verdicts.total(), 'message')} of {name} with status unknown:"
     for verdict in LogVerdict:
         again = " (will be sent again)" if verdict is LogVerdict.NOT_ACCEPTED else ""
         yield f"  {evidence.verdicts[verdict]:>9,} {verdict}{again}"
@@ -266,9 +273,9 @@ def _describe_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> 
             f"has reported others sent with them. To send them again: digest uncertain {name} --again silent "
             "--because …"
         )
-    other_word = "--lost" if name == NOTICES else "--again"
+    other_word = "--again or --lost" if name == NOTICES else "--again"
     yield (
-        f"{len(candidates):,} messages with status unknown. To resolve them, use --accept or {other_word} (see "
+        f"{count_with_noun(len(candidates), 'message')} with status unknown. To resolve them, use --accept or {other_word} (see "
         "'digest uncertain --help')."
     )
 

@@ -29,6 +29,7 @@ from digest.installation.opened import open_installation
 from digest.settings import Settings
 from subscribers.consent.seals import LedgerProof
 from subscribers.errors import ApplicationError
+from subscribers.phrases import count_with_noun
 
 
 @click.command(
@@ -194,7 +195,7 @@ def _permitted_actor(context: CommandContext, now: datetime) -> Actor:
 
 
 def _describe_proof(proof: LedgerProof) -> str:
-    counts = f"{proof.people:,} people, {proof.links:,} links, {proof.seals:,} seals"
+    counts = f"{count_with_noun(proof.people, 'person', 'people')}, {count_with_noun(proof.links, 'event')}, {count_with_noun(proof.seals, 'seal')}"
     if proof.sound:
         return f"{counts}. All rows, records, and seals passed verification."
     return f"{counts}. The consent ledger failed verification. Run 'digest subscribers verify' for details."
@@ -226,6 +227,8 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
             yield f"  digest uncertain {name}          {count:,} of its messages may have been sent since the backup"
         else:
             yield f"  digest cancel {name}             if it was sent after the backup (here, it isn't sent yet)"
+    if result.uncertain_notices:
+        yield f"  digest uncertain notices          {result.uncertain_notices:,} may have been sent since the backup"
     yield "  digest doctor                      checks everything"
     yield "  digest resume --all                     if nothing else is sending to the same list"
 
@@ -242,5 +245,6 @@ def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[s
         "strangers_barred": result.departures.unknown_hashes,
         "unfinished": list(result.open_editions),
         "uncertain": result.open_editions,
+        "uncertain_notices": result.uncertain_notices,
         "held": True,
     }

@@ -77,7 +77,7 @@ def prepare_batches(
         if reason := _rejection_reason(item):
             rejected.append(RejectedEntry(place, reason))
         elif max_items is not None and len(fit) >= max_items:
-            reason = f"over the limit of {max_items:,} items a source (limits.items_per_source)"
+            reason = f"over the limit of {max_items:,} items per source (limits.items_per_source)"
             rejected.append(RejectedEntry(place, reason))
         else:
             fit.append(item)

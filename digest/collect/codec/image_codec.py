@@ -55,8 +55,7 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
     image = _read_image(body, max_pixels=max_pixels, max_size=(LOGO_PIXELS * 40, LOGO_PIXELS))
     if image.height < MIN_LOGO_PIXELS:
         raise ImageError(
-            f"{image.width} x {image.height} pixels is too low (a height of at least {MIN_LOGO_PIXELS} pixels is "
-            "required)"
+            f"{image.width} x {image.height} pixels isn't tall enough (at least {MIN_LOGO_PIXELS} pixels is required)"
         )
     if image.width * LOGO_HEIGHT > image.height * MAX_LOGO_WIDTH:
         shown = round(image.width * LOGO_HEIGHT / image.height)
@@ -110,7 +109,7 @@ def _read_image(
         ImageError: no picture, a kind that is not read (SVG), too many pixels, or broken.
     """
     if body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP_STARTS):
-        raise ImageError("it's SVG or a web page, which email can't show; save the image as PNG or JPEG")
+        raise ImageError("email apps can't show SVG files or web pages; save the image as PNG or JPEG")
     try:
         # Pillow only warns between one and two times its own bound; no warning of a bomb is to be ignored.
         warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -94,7 +94,7 @@ class AddressGuard:
 
         Raises:
             AddressRefusedError: the literal or one of the answers is closed.
-            UnknownHostError: no such name, no answer in time, or an answer that is no address.
+            UnknownHostError: no such name, no response in time, or an answer that is no address.
         """
         literal = parse_ip_literal(host)
         answers = [literal] if literal else self._look_up_host(host, port, timeout)

@@ -137,7 +137,7 @@ class HttpFetcher:
                 return _fetch_result(current, answer, moved_to)
             target = policy.redirect_target(current, answer.headers, request.url)
             if str(target) in seen:
-                raise FetchError(request.url, FetchErrorReason.REDIRECT_LOOP, f"redirect loop back to {target}")
+                raise FetchError(request.url, FetchErrorReason.REDIRECT_LOOP, f"the redirects loop back to {target}")
             seen.add(str(target))
             # A stored address follows permanent redirects only, and never loses its encryption by one answer.
             permanent &= answer.status in _PERMANENT_REDIRECTS and (current.scheme, target.scheme) != ("https", "http")
@@ -242,7 +242,9 @@ class BundledFetcher:
         body = (self._folder / entry["file"]).read_bytes()
         max_bytes = options.get("max_bytes")
         if max_bytes is not None and len(body) > max_bytes:
-            raise FetchError(url, FetchErrorReason.TOO_BIG, f"more than {max_bytes:,} bytes", status=200)
+            raise FetchError(
+                url, FetchErrorReason.TOO_BIG, f"the response has more than {max_bytes:,} bytes", status=200
+            )
         fields = {"Content-Type": entry["content_type"], **entry.get("headers", {})}
         headers = httpx.Headers(fields)
         name = "etag" if options.get("etag") else "last_modified"

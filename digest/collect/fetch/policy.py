@@ -112,7 +112,7 @@ _SERVER_FAILURE = (FetchErrorReason.SERVER, "the publisher's server failed ({sta
 _UNEXPECTED_FAILURE = (FetchErrorReason.BAD_ANSWER, "unexpected response ({status}); open the URL in a browser")
 
 
-_BROKEN_OFF = "the connection broke off or isn't HTTP ({exc})" + TRIED_AGAIN
+_BROKEN_OFF = "the connection was lost or isn't HTTP ({exc})" + TRIED_AGAIN
 # The first that an exception is one of counts.
 _EXCEPTION_FAILURES: tuple[tuple[type[Exception], FetchErrorReason, str], ...] = (
     (AddressRefusedError, FetchErrorReason.REFUSED_ADDRESS, "{exc}"),

@@ -326,7 +326,9 @@ def _check_rule(parts: Mapping[str, Sequence[object]]) -> str:
     stated = next(iter(parts.get("FREQ", ())), "")
     frequency = str(stated).upper()
     if frequency not in _STEP_DAYS:
-        raise ValueError(f"it repeats {frequency.lower()[:20] or '(no frequency)'}; only daily to yearly is supported")
+        raise ValueError(
+            f"it repeats {frequency.lower()[:20] or '(no frequency)'}; only daily, weekly, monthly, and yearly are supported"
+        )
     if odd := sorted(str(p)[:20] for p in set(parts) - _KNOWN_PARTS):
         raise ValueError(f"its recurrence rule has {', '.join(odd)[:80]}, which isn't supported")
     return frequency

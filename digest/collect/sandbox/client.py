@@ -145,7 +145,7 @@ class Sandbox:
         message = wire.pack_message(head, body)
         if len(message) > wire.MAX_MESSAGE_BYTES:
             raise DocumentRefusedError(
-                f"It's {len(body):,} bytes, over the limit of {wire.MAX_MESSAGE_BYTES:,}. Use a shorter document."
+                f"The document has {len(body):,} bytes, over the limit of {wire.MAX_MESSAGE_BYTES:,}. Use a shorter document."
             )
         for _ in range(_ATTEMPTS):
             try:

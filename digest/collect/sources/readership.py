@@ -27,6 +27,7 @@ from digest.settings import Settings
 from digest.store.engine import Database
 from digest.store.models import Article
 from subscribers.errors import ApplicationError
+from subscribers.phrases import count_with_noun
 
 log = structlog.get_logger(__name__)
 
@@ -250,13 +251,13 @@ def _parse_row(
     site: str,
 ) -> tuple[str, int]:
     if len(row) <= max(columns):
-        raise ValueError(f"{len(row)} column(s) instead of a URL and a number")
+        raise ValueError(f"{count_with_noun(len(row), 'column')} instead of 2 (a URL and a number)")
     return canonical_url(row[columns[0]], site), _parse_count(row[columns[1]])
 
 
 def _parse_post(post: object) -> tuple[str, int]:
     if not isinstance(post, dict) or not isinstance(post.get("link"), str):
-        raise ValueError("no post has a link")  # noqa: TRY004  (bad data, as the other reasons are)
+        raise ValueError("none of the posts has a link")  # noqa: TRY004  (bad data, as the other reasons are)
     return canonical_url(post["link"]), _parse_count(str(post.get("pageviews", "")))
 
 

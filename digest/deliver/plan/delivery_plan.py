@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_ids, make_message_id
@@ -30,6 +30,8 @@ from subscribers.store.compiled_statements import insert_missing
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 from subscribers.store.models import table_of
 
+# What's sent to many at once. After a restore, no one knows which of it went out.
+BULK_KINDS = ("edition", "correction", "ask", "stay")
 MAX_LATENESS = timedelta(hours=1)  # an edition released later counts from when it really went
 _WEEK = timedelta(days=7)
 
@@ -122,7 +124,8 @@ def _load_zone(name: str) -> ZoneInfo | None:
         return None
 
 
-_SERVED_STATES = (DeliveryState.WAITING, DeliveryState.HANDING_OVER, DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
+OPEN_STATES = (DeliveryState.WAITING, DeliveryState.HANDING_OVER)
+_SERVED_STATES = (*OPEN_STATES, DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ class DeliveryCounts:
     @property
     def open(self) -> int:
         """How many wait or are being handed over."""
-        return self.by_state[DeliveryState.WAITING] + self.by_state[DeliveryState.HANDING_OVER]
+        return sum(self.by_state[state] for state in OPEN_STATES)
 
     @property
     def last_are_leaving(self) -> bool:
@@ -161,7 +164,11 @@ class DeliveryCounts:
 IS_WAITING = Delivery.state == DeliveryState.WAITING
 IS_HANDING_OVER = Delivery.state == DeliveryState.HANDING_OVER
 IS_UNCERTAIN = Delivery.state == DeliveryState.UNCERTAIN
-IS_REFUSED = Delivery.state == DeliveryState.REFUSED
+
+
+def is_bulk() -> ColumnElement[bool]:
+    """Select the deliveries of what's sent to many at once."""
+    return or_(*(Delivery.purpose.startswith(f"{kind}:") for kind in BULK_KINDS))
 
 
 def is_of_edition(name: str) -> ColumnElement[bool]:

@@ -14,10 +14,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import IS_WAITING, edition_purpose
+from digest.deliver.plan.delivery_plan import IS_WAITING, OPEN_STATES, edition_purpose
 from digest.deliver.providers.registry import describe_recipient
 from digest.deliver.retention import provider_erasures
-from digest.deliver.retention.delivery_seals import DELIVERIES, OPEN_STATES
+from digest.deliver.retention.delivery_seals import DELIVERIES
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, Event, Notice
 from digest.store.engine import Database
@@ -89,7 +89,7 @@ def _describe_delivery(purpose: str, numbers: Mapping[str, int], language: Subsc
 def describe_purpose(purpose: str) -> str:
     """Say what mails of a kind were for, the same words for each of them: as their total says it."""
     kind = purpose.partition(":")[0]
-    return _PURPOSE_TEXTS.get(kind, f"To send you a mail ({kind})")
+    return _PURPOSE_TEXTS.get(kind, f"To send you an email ({kind})")
 
 
 def make_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> ForgetElsewhere:

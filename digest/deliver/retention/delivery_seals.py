@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, select, text
+from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import OPEN_STATES, edition_purpose
 from digest.edition.queries import FINISHED_STATES, find_edition
 from digest.store.delivery_models import UNSEALED_NOTICE, Delivery, DeliveryState
 from digest.store.engine import Database
@@ -20,7 +21,6 @@ from subscribers.consent.disclosure_proof import OWN_TABLES
 from subscribers.consent.sealed_rows import BATCH_SIZE, SealedTable
 from subscribers.crypto.keys import KeyRing
 
-OPEN_STATES = (DeliveryState.WAITING, DeliveryState.HANDING_OVER)
 _SUBJECT = "CASE WHEN substr(purpose, 1, 8) = 'edition:' THEN purpose ELSE '' END"
 # A state isn't covered: late bounces change it. Whether and when an uncertain one left, nobody knows yet.
 DELIVERIES = SealedTable(
@@ -69,6 +69,14 @@ def seal_edition(
     )
     _close_edition(database, keys, name, own, now)
     return sealed
+
+
+def reopen_sealed(session: Session, keys: KeyRing, ids: Sequence[str], *, now: datetime) -> list[str]:
+    """Take deliveries, which the caller has locked, out of their seals because they're sent again; return those that may be.
+
+    Once the edition is sent, `seal_edition` seals them anew.
+    """
+    return sealed_rows.reopen_rows(session, keys, DELIVERIES, ids, now=now)
 
 
 def _is_over() -> ColumnElement[bool]:

@@ -279,6 +279,7 @@ class DeadlineDecision(StrEnum):
     WAIT = "wait"
     SKIP = "skip"
     SEND_VERSION = "send-last-approved"
+    MISSED = "missed"  # its send time was a day ago, or more
 
 
 def decide_at_deadline(
@@ -286,11 +287,13 @@ def decide_at_deadline(
 ) -> DeadlineDecision:
     """Decide by the setting `at_deadline`. `has_version`: it has an approved version that nobody took back.
 
-    Where a version should go and there is none, the edition waits. A day after the release nothing is decided any more: late
-    mail may be wrong mail, as for what is approved.
+    Where a version should go and there is none, the edition waits. A day after the release nothing is sent or skipped any
+    more: late mail may be wrong mail, as for what is approved.
     """
-    if not unapproved or now > release_at + MAX_LATENESS:
+    if not unapproved:
         return DeadlineDecision.NOTHING
+    if now > release_at + MAX_LATENESS:
+        return DeadlineDecision.MISSED
     if rule == DeadlineDecision.SKIP:
         return DeadlineDecision.SKIP
     if rule == DeadlineDecision.SEND_VERSION and has_version:

@@ -23,7 +23,7 @@ from subscribers.errors import ApplicationError
 from subscribers.pages.forms import FormError
 
 _WORDS = {"arrived": UncertainResolution.ACCEPTED, "again": UncertainResolution.SEND_AGAIN}
-_NOTICE_WORDS = {"arrived": UncertainResolution.ACCEPTED, "lost": UncertainResolution.LOST}
+_NOTICE_WORDS = {**_WORDS, "lost": UncertainResolution.LOST}
 _FIELD_PREFIX = "word-"
 MAX_FILE_NAME = 100  # characters of an upload's name that an answer shows
 
@@ -66,9 +66,9 @@ def resolve_notice_doubts() -> ResponseReturnValue:
     )
     try:
         reason = read_form(ReasonForm).reason
+        settled = sum(resolve(ids, resolution, reason=reason) for ids, resolution in _read_words(_NOTICE_WORDS))
     except FormError as exc:
         return _refuse("", exc)
-    settled = sum(resolve(ids, resolution, reason=reason) for ids, resolution in _read_words(_NOTICE_WORDS))
     return redirect(url_for("admin.list_deliveries", settled=settled), 303)
 
 

@@ -12,7 +12,7 @@ from digest.app.sending.uncertain_actions import resolve_uncertain
 from digest.app.upkeep.nightly_steps import keep_edition_counts
 from digest.deliver.control import installation_hold
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.delivery_models import Delivery, DeliveryState, Event, Notice
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.address import read_address
 from subscribers.crypto.stored_addresses import domain_tag
@@ -86,7 +86,7 @@ def test_every_edition_stands_with_counts_that_add_up_and_what_came_of_the_newes
     assert f'<th scope="row">{NEW}</th><td>1 accepted</td>' in page
     assert all(f"/admin/readers/{person}" in page for person in people[3:])
     older = both.signed_in_client("admin").get(f"/admin/deliveries?edition={OLD}").text
-    assert "No rejected emails" in older
+    assert "No refused emails" in older
     assert both.signed_in_client("admin").get("/admin/deliveries?edition=2019-W01").status_code == 404
 
 
@@ -197,6 +197,25 @@ def test_doubts_of_notices_are_settled_as_arrived_or_lost_and_none_is_sent_again
         ("uncertain taken as lost", "notices", 2),
     ]
     assert audit[0].detail["because"] == "asked them"
+
+
+def test_a_correction_whose_content_is_kept_can_be_sent_again(both: Any) -> None:
+    people = fill(both)
+    with both.database.write() as session:
+        for number, purpose in ((210, "correction:3"), (211, "data:2")):
+            session.add(delivery(number, purpose, DeliveryState.UNCERTAIN, people[0], reply="no answer"))
+            session.flush()
+            kind = purpose.partition(":")[0]
+            session.add(Notice(delivery=f"d{number:025d}", kind=kind, ciphertext=b"", key_id="vault 1"))
+    admin, path = both.signed_in_client("admin"), "/admin/deliveries/notices/doubts"
+    page = admin.get("/admin/deliveries").text
+    offered = [f'name="word-d{number:025d}" value="again"' in page for number in (210, 211)]
+    assert offered == [True, False]
+    words = {f"word-d{number:025d}": "again" for number in (210, 211)}
+    assert post_form(admin, path, **words, reason="not in the log").status_code == 303
+    with both.database.read() as session:
+        states = [str(session.get_one(Delivery, f"d{number:025d}").state) for number in (210, 211)]
+    assert states == ["waiting", "uncertain"]
 
 
 def test_silent_doubts_are_sent_again_together(world: Any) -> None:

@@ -291,7 +291,7 @@ def mark_orphans_uncertain(session: Session, condition: ColumnElement[bool], *, 
     session.execute(
         update(Delivery)
         .where(_is_orphan(session, condition, now))
-        .values(state=DeliveryState.UNCERTAIN, reply="the process that handed it over ended without a word")
+        .values(state=DeliveryState.UNCERTAIN, reply="the process sending it ended unexpectedly")
     )
 
 

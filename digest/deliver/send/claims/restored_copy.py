@@ -1,6 +1,6 @@
-"""What a restored copy owed: it may have gone out after the copy was made, and the copy cannot know.
+"""Bulk email that a restored copy owed: it may have been sent after the copy was made, and the copy can't know.
 
-Such deliveries are `uncertain`, for the time between the copy and the restore; a log, events or an admin's word settles
+Such deliveries are `uncertain`, for the time between the copy and the restore. A log, events, or an admin's decision resolves
 them like all others.
 """
 
@@ -12,14 +12,14 @@ from sqlalchemy import case, func, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import IS_UNCERTAIN, IS_WAITING, edition_purpose, is_of_edition
+from digest.deliver.plan.delivery_plan import IS_UNCERTAIN, IS_WAITING, is_bulk, is_of_edition
 from digest.edition.queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 GAP_STATE_KEY = "restored"
-_REPLY = "it was not sent yet when the backup was made; whether it was since, the backup does not know"
+_REPLY = "not sent when the backup was made; it may have been sent since"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +41,20 @@ class CopyGap:
 
 
 def doubt_open_deliveries(session: Session, gap: CopyGap) -> dict[str, int]:
-    """Record the gap, and set all that editions owed in it to `uncertain`; count what is uncertain now by edition.
+    """Record the gap, set the bulk email owed in it to `uncertain`, and count what's uncertain now by purpose.
 
-    What is due after the restore cannot have left and waits on. What was uncertain already may have been sent again.
+    What's due after the restore can't have left and waits on. What was uncertain already may have been sent again.
     """
     times = {"made_at": gap.made_at.isoformat(), "restored_at": gap.restored_at.isoformat()}
     installation_hold.write_installation_state(session, GAP_STATE_KEY, times, now=gap.restored_at)
-    of_an_edition = Delivery.purpose.startswith(edition_purpose(""))
     owed = IS_WAITING & (Delivery.due_at <= gap.restored_at)
     earliest = case((Delivery.due_at > gap.made_at, Delivery.due_at), else_=gap.made_at)
-    session.execute(
-        update(Delivery).where(of_an_edition, owed).values(gap.uncertain_values() | {"handed_at": earliest})
-    )
+    session.execute(update(Delivery).where(is_bulk(), owed).values(gap.uncertain_values() | {"handed_at": earliest}))
     handed_over = Delivery.state.in_((DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN))
     still_open = {"state": DeliveryState.UNCERTAIN, "owner": None, "lease_until": gap.restored_at}
-    session.execute(update(Delivery).where(of_an_edition, handed_over).values(still_open))
-    uncertain = select(Delivery.purpose, func.count()).where(of_an_edition, IS_UNCERTAIN)
-    counts = session.execute(uncertain.group_by(Delivery.purpose))
-    return {purpose.removeprefix(edition_purpose("")): count for purpose, count in counts}
+    session.execute(update(Delivery).where(is_bulk(), handed_over).values(still_open))
+    uncertain = select(Delivery.purpose, func.count()).where(is_bulk(), IS_UNCERTAIN)
+    return dict(session.execute(uncertain.group_by(Delivery.purpose)).all())
 
 
 def doubt_planned_deliveries(database: Database, name: str) -> None:
@@ -81,6 +77,12 @@ def doubt_planned_deliveries(database: Database, name: str) -> None:
             if not ids:
                 return
             session.execute(update(Delivery), [{"id": id_, **gap.uncertain_values()} for id_ in ids])
+
+
+def doubtful_values(session: Session, made_at: datetime) -> dict[str, Any]:
+    """Return the columns of deliveries that are planned now for something made at a moment; none unless a restore came after it."""
+    gap = read_copy_gap(session)
+    return gap.uncertain_values() if gap and made_at <= gap.restored_at else {}
 
 
 def read_copy_gap(session: Session) -> CopyGap | None:

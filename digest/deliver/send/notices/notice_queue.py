@@ -55,12 +55,15 @@ def _prepare_notice(keys: KeyRing, settings: Settings, request: MailRequest, now
     return delivery, {"delivery": delivery_id, "kind": request.kind, "ciphertext": ciphertext, "key_id": key_id}
 
 
-def write_notices(session: Session, rows: Sequence[NoticeRows]) -> int:
-    """Queue many notices (at most 1,000) that have no delivery yet; return how many. A second time it changes nothing."""
+def write_notices(session: Session, rows: Sequence[NoticeRows], **columns: Any) -> int:
+    """Queue many notices (at most 1,000) that have no delivery yet; return how many. A second time it changes nothing.
+
+    `columns` are values of their deliveries that replace the usual ones.
+    """
     ids = [delivery["id"] for delivery, _ in rows]
     stored = select(Delivery.id).where(Delivery.id.in_(ids))
     known = set(session.scalars(stored)) if ids else set()
-    new = [(delivery, notice) for delivery, notice in rows if delivery["id"] not in known]
+    new = [(delivery | columns, notice) for delivery, notice in rows if delivery["id"] not in known]
     if new:
         numbers = [delivery["person"] for delivery, _ in new]
         people = session.execute(select(Person.number, Person.domain_tag).where(Person.number.in_(numbers)))

@@ -1,7 +1,8 @@
 """Notices, mails that are no edition: each a delivery of its own purpose (`confirm:…`, `welcome:…`).
 
 `notice_queue` writes the delivery in the transaction of whatever caused it; `send_due_notices` hands over what is due
-(`handover`). What a notice is written from, a token for example, is kept encrypted and goes with the last try.
+(`handover`). What a notice is written from, a token for example, is kept encrypted and goes with the last try. If many got one
+at once and its status is unknown, it's kept until that is resolved, so that it can be sent again.
 
 Somebody waits for a confirmation or a link, so these wait for no rate limit, and are counted against it. Corrections go to
 many: `send_due_corrections` hands them over in a run of their own, at the rate of editions.
@@ -29,7 +30,7 @@ from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.control import installation_hold
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.plan.correction_plan import correction_purpose
-from digest.deliver.plan.delivery_plan import IS_HANDING_OVER, IS_WAITING
+from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_HANDING_OVER, IS_UNCERTAIN, IS_WAITING, OPEN_STATES
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import recover_dead_runs
@@ -291,7 +292,8 @@ def _resolve_lost_corrections(run: _NoticeRun) -> None:
 
 def _delete_recorded_notices(run: _NoticeRun, session: Session) -> None:
     """Delete what the deliveries were written from that the last batch ended: not looking at all that wait."""
-    ended = [id_ for id_, change in run.state_changes if change.state is not DeliveryState.WAITING]
+    kept = {DeliveryState.WAITING, DeliveryState.UNCERTAIN}
+    ended = [id_ for id_, change in run.state_changes if change.state not in kept]
     if ended := [*ended, *run.withdrawn]:
         session.execute(delete(Notice).where(Notice.delivery.in_(ended)))
 
@@ -312,6 +314,12 @@ def _has_dead_link(session: Session, notice: ClaimedNotice) -> bool:
     return "token" in notice.facts and one_time_tokens.has_ended(session, notice.facts["token"])
 
 
+def _is_link_for(session: Session, notice: ClaimedNotice, address: str) -> bool:
+    """Return whether a notice may go to the address that its person's row has now: its link may have been made for another."""
+    token = notice.facts.get("token") if notice.person is not None else None
+    return token is None or one_time_tokens.is_made_for(session, token, address)
+
+
 def _select_due(now: datetime) -> Any:
     identifiers = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.message_id)
     times = (Delivery.due_at, Delivery.next_try_at, Delivery.first_handed_at)
@@ -324,8 +332,9 @@ def _select_due(now: datetime) -> Any:
 
 
 def _delete_finished_notices(session: Session, condition: ColumnElement[bool]) -> None:
+    may_be_sent_again = IS_UNCERTAIN & Notice.kind.in_(BULK_KINDS)
     still_open = select(Delivery.id).where(
-        Delivery.id == Notice.delivery, Delivery.state.in_((DeliveryState.WAITING, DeliveryState.HANDING_OVER))
+        Delivery.id == Notice.delivery, or_(Delivery.state.in_(OPEN_STATES), may_be_sent_again)
     )
     finished = delete(Notice).where(condition, ~still_open.exists())
     session.execute(finished, execution_options={"synchronize_session": False})
@@ -358,11 +367,11 @@ def _recheck_recipients(run: _NoticeRun, notices: Sequence[ClaimedNotice]) -> li
     """Ask again who may get a notice, at the moment of handing over, and compose the messages of those."""
     with run.database.read() as session:
         permitted = _permitted_addresses(run, session, [(n.person, n.kind) for n in notices], run.clock())
-    going = [
-        (notice, permitted[notice.person, notice.kind])
-        for notice in notices
-        if (notice.person, notice.kind) in permitted
-    ]
+        going = [
+            (notice, address)
+            for notice in notices
+            if (address := permitted.get((notice.person, notice.kind))) and _is_link_for(session, notice, address)
+        ]
     return [SendTask(notice, partial(_compose_message, run, notice, address)) for notice, address in going]
 
 
@@ -380,7 +389,7 @@ def _permitted_addresses(
 
 
 def _compose_message(run: _NoticeRun, notice: ClaimedNotice, address: str) -> OutgoingMessage:
-    leave_token, preferences_token = _link_tokens(run, notice)
+    leave_token, preferences_token = _link_tokens(run, notice, address)
     placeholders = PlaceholderValues(
         to=notice.facts.get("to", address),
         message_id=notice.message_id,
@@ -415,11 +424,11 @@ def _choose_sender(settings: Settings, notice: ClaimedNotice) -> SenderSettings:
     return settings.file.sender.model_copy(update=before)
 
 
-def _link_tokens(run: _NoticeRun, notice: ClaimedNotice) -> tuple[str, str]:
-    """Return the tokens to leave and to choose of a mail to a subscriber; others hold none."""
+def _link_tokens(run: _NoticeRun, notice: ClaimedNotice, address: str) -> tuple[str, str]:
+    """Return the tokens to leave and to choose of an email to a subscriber who has `address`; others hold none."""
     if notice.person is None or notice.kind not in TO_SUBSCRIBERS:
         return "", ""
     with run.database.read() as session:
         generation = session.get_one(Person, notice.person).link_generation
-    leave = link_tokens.make_link_token(run.keys, notice.person, "leave", generation)
-    return leave, link_tokens.make_link_token(run.keys, notice.person, "preferences", generation)
+    make_token = partial(link_tokens.make_link_token, run.keys, notice.person, generation=generation, address=address)
+    return make_token("leave"), make_token("preferences")

@@ -2,7 +2,7 @@
 
 A delivery is uncertain if it was handed over and no answer came. Events resolve most (`events.processor`), a mail
 server's log many (`log_evidence`); for the others only a person can weigh a message that never came against one that
-comes twice. What a notice was written from goes with its try, so that one is not sent again: it arrived, or is lost.
+comes twice. What a notice was written from goes with its try, so it can't be sent again, unless it's one of many (`BULK_KINDS`).
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control.edition_control import EditionControlError, reopen_sent_edition
-from digest.deliver.plan.delivery_plan import IS_UNCERTAIN, edition_purpose, is_of_edition
+from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_UNCERTAIN, edition_purpose, is_of_edition
 from digest.deliver.providers.registry import provider_kinds
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.restored_copy import read_copy_gap
 from digest.edition.queries import find_edition
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.delivery_models import Delivery, DeliveryState, Event, Notice
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
@@ -50,7 +50,7 @@ class UncertainDelivery:
     """An uncertain delivery: when and by which provider it was handed over, and the reply. It names nobody.
 
     Of one that `is_silent` nothing was heard for a day, though the provider reported others of that time: most likely
-    it never had it. `kind` says which notice it is; it is empty for an edition's.
+    it never had it. `kind` says which notice it is; it is empty for an edition's. `is_kept` says whether it can be sent again.
     """
 
     delivery_id: str
@@ -60,6 +60,7 @@ class UncertainDelivery:
     person: int | None
     is_silent: bool = False
     kind: str = ""
+    is_kept: bool = True
 
 
 def list_uncertain_deliveries(database: Database, name: str, *, now: datetime) -> list[UncertainDelivery]:
@@ -78,17 +79,21 @@ def read_uncertain_deliveries(
     """
     columns = (Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply, Delivery.person)
     query = (
-        select(*columns, Delivery.purpose)
+        select(*columns, Delivery.purpose, _IS_KEPT)
         .where(_belongs_to(name), IS_UNCERTAIN)
         .order_by(Delivery.handed_at, Delivery.id)
         .limit(limit)
     )
     rows = session.execute(query).all()
     if name == NOTICES:
-        return [UncertainDelivery(*row[:5], kind=row.purpose.partition(":")[0]) for row in rows]
+        return [UncertainDelivery(*row[:5], kind=row[5].partition(":")[0], is_kept=row[6]) for row in rows]
     uncertain = [UncertainDelivery(*row[:5]) for row in rows]
     silent = _find_silent_times(session, edition_purpose(name), uncertain, now)
     return [replace(d, is_silent=(d.provider_name, d.handed_at) in silent) for d in uncertain] if silent else uncertain
+
+
+# What the notice is written from is still there.
+_IS_KEPT = Delivery.id.in_(select(Notice.delivery).where(Notice.kind.in_(BULK_KINDS)))
 
 
 def _belongs_to(name: str) -> ColumnElement[bool]:
@@ -151,36 +156,30 @@ def resolve_uncertain(
 ) -> list[str]:
     """Resolve deliveries of an edition, or of `NOTICES`, 1,000 at most; return the ids of those that were still uncertain.
 
-    An edition that was sent is being sent again until those are out; consent is asked as with every message.
+    An edition that was sent is being sent again until those are out; consent is asked as with every message. A notice whose content
+    isn't kept stays uncertain instead of being sent again.
 
     Raises:
         UnknownEditionError: there is no such edition.
         EditionControlError: it is cancelled and nothing of it may be sent again.
-        UnfitResolutionError: an edition's would count as lost, or notices would be sent again.
+        UnfitResolutionError: an edition's would count as lost.
     """
-    if refusal := _UNFIT.get((name == NOTICES, resolution)):
-        raise UnfitResolutionError(*refusal)
+    if name != NOTICES and resolution is UncertainResolution.LOST:
+        raise UnfitResolutionError(
+            "Only transactional emails can be marked as lost.", "Send the edition's messages again instead."
+        )
     edition = None if name == NOTICES else _lock_edition(session, name, resolution)
-    due_times = _lock_uncertain(session, _belongs_to(name), delivery_ids)
+    needs_content = edition is None and resolution is UncertainResolution.SEND_AGAIN
+    condition = _belongs_to(name) & _IS_KEPT if needs_content else _belongs_to(name)
+    due_times = _lock_uncertain(session, condition, delivery_ids)
     if due_times:
         changes = [{"id": id_, **resolution_values(resolution, due_at, now)} for id_, due_at in due_times.items()]
         session.execute(update(Delivery), changes)
         if edition and resolution is UncertainResolution.SEND_AGAIN:
             reopen_sent_edition(edition)
+        elif resolution is not UncertainResolution.SEND_AGAIN:
+            session.execute(delete(Notice).where(Notice.delivery.in_(due_times)))
     return list(due_times)
-
-
-# By whether they are notices.
-_UNFIT = {
-    (False, UncertainResolution.LOST): (
-        "Only transactional emails can be marked as lost.",
-        "Send the edition's messages again instead.",
-    ),
-    (True, UncertainResolution.SEND_AGAIN): (
-        "A transactional email can't be sent again, because its content isn't stored.",
-        "Mark it as lost, so it can be requested again.",
-    ),
-}
 
 
 def _lock_edition(session: Session, name: str, resolution: UncertainResolution) -> Edition:

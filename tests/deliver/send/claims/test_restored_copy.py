@@ -1,4 +1,4 @@
-"""A restored copy mails nobody an edition that may have gone out since the copy was made, short of an admin's word."""
+"""A restored copy sends no one bulk email that may have gone out since the copy was made, short of an admin's word."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -7,22 +7,28 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from digest.app.sending import uncertain_actions
+from digest.app.approval import correction_emails
+from digest.app.sending import background, uncertain_actions
 from digest.app.upkeep import backups
 from digest.backups import creation
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.providers.base import HandoverResult
+from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.run.edition_run import run_edition
-from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, list_uncertain_deliveries
+from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainResolution, list_uncertain_deliveries
 from digest.installation import hold
+from digest.installation.acts import Actor, Face, Role
 from digest.installation.opened import Installation
-from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.correction_models import Correction
+from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.engine import open_database
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Preferences
+from subscribers.mail_requests import MailRequest
 from tests.actors import ADMIN
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+from tests.row_keys import lend_row_keys
 
 SUBSCRIBERS = [f"reader{n}@county.example" for n in range(6)]
 HOUR = timedelta(hours=1)
@@ -52,6 +58,11 @@ def counts(world: DeliverySetup) -> DeliveryCounts:
     return counted
 
 
+def write_keys(world: DeliverySetup) -> None:
+    world.settings.key_file.write_text(KEYS.to_json())
+    world.settings.key_file.chmod(0o600)
+
+
 Restore = Callable[[DeliverySetup, Callable[[DeliverySetup], object]], DeliverySetup]
 
 
@@ -60,15 +71,14 @@ def restore(tmp_path: Path, request: pytest.FixtureRequest) -> Restore:
     """Return what backs a world up, lets something happen, and gives the world that was restored and released after it."""
 
     def restore_after(world: DeliverySetup, since_then: Callable[[DeliverySetup], object]) -> DeliverySetup:
-        world.settings.key_file.write_text(KEYS.to_json())
-        world.settings.key_file.chmod(0o600)
+        write_keys(world)
         url = world.database.engine.url.render_as_string(hide_password=False)
         settings = world.settings.model_copy(update={"database_url": url})
         creation.create_backup(world.database, tmp_path / "copy.zip", now=world.clock())
         since_then(world)
         world.database.close()
         backups.restore_backup(settings, ADMIN, tmp_path / "copy.zip", replace=True, now=world.clock())
-        copy = open_database(url)
+        copy = lend_row_keys(open_database(url), settings.home)
         request.addfinalizer(copy.close)
         hold.release_installation(Installation(settings, copy), actor=ADMIN, now=world.clock())
         return DeliverySetup(copy, settings, KEYS, world.clock)
@@ -172,3 +182,127 @@ def test_an_edition_that_is_released_after_the_restore_goes_out_as_ever(world: D
     copy = restore(world, lambda _original: None)
     copy.clock.now += 3 * HOUR
     assert len(send_edition(copy)) == 6
+
+
+DANA = Actor("staff 1", Role.EDITOR, Face.DESK)
+
+
+def correct_edition(world: DeliverySetup) -> None:
+    """Send the edition, and correct it; the only editor may approve the email alone."""
+    write_keys(world)
+    world.add_subscribers(*SUBSCRIBERS)
+    send_edition(world)
+    times = {"added_at": world.clock(), "proven_at": world.clock()}
+    texts = {"headline": "Maps", "was": "41,000", "becomes": "4,100", "note": "Ten times too many."}
+    with world.database.write() as session:
+        session.add(StaffMember(email="dana@news.example.org", role="editor", added_by="t", **times))
+        edition = session.scalars(select(Edition)).one()
+        of_story = {"url": "https://fema.example/", "section": "featured", "field": "headline", "is_carried": False}
+        made = {"edition_id": edition.id, "seq": 1, "at": world.clock(), "actor": DANA.name, "signed": "Dana"}
+        session.add(Correction(**made, **of_story, **texts))
+
+
+def installation_of(world: DeliverySetup) -> Installation:
+    return Installation(world.settings, world.database)
+
+
+def approve_correction(world: DeliverySetup) -> None:
+    """Request the correction's email, and approve it."""
+    installation = installation_of(world)
+    email = correction_emails.view_email(installation, EDITION_NAME, 1)
+    mark, now = email.content_hash, world.clock()
+    correction_emails.approve_email(installation, EDITION_NAME, 1, mark, actor=DANA, now=now)
+
+
+def mail_correction(world: DeliverySetup) -> int:
+    """Queue the approved correction and hand over what is due; return how many files are in the outbox after that."""
+    installation = installation_of(world)
+    correction_emails.plan_correction_emails(installation, clock=world.clock)
+    background.send_due_corrections(installation, clock=world.clock, sleep=world.clock.sleep)
+    return count_mailed(world)
+
+
+def count_mailed(world: DeliverySetup) -> int:
+    return len(list((world.settings.outbox_folder / "notice").glob("*.eml")))
+
+
+def empty_outbox(world: DeliverySetup) -> None:
+    for file in (world.settings.outbox_folder / "notice").glob("*.eml"):
+        file.unlink()
+
+
+def mail_correction_and_lose_it(world: DeliverySetup) -> None:
+    assert mail_correction(world) == len(SUBSCRIBERS)
+    empty_outbox(world)
+    world.clock.now += HOUR
+
+
+def approve_and_mail(world: DeliverySetup) -> None:
+    approve_correction(world)
+    mail_correction_and_lose_it(world)
+
+
+def uncertain_corrections(world: DeliverySetup) -> list[str]:
+    listed = list_uncertain_deliveries(world.database, NOTICES, now=world.clock())
+    return [delivery.delivery_id for delivery in listed if delivery.kind == "correction"]
+
+
+def resolve_corrections(world: DeliverySetup, ids: list[str], word: UncertainResolution) -> int:
+    installation, clock = installation_of(world), world.clock
+    return uncertain_actions.resolve_uncertain(
+        installation, NOTICES, ids, word, reason="the log", actor=ADMIN, clock=clock
+    )
+
+
+def queue_correction(world: DeliverySetup) -> None:
+    correction_emails.plan_correction_emails(installation_of(world), clock=world.clock)
+
+
+STEPS_BEFORE_BACKUP: dict[str, list[Callable[[DeliverySetup], object]]] = {
+    "made": [],
+    "approved": [approve_correction],
+    "queued": [approve_correction, queue_correction],
+}
+
+
+@pytest.mark.parametrize("step", STEPS_BEFORE_BACKUP)
+def test_a_correction_from_before_the_backup_goes_out_again_by_an_admins_word_alone(
+    world: DeliverySetup, restore: Restore, step: str
+) -> None:
+    correct_edition(world)
+    for act in STEPS_BEFORE_BACKUP[step]:
+        act(world)
+    copy = restore(world, mail_correction_and_lose_it if STEPS_BEFORE_BACKUP[step] else approve_and_mail)
+    if step == "made":  # requested and approved anew: the copy doesn't know of the first time
+        approve_correction(copy)
+    assert mail_correction(copy) == 0, "everyone may have it"
+    uncertain = uncertain_corrections(copy)
+    assert len(uncertain) == len(SUBSCRIBERS)
+    assert resolve_corrections(copy, uncertain[:2], UncertainResolution.SEND_AGAIN) == 2
+    assert resolve_corrections(copy, uncertain[2:4], UncertainResolution.ACCEPTED) == 2
+    assert resolve_corrections(copy, uncertain[4:], UncertainResolution.LOST) == 2
+    assert mail_correction(copy) == 2
+    assert uncertain_corrections(copy) == []
+
+
+def test_a_correction_from_after_the_restore_goes_out_as_ever(world: DeliverySetup, restore: Restore) -> None:
+    copy = restore(world, lambda _original: None)
+    copy.clock.now += HOUR
+    correct_edition(copy)
+    approve_correction(copy)
+    assert mail_correction(copy) == len(SUBSCRIBERS)
+
+
+def test_questions_to_many_are_uncertain_too_and_a_link_that_someone_waits_for_is_not(
+    world: DeliverySetup, restore: Restore
+) -> None:
+    people = world.add_subscribers(*SUBSCRIBERS[:3])
+    kinds = ("ask", "stay", "known")
+    requests = [MailRequest(kind, person, "1", {}) for kind, person in zip(kinds, people, strict=True)]  # type: ignore[arg-type]
+    rows = notice_queue.prepare_notices(KEYS, world.settings, requests, world.clock())
+    with world.database.write() as session:
+        notice_queue.write_notices(session, rows)
+    copy = restore(world, lambda _original: None)
+    with copy.database.read() as session:
+        states = {row.purpose: row.state for row in session.scalars(select(Delivery))}
+    assert states == {"ask:1": UNCERTAIN, "stay:1": UNCERTAIN, "known:1": WAITING}
