@@ -4,6 +4,7 @@ Every pattern here takes a bounded number of characters, so that a hostile text 
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
@@ -148,6 +149,29 @@ def _next_anniversary(month: int, day: int, published: datetime) -> date | None:
         anniversary = date(year, month, day)
         if anniversary >= published.date():
             return anniversary if anniversary - published.date() <= _MAX_INFERRED_AHEAD else None
+    return None
+
+
+def read_time(
+    text: str,
+    start: int,
+    published: datetime | None,
+    *,
+    filler: re.Pattern[str],
+    read_hour: Callable[[str, int], WrittenClock | None],
+    max_steps: int,
+) -> tuple[WrittenDay, WrittenClock | None, int] | None:
+    """Read the day that follows, past an hour and what `filler` matches; return it with that hour, and where it begins."""
+    at, clock = start, None
+    for _ in range(max_steps):
+        if day := read_day(text, at, published):
+            return day, clock, at
+        if hour := None if clock else read_hour(text, at):
+            clock, at = hour, hour.end
+        elif gap := filler.match(text, at):
+            at = gap.end()
+        else:
+            return None
     return None
 
 

@@ -179,17 +179,10 @@ class _CollectionJob:
     """One thing to read: a source or a file."""
 
     load: Callable[[], VisitResult]
+    empty_report: SourceReport  # without any result yet
     target: VisitTarget | None = None
     path: Path | None = None
     start_times: list[float] = field(default_factory=list)
-
-    @property
-    def empty_report(self) -> SourceReport:
-        """A report without any result yet."""
-        if self.target:
-            return _report_on(self.target)
-        assert self.path, "a job is a source or a file"
-        return SourceReport(name=sources.FILE_PREFIX + self.path.name, url=self.path.as_uri())
 
     def __call__(self) -> VisitResult:
         self.start_times.append(time.monotonic())
@@ -261,7 +254,8 @@ def _file_job(run: _CollectionRun, path: Path) -> _CollectionJob:
     file = run.settings.file
     max_bytes, site = file.limits.fetch_bytes, file.publication.site
     load = partial(read_file_source, path, max_bytes=max_bytes, site=site, now=run.now)
-    return _CollectionJob(load, path=path)
+    report = SourceReport(name=sources.FILE_PREFIX + path.name, url=path.as_uri())
+    return _CollectionJob(load, report, path=path)
 
 
 def _skipped_reports(targets: Iterable[VisitTarget], reason: str) -> Iterator[SourceReport]:
@@ -315,7 +309,8 @@ def _begin_visits(
     # Twice as many as there are threads: a claim is a transaction, and no thread waits for one.
     to_visit, elsewhere = queue.claim_visits(2 * threads - len(futures))
     for target in to_visit:
-        job = _CollectionJob(partial(visit_source, run.fetcher, target, run.now), target=target)
+        load = partial(visit_source, run.fetcher, target, run.now)
+        job = _CollectionJob(load, _report_on(target), target)
         futures[pool.submit(job)] = job
     return elsewhere
 
