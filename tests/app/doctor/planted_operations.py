@@ -437,6 +437,10 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         ),
         *("changed-deliveries", "Find out how"),
     ),
+    "an edition on the public pages was never approved": (
+        add_rows(lambda: edition(release_at=NOW - 7 * DAY, state=EditionState.SENT)),
+        *("public-editions", "restore a backup"),
+    ),
     "a draft was changed in the database": (
         add_rows(lambda: edition(release_at=NOW + 7 * DAY)),
         *("drafts", "'digest draft --update EDITION'"),
