@@ -133,7 +133,7 @@ class MessageSuspicion:
     def _explain_refusals(self, refused: int, messages: int) -> str:
         if refused < MIN_REFUSALS or refused < MIN_REFUSED_SHARE * messages:
             return ""
-        return f"the mail server rejected {refused} of the latest {messages} messages: {self.suspect_reply}."
+        return f"the mail server refused {refused} of the latest {messages} messages: {self.suspect_reply}."
 
     def _defer_suspect(self, task: SendTask, outcome: MessageOutcome) -> MessageOutcome:
         """Turn a refusal into a deferral, unless its variant is taken by others and this one was tried often enough.
