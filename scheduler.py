@@ -27,7 +27,7 @@ from digest.installation.opened import Installation, open_installation
 from digest.installation.storage_errors import explain_storage_error
 from digest.settings import load_settings
 from digest.stop_signals import stop_on_signal
-from digest.store.engine import ChangeWatch, Database
+from digest.store.engine import Database
 from digest.timetable import ScheduleRule
 from subscribers.errors import ApplicationError
 
@@ -204,7 +204,7 @@ class JobScheduler:
         """Prepare to tick: all that there is, or the `tick_jobs` of these names, where other processes do the rest."""
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = context.stopping
-        self._watch = ChangeWatch(context.installation.database)
+        self._watch = jobs.watch_changes(context)
         self._outage = StorageOutage(context.installation.database)
         if names is None:
             jobs.start_scheduler(context)

@@ -12,7 +12,8 @@ from digest.cli.lazy_group import ErrorReportingGroup
 COMMAND_PLACES = {
     **dict.fromkeys(("init", "doctor", "serve"), "digest.cli.upkeep.installation"),
     **dict.fromkeys(("draft", "show", "check", "approve"), "digest.cli.editions.group"),
-    **dict.fromkeys(("pause", "resume", "cancel", "set-aside"), "digest.cli.sending.control"),
+    **dict.fromkeys(("pause", "resume", "cancel"), "digest.cli.sending.control"),
+    "set-aside": "digest.cli.sending.set_aside",
     "correct": "digest.cli.editions.correct",
     "audit": "digest.cli.upkeep.audit",
     "processing": "digest.cli.site",

@@ -20,7 +20,7 @@ from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.registry import provider_kinds, provider_remedy
 from digest.deliver.retention import provider_erasures
 from digest.deliver.send.claims.progress import SendProgress, read_progress
-from digest.deliver.send.notices.notice_sending import count_held_warnings
+from digest.deliver.send.notices.notice_queue import count_held_warnings
 from digest.deliver.send.run.send_gate import send_blocked_reason
 from digest.edition.calendar.calendar_store import find_deadline
 from digest.edition.calendar.release_calendar import MAX_LATENESS
