@@ -22,11 +22,14 @@ from digest.app.upkeep import heartbeats
 from digest.app.upkeep.disk_growth import forecast_days_left, read_free_space
 from digest.app.upkeep.keys import list_files_in_clear
 from digest.collect.sandbox.client import list_open_doors_of_children
+from digest.deliver.control.installation_hold import read_installation_state
+from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened import missing_key_file
 from digest.settings.values import shorten_address
 from digest.store.audit_chain import verify_audit_log
 from digest.store.models import AuditEntry
+from digest.store.process_owner import this_process_owner
 from subscribers.consent.unsubscribe_log import UnsubscribeLogError
 from subscribers.errors import ApplicationError
 from subscribers.phrases import count_with_noun
@@ -234,6 +237,25 @@ def check_heartbeats(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             yield report_warning(f"The heartbeat of {job} failed at {place} ({note['trouble']}).")
     if notes and not any(note["trouble"] for _, _, note in notes):
         yield report_fine(f"{len(notes)} taken")
+
+
+@doctor_check(
+    "mail-log",
+    "Check relay.log in digest.toml, and let the service read that log: run 'digest setup' again, and copy its unit file.",
+)
+def check_mail_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """The mail server's log can be followed, if one is set."""
+    source = examined.settings.file.relay.log
+    if not source:
+        return
+    with examined.read() as session:
+        state = read_installation_state(session, mail_log.state_key(this_process_owner().host))
+    if state is None:
+        yield report_warning(f"The mail server's log ({source}) hasn't been read yet.", "Start 'digest serve'.")
+    elif state["trouble"]:
+        yield report_warning(state["trouble"])
+    else:
+        yield report_fine(f"following {source}")
 
 
 _OLD_SNAPSHOTS = text(
