@@ -92,7 +92,7 @@ def follow_mail_log(installation: Installation, *, clock: Clock) -> bool:
         return False
     if counts:
         log.info("mail server's log followed", outcome=dict(counts))
-        alarms.pause_alarming_editions(database, installation.settings.file.alerts, now=clock())
+        alarms.stop_alarming_editions(database, installation.settings.file.alerts, now=clock())
     return has_more
 
 
