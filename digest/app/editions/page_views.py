@@ -251,7 +251,7 @@ def public_edition_html(installation: Installation, name: str) -> str | None:
         if pieces is None:
             return None
         html = join_fragments(pieces, "web").text
-        shown = list_shown_corrections(corrections.list_corrections(session, edition), settings)
+        shown = list_shown_corrections(corrections.list_genuine_corrections(session, edition), settings)
     return show_corrections(html, shown, settings.subscriber_language)
 
 

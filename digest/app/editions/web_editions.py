@@ -118,7 +118,7 @@ def read_edition_page(installation: Installation, name: str, *, now: datetime) -
         edition = session.scalar(public.where(Edition.name == name))
         if edition is None:
             return None
-        made = corrections.list_corrections(session, edition)
+        made = corrections.list_genuine_corrections(session, edition)
         versions = proven_editions.find_proven_versions(session, [edition])
         pieces = proven_editions.read_proven_pieces(session, versions, "page").get(edition.id)
         approved = proven_editions.read_proven_contents(session, versions).get(edition.id)
@@ -190,7 +190,7 @@ def store_card(installation: Installation, name: str, *, now: datetime) -> None:
     settings = installation.settings
     with installation.database.read() as session:
         edition = find_edition(session, name)
-        made = corrections.list_corrections(session, edition)
+        made = corrections.list_genuine_corrections(session, edition)
         content = corrected_content.correct_content(EditionContent.from_json(edition.content), made)
         request = request_card(content, settings.file.publication.name, settings)
         if find_image(session, request.address):

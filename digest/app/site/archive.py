@@ -174,7 +174,7 @@ def read_feed_editions(installation: Installation) -> list[FeedEdition]:
             if edition.id not in pages or edition.id not in contents:
                 continue
             body = next((piece.body for piece in pages[edition.id] if piece.name == "body"), "")
-            made = corrections.list_corrections(session, edition)
+            made = corrections.list_genuine_corrections(session, edition)
             shown = [
                 ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone, language))
                 for c in made

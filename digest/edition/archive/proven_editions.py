@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from digest.edition.approval.approval_check import is_signed
 from digest.edition.approval.approved_versions import content_hash_of, list_fragment_hashes, list_moved_parts
-from digest.edition.archive.corrections import list_corrections
+from digest.edition.archive.corrections import list_genuine_corrections
 from digest.edition.archive.story_archive import list_story_rows
 from digest.edition.content.edition_content import EditionContent, RenderedFragment
 from digest.edition.content.placeholders import unpack_slots
@@ -133,7 +133,7 @@ def find_changed_stories(session: Session, editions: Sequence[Edition]) -> list[
     changed = []
     for edition in editions:
         if edition.id in contents:
-            rows = list_story_rows(edition, contents[edition.id].sections, list_corrections(session, edition))
+            rows = list_story_rows(edition, contents[edition.id].sections, list_genuine_corrections(session, edition))
             stored = session.execute(select(*_READ_COLUMNS).where(ArchivedStory.edition_id == edition.id))
             if sorted(map(tuple, stored)) != [tuple(row[column.key] for column in _READ_COLUMNS) for row in rows]:
                 changed.append(edition.name)

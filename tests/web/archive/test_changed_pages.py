@@ -99,6 +99,21 @@ def test_a_subject_in_the_database_is_not_the_subject_that_was_approved(both: An
     assert feed["items"][0]["title"].startswith("Ports get ten days")
 
 
+def test_a_correction_that_was_put_into_the_database_is_on_no_page(both: Any) -> None:
+    both.edition(state=EditionState.SENT)
+    columns = "edition_id, seq, at, actor, signed, url, section, headline, field, was, becomes, note, is_carried"
+    values = "id, 1, release_at, 'staff 1', 'Dana', :url, 'featured', :was, 'headline', :was, :words, :words, false"
+    change(
+        both,
+        f"INSERT INTO correction ({columns}) SELECT {values} FROM edition",
+        url=f"https://cisa.example/{NAME}/cranes",
+        was="Ports get ten days to check the remote links on their cranes",
+        words=WORDS,
+    )
+    for path in (*PATHS, *DATES):
+        assert WORDS not in both.client.get(path).text, path
+
+
 def test_stories_that_a_search_would_find_are_compared_with_what_was_approved(both: Any) -> None:
     both.edition(state=EditionState.SENT)
     assert reports(both) == []
