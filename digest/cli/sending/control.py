@@ -1,4 +1,4 @@
-"""The commands that control what is sent: pause and resume an edition or all sending, and cancel an edition."""
+"""The commands that control what is sent: pause, resume, or cancel an edition, and pause all sending."""
 
 import click
 

@@ -218,7 +218,7 @@ def truncate_text(text: str, max_length: int) -> str:
     if len(text) <= max_length:
         return text
     head = text[: max_length - 1]
-    return (head.rsplit(" ", 1)[0] if " " in head else head).rstrip(" ,;:.-\u2013\u2014") + "…"
+    return (head.rpartition(" ")[0] or head).rstrip(" ,;:.-\u2013\u2014") + "…"
 
 
 def link_articles(sections: Iterable[EditionSection]) -> dict[str, str]:

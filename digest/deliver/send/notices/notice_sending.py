@@ -31,6 +31,7 @@ from digest.deliver.control import installation_hold
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.plan.correction_plan import correction_purpose
 from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_HANDING_OVER, IS_UNCERTAIN, IS_WAITING, OPEN_STATES
+from digest.deliver.plan.domain_groups import group_tag_of
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import recover_dead_runs
@@ -205,7 +206,7 @@ def _open_notice_run(
             run_file=run_file,
             untried_pause=RETRY_PAUSE,
             composer=NoticeComposer.from_settings(settings),
-            rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
+            rate_limiter=RateLimiter.from_settings(database, settings.file.limits, keys),
         )
         yield run
     if run.stop_reason:
@@ -311,8 +312,9 @@ def _is_link_for(session: Session, notice: ClaimedNotice, address: str) -> bool:
 def _select_due(now: datetime) -> Any:
     identifiers = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.message_id)
     times = (Delivery.due_at, Delivery.next_try_at, Delivery.first_handed_at)
+    tag = group_tag_of(Delivery.domain_tag).label("domain_tag")
     return (
-        select(*identifiers, *times, Delivery.tries, Delivery.domain_tag, Notice.kind, Notice.ciphertext, Notice.key_id)
+        select(*identifiers, *times, Delivery.tries, tag, Notice.kind, Notice.ciphertext, Notice.key_id)
         .join(Notice, Notice.delivery == Delivery.id)
         .where(_is_due(now))
         .with_for_update(skip_locked=True, of=Delivery)
