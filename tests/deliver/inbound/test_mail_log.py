@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, inspect, select, update
 
+from digest.app.sending import background
 from digest.deliver.events import processor
 from digest.deliver.events.delivery_event import EventKind
 from digest.deliver.events.failure_causes import FailureCause
@@ -17,7 +18,10 @@ from digest.deliver.events.postfix_log import MailLogError
 from digest.deliver.inbound import mail_log
 from digest.deliver.inbound.mail_log import JOURNAL, delete_old_queue_ids, follow_mail_log
 from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.installation.opened import Installation
+from digest.settings import RelaySettings
 from digest.store.delivery_models import Delivery, DeliveryState, Event, QueuedMail
+from digest.store.models import Edition, EditionState
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.store.models import Base, Person, PersonState
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
@@ -196,6 +200,29 @@ def test_queue_ids_without_an_end_go_after_two_weeks(log: FollowedLog) -> None:
     log.follow()
     assert delete_old_queue_ids(log.world.database, now=LATER + timedelta(days=13)) == 0
     assert delete_old_queue_ids(log.world.database, now=LATER + timedelta(days=15)) == 1
+
+
+def test_stop_rules_follow_what_the_log_says(world: DeliverySetup, tmp_path: Path) -> None:
+    world.add_subscribers(*(f"reader@county{number}.example" for number in range(12)))
+    plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
+    with world.database.write() as session:
+        accepted = {"state": DeliveryState.ACCEPTED, "transport": "smtp", "handed_at": RELEASE}
+        session.execute(update(Delivery).values(**accepted, first_handed_at=RELEASE))
+        session.execute(update(Edition).where(Edition.name == EDITION_NAME).values(state=EditionState.SENDING))
+        ids = session.scalars(select(Delivery.message_id)).all()
+    log = tmp_path / "mail.log"
+    log.touch()
+    file = world.settings.file.model_copy(update={"relay": RelaySettings(log=str(log))})
+    install = Installation(world.settings.model_copy(update={"file": file}), world.database)
+    install.__dict__["keys"] = world.keys
+    assert not background.follow_mail_log(install, clock=lambda: LATER)
+    for number, message_id in enumerate(ids):
+        with log.open("ab") as out:
+            out.write(log_text(queue_lines(iso_line, LATER, f"4A{number}", message_id, "bounced", dsn="5.1.1")))
+    background.follow_mail_log(install, clock=lambda: LATER)
+    with world.database.read() as session:
+        edition = session.scalars(select(Edition).where(Edition.name == EDITION_NAME)).one()
+    assert edition.paused_at == LATER
 
 
 JOURNALCTL = """#!/usr/bin/env python3
