@@ -16,12 +16,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
-
 from digest.collect.codec.encoded_image import EncodedImage, ImageError, decode_image
 from digest.collect.documents.parsed_document import ParsedDocument, ParseError, decode_document
 from digest.collect.documents.past_edition import PastEditionPage
 from digest.collect.sandbox import wire
+from digest.type_adapters import type_adapter
 from subscribers.errors import ApplicationError
 
 _STOP_SECONDS = 10.0
@@ -279,7 +278,7 @@ class ArticlePageState:
 def read_article_page_in_child(body: bytes, *, charset: str | None) -> ArticlePageState:
     """Read what a page says of itself as `page.read_page_barrier` and `page.read_supersession` do."""
     try:
-        return _ask("article page", body, _take_head(_PAGE_STATE), charset=charset)
+        return _ask("article page", body, _take_head(ArticlePageState), charset=charset)
     except (DocumentRefusedError, SandboxError):  # a page that can't be read says nothing
         return ArticlePageState()
 
@@ -296,7 +295,7 @@ def read_past_edition_in_child(
     Raises:
         ParseError: it can't be read, or ran into a limit.
     """
-    take = _take_head(_PAST_EDITION)
+    take = _take_head(PastEditionPage)
     return _ask("past edition", body, take, now=now.isoformat(), url=url, charset=charset)
 
 
@@ -307,17 +306,15 @@ def list_open_doors_of_children() -> list[str]:
         SandboxError: there is no such process.
     """
     try:
-        return _ask("list open doors", b"", lambda reply, _: _TEXTS.validate_python(reply.get("doors")))
+        return _ask(
+            "list open doors", b"", lambda reply, _: type_adapter(list[str]).validate_python(reply.get("doors"))
+        )
     except DocumentRefusedError as refusal:
         raise SandboxError(str(refusal)) from refusal
 
 
-def _take_head(adapter: TypeAdapter[_Answer]) -> Callable[[_Head, bytes], _Answer]:
-    return lambda reply, _: adapter.validate_python(reply)
-
-
-_PAGE_STATE, _PAST_EDITION = TypeAdapter(ArticlePageState), TypeAdapter(PastEditionPage)
-_TEXTS = TypeAdapter(list[str])
+def _take_head(kind: type[_Answer]) -> Callable[[_Head, bytes], _Answer]:
+    return lambda reply, _: type_adapter(kind).validate_python(reply)
 
 
 def encode_in_child(operation: str, body: bytes, **head: Any) -> EncodedImage:
