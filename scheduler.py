@@ -25,7 +25,7 @@ from digest.installation.opened import Installation, open_installation
 from digest.installation.storage_errors import explain_storage_error
 from digest.settings import load_settings
 from digest.stop_signals import stop_on_signal
-from digest.store.engine import Database
+from digest.store.engine import Database, read_schema_revision, refuse_newer_schema
 from digest.timetable import ScheduleRule
 from subscribers.errors import ApplicationError
 
@@ -153,6 +153,13 @@ def plan_and_send_corrections(context: jobs.JobContext) -> None:
     jobs.run_job(context, "send_corrections")
 
 
+def watch_runs(context: jobs.JobContext) -> None:
+    """Stop if the database is a newer version's, and take over what dead processes had claimed."""
+    jobs.run_job(context, "check_schema")
+    if not context.stopping.is_set():
+        jobs.run_job(context, "recover_runs")
+
+
 def tell_alerts(context: jobs.JobContext) -> None:
     """Look what needs somebody, and post what is due."""
     jobs.run_job(context, "look_for_alerts")
@@ -166,7 +173,10 @@ WORKER_JOBS = dict(zip(jobs.WORKER_PARTS, (("release", "corrections"), ("answer"
 def tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
     """Return what is done at every tick, by name: everything that a process may be for."""
     installation, backoff = context.installation, ReleaseBackoff()
-    ticks: dict[str, Callable[[], object]] = {"answer": lambda: process_signups_and_notices(context)}
+    ticks: dict[str, Callable[[], object]] = {
+        "runs": lambda: watch_runs(context),
+        "answer": lambda: process_signups_and_notices(context),
+    }
     ticks |= {job: partial(run_due_slots, context, job) for job in job_rules(installation)}
     ticks |= {
         "pictures": lambda: jobs.run_job(context, "fetch_pictures"),
@@ -189,11 +199,12 @@ class JobScheduler:
         """Prepare to tick: all that there is, or the `tick_jobs` of these names, where other processes do the rest."""
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = context.stopping
+        self._database = context.installation.database
         self._outage = StorageOutage(context.installation.database)
         if names is None:
             jobs.start_scheduler(context)
         for name, action in tick_jobs(context).items():
-            if names is None or name in names:
+            if names is None or name in names or name == "runs":
                 self._add_tick_job(name, action, seconds=ALERT_SECONDS if name == "alerts" else TICK_SECONDS)
 
     @classmethod
@@ -231,9 +242,14 @@ class JobScheduler:
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Stop ticking, let a send put down what it carries, and wait for the job that runs."""
+        """Stop ticking, let a send put down what it carries, and wait for the job that runs.
+
+        Raises:
+            SchemaTooNewError: the database is a newer version's, which may be why this process stops.
+        """
         self._stopping.set()
         self._scheduler.shutdown(wait=True)
+        refuse_newer_schema(read_schema_revision(self._database))
 
 
 def main() -> None:
@@ -246,7 +262,7 @@ def main() -> None:
         logs.configure_logging(log_format=settings.log_format)
         with stop_on_signal() as stopping, open_installation(settings) as installation:
             _ = installation.keys  # a missing key file is said now, not at the first release
-            scheduler = JobScheduler(jobs.JobContext(installation))
+            scheduler = JobScheduler(jobs.JobContext(installation, stopping=stopping))
             scheduler.start()
             log.info("following the timetable", **settings.file.schedule.model_dump())
             stopping.wait()

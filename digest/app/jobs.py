@@ -36,6 +36,7 @@ from digest.installation.acts import SCHEDULER
 from digest.installation.opened import Installation
 from digest.installation.storage_errors import explain_storage_error
 from digest.store import schedule_slots
+from digest.store.engine import SchemaTooNewError, read_schema_revision, refuse_newer_schema
 from digest.store.process_owner import ProcessOwner, this_process_owner
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs
 from subscribers.callbacks import Clock
@@ -188,6 +189,24 @@ def send_edition(context: JobContext, edition: str) -> SendReport:
     )
 
 
+def recover_runs(context: JobContext) -> str:
+    """Take over what dead and silent processes had claimed."""
+    background.recover_runs(context.installation, clock=context.clock)
+    return ""
+
+
+def check_schema(context: JobContext) -> str:
+    """Stop this process if a newer version of the program has changed the database's schema."""
+    try:
+        refuse_newer_schema(read_schema_revision(context.installation.database))
+    except SchemaTooNewError as exc:
+        if not context.stopping.is_set():
+            log.error("stopped", why=str(exc))  # noqa: TRY400 - no trace needed
+        context.stopping.set()
+        return str(exc)
+    return ""
+
+
 def answer_signups(context: JobContext) -> str:
     """Answer the sign-up forms that wait."""
     return str(background.process_signup_requests(context.installation, clock=context.clock))
@@ -266,6 +285,8 @@ JOBS: dict[str, Callable[..., object]] = {
     "send_alert_posts": send_alert_posts,
     "plan_corrections": plan_corrections,
     "send_edition": send_edition,
+    "recover_runs": recover_runs,
+    "check_schema": check_schema,
     "answer_signups": answer_signups,
     "send_notices": send_notices,
     "send_corrections": send_corrections,

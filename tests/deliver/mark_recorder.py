@@ -15,9 +15,10 @@ class MarkRecorder:
     def mark_begun(self, message: OutgoingMessage) -> None:
         self.marks.append((message.delivery_id, "begun"))
 
-    def mark_dot(self, message: OutgoingMessage) -> None:
+    def mark_dot(self, message: OutgoingMessage) -> bool:
         self.marks.append((message.delivery_id, "dot"))
         self._on_dot()
+        return True
 
     def mark_outcome(self, message: OutgoingMessage, outcome: MessageOutcome) -> None:
         self.marks.append((message.delivery_id, str(outcome.result)))

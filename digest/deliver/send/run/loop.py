@@ -1,8 +1,8 @@
 """The loop that hands an edition over: record and claim, ask for consent again, give tasks out, wait for a worker.
 
 Every connection has a worker, a thread that composes and hands over; the calling thread alone writes to the database.
-One durable commit carries the results of all workers that are done, and the claims of their next tasks and of a reserve
-(`claim_reserve`): many messages share it. Nothing is handed over before its claim is durable, so a kill leaves in doubt at
+One durable commit carries the results of all workers that are done, and reserves their next tasks and some more
+(`claim_reserve`): many messages share it. A second one marks what a worker gets as being handed over, so a kill leaves in doubt at
 most what the workers hold, one message a connection over SMTP: the run's file tells how far those were (`run_file`).
 
 Whether the run may go on is asked in the transaction of every claim, and again, with consent, right before messages
@@ -178,9 +178,23 @@ def _hand_out(run: SendRun, workers: WorkerPool) -> None:
     if permission.stop_reason:
         run.wait_reason = permission.stop_reason
     else:
-        workers.assign_tasks(_make_tasks(run, going, permission.mailable))
+        tasks = _make_tasks(run, going, permission.mailable)
+        begun = run.database_retry(lambda: _record_and_begin(run, tasks))
+        workers.note_commit()
+        run.reserve.remove(len(going))
+        workers.assign_tasks(run.note_begun(going, tasks, begun))
     if not run.may_reserve:
         run.release_reserve()
+
+
+def _record_and_begin(run: SendRun, tasks: Sequence[SendTask]) -> Collection[str]:
+    """Record the last results, and mark tasks as being handed over, in one durable commit; return the deliveries that are."""
+    run.run_lease.ensure_valid()
+    with run.database.write() as session:
+        run.write_results(session)
+        begun = run.hand_over(session, tasks)
+    run.note_claimed(())
+    return begun
 
 
 def _ask_permission(run: SendRun, numbers: Sequence[int]) -> HandoverPermission:
@@ -257,8 +271,7 @@ def _pause_until_due(run: SendRun, looked_at: datetime) -> None:
 
 
 def _make_tasks(run: SendRun, going: Sequence[SubscriberDelivery], mailable: Collection[int]) -> list[SendTask]:
-    """Take deliveries out of the reserve; return the tasks for the readers who may still be mailed."""
-    run.reserve.remove(len(going))
+    """Return the tasks for those of the next deliveries whose subscribers may still be emailed."""
     tasks: list[SendTask] = []
     preferences, template = None, None
     for delivery in going:
@@ -269,7 +282,6 @@ def _make_tasks(run: SendRun, going: Sequence[SubscriberDelivery], mailable: Col
                 template = run.variants.template_for(preferences)
             assert template is not None, "the claim sets aside whom no section is left for"
             tasks.append(SendTask(delivery, partial(_compose_message, run, delivery, template), id(template)))
-    run.note_permitted(going, tasks)
     return tasks
 
 
