@@ -11,7 +11,7 @@ After a fault, messages that had not left wait again. What may have left stays c
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -155,26 +155,28 @@ class HandoverRun:
         self.state_changes, self.refusal_events, self.withdrawn = [], [], []
         self.unsent = [delivery.delivery_id for delivery in claimed]
 
-    def hand_over(self, session: Session, tasks: Sequence[SendTask]) -> Collection[str]:
-        """Mark tasks as being handed over, in the caller's transaction; return the deliveries that are. It may be repeated."""
-        if not tasks:
-            return ()
-        return claims.hand_over(session, self.lease, self.run_lease.epoch, [task.delivery for task in tasks])
-
-    def note_begun(
-        self, claimed: Sequence[ClaimedDelivery], tasks: Sequence[SendTask], begun: Collection[str]
-    ) -> list[SendTask]:
-        """Note that a commit marked `begun` of these tasks as being handed over; return those, which leave now.
-
-        The recipients of the other claimed deliveries are gone.
-        """
-        going = {task.delivery.delivery_id for task in tasks}
-        self.withdrawn += [d.delivery_id for d in claimed if d.delivery_id not in going]
-        # Those that another process took over are its own; of the others, none has left.
-        self.unsent = [delivery_id for delivery_id in going if delivery_id not in begun]
-        if self.unsent:
+    def keeps_lease(self) -> bool:
+        """Return whether this run may go on; if not, it ends."""
+        self.run_lease.ensure_valid()
+        if self.run_lease.is_lost:
             self.stop_reason = self.stop_reason or LEASE_LOST
-        return [task for task in tasks if task.delivery.delivery_id in begun]
+        return not self.run_lease.is_lost
+
+    def hand_over(self, session: Session, deliveries: Sequence[ClaimedDelivery]) -> bool:
+        """Mark reserved deliveries as being handed over, in the caller's transaction. It may be repeated.
+
+        Return False unless all are still this run's. Then the run ends, and none of them may leave.
+        """
+        if not deliveries or claims.hand_over(session, self.lease, self.run_lease.epoch, deliveries):
+            return True
+        self.stop_reason = self.stop_reason or LEASE_LOST
+        return False
+
+    def note_permitted(self, claimed: Sequence[ClaimedDelivery], tasks: Sequence[SendTask]) -> None:
+        """Note which of the claimed deliveries go now, as tasks; the recipients of the others are gone."""
+        going = {task.delivery.delivery_id for task in tasks}
+        self.unsent = []
+        self.withdrawn += [d.delivery_id for d in claimed if d.delivery_id not in going]
 
     def note_result(self, result: BatchResult) -> list[tuple[ClaimedDelivery, MessageOutcome]]:
         """Note what came of a batch; return the deliveries that were not accepted and gave no event."""
@@ -271,8 +273,12 @@ def hand_over_batches(
                 continue
             if not claimed:
                 return
-            outcome = _hand_over_batch(run, _begin_tasks(run, claimed, permit(claimed)), slots)
-            run.stop_reason = run.stop_reason or outcome.stop_reason or _explain_wait(outcome)
+            tasks = permit(claimed)
+            if not (run.keeps_lease() and _hand_over_tasks(run, tasks)):
+                continue  # what was claimed waits again
+            run.note_permitted(claimed, tasks)
+            outcome = _hand_over_batch(run, tasks, slots)
+            run.stop_reason = outcome.stop_reason or _explain_wait(outcome)
     except BaseException:
         with run.database.write() as session:
             run.write_results(session)
@@ -294,11 +300,9 @@ def _record_and_claim(run: HandoverRun, claim_next: Callable[[Session], Sequence
     return claimed
 
 
-def _begin_tasks(run: HandoverRun, claimed: Sequence[ClaimedDelivery], tasks: Sequence[SendTask]) -> Sequence[SendTask]:
-    run.run_lease.ensure_valid()
+def _hand_over_tasks(run: HandoverRun, tasks: Sequence[SendTask]) -> bool:
     with run.database.write() as session:
-        begun = run.hand_over(session, tasks)
-    return run.note_begun(claimed, tasks, begun)
+        return run.hand_over(session, [task.delivery for task in tasks])
 
 
 def _hand_over_batch(run: HandoverRun, tasks: Sequence[SendTask], slots: HandoverSlots) -> BatchOutcome:

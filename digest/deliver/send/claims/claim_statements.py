@@ -120,14 +120,24 @@ _lease_columns = inspect(RunLease).local_table.c
 IS_LEASE_KEPT = exists().where(
     _lease_columns.owner == bindparam("owner_name"), _lease_columns.epoch == bindparam("lease_epoch")
 )
-HAND_OVER = UpdateById(
-    _IS_RESERVED,
-    _IS_OWN,
-    IS_LEASE_KEPT,
-    state=DeliveryState.HANDING_OVER,
-    handed_at=bindparam("claimed_at"),
-    first_handed_at=func.coalesce(_columns.first_handed_at, bindparam("claimed_at", type_=UtcDateTime())),
-    transport=bindparam("provider_name"),
+_hand_over = (
+    update(_columns.id.table)
+    .where(_IS_RESERVED, _IS_OWN, IS_LEASE_KEPT)
+    .values(
+        state=DeliveryState.HANDING_OVER,
+        handed_at=bindparam("claimed_at"),
+        first_handed_at=func.coalesce(_columns.first_handed_at, bindparam("claimed_at", type_=UtcDateTime())),
+        transport=bindparam("provider_name"),
+    )
+)
+# One statement for all on SQLite too: among the few that are reserved, they are quick to find.
+_json_ids = func.json_each(bindparam("delivery_ids", type_=String())).table_valued("value")
+HAND_OVER_JSON, HAND_OVER_ARRAY = (
+    CompiledStatement(_hand_over.where(is_meant))
+    for is_meant in (
+        _columns.id.in_(select(_json_ids.c.value)),
+        _columns.id == any_(bindparam("delivery_ids", type_=postgresql.ARRAY(String()))),
+    )
 )
 
 

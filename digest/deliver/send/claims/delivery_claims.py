@@ -5,6 +5,7 @@ reserved row hasn't left, and waits again if its run dies. Before messages leave
 commit, and only while the run keeps its lease (`run_lease`).
 """
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -19,7 +20,8 @@ from digest.deliver.compose.variants import EditionVariants, omits_every_section
 from digest.deliver.plan.delivery_plan import IS_CLAIMED, IS_HANDING_OVER, IS_WAITING, edition_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.send.claims.claim_statements import (
-    HAND_OVER,
+    HAND_OVER_ARRAY,
+    HAND_OVER_JSON,
     IS_LEASE_KEPT,
     POSTPONE,
     RECORD_RESULT,
@@ -193,20 +195,22 @@ def _lease_terms(lease: LeaseTerms, now: datetime) -> dict[str, Any]:
     }
 
 
-def hand_over(
-    session: Session, lease: LeaseTerms, epoch: int, deliveries: Sequence[ClaimedDelivery]
-) -> Collection[str]:
-    """Mark reserved deliveries as being handed over; return the IDs of those that are. It may be repeated.
+def hand_over(session: Session, lease: LeaseTerms, epoch: int, deliveries: Sequence[ClaimedDelivery]) -> bool:
+    """Mark reserved deliveries as being handed over, if the run keeps its lease; return whether all are. It may be repeated.
 
-    The others were taken from this run, because it was silent for too long.
+    Others may have been taken from the run, because it was silent for too long.
     """
     terms = {"owner_name": lease.owner, "lease_epoch": epoch, "provider_name": lease.provider_name}
-    changes = [(d.delivery_id, terms | {"claimed_at": d.claimed_at}) for d in deliveries]
+    ids_by_moment: dict[datetime, list[str]] = {}
+    for delivery in deliveries:
+        ids_by_moment.setdefault(delivery.claimed_at, []).append(delivery.delivery_id)
+    statement, pack = (HAND_OVER_ARRAY, list[str]) if is_postgresql(session) else (HAND_OVER_JSON, json.dumps)
+    rows = [terms | {"claimed_at": at, "delivery_ids": pack(ids)} for at, ids in ids_by_moment.items()]
+    if statement.execute_many(session, rows) == len(deliveries):
+        return True
     ids = [delivery.delivery_id for delivery in deliveries]
-    if HAND_OVER.update_rows(session, changes) == len(ids):
-        return ids
     own = (Delivery.id.in_(ids), IS_HANDING_OVER, Delivery.owner == lease.owner, IS_LEASE_KEPT)
-    return set(session.scalars(select(Delivery.id).where(*own), terms))
+    return session.scalar(select(func.count(Delivery.id)).where(*own), terms) == len(ids)
 
 
 def _take_reader_leases(

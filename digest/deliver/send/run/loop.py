@@ -2,7 +2,7 @@
 
 Every connection has a worker, a thread that composes and hands over; the calling thread alone writes to the database.
 One durable commit carries the results of all workers that are done, and reserves their next tasks and some more
-(`claim_reserve`): many messages share it. A second one marks what a worker gets as being handed over, so a kill leaves in doubt at
+(`claim_reserve`): many messages share it. It also marks what leaves until the next one as being handed over. A kill leaves in doubt at
 most what the workers hold, one message a connection over SMTP: the run's file tells how far those were (`run_file`).
 
 Whether the run may go on is asked in the transaction of every claim, and again, with consent, right before messages
@@ -92,7 +92,7 @@ def _is_commit_due(run: SendRun, workers: WorkerPool) -> bool:
     """Return whether to record and claim now; it can wait while the reserve has tasks for all that are idle."""
     if not run.may_reserve or run.unsent or run.database_retry.commit_in_doubt or run.database_retry.stopping():
         return True
-    return not 0 < workers.free_capacity <= len(run.reserve)
+    return not 0 < workers.free_capacity <= run.reserve.begun
 
 
 def _is_refill_due(run: SendRun, workers: WorkerPool) -> bool:
@@ -130,21 +130,27 @@ def _check_alarms(run: SendRun) -> None:
 
 
 def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
-    """Record the last results and claim the next deliveries in one durable commit. It may be repeated."""
+    """Record the last results, reserve the next deliveries, and mark those that leave next, in one durable commit.
+
+    It may be repeated.
+    """
     capacity = min(_free_capacity(run, workers), MAX_TRANSACTION_ROWS)
     run.claims_more = False
     if capacity <= 0 and not run.has_unwritten_results and not run.database_retry.commit_in_doubt:
         return
     now = run.clock()
+    capacity = capacity if run.keeps_lease() else 0
     with run.database.write() as session:
         run.write_results(session)
         if run.database_retry.commit_in_doubt:
             own = {*workers.tasks_in_flight, *run.possibly_sent, *run.reserve.ids}
             claims.undo_stray_claims(session, run.purpose, run.lease.owner, own)
         claimed = _claim_allowed(run, session, workers, capacity) if capacity > 0 else ()
+        leaving = run.reserve.next_to_begin(claimed, max(workers.idle_capacity, workers.largest_batch))
+        begun = len(leaving) if run.hand_over(session, leaving) else 0
         if run.progress_writer.is_due(now):
             run.progress_writer.write_progress(session, run.attempted + len(workers.tasks_in_flight), now)
-    run.note_reserved(claimed)
+    run.note_reserved(claimed, begun)
     run.claims_more = len(claimed) == MAX_TRANSACTION_ROWS
     workers.note_commit()
     run.database_retry.commit_in_doubt = False
@@ -170,7 +176,7 @@ def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
 
 def _hand_out(run: SendRun, workers: WorkerPool) -> None:
     """Give the idle workers what is reserved for readers who may still be mailed; where nothing may go, it waits again."""
-    going = run.reserve.next_deliveries(workers.free_capacity)
+    going = run.reserve.next_deliveries(min(workers.free_capacity, run.reserve.begun))
     if not going:
         return
     numbers = [delivery.subscriber.number for delivery in going]
@@ -178,23 +184,9 @@ def _hand_out(run: SendRun, workers: WorkerPool) -> None:
     if permission.stop_reason:
         run.wait_reason = permission.stop_reason
     else:
-        tasks = _make_tasks(run, going, permission.mailable)
-        begun = run.database_retry(lambda: _record_and_begin(run, tasks))
-        workers.note_commit()
-        run.reserve.remove(len(going))
-        workers.assign_tasks(run.note_begun(going, tasks, begun))
+        workers.assign_tasks(_make_tasks(run, going, permission.mailable))
     if not run.may_reserve:
         run.release_reserve()
-
-
-def _record_and_begin(run: SendRun, tasks: Sequence[SendTask]) -> Collection[str]:
-    """Record the last results, and mark tasks as being handed over, in one durable commit; return the deliveries that are."""
-    run.run_lease.ensure_valid()
-    with run.database.write() as session:
-        run.write_results(session)
-        begun = run.hand_over(session, tasks)
-    run.note_claimed(())
-    return begun
 
 
 def _ask_permission(run: SendRun, numbers: Sequence[int]) -> HandoverPermission:
@@ -271,7 +263,8 @@ def _pause_until_due(run: SendRun, looked_at: datetime) -> None:
 
 
 def _make_tasks(run: SendRun, going: Sequence[SubscriberDelivery], mailable: Collection[int]) -> list[SendTask]:
-    """Return the tasks for those of the next deliveries whose subscribers may still be emailed."""
+    """Take deliveries out of the reserve; return the tasks for the subscribers who may still be emailed."""
+    run.reserve.remove(len(going))
     tasks: list[SendTask] = []
     preferences, template = None, None
     for delivery in going:
@@ -282,6 +275,7 @@ def _make_tasks(run: SendRun, going: Sequence[SubscriberDelivery], mailable: Col
                 template = run.variants.template_for(preferences)
             assert template is not None, "the claim sets aside whom no section is left for"
             tasks.append(SendTask(delivery, partial(_compose_message, run, delivery, template), id(template)))
+    run.note_permitted(going, tasks)
     return tasks
 
 

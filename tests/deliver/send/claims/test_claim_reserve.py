@@ -51,7 +51,7 @@ def _claimed(world: DeliverySetup) -> list[int | None]:
 def _ids_claimed_ahead(world: DeliverySetup, provider: ScriptedProvider) -> set[str]:
     """Give the deliveries that are claimed and that the provider has not got."""
     with world.database.read() as session:
-        claimed = set(session.scalars(select(Delivery.id).where(Delivery.state == DeliveryState.RESERVED)))
+        claimed = set(session.scalars(select(Delivery.id).where(Delivery.state.in_(CLAIMED_STATES))))
     return claimed - {message.delivery_id for message in provider.received_messages}
 
 
@@ -131,7 +131,7 @@ def test_who_leaves_while_their_message_is_claimed_ahead_gets_nothing(world: Del
     def leave() -> None:
         received = [message.delivery_id for message in provider.received_messages]
         with world.database.write() as session:
-            ahead = (Delivery.state == DeliveryState.RESERVED, Delivery.id.not_in(received))
+            ahead = (Delivery.state.in_(CLAIMED_STATES), Delivery.id.not_in(received))
             gone.extend(number for number in session.scalars(select(Delivery.person).where(*ahead)) if number)
             for number in gone:
                 log = UnsubscribeLog(world.settings.left_log, world.keys)
