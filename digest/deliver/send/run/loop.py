@@ -178,6 +178,8 @@ def _hand_out(run: SendRun, workers: WorkerPool) -> None:
     """Give the idle workers what is reserved for readers who may still be mailed; where nothing may go, it waits again."""
     going = run.reserve.next_deliveries(min(workers.free_capacity, run.reserve.begun))
     if not going:
+        if run.is_over:  # the lease was lost
+            run.release_reserve()
         return
     numbers = [delivery.subscriber.number for delivery in going]
     permission = run.database_retry(lambda: _ask_permission(run, numbers))
