@@ -6,7 +6,9 @@ it only ticks here: `digest.app.jobs` finds what the timetable owes and does it,
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -25,12 +27,15 @@ from digest.installation.opened import Installation, open_installation
 from digest.installation.storage_errors import explain_storage_error
 from digest.settings import load_settings
 from digest.stop_signals import stop_on_signal
-from digest.store.engine import Database, read_schema_revision, refuse_newer_schema
+from digest.store.engine import ChangeWatch, Database
 from digest.timetable import ScheduleRule
 from subscribers.errors import ApplicationError
 
-TICK_SECONDS = 1  # second between two looks at the timetable: three small reads, one more for each edition going out
-ALERT_SECONDS = 60  # between two looks at what needs somebody: some twenty reads
+TICK_SECONDS = 1  # between two checks whether anything was written to the database: one small query
+# Seconds of the clock after which a job looks again although nothing was written; minutes begin with a look.
+LOOK_SECONDS = 15
+SLOW_LOOK_SECONDS = {"alerts": 60}  # of jobs that also don't look at what was written: some twenty reads
+QUICK_SECONDS = 0.05  # a job that takes no longer leaves its connection to the next one; others go on beside it
 FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
 
 log = structlog.get_logger("scheduler")
@@ -56,12 +61,12 @@ class StorageOutage:
     reason: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def guard(self, action: Callable[[], object]) -> None:
-        """Do something; where the database or the disk is out of reach that is noted, and other failures are raised."""
+    def guard(self, action: Callable[[], object]) -> object:
+        """Do something and return its result; where the database or the disk is out of reach that is noted, and other failures are raised."""
         try:
-            action()
+            result = action()
             if not self.reason:
-                return
+                return result
             with self.database.read() as session:  # not everything that succeeds has asked it
                 session.execute(select(1))
         except Exception as exc:
@@ -69,8 +74,9 @@ class StorageOutage:
             if explained is None:
                 raise
             self._note(str(explained))
-        else:
-            self._note("")
+            return None
+        self._note("")
+        return result
 
     def _note(self, reason: str) -> None:
         with self._lock:
@@ -123,15 +129,18 @@ def next_attempt_at(now: datetime, failures: int, next_due_at: datetime | None) 
     return min(next_due_at, now + MAX_BACKOFF) if next_due_at else now
 
 
-def send_due_editions(context: jobs.JobContext, backoff: ReleaseBackoff) -> None:
-    """Send what is approved and due, and go on with what was cut short, each at its pace."""
+def send_due_editions(context: jobs.JobContext, backoff: ReleaseBackoff) -> bool:
+    """Send what is approved and due, and go on with what was cut short, each at its pace; return whether any of it is left."""
     pending = sending.find_pending_releases(context.installation, now=context.clock())
     for name in backoff.take_unreported(pending.missed):
         log.warning("release missed", edition=name, what=pending.missed[name])
     for name in pending.ready_to_send:
         if _is_turn_of(name, context, backoff) and not context.stopping.is_set():
-            report = jobs.run_job(context, "send_edition", name)
-            backoff.record_attempt(name, report if isinstance(report, SendReport) else None, context.clock())
+            outcome = jobs.run_job(context, "send_edition", name)
+            report = outcome if isinstance(outcome, SendReport) else None
+            backoff.record_attempt(name, report, context.clock())
+            jobs.note_send_end(context, report)
+    return bool(pending.ready_to_send)
 
 
 def _is_turn_of(name: str, context: jobs.JobContext, backoff: ReleaseBackoff) -> bool:
@@ -183,6 +192,7 @@ def tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
         "look": lambda: jobs.run_job(context, "look_again"),
         "alarms": lambda: jobs.run_job(context, "mail_alarms"),
         "alerts": lambda: tell_alerts(context),
+        "heartbeats": lambda: jobs.run_job(context, "send_heartbeats"),
         "corrections": lambda: plan_and_send_corrections(context),
         "events": lambda: jobs.run_job(context, "apply_events"),
         "release": lambda: send_due_editions(context, backoff),
@@ -193,19 +203,26 @@ def tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
 
 
 class JobScheduler:
-    """The running timetable. It lives as long as the process that serves, schedules or works."""
+    """The running timetable. It lives as long as the process that serves, schedules or works.
+
+    Jobs look what is due after something was written, and at certain seconds of the clock. Between them, a tick costs one query.
+    """
 
     def __init__(self, context: jobs.JobContext, names: Collection[str] | None = None) -> None:
         """Prepare to tick: all that there is, or the `tick_jobs` of these names, where other processes do the rest."""
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = context.stopping
-        self._database = context.installation.database
+        self._context = context
+        self._watch = ChangeWatch(context.installation.database)
         self._outage = StorageOutage(context.installation.database)
         if names is None:
             jobs.start_scheduler(context)
-        for name, action in tick_jobs(context).items():
-            if names is None or name in names or name == "runs":
-                self._add_tick_job(name, action, seconds=ALERT_SECONDS if name == "alerts" else TICK_SECONDS)
+        wanted = {"runs", *names} if names is not None else None
+        self._actions = {name: do for name, do in tick_jobs(context).items() if wanted is None or name in wanted}
+        self._threads = ThreadPoolExecutor(len(self._actions), "job")
+        self._periods: dict[str, int] = {}  # in which a job last looked by the clock
+        self._due: set[str] = set()
+        self._running: set[str] = set()
 
     @classmethod
     def for_pages(cls, context: jobs.JobContext) -> "JobScheduler":
@@ -222,34 +239,51 @@ class JobScheduler:
         jobs.check_worker_database(context.installation)
         return cls(context, {name for part in only for name in WORKER_JOBS[part]})
 
-    def _add_tick_job(self, name: str, action: Callable[[], object], *, seconds: int = TICK_SECONDS) -> None:
-        # coalesce and max_instances: a slow job delays its own next look and nothing else. On a busy machine a look comes late; by
-        # default it would be left out.
-        self._scheduler.add_job(
-            partial(self._outage.guard, action),
-            "interval",
-            seconds=seconds,
-            id=name,
-            name=name,
-            misfire_grace_time=None,
-            coalesce=True,
-            max_instances=1,
-            next_run_time=datetime.now(UTC),
-        )
+    def tick(self) -> None:
+        """Start the jobs that are to look now. One that still runs looks again when it's through."""
+        self._outage.guard(self._note_due)
+        for name in [name for name in self._actions if name in self._due - self._running]:
+            self._due.discard(name)
+            self._running.add(name)
+            wait([self._threads.submit(self._run, name)], QUICK_SECONDS)
+
+    def _note_due(self) -> None:
+        is_changed, moment = self._watch.has_changed(), time.time()
+        for name in self._actions:
+            period = int(moment // SLOW_LOOK_SECONDS.get(name, LOOK_SECONDS))
+            if (is_changed and name not in SLOW_LOOK_SECONDS) or period != self._periods.get(name):
+                self._periods[name] = period
+                self._due.add(name)
+        if jobs.has_abandoned_runs(self._context):  # which no database tells
+            self._due.add("runs")
+
+    def _run(self, name: str) -> None:
+        try:
+            if self._outage.guard(self._actions[name]) is True:  # there is more to do, by a clock of its own
+                self._due.add(name)
+        except Exception:
+            log.exception("job failed", job=name)
+        finally:
+            self._running.discard(name)
 
     def start(self) -> None:
         """Begin to tick, in threads of its own."""
+        # coalesce and max_instances: on a busy machine a tick comes late; by default it would be left out.
+        once = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        self._scheduler.add_job(self.tick, "interval", seconds=TICK_SECONDS, next_run_time=datetime.now(UTC), **once)
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Stop ticking, let a send put down what it carries, and wait for the job that runs.
+        """Stop ticking, let a send put down what it carries, and wait for the jobs that run.
 
         Raises:
             SchemaTooNewError: the database is a newer version's, which may be why this process stops.
         """
         self._stopping.set()
         self._scheduler.shutdown(wait=True)
-        refuse_newer_schema(read_schema_revision(self._database))
+        self._threads.shutdown(wait=True)
+        self._watch.close()
+        jobs.require_known_schema(self._context)
 
 
 def main() -> None:

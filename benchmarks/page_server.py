@@ -160,7 +160,9 @@ def _unsubscribe_in_turn(url: str, keys: KeyRing, people: range, per_second: int
             due = start + count / per_second
             if count and ended.wait(max(0.0, due - time.perf_counter())):
                 break
-            pool.submit(_unsubscribe, place, link_tokens.make_link_token(keys, number, "leave"), due, clicks)
+            pool.submit(
+                _unsubscribe, place, link_tokens.make_link_token(keys, number, "leave", address=""), due, clicks
+            )
             if not count:
                 print(flush=True)
     return clicks

@@ -102,4 +102,4 @@ def _check_language_tag(code: str) -> None:
 
 
 def _unknown_language(code: str) -> CatalogueError:
-    return CatalogueError(f"{code!r} is no language whose dates are known; write one such as en, fr or fr-CA")
+    return CatalogueError(f"{code!r} isn't a supported language; use one such as en, fr, or fr-CA")

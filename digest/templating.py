@@ -86,7 +86,7 @@ class OperatorTemplates(Environment):
 
 def _describe_mistake(place: str, what: str) -> str:
     """Say what is wrong with a template of the operator's own, where, and what to do."""
-    return f"{place}: {what}. Correct it; or take the file out of DIGEST_TEMPLATES, and the one that comes with the program is used."
+    return f"{place}: {what}. Correct it, or remove the file from DIGEST_TEMPLATES to use the built-in template."
 
 
 def _locate_mistake(error: TemplateError) -> str:
@@ -173,7 +173,7 @@ def find_template_mistakes(operator_folder: Path) -> list[str]:
         except TemplateMistakeError as exc:
             mistakes.append(str(exc))
         except (OSError, UnicodeDecodeError):
-            mistakes.append(f"{file}: it cannot be read as a text in UTF-8.")
+            mistakes.append(f"{file} isn't UTF-8 text.")
         else:
             name = file.relative_to(operator_folder)
             # One that stands in for no shipped template gets its names from whichever includes it.

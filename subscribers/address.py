@@ -90,7 +90,7 @@ def _describe_problem(typed: str) -> str:
         return mark_message("text is missing before the @") if domain else mark_message("text is missing after the @")
     if not local.isascii():
         return mark_message(
-            "the part before the @ has accented or non-Latin characters, which many mail servers refuse"
+            "the part before the @ has accented or non-Latin characters, which many mail servers reject"
         )
     if _parse_address(f"x@{domain}") is None:
         return mark_message("the part after the @ isn’t a domain name")

@@ -87,6 +87,11 @@ def join_words(words: Sequence[str], more: int = 0) -> str:
     return " and ".join(parts) if len(parts) < 3 else f"{', '.join(parts[:-1])}, and {parts[-1]}"
 
 
+def count_with_noun(count: int, singular: str, plural: str = "") -> str:
+    """Write a count with its noun: "1 subscriber", "12,408 subscribers"."""
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
 def sentence(text: str) -> str:
     """Write a message as a sentence: with a capital letter, and one full stop where it does not ask or call."""
     text = text.strip()

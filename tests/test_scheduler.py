@@ -1,12 +1,17 @@
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count as count_forever
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
@@ -19,10 +24,11 @@ from digest.collect.sources.source_rows import sync_sources
 from digest.installation.opened import Installation
 from digest.settings import ScheduleSettings, Settings, SettingsFile, SourceSettings
 from digest.store import schedule_slots
-from digest.store.engine import Database, open_database
-from digest.store.models import Edition, EditionState, ScheduleSlot, Source, SourceDay
+from digest.store.engine import ChangeWatch, Database, open_database
+from digest.store.models import AuditEntry, Edition, EditionState, ScheduleSlot, Source, SourceDay
 from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
+from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import ConsentDay
 from tests.conftest import reserve_port
 from tests.moments import THURSDAY_NOON as NOON
@@ -31,9 +37,9 @@ SLOT = DueJob("draft", NOON)
 
 
 @pytest.fixture
-def install(database: Database) -> Installation:
+def install(database: Database, tmp_path: Path) -> Installation:
     schedule = ScheduleSettings(collect=["every 1h"], draft="thu 17:30", send="fri 06:00", final_check_minutes=0)
-    return Installation(Settings(file=SettingsFile(schedule=schedule)), database)
+    return Installation(Settings(file=SettingsFile(schedule=schedule), home=tmp_path), database)
 
 
 def due_slots(install: Installation, job: str, now: datetime) -> tuple[DueJob, ...]:
@@ -134,6 +140,163 @@ def test_a_database_that_is_away_is_no_failure_of_an_edition(install: Installati
             jobs.run_job(JobContext(away), "send_edition", "2026-W47")
 
 
+MakeScheduler = Callable[[], scheduler.JobScheduler]
+
+
+class CountedJobs:
+    """Jobs that count how often they look. One of them may take its time, and one may have more to do."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+        self.counts, self.has_more, self.moment = Counter[str](), False, 1_800_000_000.0
+        self.go_on = threading.Event()
+        self.go_on.set()
+        actions = {name: partial(self.look, name) for name in names}
+        monkeypatch.setattr(scheduler, "tick_jobs", lambda _context: actions)
+        monkeypatch.setattr(time, "time", lambda: self.moment)
+
+    def look(self, name: str) -> bool:
+        self.counts[name] += 1
+        if name == "slow":
+            self.go_on.wait(10)
+        return name == "release" and self.has_more
+
+
+def look_once(clockwork: scheduler.JobScheduler) -> None:
+    """Let every job look, and wait for it."""
+    clockwork._periods.clear()
+    clockwork.tick()
+    while clockwork._running:
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def make_scheduler(install: Installation) -> Iterator[MakeScheduler]:
+    """Give a function that prepares the running timetable; the test ticks."""
+    made: list[scheduler.JobScheduler] = []
+
+    def make() -> scheduler.JobScheduler:
+        made.append(scheduler.JobScheduler(JobContext(install)))
+        return made[-1]
+
+    yield make
+    for clockwork in made:
+        clockwork._threads.shutdown(wait=True)
+        clockwork._watch.close()
+
+
+def write_something(database: Database) -> None:
+    with database.write() as session:
+        session.add(AuditEntry(at=NOON, actor="eve", act="wrote", subject="x", detail={}))
+
+
+def test_an_idle_scheduler_asks_one_question_a_tick(
+    make_scheduler: MakeScheduler, install: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = CountedJobs(monkeypatch, "answer", "alerts")
+    clockwork = make_scheduler()
+    clockwork.tick()
+    asked: list[str] = []
+    listener = partial(lambda *arguments: asked.append(arguments[2]))
+    event.listen(install.database.engine, "before_cursor_execute", listener)
+    for _ in range(5):
+        clockwork.tick()
+    event.remove(install.database.engine, "before_cursor_execute", listener)
+    assert len([statement for statement in asked if statement != "BEGIN"]) == 5
+    assert counted.counts == {"answer": 1, "alerts": 1}
+
+
+def test_jobs_look_after_something_was_written_and_at_set_seconds(
+    make_scheduler: MakeScheduler, install: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = CountedJobs(monkeypatch, "answer", "alerts")
+    clockwork = make_scheduler()
+    clockwork.tick()
+    write_something(install.database)
+    clockwork.tick()
+    assert counted.counts == {"answer": 2, "alerts": 1}, "alerts have a pace of their own"
+    counted.moment += scheduler.LOOK_SECONDS - 1
+    clockwork.tick()
+    assert counted.counts == {"answer": 2, "alerts": 1}
+    counted.moment += 1
+    clockwork.tick()
+    assert counted.counts == {"answer": 3, "alerts": 1}
+    counted.moment += 60
+    clockwork.tick()
+    assert counted.counts == {"answer": 4, "alerts": 2}
+
+
+def test_real_jobs_that_find_nothing_to_do_write_nothing(make_scheduler: MakeScheduler, install: Installation) -> None:
+    KeyRing.create(install.settings.key_file)
+    clockwork = make_scheduler()
+    for _ in range(3):  # the first looks may note something
+        look_once(clockwork)
+    watch = ChangeWatch(install.database)
+    watch.has_changed()
+    look_once(clockwork)
+    assert not watch.has_changed()
+
+
+def test_a_slow_job_holds_up_no_other_and_looks_again_when_it_is_through(
+    make_scheduler: MakeScheduler, install: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = CountedJobs(monkeypatch, "slow", "answer")
+    counted.go_on.clear()
+    clockwork = make_scheduler()
+    clockwork.tick()
+    write_something(install.database)
+    clockwork.tick()
+    assert counted.counts == {"slow": 1, "answer": 2}
+    counted.go_on.set()
+    while clockwork._running:
+        time.sleep(0.001)
+    clockwork.tick()
+    assert counted.counts == {"slow": 2, "answer": 2}
+
+
+def test_while_an_edition_goes_out_its_job_looks_at_every_tick(
+    make_scheduler: MakeScheduler, install: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = CountedJobs(monkeypatch, "release", "answer")
+    counted.has_more = True
+    clockwork = make_scheduler()
+    for _ in range(3):
+        clockwork.tick()
+    assert counted.counts == {"release": 3, "answer": 1}
+    counted.has_more = False
+    for _ in range(3):
+        clockwork.tick()
+    assert counted.counts == {"release": 4, "answer": 1}
+
+
+def test_a_job_that_breaks_off_is_logged_and_looks_again(
+    make_scheduler: MakeScheduler, install: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = CountedJobs(monkeypatch, "answer")
+    monkeypatch.setattr(counted, "counts", None)
+    clockwork = make_scheduler()
+    with capture_logs() as logs:
+        clockwork.tick()
+        counted.moment += scheduler.LOOK_SECONDS
+        clockwork.tick()
+    assert [(line["event"], line["job"]) for line in logs] == [("job failed", "answer")] * 2
+
+
+def test_a_database_that_is_away_ends_no_tick(
+    make_scheduler: MakeScheduler, install: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = CountedJobs(monkeypatch, "answer")
+    clockwork = make_scheduler()
+    with reserve_port() as port, capture_logs() as logs:
+        clockwork._watch = ChangeWatch(open_database(f"postgresql+psycopg://nobody@127.0.0.1:{port}/none"))
+        for _ in range(2):
+            clockwork.tick()
+        assert counted.counts == {}
+        clockwork._watch = ChangeWatch(install.database)
+        clockwork.tick()
+    assert counted.counts == {"answer": 1}
+    assert [line["event"] for line in logs] == ["jobs wait until it is over", "jobs go on"]
+
+
 def test_a_new_timetable_owes_nothing_for_the_time_before_it(install: Installation) -> None:
     assert due_slots(install, "collect", NOON) == ()
     following = NOON + timedelta(hours=1)
@@ -157,7 +320,7 @@ def test_old_slots_go_at_night_but_not_since_when_the_timetable_is_followed(inst
     for at in (long_ago, NOON - timedelta(days=91), NOON - timedelta(days=89)):
         with install.database.write() as session:
             session.add(ScheduleSlot(job="draft", at=at, owner="-", lease_until=at, done_at=at))
-    assert nightly_steps.delete_old_slots(install, NOON) == "2 old slots dropped"
+    assert nightly_steps.delete_old_slots(install, NOON) == "2 old scheduled times deleted"
     assert [slot.at for slot in slots(install.database, "draft")] == [NOON - timedelta(days=89)]
     assert schedule_slots.ensure_schedule_start(install.database, NOON) == since
 
@@ -198,7 +361,7 @@ def test_a_collection_that_is_stopped_stays_owed_and_another_process_does_the_re
     schedule_slots.ensure_schedule_start(one_database, NOON - timedelta(hours=1))
     stopped = JobContext(install, lambda: NOON)
     stopped.stopping.set()
-    assert scheduler.run_due_slots(stopped, "collect") == ["stopped with sources left to visit (1)"]
+    assert scheduler.run_due_slots(stopped, "collect") == ["stopped before visiting all sources (remaining: 1)"]
     assert slots(one_database, "collect")[0].done_at is None
     other = JobContext(install, lambda: NOON + timedelta(seconds=1), owner=ProcessOwner("elsewhere", 7, "x"))
     assert scheduler.run_due_slots(other, "collect") == ["0 new from 1 sources, 1 failed"]

@@ -46,7 +46,7 @@ postal_address = "1 Example Street, Springfield"
 [schedule]
 collect = ["every 2s"]
 draft = "every 3s"
-release = "every 30s"
+send = "every 30s"
 [select]
 minimum = 1
 [limits]

@@ -24,10 +24,11 @@ from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
 from digest.app.sending import alarm_mail, background
 from digest.app.sending import control as sending
-from digest.app.upkeep import backups, nightly_steps
+from digest.app.upkeep import backups, heartbeats, nightly_steps
 from digest.backups.archive import BackupError
 from digest.collect.visits import collection_run
 from digest.deliver.inbound.imap import MailboxError
+from digest.deliver.send.claims.run_file import list_abandoned_files
 from digest.deliver.send.run.edition_run import SendReport
 from digest.edition.drafting.drafts import DraftError
 from digest.edition.queries import UnknownEditionError
@@ -37,6 +38,7 @@ from digest.installation.opened import Installation
 from digest.installation.storage_errors import explain_storage_error
 from digest.store import schedule_slots
 from digest.store.engine import SchemaTooNewError, read_schema_revision, refuse_newer_schema
+from digest.store.models import EditionState
 from digest.store.process_owner import ProcessOwner, this_process_owner
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs
 from subscribers.callbacks import Clock
@@ -55,6 +57,12 @@ class JobContext:
     clock: Clock = lambda: datetime.now(UTC)
     stopping: threading.Event = field(default_factory=threading.Event)
     owner: ProcessOwner = field(default_factory=this_process_owner)
+
+
+class FailedOutcome(str):
+    """The outcome of a slot whose job failed, and isn't tried again before its next one."""
+
+    __slots__ = ()
 
 
 class StoppedJobError(ApplicationError):
@@ -87,7 +95,7 @@ def collect(context: JobContext) -> str:
         installation, actor=SCHEDULER, now=context.clock(), since=since, stopping=stopping
     ).sources
     if left := sum(report.skipped == collection_run.STOPPED for report in reports):
-        raise StoppedJobError(f"stopped with sources left to visit ({left})")
+        raise StoppedJobError(f"stopped before visiting all sources (remaining: {left})")
     elsewhere = sum(report.skipped == collection_run.VISITED_ELSEWHERE for report in reports)
     return (
         _describe_visits(reports)
@@ -131,7 +139,7 @@ def draft(context: JobContext) -> str:
         result = editions.draft_next_edition(context.installation, actor=SCHEDULER, now=context.clock())
     except (DraftError, RenderingError) as exc:  # approved already, or something that only a person can mend
         log.warning("nothing drafted", why=str(exc))
-        return str(exc)
+        return FailedOutcome(exc) if isinstance(exc, RenderingError) else str(exc)
     return f"{result.name}: {result.incomplete_reason or f'drafted from {result.article_count} articles'}"
 
 
@@ -155,7 +163,8 @@ def fetch_pictures(context: JobContext) -> str:
 
 def nightly(context: JobContext) -> str:
     """Do all that a night owes."""
-    return nightly_steps.run_nightly_steps(context.installation, context.clock())
+    outcome = nightly_steps.run_nightly_steps(context.installation, context.clock())
+    return FailedOutcome(outcome) if nightly_steps.FAILED in outcome else outcome
 
 
 def backup(context: JobContext) -> str:
@@ -164,7 +173,7 @@ def backup(context: JobContext) -> str:
         done = backups.back_up_into_folder(context.installation, SCHEDULER, now=context.clock())
     except BackupError as exc:
         log.warning("backup failed", why=str(exc))
-        return f"failed: {exc}"
+        return FailedOutcome(f"failed: {exc}")
     return f"{done.file.name}: {'proved' if done.proof.sound else 'its ledger is broken'}, {len(done.deleted)} older ones deleted"
 
 
@@ -195,10 +204,20 @@ def recover_runs(context: JobContext) -> str:
     return ""
 
 
+def has_abandoned_runs(context: JobContext) -> bool:
+    """Return whether a process that ended unexpectedly left a file; no database is asked."""
+    return bool(list_abandoned_files(context.installation.settings.runs_folder))
+
+
+def require_known_schema(context: JobContext) -> None:
+    """Raise SchemaTooNewError if a newer version of the program has changed the database's schema."""
+    refuse_newer_schema(read_schema_revision(context.installation.database))
+
+
 def check_schema(context: JobContext) -> str:
     """Stop this process if a newer version of the program has changed the database's schema."""
     try:
-        refuse_newer_schema(read_schema_revision(context.installation.database))
+        require_known_schema(context)
     except SchemaTooNewError as exc:
         if not context.stopping.is_set():
             log.error("stopped", why=str(exc))  # noqa: TRY400 - no trace needed
@@ -232,6 +251,11 @@ def look_for_alerts(context: JobContext) -> str:
 def send_alert_posts(context: JobContext) -> str:
     """Send the alerts that are due over each channel."""
     return alert_posts.send_alert_posts(context.installation, now=context.clock())
+
+
+def send_heartbeats(context: JobContext) -> str:
+    """Request the heartbeat URLs of jobs that are over."""
+    return heartbeats.send_heartbeats(context.installation, now=context.clock())
 
 
 def plan_corrections(context: JobContext) -> str:
@@ -283,6 +307,7 @@ JOBS: dict[str, Callable[..., object]] = {
     "mail_alarms": mail_alarms,
     "look_for_alerts": look_for_alerts,
     "send_alert_posts": send_alert_posts,
+    "send_heartbeats": send_heartbeats,
     "plan_corrections": plan_corrections,
     "send_edition": send_edition,
     "recover_runs": recover_runs,
@@ -351,10 +376,23 @@ def run_slot(context: JobContext, slot: DueJob) -> str | None:
     except Exception as exc:
         if explain_storage_error(exc):
             raise
-        outcome = f"failed: {type(exc).__name__}"
+        outcome = FailedOutcome(f"failed: {type(exc).__name__}")
         log.exception("job failed", job=slot.job, again_in=str(SLOT_RETRY_DELAY))
         schedule_slots.postpone_slot(database, slot, outcome, context.clock() + SLOT_RETRY_DELAY)
-        return outcome
-    schedule_slots.complete_slot(database, slot, outcome, context.clock())
-    log.info("slot done", job=slot.job, at=slot.at.isoformat(), outcome=outcome)
+    else:
+        schedule_slots.complete_slot(database, slot, outcome, context.clock())
+        log.info("slot done", job=slot.job, at=slot.at.isoformat(), outcome=outcome)
+    failed = isinstance(outcome, FailedOutcome)
+    heartbeats.note_job_end(context.installation, slot.job, failed=failed, now=context.clock())
     return outcome
+
+
+def note_send_end(context: JobContext, report: SendReport | None) -> None:
+    """Note for the heartbeat that an edition was sent, or couldn't be; None is a run that broke off with an error.
+
+    An edition that ends with refusals that someone has to acknowledge counts as a failure.
+    """
+    failed = report is None or bool(report.stop_reason) or report.refusals > 0
+    is_over = failed or (report is not None and report.state is EditionState.SENT)
+    if is_over and not context.stopping.is_set():
+        heartbeats.note_job_end(context.installation, "send", failed=failed, now=context.clock())

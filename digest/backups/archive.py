@@ -117,8 +117,7 @@ def _open_to_read(path: Path, passphrase: str | None) -> IO[bytes]:
         if is_encrypted(file):
             if passphrase is None:
                 raise BackupError(
-                    f"{path} is encrypted. Set DIGEST_BACKUP_PASSPHRASE to its passphrase, or run the command in a "
-                    "terminal, where it asks for it."
+                    f"{path} is encrypted. Set DIGEST_BACKUP_PASSPHRASE to its passphrase, or run the command in a terminal and enter the passphrase when asked."
                 )
             try:
                 decrypted = EncryptedReader(file, passphrase)

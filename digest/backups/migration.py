@@ -30,6 +30,7 @@ from digest.store.engine import Database, describe_driver_error, open_database, 
 from subscribers.callbacks import Progress
 from subscribers.consent import seals
 from subscribers.crypto.keys import KeyRing
+from subscribers.phrases import count_with_noun
 from subscribers.store.row_seals import lend_keys
 
 HOLD_REASON = "everything was moved to another database, which now does the sending"
@@ -162,8 +163,8 @@ def _refuse_handovers(session: Session) -> None:
     count = session.scalar(select(func.count()).select_from(Delivery).where(Delivery.state.in_(CLAIMED_STATES)))
     if count:
         raise BackupError(
-            f"{count:,} messages are being sent, or were when a send was interrupted. Wait for the send to finish, "
-            "or resolve them with 'digest status' and 'digest uncertain EDITION'. Then try again."
+            f"Sending isn't finished, or it was interrupted ({count_with_noun(count, 'message')}). Wait until it's finished, or "
+            "resolve the messages with 'digest status' and 'digest uncertain EDITION'. Then try again."
         )
 
 

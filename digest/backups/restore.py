@@ -200,7 +200,9 @@ def _restore_into_sqlite(
 ) -> RestoreResult:
     file_name = make_url(settings.effective_database_url).database
     if not file_name:
-        raise BackupError("Can't restore because DIGEST_DATABASE_URL isn't a database file. Set it to one.")
+        raise BackupError(
+            "Can't restore because DIGEST_DATABASE_URL doesn't point to a database file. Set it to the URL of one."
+        )
     final = Path(file_name)
     exists = final.exists()
     has_content = exists and _has_content(settings.effective_database_url)

@@ -19,7 +19,7 @@ COMMAND_PLACES = {
     **dict.fromkeys(("backup", "restore"), "digest.cli.upkeep.backup"),
     **{name: f"digest.cli.{name}" for name in ("calendar", "demo", "setup")},
     **{name: f"digest.cli.settings.{name}" for name in ("media", "templates")},
-    **{name: f"digest.cli.sending.{name}" for name in ("inbound", "send", "status", "uncertain", "work")},
+    **{name: f"digest.cli.sending.{name}" for name in ("inbound", "refused", "send", "status", "uncertain", "work")},
     "collect": "digest.cli.sources.collect",
     "keys": "digest.cli.upkeep.keys",
     "sources": "digest.cli.sources.group",

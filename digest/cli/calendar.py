@@ -147,7 +147,7 @@ def _read_local_moment(text: str) -> tuple[date, time]:
         moment = None
     if moment is None or moment.tzinfo is not None or "T" not in text:
         raise click.BadParameter(
-            f"{text!r} isn't a date and time in the publication's time zone, such as 2026-12-31T06:00."
+            f"{text!r} isn't a date and time in the publication's time zone. Enter one such as 2026-12-31T06:00."
         )
     return moment.date(), moment.time()
 

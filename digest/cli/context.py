@@ -47,7 +47,7 @@ def moment(text: str) -> datetime:
         return isoparse(text.strip())
     except ValueError as exc:
         raise click.BadParameter(
-            f"{text!r} isn't a date and time, such as 2026-11-19T17:30 or 2026-11-19T22:30Z."
+            f"{text!r} isn't a date and time. Enter one such as 2026-11-19T17:30 or 2026-11-19T22:30Z."
         ) from exc
 
 

@@ -41,7 +41,7 @@ def demo(context: CommandContext, live: bool, folder: Path) -> None:
     home = result.settings.home
     served = f"DIGEST_HOME={home} {sys.argv[0]} --settings {home / 'digest.toml'} serve --no-schedule"
     report(
-        f"\nEmails:    {result.settings.outbox_folder / 'edition'}/*.eml   (open in a mail app)\n"
+        f"\nEmails:    {result.settings.outbox_folder / 'edition'}/*.eml   (open in an email app)\n"
         f"Web copy:  {result.web_copy}   (open it in a browser)\n"
         "To edit the draft, run this. It prints links that sign you in as the sample editor and the sample admin:\n"
         f"  {served} --sign-in {SAMPLE_EDITOR} --sign-in {SAMPLE_ADMIN}"

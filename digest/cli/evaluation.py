@@ -45,7 +45,11 @@ Exit codes: 0 measured, 2 usage error, or a file can't be read."""
 @click.option(
     "--earlier", multiple=True, type=EXISTING_PATH, help="Feeds from earlier weeks, used for word frequencies."
 )
-@click.option("--same-story", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Threshold to try.")
+@click.option(
+    "--same-story",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Similarity threshold to try for articles in the same story.",
+)
 @json_option("Print the scores as JSON.")
 @pass_command_context
 def stories(
@@ -139,7 +143,7 @@ def _topics_as_json(result: topic_evaluation.TopicEvaluation) -> dict[str, objec
 
 def _topic_report(result: topic_evaluation.TopicEvaluation) -> Iterator[str]:
     for scored in result.sets:
-        yield f"{scored.name}: {scored.article_count} articles, {scored.given} given a topic, {scored.wanted} with one"
+        yield f"{scored.name}: {scored.article_count} articles, {scored.given} assigned a topic, {scored.wanted} labeled with one"
         yield f"  strict   precision {scored.precision:.3f}, recall {scored.recall:.3f}"
         yield f"  lenient  precision {scored.lenient_precision:.3f}, recall {scored.lenient_recall:.3f}"
     if result.unknown_topics:

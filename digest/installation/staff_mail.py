@@ -1,6 +1,6 @@
 """Mail to the staff about an edition: to every member whose address is proven, once for each occasion."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -13,11 +13,13 @@ from digest.store.delivery_models import Delivery
 from digest.store.staff import list_proven_staff
 from subscribers.mail_requests import MailRequest
 
+StaffMailKind = Literal["alarm", "alert", "deadline", "gone"]
+
 
 def queue_staff_mail(
     session: Session,
     installation: Installation,
-    kind: Literal["alarm", "alert", "deadline", "gone"],
+    kind: StaffMailKind,
     occasion: str,
     facts: Mapping[str, str],
     *,
@@ -36,8 +38,27 @@ def queue_staff_mail(
     ]
     queued = 0
     for number, to in recipients or [("0", {})]:
-        serial = f"{number}-{occasion}"
-        if session.scalar(select(Delivery.id).where(Delivery.purpose == f"{kind}:{serial}")) is None:
-            queue(session, MailRequest(kind, None, serial, {**facts, **to}))
+        if not _is_queued(session, kind, occasion, [number]):
+            queue(session, MailRequest(kind, None, f"{number}-{occasion}", {**facts, **to}))
             queued += 1
     return queued
+
+
+def deadline_occasion(slot: str, what: str, moment: datetime) -> str:
+    """Return the occasion of an email about a deadline: the edition's slot, what it says, and the moment it's about."""
+    return f"{slot}-{what}-{moment:%Y%m%d%H%M}"
+
+
+def alarm_occasion(name: str, paused_at: datetime) -> str:
+    """Return the occasion of an email about a stop rule that paused an edition."""
+    return f"{name}-{paused_at:%Y%m%d%H%M%S%f}"
+
+
+def is_staff_mailed(session: Session, kind: StaffMailKind, occasion: str) -> bool:
+    """Return whether an email of an occasion was queued for someone who would get it now."""
+    return _is_queued(session, kind, occasion, [str(member.id) for member in list_proven_staff(session)] or ["0"])
+
+
+def _is_queued(session: Session, kind: StaffMailKind, occasion: str, numbers: Sequence[str]) -> bool:
+    purposes = [f"{kind}:{number}-{occasion}" for number in numbers]
+    return session.scalar(select(Delivery.id).where(Delivery.purpose.in_(purposes)).limit(1)) is not None

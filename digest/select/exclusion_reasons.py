@@ -6,6 +6,7 @@ from digest.select.ranking import ranking_order
 from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionPicker
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
+from subscribers.phrases import count_with_noun
 
 WITHDRAWN_REASON = "visitors can't read its page anymore"
 # As editions have it that were drafted before, too.
@@ -44,7 +45,7 @@ def _explain_variety_exclusion(scored: ScoredStory, filler: SectionFiller, secti
     publisher = scored.lead.publisher
     if filler.is_publisher_full(scored):
         led = filler.lead_counts[publisher]
-        return f"{led} stor{'y' if led == 1 else 'ies'} from {publisher} {'is' if led == 1 else 'are'} already in the edition"
+        return f"{count_with_noun(led, 'story', 'stories')} from {publisher} {'is' if led == 1 else 'are'} already in the edition"
     if near := filler.similarity.find_same_matter(scored, filler.news_stories):
         return f"it covers the same news as “{near.lead.title}”, which is in the edition"
     limited = [s for s in sections if filler.kinds[s.kind].limits_topics]
@@ -52,7 +53,7 @@ def _explain_variety_exclusion(scored: ScoredStory, filler: SectionFiller, secti
     if full:
         placed = filler.sections[full[-1].key]
         count = sum(s.topic == scored.topic for s in placed)
-        return f"{count} stories on {scored.topic} are already in {full[-1].title}"
+        return f"{count_with_noun(count, 'story', 'stories')} on {scored.topic} {'is' if count == 1 else 'are'} already in {full[-1].title}"
     return filler.kinds[sections[0].kind].explain_unchosen(sections[0])
 
 

@@ -36,6 +36,7 @@ from digest.select.values import (
 )
 from digest.select.word_rarity import NO_EARLIER_WORDS, WordTable
 from digest.settings import SectionSettings, SelectionSettings
+from subscribers.phrases import count_with_noun
 
 _NO_READERSHIP_NOTE = "there's no readership data, so its weight went to the other terms"
 
@@ -257,7 +258,7 @@ def explain_shortage(count: int, minimum: int) -> str:
     """Say why an edition with `count` news stories is incomplete; empty if it isn't."""
     if count >= minimum:
         return ""
-    stories = "1 news story" if count == 1 else f"{count} news stories"
+    stories = count_with_noun(count, "news story", "news stories")
     return f"it has {stories} and needs at least {minimum} (select.minimum)"
 
 

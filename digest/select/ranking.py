@@ -183,7 +183,7 @@ def _source_points(story: Story, points_before: int) -> tuple[int, str]:
     unbounded = round(SOURCE_POINTS * (weight - 1))
     points = min(max(unbounded, -points_before), 10_000 - points_before)
     note = f"{story.lead.source} has weight {weight:g}"
-    return points, note if points == unbounded else f"{note}; a score stays within 0 and 100"
+    return points, note if points == unbounded else f"{note}; scores range from 0 to 100"
 
 
 def _penalty_points(penalties: Sequence[ScorePenalty], points_before: int) -> tuple[int, str]:

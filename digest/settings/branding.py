@@ -25,14 +25,14 @@ MIN_HUE_DISTANCE = 30  # degrees; nearer, a label is taken for a link
 
 def _check_colour(text: str) -> str:
     if not re.fullmatch(r"#[0-9A-Fa-f]{6}", text):
-        raise ValueError(f"{text!r} isn't a color, such as #0B4F8A")
+        raise ValueError(f"{text!r} isn't a color; use one such as #0B4F8A")
     return text.upper()
 
 
 def _check_logo_name(name: str) -> str:
     if name and not LOGO_NAME.fullmatch(name):
         raise ValueError(
-            f"{name!r} isn't a valid image name, such as logo-light.png (use letters, digits, dots, and hyphens)"
+            f"{name!r} isn't a valid image name; use one such as logo-light.png (use letters, digits, dots, and hyphens)"
         )
     return name
 
@@ -51,10 +51,10 @@ class LogoPair(values.SettingsTable):
 
 
 class BrandingSettings(values.SettingsTable, title="Look"):
-    """Your own colors and fonts, in emails, their web copies, and subscribers' pages. Unreadable colors are refused.
+    """Your own colors and fonts, in emails, their web copies, and subscribers' pages. Unreadable colors are rejected.
 
-    The desk has its own look. To change layout, sizes, or order, use [templates of your own](templates.md). A color is refused if text in it would
-    have a contrast below 4.5 on paper or on `tint` (WCAG 2.2, 1.4.3); the error names the nearest color that's readable. A label is refused
+    Editors' pages keep their own design. To change layout, sizes, or order, use [custom templates](templates.md). A color is rejected if text in it would
+    have a contrast below 4.5 on paper or on `tint` (WCAG 2.2, 1.4.3); the error names the nearest color that's readable. A label is rejected
     if its hue is within 30 degrees of the accent's.
     """
 
@@ -107,7 +107,7 @@ class BrandingSettings(values.SettingsTable, title="Look"):
         if bool(self.logo) != bool(self.logo_dark):
             given, missing = ("logo", "logo_dark") if self.logo else ("logo_dark", "logo")
             raise ValueError(
-                f"{given} is set but {missing} isn't, so one logo would be invisible on light or dark screens"
+                f"{given} is set but {missing} isn't; set both, so that the logo is visible on light and dark screens"
             )
         return self
 

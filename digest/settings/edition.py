@@ -188,7 +188,7 @@ class SelectionSettings(values.SettingsTable):
     repeat_editions: int = file_setting(
         4,
         "The number of past editions checked for repeats.",
-        "Their articles aren't used again, and their stories return only with news.",
+        "Their articles aren't used again, and their stories return only if there's news.",
         ge=0,
     )
     variety: float = file_setting(  # MMR's lambda

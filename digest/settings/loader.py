@@ -14,6 +14,7 @@ from digest.settings.misspelt_names import suggest_key, suggest_name
 from digest.settings.model import SETTINGS_FILE_NAME, Settings
 from digest.settings.setting_lines import KeyPath, find_key_line, find_repeated_key, find_variable_line, read_lines
 from subscribers.errors import ApplicationError
+from subscribers.phrases import count_with_noun
 
 MAX_LINE_LENGTH = 10_000  # characters
 
@@ -243,5 +244,5 @@ def describe_value_error(error: Mapping[str, Any]) -> str:
 
 def _problem_report(file: Path, problems: list[str]) -> str:
     lines = "\n".join(f"  {p}" for p in problems)
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    count = count_with_noun(len(problems), "problem")
     return f"{count} in the settings ({file} and the environment):\n{lines}"

@@ -24,6 +24,7 @@ from digest.settings.operations import (
     AlertSettings,
     BackupSettings,
     BounceMailboxSettings,
+    HeartbeatSettings,
     LimitSettings,
     RetentionSettings,
 )
@@ -55,6 +56,7 @@ class SettingsFile(values.SettingsTable):
     limits: LimitSettings = LimitSettings()
     retention: RetentionSettings = RetentionSettings()
     alerts: AlertSettings = AlertSettings()
+    heartbeats: HeartbeatSettings = HeartbeatSettings()
     backup: BackupSettings = BackupSettings()
     readership: ReadershipSettings = ReadershipSettings()
     inbound: BounceMailboxSettings = BounceMailboxSettings()
@@ -134,7 +136,9 @@ class Settings(_ProviderFields):
     def _check_base_url(self) -> Self:
         parts = urlsplit(self.base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError(f"DIGEST_BASE_URL: {self.base_url!r} isn't a URL, such as https://news.example.org")
+            raise ValueError(
+                f"DIGEST_BASE_URL: {self.base_url!r} isn't a URL; use one such as https://news.example.org"
+            )
         return self
 
     @model_validator(mode="after")
@@ -154,11 +158,13 @@ class Settings(_ProviderFields):
         }
         missing = [name for name, value in values_by_name.items() if not value]
         if 0 < len(missing) < len(values_by_name):
-            raise ValueError(f"{' and '.join(missing)} missing (set all three to sign email, or leave all three out)")
+            raise ValueError(f"to sign email, also set {' and '.join(missing)} (or remove all three DKIM settings)")
         if self.dkim_domain and not values.DOMAIN_PATTERN.fullmatch(self.dkim_domain):
-            raise ValueError(f"DIGEST_DKIM_DOMAIN: {self.dkim_domain!r} isn't a domain, such as news.example.org")
+            raise ValueError(
+                f"DIGEST_DKIM_DOMAIN: {self.dkim_domain!r} isn't a domain; use one such as news.example.org"
+            )
         if wrong := [s for s in self.dkim_selectors if not values.SELECTOR_PATTERN.fullmatch(s)]:
-            raise ValueError(f"DIGEST_DKIM_SELECTOR: {wrong[0]!r} isn't a selector, such as digest-2026")
+            raise ValueError(f"DIGEST_DKIM_SELECTOR: {wrong[0]!r} isn't a selector; use one such as digest-2026")
         return self
 
     @model_validator(mode="after")

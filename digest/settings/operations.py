@@ -9,7 +9,7 @@ from digest.settings.concerns import Concern
 from digest.settings.values import file_setting, setting
 from digest.timetable import ScheduleRule, parse_schedule_rule
 
-_MORE_WAIT = "More wait for up to 24 hours."
+_MORE_WAIT = "Any over the limit wait for up to 24 hours."
 _AS_FAST = "Use 0 to send as fast as the server accepts email."
 
 
@@ -42,12 +42,12 @@ class LimitSettings(values.SettingsTable, title="Limits"):
         'In the file, write it like this: `{ "gmail.com" = 6000 }`.',
     )
     signups_per_network: int = setting(
-        30, "Sign-ups per hour from one network", "More are rejected. A network is a /24 or a /48.", ge=1
+        30, "Sign-ups per hour from one network", "Any over the limit are rejected. A network is a /24 or a /48.", ge=1
     )
     signups_per_domain: int = setting(
         40,
         "Sign-ups in 7 days for one domain",
-        "More are rejected. Large mailbox providers have no limit.",
+        "Any over the limit are rejected. Large mailbox providers have no limit.",
         "Subdomains of a registered domain are counted with it.",
         ge=1,
     )
@@ -69,14 +69,21 @@ class LimitSettings(values.SettingsTable, title="Limits"):
         4, "The maximum number of emails in 30 days to an address that confirms none of them.", ge=1
     )
     contact_per_network: int = setting(
-        5, "Messages to the editors per hour from one network", "More are rejected. A network is a /24 or a /48.", ge=1
+        5,
+        "Messages to the editors per hour from one network",
+        "Any over the limit are rejected. A network is a /24 or a /48.",
+        ge=1,
     )
     contact_first: int = file_setting(
         250,
-        ("Messages to the editors per hour, counting the first from each wide network (/16, /32). More are rejected."),
+        (
+            "Messages to the editors per hour, counting the first from each wide network (/16, /32). Any over the limit are rejected."
+        ),
         ge=1,
     )
-    contact_further: int = file_setting(50, "All other messages to the editors per hour. More are rejected.", ge=1)
+    contact_further: int = file_setting(
+        50, "All other messages to the editors per hour. Any over the limit are rejected.", ge=1
+    )
     proxies: Annotated[int, Concern.NETWORK] = setting(
         0,
         "Proxies in front of the pages",
@@ -122,15 +129,15 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
     )
     hard_bounces: int = file_setting(10, "Addresses that don't exist.", ge=1)
     hard_bounces_share: float = file_setting(0.05, "Hard bounces as a share of attempted messages.", ge=0, le=1)
-    policy_refusals: int = file_setting(5, "Policy rejections (DKIM, DMARC, reputation).", ge=1)
-    policy_refusals_share: float = file_setting(0.01, "Policy rejections as a share of attempted messages.", ge=0, le=1)
+    policy_refusals: int = file_setting(5, "Policy refusals (DKIM, DMARC, reputation).", ge=1)
+    policy_refusals_share: float = file_setting(0.01, "Policy refusals as a share of attempted messages.", ge=0, le=1)
     list_drift: float = file_setting(
         0.25, "The maximum change in list size from one edition to the next, as a share. Use 0 for no limit.", ge=0
     )
-    list_drift_people: int = file_setting(100, "Smaller changes in subscribers are always allowed.", ge=1)
+    list_drift_people: int = file_setting(100, "Smaller changes in the number of subscribers are always allowed.", ge=1)
     canary_minutes: int = file_setting(
         15,
-        ("How long the first few hundred messages are watched before the rest is sent. Use 0 to send all at once."),
+        ("How long the first few hundred messages are watched before the rest are sent. Use 0 to send all at once."),
         ge=0,
         le=24 * 60,
     )
@@ -156,6 +163,27 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
         "The https URL alerts are posted to. Leave empty for none.",
         "Alerts are signed with `DIGEST_ALERT_SECRET`.",
     )
+
+
+Heartbeat = Annotated[str, AfterValidator(_check_webhook), values.SHOWN_BY_HOST]
+
+
+class HeartbeatSettings(values.SettingsTable, title="Heartbeats"):
+    """URLs that are requested after each job, such as those of Healthchecks, so that something outside notices if this service stops.
+
+    A URL is requested as it is after a success, and with `/fail` at its end after a failure. See
+    [heartbeats](maintenance.md#heartbeats).
+    """
+
+    concern: ClassVar = Concern.ALERTS
+
+    collect: Heartbeat = setting("", "Collection", "The https URL to request after sources are collected.")
+    draft: Heartbeat = setting("", "Draft", "The https URL to request after each draft.")
+    remind: Heartbeat = setting("", "Reminder", "The https URL to request after editors are reminded.")
+    deadline: Heartbeat = setting("", "Deadline", "The https URL to request after each deadline.")
+    send: Heartbeat = setting("", "Sending", "The https URL to request after an edition is sent.")
+    nightly: Heartbeat = setting("", "Nightly maintenance", "The https URL to request after nightly maintenance.")
+    backup: Heartbeat = setting("", "Backup", "The https URL to request after each scheduled backup.")
 
 
 class RetentionSettings(values.SettingsTable):
@@ -246,5 +274,5 @@ class BounceMailboxSettings(values.SettingsTable):
                 'tls = "off" is allowed only for a server on this machine; otherwise, others could read the traffic'
             )
         if self.host and self.folder == self.done:
-            raise ValueError("done can't be the folder that's read; choose another folder")
+            raise ValueError("done can't be the folder that bounces are read from; choose another folder")
         return self

@@ -48,7 +48,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
         "It applies to emails, dates, and reasons, and sets `lang` and `dir`. For other languages, [add a catalog](translating.md).",
     )
     timezone: Annotated[str, AfterValidator(values.check_time_zone), Concern.NONE] = setting(
-        "America/New_York", "Time zone", "All times on the desk and in these settings are in this time zone."
+        "America/New_York", "Time zone", "Editors' pages and these settings show times in this zone."
     )
     first_number: Annotated[int, Concern.NONE] = setting(
         1, "First number", "The number of the first edition made here.", ge=1

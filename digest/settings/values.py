@@ -106,7 +106,7 @@ def check_mail_address(text: str) -> str:
         ValueError: it holds what an address cannot.
     """
     if not fits_angle_brackets(text):
-        raise ValueError(f"{text!r} isn't an email address, such as editors@news.example.org (without a name)")
+        raise ValueError(f"{text!r} isn't an email address; use one such as editors@news.example.org, without a name")
     return text
 
 
@@ -117,7 +117,7 @@ def check_list_id(text: str) -> str:
         ValueError: it holds what a List-Id cannot.
     """
     if not fits_angle_brackets(text) or "@" in text:
-        raise ValueError(f"{text!r} isn't a List-Id, such as weekly.news.example.org")
+        raise ValueError(f"{text!r} isn't a List-Id; use one such as weekly.news.example.org")
     return text
 
 
@@ -148,7 +148,7 @@ def check_time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError) as exc:
-        raise ValueError(f"{name!r} isn't a time zone, such as America/New_York") from exc
+        raise ValueError(f"{name!r} isn't a time zone; use one such as America/New_York") from exc
     return name
 
 
@@ -169,7 +169,7 @@ def check_domain(name: str) -> str:
         ValueError: it is none.
     """
     if name and not DOMAIN_PATTERN.fullmatch(name):
-        raise ValueError(f"{name!r} isn't a domain, such as news.example.org")
+        raise ValueError(f"{name!r} isn't a domain; use one such as news.example.org")
     return name
 
 
@@ -211,7 +211,7 @@ def explain_database_in_clear(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "isn't a URL, such as postgresql+psycopg://user:password@host/name"
+        return "isn't a URL; use one such as postgresql+psycopg://user:password@host/name"
     if not parts.scheme.startswith("postgresql") or _is_reached_safely(parts):
         return ""
     return (
@@ -267,7 +267,7 @@ def parse_public_keys(text: str) -> tuple[EllipticCurvePublicKey, ...]:
     try:
         keys = [load_der_public_key(b64decode(part.strip(), validate=True)) for part in parts]
     except UnsupportedAlgorithm as exc:
-        raise ValueError("a key with an unknown algorithm") from exc
+        raise ValueError("the key's algorithm is unknown") from exc
     sound = [key for key in keys if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)]
     if len(sound) != len(parts) or len(sound) > 2:
         raise ValueError("it must contain one or two P-256 keys")

@@ -190,6 +190,35 @@ class QueryConnection:
             self._connection = None
 
 
+# What changes with every transaction that writes, also one of another process. On PostgreSQL it's the whole server's.
+_CHANGE_MARKS = {"sqlite": "PRAGMA data_version", "postgresql": "SELECT CAST(txid_current_snapshot() AS text)"}
+
+
+class ChangeWatch:
+    """Finds out by one small query whether anything was written to a database. For one thread at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self._query = _CHANGE_MARKS[database.engine.dialect.name]
+        self._connection = QueryConnection(database)
+        self._mark: object = None
+
+    def has_changed(self) -> bool:
+        """Return whether anything was written since the last call; the first returns True.
+
+        Raises:
+            DBAPIError: the database doesn't answer.
+        """
+        with self._connection.lend() as connection:
+            mark = connection.exec_driver_sql(self._query).scalar()
+            connection.rollback()  # in a transaction, SQLite would see the same for good
+        before, self._mark = self._mark, mark
+        return mark != before
+
+    def close(self) -> None:
+        """Close the connection until the next call."""
+        self._connection.close()
+
+
 def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Database:
     """Open `url` with the pragmas of the product; the schema is left as it is (see `migrate_schema`).
 

@@ -227,6 +227,19 @@ class Edition(Base):
     # The first few hundred: how many they are (NULL: not decided), and until when the rest waits for what they bring.
     canary: Mapped[int | None]
     canary_until: Mapped[datetime | None]
+    # Of a sent edition: the refusals that someone has to acknowledge (0: few, or acknowledged), and how many were acknowledged.
+    refusals: Mapped[int] = mapped_column(default=0, server_default="0")
+    acknowledged_refusals: Mapped[int] = mapped_column(default=0, server_default="0")
+
+    @property
+    def has_refusals(self) -> bool:
+        """Whether it was sent with refusals that no one has acknowledged."""
+        return self.state is EditionState.SENT and self.refusals > 0
+
+    @property
+    def state_words(self) -> str:
+        """The state as people read it: "sent with refusals" until someone acknowledges them."""
+        return "sent with refusals" if self.has_refusals else self.state.value
 
 
 class ReleaseChange(Base):

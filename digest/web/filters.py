@@ -20,6 +20,7 @@ from digest.web.colleagues import name_actor
 from subscribers.phrases import (
     clock_hour,
     clock_time,
+    count_with_noun,
     end_sentence,
     full_date,
     hour_in_zone,
@@ -125,11 +126,6 @@ def as_sentence(text: str) -> str:
 def state_name(state: str) -> str:
     """Return the name of an edition's state on pages."""
     return {"held": "incomplete", "cancelled": "canceled"}.get(state, str(state))
-
-
-def count_with_noun(count: int, singular: str, plural: str = "") -> str:
-    """Write "1 reader" or "12,408 readers"."""
-    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
 def thousands(count: int) -> str:

@@ -64,7 +64,7 @@ def refused_as_value(read: Callable[[str], str]) -> AfterValidator:
 
 def _check_day(day: date) -> date:
     if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
-        raise ValueError(f"Choose a day from {_FIRST_YEAR} on.")
+        raise ValueError(f"Choose a day in {_FIRST_YEAR} or later.")
     return day
 
 

@@ -9,7 +9,7 @@ from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.edition.content.editor_changes import EditorCounts
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import Edition, Source, SourceHealth
-from digest.web.filters import count_with_noun
+from subscribers.phrases import count_with_noun
 
 # How a source stands, with the tone of its color; those that need somebody come first.
 _TONES = {"refusing": "bad", "gone": "bad", "failing for a week": "bad", "failing": "warn", "good": "ok"}

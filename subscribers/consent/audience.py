@@ -11,8 +11,8 @@ from sqlalchemy import ARRAY, ColumnElement, Connection, Select, String, any_, b
 from sqlalchemy.orm import Session
 
 from subscribers.consent.preferences import Preferences
-from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import decrypt_address
+from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.crypto.stored_addresses import decrypt_address, matches_lookup
 from subscribers.store.compiled_statements import CompiledStatement
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import ImportBatch, Person, PersonState
@@ -21,6 +21,8 @@ _MEMBER_COLUMNS = (
     Person.number,
     Person.ciphertext,
     Person.key_id,
+    Person.lookup,
+    Person.lookup_key,
     Person.choices,
     Person.asked_at,
     Person.asked_where,
@@ -41,15 +43,19 @@ class AudienceMember:
     asked_at: datetime
     asked_where: str
     domain_tag: str | None
+    lookup: tuple[str | None, str | None]  # with its key's ID
     link_generation: int = 0
 
     def decrypt_address(self, keys: KeyRing) -> str:
         """Open the address.
 
         Raises:
-            DecryptionError: it does not open.
+            DecryptionError: it does not open, or isn't the one that the row is found by.
         """
-        return decrypt_address(keys, self.encrypted_address, self.number)
+        mailbox = decrypt_address(keys, self.encrypted_address, self.number)
+        if not matches_lookup(keys, mailbox, *self.lookup):
+            raise DecryptionError(f"The address of person {self.number} doesn't match its lookup hash")
+        return mailbox
 
 
 def load_audience_page(session: Session, *, after_number: int = 0, page_size: int = 1000) -> list[AudienceMember]:
@@ -60,7 +66,7 @@ def load_audience_page(session: Session, *, after_number: int = 0, page_size: in
 
 def audience_columns() -> tuple[ColumnElement[Any], ...]:
     """Return the columns to join where the reader belonging to a row is wanted with it; see `read_audience_member`."""
-    return (*_member_columns(), _may_mail_condition().label("may_mail"))
+    return (*_member_columns(), may_mail_condition().label("may_mail"))
 
 
 def _member_columns() -> tuple[ColumnElement[Any], ...]:
@@ -71,7 +77,7 @@ def _member_columns() -> tuple[ColumnElement[Any], ...]:
 @cache
 def _compile_page_query() -> CompiledStatement:
     numbered = bindparam("after_number", type_=Person.number.type)
-    query = select(*_member_columns()).where(_may_mail_condition(), Person.number > numbered)
+    query = select(*_member_columns()).where(may_mail_condition(), Person.number > numbered)
     return CompiledStatement(query.order_by(Person.number).limit(bindparam("page_size")))
 
 
@@ -94,7 +100,7 @@ def mailable_among(dialect_name: str) -> ColumnElement[bool]:
         given = Person.number.in_(
             select(func.json_each(bindparam("numbers", type_=String())).table_valued("value").c.value)
         )
-    return _may_mail_condition() & given
+    return may_mail_condition() & given
 
 
 def bind_numbers(connection: Connection, numbers: Collection[int]) -> dict[str, Any]:
@@ -131,7 +137,7 @@ def _compile_mailable_query(dialect_name: str) -> CompiledStatement:
     return CompiledStatement(select(inspect(Person).local_table.c.number).where(mailable_among(dialect_name)))
 
 
-def _may_mail_condition() -> ColumnElement[bool]:
+def may_mail_condition() -> ColumnElement[bool]:
     """The one rule. Whoever is suppressed has that as their state: `suppression.suppress_address` sees to it."""
     return (Person.state == PersonState.SUBSCRIBED) & exclude_unfinished_imports()
 
@@ -153,5 +159,6 @@ def _build_member(row: Any) -> AudienceMember:
         asked_at=row.asked_at,
         asked_where=row.asked_where,
         domain_tag=row.domain_tag,
+        lookup=(row.lookup, row.lookup_key),
         link_generation=row.link_generation,
     )

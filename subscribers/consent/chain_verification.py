@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from subscribers.address import Address
 from subscribers.callbacks import Progress
 from subscribers.consent import ledger
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
-from subscribers.crypto.stored_addresses import commit_address, decrypt_address, lookup_hash
+from subscribers.crypto.stored_addresses import commit_address, decrypt_address, matches_lookup
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import ConsentKind, PersonState
 
@@ -340,7 +339,8 @@ def _find_address_fault(keys: KeyRing, owner: ChainOwner, commitment: str) -> st
         return "no event in the record is linked to an address"
     if commitment not in [commit_address(key, mailbox, owner.salt) for key in keys.of_kind("commitment")]:
         return "the address doesn't match the record"
-    return "" if _is_found_by(keys, owner, mailbox) else "the lookup hash doesn't match the address"
+    is_found = matches_lookup(keys, mailbox, owner.lookup, owner.lookup_key)
+    return "" if is_found else "the lookup hash doesn't match the address"
 
 
 def _decrypt_stored_address(keys: KeyRing, owner: ChainOwner) -> str | None:
@@ -352,20 +352,12 @@ def _decrypt_stored_address(keys: KeyRing, owner: ChainOwner) -> str | None:
         return None
 
 
-def _is_found_by(keys: KeyRing, owner: ChainOwner, mailbox: str) -> bool:
-    local, _, domain = mailbox.rpartition("@")
-    try:
-        return lookup_hash(keys, Address(local, domain), key_id=owner.lookup_key) == owner.lookup
-    except KeyFileError:
-        return False
-
-
 def find_stray_rows(session: Session, people_seen: int, links_seen: int) -> BrokenLink | None:
     """Find people and links that no walk by numbers comes by, once so many people and links were looked at."""
     people_stored = session.scalar(text("SELECT count(*) FROM person")) or 0
     if people_stored != people_seen:
-        return BrokenLink(0, 0, f"{people_stored - people_seen:,} subscriber row(s) have an invalid number")
+        return BrokenLink(0, 0, f"subscriber rows with an invalid number: {people_stored - people_seen:,}")
     links_stored = session.scalar(text("SELECT count(*) FROM consent_event")) or 0
     if links_stored == links_seen:
         return None
-    return BrokenLink(0, 0, f"{links_stored - links_seen:,} event(s) have an invalid subscriber number")
+    return BrokenLink(0, 0, f"events with an invalid subscriber number: {links_stored - links_seen:,}")

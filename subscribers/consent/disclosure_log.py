@@ -35,7 +35,8 @@ class EntryKind(StrEnum):
 
     SEALED = "sealed"  # so many rows, with the root over their commitments
     FOLDED = "folded"  # rows became totals; what's left of their batch has another root
-    CLOSED = "closed"  # every row of the subject is sealed: none comes after this
+    CLOSED = "closed"  # every row of the subject is sealed: none comes after this, unless it's reopened
+    REOPENED = "reopened"  # rows left their batch, since they change once more; what's left of it has another root
     BEGUN = "begun"  # what there was in totals when sealing began
 
 
@@ -182,7 +183,9 @@ def has_begun(session: Session, source: str) -> bool:
 
 def closed_subjects(session: Session, source: str) -> set[str]:
     """Return the subjects of which every row is sealed."""
-    closed = DisclosureLogEntry.kind == EntryKind.CLOSED, DisclosureLogEntry.source == source
+    told = DisclosureLogEntry.kind.in_((EntryKind.CLOSED, EntryKind.REOPENED)), DisclosureLogEntry.source == source
+    newest = select(func.max(DisclosureLogEntry.id)).where(*told).group_by(DisclosureLogEntry.subject)
+    closed = DisclosureLogEntry.id.in_(newest), DisclosureLogEntry.kind == EntryKind.CLOSED
     return set(session.scalars(select(DisclosureLogEntry.subject).where(*closed)))
 
 

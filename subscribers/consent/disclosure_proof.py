@@ -58,7 +58,7 @@ def verify_disclosures(
     faults += [*_find_total_faults(session, keys), *_find_erasure_fault(session, TOTALS, erased)]
     faults += _find_export_faults(session)
     if len(faults) > MAX_FAULTS:
-        faults[MAX_FAULTS:] = [f"{len(faults) - MAX_FAULTS:,} more problems with disclosures"]
+        faults[MAX_FAULTS:] = [f"more problems with disclosures: {len(faults) - MAX_FAULTS:,}"]
     return DisclosureProof(rows, tuple(faults))
 
 
@@ -119,7 +119,7 @@ def _find_late_rows(session: Session, table: SealedTable) -> list[str]:
         return []
     query = f"SELECT {table.subject}, count(*) FROM {table.name} WHERE sealed_in IS NULL GROUP BY 1"  # noqa: S608 - our own names
     return [
-        f"{subject.replace(':', ' ')}: {count:,} {table.noun} were added after all of them were sealed"
+        f"{subject.replace(':', ' ')}: {table.noun} added after all of them were sealed ({count:,})"
         for subject, count in session.execute(text(query))
         if subject in closed
     ]
@@ -134,7 +134,7 @@ def _find_count_faults(session: Session, table: SealedTable) -> list[str]:
     totals = Counter({subject: int(count) for subject, count in session.execute(query)})
     return [
         (
-            f"{subject.replace(':', ' ') or f'other {table.noun}'}: {folded[subject]:,} were replaced with totals, "
+            f"{subject.replace(':', ' ') or f'other {table.noun}'}: {folded[subject]:,} replaced with totals, "
             f"but the totals count {totals[subject]:,}"
         )
         for subject in sorted(folded.keys() | totals.keys())
@@ -151,7 +151,7 @@ def _find_erasure_fault(session: Session, table: SealedTable, erased: Mapping[st
     told = erased.get(table.name, 0)
     if found == told:
         return []
-    return [f"{found:,} sealed {table.noun} have no subscriber, but erasures account for {told:,}"]
+    return [f"sealed {table.noun} without a subscriber: {found:,}, but erasures account for {told:,}"]
 
 
 def _find_total_faults(session: Session, keys: KeyRing) -> Iterator[str]:
@@ -160,7 +160,7 @@ def _find_total_faults(session: Session, keys: KeyRing) -> Iterator[str]:
         return
     changed = sum(not sealed_rows.is_intact(keys, TOTALS, row) for row in sealed_rows.stream_rows(session, TOTALS))
     if changed:
-        yield f"{changed:,} of the {TOTALS.noun} don't match their seal"
+        yield f"{TOTALS.noun} that don't match their seal: {changed:,}"
     there = int(session.scalar(select(func.sum(DisclosureTotal.times))) or 0)
     added = disclosure_log.count_added(session)
     if there != added:

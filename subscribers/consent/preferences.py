@@ -108,7 +108,7 @@ class Preferences:
     @classmethod
     def _belongs_to_fortnightly(cls, start: date | None, info: ValidationInfo) -> date | None:
         if (start is not None) != (info.data.get("frequency") == "fortnightly"):
-            raise ValueError("it's required for fortnightly and not allowed otherwise")
+            raise ValueError("it's required for 'fortnightly' and isn't allowed otherwise")
         return start
 
     @field_validator("hour")

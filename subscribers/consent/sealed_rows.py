@@ -224,9 +224,7 @@ def plan_fold(session: Session, keys: KeyRing, table: SealedTable, rows: Sequenc
     after that was closed.
     """
     closed = disclosure_log.closed_subjects(session, table.name)
-    by_batch: dict[int, list[StoredRow]] = {}
-    for row in rows:
-        by_batch.setdefault(row.batch or 0, []).append(row)
+    by_batch = _sort_by_batch(rows)
     never_sealed = [row for row in by_batch.pop(0, []) if row.subject not in closed]
     drafts = _describe_unsealed(table, never_sealed)
     ids = {row.id for row in never_sealed}
@@ -246,7 +244,20 @@ def _describe_fold(
     batch: disclosure_log.SealedBatch | None,
     leaving: Sequence[StoredRow],
 ) -> EntryDraft | None:
-    """Return what the log says when rows leave a batch; None where the batch isn't what was sealed."""
+    """Return what the log says when rows of a batch became totals; None where the batch isn't what was sealed."""
+    draft = _describe_leaving(session, keys, table, batch, leaving)
+    erased = sum(row.salt is None for row in leaving)
+    return draft and replace(draft, kind=EntryKind.FOLDED, folded=len(leaving), erased=erased)
+
+
+def _describe_leaving(
+    session: Session,
+    keys: KeyRing,
+    table: SealedTable,
+    batch: disclosure_log.SealedBatch | None,
+    leaving: Sequence[StoredRow],
+) -> EntryDraft | None:
+    """Return what the log says when rows leave a batch to change once more; None where the batch isn't what was sealed."""
     if batch is None or not all(is_intact(keys, table, row) for row in leaving):
         return None
     stored = _load_commitments(session, table, batch.number)
@@ -254,16 +265,36 @@ def _describe_fold(
         return None
     gone = {row.id for row in leaving}
     left = [commitment for number, commitment in stored.items() if number not in gone]
-    return EntryDraft(
-        EntryKind.FOLDED,
-        table.name,
-        batch.subject,
-        batch.number,
-        rows=len(left),
-        folded=len(gone),
-        erased=sum(row.salt is None for row in leaving),
-        root=compute_root(left),
-    )
+    root = compute_root(left)
+    return EntryDraft(EntryKind.REOPENED, table.name, batch.subject, batch.number, rows=len(left), root=root)
+
+
+def reopen_rows(session: Session, keys: KeyRing, table: SealedTable, ids: Sequence[Any], *, now: datetime) -> list[Any]:
+    """Take rows (at most `BATCH_SIZE`), which the caller has locked, out of their batches; return those that may change now.
+
+    Rows without a batch may. Those of a batch that isn't what was sealed stay as they are, so that the fault stays in sight.
+    """
+    rows = read_rows_by_id(session, table, ids)
+    by_batch = _sort_by_batch(rows)
+    free, drafts = by_batch.pop(0, []), []
+    disclosure_log.lock_log(session)
+    batches = disclosure_log.load_batches(session, list(by_batch))
+    for number, leaving in by_batch.items():
+        if draft := _describe_leaving(session, keys, table, batches.get(number), leaving):
+            drafts.append(draft)
+            free += leaving
+    unsealed = {"salt": None, "commitment": None, "sealed_in": None}
+    _write_commitments(session, table, [{"row_id": row.id, **unsealed} for row in free if row.batch])
+    disclosure_log.append_entries(session, keys, drafts, now)
+    return [row.id for row in free]
+
+
+def _sort_by_batch(rows: Sequence[StoredRow]) -> dict[int, list[StoredRow]]:
+    """Sort rows by their batch; those without one are under 0."""
+    by_batch: dict[int, list[StoredRow]] = {}
+    for row in rows:
+        by_batch.setdefault(row.batch or 0, []).append(row)
+    return by_batch
 
 
 def _load_commitments(session: Session, table: SealedTable, batch: int) -> dict[Any, str]:
@@ -295,7 +326,7 @@ def find_changed_rows(session: Session, keys: KeyRing, tables: Collection[Sealed
         if table.has_holder:
             rows = read_rows(session, table, f"person = :person AND {_covered(session, table)}", {"person": person})
             if changed := sum(not is_intact(keys, table, row) for row in rows):
-                faults.append(f"{changed:,} of the {table.noun} don't match their seal")
+                faults.append(f"{table.noun} that don't match their seal: {changed:,}")
     return faults
 
 

@@ -86,7 +86,9 @@ class _KeySnapshot:
         current = {k.kind: k for k in every}  # the last of a kind has the highest number
         missing = [kind for kind in KEY_KINDS if kind not in current]
         if missing:
-            raise KeyFileError(f"The key file has no key of this kind: {', '.join(missing)}.", remedy=PUT_COPY_BACK)
+            raise KeyFileError(
+                f"The key file is missing these kinds of keys: {', '.join(missing)}.", remedy=PUT_COPY_BACK
+            )
         if len({(k.kind, k.number) for k in every}) < len(every):
             raise KeyFileError("Two keys of the same kind in the key file have the same number.", remedy=PUT_COPY_BACK)
         marks = frozenset(k.kind for k in given if k.kind in MARKING_KINDS)

@@ -1,10 +1,13 @@
-"""Mail tokens: 22 characters that name a person, computed and never stored.
+"""Email tokens: 22 characters that name a person and the address that they're emailed to, computed and never stored.
 
-Sixteen bytes in base64url: the generation of the person's links (1), their number (4), the key's number (1) and ten bytes of
-an HMAC over purpose and all of these. A token for one purpose is none for another, and is checked before any look-up.
+Sixteen bytes in base64url: the generation of the person's links (1), their number (4), the key's number (1), six bytes of an HMAC over
+purpose and all of these, and four bytes of one over the address as well. A token for one purpose is none for another, and is
+checked before any look-up. Only the last four bytes take the person's row (`is_emailed_to`): rows decide whose number is whose, but
+not what was emailed to whom.
 
-Generation 0 stands until a person's link is renewed; tokens from before there were generations have a zero in that place.
-Whether a generation is still the person's own is not asked here: a token to leave is good for ever.
+The generation is 0 until a person's links are renewed, and in tokens of emails from before there were generations. Whether it's still
+the person's own isn't checked here: a token to unsubscribe never expires. Tokens of the earlier kind carry ten bytes of the first HMAC
+and name no address. They're accepted as they were, and no longer made.
 """
 
 import hmac
@@ -15,6 +18,7 @@ from subscribers.crypto.keys import KeyRing, SecretKey
 
 LinkPurpose = Literal["leave", "preferences", "test leave", "test preferences"]
 TOKEN_LENGTH = 22
+_NUMBERS_LENGTH, _PERSON_MAC_LENGTH = 6, 6  # bytes
 _MAC_LENGTH = 10
 _MAX_PERSON_NUMBER = 2**32 - 1
 _MAX_GENERATION = 2**8 - 1
@@ -32,14 +36,17 @@ def next_generation(generation: int) -> int:
     return generation % _MAX_GENERATION + 1
 
 
-def make_link_token(keys: KeyRing, number: int, purpose: LinkPurpose, generation: int = 0) -> str:
-    """Compute the token of person `number` for `purpose`, in the generation that their links have (`Person.link_generation`).
+def make_link_token(keys: KeyRing, number: int, purpose: LinkPurpose, generation: int = 0, *, address: str) -> str:
+    """Compute the token of person `number` for `purpose`, to be emailed to `address`.
 
-    The two `test` purposes are for test mails: their pages say that it was a test and change nobody.
+    `generation` is that of their links (`Person.link_generation`). An empty address makes a token that only unsubscribes.
+    The two `test` purposes are for test emails: their pages say that it was a test and change nobody.
     """
     key = keys.current("token")
     numbers = _encode_numbers(number, generation, key)
-    return urlsafe_b64encode(numbers + _mac(key, numbers, purpose))[:TOKEN_LENGTH].decode("ascii")
+    person_mac = _mac(key, f"{purpose} by person", numbers)[:_PERSON_MAC_LENGTH]
+    raw = numbers + person_mac + _address_mac(key, purpose, numbers, address)
+    return urlsafe_b64encode(raw)[:TOKEN_LENGTH].decode("ascii")
 
 
 def read_link_token(keys: KeyRing, token: str, purpose: LinkPurpose) -> LinkOwner | None:
@@ -47,14 +54,21 @@ def read_link_token(keys: KeyRing, token: str, purpose: LinkPurpose) -> LinkOwne
 
     Tokens made with earlier keys stay good: a reader may leave by last year's mail.
     """
-    raw = _decode_token(token)
-    if raw is None:
+    key, numbers, mac = _split_token(keys, token)
+    if key is None:
         return None
-    numbers, mac = raw[:-_MAC_LENGTH], raw[-_MAC_LENGTH:]
-    for key in keys.of_kind("token"):
-        if key.number == numbers[5] and hmac.compare_digest(_mac(key, numbers, purpose), mac):
-            return LinkOwner(int.from_bytes(numbers[1:5]), numbers[0])
-    return None
+    person_mac = _mac(key, f"{purpose} by person", numbers)[:_PERSON_MAC_LENGTH]
+    is_ours = hmac.compare_digest(person_mac, mac[:_PERSON_MAC_LENGTH]) or _is_earlier(key, purpose, numbers, mac)
+    return LinkOwner(int.from_bytes(numbers[1:5]), numbers[0]) if is_ours else None
+
+
+def is_emailed_to(keys: KeyRing, token: str, purpose: LinkPurpose, address: str) -> bool:
+    """Return whether a token was made for emails to `address`; one of the earlier kind may have been."""
+    key, numbers, mac = _split_token(keys, token)
+    if key is None:
+        return False
+    address_mac = _address_mac(key, purpose, numbers, address)
+    return hmac.compare_digest(address_mac, mac[_PERSON_MAC_LENGTH:]) or _is_earlier(key, purpose, numbers, mac)
 
 
 def _encode_numbers(number: int, generation: int, key: SecretKey) -> bytes:
@@ -63,8 +77,24 @@ def _encode_numbers(number: int, generation: int, key: SecretKey) -> bytes:
     return bytes([generation]) + number.to_bytes(4) + bytes([key.number])
 
 
-def _mac(key: SecretKey, encoded_numbers: bytes, purpose: LinkPurpose) -> bytes:
-    return hmac.digest(key.secret, purpose.encode() + b"\0" + encoded_numbers, "sha256")[:_MAC_LENGTH]
+def _split_token(keys: KeyRing, token: str) -> tuple[SecretKey | None, bytes, bytes]:
+    """Return the key that a token names, if there is one, the numbers, and what follows them."""
+    raw = _decode_token(token) or bytes(_NUMBERS_LENGTH)
+    numbers, mac = raw[:_NUMBERS_LENGTH], raw[_NUMBERS_LENGTH:]
+    return next((key for key in keys.of_kind("token") if key.number == numbers[5]), None), numbers, mac
+
+
+def _is_earlier(key: SecretKey, purpose: LinkPurpose, numbers: bytes, mac: bytes) -> bool:
+    return hmac.compare_digest(_mac(key, purpose, numbers), mac)
+
+
+def _address_mac(key: SecretKey, purpose: LinkPurpose, numbers: bytes, address: str) -> bytes:
+    text = numbers + address.casefold().encode()
+    return _mac(key, f"{purpose} by address", text)[: _MAC_LENGTH - _PERSON_MAC_LENGTH]
+
+
+def _mac(key: SecretKey, label: str, text: bytes) -> bytes:
+    return hmac.digest(key.secret, label.encode() + b"\0" + text, "sha256")[:_MAC_LENGTH]
 
 
 def _decode_token(token: str) -> bytes | None:
@@ -75,4 +105,8 @@ def _decode_token(token: str) -> bytes | None:
         raw = urlsafe_b64decode(token + "==")
     except ValueError:
         return None
-    return raw if len(raw) == 16 and urlsafe_b64encode(raw)[:TOKEN_LENGTH].decode("ascii") == token else None
+    return (
+        raw
+        if len(raw) == _NUMBERS_LENGTH + _MAC_LENGTH and urlsafe_b64encode(raw)[:TOKEN_LENGTH].decode("ascii") == token
+        else None
+    )

@@ -63,5 +63,7 @@ def _cipher(passphrase: str, salt: bytes) -> AESGCM:
     try:
         kdf = Argon2id(salt=salt, length=32, iterations=3, lanes=4, memory_cost=65536)
     except UnsupportedAlgorithm:
-        raise PassphraseError("needs Argon2id, which this build of cryptography lacks. Install its wheel.") from None
+        raise PassphraseError(
+            "requires Argon2id, which this build of the cryptography package doesn't include. Install the package as a wheel."
+        ) from None
     return AESGCM(kdf.derive(passphrase.encode()))

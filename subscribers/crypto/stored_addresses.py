@@ -1,5 +1,6 @@
 """Addresses at rest: encrypted for one person, and found again by keyed hashes."""
 
+import hmac
 import secrets
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 from subscribers.address import Address, read_address
 from subscribers.crypto.encrypted_values import decrypt_bytes, encrypt_many
 from subscribers.crypto.keyed_hashes import keyed_hash
-from subscribers.crypto.keys import KeyRing, SecretKey
+from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
 
 _SALT_LENGTH = 16  # bytes
 
@@ -56,6 +57,15 @@ def lookup_hash(keys: KeyRing, address: Address | str, *, key_id: str | None = N
     """
     key = keys.current("lookup") if key_id is None else keys.by_id("lookup", key_id)
     return _keyed_hash(key, b"address", (read_address(address) if isinstance(address, str) else address).canonical)
+
+
+def matches_lookup(keys: KeyRing, mailbox: str, lookup: str | None, key_id: str | None) -> bool:
+    """Return whether a row is found by the address that's encrypted in it: a row put together from several isn't."""
+    try:
+        key = keys.by_id("lookup", key_id or "")
+    except KeyFileError:
+        return False
+    return lookup is not None and hmac.compare_digest(_keyed_hash(key, b"address", mailbox.casefold()), lookup)
 
 
 def domain_tag(keys: KeyRing, address: Address) -> str:

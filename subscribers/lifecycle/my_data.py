@@ -85,7 +85,7 @@ _KIND_SENTENCES = {
     ConsentKind.SUPPRESSED: mark_message("We stopped all email to your address"),
     ConsentKind.ERASED: mark_message("Your data was erased"),
     ConsentKind.BOUND: mark_message(
-        "We linked your consent to your address, so that replacing the address would be noticed"
+        "We linked your consent to your address, so that replacing the address would be detected"
     ),
     ConsentKind.LINKS_RENEWED: mark_message("You renewed the links in your emails, or we did"),
     ConsentKind.EXPIRED: mark_message("A request expired without confirmation"),

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
 from subscribers.consent import audience, suppression
-from subscribers.crypto.keys import KeyFileError, KeyRing
+from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import my_data, undo
 from subscribers.signup.request_processor import BLOCKING_REASONS
 from subscribers.store import one_time_tokens, people
@@ -18,8 +17,6 @@ from subscribers.store.models import Person
 
 # these go to people who have not consented yet, to ask whether they do
 PRE_CONSENT_KINDS = frozenset({"confirm", "remind", "ask"})
-
-log = structlog.get_logger("people")
 
 
 def find_permitted_recipients(
@@ -39,13 +36,9 @@ def find_permitted_recipients(
 
 
 def _load_address(session: Session, keys: KeyRing, number: int) -> Address | None:
-    query = select(Person.number, Person.ciphertext, Person.key_id).where(Person.number == number)
-    row: Any = session.execute(query).one_or_none()
-    try:
-        return people.decrypt_person_address(keys, row) if row is not None else None
-    except KeyFileError:  # whether the key file is the right one was asked when it was opened: this row is damaged
-        log.error("address does not open", person=number)  # noqa: TRY400 - no trace needed
-        return None
+    columns = (Person.number, Person.ciphertext, Person.key_id, Person.lookup, Person.lookup_key, Person.salt)
+    row: Any = session.execute(select(*columns).where(Person.number == number)).one_or_none()
+    return people.prove_address(session, keys, row) if row is not None else None
 
 
 def _may_receive(session: Session, keys: KeyRing, number: int, address: Address, kind: str, *, now: datetime) -> bool:

@@ -25,12 +25,13 @@ from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
 from subscribers.consent.wordings import ConsentText
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle.erasure import ForgetElsewhere
+from subscribers.lifecycle.my_data import renew_links
 from subscribers.mail_requests import QueueMail
 from subscribers.pages.forms import FormFields
 from subscribers.phrases import sentence
 from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
+from subscribers.store import people
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Person, PersonState
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
@@ -138,6 +139,16 @@ class AddressForm(FormFields):
     form: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedLink:
+    """A link of an email: whose it is, in which generation, and the token itself."""
+
+    number: int
+    generation: int
+    token: str
+    purpose: link_tokens.LinkPurpose
+
+
 # As Flask's own `current_app`: in a request it is the context of the application that answers.
 page_context: PageContext = LocalProxy(lambda: current_app.extensions["subscribers"])  # type: ignore[assignment]
 
@@ -160,8 +171,8 @@ def is_subscribed(person: Person | None) -> bool:
 
 def read_link_owner(
     token: str, purpose: link_tokens.LinkPurpose, test_purpose: link_tokens.LinkPurpose, page_description: str
-) -> LinkOwner:
-    """Return whose mails a link stands in.
+) -> OpenedLink:
+    """Return whose emails a link is in.
 
     A link that is nobody's is answered at once: one of a test mail says so, and all others look the same.
     """
@@ -171,17 +182,30 @@ def read_link_owner(
         if link_tokens.read_link_token(keys, token, test_purpose) is not None:
             abort(render_page("web/test_mail.html", what=page_description))
         abort(unknown_link_page())
-    return owner
+    return OpenedLink(owner.number, owner.generation, token, purpose)
 
 
-def is_outdated(link: LinkOwner, person: Person | None) -> bool:
-    """Return whether a link was made before its owner had their links renewed: it leaves, and no more."""
-    return person is not None and link.generation != person.link_generation
+def is_outdated(session: Session, link: OpenedLink, person: Person | None) -> bool:
+    """Return whether a link only unsubscribes: its owner has renewed their links since, or it wasn't emailed to the address they have now."""
+    if person is None or link.generation != person.link_generation:
+        return person is not None
+    if person.ciphertext is None:
+        return False
+    keys, address = page_context.keys, people.prove_address(session, page_context.keys, person)
+    return address is None or not link_tokens.is_emailed_to(keys, link.token, link.purpose, address.mailbox)
 
 
-def outdated_link_page(link: LinkOwner) -> Response:
-    """Answer a link that only leaves. What it offers is of the same generation, and so no way around."""
-    leave_token = link_tokens.make_link_token(page_context.keys, link.number, "leave", link.generation)
+def renew_own_links(session: Session, number: int) -> str:
+    """Renew the links in a person's emails; return the token of the new link to their preferences."""
+    generation = renew_links(session, number, now=page_context.now)
+    address = people.prove_address(session, page_context.keys, session.get_one(Person, number))
+    mailbox = address.mailbox if address else ""
+    return link_tokens.make_link_token(page_context.keys, number, "preferences", generation, address=mailbox)
+
+
+def outdated_link_page(link: OpenedLink) -> Response:
+    """Answer a link that only unsubscribes. What it offers does no more, and so is no way around."""
+    leave_token = link_tokens.make_link_token(page_context.keys, link.number, "leave", link.generation, address="")
     return render_page("web/outdated_link.html", 410, leave_token=leave_token)
 
 

@@ -14,17 +14,17 @@ from sqlalchemy.orm import Session
 from subscribers.address import mask_address
 from subscribers.consent import disclosures, readable_record
 from subscribers.consent.disclosures import AddressDisclosure
-from subscribers.crypto.link_tokens import make_link_token
 from subscribers.lifecycle import address_change
 from subscribers.lifecycle.address_change import AddressChange
 from subscribers.lifecycle.erasure import erase_person
-from subscribers.lifecycle.my_data import list_consent_history, renew_links
+from subscribers.lifecycle.my_data import list_consent_history
 from subscribers.pages.context import (
     AddressForm,
     log_return,
     page_context,
     private_response,
     render_page,
+    renew_own_links,
     subscriber_pages,
     unknown_link_page,
 )
@@ -115,8 +115,7 @@ def renew_my_links(token: str) -> ResponseReturnValue:
     """Renew the links in an owner's mails, and hand them the new one. Pressing again renews again, and harms nobody."""
     with page_context.database.write() as session:
         person = _find_owner(session, token)
-        generation = renew_links(session, person.number, now=page_context.now)
-    preferences_token = make_link_token(page_context.keys, person.number, "preferences", generation)
+        preferences_token = renew_own_links(session, person.number)
     return render_page("web/links_renewed.html", token=token, preferences_token=preferences_token)
 
 
@@ -178,7 +177,8 @@ def _find_owner(session: Session, token: str) -> Person:
     link = one_time_tokens.look_up_token(session, token, "my data", now=page_context.now)
     if link.state is TokenState.UNKNOWN or link.person is None:
         abort(unknown_link_page())
-    person = session.get(Person, link.person, populate_existing=True)
+    # The row that the link was compared with: read once more, it might be another by then.
+    person = link.owner or session.get(Person, link.person, populate_existing=True)
     if person is not None and person.state is PersonState.ERASED:
         abort(render_page("web/erased.html", 410, new=False))
     if link.state is not TokenState.FRESH or person is None or person.ciphertext is None:

@@ -9,6 +9,7 @@ from zoneinfo import available_timezones
 
 from flask import Response, request, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 
 from subscribers.address import mask_address
@@ -21,11 +22,10 @@ from subscribers.consent.preferences import (
     describe_preferences,
 )
 from subscribers.crypto import link_tokens
-from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle import choice_changes, my_data
 from subscribers.lifecycle.choice_changes import ChoiceRestoration, save_choices
-from subscribers.lifecycle.my_data import renew_links
 from subscribers.pages.context import (
+    OpenedLink,
     SiteDetails,
     is_outdated,
     is_subscribed,
@@ -33,6 +33,7 @@ from subscribers.pages.context import (
     page_context,
     read_link_owner,
     render_page,
+    renew_own_links,
     subscriber_pages,
     unknown_link_page,
 )
@@ -89,7 +90,7 @@ _HOURS = {str(hour): hour for hour in range(24)}
 _TYPED_FIELDS = PREFERENCE_TEXTS.keys() - {"omit", *CHECKBOXES}
 
 
-def _read_link(token: str) -> LinkOwner:
+def _read_link(token: str) -> OpenedLink:
     described = page_context.language.gettext("a subscriber’s preferences")
     return read_link_owner(token, "preferences", "test preferences", described)
 
@@ -101,7 +102,7 @@ def show_preferences(token: str) -> ResponseReturnValue:
     """Show what a reader has chosen, and say where to ask for their data."""
     link = _read_link(token)
     with page_context.database.read() as session:
-        return _preferences_page(session.get(Person, link.number), link, token)
+        return _preferences_page(session, link)
 
 
 @subscriber_pages.post("/preferences/<token>")
@@ -114,14 +115,15 @@ def save_preferences(token: str) -> ResponseReturnValue:
         )
     except FormError as exc:
         with page_context.database.read() as session:
-            return _preferences_page(session.get(Person, link.number), link, token, problem=exc)
+            return _preferences_page(session, link, problem=exc)
     with page_context.database.write() as session:
         person = session.get(Person, link.number, with_for_update=True)
-        if person is not None and is_subscribed(person) and not is_outdated(link, person):
+        if person is not None and is_subscribed(person) and not is_outdated(session, link, person):
             preferences = _keep_start_week(preferences, Preferences.from_stored(person.choices))
             save_choices(session, link.number, preferences, page_context.queue, now=page_context.now)
     saved = describe_preferences(preferences, page_context.site.sections, page_context.language)
-    return _preferences_page(person, link, token, saved=saved)
+    with page_context.database.read() as session:
+        return _preferences_page(session, link, saved=saved)
 
 
 def _keep_start_week(new: Preferences, old: Preferences) -> Preferences:
@@ -183,7 +185,7 @@ def mail_my_data(token: str) -> ResponseReturnValue:
     """Have the link to their data mailed to the owner of the address, and say the same whatever comes of it."""
     link = _read_link(token)
     with page_context.database.write() as session:
-        if is_outdated(link, session.get(Person, link.number)):
+        if is_outdated(session, link, session.get(Person, link.number)):
             return outdated_link_page(link)
         my_data.request_data_link(session, link.number, page_context.queue, now=page_context.now)
     return render_page("web/data_asked.html", hours=my_data.DATA_LINK_LIFETIME // timedelta(hours=1))
@@ -203,8 +205,7 @@ def restore_now(token: str) -> ResponseReturnValue:
     with page_context.database.write() as session:
         link = choice_changes.restore_choices(session, token, now=page_context.now)
         if link.changed and link.person is not None and request.form.get("renew") == "yes":
-            generation = renew_links(session, link.person, now=page_context.now)
-            new_token = link_tokens.make_link_token(page_context.keys, link.person, "preferences", generation)
+            new_token = renew_own_links(session, link.person)
     return _restoration_page(link, token, new_token=new_token)
 
 
@@ -224,21 +225,23 @@ def _restoration_page(link: ChoiceRestoration, token: str, *, new_token: str = "
 
 
 def _preferences_page(
-    person: Person | None, link: LinkOwner, token: str, *, saved: str = "", problem: FormError | None = None
+    session: Session, link: OpenedLink, *, saved: str = "", problem: FormError | None = None
 ) -> ResponseReturnValue:
-    if is_outdated(link, person):
+    person = session.get(Person, link.number)
+    if is_outdated(session, link, person):
         return outdated_link_page(link)
-    address = people.decrypt_person_address(page_context.keys, person) if person is not None else None
+    address = people.prove_address(session, page_context.keys, person) if person is not None else None
     if person is None or address is None or not is_subscribed(person):
-        mine = token if my_data.may_request_data(person) else ""
+        mine = link.token if my_data.may_request_data(person) else ""
         return render_page("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine)
     today, language = page_context.today(), page_context.language
-    leave_token = link_tokens.make_link_token(page_context.keys, person.number, "leave", link.generation)
+    mailbox, generation = address.mailbox, link.generation
+    leave_token = link_tokens.make_link_token(page_context.keys, person.number, "leave", generation, address=mailbox)
     chosen = Preferences.from_stored(person.choices)
     return render_page(
         "web/preferences.html",
         400 if problem else 200,
-        masked=mask_address(address.mailbox),
+        masked=mask_address(mailbox),
         since=person.asked_at,
         chosen=chosen,
         often=FREQUENCY_LABELS,
@@ -249,7 +252,7 @@ def _preferences_page(
         tomorrow=today + timedelta(days=1),
         latest=today + MAX_PAUSE,
         leave_url=url_for("subscribers.ask_to_leave", token=leave_token),
-        token=token,
+        token=link.token,
         saved=saved,
         problem=problem,
     )

@@ -10,11 +10,11 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 
 from subscribers.consent.preferences import Preferences
-from subscribers.crypto.link_tokens import LinkOwner
 from subscribers.lifecycle import undo, unsubscribe
 from subscribers.lifecycle.choice_changes import save_choices
 from subscribers.lifecycle.undo import UndoLink
 from subscribers.pages.context import (
+    OpenedLink,
     is_outdated,
     is_subscribed,
     log_return,
@@ -36,7 +36,7 @@ PAUSE_LENGTHS = {
 }
 
 
-def _read_link(token: str) -> LinkOwner:
+def _read_link(token: str) -> OpenedLink:
     described = page_context.language.gettext("the unsubscribe page")
     return read_link_owner(token, "leave", "test leave", described)
 
@@ -92,7 +92,7 @@ def ask_to_pause(token: str) -> ResponseReturnValue:
     link = _read_link(token)
     with page_context.database.read() as session:
         person = session.get(Person, link.number)
-        if is_outdated(link, person) or not is_subscribed(person):
+        if is_outdated(session, link, person) or not is_subscribed(person):
             return _status_page(session, link, token)
     return render_page("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until="", problem="")
 
@@ -108,7 +108,7 @@ def pause_now(token: str) -> ResponseReturnValue:
     until = page_context.today() + timedelta(days=days)
     with page_context.database.write() as session:
         person = session.get(Person, link.number, with_for_update=True)
-        if person is None or is_outdated(link, person) or not is_subscribed(person):
+        if person is None or is_outdated(session, link, person) or not is_subscribed(person):
             return _status_page(session, link, token)
         paused = replace(Preferences.from_stored(person.choices), pause_until=until)
         save_choices(session, link.number, paused, page_context.queue, now=page_context.now)
@@ -158,7 +158,7 @@ def _undo_page(link: UndoLink, token: str) -> Response:
     return render_page("web/not_on_list.html", 410, token="", undo_until=None, too_late=True, data_token="")
 
 
-def _status_page(session: Session, link: LinkOwner, token: str, *, status: int = 200) -> Response:
+def _status_page(session: Session, link: OpenedLink, token: str, *, status: int = 200) -> Response:
     person = session.get(Person, link.number)
     if is_subscribed(person):
         return render_page(
@@ -166,7 +166,7 @@ def _status_page(session: Session, link: LinkOwner, token: str, *, status: int =
             status,
             reasons=unsubscribe.UNSUBSCRIBE_REASONS,
             token=token,
-            may_pause=not is_outdated(link, person),
+            may_pause=not is_outdated(session, link, person),
         )
     until = undo.find_undo_deadline(session, link.number, now=page_context.now)
     too_late = status != 200

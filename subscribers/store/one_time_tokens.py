@@ -2,20 +2,28 @@
 
 Unlike a mail token (`crypto.link_tokens`) they run out, work once, and open what a forwarded mail must not: a consent, one's
 data, another address, erasure, a desk. Opening a page with one only looks; `use_token` is for the button.
+
+One of a person works only while their row has the address that it had when the token was made: a number may be another's by then.
 """
 
 import hashlib
+import hmac
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
+import structlog
 from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from subscribers.store.row_seals import keep_genuine, keep_if_genuine
+from subscribers.crypto.keyed_hashes import keyed_hash
+from subscribers.crypto.keys import KeyRing, SecretKey
+from subscribers.store import people
+from subscribers.store.models import Person
+from subscribers.store.row_seals import keep_genuine, keep_if_genuine, keys_of
 from subscribers.store.signup_models import OneTimeToken
 
 OneTimePurpose = Literal[
@@ -36,6 +44,7 @@ _SETTLED_AT_END: tuple[OneTimePurpose, ...] = (
 )  # by `lifecycle.expiry` and `lifecycle.inactive_subscribers`
 TOKEN_LENGTH = 22  # characters: 128 bits in base64url
 TOKEN_RETENTION = timedelta(days=60)  # after its end, so that the page can say "used" or "ran out" and not "unknown"
+log = structlog.get_logger("people")
 LINKS_PER_WEEK = 3  # of one purpose, to one person, where others than the owner can have them mailed
 
 
@@ -60,13 +69,14 @@ class LinkStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenLookup:
-    """A token looked up: for an unknown one the rest is empty."""
+    """A token looked up: for an unknown one the rest is empty. `owner` is the person's row, if the token works only for its address."""
 
     state: TokenState
     person: int | None = None
     serial: str = ""
     expires_at: datetime | None = None
     ended_at: datetime | None = None
+    owner: Person | None = field(default=None, repr=False)
 
 
 def issue_token(
@@ -81,7 +91,13 @@ def issue_token(
     """Make a token (22 characters of base64url) and store its hash. Nobody can read the token back."""
     token = secrets.token_urlsafe(16)
     row = OneTimeToken(
-        hash=hash_token(token), purpose=purpose, person=person, serial=serial, made_at=now, expires_at=expires_at
+        hash=hash_token(token),
+        purpose=purpose,
+        person=person,
+        serial=serial,
+        made_at=now,
+        expires_at=expires_at,
+        bound_to=None if person is None else _bind_to_owner(session, token, person),
     )
     session.add(row)
     session.flush()
@@ -95,7 +111,7 @@ def hash_token(token: str) -> str:
 
 def look_up_token(session: Session, token: str, purpose: OneTimePurpose, *, now: datetime) -> TokenLookup:
     """Return what a token is worth; nothing is changed. A token for another purpose is unknown."""
-    return _describe_row(_find_row(session, token, purpose), now)
+    return _describe_token(session, token, _find_row(session, token, purpose), now)
 
 
 def has_ended(session: Session, token: str) -> bool:
@@ -107,7 +123,7 @@ def has_ended(session: Session, token: str) -> bool:
 def use_token(session: Session, token: str, purpose: OneTimePurpose, *, now: datetime) -> TokenLookup:
     """Use a token up; return what it was worth before. Of two that use it at once, one finds it fresh."""
     row = _find_row(session, token, purpose, lock=True)
-    lookup = _describe_row(row, now)
+    lookup = _describe_token(session, token, row, now)
     if row is not None and lookup.state is TokenState.FRESH:
         row.ended_at, row.used = now, True
         session.flush()
@@ -191,6 +207,45 @@ def _find_row(session: Session, token: str, purpose: OneTimePurpose, *, lock: bo
         return None
     query = select(OneTimeToken).where(OneTimeToken.hash == hash_token(token), OneTimeToken.purpose == purpose)
     return keep_if_genuine(session, session.scalar(query.with_for_update() if lock else query))
+
+
+def _describe_token(session: Session, token: str, row: OneTimeToken | None, now: datetime) -> TokenLookup:
+    """Describe a token; one that would work for somebody else than it was made for is unknown."""
+    lookup = _describe_row(row, now)
+    if row is None or row.bound_to is None or lookup.state is not TokenState.FRESH:
+        return lookup
+    owner = session.get(Person, row.person)
+    if owner is None or (owner.ciphertext is not None and not _is_bound_to(session, token, row.bound_to, owner)):
+        log.error("a one-time link is not its person's: it counts for nothing", row=row.id)
+        return TokenLookup(TokenState.UNKNOWN)
+    return replace(lookup, owner=owner)
+
+
+def is_made_for(session: Session, token: str, address: str) -> bool:
+    """Return whether a token may be emailed to a person who has `address`: it wasn't made for anybody else."""
+    bound_to = session.scalar(select(OneTimeToken.bound_to).where(OneTimeToken.hash == hash_token(token)))
+    return bound_to is None or _matches(keys_of(session), token, bound_to, address)
+
+
+def _bind_to_owner(session: Session, token: str, person: int) -> str:
+    """Say whose address a token is made for, in a way that takes the token to verify. Without a proven address, it's nobody's."""
+    keys, owner = keys_of(session), session.get(Person, person)
+    address = people.prove_address(session, keys, owner) if owner is not None else None
+    return _bind(keys.current("token"), token, address.mailbox) if address else ""
+
+
+def _is_bound_to(session: Session, token: str, bound_to: str, owner: Person) -> bool:
+    keys = keys_of(session)
+    address = people.prove_address(session, keys, owner)
+    return address is not None and _matches(keys, token, bound_to, address.mailbox)
+
+
+def _matches(keys: KeyRing, token: str, bound_to: str, mailbox: str) -> bool:
+    return any(hmac.compare_digest(_bind(key, token, mailbox), bound_to) for key in keys.of_kind("token"))
+
+
+def _bind(key: SecretKey, token: str, mailbox: str) -> str:
+    return keyed_hash(key.secret, b"one-time\0", f"{token} {mailbox.casefold()}".encode())
 
 
 def _describe_row(row: OneTimeToken | None, now: datetime) -> TokenLookup:

@@ -9,16 +9,17 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address, read_address
-from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.crypto.stored_addresses import (
     commit_address,
     decrypt_address,
     domain_tag,
     encrypt_address,
     lookup_hash,
+    matches_lookup,
     new_address_salt,
 )
-from subscribers.store.models import Person, PersonState
+from subscribers.store.models import ConsentEvent, Person, PersonState
 
 log = structlog.get_logger("people")
 
@@ -77,9 +78,9 @@ def commit_person_address(keys: KeyRing, person: Person, address: Address) -> st
 
 
 def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
-    """Return a person's address, None where the row holds none any more.
+    """Return a person's address, or None if the row has none.
 
-    A damaged row, which holds none that could be read, is named in the log and must not hold up anybody.
+    A damaged row, whose address can't be decrypted or isn't the one that the row is found by, is named in the log and holds up nobody.
 
     Raises:
         KeyFileError: its key is not in the key file.
@@ -87,10 +88,31 @@ def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
     if person.ciphertext is None or person.key_id is None:
         return None
     try:
-        return read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
+        mailbox = decrypt_address(keys, (person.ciphertext, person.key_id), person.number)
     except DecryptionError:
+        mailbox = None
+    if mailbox is None or not matches_lookup(keys, mailbox, person.lookup, person.lookup_key):
+        log.error("address does not open", person=person.number)
+        return None
+    return read_address(mailbox)
+
+
+def prove_address(session: Session, keys: KeyRing, person: Person) -> Address | None:
+    """Return a person's address if their record is about it: before anything is emailed to them or shown of them alone."""
+    try:
+        address = decrypt_person_address(keys, person)
+    except KeyFileError:  # whether the key file is the right one was asked when it was opened: this row is damaged
         log.error("address does not open", person=person.number)  # noqa: TRY400 - no trace needed
         return None
+    if address is None:
+        return None
+    last = select(ConsentEvent.commitment).where(ConsentEvent.person == person.number)
+    commitment = session.scalar(last.order_by(ConsentEvent.seq.desc()).limit(1))
+    salt = person.salt or b""
+    if commitment and commitment not in [commit_address(k, address.mailbox, salt) for k in keys.of_kind("commitment")]:
+        log.error("address does not match the record", person=person.number)
+        return None
+    return address
 
 
 # The columns that lead to a person, by what keeps them: all of them go when a person is emptied.

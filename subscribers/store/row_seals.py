@@ -41,6 +41,7 @@ class Sealed(Base):
 
     __abstract__ = True
     __sealed__: ClassVar[tuple[str, ...]] = ()
+    __sealed_later__: ClassVar[tuple[str, ...]] = ()  # sealed unless they're NULL, as in rows from before the column
     __unsealed__: ClassVar[tuple[str, ...]] = ()
 
     id: Mapped[RowId]
@@ -71,7 +72,7 @@ def keys_of(session: Session | None) -> KeyRing:
     """
     row_keys: RowKeys | None = session.info.get(ROW_KEYS) if session is not None else None
     if session is None or row_keys is None or row_keys.find is None:
-        raise LookupError("a session without keys can neither seal rows nor read sealed ones: see RowKeys")
+        raise LookupError("a session without keys can't seal rows or read sealed ones (see RowKeys)")
     keys = row_keys.find()
     lend_keys(session, keys)  # finding them reads the key file and compares it with the database, once a session
     return keys
@@ -111,7 +112,8 @@ def _matches(keys: KeyRing, model: type[Sealed], values: _Values, seal: str) -> 
 
 
 def _hash_values(key: SecretKey, model: type[Sealed], values: _Values) -> str:
-    said = {name: _plain_value(values[name]) for name in model.__sealed__}
+    names = (*model.__sealed__, *(name for name in model.__sealed_later__ if values[name] is not None))
+    said = {name: _plain_value(values[name]) for name in names}
     text = json.dumps([model.__tablename__, said], sort_keys=True, ensure_ascii=False)
     return keyed_hash(key.secret, _PREFIX, text.encode("utf-8", "surrogatepass"))
 
@@ -149,14 +151,14 @@ def _seal_of(row: Sealed) -> str:
 
 
 def _values_of(row: Sealed) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in row.__sealed__}
+    return {name: getattr(row, name) for name in _sealed_names(type(row))}
 
 
 @event.listens_for(Sealed, "before_update", propagate=True)
 def _seal_changed_row(_mapper: Mapper[Any], connection: Connection, row: Sealed) -> None:
     """Seal what the row will be: what the database holds now, locked, with the changes. A row that isn't genuine stays so."""
     state = inspect(row)
-    changed = {name for name in row.__sealed__ if state.attrs[name].history.has_changes()}
+    changed = {name for name in _sealed_names(type(row)) if state.attrs[name].history.has_changes()}
     if not changed:
         return
     table, keys = table_of(type(row)), keys_of(object_session(row))
@@ -166,9 +168,13 @@ def _seal_changed_row(_mapper: Mapper[Any], connection: Connection, row: Sealed)
         row.seal = make_seal(keys, type(row), {**held, **{name: getattr(row, name) for name in changed}})
 
 
+def _sealed_names(model: type[Sealed]) -> tuple[str, ...]:
+    return (*model.__sealed__, *model.__sealed_later__)
+
+
 def _sealed_columns(model: type[Sealed]) -> list[ColumnElement[Any]]:
     table = table_of(model)
-    return [table.c[name] for name in dict.fromkeys(("id", *model.__sealed__, "seal"))]
+    return [table.c[name] for name in dict.fromkeys(("id", *_sealed_names(model), "seal"))]
 
 
 def find_forged_rows(session: Session, keys: KeyRing) -> dict[type[Sealed], list[int]]:

@@ -93,11 +93,13 @@ class OneTimeToken(Sealed):
     """A token that works once: only its hash is kept, with what it is for, until when, and what came of it.
 
     `serial` says what it belongs to, for `confirm` the place of the request in the person's chain. `ended_at`
-    is set when it was used (`used`), replaced, or found to have run out.
+    is set when it was used (`used`), replaced, or found to have run out. `bound_to` says whose address it was made for (`one_time_tokens`);
+    NULL for tokens of the team, and of before schema 0067.
     """
 
     __tablename__ = "one_time"
     __sealed__ = ("hash", "purpose", "person", "serial", "made_at", "expires_at", "ended_at", "used")
+    __sealed_later__ = ("bound_to",)
     __unsealed__ = ("id",)
     __table_args__ = (
         UniqueConstraint("hash", name="uq_one_time_one_row_a_token"),
@@ -113,6 +115,7 @@ class OneTimeToken(Sealed):
     expires_at: Mapped[Moment]
     ended_at: Mapped[datetime | None]
     used: Mapped[bool] = mapped_column(default=False)
+    bound_to: Mapped[Str64 | None]
 
 
 class RequestEvidence(Base):

@@ -53,7 +53,7 @@ class ColumnMeaning(LabeledEnum):
     REQUESTED_IP = "requested from", "Sign-up IP address"
     CONFIRMED_AT = "confirmed at", "Confirmation time (UTC)"
     CONFIRMED_IP = "confirmed from", "Confirmation IP address"
-    STATUS = "status", "Where they stand"
+    STATUS = "status", "Subscription status"
     LEFT_WHERE_SET = "left where set", "Unsubscribed if yes"
     LEFT_WHERE_UNSET = "left where unset", "Unsubscribed if no"
     LEFT_AT = "left at", "Unsubscribe time"

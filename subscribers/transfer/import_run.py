@@ -134,7 +134,7 @@ class ImportRun:
             if self._finish_handed_over():
                 return
             rows = anew
-        raise ListFileError("Other processes keep changing the same people. Run the command again later.")
+        raise ListFileError("Other processes keep changing the same subscribers. Run the command again later.")
 
     def _hand_over(self, flight: _StepInFlight, step: import_store.ImportStep) -> None:
         self._log_departures(flight.rows)

@@ -123,7 +123,7 @@ class StepWriter:
                 )
             if reached_before != reached:
                 raise ListFileError(
-                    "Another process is working on this import. Wait for it, then run the command again."
+                    "Another process is working on this import. Wait until it's finished, then run the command again."
                 )
             import_store.write_step(session, step, links, now=self._now)
             if progress.last_row is not None:

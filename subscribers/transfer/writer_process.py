@@ -80,7 +80,7 @@ class WriterProcess:
 
     def _report_end(self) -> ListFileError:
         code = self._process.wait()
-        how = f"was stopped from outside (signal {-code})" if code < 0 else f"crashed (exit code {code})"
+        how = f"was killed (signal {-code})" if code < 0 else f"crashed (exit code {code})"
         return ListFileError(f"The process that writes {how}. Run the command again to continue the import.")
 
 

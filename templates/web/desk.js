@@ -22,7 +22,7 @@
   // One after the other: each is sent on the state that the one before has left.
   const inTurn = (work) => {
     waiting += 1;
-    queue = queue.then(work).catch(() => say("Not saved because the server doesn’t answer. Your text stays here."))
+    queue = queue.then(work).catch(() => say("Not saved because the server doesn’t respond. Your text stays here."))
       .finally(() => { waiting -= 1; });
     return queue;
   };
@@ -555,7 +555,7 @@
     const dialog = openDialog(words), heading = document.createElement("h2"), text = document.createElement("p");
     const go = document.createElement("button"), leave = document.createElement("button"), row = document.createElement("div");
     heading.textContent = words;
-    text.textContent = "The edition will be a draft and need approval again.";
+    text.textContent = "The edition will become a draft and need approval again.";
     Object.assign(go, { className: "btn", type: "button", textContent: yes });
     Object.assign(leave, { className: "btn quiet", type: "button", textContent: "Cancel" });
     go.addEventListener("click", () => { dialog.close(); work(); });

@@ -465,7 +465,7 @@ def test_authors_that_were_taken_out_of_the_database_are_found_in_the_edits(
     with install.database.write() as session:
         session.execute(update(Edition).values(written_parts=parts))
     with pytest.raises(
-        ApprovalError, match=r"isn't what its stories, edits.*Choose 'Update the draft' on its review page"
+        ApprovalError, match=r"doesn't match its stories, edits.*Choose 'Update the draft' on its review page"
     ):
         approve(install, DANA)
     drafted(install)
@@ -493,7 +493,7 @@ def test_an_approval_that_was_taken_back_is_not_sent_whatever_its_row_says(
         ("source changed", "https://a.example.org/feed", {"after": {"publisher": "Free bets"}}, "sources"),
         ("source added", "https://b.example.org/feed", {"name": "Free bets", "publisher": "", "section": "news"}, "sources"),
         ("settings changed", "select", {"after": {"topics": {"Free bets": ["bet"]}}}, "select"),
-        ("logo kept", "logo-1.png", {"hash": "ab"}, "look"),
+        ("logo kept", "logo-1.png", {"hash": "ab"}, "branding"),
     ],
 )  # fmt: skip
 def test_names_topics_and_logos_that_subscribers_see_have_authors_too(

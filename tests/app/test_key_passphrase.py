@@ -140,7 +140,7 @@ def test_the_doctor_names_a_former_file_that_is_in_clear(one_database: Database,
     restoration = restore_keys(_installation(one_database, tmp_path), EVE, keys.to_json(), replace=True, now=NOW)
     findings = examine_installation(_installation(one_database, tmp_path))
     assert [f.sentence for f in findings if "without a passphrase" in f.message] == [
-        f"{restoration.aside} contains keys without a passphrase. Run: rm {restoration.aside}"
+        f"{restoration.aside} contains keys that aren't protected by a passphrase. Run: rm {restoration.aside}"
     ]
 
 

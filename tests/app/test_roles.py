@@ -74,6 +74,7 @@ TAKES_ADMIN = {
     "subscribers.inactive_subscribers": "ask_inactive_subscribers count_inactive_subscribers",
     "sources.configured": "add_described_source add_source change_source import_opml import_opml_bytes remove_source use_new_address",
     "accounts.staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members mail_proof_link remove_staff_member reset_staff_sign_in view_staff",
+    "sending.refusal_actions": "send_refused_again",
     "sending.uncertain_actions": "resolve_by_log resolve_uncertain",
     "subscribers.uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop write_row_outcomes",
 }
@@ -94,6 +95,7 @@ TAKES_EDITOR = {
     "sources.past_editions": "import_past_editions",
     "editing.presence": "switch_letter_keys",
     "sending.control": "pause_edition resume_edition send_test",
+    "sending.refusal_actions": "acknowledge_refusals",
     "sources.source_overview": "view_source",
     "sources.configured": "list_sources",
     "editing.story_fetch": "fetch_story",
@@ -129,7 +131,7 @@ WITHOUT_ROLE = {
     "demo.demo_year.add_people": "the demo's own people, taken in by subscribers.lists.import_list, which asks",
     "sending.examined_logs.ExaminedLogs.resolve": "of a log that ExaminedLogs.examine kept, by sending.control.uncertain_actions.resolve_by_log; both ask",
     "editions.drafting.redraft_without_withdrawn": "it looks whether there is a reason, and asks editions.drafting.draft_next_edition",
-    "approval.last_look.look_before_sending": "it looks whether there is a reason, and asks approval.final_check.look_again",
+    "approval.final_check.look_before_sending": "it looks whether there is a reason, and asks approval.final_check.look_again",
     "subscribers.uploads.work_on_upload": "the child's part of uploads.ListUploads.begin, by subscribers.lists.rehearse_import and import_list, which ask",
 }
 

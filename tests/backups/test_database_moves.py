@@ -164,7 +164,7 @@ def test_while_messages_are_handed_over_or_somebody_works_with_it_nothing_moves(
     small.database.close()
     refused = migrate(empty_url)
     assert refused.exit_code == 1
-    assert "1 messages are being sent" in refused.output
+    assert "it was interrupted (1 message)" in refused.output
     check_nothing_moved(small, empty_url)
 
 

@@ -35,9 +35,9 @@ def test_the_new_name_of_a_command_or_option_exists(new: str) -> None:
 def test_an_old_setting_names_the_new_one(old: str, new: str) -> None:
     table, _, key = old.rpartition(".")
     text = f"[{table}]\n{key} = 1\n" if table else f"[{key}]\n"
-    with pytest.raises(SettingsError, match="no such setting") as refused:
+    with pytest.raises(SettingsError, match="not a setting") as refused:
         parse_settings_text(Settings(), text)
-    assert f"{old}: no such setting; it's now {new} (line " in str(refused.value)
+    assert f"{old}: not a setting; it's now {new} (line " in str(refused.value)
     model = find_table([table] if table else [new.strip("[]")])
     assert model is not None
     assert not table or new in model.model_fields

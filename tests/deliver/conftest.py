@@ -157,6 +157,7 @@ def store_approved_edition(database: Database, settings: Settings, name: str, re
 
 
 def _build_delivery_setup(database: Database, settings: Settings) -> DeliverySetup:
+    database.row_keys.find = lambda: KEYS
     # What stands in an edition hangs on the settings, but not on where the installation is and how it sends.
     key = settings.model_dump_json(exclude={"home", "mail_url"})
     store_rows_once(database, key, lambda: store_approved_edition(database, settings, EDITION_NAME, RELEASE))

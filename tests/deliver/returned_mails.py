@@ -53,6 +53,6 @@ def sent_message(
         return_path=return_path.make_return_path(keys, delivery, "bounce.example.net"),
         delivery=delivery,
         message_id=make_message_id(purpose, delivery, "weekly.news.example.org"),
-        leave_token=link_tokens.make_link_token(keys, person, "leave"),
+        leave_token=link_tokens.make_link_token(keys, person, "leave", address=""),
         subscriber_address=subscriber_address,
     )

@@ -52,7 +52,7 @@ def test_it_names_file_line_and_remedy(mistake: tuple[Settings, str], full_conte
     settings, says = mistake
     assert settings.templates is not None
     file = settings.templates / "mail" / "edition" / "subject.txt"
-    with pytest.raises(TemplateMistakeError, match=f"^{file}, {says}.* take the file out of DIGEST_TEMPLATES"):
+    with pytest.raises(TemplateMistakeError, match=f"^{file}, {says}.* remove the file from DIGEST_TEMPLATES"):
         render_subject(full_content, publication_frame(settings), create_mail_environment(settings))
 
 

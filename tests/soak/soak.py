@@ -1,6 +1,6 @@
 """Long runs that prove what the tests prove in small: `make soak`. It writes its table into docs/soak.md.
 
-    python -m tests.soak.soak [--kills 32] [--readers 6000] [--messages 10000] [--networks 10000] [--fuzz-seconds 300] [--seed N]
+    python -m tests.soak.soak [--kills 32] [--subscribers 6000] [--messages 10000] [--networks 10000] [--fuzz-seconds 300] [--seed N]
     python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --seed N    one line of the table again, nothing written
 
 Every benchmark in tiny sizes, kills at random moments of a large send over each way out and on each database, every message
@@ -222,7 +222,7 @@ A process that sends is killed (SIGKILL) at random moments of a whole send, and 
 is a process of its own that writes down what it accepts before it answers. After **every** kill the delivery counts are
 compared with what it has: they balance, nobody was accepted twice, nobody who is said to have it has not, nobody who has
 it is said to wait. At the end everybody was accepted or is in doubt by name. A seed gives the same moments again, as far as
-machines allow: `python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --readers {subscribers} --kills {kills} --seed N`.
+machines allow: `python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --subscribers {subscribers} --kills {kills} --seed N`.
 
 {table}
 
@@ -295,7 +295,11 @@ def main() -> None:
             _print_progress(f"{way.name}, {database}, seed {seed} …")
             rows.append(run_killed_send(way, database, crowd, arguments.kills, seed).table_row)
             _print_progress(rows[-1])
-            told = {"readers": arguments.subscribers, "kills": arguments.kills, "table": "\n".join([TABLE_HEAD, *rows])}
+            told = {
+                "subscribers": arguments.subscribers,
+                "kills": arguments.kills,
+                "table": "\n".join([TABLE_HEAD, *rows]),
+            }
             write_section("Kills", KILLS_SECTION.format(**told), origin)
     _print_progress("four workers …")
     record_result(run_worker_kills(SUBSCRIBERS, RATE_LIMIT, KILL_INTERVAL, arguments.seed), origin)

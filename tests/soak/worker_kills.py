@@ -1,6 +1,6 @@
 """Four workers on PostgreSQL send one large edition while they are killed, the timetable's process dies, and the database restarts.
 
-    python -m tests.soak.worker_kills [--readers 50000] [--rate 300] [--kill-every 4] [--seed N] [--no-page]
+    python -m tests.soak.worker_kills [--subscribers 50000] [--rate 300] [--kill-every 4] [--seed N] [--no-page]
 
 Every few seconds one of the workers (`digest work --only send`) is killed with SIGKILL and another started. Of two processes that
 follow the timetable, on machines of their own by their names, the one that holds a slot is killed in the middle of its job. Twice PostgreSQL is stopped, once in good order and

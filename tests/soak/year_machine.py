@@ -54,7 +54,7 @@ postal_address = "1 Example Street, Springfield"
 [schedule]
 collect = ["wed {self.collect}", "sun {self.collect}"]
 draft = "fri {self.draft}"
-release = "sun {self.release}"
+send = "sun {self.release}"
 [select]
 minimum = 1
 [limits]

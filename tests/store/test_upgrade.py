@@ -173,7 +173,7 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
 
         sent, draft = find_edition(session, "2026-W47"), find_edition(session, "2026-W48")
         assert (sent.state, draft.state) == (EditionState.SENT, EditionState.INCOMPLETE)
-        with pytest.raises(ApprovalError, match="approved by an older version with insecure placeholders"):
+        with pytest.raises(ApprovalError, match="approved in an older version that used insecure placeholders"):
             verify_approval(session, sent, settings=settings, keys=keys)
         (version,) = list_approvals(session, sent)
         assert read_version(session, version) == read_draft(session, sent, settings), "what was approved, byte for byte"

@@ -99,7 +99,7 @@ class SetupWalk:
             "smtp_host": "127.0.0.1",
             "smtp_port": mail_port,
             "database": stack.enter_context(fresh_database("postgresql", self.folder)),
-            "readers": 0,
+            "subscribers": 0,
         }.items():
             answers = re.sub(rf"(?m)^{key} = .*$", f"{key} = {value!r}", answers)
         file = self.scratch / "answers.toml"

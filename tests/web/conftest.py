@@ -44,7 +44,8 @@ from digest.web.auth.cookies import CookieScope
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
-from subscribers.store.models import Base
+from subscribers.store.models import Base, Person
+from subscribers.store.people import decrypt_person_address
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
 
@@ -107,7 +108,12 @@ class WebSetup:
             return staff.staff_actor(staff.require_staff_member(session, email))
 
     def token(self, purpose: link_tokens.LinkPurpose, number: int | None = None) -> str:
-        return link_tokens.make_link_token(self.install.keys, number or self.ada, purpose)
+        number = number or self.ada
+        with self.database.read() as session:
+            row = session.get(Person, number)
+            address = decrypt_person_address(self.install.keys, row) if row else None
+        mailbox = address.mailbox if address else ""
+        return link_tokens.make_link_token(self.install.keys, number, purpose, address=mailbox)
 
     def edition(self, **wanted: Any) -> str:
         return store_edition(self.install, **wanted)

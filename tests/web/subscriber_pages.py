@@ -16,6 +16,7 @@ from subscribers.store.models import Disclosure, DisclosureTotal, Person
 from tests.actors import ADMIN
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
+from tests.web.conftest import ADA_ADDRESS
 
 BO = "bo.peep@county.example"
 WRITTEN_BY_STAFF = ("Ann", "record viewed", "r1", "signed list")
@@ -185,7 +186,7 @@ def _see_data(tour: SubscriberPages) -> None:
             )
         )
     path = f"/my-data/{token}"
-    preferences = make_link_token(world.install.keys, world.ada, "preferences", generation)
+    preferences = make_link_token(world.install.keys, world.ada, "preferences", generation, address=ADA_ADDRESS)
     tour.visit("data asked", f"/preferences/{preferences}/my-data", data={})
     tour.visit("my data", path)
     tour.visit("my record", f"{path}/record", data={})
@@ -205,7 +206,7 @@ def _leave(tour: SubscriberPages) -> None:
     world = tour.world
     with world.database.read() as session:
         bo = session.scalars(select(Person.number).where(Person.number != world.ada)).one()
-    path = f"/u/{make_link_token(world.install.keys, bo, 'leave')}"
+    path = f"/u/{world.token('leave', bo)}"
     tour.visit("leave", path)
     tour.visit("pause", f"{path}/pause")
     tour.visit("pause, nothing chosen", f"{path}/pause", 400, data={})
@@ -213,7 +214,7 @@ def _leave(tour: SubscriberPages) -> None:
     left = tour.visit("left", path, data={"from": "page", "reason": "often"})
     undo = re.findall(r'action="(/undo/[\w-]+)"', left)
     tour.visit("left before", path)
-    tour.visit("not on the list, preferences", f"/preferences/{make_link_token(world.install.keys, bo, 'preferences')}")
+    tour.visit("not on the list, preferences", f"/preferences/{world.token('preferences', bo)}")
     tour.visit("undo asked", f"{path}/undo", data={})
     link = tour.link("undo")
     tour.visit("undo", link)

@@ -9,9 +9,10 @@ from pydantic import Field
 from werkzeug.datastructures import MultiDict
 
 from digest.templating import create_jinja_environment
-from digest.web.filters import count_with_noun, refusal_sentence
+from digest.web.filters import refusal_sentence
 from digest.web.forms import Count, Day, PageFields, ReasonForm, read_form, read_query
 from subscribers.pages.forms import FormError
+from subscribers.phrases import count_with_noun
 
 
 class VisitFields(PageFields):
@@ -35,7 +36,7 @@ def test_values_are_read_as_what_they_are_and_unknown_fields_are_ignored() -> No
 def test_every_wrong_field_has_its_own_sentence() -> None:
     with pytest.raises(FormError) as refused:
         read_form(VisitFields, posted(day="1066-10-14", most="many"))
-    assert refused.value.problems == {"day": "Choose a day from 1970 on.", "most": "must be a whole number"}
+    assert refused.value.problems == {"day": "Choose a day in 1970 or later.", "most": "must be a whole number"}
 
 
 @pytest.mark.parametrize("reason", ["", "for ann@example.org", "x" * 151])

@@ -124,7 +124,7 @@ def find_starts(world: Any) -> list[str]:
     purposes = {"/u/{}": "leave", "/u/{}/undo": "leave", "/preferences/{}": "preferences"}
     subscribers = [path.format(world.token(purpose)) for path, purpose in purposes.items()]
     subscribers += [f"/u/{world.token('test leave')}", f"/preferences/{world.token('test preferences')}"]
-    return [*plain, *of_edition, *subscribers, *mail_links(world)]
+    return [*plain, *of_edition, f"/desk/editions/{name}/refused/all", *subscribers, *mail_links(world)]
 
 
 def mail_links(world: Any) -> list[str]:

@@ -32,7 +32,7 @@ from tests.browser import axe_report, excess_width, faulty_pages, follow, page_f
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
 from tests.run_database import HomeDatabases
-from tests.web.conftest import sample_evidence
+from tests.web.conftest import ADA_ADDRESS, sample_evidence
 
 pytestmark = pytest.mark.chromium
 
@@ -119,7 +119,7 @@ def paths(world: Any) -> list[str]:
     with world.database.write() as session:
         bo = session.scalars(select(Person.number).where(Person.state == PersonState.WITHDRAWN)).one()
         subscribers += [f"/u/{world.token('leave', bo)}", f"/undo/{undo.issue_undo_token(session, bo, now=NOW)}"]
-    outdated = make_link_token(world.install.keys, world.ada, "preferences", 9)
+    outdated = make_link_token(world.install.keys, world.ada, "preferences", 9, address=ADA_ADDRESS)
     return [*subscribers, f"/preferences/{outdated}", f"/u/{world.token('leave', 4711)}", *desk]
 
 

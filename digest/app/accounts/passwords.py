@@ -44,11 +44,11 @@ def check_password(password: str, *, own_words: list[str]) -> None:
         rest = rest.replace(word, "")
     if sum(character.isalnum() for character in rest) < MIN_REST:
         raise PasswordRefusedError(
-            f"This password is too similar to your name or address, or to the publication's. {_ADVICE}"
+            f"This password is too similar to your name, your email address, or the publication's name. {_ADVICE}"
         )
     if is_common_word_framed(password):
         raise PasswordRefusedError(
-            f"This password is a common word or password with digits or symbols added. {_ADVICE}"
+            f"This password is only a common word or password with digits or symbols added. {_ADVICE}"
         )
     from zxcvbn import zxcvbn  # imported here because it loads 30,000 passwords
 

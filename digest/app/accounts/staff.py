@@ -19,6 +19,7 @@ from digest.store.delivery_models import StaffMember
 from digest.store.staff_sessions import end_sessions
 from subscribers.address import Address, read_address
 from subscribers.mail_requests import QueueMail
+from subscribers.phrases import count_with_noun
 from subscribers.store.row_seals import keep_genuine
 
 ADD = Action(STAFF_ADDED, Role.ADMIN, Concern.ACCOUNTS)
@@ -207,7 +208,7 @@ def count_refused_sign_ins(installation: Installation, actor: Actor, *, now: dat
 
 def _name_ways(passkeys: int, *, by_password: bool) -> tuple[str, ...]:
     """Say what signs a member in: "2 passkeys", "password and code"."""
-    ways = [f"{passkeys} passkey{'' if passkeys == 1 else 's'}"] if passkeys else []
+    ways = [count_with_noun(passkeys, "passkey")] if passkeys else []
     return (*ways, "password and code") if by_password else tuple(ways)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.alerts.alert_posts import queue_alert_posts
 from digest.app.alerts.conditions import AlertCondition, find_alert_conditions
+from digest.deliver.send.refusals.refused_deliveries import review_sent_editions
 from digest.installation.opened import Installation
 from digest.store.alert_models import OPEN_ALERT, Alert
 from subscribers.store.database import upsert
@@ -62,6 +63,7 @@ def look_for_alerts(installation: Installation, *, now: datetime) -> str:
 
     Whatever the number of processes that look, each alert is told once.
     """
+    review_sent_editions(installation.database, now=now)
     found = find_alert_conditions(installation, now=now)
     with installation.read() as session:
         if not decide_changes(_read_known(session), found, now):

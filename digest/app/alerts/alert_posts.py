@@ -50,7 +50,7 @@ def queue_alert_posts(
         AlertPost(alert_id=alert.id, event=event, channel=channel.name, next_try_at=now)
         for channel in list_open_channels(settings)
         for alert in alerts
-        if channel.tells(session, alert, event)
+        if channel.tells(session, settings, alert, event)
     )
 
 

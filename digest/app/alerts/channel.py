@@ -16,7 +16,7 @@ AlertEvents = Sequence[tuple[Alert, AlertEvent]]
 OFF_VALUES = ("", "off")  # values of a channel's setting that switch it off
 
 
-def _tells_all(_session: Session, _alert: Alert, _event: AlertEvent) -> bool:
+def _tells_all(_session: Session, _settings: Settings, _alert: Alert, _event: AlertEvent) -> bool:
     return True
 
 
@@ -46,7 +46,7 @@ class AlertChannel:
     setting: str
     send: Callable[[Installation, AlertEvents, datetime], str]
     batch_size: int = 1
-    tells: Callable[[Session, Alert, AlertEvent], bool] = _tells_all
+    tells: Callable[[Session, Settings, Alert, AlertEvent], bool] = _tells_all
     test: ChannelTest | None = None
     explain_refusal: Callable[[Settings, str], str] = _accept_any
 

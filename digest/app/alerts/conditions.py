@@ -24,6 +24,9 @@ RECOVERING_KINDS = frozenset(
     {"stuck-job", "waiting-mail", "unapplied-events", "dead-run", "stuck-send", "missed-run", "seals"}
 )
 RECOVERY_TIME = timedelta(minutes=10)
+# What most often has an email of its own, which is queued within seconds: told after it.
+OWN_EMAIL_KINDS = frozenset({"missed-deadline", "gone-articles", "paused"})
+OWN_EMAIL_TIME = timedelta(minutes=2)
 MAX_SENTENCES = 3  # of one check
 
 
@@ -43,7 +46,9 @@ class AlertCondition:
     @property
     def confirmation(self) -> timedelta:
         """How long it must have been there before it is told."""
-        return RECOVERY_TIME if self.kind in RECOVERING_KINDS else timedelta(0)
+        if self.kind in RECOVERING_KINDS:
+            return RECOVERY_TIME
+        return OWN_EMAIL_TIME if self.kind in OWN_EMAIL_KINDS else timedelta(0)
 
 
 def find_alert_conditions(installation: Installation, *, now: datetime) -> list[AlertCondition]:

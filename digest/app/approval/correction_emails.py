@@ -156,7 +156,7 @@ def approve_email(
         if audit.changed:
             if not is_genuine(session, correction):
                 raise CorrectionError(
-                    "The correction was changed in the database.",
+                    "The correction was changed outside this program.",
                     "Correct the story again, then email the new correction.",
                 )
             _check_approval(email, content_hash, actor)
@@ -173,7 +173,7 @@ def _find_mailable(session: Session, name: str, number: int) -> tuple[Edition, C
     correction = find_correction(session, edition, number)
     if edition.state is not EditionState.SENT:
         raise CorrectionError(
-            f"{name} is still being sent, so the recipients of the error aren't known yet.",
+            f"{name} is still being sent, so it isn't known yet which subscribers received the error.",
             "Email the correction once it's sent.",
         )
     return edition, correction

@@ -4,7 +4,7 @@ Both are slots of the calendar. Editors are told by mail, once a moment: all of 
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import select
@@ -26,7 +26,7 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.queries import UNAPPROVED_STATES, find_edition, release_slot
 from digest.installation.acts import SCHEDULER
 from digest.installation.opened import Installation
-from digest.installation.staff_mail import queue_staff_mail
+from digest.installation.staff_mail import deadline_occasion, queue_staff_mail
 from digest.store.models import Edition, EditionState
 from subscribers.phrases import hour_in_zone, weekday_month_day
 
@@ -78,34 +78,50 @@ def decide_deadline(installation: Installation, *, now: datetime) -> str:
     Where its last approved version can be sent no more, say because the sender's address is another, it waits and the editors
     read why.
     """
-    obstacle = ""
     with installation.read() as session:
         step = _find_step(session, installation, "deadline", now)
-        if step is None or step.edition is None:
+        if step is None or (step.edition is None and not _is_without_draft(session, installation, step)):
             return "no decision is due"
-        settings, rule = installation.settings, installation.settings.file.schedule.at_deadline
-        has_version = False
-        if DeadlineDecision(rule) is DeadlineDecision.SEND_VERSION:
-            try:
-                found = find_reinstatable_approval(session, step.edition, settings=settings, keys=installation.keys)
-                has_version = found is not None
-            except ApprovalError as exc:
-                obstacle = str(exc)
-        decision = decide_at_deadline(
-            rule, unapproved=step.unapproved, has_version=has_version, release_at=step.release.release_at, now=now
-        )
-    name = step.edition.name
-    if decision is DeadlineDecision.NOTHING:
+        decision, obstacle = _decide(session, installation, step, now)
+    name = step.edition.name if step.edition else release_slot(step.release.release_at)
+    if decision is DeadlineDecision.NOTHING and step.edition:
         return f"{name} is {step.edition.state}"
     if decision is DeadlineDecision.SKIP:
         calendar.skip_release(installation, step.release.release_at, actor=SCHEDULER, now=now)
     if decision is DeadlineDecision.SEND_VERSION:
         approvals.reinstate_last_approval(installation, name, actor=SCHEDULER, now=now)
-    is_news = decision is not DeadlineDecision.WAIT or step.at == step.deadline
-    if is_news:
-        with installation.write() as session:
-            _mail_editors(session, installation, step, str(decision), now, obstacle=obstacle)
-    return f"{name}: {decision}"
+    what = str(decision) if step.edition else "undrafted"
+    with installation.write() as session:
+        _mail_editors(session, installation, step, what, now, obstacle=obstacle)
+    return f"{name}: {what}"
+
+
+def _is_without_draft(session: Session, installation: Installation, step: _DueStep) -> bool:
+    """Return whether a send time came that no edition was drafted for, at that moment or, by older settings, around it."""
+    planned = calendar_store.load_calendar(session, installation.settings.file)
+    release_at = step.release.release_at
+    before = planned.latest_release(release_at - timedelta(microseconds=1))
+    around = [Edition.release_at < planned.next_release(release_at).release_at]
+    around += [Edition.release_at > before.release_at] if before else []
+    return step.at == release_at and session.scalar(select(Edition.id).where(*around).limit(1)) is None
+
+
+def _decide(
+    session: Session, installation: Installation, step: _DueStep, now: datetime
+) -> tuple[DeadlineDecision, str]:
+    """Decide what becomes of an edition, and why its last approved version can't be sent where the settings want that."""
+    settings, rule = installation.settings, installation.settings.file.schedule.at_deadline
+    has_version, obstacle = False, ""
+    if step.edition and DeadlineDecision(rule) is DeadlineDecision.SEND_VERSION:
+        try:
+            approval = find_reinstatable_approval(session, step.edition, settings=settings, keys=installation.keys)
+            has_version = approval is not None
+        except ApprovalError as exc:
+            obstacle = str(exc)
+    decision = decide_at_deadline(
+        rule, unapproved=step.unapproved, has_version=has_version, release_at=step.release.release_at, now=now
+    )
+    return decision, obstacle
 
 
 def _find_step(session: Session, installation: Installation, job: str, now: datetime) -> _DueStep | None:
@@ -130,7 +146,9 @@ def _mail_editors(
     `obstacle` says why the last approved version cannot go out, where the settings want that.
     """
     facts = _mail_facts(installation, step, what, obstacle)
-    occasion = f"{release_slot(step.release.release_at)}-{what}-{step.at:%Y%m%d%H%M}"
+    # An edition waits from its deadline on, even if that was during an outage and its send time is what's due now.
+    moment = step.deadline if what == DeadlineDecision.WAIT else step.at
+    occasion = deadline_occasion(release_slot(step.release.release_at), what, moment)
     return queue_staff_mail(session, installation, MAIL_KIND, occasion, facts, now=now)
 
 
@@ -181,7 +199,7 @@ _OTHERWISE = {
 
 
 def write_words(what: str, *, number: str, release: str, deadline: str, rule: str, obstacle: str = "") -> DeadlineWords:
-    """Return the text of a reminder (`remind`, or `missing` without a draft) or of a deadline's decision."""
+    """Return the text of a reminder (`remind`, or `missing` without a draft), of a deadline's decision, or of a send time without a draft (`undrafted`)."""
     unsendable = f"Its last approved version can't be sent instead: {obstacle} " if obstacle else ""
     return {
         "remind": DeadlineWords(
@@ -212,6 +230,18 @@ def write_words(what: str, *, number: str, release: str, deadline: str, rule: st
             "The last approved version will be sent",
             f"The latest changes to {number} weren't approved, so its last approved version will be sent {release}. The changes "
             "are in its history. To stop it, revoke the approval.",
+        ),
+        DeadlineDecision.MISSED: DeadlineWords(
+            f"{number} wasn't sent",
+            f"{number} wasn't sent",
+            f"{number} wasn't approved by {deadline}, and its send time ({release}) was more than a day ago. To send it "
+            "immediately, approve it. Otherwise, its week is added to the next edition.",
+        ),
+        "undrafted": DeadlineWords(
+            f"Nothing was sent {release}",
+            "Nothing was sent",
+            f"The send time was {release}, and there was no draft. The week is added to the next edition. Ask an admin "
+            "whether the scheduler was running.",
         ),
     }[what]
 

@@ -146,7 +146,8 @@ def _tell_editors(
     """Mail the staff what is gone, once an article, and store the look."""
     untold = article_checks.find_untold(look)
     told = (*look.told, *(finding.url for finding in untold))
-    article_checks.write_look(session, edition.name, replace(look, told=told))
+    occasion = f"{edition.name}-{now:%Y%m%d%H%M%S}" if untold else look.occasion
+    article_checks.write_look(session, edition.name, replace(look, told=told, occasion=occasion))
     if not untold:
         return
     local = edition.release_at.astimezone(installation.settings.file.publication.zone)
@@ -158,4 +159,4 @@ def _tell_editors(
         "stopped": "yes" if look.pause_reason else "",
         "address": f"{installation.settings.link_base}/desk/editions/{edition.name}",
     }
-    queue_staff_mail(session, installation, "gone", f"{edition.name}-{now:%Y%m%d%H%M%S}", facts, now=now)
+    queue_staff_mail(session, installation, "gone", occasion, facts, now=now)

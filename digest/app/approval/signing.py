@@ -17,6 +17,7 @@ from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.audit import APPROVAL_REVOKED, APPROVED
+from subscribers.phrases import count_with_noun
 
 APPROVE = Action(APPROVED, Role.EDITOR, Concern.NONE)
 REVOKE_APPROVAL = Action(APPROVAL_REVOKED, Role.EDITOR, Concern.NONE)
@@ -96,7 +97,7 @@ def _refuse_errors(name: str, findings: Iterable[PreflightFinding]) -> None:
     if errors:
         listed = " ".join(errors[:3])
         raise approval.ApprovalError(
-            f"{name} can't be approved yet (errors to fix: {len(errors)}).", f"Fix this first: {listed}"
+            f"{name} can't be approved because of {count_with_noun(len(errors), 'error')}.", f"Fix this first: {listed}"
         )
 
 

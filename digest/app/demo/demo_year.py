@@ -304,7 +304,7 @@ class _Newcomers:
         wording = current_consent_text(self._installation.settings)
         attested = kind is ConsentKind.ATTESTED
         evidence = ConsentEvidence(
-            wording=f"{wording.text} (An invented reader of the demo.)",
+            wording=f"{wording.text} (A made-up subscriber in the demo.)",
             wording_version="demo",
             language=wording.language,
             page=way,

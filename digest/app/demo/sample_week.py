@@ -36,6 +36,7 @@ from digest.store.staff import StaffRole
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto.keys import DEMO_KEY_SEED, KeyRing
 from subscribers.errors import ApplicationError
+from subscribers.phrases import count_with_noun
 from subscribers.signup import manual_signup
 
 SAMPLE_NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York: when the sample's week is drafted
@@ -91,7 +92,7 @@ def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str
             _draft_next_week(installation, report)
             people = add_year(installation, DEMO_ACTOR, now)
             report(
-                f"Added a year of totals and {people:,} invented people; who of them is on the list has paused their mail."
+                f"Added a year of totals and {people:,} made-up people. The subscribers among them have paused their emails."
             )
         return DemoResult(edition, web_copy, settings)
 
@@ -111,7 +112,9 @@ def _prepare_folder(folder: Path) -> None:
         raise DemoError(f"{folder} isn't empty and wasn't created by the demo. Choose another folder with --to.")
     shutil.rmtree(folder, ignore_errors=True)
     create_home_folder(folder)
-    (folder / DEMO_MARKER).write_text("made by 'digest demo'; the next demo clears this folder\n", "utf-8")
+    (folder / DEMO_MARKER).write_text(
+        "Created by 'digest demo'. The next demo deletes everything in this folder.\n", "utf-8"
+    )
 
 
 def _merge_live_settings(settings: Settings, sample: Settings) -> Settings:
@@ -134,7 +137,7 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
         raise DemoError(f"Couldn't reach any sources. The first error was: {first_error}")
     draft = editions.draft_next_edition(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
     report(f"Drafted {draft.name}, No. {draft.number}: {sum(map(len, draft.proposal.sections.values()))} stories.")
-    report(f"Added {_add_sample_subscribers(installation, now)} sample readers, each with a consent event.")
+    report(f"Added {_add_sample_subscribers(installation, now)} sample subscribers, each with a record of consent.")
     _check_edition(installation, draft.name, report, now)
     content_hash = edition_status(installation, draft.name, now=now).content_hash
     signing.approve_edition(installation, draft.name, content_hash, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
@@ -142,7 +145,9 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
         installation, draft.name, actor=DEMO_ACTOR, clock=lambda: max(now, draft.release_at)
     ).delivery_counts
     accepted, skipped = counts[DeliveryState.ACCEPTED], counts[DeliveryState.SKIPPED]
-    report(f"Approved as {content_hash[:7]} and handed over: {accepted} messages, {skipped} skipped by choice.")
+    report(
+        f"Approved {draft.name} (content hash {content_hash[:7]}) and saved {count_with_noun(accepted, 'email')}. Skipped by preference: {skipped}."
+    )
     return draft.name
 
 
@@ -154,7 +159,7 @@ def _draft_next_week(installation: Installation, report: Callable[[str], None]) 
     installation = Installation(settings, installation.database)
     editions.collect_articles(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
     draft = editions.draft_next_edition(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
-    report(f"Drafted {draft.name}, No. {draft.number}, and left it as a draft to try the desk on.")
+    report(f"Drafted {draft.name}, No. {draft.number}, for you to edit.")
 
 
 def _check_edition(installation: Installation, name: str, report: Callable[[str], None], now: datetime) -> None:
@@ -163,8 +168,8 @@ def _check_edition(installation: Installation, name: str, report: Callable[[str]
         report(f"  {finding.level} {finding.rule}: {finding.sentence}")
     errors = sum(finding.level == FindingLevel.ERROR for finding in findings)
     if errors:
-        raise DemoError(f"{name} failed preflight with {errors} error(s).")
-    report(f"Checked: no rule fails, {len(findings)} warning(s).")
+        raise DemoError(f"{name} failed preflight with {count_with_noun(errors, 'error')}.")
+    report(f"Checked {name}: no errors, {count_with_noun(len(findings), 'warning')}.")
 
 
 def _add_sample_subscribers(installation: Installation, now: datetime) -> int:
@@ -173,7 +178,7 @@ def _add_sample_subscribers(installation: Installation, now: datetime) -> int:
     with installation.write() as session:
         for row in rows:
             evidence = manual_signup.ConsentEvidence(
-                wording="Send me the weekly digest. (An invented reader of the bundled sample.)",
+                wording="Send me the weekly digest. (A made-up subscriber in the bundled sample.)",
                 wording_version="sample",
                 language="en",
                 page=row["asked_where"],

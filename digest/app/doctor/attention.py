@@ -30,7 +30,15 @@ from digest.settings import SettingsFile
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
 from digest.store.staff import name_staff
-from subscribers.phrases import clock_hour, end_sentence, hour_in_zone, join_words, sentence, weekday_month_day
+from subscribers.phrases import (
+    clock_hour,
+    count_with_noun,
+    end_sentence,
+    hour_in_zone,
+    join_words,
+    sentence,
+    weekday_month_day,
+)
 from subscribers.signup import rate_limits
 
 MAX_SOURCES_NAMED = 3  # sources
@@ -140,6 +148,13 @@ _KINDS = (
         "Check the log of 'digest serve' (journalctl -u digest), then run 'digest send EDITION' to continue.",
     ),
     AttentionKind(
+        "refusals",
+        "No edition was sent with refusals that no one has acknowledged",
+        "Run 'digest refused EDITION', or open the edition under Sent. Send again what was refused for a doubtful reason, or "
+        "acknowledge the refusals.",
+        tells_remedy=True,
+    ),
+    AttentionKind(
         "missing-backup", "The last scheduled backup was made and verified", "Run 'digest backup'.", tells_remedy=True
     ),
 )
@@ -196,7 +211,7 @@ def attention_sentences(
 ) -> list[str]:
     """Give the sentences; none where all is as usual. With the settings' file also what is wrong in it.
 
-    `pause_told` is the edition whose pause stands elsewhere on the page, `deadline_told` the one whose deadline does.
+    `pause_told` is the edition whose pause or refusals stand elsewhere on the page, `deadline_told` the one whose deadline does.
     """
     found = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
     return [finding.sentence for finding in found]
@@ -225,9 +240,8 @@ def _find_passed_deadlines(
         if deadline is not None and deadline <= now:
             local = deadline.astimezone(file.publication.zone)
             by = f"{weekday_month_day(local)}, {clock_hour(local)}"
-            over = sentence(f"No. {edition.number} wasn't approved by its deadline ({by})")
-            goes = "" if edition.release_at <= now else ". It will be sent at its send time"
-            said = f"{over} You can still approve it{goes}."
+            goes = "" if edition.release_at <= now else ", and it will be sent at its send time"
+            said = f"No. {edition.number} wasn't approved by its deadline ({by}). You can still approve it{goes}."
             yield AttentionFinding("missed-deadline", said, edition.name)
 
 
@@ -267,9 +281,21 @@ def _find_in_sending(
     if hold is None:
         yield from _find_stuck_sends(session, editions, now, zone)
     yield from _find_gone_articles(session, editions)
+    yield from (finding for finding in _find_refusals(session) if finding.subject != pause_told)
     for edition in editions:
         if words := explain_missed_release(edition, now):
             yield AttentionFinding("missed-release", f"No. {edition.number} wasn't sent. {words}", edition.name)
+
+
+def _find_refusals(session: Session) -> Iterator[AttentionFinding]:
+    """Find the editions that were sent with refusals, until someone acknowledges them."""
+    sent = (Edition.state == EditionState.SENT, Edition.refusals > 0)
+    columns = (Edition.name, Edition.number, Edition.refusals)
+    for row in session.execute(select(*columns).where(*sent).order_by(Edition.release_at)):
+        said = f"No. {row.number} was sent with {row.refusals:,} refusals."
+        way = f"To see why, and to send again or acknowledge them, run 'digest refused {row.name}'."
+        on_page = "Open it under Sent to see why, and to send again or acknowledge them."
+        yield AttentionFinding("refusals", f"{said} {way}", row.name, f"{said} {on_page}")
 
 
 def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zone: tzinfo) -> str:
@@ -305,7 +331,7 @@ def _find_stuck_sends(
             reason = progress.wait_reason if progress else ""
             why = f" Reason: {reason}." if reason else ""
             said, on_page = (
-                f"No. {edition.number} has made no progress since {since}, and {count:,} emails are overdue.{why}"
+                f"No. {edition.number} has made no progress since {since}. Overdue emails: {count:,}.{why}"
                 for since in (f"{moved_at:%Y-%m-%d %H:%M} UTC", _write_moment(moved_at, zone))
             )
             yield AttentionFinding("stuck-send", said, edition.name, on_page)
@@ -335,7 +361,7 @@ def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source
     yield from _find_refused_sign_ins(session, now)
     if held := count_held_warnings(session):
         said = (
-            f"{held:,} {('email' if held == 1 else 'emails')} about security changes can't be delivered. Check the "
+            f"{count_with_noun(held, 'email')} about security changes can't be delivered. Check the "
             "audit log for the changes, then check whether the mail server accepts email from the sender's "
             "address."
         )

@@ -77,7 +77,7 @@ def _walk_up(names: NameLookup, domain: str) -> _Walk:
     for name in _list_steps(domain):
         found = [text for text in names.find_texts(f"_dmarc.{name}") if parse_tags(text).get("v") == "DMARC1"]
         if len(found) > 1:
-            walk.problems.append(f"_dmarc.{name} has {len(found)} DMARC records, so receivers ignore all of them.")
+            walk.problems.append(f"_dmarc.{name} has {len(found)} DMARC records, so mailbox providers ignore them all.")
         if len(found) == 1:
             walk.records.append(DmarcRecord(name, parse_tags(found[0])))
             if walk.records[-1].tags.get("psd") in {"y", "n"}:

@@ -1,4 +1,4 @@
-"""What the installation stands on: names, folder, keys, database, disk, and the records that must not be touched."""
+"""What the installation depends on: names, folder, keys, database, disk, records that mustn't be touched, and what watches it."""
 
 import os
 import shutil
@@ -17,15 +17,18 @@ from digest.app.doctor.check_registry import (
     report_warning,
 )
 from digest.app.editions import page_views
+from digest.app.upkeep import heartbeats
 from digest.app.upkeep.disk_growth import forecast_days_left, read_free_space
 from digest.app.upkeep.keys import list_files_in_clear
 from digest.collect.sandbox.client import list_open_doors_of_children
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened import missing_key_file
+from digest.settings.values import shorten_address
 from digest.store.audit_chain import verify_audit_log
 from digest.store.models import AuditEntry
 from subscribers.consent.unsubscribe_log import UnsubscribeLogError
 from subscribers.errors import ApplicationError
+from subscribers.phrases import count_with_noun
 
 IMPORT_NAMES = ("digest", "subscribers", "scheduler")
 LOW_DISK_BYTES = 1_000_000_000  # bytes
@@ -82,7 +85,7 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if installation.settings.key_passphrase and not keys.under_passphrase:
         yield report_warning(f"A passphrase is set, but {file} isn't protected by it.", "Run: digest keys protect")
     for aside in list_files_in_clear(installation):
-        yield report_warning(f"{aside} contains keys without a passphrase.", f"Run: rm {aside}")
+        yield report_warning(f"{aside} contains keys that aren't protected by a passphrase.", f"Run: rm {aside}")
     installation.refuse_demo_keys()
 
 
@@ -98,7 +101,7 @@ def check_database(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         return
     named, known = len(installation.settings.file.sources), page_views.count_active_sources(installation)
     waiting = "" if known >= named else f", of the {named} in the settings. The next 'digest collect' adds the others"
-    yield report_fine(f"The database works and has {known} sources{waiting}")
+    yield report_fine(f"The database works and has {count_with_noun(known, 'source')}{waiting}")
     name = installation.database.engine.url.database if installation.database.engine.dialect.name == "sqlite" else ""
     file = Path(name or "")
     if name and file.exists() and (mode := stat.S_IMODE(file.stat().st_mode)) & 0o022:
@@ -120,7 +123,7 @@ def check_audit_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if proof.fault:
         yield report_error(f"{proof.fault}.")
     else:
-        yield report_fine(f"audit log verified ({proof.rows:,} rows)")
+        yield report_fine(f"audit log verified ({count_with_noun(proof.rows, 'row')})")
 
 
 @doctor_check("departure-log", "Restore the file from a copy of the server. Until you do, you can't restore a backup.")
@@ -147,7 +150,7 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> Iterator[DoctorFind
             str(exc), f"Restore {file} from a copy of the server. Until you do, you can't restore a backup."
         )
     else:
-        yield report_fine(f"{file} verified ({lines:,} unsubscribes)")
+        yield report_fine(f"{file} verified ({count_with_noun(lines, 'unsubscribe')})")
 
 
 @doctor_check(
@@ -194,7 +197,9 @@ def check_disk_growth(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
         yield report_fine("the disk won't fill up within weeks at its current rate")
     else:
         report = report_error if days_left < FEW_DAYS else report_warning
-        yield report(f"At the rate since {min(nights):%Y-%m-%d}, the disk will be full in {days_left:.0f} days.")
+        yield report(
+            f"At the rate since {min(nights):%Y-%m-%d}, the disk will be full in {count_with_noun(round(days_left), 'day')}."
+        )
 
 
 @doctor_check("clock", "Set the clock and synchronize it: timedatectl set-ntp true")
@@ -209,3 +214,19 @@ def check_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         )
     else:
         yield report_fine(f"the clock shows {examined.now:%Y-%m-%d %H:%M} UTC, later than all recorded actions")
+
+
+@doctor_check(
+    "heartbeats",
+    "Check the URL under [heartbeats] and the server behind it. If it's on a private network, list that network under limits.allow_networks.",
+)
+def check_heartbeats(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """The last request to each heartbeat URL succeeded, if there are any."""
+    with examined.read() as session:
+        notes = list(heartbeats.read_notes(session, examined.settings))
+    for job, url, note in notes:
+        if note["trouble"]:
+            place = shorten_address(url, host_only=True)
+            yield report_warning(f"The heartbeat of {job} failed at {place} ({note['trouble']}).")
+    if notes and not any(note["trouble"] for _, _, note in notes):
+        yield report_fine(f"{len(notes)} taken")

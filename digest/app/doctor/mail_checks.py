@@ -132,7 +132,7 @@ def _merge_spf_records(names: NameLookup, domain: str, records: list[str], term:
     record = spf.write_record(records, missing)
     added = f", adds your current sender ({missing})," if missing else ""
     return report_error(
-        f"The domain {domain} has {len(records)} SPF records, so receivers ignore all of them.",
+        f"The domain {domain} has {len(records)} SPF records, so mailbox providers ignore them all.",
         (
             f"Replace them with this DNS record, which allows every sender in them{added} and ends in "
             f"{_explain_all_term(record, records)}: {_record_line(domain, record)}"
@@ -200,7 +200,7 @@ def _judge_dkim_record(examined: ExaminedInstallation, key: SigningKey, name: st
     texts = examined.outside.names.find_texts(name)
     if len(texts) != 1:
         many = (
-            f"has {len(texts)} records, so receivers can't tell which one to use"
+            f"has {len(texts)} records, so mailbox providers can't tell which one to use"
             if texts
             else "isn't in DNS, so DKIM signatures fail"
         )
@@ -222,7 +222,7 @@ def _judge_key_size(name: str, tags: dict[str, str], advice: str) -> Iterator[Do
         return
     told = f"The DKIM record {name} has a key of only {bits:,} bits"
     if bits < WEAK_BITS:
-        yield report_error(f"{told}, which receivers may reject.", advice)
+        yield report_error(f"{told}, which mailbox providers may reject.", advice)
     else:
         yield report_warning(f"{told}.", advice)
 
@@ -246,7 +246,7 @@ def _judge_published_key(name: str, tags: dict[str, str], expected: str, publish
         return
     if "y" in tags.get("t", "").split(":"):
         yield report_warning(
-            f"The DKIM record {name} contains t=y, so receivers treat your email as unsigned.",
+            f"The DKIM record {name} contains t=y, so mailbox providers treat your email as unsigned.",
             f"Remove t=y, so that the DNS record is: {_record_line(name, expected)}",
         )
     yield report_fine(f"{name} contains your signing key")
@@ -337,8 +337,7 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     elif by_key:
         yield report_warning(
             (
-                f"The return path's domain {_bounce_domain(settings)} isn't aligned with {author}. Only the signature "
-                "is."
+                f"The return path's domain {_bounce_domain(settings)} isn't aligned with {author}. Only the signature's domain is."
             ),
             by_path_remedy,
         )
@@ -404,8 +403,7 @@ def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check(
     "reverse-name",
     (
-        "Ask whoever assigned the IP address to set its PTR record to the mail server's name. That name must "
-        "have the same IP address."
+        "Ask the provider that assigned the IP address to set its PTR record to the mail server's name. That name must resolve to the same IP address."
     ),
     is_online=True,
 )

@@ -22,6 +22,7 @@ from digest.app.doctor.check_registry import (
     report_warning,
 )
 from digest.app.upkeep.backups import BACK_UP
+from digest.app.upkeep.nightly_steps import FAILED
 from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
@@ -40,7 +41,7 @@ from digest.store.staff_revocations import keep_current, list_missing_members
 from subscribers.consent.preferences import list_unreadable_choices
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
-from subscribers.phrases import join_words
+from subscribers.phrases import count_with_noun, join_words
 from subscribers.store import row_seals
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import Base, Person, Seal, UtcDateTime
@@ -104,7 +105,7 @@ def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
         counts = join_words([f"{len(rows):,} of {model.__tablename__}" for model, rows in forged.items()])
         yield report_error(f"Some rows have no valid seal and are ignored ({counts}).")
     if outdated:
-        yield report_error(f"The audit log doesn't confirm {outdated:,} team rows.")
+        yield report_error(f"The audit log doesn't confirm {count_with_noun(outdated, 'team row')}.")
     if missing:
         yield report_error(f"Team rows are missing ({join_words(missing[:MAX_NAMED])}).")
     if not (forged or outdated or missing):
@@ -116,14 +117,16 @@ def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
     "Find out how the database was changed outside this program. The emails weren't sent. People can ask for another link or confirmation.",
 )
 def check_changed_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Every delivery of the last 30 days was for the person and purpose that it was planned for."""
+    """Every delivery in the last 30 days matches the person and purpose it was planned for."""
     refused = (Delivery.state == DeliveryState.REFUSED, Delivery.reply == CHANGED_ROW)
     recent = Delivery.due_at > examined.now - MAX_CHANGE_AGE
     with examined.read() as session:
         ids = session.scalars(select(Delivery.id).where(*refused, recent).order_by(Delivery.due_at.desc())).all()
     if ids:
         named = ", ".join(ids[:MAX_NAMED])
-        yield report_error(f"{len(ids):,} deliveries were changed outside this program and weren't sent ({named}).")
+        yield report_error(
+            f"Deliveries were changed outside this program, so they weren't sent ({len(ids):,}: {named})."
+        )
 
 
 def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
@@ -220,7 +223,7 @@ def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFindin
         newest_first = done.order_by(ScheduleSlot.at.desc())
         last = session.scalars(newest_first.limit(1)).first()
         outcome = last.outcome if last else ""
-    yield from (report_error(f"{step}.") for step in outcome.split("; ") if " failed: " in step)
+    yield from (report_error(f"{step}.") for step in outcome.split("; ") if FAILED in step)
 
 
 @doctor_check(
@@ -314,7 +317,7 @@ def check_waiting_mail(examined: ExaminedInstallation) -> Iterator[DoctorFinding
         count, oldest = session.execute(counted).one()
     if count:
         yield report_error(
-            f"There are {count:,} overdue transactional emails, the oldest due {oldest:%Y-%m-%d %H:%M} UTC."
+            f"Transactional emails are overdue ({count:,}). The oldest was due {oldest:%Y-%m-%d %H:%M} UTC."
         )
 
 
@@ -328,7 +331,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFin
     with examined.read() as session:
         count = session.scalar(select(func.count()).where(*waiting))
     if count:
-        yield report_error(f"There are {count:,} unprocessed bounces and events.")
+        yield report_error(f"Bounces and events haven't been processed for an hour ({count:,}).")
 
 
 @doctor_check("uncertain", "Run 'digest uncertain EDITION' or 'digest uncertain notices', or open Admin → Deliveries.")
@@ -346,7 +349,7 @@ def check_uncertain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             counts[name if kind == "edition" else NOTICES] += count
     if counts:
         named = ", ".join(f"{count:,} of {name}" for name, count in counts.most_common(MAX_NAMED))
-        yield report_warning(f"The status of {counts.total():,} messages is unknown ({named}).")
+        yield report_warning(f"The status of {count_with_noun(counts.total(), 'message')} is unknown ({named}).")
 
 
 @doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve', which reads the file and removes it.")
@@ -371,7 +374,7 @@ def check_choices(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if numbers:
         named = ", ".join(str(number) for number in numbers[:MAX_NAMED])
         yield report_error(
-            f"The preferences of {len(numbers):,} subscribers can't be read (numbers {named}), so they get no editions."
+            f"The preferences of {count_with_noun(len(numbers), 'subscriber')} can't be read, so no editions are sent to them ({named})."
         )
 
 
@@ -381,7 +384,7 @@ def check_choices(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     "Restore the value from a backup, or delete the row.",
 )
 def check_damaged_values(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Every number and time in the database is one. SQLite stores anything in their columns."""
+    """Every number and time in the database is valid. SQLite stores anything in their columns."""
     with examined.read() as session:
         if is_postgresql(session):
             return

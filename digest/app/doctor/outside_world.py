@@ -83,7 +83,7 @@ class NameLookup:
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return []
         except dns.exception.DNSException as exc:
-            reason = "no answer in time" if isinstance(exc, dns.exception.Timeout) else type(exc).__name__
+            reason = "no response in time" if isinstance(exc, dns.exception.Timeout) else type(exc).__name__
             raise LookupFailedError(f"The DNS lookup of {kind} for {name} failed ({reason}).") from exc
 
 

@@ -189,14 +189,14 @@ def check_results(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     told = _list_told_results(received)
     if not told:
         yield report_warning(
-            f"The message has no Authentication-Results header from {trusted or 'any receiver'}.",
+            f"The message has no Authentication-Results header from {trusted or 'any mailbox provider'}.",
             "Save the message as a large mailbox provider received it.",
         )
         return
     results = _read_results(told[0])
     word = _name_server(told[0])
     if not trusted:
-        word += " (this header can be forged; to be sure, pass your receiver's name with --trust)"
+        word += " (this header can be forged; to be sure, pass the name of your mailbox provider's server with --trust)"
     if bad := {method: result for method, result in results.items() if result not in _GOOD_RESULTS}:
         make = report_error if trusted else report_warning
         yield make(f"{word} says {_write_results(bad)}.")
@@ -261,7 +261,7 @@ def check_signatures(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     "received-coverage",
     (
         "DKIM-sign messages on this server (set DIGEST_DKIM_DOMAIN and its key), which covers both headers, "
-        "or ask whoever signs them to include both headers in h=."
+        "or configure the server that signs them to include both headers in h=."
     ),
 )
 def check_coverage(received: ReceivedMessage) -> Iterator[DoctorFinding]:
@@ -295,7 +295,8 @@ def check_message_alignment(received: ReceivedMessage) -> Iterator[DoctorFinding
 
 
 @message_check(
-    "received-forwarding", "Save the message at an address that isn't forwarded, to see the first receiver's results."
+    "received-forwarding",
+    "Save the message at an address that isn't forwarded, to see the first mailbox provider's results.",
 )
 def check_forwarding(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """Forwarders' ARC seals are valid (RFC 8617, section 4.1.3)."""
@@ -322,7 +323,7 @@ def check_one_click_fields(received: ReceivedMessage) -> Iterator[DoctorFinding]
             "of one each."
         )
     elif "=?" in links[0]:
-        yield report_error("List-Unsubscribe was encoded (RFC 2047, section 5), so mail apps can't read it.")
+        yield report_error("List-Unsubscribe was encoded (RFC 2047, section 5), so email apps can't read it.")
     elif len(_HTTPS_LINK.findall(links[0])) != 1:
         yield report_error("List-Unsubscribe doesn't contain exactly one https link.")
     elif posts[0] != "List-Unsubscribe=One-Click":
@@ -339,8 +340,8 @@ def check_links(received: ReceivedMessage) -> Iterator[DoctorFinding]:
         return
     if _WRAPPED_LINK.search(received.html):
         yield report_warning(
-            "The receiver's filter rewrote the links and opens each one.",
-            "No change is needed because opening a link doesn't change anything.",
+            "The mailbox provider's filter rewrote the links and opens each one.",
+            "You don't need to do anything because opening a link has no effect.",
         )
         return
     links = _HTTPS_LINK.findall(" ".join(received.list_values("List-Unsubscribe")))

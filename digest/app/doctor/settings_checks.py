@@ -24,7 +24,7 @@ from digest.settings import SettingsError, leads_to_this_machine, reload_setting
 from digest.settings.leftovers import list_foreign_texts, list_sample_addresses, list_sample_sources
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from digest.templating import find_template_mistakes
-from subscribers.phrases import join_words
+from subscribers.phrases import count_with_noun, join_words, sentence
 
 
 @doctor_check("settings", "Correct the listed settings.")
@@ -118,7 +118,7 @@ def check_own_texts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if sources := list_sample_sources(file):
         yield report_warning(
             f"The settings still contain sample sources with made-up publishers ({join_words(sources)}).",
-            f"Remove their [[sources]] from {place}, or remove each on the Sources page.",
+            f"Remove their [[sources]] entries from {place}, or remove each on the Sources page.",
         )
 
 
@@ -237,7 +237,8 @@ def check_bounce_mailbox(examined: ExaminedInstallation) -> Iterator[DoctorFindi
     at = f"{last.at.astimezone(installation.settings.file.publication.zone):%b %d %H:%M %Z}"
     if last.trouble:
         yield report_error(
-            f"{name} failed {last.troubles} times in a row, last {at} ({last.trouble.rstrip('.')}).", remedy
+            f"{name} can't be read ({count_with_noun(last.troubles, 'failed attempt')}, the latest {at}). {sentence(last.trouble)}",
+            remedy,
         )
     elif last.stuck:
         yield report_error(f"{name} was last read {at}, but {last.stuck.rstrip('.')}.", remedy)

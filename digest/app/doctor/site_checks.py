@@ -107,7 +107,7 @@ def _read_text(response: httpx.Response) -> str:
 
 def _explain(error: Exception) -> str:
     is_late = isinstance(error, httpx.TimeoutException)
-    text = str(error) or ("no answer in time" if is_late else type(error).__name__)
+    text = str(error) or ("no response in time" if is_late else type(error).__name__)
     return text.partition("] ")[2].partition(" (_ssl")[0] or text
 
 
@@ -182,7 +182,7 @@ def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFin
 )
 @_where_it_answers
 def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Check that the desk, the admin pages, and the metrics refuse visitors who haven't signed in."""
+    """Editors' pages, admin pages, and metrics require visitors to sign in."""
     for path in PRIVATE_PAGES:
         answer = _visit(examined, path)
         asks = answer.status in {401, 403} or "sign-in" in answer.headers.get("location", "")

@@ -62,8 +62,7 @@ def survey_spf(names: NameLookup, domain: str) -> SpfSurvey:
         survey.problems.append(
             (
                 (
-                    f"The SPF record of {domain} needs {survey.lookups} DNS lookups, more than the limit of {MAX_LOOKUPS}, "
-                    "so receivers ignore it."
+                    f"The SPF record of {domain} needs {survey.lookups} DNS lookups, more than the limit of {MAX_LOOKUPS}, so mailbox providers ignore it."
                 ),
                 "Remove senders you don't use, or replace a:, mx:, and include: with IP addresses (ip4:, ip6:).",
             )

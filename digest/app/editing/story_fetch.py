@@ -73,9 +73,7 @@ def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> tuple[Par
         answer = fetcher.get(url, accept=PAGE_ACCEPT)
         if barrier := explain_redirect(url, answer.url):
             raise _refuse_withheld(barrier)
-        document = sandbox.parse_document(
-            answer.body, url=answer.url, now=now, content_type=answer.content_type, charset=answer.charset
-        )
+        document = sandbox.parse_document(answer.body, url=answer.url, now=now, charset=answer.charset)
     except FetchError as exc:
         raise EditRefusedError(end_sentence(f"Couldn't load the page: {exc.message_for_now}"), advice) from exc
     except ParseError as exc:

@@ -12,7 +12,7 @@ from digest.edition.queries import find_current_edition, find_edition
 from digest.installation.opened import Installation
 from digest.store.models import EditionState
 from subscribers.consent import audience
-from subscribers.phrases import weekday_date
+from subscribers.phrases import count_with_noun, weekday_date
 from subscribers.store.models import PersonState
 
 
@@ -28,7 +28,7 @@ def edition_name(installation: Installation, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EditionStatus:
-    """Where an edition stands. `release_sentence` says to whom and when it goes, `content_hash` what it is.
+    """Where an edition stands. `refusals` are how many someone has to acknowledge. `release_sentence` says to whom and when it goes, `content_hash` what it is.
 
     `blocked_reason` says why nothing of it leaves (it is paused, or all is held), `progress_sentence` how the last run gets on.
     """
@@ -36,6 +36,8 @@ class EditionStatus:
     name: str
     number: int
     state: EditionState
+    state_words: str
+    refusals: int
     content_hash: str
     release_text: str
     release_sentence: str
@@ -67,9 +69,11 @@ def edition_status(installation: Installation, name: str, *, now: datetime) -> E
             name=edition.name,
             number=edition.number,
             state=edition.state,
+            state_words=edition.state_words,
+            refusals=edition.refusals if edition.has_refusals else 0,
             content_hash=approval.current_content_hash(session, edition, installation.settings),
             release_text=release,
-            release_sentence=f"No. {edition.number} will be sent to {subscribers:,} {'subscriber' if subscribers == 1 else 'subscribers'} {when}.",
+            release_sentence=f"No. {edition.number} will be sent to {count_with_noun(subscribers, 'subscriber')} {when}.",
             delivery_counts=counts,
             blocked_reason=blocked,
             progress=progress,

@@ -287,7 +287,7 @@ def _grade_stories(
     for number, entry in enumerate(_list_linked(list_news_entries(approved)), 1):
         url = labelled_url(entry.url)
         placed = placed | {url}
-        why = "an editor let it stand" if url in was_proposed else "an editor added it"
+        why = "an editor kept it" if url in was_proposed else "an editor added it"
         yield _pick(entry, MUST if number <= max(FIRST_COUNTS) else MAY, why, members)
     for entry in _list_linked(list_news_entries(proposed)):
         if labelled_url(entry.url) not in placed:

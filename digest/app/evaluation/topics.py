@@ -149,7 +149,7 @@ def _read_topic_labels(file: Path, sources: Mapping[str | None, SourceSettings])
 
 def _check_topic_label(file: Path, number: int, row: Any) -> None:
     if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("url", "title")):
-        raise EvaluationError(f"Label {number} in {file} has no url or title. Add it.")
+        raise EvaluationError(f"Label {number} in {file} is missing its url or title. Add the missing value.")
     for key in _LIST_KEYS:
         if not is_text_list(row.get(key, [])):
             raise EvaluationError(f"In {file}, {key} in label {number} isn't a list of words. Correct it.")

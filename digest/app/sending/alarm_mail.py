@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import article_checks, edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.installation.opened import Installation
-from digest.installation.staff_mail import queue_staff_mail
+from digest.installation.staff_mail import alarm_occasion, queue_staff_mail
 from digest.store.audit import record_audit
 from digest.store.models import Edition
 from digest.store.staff import list_proven_staff
@@ -55,7 +55,7 @@ def _mail_alarm(installation: Installation, name: str, now: datetime) -> bool:
             "handed_over": f"{counts.handed_over:,}",
             "address": f"{installation.settings.link_base}/desk/editions/{name}/sending",
         }
-        queue_staff_mail(session, installation, "alarm", f"{name}-{edition.paused_at:%Y%m%d%H%M%S%f}", facts, now=now)
+        queue_staff_mail(session, installation, "alarm", alarm_occasion(name, edition.paused_at), facts, now=now)
         told = {"paused_at": edition.paused_at.isoformat()}
         installation_hold.write_installation_state(session, _state_key(edition), told, now=now)
         detail = {"staff": [member.id for member in list_proven_staff(session)]}

@@ -21,6 +21,7 @@ from digest.deliver.send.claims import dead_runs
 from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.notices import notice_sending as notices
 from digest.deliver.send.refusals import alarms
+from digest.deliver.send.refusals.refused_deliveries import review_sent_editions
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
@@ -204,4 +205,5 @@ def process_inbound_mail(
     except MailboxError as exc:
         trouble = str(exc)
     applied = apply_inbound_events(installation, clock=clock)
+    review_sent_editions(installation.database, now=clock())
     return InboundResult(poll, applied, trouble or (poll.stuck if poll else ""))

@@ -11,14 +11,13 @@ from sqlalchemy.orm import Session
 from digest.app.editions.page_views import SENT_STATES
 from digest.app.editions.recent_counts import RecentCounts, count_edition
 from digest.app.sending.uncertain_actions import list_uncertain, resend_risk
-from digest.app.subscribers.subscriber_records import find_refusal_cause
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import TEST_PURPOSE_PREFIX, DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
 from digest.deliver.retention.kept_counts import load_kept_counts
-from digest.deliver.send.refusals.refusal_counts import RefusalGroup, group_refusals, name_known_domains
+from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, group_refusals, name_known_domains
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, read_uncertain_deliveries
 from digest.edition.queries import find_edition
 from digest.installation.acts import Action, Actor, Role
@@ -208,10 +207,10 @@ def _read_chosen(
 
 
 def _count_by_cause(groups: Sequence[RefusalGroup]) -> dict[FailureCause, int]:
-    """Count refusals by their cause, the most first: where no event names one, what the server answered does."""
+    """Count refusals by their cause, the most first."""
     counts: Counter[FailureCause] = Counter()
     for group in groups:
-        counts[group.cause or find_refusal_cause(group.reply, ())] += group.count
+        counts[group.cause] += group.count
     return dict(counts.most_common())
 
 

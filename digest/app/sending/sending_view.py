@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from digest.app.approval import final_check
 from digest.app.approval.signing import APPROVE, REVOKE_APPROVAL
 from digest.app.editions.recent_counts import RecentCounts
-from digest.app.sending import alarm_mail, uncertain_actions
+from digest.app.sending import alarm_mail, refusal_actions, uncertain_actions
 from digest.app.sending import control as sending
 from digest.app.subscribers.subscribers import count_subscribers
 from digest.deliver.control import installation_hold
@@ -19,7 +19,12 @@ from digest.deliver.plan import canary
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.send.claims.progress import SendProgress, read_progress
 from digest.deliver.send.refusals.alarms import AlarmReading, count_failures, read_alarms
-from digest.deliver.send.refusals.refusal_counts import DomainRefusals, count_refusals_by_domain, name_known_domains
+from digest.deliver.send.refusals.refused_deliveries import (
+    RefusalGroup,
+    group_refusals,
+    merge_refusals,
+    name_known_domains,
+)
 from digest.edition.queries import find_edition
 from digest.installation import hold
 from digest.installation.opened import Installation
@@ -37,6 +42,8 @@ _EDITION_ACTIONS = (
     sending.RESUME,
     sending.CANCEL,
     final_check.LOOK,
+    refusal_actions.ACKNOWLEDGE,
+    refusal_actions.SEND_AGAIN,
 )
 _SHOWN_ACTIONS = frozenset(
     {
@@ -60,7 +67,8 @@ class CanaryCounts:
 class SendingView:
     """An edition that goes out, or went, all as it was at `counted_at`. `due_later` wait for an hour that has not come.
 
-    `failures_count_from` is since when failures count against it; None before anything was planned.
+    `failures_count_from` is since when failures count against it; None before anything was planned. `refusals` are by domain
+    and reason; `domain_names` are the domains that have a name, by tag.
     """
 
     counted_at: datetime
@@ -73,7 +81,8 @@ class SendingView:
     canary: CanaryCounts
     alarms: tuple[AlarmReading, ...]
     failures_count_from: datetime | None
-    refusals: tuple[DomainRefusals, ...]
+    refusals: tuple[RefusalGroup, ...]
+    domain_names: Mapping[str, str]
     hold: InstallationHold | None
     acts: tuple[AuditEntry, ...]
 
@@ -119,7 +128,8 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
         ),
         alarms=read_alarms(failures, counts.handed_over, file.alerts) if failures else (),
         failures_count_from=since,
-        refusals=count_refusals_by_domain(session, edition.name, domain_names),
+        refusals=tuple(merge_refusals(group_refusals(session, edition.name))),
+        domain_names=domain_names,
         hold=installation_hold.current_hold(session),
         acts=_find_actions(session, edition),
     )

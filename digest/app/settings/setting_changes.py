@@ -52,6 +52,7 @@ EDITABLE_TABLES = (
     "limits",
     "approval",
     "alerts",
+    "heartbeats",
     "backup",
 )
 LISTED_CHANGES = 5
@@ -66,6 +67,7 @@ _CHECKS = {
     "sender": ("postal-address", "provider", "signing", "bounces", "provider-events", "bounce-mailbox"),
     "limits": ("proxies",),
     "alerts": ("staff",),
+    "heartbeats": ("heartbeats",),
     "backup": ("backup-folder", "missing-backup", "backup"),
 }
 
@@ -209,7 +211,7 @@ def _check_against_installation(installation: Installation, table: str, values: 
         raise SettingsValueError(problems)
     folder = values.get("folder", "")
     if table == "backup" and folder and not Path(folder).is_absolute():
-        raise SettingsValueError({"folder": f"{folder!r} isn't an absolute path, such as /backups/digest."})
+        raise SettingsValueError({"folder": f"{folder!r} isn't an absolute path. Use one such as /backups/digest."})
 
 
 def _check_visits(rules: Sequence[str]) -> None:
@@ -261,8 +263,7 @@ def _require_file(installation: Installation) -> Settings:
     settings = installation.settings
     if settings.origin is None:
         raise SettingsError(
-            "You can't save settings because there's no settings file. Create one with 'digest init', then "
-            "restart from its folder or with DIGEST_SETTINGS."
+            "You can't save settings because there's no settings file. Create one with 'digest init'. Then restart the server in its folder, or set DIGEST_SETTINGS to its path."
         )
     return settings
 

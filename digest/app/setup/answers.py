@@ -19,6 +19,7 @@ from digest.deliver.providers.setup_form import ProviderAnswers, TypedUnseen, ch
 from digest.settings import Settings, values
 from digest.settings.loader import describe_value_error
 from digest.settings.model import SettingsFile
+from digest.settings.operations import Heartbeat
 from digest.timetable import parse_schedule_rule
 from subscribers.address import read_address
 from subscribers.errors import ApplicationError
@@ -104,6 +105,13 @@ class SetupAnswers(values.SettingsTable):
     provider: InstanceOf[ProviderAnswers]
     database: Annotated[str, AfterValidator(_check_database)] = Field(
         title="Database: sqlite, or postgresql+psycopg://user:password@host/name"
+    )
+    heartbeat: Heartbeat = Field(
+        default="",
+        title=(
+            "URL to request after each night's maintenance, so that a service such as Healthchecks notices if this one "
+            "stops (empty for none)"
+        ),
     )
     subscribers: int = Field(
         default=0, ge=0, title="Expected number of subscribers at the start, including imported ones (0 if none)"
@@ -279,6 +287,7 @@ def read_present_answers(settings: Settings) -> dict[str, Any]:
         "release": file.schedule.send,
         "postal_address": file.sender.postal_address,
         "database": settings.database_url or "sqlite",
+        "heartbeat": file.heartbeats.nightly,
     }
     if values.leads_to_this_machine(settings.base_url) is False:
         present["base_url"] = settings.base_url
@@ -311,6 +320,7 @@ def propose_answer(key: str, answers: Mapping[str, Any]) -> Any:
         "base_url": f"https://news.{domain}" if domain else None,
         "sender_address": f"digest@news.{domain}" if domain else None,
         "reply_to": f"editors@{sender_domain}" if sender_domain else None,
+        "heartbeat": "",
         "subscribers": 0,
     }
     return proposals.get(key)

@@ -193,9 +193,9 @@ def _edit_settings(file: Path, answers: SetupAnswers, settings: Settings) -> str
     if answers.provider.sends and not present.limits.warm_up and (caps := propose_warm_up(answers.subscribers)):
         limits["warm_up"] = caps
     publication = {key: getattr(answers, key) for key in ("name", "tagline", "about", "site", "timezone")}
-    return edit_settings_text(
-        settings, text, {"publication": publication, "sender": sender, "schedule": schedule, "limits": limits}
-    )
+    tables = {"publication": publication, "sender": sender, "schedule": schedule, "limits": limits}
+    heartbeats = {"nightly": answers.heartbeat}
+    return edit_settings_text(settings, text, {**tables, "heartbeats": heartbeats})
 
 
 def propose_warm_up(subscribers: int) -> list[int]:

@@ -121,9 +121,7 @@ def _read_place(fetcher: ContentFetcher, place: str, now: datetime) -> PastEditi
     if not fetcher.may_read(url):
         raise ParseError(explain_unreadable(fetcher, url), "Save the page in a browser, and import the file.")
     answer = fetcher.get(url, accept=PAGE_ACCEPT)
-    return read_past_edition_in_child(
-        answer.body, url=answer.url, now=now, content_type=answer.content_type, charset=answer.charset
-    )
+    return read_past_edition_in_child(answer.body, url=answer.url, now=now, charset=answer.charset)
 
 
 def find_past_address(installation: Installation, name: str) -> str | None:

@@ -61,7 +61,7 @@ def run_in_child(
             outcome, value = _follow_child(ours, on_progress, stop_asked)
         except (EOFError, ConnectionError):
             process.join()
-            raise WorkFailedError(f"The process was stopped from outside (exit code {process.exitcode}).") from None
+            raise WorkFailedError(f"The process was killed (exit code {process.exitcode}).") from None
     process.join()
     if outcome == "done":
         result: Result = value

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.subscribers.people import STAFF_RECIPIENT, UnknownPersonError
-from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
+from digest.deliver.events.failure_causes import FailureCause, find_refusal_cause
 from digest.deliver.retention.delivery_disclosures import delivery_disclosures
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.installation.acts import CONFIRMATION_LIFETIME, Action, Role
@@ -208,14 +208,6 @@ def _list_mails(session: Session, number: int, limit: int) -> tuple[SentMail, ..
         )
         for row in rows
     )
-
-
-def find_refusal_cause(reply: str, event_causes: Sequence[str]) -> FailureCause:
-    """Return why a message was refused: what its events say, else what the server answered. Pure."""
-    reported = [FailureCause(cause) for cause in event_causes if cause]
-    if reported:
-        return reported[-1]
-    return failure_cause(*parse_reply_codes("", reply)) or FailureCause.NONE
 
 
 def check_subscriber(installation: Installation, staff: SignedInStaff, number: int, *, now: datetime) -> None:

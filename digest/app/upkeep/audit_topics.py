@@ -10,7 +10,7 @@ NO_SUBJECT = "."
 UNREADABLE = "unreadable because this row was changed"
 TOPICS: Mapping[str, str] = {
     "addresses": "Access to addresses",
-    "readers": "Subscribers",
+    "subscribers": "Subscribers",
     "approvals": "Approvals",
     "editions": "Editions and sending",
     "settings": "Settings and sources",

@@ -73,7 +73,7 @@ def create_backup(
         if not passphrase:
             raise BackupError(
                 "No backup was made because there's no passphrase to encrypt it with. Set DIGEST_BACKUP_PASSPHRASE or "
-                "DIGEST_BACKUP_PASSPHRASE_FILE, or run the command in a terminal and enter one when asked."
+                "DIGEST_BACKUP_PASSPHRASE_FILE, or run the command in a terminal and enter a passphrase when asked."
             )
         manifest = creation.create_backup(
             installation.database, file, passphrase=passphrase, now=now, progress=progress

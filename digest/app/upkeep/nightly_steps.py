@@ -44,6 +44,7 @@ from subscribers.consent import consent_days, disclosure_sealing, disclosures, s
 from subscribers.consent.seals import LedgerProof
 from subscribers.lifecycle import expiry, inactive_subscribers
 from subscribers.mail_requests import MailRequest
+from subscribers.phrases import count_with_noun
 from subscribers.store.models import ConsentDay, Seal
 from subscribers.subscriber_language import ENGLISH
 from subscribers.transfer.imports import drop_import_salts
@@ -55,6 +56,9 @@ MIN_DAY_COUNT_RETENTION = timedelta(days=400)  # the pages show a year, whatever
 DELETE_BATCH_SIZE = 1000  # rows of one write transaction
 
 log = structlog.get_logger("nightly")
+
+
+FAILED = " failed: "  # what a step that failed has in its outcome
 
 
 def run_nightly_steps(installation: Installation, now: datetime) -> str:
@@ -70,7 +74,7 @@ def _run_step(step: Callable[[Installation, datetime], str], installation: Insta
         return step(installation, now)
     except Exception as exc:  # one night's surprise in one step must not keep the others from running
         log.exception("nightly step failed", step=step.__name__)
-        return f"{step.__name__} failed: {type(exc).__name__}"
+        return f"{step.__name__}{FAILED}{type(exc).__name__}"
 
 
 def seal_disclosures(installation: Installation, now: datetime) -> str:
@@ -134,7 +138,7 @@ def aggregate_old_disclosures(installation: Installation, now: datetime) -> str:
             some = disclosures.aggregate_disclosures(session, installation.keys, now)
         folded += some
         if not some:
-            return f"{folded:,} old disclosures folded"
+            return f"{folded:,} old disclosures replaced with totals"
 
 
 def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str:
@@ -145,7 +149,7 @@ def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str
 def resolve_silence_questions(installation: Installation, now: datetime) -> str:
     """End the questions to silent readers that ran out, and take off the list who was told that no answer does that."""
     gone = inactive_subscribers.resolve_unanswered(installation.database, installation.unsubscribe_log, now=now)
-    return f"{gone:,} readers taken off who did not answer"
+    return f"{gone:,} people who didn't answer unsubscribed"
 
 
 def delete_departed_addresses(installation: Installation, now: datetime) -> str:
@@ -154,7 +158,7 @@ def delete_departed_addresses(installation: Installation, now: datetime) -> str:
     old = now - timedelta(days=installation.settings.file.retention.evidence_days)
     with installation.write() as session:
         salts = drop_import_salts(session, before=old)
-    return f"{gone:,} addresses of people who are gone let go, {salts:,} imports' salts dropped"
+    return f"{gone:,} addresses of former subscribers and {salts:,} salts of imports deleted"
 
 
 def suppress_bouncing_addresses(installation: Installation, now: datetime) -> str:
@@ -171,7 +175,7 @@ def aggregate_old_deliveries(installation: Installation, now: datetime) -> str:
     """Make totals of deliveries that were kept long enough."""
     database, keys = installation.database, installation.keys
     folded = delivery_disclosures.aggregate_deliveries(database, keys, installation.settings, now=now)
-    return f"{folded:,} old deliveries folded"
+    return f"{folded:,} old deliveries replaced with totals"
 
 
 def keep_edition_counts(installation: Installation, now: datetime) -> str:
@@ -209,12 +213,12 @@ def _read_counted_through(session: Session) -> int:
 
 def delete_old_payloads(installation: Installation, now: datetime) -> str:
     """Delete what providers posted more than 30 days ago."""
-    return f"{payloads.drop_old_payloads(installation.database, now=now):,} old payloads dropped"
+    return f"{payloads.drop_old_payloads(installation.database, now=now):,} old events deleted"
 
 
 def delete_old_rate_counts(installation: Installation, now: datetime) -> str:
     """Delete the counts of minutes that no bound on sending looks at any more."""
-    return f"{rate_limiter.delete_old_counts(installation.database, now=now):,} old minutes forgotten"
+    return f"{rate_limiter.delete_old_counts(installation.database, now=now):,} old counts deleted"
 
 
 def request_provider_erasures(installation: Installation, now: datetime) -> str:
@@ -268,13 +272,13 @@ def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
         ended = staff_sessions.delete_old_sessions(session, now=now)
         delete_old_challenges(session, now=now)
         forget_removed_addresses(session)
-    return f"{ended:,} sessions that ran out and {deleted:,} old sign-ins deleted"
+    return f"{ended:,} expired sessions and {deleted:,} old sign-ins deleted"
 
 
 def delete_old_slots(installation: Installation, now: datetime) -> str:
     """Delete what is remembered of the timetable's slots of more than 90 days ago: only the latest are asked about."""
     old = (ScheduleSlot.at < now - SLOT_RETENTION) & (ScheduleSlot.job != FIRST_LOOK_JOB)
-    return f"{installation.database.delete_in_batches(ScheduleSlot, old, size=DELETE_BATCH_SIZE):,} old slots dropped"
+    return f"{installation.database.delete_in_batches(ScheduleSlot, old, size=DELETE_BATCH_SIZE):,} old scheduled times deleted"
 
 
 def delete_old_day_counts(installation: Installation, now: datetime) -> str:
@@ -336,7 +340,7 @@ def mail_seal_when_due(installation: Installation, seal: Seal, proof: LedgerProo
         queue = make_notice_queue(installation.keys, settings, lambda: now)
         facts = {
             "sealed_at": seal.at.isoformat(),
-            "counts": f"{seal.people:,} people, {seal.links:,} events, {seal.suppressions:,} suppressions",
+            "counts": f"{count_with_noun(seal.people, 'person', 'people')}, {seal.links:,} events, {seal.suppressions:,} suppressions",
             "seal": seal.hash,
             "seal_start": seal.hash[:KEPT_DIGITS],
             "fault": "" if proof.sound else "yes",

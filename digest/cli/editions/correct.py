@@ -11,6 +11,7 @@ from digest.cli.editions.group import EXIT_ANSWER_NO
 from digest.cli.lazy_group import CorrectableError
 from digest.deliver.plan.correction_plan import CorrectionAudience
 from digest.edition.archive.corrections import CorrectedField
+from subscribers.phrases import count_with_noun
 
 
 @click.command(
@@ -114,12 +115,12 @@ def _mail_correction(context: CommandContext, edition: str, number: int, *, yes:
         print_lines(email.describe(actor.name))
         raise SystemExit(EXIT_ANSWER_NO)
     planned = correction_emails.plan_correction_emails(installation, clock=context.now)
-    click.echo(f"{planned.queued:,} emails are queued. 'digest serve' sends them.")
+    click.echo(f"Queued {count_with_noun(planned.queued, 'email')}. 'digest serve' sends them.")
 
 
 def _ask(email: CorrectionEmail, actor: str, audience: CorrectionAudience, *, is_request: bool) -> str:
     """Return what has to be confirmed, with the number of recipients."""
-    count = f"{audience.recipients:,} subscriber{'' if audience.recipients == 1 else 's'}"
+    count = count_with_noun(audience.recipients, "subscriber")
     if is_request:
         return f"Request the email to {count}? It's only sent once it's approved."
     if email.rule.sign(actor).missing:

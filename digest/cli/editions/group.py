@@ -31,6 +31,7 @@ from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
 from digest.installation.opened import Installation
 from digest.select.values import Proposal, ScoredStory
 from digest.store.models import EditionState
+from subscribers.phrases import count_with_noun
 
 MAX_LEFT_OUT_SHOWN = 20
 
@@ -188,7 +189,7 @@ def check(context: CommandContext, edition: str, online: bool, as_json: bool) ->
     lines = [f"{f.level:7} {f.rule}: {f.sentence}{f' ({f.where})' if f.where else ''}" for f in findings]
     passed = len(PREFLIGHT_RULES) - len({f.rule for f in findings})
     warnings = len(findings) - len(errors)
-    counts = f"{passed} of {len(PREFLIGHT_RULES)} rules passed, {len(errors)} error(s), {warnings} warning(s)."
+    counts = f"{passed} of {len(PREFLIGHT_RULES)} rules passed, {count_with_noun(len(errors), 'error')}, {count_with_noun(warnings, 'warning')}."
     print_answer([asdict(f) for f in findings], [*lines, counts], as_json=as_json)
     if errors:
         raise SystemExit(EXIT_ANSWER_NO)

@@ -15,6 +15,7 @@ from digest.store.delivery_models import DeliveryState
 
 EXIT_STILL_WAITING = 1  # or the counts do not balance, or not all of a test was accepted
 EXIT_UNCERTAIN = 3  # nothing waits, and nobody knows whether all of it arrived
+EXIT_REFUSED = 4  # nothing waits, and more was refused than may pass unnoticed
 POLL_SECONDS = 2.0  # between two looks whether an edition still rests, or others still hand its last messages over
 
 
@@ -30,7 +31,8 @@ You can interrupt sending at any time and start it again, and several processes 
 process crashes, 'digest uncertain' lists the messages whose status is unknown. In another terminal, you can use
 'digest status', 'digest pause', and 'digest cancel'.
 Exit codes: 0 everything is sent (for a test, accepted), 1 some messages aren't sent yet (or accepted), or the delivery counts
-don't add up, 2 usage error, or it can't be sent, 3 everything is sent, but some messages have an unknown status."""
+don't add up, 2 usage error, or it can't be sent, 3 everything is sent, but some messages have an unknown status, 4 everything is
+sent, but at least 5 messages and 2% were refused (not counting addresses that don't exist), and no one has acknowledged that."""
 )
 @click.argument("edition")
 @flag(
@@ -80,10 +82,12 @@ def _explain_rest(context: CommandContext, report: SendReport) -> int:
             how = f"automatically if 'digest serve' is running, or with 'digest send {report.edition}'"
             click.echo(f"{counts.open:,} not sent yet{resume_time}. Sending continues {how}.", err=True)
         return EXIT_STILL_WAITING
-    if not counts[DeliveryState.UNCERTAIN]:
-        return 0
-    click.echo(f"The status of some messages is unknown. See 'digest uncertain {report.edition}'.", err=True)
-    return EXIT_UNCERTAIN
+    if report.refusals:
+        click.echo(f"{report.refusals:,} messages were refused. See 'digest refused {report.edition}'.", err=True)
+    if counts[DeliveryState.UNCERTAIN]:
+        click.echo(f"The status of some messages is unknown. See 'digest uncertain {report.edition}'.", err=True)
+        return EXIT_UNCERTAIN
+    return EXIT_REFUSED if report.refusals else 0
 
 
 def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport | None:

@@ -54,7 +54,7 @@ def _describe_edition(overview: EditionStatus | None) -> Iterator[RenderableType
     table = Table(show_header=False, box=None)
     rows = {
         "edition": f"{overview.name} (No. {overview.number})",
-        "state": overview.state,
+        "state": overview.state_words,
         "content hash": overview.content_hash[:7],
         "release": overview.release_text,
         "deliveries": describe_delivery_counts(overview.delivery_counts),
@@ -66,6 +66,8 @@ def _describe_edition(overview: EditionStatus | None) -> Iterator[RenderableType
     yield table
     if doubts := overview.delivery_counts[DeliveryState.UNCERTAIN]:
         yield f"{doubts:,} with status unknown. To list and resolve them: digest uncertain {overview.name}"
+    if overview.delivery_counts[DeliveryState.REFUSED]:
+        yield f"To list what was refused, and why: digest refused {overview.name}"
 
 
 def _describe_as_json(overview: EditionStatus | None, now: datetime) -> dict[str, object]:
@@ -73,7 +75,7 @@ def _describe_as_json(overview: EditionStatus | None, now: datetime) -> dict[str
         return {"edition": None}
     counts = {str(state): count for state, count in overview.delivery_counts.by_state.items()}
     paths = {"mark": "content_hash", "planned": "delivery_counts.planned", "hindrance": "blocked_reason"}
-    found = pick_fields(overview, "state", edition="name", **paths)
+    found = pick_fields(overview, "refusals", edition="name", state="state_words", **paths)
     return found | {"sending": _progress_as_json(overview.progress, now)} | counts
 
 

@@ -24,7 +24,7 @@ from digest.cli.context import (
 from digest.cli.lazy_group import CommandRefusedError
 from digest.deliver.send.uncertain.log_evidence import LogEvidence, LogVerdict
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, UncertainResolution
-from subscribers.phrases import sentence
+from subscribers.phrases import count_with_noun, sentence
 
 MAX_ROWS_SHOWN = 50  # rows of the table; --json lists all
 ALL, SILENT = "all", "silent"
@@ -166,8 +166,7 @@ def _select_deliveries(
         return [delivery for delivery in candidates if delivery.is_silent]
     if unknown := [delivery_id for delivery_id in chosen_ids if delivery_id not in by_id]:
         raise CommandRefusedError(
-            f"No deliveries were resolved because {unknown[0]} isn't among the deliveries with status unknown in "
-            f"{name}. To list those, run 'digest uncertain {name}'."
+            f"No deliveries were resolved because {unknown[0]} isn't one of {name}'s deliveries with status unknown. To list them, run 'digest uncertain {name}'."
         )
     return [by_id[delivery_id] for delivery_id in dict.fromkeys(chosen_ids)]
 
@@ -199,7 +198,7 @@ def _resolve_deliveries(
 def _describe_resolution(
     name: str, resolution: UncertainResolution, resolved: int, resolved_meanwhile: int
 ) -> Iterator[str]:
-    yield f"{resolved:,} deliveries of {name} resolved ({resolution})."
+    yield f"Resolved {count_with_noun(resolved, 'delivery', 'deliveries')} of {name} ({resolution})."
     if resolved and resolution is UncertainResolution.SEND_AGAIN:
         now = "" if name == NOTICES else f" To send them now: digest send {name}"
         yield f"'digest serve' or hls-scheduler sends them soon.{now}"
@@ -216,7 +215,9 @@ def _resolve_by_log(
         print_lines(_describe_evidence(name, evidence))
     is_wanted = yes
     if resolvable and not yes and not as_json:
-        is_wanted = click.confirm(f"Resolve these {resolvable:,} deliveries?", abort=True, err=True)
+        is_wanted = click.confirm(
+            f"Resolve {count_with_noun(resolvable, 'delivery', 'deliveries')}?", abort=True, err=True
+        )
     settled = 0
     if resolvable and is_wanted:
         settled = uncertain_actions.resolve_by_log(
@@ -224,7 +225,7 @@ def _resolve_by_log(
         )
     counts = {verdict.name.lower(): evidence.verdicts[verdict] for verdict in LogVerdict}
     facts = {"edition": name, "covered": evidence.spans, "incomplete": evidence.incomplete_reason}
-    lines = [f"{settled:,} deliveries of {name} resolved."] if settled else []
+    lines = [f"Resolved {count_with_noun(settled, 'delivery', 'deliveries')} of {name}."] if settled else []
     print_answer(facts | counts | {"settled": settled}, lines, as_json=as_json)
 
 
@@ -237,7 +238,7 @@ def _describe_evidence(name: str, evidence: LogEvidence) -> Iterator[str]:
     )
     if evidence.incomplete_reason:
         yield f"{sentence(evidence.incomplete_reason)} A message missing from the log may still have arrived."
-    yield f"{evidence.verdicts.total():,} messages of {name} with status unknown:"
+    yield f"{count_with_noun(evidence.verdicts.total(), 'message')} of {name} with status unknown:"
     for verdict in LogVerdict:
         again = " (will be sent again)" if verdict is LogVerdict.NOT_ACCEPTED else ""
         yield f"  {evidence.verdicts[verdict]:>9,} {verdict}{again}"
@@ -274,7 +275,7 @@ def _describe_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> 
         )
     other_word = "--again or --lost" if name == NOTICES else "--again"
     yield (
-        f"{len(candidates):,} messages with status unknown. To resolve them, use --accept or {other_word} (see "
+        f"{count_with_noun(len(candidates), 'message')} with status unknown. To resolve them, use --accept or {other_word} (see "
         "'digest uncertain --help')."
     )
 

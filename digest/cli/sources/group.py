@@ -21,6 +21,7 @@ from digest.cli.context import (
     yes_option,
 )
 from digest.settings import SOURCE_SECTIONS
+from subscribers.phrases import count_with_noun
 
 _MAX_ITEMS_SHOWN = 10  # items of a source under test
 
@@ -95,7 +96,7 @@ def add_source(
         try_first=not untried,
         now=context.now(),
     )
-    items = f": {len(document.items)} items, {document.kind}" if document else " (not checked)"
+    items = f": {count_with_noun(len(document.items), 'item')}, {document.kind}" if document else " (not checked)"
     click.echo(f"Added {source.name} <{source.url}>{items}. Next: digest collect")
 
 

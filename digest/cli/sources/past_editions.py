@@ -19,6 +19,7 @@ from digest.cli.context import (
     print_answer,
 )
 from digest.cli.terminal import show_progress
+from subscribers.phrases import count_with_noun
 
 
 @click.group(epilog="\b\nExample:\n  digest editions import https://www.example.org/newsletter/146")
@@ -41,7 +42,7 @@ Exit codes: 0 all imported, 1 some couldn't be read, 2 usage error.""",
 )
 @click.argument("places", metavar="FILE|URL...", nargs=-1)
 @click.option("--list", "list_file", type=EXISTING_FILE, help="File with one URL per line.")
-@click.option("--sent", type=MOMENT, metavar="MOMENT", help="Send time for editions that don't contain one.")
+@click.option("--sent", type=MOMENT, metavar="MOMENT", help="Send time for editions without one.")
 @flag("--dry-run", help="Show what would be imported, without importing it.")
 @json_option("Print the recognized editions as JSON.")
 @pass_command_context
@@ -96,10 +97,10 @@ def _describe_report(context: CommandContext, report: PastEditionReport) -> str:
     parts = [
         f"No. {page.number}" if page.number is not None else "no number",
         f"{page.released_at.astimezone(zone):%Y-%m-%d}" if page.released_at else "no date",
-        f"{len(page.stories)} stories",
+        count_with_noun(len(page.stories), "story", "stories"),
         *(["replaces an earlier import"] if report.replaced else []),
     ]
-    counted = f" {page.counted_links} tracked links were skipped." if page.counted_links else ""
+    counted = f" Skipped {count_with_noun(page.counted_links, 'tracked link')}." if page.counted_links else ""
     return f"{report.place}: {', '.join(parts)}. {page.title}{counted}"
 
 

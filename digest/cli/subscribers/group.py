@@ -25,6 +25,7 @@ from digest.cli.terminal import show_progress
 from digest.store.audit_chain import AuditProof
 from subscribers.address import Address
 from subscribers.consent.seals import LedgerProof
+from subscribers.phrases import count_with_noun
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
 
@@ -173,12 +174,12 @@ def _describe_proof(proof: LedgerProof, log: AuditProof) -> str:
     faults += [f"person {at_fault.person}: {at_fault.fault}" for at_fault in proof.address_faults]
     faults += [fault for fault in (proof.fault, log.fault, *proof.disclosure_faults) if fault]
     if unnamed := proof.address_fault_count - len(proof.address_faults):
-        faults.append(f"the addresses of {unnamed:,} more people failed verification")
+        faults.append(f"more addresses that failed verification: {unnamed:,}")
     if faults:
         return "\n".join(f"Failed verification: {fault}." for fault in faults)
     counts = (
-        f"{proof.people:,} people, {proof.links:,} events, {proof.suppressions:,} suppressions, "
-        f"{proof.seals:,} seals, {proof.disclosures:,} sealed deliveries and other disclosures, {log.rows:,} "
+        f"{count_with_noun(proof.people, 'person', 'people')}, {count_with_noun(proof.links, 'event')}, {count_with_noun(proof.suppressions, 'suppression')}, "
+        f"{count_with_noun(proof.seals, 'seal')}, {proof.disclosures:,} sealed deliveries and other disclosures, {log.rows:,} "
         "rows of the audit log"
     )
     return f"Verified {counts}."

@@ -23,6 +23,7 @@ from digest.cli.context import (
 from digest.cli.lazy_group import CommandRefusedError
 from digest.cli.terminal import show_progress
 from digest.deliver.providers.kind import ProviderSettingsError
+from subscribers.phrases import count_with_noun
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.exports import ExportRecipient
 from subscribers.transfer.formats import DEPARTURE_STATUSES, RowStatus
@@ -64,13 +65,14 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
     people = context.act(lists.count_unfinished_import, batch, now=now)
     if not confirmed:
         click.confirm(
-            f"Import {batch} has added {people:,} people so far, who aren't emailed yet. Undo it?", abort=True
+            f"Import {batch} has added {count_with_noun(people, 'person', 'people')} so far, not emailed yet. Undo it?",
+            abort=True,
         )
     result = context.act(lists.abandon_import, batch, now=now)
-    click.echo(f"Undid import {batch} ({result.removed:,} people removed).")
+    click.echo(f"Undid import {batch} ({count_with_noun(result.removed, 'person', 'people')} removed).")
     if result.kept:
         click.echo(
-            f"{result.kept:,} people were kept because they were here before or have been active since. The import "
+            f"Kept {count_with_noun(result.kept, 'person', 'people')} who were here before or have been active since. The import "
             "no longer affects them."
         )
 
@@ -254,7 +256,7 @@ def export(context: CommandContext, file: Path, reason: str, to_whom: str) -> No
             lists.export_list, file, ExportRecipient(to_whom, reason), now=context.now(), progress=progress
         )
     click.echo(
-        f"Exported {exported.people:,} people to {file}. The file contains unencrypted email addresses, so "
+        f"Exported {count_with_noun(exported.people, 'person', 'people')} to {file}. The file contains unencrypted email addresses, so "
         "delete it when you no longer need it."
     )
     if exported.damaged:
@@ -315,7 +317,9 @@ def ask(context: CommandContext, most: int, years: int | None, take_off: bool, y
     if candidates:
         if not yes:
             fate = " People who don't answer within 30 days are unsubscribed." if take_off else ""
-            question = f"{candidates:,} people can be asked. Email up to {most:,} of them?{fate}"
+            question = (
+                f"You can ask {count_with_noun(candidates, 'person', 'people')}. Email up to {most:,} of them?{fate}"
+            )
             click.confirm(question, abort=True, err=True)
         asked = (
             context.act(lists.ask_unverified_people, limit=most, now=now)
@@ -327,7 +331,7 @@ def ask(context: CommandContext, most: int, years: int | None, take_off: bool, y
     if as_json:
         click.echo(json.dumps({"could": candidates, "asked": asked}))
     elif candidates:
-        click.echo(f"{asked:,} emails are queued. 'digest serve' or hls-scheduler sends them.")
+        click.echo(f"Queued {count_with_noun(asked, 'email')}. 'digest serve' or hls-scheduler sends them.")
     else:
         click.echo("There are no people to ask.")
 
@@ -387,7 +391,7 @@ def describe_import(
 ) -> Iterator[str]:
     """Give the lines: the file, the counts, the first problems, and how to go on."""
     survey = report.survey
-    yield f"{survey.path.name}: {survey.layout.origin}, {survey.rows:,} rows, {survey.encoding}."
+    yield f"{survey.path.name}: {survey.layout.origin}, {count_with_noun(survey.rows, 'row')}, {survey.encoding}."
     yield from survey.warnings
     if report.already_imported and report.started_at is not None:
         yield f"You already imported this file, as import {report.batch} on {report.started_at:%Y-%m-%d %H:%M} UTC:"
@@ -409,9 +413,9 @@ def _describe_counts(report: ImportReport) -> Iterator[str]:
 
 def _describe_problems(report: ImportReport) -> Iterator[str]:
     for (column, word), rows in report.unknown_words.most_common(MAX_PROBLEMS):
-        yield f"Unknown in column {column}: {word or 'text that could be an address'} ({rows:,} rows)."
+        yield f"Unknown in column {column}: {word or 'text that could be an address'} ({count_with_noun(rows, 'row')})."
     for (domain, meant), rows in report.slips.most_common(MAX_PROBLEMS):
-        yield f"Likely typo: {domain} ({rows:,} rows), probably {meant}."
+        yield f"Likely typo: {domain} ({count_with_noun(rows, 'row')}), probably {meant}."
     if report.problems:
         yield "First problems:"
         yield from (f"  row {number}: {reason}" for number, reason in report.problems)

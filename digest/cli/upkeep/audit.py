@@ -20,6 +20,7 @@ from digest.cli.context import (
     pick_fields,
     print_lines,
 )
+from subscribers.phrases import count_with_noun
 
 
 @click.command(
@@ -79,7 +80,7 @@ def audit(
     if csv_file is not None and reason is not None:
         with create_export_file(csv_file) as file:
             written = context.act(audit_log.export_audit_log, wanted, reason, file, now=now)
-        click.echo(f"{written:,} rows written to {csv_file}.")
+        click.echo(f"Wrote {count_with_noun(written, 'row')} to {csv_file}.")
         return
     rows = islice(context.act(audit_log.iterate_audit_log, wanted, now=now), count)
     if as_json:

@@ -29,6 +29,7 @@ from digest.installation.opened import open_installation
 from digest.settings import Settings
 from subscribers.consent.seals import LedgerProof
 from subscribers.errors import ApplicationError
+from subscribers.phrases import count_with_noun
 
 
 @click.command(
@@ -194,7 +195,7 @@ def _permitted_actor(context: CommandContext, now: datetime) -> Actor:
 
 
 def _describe_proof(proof: LedgerProof) -> str:
-    counts = f"{proof.people:,} people, {proof.links:,} links, {proof.seals:,} seals"
+    counts = f"{count_with_noun(proof.people, 'person', 'people')}, {count_with_noun(proof.links, 'event')}, {count_with_noun(proof.seals, 'seal')}"
     if proof.sound:
         return f"{counts}. All rows, records, and seals passed verification."
     return f"{counts}. The consent ledger failed verification. Run 'digest subscribers verify' for details."

@@ -8,6 +8,7 @@ import click
 from digest.app.upkeep import database_changes
 from digest.cli.context import CommandContext, json_option, label_refusals, pass_command_context, print_json, yes_option
 from digest.cli.terminal import show_progress
+from subscribers.phrases import count_with_noun
 
 
 @click.command(
@@ -63,7 +64,7 @@ def migrate(context: CommandContext, url: str, yes: bool, as_json: bool) -> None
         click.echo(
             (
                 f"{result.rows:,} rows in {len(result.rows_by_table)} tables copied and "
-                f"verified.\n{result.proof.people:,} people, {result.proof.links:,} events, {result.proof.seals:,} "
+                f"verified.\n{count_with_noun(result.proof.people, 'person', 'people')}, {count_with_noun(result.proof.links, 'event')}, {result.proof.seals:,} "
                 "seals. "
             )
             + (
@@ -108,7 +109,7 @@ def upgrade(context: CommandContext) -> None:
     """Back up the database, upgrade its schema, and verify it. Most other commands also upgrade it, but without a backup."""
     if context.acting_email is not None:
         raise click.UsageError(
-            "--as doesn't work with 'digest upgrade', which is recorded as the terminal's user. Leave it out."
+            "--as doesn't work with 'digest upgrade', which is always recorded under the terminal's user. Leave out --as."
         )
     with label_refusals("Not upgraded"):
         result = database_changes.upgrade_installation(
@@ -129,6 +130,8 @@ def upgrade(context: CommandContext) -> None:
         if proof.sound
         else "The ledger failed verification. Run 'digest subscribers verify' for details."
     )
-    click.echo(f"{proof.people:,} people, {proof.links:,} events, {proof.seals:,} seals. {holds}")
+    click.echo(
+        f"{count_with_noun(proof.people, 'person', 'people')}, {count_with_noun(proof.links, 'event')}, {count_with_noun(proof.seals, 'seal')}. {holds}"
+    )
     if not proof.sound:
         raise SystemExit(1)

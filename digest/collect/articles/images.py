@@ -49,8 +49,7 @@ def fetch_image(fetcher: ContentFetcher, url: str, limits: LimitSettings) -> Pre
         ImageError: what came is no usable picture: SVG, broken, too many pixels, or too small to show.
     """
     answer = fetcher.get(url, accept=IMAGE_ACCEPT, max_bytes=limits.image_bytes)
-    encoded = client.fit_in_child(answer.body, max_pixels=limits.image_pixels)
-    return PreparedImage(**asdict(encoded), source_url=url)
+    return _prepare(client.fit_in_child(answer.body, max_pixels=limits.image_pixels), url)
 
 
 def prepare_uploaded_image(body: bytes, limits: LimitSettings) -> PreparedImage:
@@ -59,10 +58,9 @@ def prepare_uploaded_image(body: bytes, limits: LimitSettings) -> PreparedImage:
     Raises:
         ImageError: it is too large, or no usable picture: SVG, broken, too many pixels, or too small to show.
     """
-    if len(body) > limits.image_bytes:
-        raise ImageError(f"{len(body):,} bytes is over the limit of {limits.image_bytes:,} (limits.image_bytes)")
+    _check_size(body, limits)
     encoded = client.fit_in_child(body, max_pixels=limits.image_pixels)
-    return PreparedImage(**asdict(encoded), source_url=f"upload:{hashlib.sha256(body).hexdigest()}")
+    return _prepare(encoded, f"upload:{hashlib.sha256(body).hexdigest()}")
 
 
 def prepare_logo(body: bytes, name: str, limits: LimitSettings) -> PreparedImage:
@@ -71,10 +69,18 @@ def prepare_logo(body: bytes, name: str, limits: LimitSettings) -> PreparedImage
     Raises:
         ImageError: it is too large, or no usable logo: SVG, broken, too many pixels, too low or too wide.
     """
+    _check_size(body, limits)
+    encoded = client.fit_logo_in_child(body, max_pixels=limits.image_pixels)
+    return _prepare(encoded, logo_address(name))
+
+
+def _check_size(body: bytes, limits: LimitSettings) -> None:
     if len(body) > limits.image_bytes:
         raise ImageError(f"{len(body):,} bytes is over the limit of {limits.image_bytes:,} (limits.image_bytes)")
-    encoded = client.fit_logo_in_child(body, max_pixels=limits.image_pixels)
-    return PreparedImage(**asdict(encoded), source_url=logo_address(name))
+
+
+def _prepare(image: EncodedImage, source_url: str) -> PreparedImage:
+    return PreparedImage(**asdict(image), source_url=source_url)
 
 
 def logo_address(name: str) -> str:
@@ -95,8 +101,7 @@ def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
     Raises:
         ImageError: `body` is no picture.
     """
-    encoded = client.crop_in_child(body, shape)
-    return PreparedImage(**asdict(encoded), source_url=cut_address(source_url, shape))
+    return _prepare(client.crop_in_child(body, shape), cut_address(source_url, shape))
 
 
 def draw_card(source_url: str, picture: bytes, words: CardWords) -> PreparedImage:
@@ -105,15 +110,14 @@ def draw_card(source_url: str, picture: bytes, words: CardWords) -> PreparedImag
     Raises:
         ImageError: a letter of the words cannot be drawn, or `picture` is no picture.
     """
-    return PreparedImage(**asdict(client.draw_card_in_child(picture, words)), source_url=source_url)
+    return _prepare(client.draw_card_in_child(picture, words), source_url)
 
 
 def find_image(session: Session, source_url: str) -> MediaFile | None:
     """Return the picture that was kept for an address (with `#lead` or `#thumb` its cut), so as not to fetch it again."""
-    query = (
-        select(MediaFile).where(MediaFile.source_url == source_url).order_by(MediaFile.made_at.desc(), MediaFile.hash)
-    )
-    return session.scalars(query.limit(1)).first()
+    kept = select(MediaFile).where(MediaFile.source_url == source_url)
+    newest = kept.order_by(MediaFile.made_at.desc(), MediaFile.hash)
+    return session.scalar(newest.limit(1))
 
 
 def load_image(session: Session, content_hash: str) -> MediaFile | None:
@@ -128,13 +132,14 @@ def load_image(session: Session, content_hash: str) -> MediaFile | None:
 def drop_kept_image(session: Session, source_url: str) -> None:
     """Delete what was kept of a picture, with its cuts, unless an edition shows it that went out or was approved."""
     addresses = [source_url, *(cut_address(source_url, shape) for shape in CropShape)]
-    for kept in session.scalars(select(MediaFile.hash).where(MediaFile.source_url.in_(addresses))).all():
-        went_out = Edition.state.not_in((EditionState.DRAFT, EditionState.INCOMPLETE))
+    unsent = (EditionState.DRAFT, EditionState.INCOMPLETE)
+    went_out = select(Edition.id).where(Edition.state.not_in(unsent))
+    approved = select(Approval.id).where(Approval.state != ApprovalState.TAKEN_BACK)
+    hashes = select(MediaFile.hash).where(MediaFile.source_url.in_(addresses))
+    for kept in session.scalars(hashes).all():
         shown = (
-            select(Edition.id).where(went_out, cast(Edition.content, Text).contains(kept)),
-            select(Approval.id).where(
-                Approval.state != ApprovalState.TAKEN_BACK, cast(Approval.content, Text).contains(kept)
-            ),
+            went_out.where(cast(Edition.content, Text).contains(kept)),
+            approved.where(cast(Approval.content, Text).contains(kept)),
         )
         if all(session.scalar(query.limit(1)) is None for query in shown):
             session.execute(delete(MediaFile).where(MediaFile.hash == kept))
@@ -148,7 +153,8 @@ def store_image(session: Session, image: PreparedImage, now: datetime) -> MediaF
     """
     if row := session.get(MediaFile, image.hash):
         return row
-    row = MediaFile(hash=image.hash, size=len(image.body), made_at=now, **asdict(image))
+    size = len(image.body)
+    row = MediaFile(hash=image.hash, size=size, made_at=now, **asdict(image))
     try:
         with session.begin_nested():
             session.add(row)

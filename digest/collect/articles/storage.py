@@ -4,14 +4,15 @@ Everything about an item is decided by comparing it with the rows of its source,
 Callers open the transaction; `prepare_batches` cuts a long document into batches of at most `BATCH_SIZE` items.
 """
 
+import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from datetime import UTC, date, datetime, time
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Row, String, bindparam, insert, or_, select, update
+from sqlalchemy import Row, insert, select, update
 from sqlalchemy.orm import Session
 
 from digest.collect.articles.images import drop_kept_image
@@ -34,19 +35,14 @@ _HISTORY_COLUMNS = (
 )  # fmt: skip
 _ARTICLE_COLUMNS = Article.__table__.columns
 _DERIVED_COLUMNS = ("key", "dated_at", "date_basis", "updated_at")
-_ITEM_COLUMNS = tuple(
-    name
-    for name in (field.name for field in fields(ParsedItem))
-    if name in _ARTICLE_COLUMNS and name not in _DERIVED_COLUMNS
-)
-_STATED_COLUMNS = (*_ITEM_COLUMNS, *_DEADLINE_COLUMNS)  # what a source said of an item
+_ITEM_COLUMNS = [
+    field.name for field in fields(ParsedItem) if field.name in _ARTICLE_COLUMNS and field.name not in _DERIVED_COLUMNS
+]
+_CHANGEABLE_COLUMNS = (*_DERIVED_COLUMNS, *_ITEM_COLUMNS, *_DEADLINE_COLUMNS)
 # A link that only differs in tracking is no news, nor is whose words a summary is, or how a deadline that stands is named.
 _SILENT_COLUMNS = frozenset({"link", "summary_basis", "event_zone", "closes_zone", "closes_label", *_DERIVED_COLUMNS})
-_MAX_LENGTHS = {
-    name: column.type.length
-    for name, column in _ARTICLE_COLUMNS.items()
-    if isinstance(column.type, String) and column.type.length
-}
+_LENGTHS = {column.name: getattr(column.type, "length", None) for column in _ARTICLE_COLUMNS}
+_Values = dict[str, Any]  # of a row, by column
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +57,32 @@ class ItemCounts:
 
     def __add__(self, other: "ItemCounts") -> "ItemCounts":
         """Add up the counts of two batches."""
-        return ItemCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(ItemCounts)))
+        names = (field.name for field in fields(ItemCounts))
+        return ItemCounts(*(getattr(self, name) + getattr(other, name) for name in names))
 
 
-def prepare_batches(document: ParsedDocument, max_items: int | None = None) -> tuple[ItemCounts, tuple[ItemBatch, ...]]:
+def prepare_batches(
+    document: ParsedDocument,
+    max_items: int | None = None,
+) -> tuple[ItemCounts, tuple[ItemBatch, ...]]:
     """Decide which items can be stored and cut them into batches; the counts hold `found` and the rejected.
 
     `max_items` is the greatest number of items that one document may bring in.
     """
     rejected = list(document.rejected)
     fit: list[ParsedItem] = []
-    for place, item in zip(_item_positions(document), document.items, strict=False):
-        reason = _rejection_reason(item)
-        if reason is None and max_items is not None and len(fit) >= max_items:
-            reason = f"over the limit of {max_items:,} items a source (limits.items_per_source)"
-        if reason:
+    lost = {entry.place for entry in rejected}
+    places = (place for place in itertools.count(1) if place not in lost)
+    for place, item in zip(places, document.items, strict=False):
+        if reason := _rejection_reason(item):
+            rejected.append(RejectedEntry(place, reason))
+        elif max_items is not None and len(fit) >= max_items:
+            reason = f"over the limit of {max_items:,} items per source (limits.items_per_source)"
             rejected.append(RejectedEntry(place, reason))
         else:
             fit.append(item)
-    counts = ItemCounts(found=document.item_count, rejected=tuple(sorted(rejected, key=lambda r: r.place)))
+    rejected.sort(key=lambda entry: entry.place)
+    counts = ItemCounts(found=document.item_count, rejected=tuple(rejected))
     return counts, tuple(cut_into_batches(identify_items(fit)))
 
 
@@ -93,25 +96,27 @@ def store_batch(session: Session, source_id: int, batch: ItemBatch, now: datetim
     rows = _load_rows(session, source_id, batch.items)
     work = _plan_writes(source_id, batch, rows, now)
     if work.changed_rows:
-        session.connection().execute(_UPDATE_STATEMENT, work.changed_rows)
+        session.execute(update(Article), work.changed_rows)
     if work.new_rows:
         session.execute(insert(Article), work.new_rows)
     if work.history_rows:
         session.execute(insert(ArticleChange), work.history_rows)
     if work.seen_ids:
-        session.execute(update(Article).where(Article.id.in_(work.seen_ids)).values(seen_at=now))
+        seen = update(Article).where(Article.id.in_(work.seen_ids))
+        session.execute(seen.values(seen_at=now))
     if withdrawn := {row.url for row in rows if row.withdrawn_at}:
         _bring_back_listed(session, source_id, withdrawn, now)
-    return work.counts
+    return ItemCounts(new=len(work.new_rows), updated=work.updated, unchanged=work.unchanged)
 
 
 def choose_date(item: ParsedItem, now: datetime) -> tuple[datetime, DateBasis]:
     """Choose the moment that counts for a new item: published, else updated, else found."""
+    basis = item.date_basis
     if item.published:
-        return (item.published, DateBasis.PUBLISHED if item.date_basis.is_first_seen else item.date_basis)
+        return item.published, DateBasis.PUBLISHED if basis.is_first_seen else basis
     if item.updated:
         return item.updated, DateBasis.UPDATED
-    return now, item.date_basis if item.date_basis.is_first_seen else DateBasis.FIRST_SEEN_NO_DATE
+    return now, basis if basis.is_first_seen else DateBasis.FIRST_SEEN_NO_DATE
 
 
 def mark_withdrawn(session: Session, article: Article, now: datetime, response: str) -> bool:
@@ -141,9 +146,10 @@ def withhold_listed(session: Session, source: Source, entries: Iterable[Rejected
     """
     reasons = {entry.withheld_url: entry.reason for entry in entries if entry.withheld_url}
     site = site_name(source.url)
-    for article in session.scalars(select(Article).where(Article.url.in_(reasons))) if reasons else ():
+    listed = select(Article).where(Article.url.in_(reasons))
+    for article in session.scalars(listed) if reasons else ():
         if article.source_id == source.id or site_name(article.url) == site:
-            withhold_article(session, article, now, f"{_said_by(source.id)}{reasons[article.url]}")
+            withhold_article(session, article, now, _said_by(source.id) + reasons[article.url])
 
 
 def find_withdrawn(session: Session, links: Iterable[str]) -> dict[str, str]:
@@ -152,18 +158,16 @@ def find_withdrawn(session: Session, links: Iterable[str]) -> dict[str, str]:
     They're withdrawn for every source that listed them, or their own site withholds them.
     """
     urls = {link: usable_canonical_url(link) for link in links}
-    columns = select(Article.url, Article.id, Article.withdrawn_at).where(Article.url.in_(set(urls.values())))
-    rows = session.execute(columns).all()
+    columns = select(Article.url, Article.id, Article.withdrawn_at)
+    linked = columns.where(Article.url.in_(set(urls.values())))
+    rows = session.execute(linked).all()
     listed = {row.url for row in rows if row.withdrawn_at is None}
-    gone = {row.url: row.id for row in rows if row.url not in listed}
-    reasons = {url: _explain_withdrawal(session, article_id) for url, article_id in gone.items()}
-    reasons |= find_withheld(session, listed)
+    reasons = find_withheld(session, listed)
+    for row in rows:
+        if row.url not in listed:
+            words = _SPEAKER.sub("", _read_last_withdrawal(session, row.id))
+            reasons[row.url] = f"its page answers {words}" if words.isdecimal() else words
     return {link: reasons[url] for link, url in urls.items() if url in reasons}
-
-
-def _explain_withdrawal(session: Session, article_id: int) -> str:
-    words = _SPEAKER.sub("", _read_last_withdrawal(session, article_id))
-    return f"its page answers {words}" if words.isdecimal() else words
 
 
 def find_withheld(session: Session, urls: Collection[str]) -> dict[str, str]:
@@ -172,11 +176,11 @@ def find_withheld(session: Session, urls: Collection[str]) -> dict[str, str]:
     That holds for every source's article, also for one that listed the page after the site said so.
     """
     withheld = {}
-    waiting = sorted(urls)
-    for start in range(0, len(waiting), _URLS_PER_QUERY):
-        some = waiting[start : start + _URLS_PER_QUERY]
-        rows = select(Article.id, Article.url).where(Article.url.in_(some), Article.withdrawn_at.is_not(None))
-        for article_id, url in session.execute(rows).all():
+    waiting = iter(sorted(urls))
+    rows = select(Article.id, Article.url).where(Article.withdrawn_at.is_not(None))
+    while some := list(itertools.islice(waiting, _URLS_PER_QUERY)):
+        page = rows.where(Article.url.in_(some))
+        for article_id, url in session.execute(page).all():
             said = _read_last_withdrawal(session, article_id)
             speaker = _SPEAKER.match(said)
             if speaker and _is_withheld_by_site(session, url, int(speaker[1])):
@@ -204,8 +208,9 @@ def _said_by(source_id: int) -> str:
 
 
 def _read_last_withdrawal(session: Session, article_id: int) -> str:
-    said = select(ArticleChange.after).where(ArticleChange.article_id == article_id, ArticleChange.field == "withdrawn")
-    return session.scalar(said.order_by(ArticleChange.id.desc()).limit(1)) or ""
+    is_withdrawal = (ArticleChange.article_id == article_id) & (ArticleChange.field == "withdrawn")
+    latest = select(ArticleChange.after).where(is_withdrawal).order_by(ArticleChange.id.desc())
+    return session.scalar(latest.limit(1)) or ""
 
 
 def is_withheld_by_source(session: Session, article: Article) -> bool:
@@ -215,39 +220,40 @@ def is_withheld_by_source(session: Session, article: Article) -> bool:
 
 def _bring_back_listed(session: Session, source_id: int, urls: Collection[str], now: datetime) -> None:
     """Bring back what this source said wasn't public and now lists; what its page says counts for more than a list."""
-    for article in session.scalars(select(Article).where(Article.url.in_(urls), Article.withdrawn_at.is_not(None))):
+    withdrawn = select(Article).where(Article.withdrawn_at.is_not(None))
+    for article in session.scalars(withdrawn.where(Article.url.in_(urls))):
         if _read_last_withdrawal(session, article.id).startswith(_said_by(source_id)):
             clear_withdrawn(session, article, now)
 
 
 def note_supersession(session: Session, article: Article, now: datetime, said: str) -> None:
     """Note what an advisory's page says has become of it: "superseded by …", or nothing any more."""
-    if article.superseded != said:
-        session.add(
-            ArticleChange(article_id=article.id, at=now, field="superseded", before=article.superseded, after=said)
-        )
+    before = article.superseded
+    if before != said:
+        _note_change(session, article, now, field="superseded", before=before, after=said)
         article.superseded = said
 
 
-def _set_withdrawn(session: Session, article: Article, now: datetime, *, withdrawn: bool, response: str) -> bool:
-    is_other_state = Article.withdrawn_at.is_(None) if withdrawn else Article.withdrawn_at.is_not(None)
-    changed_id = session.execute(
-        update(Article)
-        .where(Article.id == article.id, is_other_state)
-        .values(withdrawn_at=now if withdrawn else None)
-        .returning(Article.id)
-    ).scalar()
-    if changed_id is None:
+def _note_change(session: Session, article: Article, now: datetime, **change: str) -> None:
+    session.add(ArticleChange(article_id=article.id, at=now, **change))
+
+
+def _set_withdrawn(
+    session: Session,
+    article: Article,
+    now: datetime,
+    *,
+    withdrawn: bool,
+    response: str,
+) -> bool:
+    present = Article.withdrawn_at.is_(None)
+    change = update(Article).where(Article.id == article.id, present if withdrawn else ~present)
+    change = change.values(withdrawn_at=now if withdrawn else None)
+    if session.scalar(change.returning(Article.id)) is None:
         return False
     before = "" if withdrawn else "withdrawn"
-    session.add(ArticleChange(article_id=article.id, at=now, field="withdrawn", before=before, after=response))
+    _note_change(session, article, now, field="withdrawn", before=before, after=response)
     return True
-
-
-def _item_positions(document: ParsedDocument) -> Iterator[int]:
-    """Return the places of the items in the document, where the rejected ones left some."""
-    lost = {rejected.place for rejected in document.rejected}
-    return (place for place in range(1, document.item_count + len(lost) + 1) if place not in lost)
 
 
 def _rejection_reason(item: ParsedItem) -> str | None:
@@ -262,20 +268,22 @@ def _rejection_reason(item: ParsedItem) -> str | None:
 class _PendingWrites:
     """What is to be written for one batch: rows as the statements take them, and their counts."""
 
-    new_rows: list[dict[str, Any]] = field(default_factory=list)
-    changed_rows: list[dict[str, Any]] = field(default_factory=list)
-    history_rows: list[dict[str, Any]] = field(default_factory=list)
+    new_rows: list[_Values] = field(default_factory=list)
+    changed_rows: list[_Values] = field(default_factory=list)
+    history_rows: list[_Values] = field(default_factory=list)
     seen_ids: list[int] = field(default_factory=list)
     updated: int = 0
     unchanged: int = 0
 
-    @property
-    def counts(self) -> ItemCounts:
-        return ItemCounts(new=len(self.new_rows), updated=self.updated, unchanged=self.unchanged)
 
-
-def _plan_writes(source_id: int, batch: ItemBatch, rows: Sequence[Row[Any]], now: datetime) -> _PendingWrites:
-    work, matched, used_keys = _PendingWrites(), match_rows(batch, rows), {row.key for row in rows}
+def _plan_writes(
+    source_id: int,
+    batch: ItemBatch,
+    rows: Sequence[Row[Any]],
+    now: datetime,
+) -> _PendingWrites:
+    work, matched = _PendingWrites(), match_rows(batch, rows)
+    used_keys = {row.key for row in rows}
     document_keys = batch.other_keys.union(identified.key for identified in batch.items)
     for identified in batch.items:
         row = matched.get(identified.key)
@@ -285,10 +293,10 @@ def _plan_writes(source_id: int, batch: ItemBatch, rows: Sequence[Row[Any]], now
             continue
         values = _changed_values(row, identified, used_keys=used_keys, document_keys=document_keys)
         if values:
-            work.changed_rows.append(_update_row(row, values, now))
-            work.history_rows += [
-                _history_row(row, name, values[name], now) for name in _HISTORY_COLUMNS if name in values
-            ]
+            # Every column, so that all changed rows share one statement.
+            stored = {name: getattr(row, name) for name in ("id", *_CHANGEABLE_COLUMNS)}
+            work.changed_rows.append(stored | values | {"seen_at": now})
+            work.history_rows += _history_rows(row, values, now)
         else:
             work.seen_ids.append(row.id)
         is_news = bool(values.keys() - _SILENT_COLUMNS)
@@ -297,41 +305,56 @@ def _plan_writes(source_id: int, batch: ItemBatch, rows: Sequence[Row[Any]], now
     return work
 
 
-def _load_rows(session: Session, source_id: int, items: Sequence[IdentifiedItem]) -> Sequence[Row[Any]]:
-    columns = [getattr(Article, name) for name in ("id", "withdrawn_at", *_DERIVED_COLUMNS, *_STATED_COLUMNS)]
-    may_match = or_(Article.key.in_([one.key for one in items]), Article.url.in_({one.item.url: None for one in items}))
-    query = select(*columns).where(Article.source_id == source_id, may_match).order_by(Article.id)
-    return session.execute(query).all()
+def _load_rows(
+    session: Session,
+    source_id: int,
+    items: Sequence[IdentifiedItem],
+) -> Sequence[Row[Any]]:
+    columns = (getattr(Article, name) for name in ("id", "withdrawn_at", *_CHANGEABLE_COLUMNS))
+    keys, urls = {one.key for one in items}, {one.item.url for one in items}
+    may_match = Article.key.in_(keys) | Article.url.in_(urls)
+    query = select(*columns).where(Article.source_id == source_id, may_match)
+    return session.execute(query.order_by(Article.id)).all()
 
 
-def _item_values(item: ParsedItem) -> dict[str, Any]:
-    values: dict[str, Any] = {name: getattr(item, name) for name in _ITEM_COLUMNS}
+def _item_values(item: ParsedItem) -> _Values:
+    values: _Values = {name: getattr(item, name) for name in _ITEM_COLUMNS}
     values |= {"categories": list(item.categories), "summary_basis": item.summary_basis.value}
-    deadline = item.deadline
-    stated = (deadline.day, deadline.clock, deadline.zone, deadline.label) if deadline else (None, None, "", "")
+    stated = astuple(item.deadline) if item.deadline else (None, None, "", "")
     values |= dict(zip(_DEADLINE_COLUMNS, stated, strict=True))
-    for name, longest in _MAX_LENGTHS.items():  # PostgreSQL refuses what SQLite would let pass
-        if isinstance(values.get(name), str):
-            values[name] = values[name][:longest]
+    for name, value in values.items():
+        if isinstance(value, str):  # PostgreSQL refuses what SQLite would let pass
+            values[name] = value[: _LENGTHS[name]]
     return values
 
 
-def _new_row(source_id: int, identified: IdentifiedItem, now: datetime, *, used_keys: set[str]) -> dict[str, Any]:
-    dated_at, basis = choose_date(identified.item, now)
-    return _item_values(identified.item) | {
+def _new_row(
+    source_id: int,
+    identified: IdentifiedItem,
+    now: datetime,
+    *,
+    used_keys: set[str],
+) -> _Values:
+    item = identified.item
+    dated_at, basis = choose_date(item, now)
+    return _item_values(item) | {
         "source_id": source_id,
-        "key": reused_id_key(identified.item) if identified.key in used_keys else identified.key,
+        "key": reused_id_key(item) if identified.key in used_keys else identified.key,
         "dated_at": dated_at,
         "date_basis": basis.value,
-        "updated_at": _later_date(dated_at, identified.item.updated, identified.item.published),
+        "updated_at": _later_date(dated_at, item.updated, item.published),
         "found_at": now,
         "seen_at": now,
     }
 
 
 def _changed_values(
-    row: Row[Any], identified: IdentifiedItem, *, used_keys: set[str], document_keys: Collection[str]
-) -> dict[str, Any]:
+    row: Row[Any],
+    identified: IdentifiedItem,
+    *,
+    used_keys: set[str],
+    document_keys: Collection[str],
+) -> _Values:
     """Return the columns whose value differs from the row's."""
     values = _item_values(identified.item) | _merge_dates(row, identified.item)
     if identified.key not in used_keys:
@@ -344,7 +367,7 @@ def _changed_values(
     return {name: value for name, value in values.items() if getattr(row, name) != value}
 
 
-def _merge_dates(row: Row[Any], item: ParsedItem) -> dict[str, Any]:
+def _merge_dates(row: Row[Any], item: ParsedItem) -> _Values:
     """Keep the earliest date of the best kind: BBC and others move the date forward on an unchanged item.
 
     What is later than the date that counts is noted as `updated_at`.
@@ -363,34 +386,19 @@ def _later_date(dated_at: datetime, *dates: datetime | None) -> datetime | None:
 
 
 def _basis_rank(basis: DateBasis) -> int:
-    return 0 if basis.is_first_seen else 1 if basis is DateBasis.UPDATED else 2
+    if basis.is_first_seen:
+        return 0
+    return 1 if basis is DateBasis.UPDATED else 2
 
 
-def _history_row(row: Row[Any], field: str, after: object, now: datetime) -> dict[str, Any]:
-    before = getattr(row, field)
-    return {
-        "article_id": row.id,
-        "at": now,
-        "field": field,
-        "before": _history_text(before),
-        "after": _history_text(after),
-    }
+def _history_rows(row: Row[Any], values: _Values, now: datetime) -> Iterator[_Values]:
+    for name in _HISTORY_COLUMNS:
+        if name in values:
+            before, after = _history_text(getattr(row, name)), _history_text(values[name])
+            yield {"article_id": row.id, "at": now, "field": name, "before": before, "after": after}
 
 
 def _history_text(value: object) -> str:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    return value.isoformat() if isinstance(value, date | time) else "" if value is None else str(value)
-
-
-def _update_row(row: Row[Any], values: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """Return every changeable column, so that all changed rows share one statement."""
-    kept = {name: getattr(row, name) for name in (*_DERIVED_COLUMNS, *_STATED_COLUMNS)}
-    return {f"to_{name}": value for name, value in (kept | values | {"seen_at": now}).items()} | {"which": row.id}
-
-
-_UPDATE_STATEMENT = (
-    update(Article.__table__)  # type: ignore[arg-type]
-    .where(Article.__table__.c.id == bindparam("which"))
-    .values({name: bindparam(f"to_{name}") for name in (*_DERIVED_COLUMNS, *_STATED_COLUMNS, "seen_at")})
-)
+        value = value.astimezone(UTC)
+    return value.isoformat() if isinstance(value, date | time) else str(value or "")

@@ -24,7 +24,7 @@ _LINE_HEIGHT = 1.16  # of the size
 _FONT_PACKAGE = "font_source_serif_pro"  # under the SIL Open Font License
 _NO_GLYPH = "\uffff"
 
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_Font = ImageFont.FreeTypeFont
 
 
 def draw_card(picture: bytes, words: CardWords) -> EncodedImage:
@@ -44,14 +44,16 @@ def draw_card(picture: bytes, words: CardWords) -> EncodedImage:
     draw.rectangle((0, 0, CARD_SIZE[0], _BAR_HEIGHT - 1), fill=INK)
     _write_words(draw, words, width)
     buffer = io.BytesIO()
-    card.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, "PNG", compress_level=6)
+    palette = card.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    palette.save(buffer, "PNG", compress_level=6)
     return EncodedImage(buffer.getvalue(), "image/png", *CARD_SIZE)
 
 
 def _paste_image(card: Image.Image, picture: bytes) -> None:
-    size = (_IMAGE_WIDTH, CARD_SIZE[1] - _BAR_HEIGHT)
-    image = decode_image(picture, max_pixels=CARD_SIZE[0] * 2400, max_size=(1200, 1200))
-    card.paste(ImageOps.fit(image, size, centering=(0.5, 0.4)), (CARD_SIZE[0] - _IMAGE_WIDTH, _BAR_HEIGHT))
+    width, height = CARD_SIZE
+    image = decode_image(picture, max_pixels=width * 2400, max_size=(1200, 1200))
+    image = ImageOps.fit(image, (_IMAGE_WIDTH, height - _BAR_HEIGHT), centering=(0.5, 0.4))
+    card.paste(image, (width - _IMAGE_WIDTH, _BAR_HEIGHT))
 
 
 def _write_words(draw: ImageDraw.ImageDraw, words: CardWords, width: int) -> None:
@@ -60,11 +62,13 @@ def _write_words(draw: ImageDraw.ImageDraw, words: CardWords, width: int) -> Non
     _write_name(draw, words, x, anchor)
     draw.text((x, 142), words.issue, MUTED, load_font("Regular", 26), anchor)
     font, lines = fit_headline(words.headline, width)
-    step = round(_size_of(font) * _LINE_HEIGHT)
+    step = round(font.size * _LINE_HEIGHT)
     bottom = 510 if words.deadline else 570
-    top = 190 + max(0, (bottom - 190 - step * len(lines)) // 3)
-    for number, line in enumerate(lines, 1):
-        draw.text((x, top + number * step - round(step * 0.24)), line, INK, font, anchor)
+    spare = bottom - 190 - step * len(lines)
+    y = 190 + max(0, spare // 3) - round(step * 0.24)
+    for line in lines:
+        y += step
+        draw.text((x, y), line, INK, font, anchor)
     if words.deadline:
         draw.line((_MARGIN, 540, _MARGIN + width, 540), INK, 2)
         _write_deadline(draw, words, x, width, anchor)
@@ -77,19 +81,28 @@ def _write_name(draw: ImageDraw.ImageDraw, words: CardWords, x: int, anchor: str
     if not dot or words.is_right_to_left:
         draw.text((x, 98), words.name, INK, font, anchor)
         return
-    for part, colour in ((before, INK), (dot, words.label), (after, INK)):
+    for part in (before, dot, after):
+        colour = words.label if part is dot else INK
         draw.text((x, 98), part, colour, font, anchor)
         x += round(draw.textlength(part, font))
 
 
-def _write_deadline(draw: ImageDraw.ImageDraw, words: CardWords, x: int, width: int, anchor: str) -> None:
+def _write_deadline(
+    draw: ImageDraw.ImageDraw,
+    words: CardWords,
+    x: int,
+    width: int,
+    anchor: str,
+) -> None:
     label, _, rest = words.deadline.partition(": ")
     bold, plain = load_font("Bold", 26), load_font("Regular", 26)
-    if anchor == "rs" or not rest or draw.textlength(label + ": ", bold) + draw.textlength(rest, plain) > width:
+    indent = draw.textlength(f"{label}: ", bold)
+    is_too_wide = indent + draw.textlength(rest, plain) > width
+    if anchor == "rs" or not rest or is_too_wide:
         draw.text((x, 582), words.deadline, words.label, bold, anchor)
         return
     draw.text((x, 582), f"{label}:", words.label, bold, anchor)
-    draw.text((x + round(draw.textlength(f"{label}: ", bold)), 582), rest, TEXT, plain, anchor)
+    draw.text((x + round(indent), 582), rest, TEXT, plain, anchor)
 
 
 def fit_headline(headline: str, width: int) -> tuple[_Font, list[str]]:
@@ -98,10 +111,11 @@ def fit_headline(headline: str, width: int) -> tuple[_Font, list[str]]:
     for size in _HEADLINE_SIZES:
         font = load_font("Bold", size)
         lines = list(_wrap_words(words, font, width))
-        if len(lines) <= MAX_LINES and all(font.getlength(line) <= width for line in lines):
+        fitting = [line for line in lines if font.getlength(line) <= width]
+        if len(lines) <= MAX_LINES and fitting == lines:
             return font, _balance_lines(words, font, width, len(lines))
-    lines = [line for line in lines if font.getlength(line) <= width][:MAX_LINES] or [headline[:20]]
-    return font, [*lines[:-1], f"{lines[-1].rpartition(' ')[0] or lines[-1]} …"]
+    *lines, last = fitting[:MAX_LINES] or [headline[:20]]
+    return font, [*lines, f"{last.rpartition(' ')[0] or last} …"]
 
 
 def _wrap_words(words: list[str], font: _Font, width: float) -> Iterator[str]:
@@ -117,7 +131,12 @@ def _wrap_words(words: list[str], font: _Font, width: float) -> Iterator[str]:
         yield line
 
 
-def _balance_lines(words: list[str], font: _Font, width: int, count: int) -> list[str]:
+def _balance_lines(
+    words: list[str],
+    font: _Font,
+    width: int,
+    count: int,
+) -> list[str]:
     """Take the narrowest column that needs no more lines, so that the last one is no lone word."""
     narrow, wide = 0, width
     while wide - narrow > 4:
@@ -135,18 +154,17 @@ def load_font(weight: str, size: int) -> _Font:
     """Load the serif face of cards; where its package is missing, the one that Pillow brings."""
     if find_spec(_FONT_PACKAGE) is None:
         logging.getLogger(__name__).warning("the card font package is missing, so cards use Pillow's own font")
-        return ImageFont.load_default(size)
+        font = ImageFont.load_default(size)
+        assert isinstance(font, _Font), "Pillow was built without FreeType"
+        return font
     folder = resources.files(_FONT_PACKAGE) / "files"
     file = next(f for f in folder.iterdir() if f.name.startswith(f"SourceSerifPro-{weight}."))
     return ImageFont.truetype(io.BytesIO(file.read_bytes()), size)
-
-
-def _size_of(font: _Font) -> float:
-    return font.size if isinstance(font, ImageFont.FreeTypeFont) else 11.0
 
 
 def _find_missing_letter(text: str) -> str:
     """Find a letter that the typeface would draw as a box."""
     font = load_font("Bold", 38)
     box = bytes(font.getmask(_NO_GLYPH))
-    return next((c for c in sorted(set(text)) if not c.isspace() and bytes(font.getmask(c)) == box), "")
+    letters = sorted(set("".join(text.split())))
+    return next((letter for letter in letters if bytes(font.getmask(letter)) == box), "")

@@ -36,14 +36,14 @@ _ENCODED_IMAGE = TypeAdapter(EncodedImage)
 _SIGNATURES = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
 
 
-def decode_image(values: dict[str, Any]) -> EncodedImage:
+def decode_image(values: dict[str, Any], body: bytes) -> EncodedImage:
     """Give the picture that a child says it made.
 
     Raises:
         ValueError: the values are none of a picture, or its bytes are none of its type.
     """
-    image = _ENCODED_IMAGE.validate_python(values)
-    if not image.body.startswith(_SIGNATURES[image.content_type]):
+    image = _ENCODED_IMAGE.validate_python({**values, "body": body})
+    if not body.startswith(_SIGNATURES[image.content_type]):
         raise ValueError(f"not a valid {image.content_type} file")
     return image
 

@@ -20,7 +20,10 @@ MIN_HEIGHT = 60  # pixels; below are rules and spacers
 MIN_LOGO_PIXELS, LOGO_PIXELS = 2 * LOGO_HEIGHT, 3 * LOGO_HEIGHT  # pixels of height: two and three for one that is shown
 
 
-_CROP_SIZES = {CropShape.LEAD: ((1120, 630), 120_000), CropShape.THUMB: ((240, 160), 30_000)}  # pixels, bytes
+_CROP_SIZES = {  # pixels, bytes
+    CropShape.LEAD: ((1120, 630), 120_000),
+    CropShape.THUMB: ((240, 160), 30_000),
+}
 _CROP_CENTRE = (0.5, 0.4)  # faces are in the upper half more often than not
 _JPEG_QUALITIES = (84, 76, 68, 60)
 _LOWER_JPEG_QUALITIES = (50, 40, 30, 20, 10)  # only where the size is fixed: noise fits in the end
@@ -52,8 +55,7 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
     image = _read_image(body, max_pixels=max_pixels, max_size=(LOGO_PIXELS * 40, LOGO_PIXELS))
     if image.height < MIN_LOGO_PIXELS:
         raise ImageError(
-            f"{image.width} x {image.height} pixels is too low (a height of at least {MIN_LOGO_PIXELS} pixels is "
-            "required)"
+            f"{image.width} x {image.height} pixels isn't tall enough (at least {MIN_LOGO_PIXELS} pixels is required)"
         )
     if image.width * LOGO_HEIGHT > image.height * MAX_LOGO_WIDTH:
         shown = round(image.width * LOGO_HEIGHT / image.height)
@@ -76,23 +78,38 @@ def crop_image(body: bytes, shape: CropShape) -> EncodedImage:
     return encode_image(ImageOps.fit(image, size, centering=_CROP_CENTRE), max_bytes, fixed_size=True)
 
 
-def decode_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> Image.Image:
+def decode_image(
+    body: bytes,
+    *,
+    max_pixels: int,
+    max_size: tuple[int, int],
+) -> Image.Image:
     """Read the first frame as upright RGB on white, shrunk to fit in `max_size` (width, height).
 
     Raises:
         ImageError: no picture, a kind that is not read (SVG), too many pixels, or broken.
     """
-    return _flatten(_read_image(body, max_pixels=max_pixels, max_size=max_size))
+    image = _read_image(body, max_pixels=max_pixels, max_size=max_size)
+    if image.mode != "RGBA":
+        return image
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image.getchannel("A"))
+    return white
 
 
-def _read_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> Image.Image:
+def _read_image(
+    body: bytes,
+    *,
+    max_pixels: int,
+    max_size: tuple[int, int],
+) -> Image.Image:
     """Read the first frame as upright RGB or RGBA, shrunk to fit in `max_size` (width, height).
 
     Raises:
         ImageError: no picture, a kind that is not read (SVG), too many pixels, or broken.
     """
     if body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP_STARTS):
-        raise ImageError("it's SVG or a web page, which email can't show; save the image as PNG or JPEG")
+        raise ImageError("email apps can't show SVG files or web pages; save the image as PNG or JPEG")
     try:
         # Pillow only warns between one and two times its own bound; no warning of a bomb is to be ignored.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -112,11 +129,9 @@ def _read_image(body: bytes, *, max_pixels: int, max_size: tuple[int, int]) -> I
         raise ImageError(f"it can't be read as an image{detail}"[:300]) from exc
 
 
-def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+def _check_pixels(image: Image.Image, max_pixels: int, advice: str = "save a smaller image") -> None:
     if image.width * image.height > max_pixels:
-        raise ImageError(
-            f"{image.width} x {image.height} pixels is over the limit of {max_pixels:,}; save a smaller image"
-        )
+        raise ImageError(f"{image.width} x {image.height} pixels is over the limit of {max_pixels:,}; {advice}")
 
 
 def _draft_to_size(image: Image.Image, max_size: tuple[int, int]) -> None:
@@ -125,15 +140,12 @@ def _draft_to_size(image: Image.Image, max_size: tuple[int, int]) -> None:
     Twice the size that is wanted looks best; what would take too much memory so gets the size itself.
     """
     box = (2 * max(max_size),) * 2
-    scale = min(1, *(most / side for most, side in zip(max_size, image.size, strict=True)))
     if image.width * image.height > _MAX_DECODED_PIXELS:
-        box = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
+        scale = min(1, max_size[0] / image.width, max_size[1] / image.height)
+        width, height = (max(1, int(side * scale)) for side in image.size)
+        box = width, height
     image.draft("RGB", box)
-    if image.width * image.height > _MAX_DECODED_PIXELS:
-        raise ImageError(
-            f"{image.width} x {image.height} pixels is over the limit of {_MAX_DECODED_PIXELS:,}; save a smaller "
-            "image, or use JPEG"
-        )
+    _check_pixels(image, _MAX_DECODED_PIXELS, "save a smaller image, or use JPEG")
 
 
 def _orient_and_shrink(image: Image.Image, max_size: tuple[int, int]) -> Image.Image:
@@ -141,19 +153,11 @@ def _orient_and_shrink(image: Image.Image, max_size: tuple[int, int]) -> Image.I
     clear = image.has_transparency_data
     mode = "RGBA" if clear else "RGB"
     if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
-        image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+        grey = image.convert("I").point(lambda value: value * (1 / 257))
+        image = grey.convert("L")
     colours = image if image.mode == mode else image.convert(mode)  # convert() copies even where it need not
     colours.thumbnail(max_size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     return colours
-
-
-def _flatten(image: Image.Image) -> Image.Image:
-    """Lay a transparent picture on white."""
-    if image.mode != "RGBA":
-        return image
-    white = Image.new("RGB", image.size, "white")
-    white.paste(image, mask=image.getchannel("A"))
-    return white
 
 
 def encode_image(image: Image.Image, max_bytes: int, *, fixed_size: bool = False) -> EncodedImage:
@@ -161,11 +165,13 @@ def encode_image(image: Image.Image, max_bytes: int, *, fixed_size: bool = False
 
     First the quality is lowered, then the size; with `fixed_size` only the quality, further down.
     """
+    qualities = _JPEG_QUALITIES + (_LOWER_JPEG_QUALITIES if fixed_size else ())
     while True:
-        best = _best_encoding(image, max_bytes, _JPEG_QUALITIES + (_LOWER_JPEG_QUALITIES if fixed_size else ()))
+        best = _best_encoding(image, max_bytes, qualities)
         if len(best.body) <= max_bytes or fixed_size or min(image.size) < 2:
             return best
-        image = image.resize((max(1, image.width * 4 // 5), max(1, image.height * 4 // 5)), Image.Resampling.LANCZOS)
+        smaller = [max(1, side * 4 // 5) for side in image.size]
+        image = image.resize(smaller, Image.Resampling.LANCZOS)
 
 
 def _best_encoding(image: Image.Image, max_bytes: int, qualities: tuple[int, ...]) -> EncodedImage:

@@ -57,9 +57,10 @@ class Deadline:
 def load_deadline_zone(name: str) -> tzinfo | None:
     """Return a zone by the name that deadlines carry; None for an empty or unknown one."""
     if match := _OFFSET_ZONE.fullmatch(name):
-        sign = -1 if match[1] == "-" else 1
-        offset = sign * timedelta(hours=int(match[2]), minutes=int(match[3]))
-        return timezone(offset) if abs(offset) < timedelta(days=1) else None
+        offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
+        if offset >= timedelta(days=1):
+            return None
+        return timezone(-offset if match[1] == "-" else offset)
     try:
         return ZoneInfo(name) if name else None
     except (KeyError, ValueError, OSError):

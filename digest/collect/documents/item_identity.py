@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ from sqlalchemy import Row
 
 from digest.collect.documents.parsed_document import ParsedItem
 
+_Listing = tuple[ParsedItem, int]  # an item, and how often the document listed it
 BATCH_SIZE = 500  # items; a write transaction stays far under 1,000 rows with their history
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
@@ -54,17 +54,21 @@ def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
     distinct = _merge_duplicates(distinct, _version_key)
     guids = Counter(item.guid for item, _ in distinct)
     urls = Counter(item.url for item, _ in distinct)
-    by_key: dict[str, IdentifiedItem] = {}
+    by_key: dict[str, list[_Listing]] = defaultdict(list)
     for item, times in distinct:
-        shared = urls[item.url] > 1 or is_front_page(item.url)
         if item.guid and guids[item.guid] == 1:
             key = _hash_key("guid", item.guid)
+        elif urls[item.url] > 1 or is_front_page(item.url):
+            key = _fallback_key(item)
         else:
-            key = _fallback_key(item) if shared else _hash_key("url", item.url)
-        if key in by_key:  # nothing that we keep tells them apart
-            item, times = _merge_listings([(item, times), (by_key[key].item, by_key[key].occurrences)])  # noqa: PLW2901
-        by_key[key] = IdentifiedItem(item, key, shared, times)
-    return tuple(sorted(by_key.values(), key=lambda one: (one.item.url, one.key)))
+            key = _hash_key("url", item.url)
+        by_key[key].append((item, times))
+    identified = []
+    for key, listings in by_key.items():  # nothing that we keep tells several of one key apart
+        item, times = _merge_listings(listings)
+        shared = urls[item.url] > 1 or is_front_page(item.url)
+        identified.append(IdentifiedItem(item, key, shared, times))
+    return tuple(sorted(identified, key=lambda one: (one.item.url, one.key)))
 
 
 def cut_into_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
@@ -75,54 +79,59 @@ def cut_into_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch
         yield ItemBatch(items, keys - {one.key for one in items})
 
 
-def match_rows(batch: ItemBatch, rows: Sequence[Row[Any]]) -> dict[str, Row[Any]]:
+def match_rows(
+    batch: ItemBatch,
+    rows: Sequence[Row[Any]],
+) -> dict[str, Row[Any]]:
     """Find for each item the row that holds it already, by the item's key; `rows` in the order of their ids.
 
     1. The row with its key, unless address, title and date all differ (an id that was used again).
     2. A row at its address with its title, or else its date (the id changed).
     3. The only row at its address, where that address carries one item.
     """
-    matched = _match_keys(batch.items, rows)
-    crowded = _list_crowded_urls(batch, rows)
-    for signature_of in _SIGNATURES:
+    by_key = {row.key: row for row in rows}
+    matched: dict[str, Row[Any]] = {}
+    for one in batch.items:
+        row = by_key.get(one.key)
+        if row is not None and not _is_reused_id(one.item, row):
+            matched[one.key] = row
+    url_counts = Counter(row.url for row in rows)
+    crowded = {url for url, count in url_counts.items() if count > 1}
+    crowded.update(one.item.url for one in batch.items if one.address_shared)
+    for rank in range(3):
         claimed = {row.id for row in matched.values()}
-        free = [row for row in rows if row.id not in claimed and row.key not in batch.other_keys]
-        unmatched = [one for one in batch.items if one.key not in matched]
-        matched |= _match_signatures(unmatched, free, partial(signature_of, crowded=crowded))
+        # Of several with one signature, the first item gets the first row.
+        free = {
+            _list_signatures(row, row.dated_at, crowded)[rank]: row
+            for row in reversed(rows)
+            if row.id not in claimed and row.key not in batch.other_keys
+        }
+        unmatched = {
+            _list_signatures(one.item, one.item.published, crowded)[rank]: one.key
+            for one in reversed(batch.items)
+            if one.key not in matched
+        }
+        shared = free.keys() & unmatched.keys() - {None}
+        matched |= {unmatched[signature]: free[signature] for signature in shared}
     return matched
 
 
-def _match_keys(items: Sequence[IdentifiedItem], rows: Sequence[Row[Any]]) -> dict[str, Row[Any]]:
-    """Give each item the row that has its key, unless that is of another article."""
-    by_key = {row.key: row for row in rows}
-    pairs = ((one, by_key.get(one.key)) for one in items)
-    return {one.key: row for one, row in pairs if row is not None and not _is_reused_id(one.item, row)}
-
-
-def _match_signatures(
-    items: Sequence[IdentifiedItem], rows: Sequence[Row[Any]], signature_of: Callable[..., Hashable | None]
-) -> dict[str, Row[Any]]:
-    """Give each item the row that has its signature; the first of several items gets the first of several rows."""
-    waiting = {signature_of(r.url, r.title, r.dated_at, r.starts_at): r for r in reversed(rows)}
-    keys = {signature_of(i.item.url, i.item.title, i.item.published, i.item.starts_at): i.key for i in reversed(items)}
-    return {keys[signature]: row for signature, row in waiting.items() if signature is not None and signature in keys}
-
-
-def _list_crowded_urls(batch: ItemBatch, rows: Sequence[Row[Any]]) -> set[str]:
-    shared = [url for url, count in Counter(row.url for row in rows).items() if count > 1]
-    return {*shared, *(one.item.url for one in batch.items if one.address_shared)}
-
-
-# By what an item and a row are told to be one, the surest first: of address, title, date, start, and the addresses of several.
-_SIGNATURES: tuple[Callable[..., Hashable | None], ...] = (
-    lambda url, title, _date, starts_at, crowded: (url, title, starts_at),  # noqa: ARG005
-    lambda url, _title, date, starts_at, crowded: (url, date, starts_at) if date else None,  # noqa: ARG005
-    lambda url, _title, _date, _starts_at, crowded: None if url in crowded else url,
-)
+def _list_signatures(
+    entry: ParsedItem | Row[Any],
+    date: datetime | None,
+    crowded: Collection[str],
+) -> tuple[Hashable | None, ...]:
+    """List by what an item and a row are told to be one, the surest first; `crowded` are the addresses of several."""
+    return (
+        (entry.url, entry.title, entry.starts_at),
+        (entry.url, date, entry.starts_at) if date else None,
+        None if entry.url in crowded else entry.url,
+    )
 
 
 def _is_reused_id(item: ParsedItem, row: Row[Any]) -> bool:
-    return bool(item.url != row.url and item.title != row.title and item.published != row.dated_at)
+    is_elsewhere = item.url != row.url and item.title != row.title
+    return is_elsewhere and bool(item.published != row.dated_at)
 
 
 def reused_id_key(item: ParsedItem) -> str:
@@ -151,25 +160,31 @@ def _version_key(item: ParsedItem) -> Hashable | None:
 
 
 def _merge_duplicates(
-    items: Iterable[tuple[ParsedItem, int]], group_key: Callable[[ParsedItem], Hashable | None]
-) -> list[tuple[ParsedItem, int]]:
-    alone: list[tuple[ParsedItem, int]] = []
-    groups: dict[Hashable, list[tuple[ParsedItem, int]]] = defaultdict(list)
+    items: Iterable[_Listing],
+    group_key: Callable[[ParsedItem], Hashable | None],
+) -> list[_Listing]:
+    alone: list[_Listing] = []
+    groups: dict[Hashable, list[_Listing]] = defaultdict(list)
     for item, times in items:
         group = group_key(item)
         (alone if group is None else groups[group]).append((item, times))
-    return alone + [group[0] if len(group) == 1 else _merge_listings(group) for group in groups.values()]
+    return alone + list(map(_merge_listings, groups.values()))
 
 
-def _merge_listings(listings: list[tuple[ParsedItem, int]]) -> tuple[ParsedItem, int]:
+def _merge_listings(listings: list[_Listing]) -> _Listing:
     """Keep what the latest listing says, under the earliest date of publication."""
+    if len(listings) == 1:
+        return listings[0]
     items = [item for item, _ in listings]
-    latest = max(items, key=lambda i: (i.updated or i.published or _EARLIEST, len(i.summary), repr(i)))
-    dated = [i for i in items if i.published]
-    if dated:
-        first = min(dated, key=lambda i: (i.published or _EARLIEST, i.date_basis))
-        latest = replace(latest, published=first.published, date_basis=first.date_basis)
+    latest = max(items, key=_listing_order)
+    if dates := [(item.published, item.date_basis) for item in items if item.published]:
+        published, basis = min(dates)
+        latest = replace(latest, published=published, date_basis=basis)
     return latest, sum(times for _, times in listings)
+
+
+def _listing_order(item: ParsedItem) -> tuple[datetime, int, str]:
+    return (item.updated or item.published or _EARLIEST, len(item.summary), repr(item))
 
 
 def _fallback_key(item: ParsedItem) -> str:

@@ -51,11 +51,19 @@ class DocumentKind(StrEnum):
     OPML = "opml", "lists of feeds (OPML)", "opml", "opml"
     PAGE = "page", "article pages", "page", "html"
 
-    def __new__(cls, value: str, label: str, parser: str, roots: str = "", opening: str = "") -> Self:
+    def __new__(
+        cls,
+        value: str,
+        label: str,
+        parser: str,
+        roots: str = "",
+        opening: str = "",
+    ) -> Self:
         """Make a member of its declaration."""
         kind = str.__new__(cls, value)
         kind._value_ = value
-        kind.label, kind.parser, kind.roots, kind.opening = label, parser, tuple(roots.split()), opening
+        kind.label, kind.parser = label, parser
+        kind.roots, kind.opening = tuple(roots.split()), opening
         return kind
 
     @property

@@ -4,11 +4,12 @@ The tables are the IANA special-purpose registries (RFC 6890, section 2.2, and i
 `ipaddress.is_private` means different things in different versions of Python.
 """
 
-import queue
 import re
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, wait
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from subscribers.errors import ApplicationError
@@ -18,36 +19,37 @@ IPNetwork = IPv4Network | IPv6Network
 # a host's name and a port → its addresses; OSError when there are none
 HostResolver = Callable[[str, int], Iterable[str]]
 
-_BLOCKED_NETWORKS: tuple[tuple[IPNetwork, str], ...] = tuple(
-    (ip_network(network), why)
-    for network, why in (
-        ("0.0.0.0/8", "unspecified"),
-        ("10.0.0.0/8", "private"),
-        ("100.64.0.0/10", "carrier-grade NAT"),
-        ("127.0.0.0/8", "loopback"),
-        ("168.63.129.16/32", "a cloud's own service"),  # Azure's, public by number only
-        ("169.254.0.0/16", "link-local"),  # with it the metadata services of most clouds
-        ("172.16.0.0/12", "private"),
-        ("192.0.0.0/24", "reserved"),
-        ("192.0.2.0/24", "for documentation"),
-        ("192.88.99.0/24", "reserved"),
-        ("192.168.0.0/16", "private"),
-        ("198.18.0.0/15", "for benchmarks"),
-        ("198.51.100.0/24", "for documentation"),
-        ("203.0.113.0/24", "for documentation"),
-        ("224.0.0.0/4", "multicast"),
-        ("240.0.0.0/4", "reserved"),
-        ("::/128", "unspecified"),
-        ("::1/128", "loopback"),
-        ("fc00::/7", "private"),
-        ("fe80::/10", "link-local"),
-        ("ff00::/8", "multicast"),
-        ("2001::/23", "reserved"),  # Teredo among them, which carries an IPv4 address inside
-        ("2001:db8::/32", "for documentation"),
-        ("2002::/16", "6to4"),  # carries an IPv4 address inside (RFC 3056, section 2)
-        ("3fff::/20", "for documentation"),
-    )
-)
+# 168.63.129.16 is Azure's, public by number only; link-local are the metadata services of most clouds. 2001::/23 has Teredo, which
+# carries an IPv4 address inside, as 6to4 does (RFC 3056, section 2).
+_BLOCKED_TABLE = """
+0.0.0.0/8         unspecified
+10.0.0.0/8        private
+100.64.0.0/10     carrier-grade NAT
+127.0.0.0/8       loopback
+168.63.129.16/32  a cloud's own service
+169.254.0.0/16    link-local
+172.16.0.0/12     private
+192.0.0.0/24      reserved
+192.0.2.0/24      for documentation
+192.88.99.0/24    reserved
+192.168.0.0/16    private
+198.18.0.0/15     for benchmarks
+198.51.100.0/24   for documentation
+203.0.113.0/24    for documentation
+224.0.0.0/4       multicast
+240.0.0.0/4       reserved
+::/128            unspecified
+::1/128           loopback
+fc00::/7          private
+fe80::/10         link-local
+ff00::/8          multicast
+2001::/23         reserved
+2001:db8::/32     for documentation
+2002::/16         6to4
+3fff::/20         for documentation
+"""
+_BLOCKED_ROWS = (row.split(maxsplit=1) for row in _BLOCKED_TABLE.strip().splitlines())
+_BLOCKED_NETWORKS = {ip_network(network): why for network, why in _BLOCKED_ROWS}
 _GLOBAL_V6 = IPv6Network("2000::/3")  # all that IANA has given out for the public internet
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052, section 2.2: the IPv4 address is in the last 32 bits
 _ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)")  # WHATWG URL 3.5: then it is no name
@@ -92,7 +94,7 @@ class AddressGuard:
 
         Raises:
             AddressRefusedError: the literal or one of the answers is closed.
-            UnknownHostError: no such name, no answer in time, or an answer that is no address.
+            UnknownHostError: no such name, no response in time, or an answer that is no address.
         """
         literal = parse_ip_literal(host)
         answers = [literal] if literal else self._look_up_host(host, port, timeout)
@@ -102,8 +104,9 @@ class AddressGuard:
         return list(dict.fromkeys(unmap_ipv4(answer) for answer in answers))
 
     def _look_up_host(self, host: str, port: int, timeout: float) -> list[IPAddress]:
+        look_up = partial(self._resolver, host, port)
         try:
-            answers = [ip_address(text) for text in _run_with_timeout(lambda: self._resolver(host, port), timeout)]
+            answers = list(map(ip_address, _run_with_timeout(look_up, timeout)))
         except (OSError, ValueError) as exc:
             raise UnknownHostError(host, f"has no IP address ({exc})") from exc
         if not answers:
@@ -116,21 +119,17 @@ def blocked_reason(address: IPAddress, allowed_networks: Iterable[IPNetwork] = (
     inner = unmap_ipv4(address)
     if any(candidate in network for network in allowed_networks for candidate in (address, inner)):
         return None
-    for network, why in _BLOCKED_NETWORKS:
+    for network, why in _BLOCKED_NETWORKS.items():
         if inner in network:
             return why
-    if isinstance(inner, IPv6Address):
-        if inner in _NAT64:
-            return blocked_reason(IPv4Address(inner.packed[-4:]))
-        if inner not in _GLOBAL_V6:
-            return "reserved"
-    return None
+    if inner in _NAT64:
+        return blocked_reason(IPv4Address(inner.packed[-4:]))
+    return "reserved" if inner.version == 6 and inner not in _GLOBAL_V6 else None
 
 
 def unmap_ipv4(address: IPAddress) -> IPAddress:
     """Return the IPv4 address that `::ffff:a.b.c.d` stands for, which is where the packets would go."""
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def parse_ip_literal(host: str) -> IPAddress | None:
@@ -161,21 +160,20 @@ def resolve_host(host: str, port: int) -> list[str]:
     return [str(sockaddr[0]) for *_, sockaddr in answers]
 
 
-def _run_with_timeout(look_up: Callable[[], Iterable[str]], timeout: float) -> list[str]:
+def _run_with_timeout(
+    look_up: Callable[[], Iterable[str]],
+    timeout: float,
+) -> list[str]:
     """Run a look-up in a thread of its own: `getaddrinfo` knows no time limit, and may take a minute."""
-    answers: queue.SimpleQueue[list[str] | OSError | ValueError] = queue.SimpleQueue()
+    answers: Future[list[str]] = Future()
 
     def run() -> None:
         try:
-            answers.put(list(look_up()))
+            answers.set_result(list(look_up()))
         except (OSError, ValueError) as exc:  # ValueError: a label that IDNA cannot carry
-            answers.put(exc)
+            answers.set_exception(exc)
 
     threading.Thread(target=run, name="look-up", daemon=True).start()
-    try:
-        answer = answers.get(timeout=timeout)
-    except queue.Empty:
-        raise TimeoutError(f"no DNS response within {timeout:.0f} s") from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    if not wait([answers], timeout).done:
+        raise TimeoutError(f"no DNS response within {timeout:.0f} s")
+    return answers.result()

@@ -22,7 +22,7 @@ from digest.collect.fetch.address_guard import AddressGuard, HostResolver, Unkno
 from digest.collect.fetch.http_response import usable_validator
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.collect.fetch.robots_txt import MAX_ROBOTS_BYTES as ROBOTS_BYTES
-from digest.collect.fetch.robots_txt import KeyedLocks, RobotsRules
+from digest.collect.fetch.robots_txt import KeyedLocks, RobotsRules, is_without_rules
 from digest.settings import LimitSettings, Settings
 
 log = structlog.get_logger("fetch")
@@ -105,9 +105,11 @@ class HttpFetcher:
         Raises:
             FetchError: for whatever reason there is no body (nor a "not modified").
         """
-        validators = {"If-None-Match": options.get("etag"), "If-Modified-Since": options.get("last_modified")}
-        headers = {name: usable for name, value in validators.items() if (usable := usable_validator(value))}
-        headers["Accept"] = options.get("accept") or "*/*"
+        headers = {"Accept": options.get("accept") or "*/*"}
+        if etag := usable_validator(options.get("etag")):
+            headers["If-None-Match"] = etag
+        if last_modified := usable_validator(options.get("last_modified")):
+            headers["If-Modified-Since"] = last_modified
         max_bytes = options.get("max_bytes") or self._limits.fetch_bytes
         return self._follow_redirects(_FetchRequest(url, headers, max_bytes))
 
@@ -119,26 +121,23 @@ class HttpFetcher:
             return False
 
     def _fetch_robots_text(self, url: str) -> bytes | None:
+        request = _FetchRequest(url, {"Accept": "text/plain"}, ROBOTS_BYTES, truncate=True)
         try:
-            return self._follow_redirects(
-                _FetchRequest(url, {"Accept": "text/plain"}, ROBOTS_BYTES, truncate=True)
-            ).body
+            return self._follow_redirects(request).body
         except FetchError as error:
-            # RFC 9309, section 2.3.1.3: a 4xx means that there are no rules. 429 is no such answer: it says "not now".
-            absent = error.status is not None and 400 <= error.status < 500
-            return b"" if absent and error.reason is not FetchErrorReason.RATE_LIMITED else None
+            return b"" if is_without_rules(error) else None
 
     def _follow_redirects(self, request: _FetchRequest) -> FetchResult:
         current, moved_to, permanent = policy.parse_web_address(request.url), None, True
         seen = {str(current)}
-        allowance = http_connection.TimeBudget(self._limits.fetch_timeout)
+        budget = http_connection.TimeBudget(self._limits.fetch_timeout)
         for _ in range(self._limits.fetch_redirects + 1):
-            answer = self._fetch_hop(current, request, allowance)
+            answer = self._fetch_hop(current, request, budget)
             if answer.status not in policy.REDIRECT_STATUSES:
                 return _fetch_result(current, answer, moved_to)
             target = policy.redirect_target(current, answer.headers, request.url)
             if str(target) in seen:
-                raise FetchError(request.url, FetchErrorReason.REDIRECT_LOOP, f"redirect loop back to {target}")
+                raise FetchError(request.url, FetchErrorReason.REDIRECT_LOOP, f"the redirects loop back to {target}")
             seen.add(str(target))
             # A stored address follows permanent redirects only, and never loses its encryption by one answer.
             permanent &= answer.status in _PERMANENT_REDIRECTS and (current.scheme, target.scheme) != ("https", "http")
@@ -172,7 +171,8 @@ class HttpFetcher:
             raise FetchError(request.url, reason, message) from exc
 
     def _raise_for_status(self, status: int, headers: httpx.Headers, request: _FetchRequest) -> None:
-        if problem := policy.classify_status(status, headers, agent=self._user_agent, now=self._clock()):
+        now = self._clock()
+        if problem := policy.classify_status(status, headers, agent=self._user_agent, now=now):
             reason, message, pause = problem
             raise FetchError(request.url, reason, message, retry_after=pause, status=status)
         if status == 304 and not request.conditional:
@@ -182,8 +182,9 @@ class HttpFetcher:
 
 def _read_body(response: httpcore.Response, headers: httpx.Headers, request: _FetchRequest) -> bytes:
     declared = headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared[:20]) > request.max_bytes and not request.truncate:
-        raise http_response.BodyTooLargeError(f"{declared[:20]} bytes declared")
+    size = int(declared[:20]) if declared.isascii() and declared.isdigit() else 0
+    if size > request.max_bytes and not request.truncate:
+        raise http_response.BodyTooLargeError(f"{size} bytes declared")
     packing = headers.get("content-encoding", "")
     return http_response.decode_body(response.iter_stream(), packing, request.max_bytes, truncate=request.truncate)
 
@@ -223,8 +224,10 @@ class BundledFetcher:
             FileNotFoundError, ValueError: there is no index, or it is no JSON.
         """
         self._folder = folder
-        index: dict[str, dict[str, Any]] = json.loads((folder / INDEX_FILE).read_text("utf-8"))
-        self._index = {str(policy.parse_web_address(url)): entry for url, entry in index.items()}
+        index = json.loads((folder / INDEX_FILE).read_text("utf-8"))
+        self._index: dict[str, Any] = {}
+        for url, entry in index.items():
+            self._index[str(policy.parse_web_address(url))] = entry
 
     def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
         """Return what the index lists for `url`.
@@ -239,8 +242,11 @@ class BundledFetcher:
         body = (self._folder / entry["file"]).read_bytes()
         max_bytes = options.get("max_bytes")
         if max_bytes is not None and len(body) > max_bytes:
-            raise FetchError(url, FetchErrorReason.TOO_BIG, f"more than {max_bytes:,} bytes", status=200)
-        headers = httpx.Headers({"Content-Type": entry["content_type"], **entry.get("headers", {})})
+            raise FetchError(
+                url, FetchErrorReason.TOO_BIG, f"the response has more than {max_bytes:,} bytes", status=200
+            )
+        fields = {"Content-Type": entry["content_type"], **entry.get("headers", {})}
+        headers = httpx.Headers(fields)
         name = "etag" if options.get("etag") else "last_modified"
         known = options.get(name)
         is_known = bool(known) and known == headers.get(name.replace("_", "-"))

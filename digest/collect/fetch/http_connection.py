@@ -78,12 +78,18 @@ def open_response(
         httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError: the network's own.
     """
     backend = _GuardedBackend(guard, budget)
-    target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+    target = httpcore.URL(
+        scheme=url.raw_scheme,
+        host=url.raw_host,
+        port=url.port,
+        target=url.raw_path,
+    )
+    method, fields = "GET" if body is None else "POST", list(headers.items())
     with (
         httpcore.ConnectionPool(
             ssl_context=tls, network_backend=backend, max_connections=1, max_keepalive_connections=0
         ) as pool,
-        pool.stream("GET" if body is None else "POST", target, headers=list(headers.items()), content=body) as response,
+        pool.stream(method, target, headers=fields, content=body) as response,
     ):
         yield response
 
@@ -106,17 +112,17 @@ class _GuardedBackend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         """Try the checked addresses in turn, each with its share of the time."""
         del timeout  # the allowance is the time-out
-        addresses = self._guard.resolve(host, port, timeout=self._budget.remaining())[:_MAX_ADDRESSES]
-        for still_to_try, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            share = self._budget.remaining() / still_to_try
+        addresses = self._guard.resolve(host, port, timeout=self._budget.remaining())
+        waiting = [str(address) for address in addresses[:_MAX_ADDRESSES]]
+        while True:
+            share = self._budget.remaining() / len(waiting)
             try:
-                stream = self._backend.connect_tcp(str(address), port, share, local_address, socket_options)
+                stream = self._backend.connect_tcp(waiting.pop(0), port, share, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                if still_to_try == 1:
+                if not waiting:
                     raise
             else:
                 return _TimedStream(stream, self._budget)
-        raise AssertionError("the guard never returns an empty list")
 
 
 class _TimedStream(httpcore.NetworkStream):

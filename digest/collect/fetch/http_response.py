@@ -26,8 +26,9 @@ class ContentEncodingError(ApplicationError):
 
 def parse_content_type(value: str) -> tuple[str, str | None]:
     """Split a Content-Type into its type ("text/xml", "" when absent) and its charset, both in lower case."""
+    value = value.lower()
     charset = _CHARSET.search(value)
-    return value.partition(";")[0].strip().lower(), charset[1].lower() if charset else None
+    return value.partition(";")[0].strip(), charset[1] if charset else None
 
 
 def usable_validator(value: str | None) -> str | None:
@@ -67,7 +68,13 @@ def freshness_seconds(headers: Mapping[str, str]) -> int | None:
     return max(min(int(match[1]), _MAX_FRESHNESS) - spent, 0)
 
 
-def decode_body(chunks: Iterable[bytes], encoding: str, max_bytes: int, *, truncate: bool = False) -> bytes:
+def decode_body(
+    chunks: Iterable[bytes],
+    encoding: str,
+    max_bytes: int,
+    *,
+    truncate: bool = False,
+) -> bytes:
     """Put a body together from its raw chunks, undoing the Content-Encoding `encoding` ("gzip" or none).
 
     Memory stays near `max_bytes` bytes, whatever a bomb would swell to: unpacking stops at the bound. With `truncate`
@@ -94,13 +101,12 @@ def decode_body(chunks: Iterable[bytes], encoding: str, max_bytes: int, *, trunc
 
 
 def _body_decoder(encoding: str) -> "_GzipDecoder | _IdentityDecoder":
-    match encoding.strip().lower():
-        case "" | "identity":
-            return _IdentityDecoder()
-        case "gzip" | "x-gzip":
-            return _GzipDecoder()
-        case other:
-            raise ContentEncodingError(f"it uses encoding {other[:40]!r} instead of gzip")
+    name = encoding.strip().lower()
+    if name in {"", "identity"}:
+        return _IdentityDecoder()
+    if name in {"gzip", "x-gzip"}:
+        return _GzipDecoder()
+    raise ContentEncodingError(f"it uses encoding {name[:40]!r} instead of gzip")
 
 
 class _IdentityDecoder:

@@ -46,12 +46,17 @@ def _address_objection(parsed: httpx.URL, host: str, url: str) -> str | None:
         return "it contains a user name or password, which would appear in logs; remove them"
     if ":" not in host and not _HOST_NAME.fullmatch(host):
         return "its host isn't a name or IP address; correct it"
-    if parsed.port is not None and parsed.port not in {80, 443} and not 1024 <= parsed.port <= 65535:
-        return f"port {parsed.port} isn't allowed; use 80, 443, or a port from 1024 up"
+    port = 443 if parsed.port is None else parsed.port
+    if port not in {80, 443} and not 1024 <= port <= 65535:
+        return f"port {port} isn't allowed; use 80, 443, or a port from 1024 up"
     return None
 
 
-def redirect_target(current: httpx.URL, headers: Mapping[str, str], requested_url: str) -> httpx.URL:
+def redirect_target(
+    current: httpx.URL,
+    headers: Mapping[str, str],
+    requested_url: str,
+) -> httpx.URL:
     """Return the address that a redirect at `current` leads to.
 
     Raises:
@@ -107,7 +112,7 @@ _SERVER_FAILURE = (FetchErrorReason.SERVER, "the publisher's server failed ({sta
 _UNEXPECTED_FAILURE = (FetchErrorReason.BAD_ANSWER, "unexpected response ({status}); open the URL in a browser")
 
 
-_BROKEN_OFF = "the connection broke off or isn't HTTP ({exc})" + TRIED_AGAIN
+_BROKEN_OFF = "the connection was lost or isn't HTTP ({exc})" + TRIED_AGAIN
 # The first that an exception is one of counts.
 _EXCEPTION_FAILURES: tuple[tuple[type[Exception], FetchErrorReason, str], ...] = (
     (AddressRefusedError, FetchErrorReason.REFUSED_ADDRESS, "{exc}"),
@@ -129,7 +134,7 @@ FETCH_EXCEPTIONS = tuple(kind for kind, _, _ in _EXCEPTION_FAILURES)
 
 def classify_exception(exc: Exception, max_bytes: int, timeout: float) -> tuple[FetchErrorReason, str]:
     """Describe what one of `FETCH_EXCEPTIONS` means; `max_bytes` bytes and `timeout` were the bounds."""
-    reason, words = next((reason, words) for kind, reason, words in _EXCEPTION_FAILURES if isinstance(exc, kind))
+    _, reason, words = next(row for row in _EXCEPTION_FAILURES if isinstance(exc, row[0]))
     return reason, words.format(exc=exc, max_bytes=max_bytes, timeout=timeout)
 
 

@@ -64,12 +64,20 @@ class RobotsRules:
             return rules
 
 
+def is_without_rules(error: FetchError) -> bool:
+    """Return whether a failure to get a robots.txt means that the site has no rules.
+
+    A 4xx does (RFC 9309, section 2.3.1.3). 429 is no such answer: it says "not now".
+    """
+    is_absent = error.status is not None and 400 <= error.status < 500
+    return is_absent and error.reason is not FetchErrorReason.RATE_LIMITED
+
+
 def explain_unreadable(fetcher: ContentFetcher, url: str) -> str:
     """Say why `may_read` answers no: the site does not give its robots.txt, for the reason named, or that forbids the page."""
     try:
         fetcher.get(urljoin(url, "/robots.txt"), accept="text/plain")
     except FetchError as error:
-        is_absent = error.status is not None and 400 <= error.status < 500
-        if not is_absent or error.reason is FetchErrorReason.RATE_LIMITED:
+        if not is_without_rules(error):
             return end_sentence(f"Couldn't reach the site: {error.message_for_now}")
     return "The site's robots.txt doesn't allow this page."

@@ -18,12 +18,17 @@ MAX_DOCUMENT_BYTES = 40_000_000  # the fetcher's own limit is lower; this one ho
 # Each has a function `parse(document, kind, context)`; those of JSON get the value, and say by `accepts(value)` that it's theirs.
 _PARSERS = {kind: import_module(f"{__name__}.{kind.parser}") for kind in DocumentKind}
 _VALUE_START = re.compile(r"[=(]\s*(?=[\[{])")
+_OBJECT_START = re.compile(r"[\s,]*(?=\{)")
 _MAX_VALUES = 500
 _MAX_DIGITS = 100  # of a number: no id is longer, and Python refuses a document with one of 4,300
 
 
 def parse_document(
-    body: bytes, *, url: str, now: datetime, content_type: str | None = None, charset: str | None = None
+    body: bytes,
+    *,
+    url: str,
+    now: datetime,
+    charset: str | None = None,
 ) -> ParsedDocument:
     """Read one document.
 
@@ -34,7 +39,6 @@ def parse_document(
         body: the document, decompressed.
         url: where it came from, http or https; relative links are relative to it.
         now: the present, UTC, against which dates are doubted.
-        content_type: the whole header, used for its charset only.
         charset: the charset that the HTTP header named; it counts where the document declares none.
 
     Raises:
@@ -44,10 +48,12 @@ def parse_document(
         raise ParseError(
             f"The response is too large ({len(body):,} bytes; the limit is {MAX_DOCUMENT_BYTES:,}). Use a shorter feed."
         )
-    text = shorten_references(decode_document(body, charset, content_type))
+    text = shorten_references(decode_document(body, charset))
     kind = detect_kind(text)
     context = ParseContext(url, now)
-    document: ParsedDocument = _PARSERS[kind].parse(text, kind, context) if kind else _parse_json(text, context)
+    if kind is None:
+        return _parse_json(text, context)
+    document: ParsedDocument = _PARSERS[kind].parse(text, kind, context)
     return document
 
 
@@ -87,8 +93,8 @@ def _complete_posts(document: str, cause: Exception) -> Any:
     posts: list[Any] = []
     decoder, at = json.JSONDecoder(parse_int=_read_integer), 1
     try:
-        while document.startswith("[") and (start := _next_object_offset(document, at)) >= 0:
-            value, at = decoder.raw_decode(document, start)
+        while document.startswith("[") and (start := _OBJECT_START.match(document, at)):
+            value, at = decoder.raw_decode(document, start.end())
             posts.append(value)
     except (ValueError, RecursionError):
         if posts:
@@ -96,24 +102,18 @@ def _complete_posts(document: str, cause: Exception) -> Any:
     raise ParseError(f"The response isn't valid JSON: {str(cause)[:200]}. Report it to the publisher.") from cause
 
 
-def _next_object_offset(document: str, offset: int) -> int:
-    match = re.compile(r"[\s,]*(?=\{)").match(document, offset)
-    return match.end() if match else -1
-
-
 def _find_script_posts(document: str) -> list[Any]:
     posts: list[Any] = []
     decoder, at = json.JSONDecoder(parse_int=_read_integer), 0
     for _ in range(_MAX_VALUES):
-        match = _VALUE_START.search(document, at)
-        if not match:
+        if not (start := _VALUE_START.search(document, at)):
             break
-        at = match.end()
+        at = start.end()
         try:
             value, at = decoder.raw_decode(document, at)
         except (ValueError, RecursionError):
             continue
-        posts += [post for post in (value if isinstance(value, list) else [value]) if is_post(post)]
+        posts += filter(is_post, value if isinstance(value, list) else [value])
     if not posts:
         raise ParseError("The response is a script without WordPress posts. Find the URL of the site's feed.")
     return posts

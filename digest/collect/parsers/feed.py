@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import feedparser
@@ -10,7 +11,7 @@ import feedparser
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError, RejectedEntry
 from digest.collect.parsers.markup.kind_detection import strip_feed_preamble
 from digest.collect.parsers.markup.xml_repair import repair_xml
-from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
+from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document, normalise_language
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.urls import usable_url
 
@@ -19,7 +20,7 @@ _DAY = 86_400
 _NON_URL_GUID = re.compile(
     r"<guid(?:\s+isPermaLink\s*=\s*[\"']true[\"'])?\s*>(?!\s*(?:<!\[CDATA\[\s*)?https?:)", re.IGNORECASE
 )
-_PERIODS = {"hourly": 3600, "daily": _DAY, "weekly": 7 * _DAY, "monthly": 30 * _DAY, "yearly": 365 * _DAY}
+_PERIOD_HOURS = {"hourly": 1, "daily": 24, "weekly": 168, "monthly": 720, "yearly": 8760}
 
 
 def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
@@ -32,18 +33,15 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
     body, broken = repair_xml(document, item_pattern="item|entry")
     parsed = _run_feedparser(body, context.url)
     head = parsed["feed"]
-    spoken = normalise_language(head.get("language")) or context.language
     title = text_cleanup.clean_title(str(head.get("title") or ""))
-    entries: list[RawItem | RejectedEntry] = [*_raw_items(parsed["entries"], kind, title)]
+    entries = [*_raw_items(parsed["entries"], kind, title)]
     if broken:
         entries.append(RejectedEntry(0, "the document ends within this item"))
-    items, rejected = clean_items(entries, ParseContext(context.url, context.now, spoken))
-    return ParsedDocument(
-        kind=kind,
-        items=items,
-        rejected=rejected,
+    return clean_document(
+        kind,
+        entries,
+        replace(context, language=normalise_language(head.get("language"))),
         title=title,
-        language=spoken,
         refresh_seconds=_refresh_seconds(head),
         next_url=_next_page_url(head, context.url),
     )
@@ -64,7 +62,11 @@ def _run_feedparser(body: bytes, url: str) -> Any:
     return parsed
 
 
-def _raw_items(entries: list[Any], kind: DocumentKind, feed_title: str) -> Iterator[RawItem | RejectedEntry]:
+def _raw_items(
+    entries: list[Any],
+    kind: DocumentKind,
+    feed_title: str,
+) -> Iterator[RawItem | RejectedEntry]:
     for entry in entries:
         try:
             yield _raw_item(entry, kind, feed_title)
@@ -73,7 +75,8 @@ def _raw_items(entries: list[Any], kind: DocumentKind, feed_title: str) -> Itera
 
 
 def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
-    content = max((str(part.get("value") or "") for part in entry.get("content") or ()), key=len, default="")
+    content = max(_texts(entry, "content", "value"), key=len, default="")
+    summary = _first_value(entry, "summary")
     title_detail = entry.get("title_detail") or {}
     image, alt = _choose_image(entry)
     published, updated = _written_dates(entry, kind)
@@ -81,11 +84,11 @@ def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
         guid=_first_value(entry, "id"),
         link=_item_link(entry),
         title=_first_value(entry, "title"),
-        summary=_distinct_summary(entry, content),
+        summary=summary if summary != content else "",  # where feedparser made it from the content
         content=content,
         base=(entry.get("summary_detail") or title_detail).get("base"),
         authors=_author_names(entry),
-        categories=_category_names(entry),
+        categories=_texts(entry, "tags", "label", "term"),
         language=title_detail.get("language") or entry.get("dc_language"),
         image=image,
         image_alt=alt,
@@ -100,41 +103,39 @@ def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
 
 def _written_dates(entry: Any, kind: DocumentKind) -> tuple[str, str]:
     """Return when an item says that it was published and changed. feedparser calls dc:date a change; in RSS and RDF it is the date."""
-    published, updated = (
-        _first_value(entry, "published", "created", "issued"),
-        _first_value(entry, "updated", "modified"),
-    )
+    published = _first_value(entry, "published", "created", "issued")
+    updated = _first_value(entry, "updated", "modified")
     return (published, updated) if published or kind is DocumentKind.ATOM else (updated, "")
 
 
 def _first_value(entry: Any, *names: str) -> str:
     """Return the first of some elements that holds words. `dict.get`: feedparser's own maps `updated` to `published`."""
     values = (dict.get(entry, name) for name in names)
-    return next((value for value in values if isinstance(value, str) and value.strip()), "")
-
-
-def _distinct_summary(entry: Any, content: str) -> str:
-    """Return the description. Where feedparser made it from the content it is the same text, and not told twice."""
-    summary = dict.get(entry, "summary")
-    text = summary if isinstance(summary, str) else ""
-    return "" if text == content else text
+    texts = (value for value in values if isinstance(value, str))
+    return next(filter(str.strip, texts), "")
 
 
 def _item_link(entry: Any) -> str:
-    if link := dict.get(entry, "link"):
-        return str(link)
-    links = [link for link in entry.get("links") or () if link.get("href")]
-    chosen = next((link for link in links if link.get("rel") == "alternate"), None)
-    return str(chosen["href"]) if chosen else ""
+    return str(dict.get(entry, "link") or next(_linked_addresses(entry, "alternate"), ""))
+
+
+def _linked_addresses(element: Any, relation: str) -> Iterator[str]:
+    """Return where the links of a relation lead that an item or a feed has."""
+    for link in element.get("links") or ():
+        if link.get("rel") == relation and link.get("href"):
+            yield str(link["href"])
 
 
 def _author_names(entry: Any) -> list[str]:
-    names = [str(author.get("name") or "") for author in entry.get("authors") or ()]
-    return [name for name in names if name] or [str(dict.get(entry, "author") or "")]
+    names = list(filter(None, _texts(entry, "authors", "name")))
+    return names or [str(dict.get(entry, "author") or "")]
 
 
-def _category_names(entry: Any) -> list[str]:
-    return [str(tag.get("label") or tag.get("term") or "") for tag in entry.get("tags") or ()]
+def _texts(entry: Any, name: str, *keys: str) -> list[str]:
+    """Return what each of an item's elements of a name says under the first of some keys that it has."""
+    elements = entry.get(name) or ()
+    values = (map(element.get, keys) for element in elements)
+    return [str(next(filter(None, offered), "")) for offered in values]
 
 
 def _source_credit(entry: Any, feed_title: str) -> str | None:
@@ -146,12 +147,17 @@ def _source_credit(entry: Any, feed_title: str) -> str | None:
 
 
 def _choose_image(entry: Any) -> tuple[str | None, str]:
-    media: Any = max(filter(_is_image, entry.get("media_content") or ()), key=_width, default={})
-    enclosed = (e.get("href") for e in entry.get("enclosures") or () if str(e.get("type")).startswith("image/"))
+    media = filter(_is_image, entry.get("media_content") or ())
+    largest: Any = max(media, key=_width, default={})
+    files = entry.get("enclosures") or ()
+    enclosed = (file for file in files if str(file.get("type")).startswith("image/"))
     thumbnails = sorted(entry.get("media_thumbnail") or (), key=_width, reverse=True)
-    urls = (media.get("url"), *enclosed, *(thumbnail.get("url") for thumbnail in thumbnails))
-    url = next(filter(None, urls), None)
-    return (str(url), str(media.get("alt") or "")) if url else (None, "")
+    urls = [largest.get("url")]
+    urls += [file.get("href") for file in enclosed]
+    urls += [thumbnail.get("url") for thumbnail in thumbnails]
+    if url := next(filter(None, urls), None):
+        return str(url), str(largest.get("alt") or "")
+    return None, ""
 
 
 def _is_image(media: Any) -> bool:
@@ -161,22 +167,26 @@ def _is_image(media: Any) -> bool:
 
 
 def _width(media: Any) -> int:
-    digits = re.match(r"\d{1,6}", str(media.get("width") or ""))
-    return int(digits[0]) if digits else 0
+    return _first_number(media, "width") or 0
+
+
+def _first_number(element: Any, name: str) -> int | None:
+    digits = re.match(r"\d{1,6}", str(element.get(name) or "").strip())
+    return int(digits[0]) if digits else None
 
 
 def _refresh_seconds(head: Any) -> int | None:
     """Return the seconds between visits that the publisher asks for, at most a day: we mustn't miss an edition."""
-    ttl = re.match(r"\d{1,9}", str(head.get("ttl") or "").strip())
-    if ttl and int(ttl[0]):
-        return min(int(ttl[0]) * 60, _DAY)
-    period = _PERIODS.get(str(head.get("sy_updateperiod") or "").strip().lower())
-    often = re.match(r"\d{1,6}", str(head.get("sy_updatefrequency") or "1").strip())
-    return min(max(period // max(int(often[0]), 1), 60), _DAY) if period and often else None
+    if ttl := _first_number(head, "ttl"):
+        return min(ttl * 60, _DAY)
+    period = str(head.get("sy_updateperiod") or "").strip().lower()
+    often = _first_number(head, "sy_updatefrequency") if head.get("sy_updatefrequency") else 1
+    if period not in _PERIOD_HOURS or often is None:
+        return None
+    return min(max(_PERIOD_HOURS[period] * 3600 // max(often, 1), 60), _DAY)
 
 
 def _next_page_url(head: Any, url: str) -> str | None:
     """Return the next page of a paged feed (RFC 5005, section 3)."""
-    links = (link["href"] for link in head.get("links") or () if link.get("rel") == "next" and link.get("href"))
-    link = next(links, None)
-    return usable_url(str(link), url) if link else None
+    link = next(_linked_addresses(head, "next"), "")
+    return usable_url(link, url) if link else None

@@ -15,7 +15,7 @@ from dateutil.rrule import rrulestr
 from icalendar import BrokenCalendarProperty, Calendar
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
-from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
+from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document
 from digest.collect.texts import text_cleanup
 
 # dateutil walks a rule from its start, so the start is brought near where nothing is to be counted, and rules within a
@@ -61,11 +61,11 @@ class _EventTime:
 
     def as_iso_text(self) -> tuple[str, str]:
         """Return start and end as `found` reads them. A day-long event ends on its last day, not on the next."""
-        end = self.start + self.duration if self.duration else None
-        if not isinstance(self.start, datetime):
-            last = end - timedelta(days=1) if end else None
-            return self.start.isoformat(), last.isoformat() if last and last > self.start else ""
-        return _utc_text(self.start), _utc_text(end) if isinstance(end, datetime) else ""
+        length = self.duration or timedelta()
+        if isinstance(self.start, datetime):
+            return _utc_text(self.start), _utc_text(self.start + length) if length else ""
+        last = self.start + length - timedelta(days=1)
+        return self.start.isoformat(), last.isoformat() if last > self.start else ""
 
 
 def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
@@ -78,22 +78,14 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
     lines = re.split(r"\r?\n", document.strip("\ufeff \t\r\n\0"))
     document = "\n".join(line.rstrip(" \t") for line in lines) + "\n"
     document = re.sub(r"\n[ \t]", "", document)  # folded lines
-    document = re.sub(
-        r"^(?:begin|end):v\w+$", lambda found: found[0].upper(), document, flags=re.MULTILINE | re.IGNORECASE
-    )
+    document = re.sub(r"(?im)^(?:begin|end):v\w+$", lambda mark: mark[0].upper(), document)
     zones = _defined_zones(document)
     events = [_parse_event(block, zones) for block in _components(document, "VEVENT")]
     if document.rfind("\nBEGIN:VEVENT\n") > document.rfind("\nEND:VEVENT\n"):
         events.append(RejectedEntry(0, "the document ends within this event"))
     zone = _load_zone(_calendar_property(document, "X-WR-TIMEZONE"))
-    items, rejected = clean_items(_raw_items(events, context, zone), context)
-    return ParsedDocument(
-        kind=kind,
-        items=items,
-        rejected=rejected,
-        title=text_cleanup.clean_title(_calendar_property(document, "X-WR-CALNAME")),
-        language=context.language,
-    )
+    title = text_cleanup.clean_title(_calendar_property(document, "X-WR-CALNAME"))
+    return clean_document(kind, _raw_items(events, context, zone), context, title=title)
 
 
 def _components(document: str, name: str) -> Iterator[str]:
@@ -108,16 +100,18 @@ def _components(document: str, name: str) -> Iterator[str]:
 
 def _defined_zones(document: str) -> dict[str, str]:
     """Return the zones that the calendar defines by their names, without rules that could be walked for hours."""
-    zones = (_UNSAFE_ZONE_RULE.sub("", block) for block in itertools.islice(_components(document, "VTIMEZONE"), 100))
+    blocks = itertools.islice(_components(document, "VTIMEZONE"), 100)
+    zones = (_UNSAFE_ZONE_RULE.sub("", block) for block in blocks)
     return {_calendar_property(zone, "TZID"): zone for zone in zones}
 
 
 def _parse_event(block: str, zones: dict[str, str]) -> Any:
     """Read one event by itself, so that a broken one spoils no other."""
-    names = set(re.findall(r";TZID=\"?([^\":;\n]{1,80})", block))
-    defined = "".join(zones[name] for name in sorted(names & set(zones)) if _load_zone(name) is None)
+    names = zones.keys() & re.findall(r";TZID=\"?([^\":;\n]{1,80})", block)
+    defined = "".join(zones[name] for name in sorted(names) if _load_zone(name) is None)
+    text = f"BEGIN:VCALENDAR\n{defined}{block}END:VCALENDAR\n"
     try:
-        calendar = Calendar.from_ical(f"BEGIN:VCALENDAR\n{defined}{block}END:VCALENDAR\n".replace("\n", "\r\n"))
+        calendar = Calendar.from_ical(text.replace("\n", "\r\n"))
         return next(iter(calendar.walk("VEVENT")), RejectedEntry(0, "no event in it"))
     except Exception as exc:  # noqa: BLE001  icalendar lets its internals' errors through; the event is rejected
         return RejectedEntry(0, f"the event can't be read: {type(exc).__name__}: {str(exc)[:100]}")
@@ -161,8 +155,9 @@ def _event_items(
         return
     when, uid = _event_time(event, default_zone), _text_value(event, "UID")
     if "RRULE" not in event or "RECURRENCE-ID" in event:
-        own = f"/{_text_value(event, 'RECURRENCE-ID', raw=True)}" if "RECURRENCE-ID" in event else ""
-        yield _raw_item(event, when, f"{uid}{own}" if uid else "", context)
+        if uid and "RECURRENCE-ID" in event:
+            uid += f"/{_first(event, 'RECURRENCE-ID').to_ical().decode()}"
+        yield _raw_item(event, when, uid, context)
         return
     days = _occurrence_days(event, when, overridden.get(uid, set()), context.now)
     if not days:
@@ -173,16 +168,16 @@ def _event_items(
 
 def _raw_item(event: Any, event_time: _EventTime, guid: str, context: ParseContext) -> RawItem:
     starts, ends = event_time.as_iso_text()
-    described = _text_value(event, "DESCRIPTION")
-    organiser = event.get("ORGANIZER")
+    described, place = _text_value(event, "DESCRIPTION"), _text_value(event, "LOCATION")
+    written_link = re.search(r"https?://[^\s<>\"')\]]{4,500}", f"{described} {place}")
+    link = _text_value(event, "URL") or (written_link[0].rstrip(".,;") if written_link else "")
+    organiser = getattr(event.get("ORGANIZER"), "params", {})
     return RawItem(
         guid=guid,
-        link=_text_value(event, "URL")
-        or _find_link(f"{described} {_text_value(event, 'LOCATION')}")
-        or _event_link(context.url, guid or starts),
+        link=link or _event_link(context.url, guid or starts),
         title=_text_value(event, "SUMMARY"),
         summary=described if re.search(r"<\w+[ />]", described) else escape(described, quote=False),
-        authors=[str(organiser.params.get("CN", ""))] if hasattr(organiser, "params") else (),
+        authors=[str(organiser.get("CN", ""))],
         categories=_categories(event),
         published=_timestamp_text(event, "CREATED"),  # not DTSTAMP: most servers write the time of the request there
         updated=_timestamp_text(event, "LAST-MODIFIED"),
@@ -190,28 +185,37 @@ def _raw_item(event: Any, event_time: _EventTime, guid: str, context: ParseConte
         ends=ends,
         zone_missing=event_time.floating,
         zone=event_time.zone_name,
-        place=_text_value(event, "LOCATION"),
+        place=place,
     )
 
 
-def _occurrence_days(event: Any, event_time: _EventTime, overridden: set[date], now: datetime) -> list[date]:
-    rule = event.get("RRULE")
-    rule = rule[0] if isinstance(rule, list) else rule
-    left_out = {_to_date(value) for value in _date_list(event, "EXDATE")} | overridden
-    today = now.astimezone(event_time.start.tzinfo).date() if isinstance(event_time.start, datetime) else now.date()
-    days = {day for day in next_occurrences(rule, event_time.day, today) if day not in left_out}
-    added = {day for value in _date_list(event, "RDATE") if today <= (day := _to_date(value)) <= today + LOOK_AHEAD}
-    return sorted(days | (added - left_out))[:10]
+def _occurrence_days(
+    event: Any,
+    event_time: _EventTime,
+    overridden: set[date],
+    now: datetime,
+) -> list[date]:
+    start = event_time.start
+    today = (now.astimezone(start.tzinfo) if isinstance(start, datetime) else now).date()
+    days = next_occurrences(_first(event, "RRULE"), event_time.day, today)
+    added = (day for day in _day_list(event, "RDATE") if today <= day <= today + LOOK_AHEAD)
+    left_out = overridden.union(_day_list(event, "EXDATE"))
+    return sorted({*days, *added} - left_out)[:10]
 
 
-def _overridden_days(events: list[Any], zone: tzinfo | None) -> dict[str, set[date]]:
+def _overridden_days(
+    events: list[Any],
+    zone: tzinfo | None,
+) -> dict[str, set[date]]:
     """Say which days of which series have an event of their own in place of the series'."""
     days: dict[str, set[date]] = {}
     for event in events:
         instead = None if isinstance(event, RejectedEntry) else _time_value(event, "RECURRENCE-ID")
         if isinstance(instead, date):
-            in_zone = instead.astimezone(zone) if isinstance(instead, datetime) and instead.tzinfo and zone else instead
-            days.setdefault(_text_value(event, "UID"), set()).update({_to_date(instead), _to_date(in_zone)})
+            own_days = days.setdefault(_text_value(event, "UID"), set())
+            own_days.add(_to_date(instead))
+            if isinstance(instead, datetime) and instead.tzinfo and zone:
+                own_days.add(instead.astimezone(zone).date())
     return days
 
 
@@ -221,11 +225,12 @@ def _event_time(event: Any, zone: tzinfo | None) -> _EventTime:
         raise ValueError("no readable start time")
     end = _time_value(event, "DTEND")
     length = _time_value(event, "DURATION")
+    zoned_start = _with_zone(start, zone)
     if isinstance(end, date) and isinstance(end, datetime) == isinstance(start, datetime):
-        length = _with_zone(end, zone) - _with_zone(start, zone)
-    lasting = length if isinstance(length, timedelta) and timedelta(0) < length < timedelta(days=400) else None
+        length = _with_zone(end, zone) - zoned_start
+    is_usable = isinstance(length, timedelta) and timedelta(0) < length < timedelta(days=400)
     floating = isinstance(start, datetime) and start.tzinfo is None and zone is None
-    return _EventTime(_with_zone(start, zone), lasting, floating)
+    return _EventTime(zoned_start, length if is_usable else None, floating)
 
 
 def _time_value(event: Any, name: str) -> Any:
@@ -237,7 +242,8 @@ def _time_value(event: Any, name: str) -> Any:
 
 
 def _with_zone(value: Any, zone: tzinfo | None) -> Any:
-    return value.replace(tzinfo=zone or UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+    is_naive = isinstance(value, datetime) and value.tzinfo is None
+    return value.replace(tzinfo=zone or UTC) if is_naive else value
 
 
 def _utc_text(moment: datetime) -> str:
@@ -248,20 +254,25 @@ def _to_date(value: Any) -> date:
     return value.date() if isinstance(value, datetime) else value
 
 
-def _date_list(event: Any, name: str) -> Iterator[date]:
+def _values(event: Any, name: str) -> list[Any]:
     value = event.get(name)
-    for part in (value if isinstance(value, list) else [value])[:100]:
+    return value if isinstance(value, list) else [value]
+
+
+def _first(event: Any, name: str) -> Any:
+    return next(iter(_values(event, name)), None)
+
+
+def _day_list(event: Any, name: str) -> Iterator[date]:
+    for part in _values(event, name)[:100]:
         for entry in getattr(part, "dts", [])[:1_000]:
             if isinstance(entry.dt, date):
-                yield entry.dt
+                yield _to_date(entry.dt)
 
 
-def _text_value(event: Any, name: str, *, raw: bool = False) -> str:
-    value = event.get(name)
-    value = value[0] if isinstance(value, list) and value else value
-    if value is None:
-        return ""
-    return value.to_ical().decode() if raw else str(value)
+def _text_value(event: Any, name: str) -> str:
+    value = _first(event, name)
+    return "" if value is None else str(value)
 
 
 def _timestamp_text(event: Any, name: str) -> str:
@@ -270,14 +281,8 @@ def _timestamp_text(event: Any, name: str) -> str:
 
 
 def _categories(event: Any) -> list[str]:
-    value = event.get("CATEGORIES")
-    parts = value if isinstance(value, list) else [value]
+    parts = _values(event, "CATEGORIES")
     return [str(name) for part in parts for name in getattr(part, "cats", [])]
-
-
-def _find_link(content: str) -> str:
-    match = re.search(r"https?://[^\s<>\"')\]]{4,500}", content)
-    return match[0].rstrip(".,;") if match else ""
 
 
 def _event_link(url: str, key: str) -> str:
@@ -286,35 +291,44 @@ def _event_link(url: str, key: str) -> str:
     return f"{plain}{'&' if '?' in plain else '?'}event={quote(key, safe='')[:300]}"
 
 
-def next_occurrences(parts: Mapping[str, Sequence[object]], start: date, today: date) -> list[date]:
+def next_occurrences(
+    parts: Mapping[str, Sequence[object]],
+    start: date,
+    today: date,
+) -> list[date]:
     """Give the days within `LOOK_AHEAD` on which an RRULE (RFC 5545, section 3.3.10) falls; its parts are as icalendar gives them.
 
     Raises:
         ValueError: the rule repeats within a day, or uses parts that no public calendar does.
     """
     frequency = _check_rule(parts)
-    interval = min(max(int(str(next(iter(parts.get("INTERVAL", ())), 1))), 1), 1_000)
+    stated_interval = next(iter(parts.get("INTERVAL", ())), 1)
+    interval = min(max(int(str(stated_interval)), 1), 1_000)
     if "COUNT" in parts:
         if today - start > _LOOK_BACK:
             return []  # ended, or too old to count
     elif step := _STEP_DAYS[frequency]:
-        start += timedelta(days=max(0, (today - start).days // (step * interval) - 1) * step * interval)
-    last = min((today + LOOK_AHEAD, *map(_read_until, parts.get("UNTIL", ()))))
-    lists = {name: list(values)[:400] for name, values in parts.items() if name != "UNTIL"} | {"INTERVAL": [interval]}
-    text = ";".join(f"{name}={','.join(map(str, values))}" for name, values in lists.items())
-    falls_on = rrulestr(text, dtstart=datetime.combine(start, time())).xafter(datetime.combine(today, time()), inc=True)
-    return list(
-        itertools.islice(
-            itertools.takewhile(lambda day: day <= last, (moment.date() for moment in falls_on)), MAX_OCCURRENCES
-        )
-    )
+        turns = (today - start).days // (step * interval)
+        start += timedelta(days=max(0, turns - 1) * step * interval)
+    ends = map(_read_until, parts.get("UNTIL", ()))
+    last = min((today + LOOK_AHEAD, *ends))
+    lists = {**parts, "INTERVAL": [interval]}
+    lists.pop("UNTIL", None)
+    text = ";".join(f"{name}={','.join(map(str, list(values)[:400]))}" for name, values in lists.items())
+    rule = rrulestr(text, dtstart=datetime.combine(start, time()))
+    moments = rule.xafter(datetime.combine(today, time()), inc=True)
+    days = itertools.takewhile(lambda day: day <= last, map(_to_date, moments))
+    return list(itertools.islice(days, MAX_OCCURRENCES))
 
 
 def _check_rule(parts: Mapping[str, Sequence[object]]) -> str:
     """Return the frequency of a rule that can be read."""
-    frequency = str(next(iter(parts.get("FREQ", ())), "")).upper()
+    stated = next(iter(parts.get("FREQ", ())), "")
+    frequency = str(stated).upper()
     if frequency not in _STEP_DAYS:
-        raise ValueError(f"it repeats {frequency.lower()[:20] or '(no frequency)'}; only daily to yearly is supported")
+        raise ValueError(
+            f"it repeats {frequency.lower()[:20] or '(no frequency)'}; only daily, weekly, monthly, and yearly are supported"
+        )
     if odd := sorted(str(p)[:20] for p in set(parts) - _KNOWN_PARTS):
         raise ValueError(f"its recurrence rule has {', '.join(odd)[:80]}, which isn't supported")
     return frequency

@@ -1,5 +1,6 @@
 """JSON Feed 1.0 and 1.1 (https://jsonfeed.org/version/1.1)."""
 
+from collections import defaultdict
 from dataclasses import replace
 from functools import partial
 from html import escape
@@ -7,7 +8,7 @@ from typing import Any
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument
 from digest.collect.parsers.json_values import read_entries, read_objects, read_text
-from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
+from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document, normalise_language
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.urls import usable_url
 
@@ -23,36 +24,35 @@ def accepts(value: object) -> bool:
 
 def parse(value: dict[str, Any], kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     """Read a JSON Feed's items."""
-    spoken = normalise_language(read_text(value.get("language"))) or context.language
-    entries = read_entries(value.get("items"), "item", partial(_read_item, feed_authors=_author_names(value)))
-    items, rejected = clean_items(entries, replace(context, language=spoken))
-    return ParsedDocument(
-        kind=kind,
-        items=items,
-        rejected=rejected,
+    spoken = normalise_language(read_text(value.get("language")))
+    read_item = partial(_read_item, feed_authors=_author_names(value))
+    return clean_document(
+        kind,
+        read_entries(value.get("items"), "item", read_item),
+        replace(context, language=spoken),
         title=text_cleanup.clean_title(read_text(value.get("title"))),
-        language=spoken,
         next_url=usable_url(read_text(value.get("next_url")), context.url),
     )
 
 
 def _read_item(entry: dict[str, Any], feed_authors: list[str]) -> RawItem:
-    texts = {key: read_text(value) for key, value in entry.items()}
-    files = [file for file in read_objects(entry.get("attachments")) if _is_image(file)]
-    pictures = [texts.get("image"), texts.get("banner_image"), *(read_text(file.get("url")) for file in files)]
+    texts = defaultdict(str, {key: read_text(value) for key, value in entry.items()})
+    files = read_objects(entry.get("attachments"))
+    attached = (read_text(file.get("url")) for file in files if _is_image(file))
+    pictures = (texts["image"], texts["banner_image"], *attached)
     tags = entry.get("tags")
     return RawItem(
         guid=str(entry.get("id", "")),  # may be a number
-        link=texts.get("url") or texts.get("external_url", ""),
-        title=texts.get("title", ""),
-        summary=escape(texts.get("summary", ""), quote=False),  # the standard says: plain text
-        content=texts.get("content_html") or escape(texts.get("content_text", ""), quote=False),
+        link=texts["url"] or texts["external_url"],
+        title=texts["title"],
+        summary=escape(texts["summary"], quote=False),  # the standard says: plain text
+        content=texts["content_html"] or escape(texts["content_text"], quote=False),
         authors=_author_names(entry) or feed_authors,
-        categories=[str(tag) for tag in tags] if isinstance(tags, list) else (),
-        language=texts.get("language"),
+        categories=list(map(str, tags)) if isinstance(tags, list) else (),
+        language=texts["language"],
         image=next(filter(None, pictures), None),
-        published=texts.get("date_published"),
-        updated=texts.get("date_modified"),
+        published=texts["date_published"],
+        updated=texts["date_modified"],
     )
 
 
@@ -61,5 +61,6 @@ def _is_image(file: dict[str, Any]) -> bool:
 
 
 def _author_names(value: dict[str, Any]) -> list[str]:
-    authors = [*read_objects(value.get("authors")), *read_objects([value.get("author")])]
-    return [name for author in authors if (name := read_text(author.get("name")))]
+    authors = read_objects(value.get("authors")) + read_objects([value.get("author")])
+    names = (read_text(author.get("name")) for author in authors)
+    return list(filter(None, names))

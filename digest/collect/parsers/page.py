@@ -17,7 +17,6 @@ from digest.collect.documents.parsed_document import (
     DocumentKind,
     FeedLink,
     ParsedDocument,
-    ParsedItem,
     ParseError,
     RejectedEntry,
     SummaryBasis,
@@ -27,7 +26,7 @@ from digest.collect.parsers.markup.charset import decode_document
 from digest.collect.parsers.markup.json_ld import LinkedData, parse_linked_data
 from digest.collect.parsers.markup.plain_text import extract_article, extract_lead
 from digest.collect.parsers.public_access import explain_page_barrier
-from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items, normalise_language
+from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document, normalise_language
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.advisory_numbers import find_numbers_in
 from digest.collect.texts.urls import usable_canonical_url, usable_url
@@ -62,11 +61,10 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
     item = _page_item(page, context, names_feeds=bool(feeds))
     if not item and not feeds:
         raise ParseError("The page has no recognizable article and no link to a feed. Use the feed's URL.")
-    items, rejected = _clean_page_items([item] if item else [], context)
-    return ParsedDocument(
-        kind=kind,
-        items=items,
-        rejected=rejected,
+    return _clean_page(
+        kind,
+        [item] if item else [],
+        context,
         title=text_cleanup.clean_title(page_head.first_xpath_text(page.root, "//title/text()")),
         site=page_head.name_site(page.meta),
         language=normalise_language(page.language),
@@ -74,9 +72,13 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
     )
 
 
-def read_page_barrier(body: bytes, *, content_type: str | None = None, charset: str | None = None) -> str:
+def read_page_barrier(
+    body: bytes,
+    *,
+    charset: str | None = None,
+) -> str:
     """Return why a visitor can't read a page; empty where nothing says so, and where the body isn't a page."""
-    document = decode_document(body, charset, content_type)
+    document = decode_document(body, charset)
     if not _HTML_TAG.search(document[:20_000]):
         return ""
     try:
@@ -118,7 +120,7 @@ class _Page:
 def _read_page(document: str, url: str) -> _Page:
     root = read_html_tree(document[:_MAX_CHARACTERS])
     base = usable_url(page_head.first_xpath_text(root, "//base/@href"), url) or url
-    linked = parse_linked_data([str(script) for script in _linked_data_scripts(root)])
+    linked = parse_linked_data(_linked_data_scripts(root))
     return _Page(root, url, base, page_head.read_meta_elements(root), linked)
 
 
@@ -136,15 +138,15 @@ def _parse_plain_text(document: str, kind: DocumentKind, context: ParseContext) 
         published=article.date,
         credit=article.credit,
     )
-    items, rejected = _clean_page_items([item], context)
-    return ParsedDocument(kind, items, rejected, title=article.title)
+    return _clean_page(kind, [item], context, title=article.title)
 
 
-def _clean_page_items(
-    raw_items: list[RawItem], context: ParseContext
-) -> tuple[tuple[ParsedItem, ...], tuple[RejectedEntry, ...]]:
-    items, rejected = clean_items(raw_items, context)
-    return tuple(replace(item, date_basis=DateBasis.PAGE) if item.published else item for item in items), rejected
+def _clean_page(*contents: Any, **details: Any) -> ParsedDocument:
+    document = clean_document(*contents, **details)
+    items = list(document.items)
+    if items and items[0].published:  # a page has one
+        items[0] = replace(items[0], date_basis=DateBasis.PAGE)
+    return replace(document, items=tuple(items))
 
 
 def read_html_tree(document: str) -> Any:
@@ -172,13 +174,13 @@ def _feed_links(page: _Page) -> tuple[FeedLink, ...]:
 
 def _feed_of_link(element: Any) -> tuple[str, str] | None:
     """Return address and title of the feed that a link element offers."""
-    relations = (element.get("rel") or "").lower().split()
-    kind = (element.get("type") or "").partition(";")[0].strip().lower()
-    href = (element.get("href") or "").strip()
+    relations = element.get("rel", "").lower().split()
+    kind, *_ = element.get("type", "").lower().split(";")
+    href = element.get("href", "").strip()
     if "https://api.w.org/" in relations and href:
         return f"{href.rstrip('/')}/wp/v2/posts?_embed", "WordPress"
-    if "alternate" in relations and kind in _FEED_TYPES:
-        return href, text_cleanup.clean_title(element.get("title") or "")
+    if "alternate" in relations and kind.strip() in _FEED_TYPES:
+        return href, text_cleanup.clean_title(element.get("title", ""))
     return None
 
 
@@ -193,11 +195,14 @@ def _page_item(page: _Page, context: ParseContext, *, names_feeds: bool) -> RawI
     credit = _find_page_credit(page.root)
     head = _head_item(page)  # before trafilatura, which changes the tree
     main = _extract_main_text(page.root, context)
-    paragraphs = _split_paragraphs(main.text or "")
+    lines = map(text_cleanup.normalise_text, (main.text or "").splitlines())
+    paragraphs = [text for line in lines if (text := line.lstrip("-# "))]
     summary, basis = _find_summary(page, head.title, paragraphs)
     published = page_head.publication_date(page.root, page.meta, page.linked, main.date, context)
-    if (names_feeds and not _may_name_feeds(page, published)) or not head.title or not (summary or paragraphs):
+    may_be_front = names_feeds and not page.declares_article and not published
+    if may_be_front or not head.title or not (summary or paragraphs):
         return None
+    endings = map(text_cleanup.find_credit, reversed(paragraphs[-4:]))
     return replace(
         head,
         title=escape(head.title, quote=False),
@@ -206,40 +211,35 @@ def _page_item(page: _Page, context: ParseContext, *, names_feeds: bool) -> RawI
         content=escape("\n".join(paragraphs), quote=False),
         authors=page.linked.authors or (main.author or "").split(";"),
         published=published,
-        credit=next(filter(None, (credit, *map(text_cleanup.find_credit, reversed(paragraphs[-4:])))), None),
+        credit=credit or next(filter(None, endings), None),
     )
 
 
-def _may_name_feeds(page: _Page, published: str | None) -> bool:
-    """Return whether a page that names feeds may be an article: it calls itself one, or has a date."""
-    return bool(page.declares_article or published)
-
-
-def _find_summary(page: _Page, title: str, paragraphs: list[str]) -> tuple[str, SummaryBasis]:
+def _find_summary(
+    page: _Page,
+    title: str,
+    paragraphs: list[str],
+) -> tuple[str, SummaryBasis]:
     """Return the publisher's description of an article, or else its lead, and which of them it is."""
     if described := page_head.publisher_description(page.meta, page.linked, title):
         return described, SummaryBasis.UNKNOWN
     return extract_lead(title, paragraphs), SummaryBasis.OPENING
 
 
-def _split_paragraphs(text: str) -> list[str]:
-    lines = (text_cleanup.normalise_text(raw).lstrip("-# ") for raw in text.splitlines())
-    return [line for line in lines if line]
-
-
 def _head_item(page: _Page) -> RawItem:
     """Return what a page's head says beside text and date; the title isn't HTML yet."""
     meta, linked = page.meta, page.linked
-    image = meta.get("og:image") or meta.get("og:image:url") or linked.image or meta.get("twitter:image")
-    alt = meta.get("og:image:alt") or meta.get("twitter:image:alt") or page_head.image_alt_text(page.root, image)
+    own_image = meta.get("og:image") or meta.get("og:image:url")
+    image = own_image or linked.image or meta.get("twitter:image")
+    alt = meta.get("og:image:alt") or meta.get("twitter:image:alt")
     return RawItem(
         link=page_head.canonical_page_url(page.root, page.base, page.url),
         title=page_head.page_title(page.root, meta, linked),
         base=page.base,
-        categories=[section] if (section := meta.get("article:section")) else (),
+        categories=(meta.get("article:section", ""),),
         language=page.language or meta.get("og:locale"),
         image=image,
-        image_alt=alt,
+        image_alt=alt or page_head.image_alt_text(page.root, image),
         updated=linked.updated or meta.get("article:modified_time"),
         starts=linked.starts,
         ends=linked.ends,
@@ -257,14 +257,15 @@ def _linked_data_scripts(root: Any) -> list[str]:
         text = script.text or ""
         if len(text) * text.count("<") > _MAX_SCRIPT_STEPS:
             script.text = None
-    return [script.text for script in scripts if script.text]
+    return [str(script.text) for script in scripts if script.text]
 
 
 def _extract_main_text(root: Any, context: ParseContext) -> Any:
     """Find the main text, the author and the day with trafilatura, whose result may have None for each."""
     if sum(1 for _ in root.iter()) > _MAX_ELEMENTS:
         return trafilatura.settings.Document()
-    dates = {"original_date": True, "extensive_search": False, "max_date": context.now.date().isoformat()}
+    today = context.now.date().isoformat()
+    dates = {"original_date": True, "extensive_search": False, "max_date": today}
     try:
         extracted = trafilatura.bare_extraction(
             root, url=context.url, fast=True, with_metadata=True, include_comments=False, date_extraction_params=dates
@@ -278,13 +279,13 @@ def _find_page_credit(root: Any) -> str | None:
     """Find the last paragraph such as "Source: INTERPOL"; captions of pictures are not meant."""
     last_credit = None
     for element in root.iter("p", "em", "div", "span"):
-        own = element.text or "" if element.tag in {"div", "span"} else "".join(element.itertext())
+        text = "".join(element.itertext())
+        own = element.text or "" if element.tag in {"div", "span"} else text
         if len(own) > _MAX_CREDIT_CHARACTERS or "ource" not in own:
             continue
         captions = element.iterancestors("figure", "figcaption", "aside", "nav", "footer")
-        if (
-            credit := text_cleanup.find_credit(text_cleanup.normalise_text("".join(element.itertext())[:300]))
-        ) and next(captions, None) is None:
+        credit = text_cleanup.find_credit(text_cleanup.normalise_text(text[:300]))
+        if credit and next(captions, None) is None:
             last_credit = credit
     return last_credit
 
@@ -301,12 +302,16 @@ _DENIAL = re.compile(r"\b(?:not|never)\b", re.IGNORECASE)
 _NEAR = 160  # characters behind the words, in which the other advisory's number stands
 
 
-def read_supersession(body: bytes, *, content_type: str | None = None, charset: str | None = None) -> str:
+def read_supersession(
+    body: bytes,
+    *,
+    charset: str | None = None,
+) -> str:
     """Say what has become of the advisory on a page: "superseded by ICSA-26-330-01", "superseded"; empty if it stands.
 
     "Superseded by" needs a number behind it, or "this advisory" before it: pages speak of versions of software too.
     """
-    text = text_cleanup.html_to_text(decode_document(body, charset, content_type))
+    text = text_cleanup.html_to_text(decode_document(body, charset))
     for notice in _NOTICES:
         for match in notice.finditer(text):
             numbers = find_numbers_in(text[match.end() : match.end() + _NEAR])

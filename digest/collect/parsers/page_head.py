@@ -1,5 +1,6 @@
 """What the head of a page says: its title, description, date, address and picture, chosen where it says several."""
 
+import itertools
 import re
 from html import escape
 from typing import Any
@@ -12,17 +13,17 @@ from digest.collect.texts import text_cleanup
 from digest.collect.texts.dates import parse_date
 from digest.collect.texts.urls import usable_url
 
-_DATE_META_NAMES = (
-    *("article:published_time", "og:article:published_time", "datepublished", "parsely-pub-date", "sailthru.date"),
-    *("dc.date.issued", "dcterms.created", "dc.date", "pubdate", "publish-date", "date"),
-)
-
+_DATE_NAMES = """
+article:published_time og:article:published_time datepublished parsely-pub-date sailthru.date
+dc.date.issued dcterms.created dc.date pubdate publish-date date
+"""
 _MAX_SITE_CHARACTERS = 100
 
 
 def first_xpath_text(root: Any, path: str) -> str:
     """Return the first text that an XPath finds, "" where there is none."""
-    return next((str(value).strip() for value in root.xpath(path) if str(value).strip()), "")
+    values = (str(value).strip() for value in root.xpath(path))
+    return next(filter(None, values), "")
 
 
 def read_meta_elements(root: Any) -> dict[str, str]:
@@ -46,9 +47,14 @@ def page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
     named = meta.get("og:title") or linked.title or meta.get("twitter:title")
     named = named or first_xpath_text(root, "//head/title/text()")
     head = _strip_site_name(_clean_plain_title(named), meta.get("og:site_name", ""))
-    headings = [*filter(None, (_clean_plain_title(element.text_content()) for element in root.iter("h1")))]
+    cleaned = (_clean_plain_title(element.text_content()) for element in root.iter("h1"))
+    headings = list(filter(None, cleaned))
     words = set(head.lower().split())
-    agreeing = [h for h in headings if len(words & set(h.lower().split())) * 2 >= len(words)]
+    agreeing = []
+    for heading in headings:
+        shared = words.intersection(heading.lower().split())
+        if 2 * len(shared) >= len(words):
+            agreeing.append(heading)
     if len(agreeing) == 1 and len(agreeing[0].split()) >= 3:
         return agreeing[0]
     return head or next(iter(headings), "")
@@ -64,53 +70,62 @@ def _strip_site_name(title: str, site: str) -> str:
     if bar and len(tail.split()) <= 5 and len(head.split()) >= 3:
         return _strip_site_name(head.strip(), site)
     matched = re.search(r"\s+[-–—·•:»]\s+([^-–—·•:»]{2,40})$", title)  # noqa: RUF001  dashes of every width
-    if matched and site and (matched[1].lower() in site.lower() or site.lower() in matched[1].lower()):
-        return title[: matched.start()]
-    return title
+    if not matched or not site:
+        return title
+    named, own = matched[1].lower(), site.lower()
+    return title[: matched.start()] if named in own or own in named else title
 
 
 def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) -> str:
     """Return the publisher's own description if it reads well: whole sentences, and not the title again."""
-    offered = (meta.get("og:description"), meta.get("description"), linked.description, meta.get("twitter:description"))
-    for markup in offered:
-        description = text_cleanup.clean_summary(escape(text_cleanup.html_to_text(markup or ""), quote=False))
+    offered = {**meta, "json-ld": linked.description}
+    for name in ("og:description", "description", "json-ld", "twitter:description"):
+        text = text_cleanup.html_to_text(offered.get(name, ""))
+        description = text_cleanup.clean_summary(escape(text, quote=False))
         if description.endswith(("…", "...")):
-            whole = list(text_cleanup.split_sentences(description))[:-1]
+            *whole, _ = text_cleanup.split_sentences(description)
             description = " ".join(whole)
-        if len(description.split()) >= 7 and description.rstrip(".") != title.rstrip("."):
+        is_title = description.rstrip(".") == title.rstrip(".")
+        if len(description.split()) >= 7 and not is_title:
             return text_cleanup.shorten_text(description, MAX_LEAD_WORDS)
     return ""
 
 
 def publication_date(
-    root: Any, meta: dict[str, str], linked: LinkedData, fallback: str | None, context: ParseContext
+    root: Any,
+    meta: dict[str, str],
+    linked: LinkedData,
+    fallback: str | None,
+    context: ParseContext,
 ) -> str | None:
     """Return the publication date as written: the first of those that the page gives which can be one."""
     candidates = [
         linked.published,
-        *(meta.get(name, "") for name in _DATE_META_NAMES),
+        *(meta.get(name, "") for name in _DATE_NAMES.split()),
         first_xpath_text(root, "//article//time/@datetime | //time[@itemprop='datePublished' or @pubdate]/@datetime"),
         fallback or "",
     ]
-    dates = [value for value in candidates if value]
-    return next((value for value in dates if parse_date(value, context.now)[0]), dates[0] if dates else None)
+    dates = list(filter(None, candidates))
+    readable = (value for value in dates if parse_date(value, context.now)[0])
+    return next(itertools.chain(readable, dates), None)
 
 
 def canonical_page_url(root: Any, base: str, url: str) -> str:
     """Return the address that a page calls its own, if that is on its host and not the front page; else where it was."""
     own = usable_url(first_xpath_text(root, "//link[@rel='canonical']/@href"), base) or url
-    page, claimed = (urlsplit(a) for a in (url, own))
-    same_host = _bare_host(page.hostname) == _bare_host(claimed.hostname)
-    return own if same_host and (claimed.path not in {"", "/"} or claimed.query) else url
+    claimed = urlsplit(own)
+    is_front = claimed.path in {"", "/"} and not claimed.query
+    return own if _bare_host(url) == _bare_host(own) and not is_front else url
 
 
-def _bare_host(host: str | None) -> str:
-    return re.sub(r"^(?:www|amp|m|mobile)\.", "", host or "")
+def _bare_host(url: str) -> str:
+    return re.sub(r"^(?:www|amp|m|mobile)\.", "", urlsplit(url).hostname or "")
 
 
 def image_alt_text(root: Any, image: str | None) -> str:
     """Return the text of the page's own picture element for an address, "" where it has none."""
     name = (image or "").partition("?")[0].rpartition("/")[2]
-    if not name:
-        return ""
-    return next((alt for e in root.iter("img") if name in (e.get("src") or "") and (alt := e.get("alt") or "")), "")
+    for element in root.iter("img") if name else ():
+        if name in element.get("src", "") and (alt := element.get("alt")):
+            return str(alt)
+    return ""

@@ -37,13 +37,15 @@ _MORE_WORDS = re.compile(r"^(?:read|continue|learn|see|full|more|details|go to|o
 _COUNTERS = re.compile(
     r"list-manage\.com/track|/ls/click|rs6\.net|hubspotlinks|/track/click|cmail\d+\.com/t|mlsend\.com/link|sendibt\d|awstrack\.me"
 )
-_SOCIAL_SITES = {
-    *("facebook.com", "twitter.com", "x.com", "linkedin.com", "instagram.com", "youtube.com"),
-    *("threads.net", "bsky.app", "mastodon.social", "pinterest.com", "whatsapp.com", "t.me"),
-}
+_SOCIAL_NAMES = """
+facebook.com twitter.com x.com linkedin.com instagram.com youtube.com
+threads.net bsky.app mastodon.social pinterest.com whatsapp.com t.me
+"""
+_SOCIAL_SITES = frozenset(_SOCIAL_NAMES.split())
 _HEADINGS = {"h1", "h2", "h3", "h4", "h5"}
-_LINE_ENDS = {"br", "hr", "table", "ul", "ol"}
-_BLOCKS = _HEADINGS | {"p", "li", "td", "th", "div", "section", "article", "dt", "dd", "blockquote", "body"}
+_BLOCK_NAMES = "p li td th div section article dt dd blockquote body"
+_BLOCKS = _HEADINGS.union(_BLOCK_NAMES.split())
+_LINE_ENDS = _BLOCKS | {"br", "hr", "table", "ul", "ol"}
 _MAX_PIECES_BEFORE = 20  # of text, in front of a link, that are looked at
 _WORDS_OF_PROSE = 3  # in front of a link, from which on it stands in a sentence and is no headline
 # How what stands in front of a headline ends: "Port authority: ".
@@ -53,7 +55,11 @@ _MAIL_HEADER = re.compile(rb"\A(?:From [^\n]+\n)?(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*
 
 
 def read_past_edition(
-    body: bytes, *, url: str, now: datetime, content_type: str | None = None, charset: str | None = None
+    body: bytes,
+    *,
+    url: str,
+    now: datetime,
+    charset: str | None = None,
 ) -> PastEditionPage:
     """Read a past edition; of a saved file (`url` is file:) relative links stand at the address that it names.
 
@@ -63,10 +69,10 @@ def read_past_edition(
         ParseError: it is no HTML, or no story can be made out in it.
     """
     if _MAIL_HEADER.match(body):
-        body, content_type, charset = _read_mail_html(body), "text/html", "utf-8"
+        body, charset = _read_mail_html(body), "utf-8"
     saved = url.startswith("file:")
     address = drop_address_parameters((find_document_url(body) or "") if saved else url)
-    root = read_html_tree(text_cleanup.shorten_references(decode_document(body, charset, content_type)))
+    root = read_html_tree(text_cleanup.shorten_references(decode_document(body, charset)))
     meta = page_head.read_meta_elements(root)
     title = text_cleanup.drop_mail_addresses(text_cleanup.clean_title(page_head.page_title(root, meta, LinkedData())))
     head = f"{title}\n{text_cleanup.normalise_text(' '.join(root.itertext()))[:_HEAD_CHARACTERS]}"
@@ -94,19 +100,16 @@ def _read_mail_html(body: bytes) -> bytes:
     if part is None:
         raise ParseError("The email has no HTML part. Use that edition's web page.")
     payload = part.get_payload(decode=True)
-    text = decode_document(payload if isinstance(payload, bytes) else b"", part.get_content_charset(), "text/html")
-    sent = message["Date"].datetime if message["Date"] is not None else None
-    stated = f'<meta property="article:published_time" content="{sent:%Y-%m-%dT%H:%M:%S%z}">' if sent else ""
-    return f"{stated}{text}".encode()
+    text = decode_document(payload if isinstance(payload, bytes) else b"", part.get_content_charset())
+    if sent := getattr(message["Date"], "datetime", None):
+        text = f'<meta property="article:published_time" content="{sent:%Y-%m-%dT%H:%M:%S%z}">{text}'
+    return text.encode()
 
 
 def _find_date(meta: dict[str, str], head: str, now: datetime) -> datetime | None:
     written = _WRITTEN_DAY.search(head)
-    for text in (meta.get("article:published_time"), written[0] if written else None):
-        moment, _ = parse_date(text, now)
-        if moment is not None:
-            return moment
-    return None
+    published, _ = parse_date(meta.get("article:published_time"), now)
+    return published or parse_date(written[0] if written else None, now)[0]
 
 
 def _list_links(root: Any, base: str) -> Iterator[tuple[str, str, str]]:
@@ -149,7 +152,7 @@ def _texts_before(link: Any) -> Iterator[str]:
     while element is not None and element.tag not in _BLOCKS:
         for sibling in element.itersiblings(preceding=True):
             yield sibling.tail or ""
-            if sibling.tag in _BLOCKS or sibling.tag in _LINE_ENDS:
+            if sibling.tag in _LINE_ENDS:
                 return
             yield sibling.text_content() if isinstance(sibling.tag, str) else ""
         element = element.getparent()
@@ -170,7 +173,10 @@ def _summary_after(element: Any) -> str:
     return _text_of(following)[:_MAX_SUMMARY_CHARACTERS]
 
 
-def _choose_stories(links: list[tuple[str, str, str]], address: str) -> Iterator[PastStoryLink]:
+def _choose_stories(
+    links: list[tuple[str, str, str]],
+    address: str,
+) -> Iterator[PastStoryLink]:
     seen = {canonical_url(address) if address else ""}
     for link, headline, summary in links:
         if not _may_be_story(link, headline):
@@ -182,7 +188,9 @@ def _choose_stories(links: list[tuple[str, str, str]], address: str) -> Iterator
 
 
 def _may_be_story(link: str, headline: str) -> bool:
-    if len(headline.split()) < _MIN_HEADLINE_WORDS or _SERVICE_WORDS.search(headline) or _COUNTERS.search(link):
+    if _SERVICE_WORDS.search(headline) or len(headline.split()) < _MIN_HEADLINE_WORDS:
+        return False
+    if _COUNTERS.search(link) or site_name(link) in _SOCIAL_SITES:
         return False
     path = urlsplit(link).path
-    return path not in {"", "/"} and not path.endswith(_FEED_ENDINGS) and site_name(link) not in _SOCIAL_SITES
+    return path not in {"", "/"} and not path.endswith(_FEED_ENDINGS)

@@ -26,9 +26,8 @@ _STOCK_EXCERPT = re.compile(
 _MAX_EXCERPT_CHARACTERS = 1_000  # of the markup that a stock excerpt stands in; it has some 80
 _PROTECTION_FORM = re.compile(r"<form\b[^<>]{0,2000}?(?:post-password-form|action=postpass)", re.IGNORECASE)
 _PROTECTION_XPATH = "//form[contains(@class, 'post-password-form') or contains(@action, 'action=postpass')] | //input[@name='post_password']"
-_CHROME = frozenset(
-    ["header", "nav", "footer", "aside", "dialog", "template", "script", "style", "noscript"]
-)  # around an article
+_CHROME_NAMES = "header nav footer aside dialog template script style noscript"
+_CHROME = frozenset(_CHROME_NAMES.split())  # around an article
 _UNCOUNTED = _CHROME | {"form"}
 _HIDDEN = "(modal|popup|offcanvas|drawer|sidebar|widget)"  # in the class of what isn't the page's own matter
 # The most words beside a sign-in form: of a page that says nothing else of itself, and of one that calls itself a sign-in page.
@@ -67,8 +66,8 @@ def explain_withheld_item(summary: str, content: str) -> str:
     A title that begins with "Protected:" proves nothing: articles are called that, too.
     """
     opening = _plain(text_cleanup.html_to_text(summary[:_MAX_EXCERPT_CHARACTERS]))  # plugins add a footer behind it
-    is_protected = _STOCK_EXCERPT.match(opening) or any(_PROTECTION_FORM.search(text) for text in (content, summary))
-    return PROTECTED if is_protected else ""
+    forms = map(_PROTECTION_FORM.search, (content, summary))
+    return PROTECTED if _STOCK_EXCERPT.match(opening) or any(forms) else ""
 
 
 def explain_page_barrier(root: Any, *, is_article: bool) -> str:
@@ -93,7 +92,8 @@ def _is_sign_in_page(root: Any, max_words: int, max_named_words: int) -> bool:
     sign-on, and more words may be beside it.
     """
     is_named = _names_sign_in(root)
-    ways = (element for element in root.iter("input", "a", "button") if _is_way_in(element, is_named=is_named))
+    candidates = root.iter("input", "a", "button")
+    ways = (element for element in candidates if _is_way_in(element, is_named=is_named))
     if all(map(_is_chrome, islice(ways, _MAX_WAYS_IN))):
         return False
     most = max_named_words if is_named else max_words
@@ -102,22 +102,20 @@ def _is_sign_in_page(root: Any, max_words: int, max_named_words: int) -> bool:
 
 def _names_sign_in(root: Any) -> bool:
     """Return whether a page calls itself a sign-in page and nothing else, in its title or in all of its headings."""
-    headings = [_plain(heading.text_content()) for heading in root.iter("h1") if not _is_chrome(heading)]
+    headings = (heading for heading in root.iter("h1") if not _is_chrome(heading))
+    matches = [_SIGN_IN_NAME.fullmatch(text.rstrip(".!: ")) for text in _texts_of(headings)]
     titled = _title_parts(root)
     named = {text.removesuffix(f" to {site}") for text in titled for site in ("", *titled)}
-    is_headed = bool(headings) and all(_SIGN_IN_NAME.fullmatch(heading.rstrip(".!: ")) for heading in headings)
-    return is_headed or any(map(_SIGN_IN_NAME.fullmatch, named))
+    return (bool(matches) and all(matches)) or any(map(_SIGN_IN_NAME.fullmatch, named))
 
 
 def _is_way_in(element: Any, *, is_named: bool) -> bool:
+    if element.tag != "input":
+        return is_named and bool(_PROVIDER.fullmatch(_plain(element.text_content())))
     kind = (element.get("type") or "text").lower()
-    if element.tag == "input" and kind == "password":
-        return True
-    if not is_named:
-        return False
-    if element.tag == "input":
-        return kind == "email" or (kind == "text" and bool(_ACCOUNT_FIELD.search(element.get("name") or "")))
-    return bool(_PROVIDER.fullmatch(_plain(element.text_content())))
+    if kind == "text":
+        return is_named and bool(_ACCOUNT_FIELD.search(element.get("name", "")))
+    return kind == "password" or (kind == "email" and is_named)
 
 
 def _count_words(body: Any, most: int) -> int:
@@ -135,14 +133,11 @@ def _count_words(body: Any, most: int) -> int:
 
 def _is_chrome(element: Any) -> bool:
     for around in element.iterancestors():
-        style = (around.get("style") or "").replace(" ", "")
         if around.tag in _CHROME or around.get("role") == "dialog" or around.get("aria-hidden") == "true":
             return True
-        if (
-            "hidden" in around.attrib
-            or "display:none" in style
-            or re.search(_HIDDEN, around.get("class") or "", re.IGNORECASE)
-        ):
+        if "hidden" in around.attrib or "display:none" in around.get("style", "").replace(" ", ""):
+            return True
+        if re.search(_HIDDEN, around.get("class", ""), re.IGNORECASE):
             return True
     return False
 
@@ -150,19 +145,22 @@ def _is_chrome(element: Any) -> bool:
 def _is_missing_page(root: Any) -> bool:
     """Return whether a page that came with status 200 says that there's none, as WordPress marks it or in its headings."""
     body = root.find("body")
-    if body is not None and "error404" in (body.get("class") or "").split():
+    if body is not None and "error404" in body.get("class", "").split():
         return True
-    headings = [_plain(heading.text_content()) for heading in root.iter("h1")]
     titled = _title_parts(root)
-    if _names_nothing(headings or titled):
+    if _names_nothing(_texts_of(root.iter("h1")) or titled):
         return True
     # Where the first heading is the site's name, a lesser one tells, if the title says the same.
-    return _names_nothing(titled) and _names_nothing(_plain(heading.text_content()) for heading in root.iter("h2"))
+    return _names_nothing(titled) and _names_nothing(_texts_of(root.iter("h2")))
+
+
+def _texts_of(elements: Iterable[Any]) -> list[str]:
+    return [_plain(element.text_content()) for element in elements]
 
 
 def _title_parts(root: Any) -> list[str]:
     """Return the title in its parts, before and after a bar or a dash; the site's name is most often one of them."""
-    title = _plain(next((element.text_content() for element in root.iter("title")), ""))
+    title = next(iter(_texts_of(root.iter("title"))), "")
     return _TITLE_SEPARATOR.split(title)[:2]
 
 

@@ -1,13 +1,22 @@
 """What a document says of one item, before cleaning; cleaning it is the same for every kind of document."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from digest.collect.documents.deadlines import Deadline
-from digest.collect.documents.parsed_document import NOT_PUBLIC, DateBasis, ParsedItem, RejectedEntry, SummaryBasis
+from digest.collect.documents.parsed_document import (
+    NOT_PUBLIC,
+    DateBasis,
+    DocumentKind,
+    ParsedDocument,
+    ParsedItem,
+    RejectedEntry,
+    SummaryBasis,
+)
 from digest.collect.parsers.public_access import explain_withheld_item
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.announcements import find_deadline
@@ -69,10 +78,16 @@ class UnusableItemError(ApplicationError):
     """One item can't be taken in; the message says why."""
 
 
-def clean_items(
-    raw_items: Iterable[RawItem | RejectedEntry], context: ParseContext
-) -> tuple[tuple[ParsedItem, ...], tuple[RejectedEntry, ...]]:
-    """Clean all items of a document; those that can't be taken are named with their place and the reason."""
+def clean_document(
+    kind: DocumentKind,
+    raw_items: Iterable[RawItem | RejectedEntry],
+    context: ParseContext,
+    **details: Any,
+) -> ParsedDocument:
+    """Clean all items of a document; those that can't be taken are named with their place and the reason.
+
+    `details` are further fields of `ParsedDocument`.
+    """
     items: list[ParsedItem] = []
     rejected: list[RejectedEntry] = []
     for place, raw in enumerate(raw_items, start=1):
@@ -80,14 +95,16 @@ def clean_items(
             rejected.append(replace(raw, place=place))
             continue
         if reason := raw.withheld or explain_withheld_item(raw.summary, raw.content):
-            url = usable_canonical_url(raw.link.strip() or raw.guid.strip(), raw.base or context.url)
+            link = raw.link.strip() or raw.guid.strip()
+            url = usable_canonical_url(link, raw.base or context.url)
             rejected.append(RejectedEntry(place, f"{NOT_PUBLIC}{reason}", url))
             continue
         try:
             items.append(clean_item(raw, context))
         except UnusableItemError as exc:
             rejected.append(RejectedEntry(place, str(exc)))
-    return tuple(items), tuple(rejected)
+    details = {"language": context.language, **details}
+    return ParsedDocument(kind, tuple(items), tuple(rejected), **details)
 
 
 def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
@@ -106,6 +123,7 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
     published, updated, basis = parse_item_dates(raw.published, raw.updated, context.now)
     stated_at = published or updated
     image, alt = _choose_image(raw, base)
+    credits_given = map(text_cleanup.find_credit, (content_text, summary))
     return ParsedItem(
         guid=text_cleanup.normalise_text(raw.guid)[:1_000] or None,
         url=url,
@@ -114,7 +132,7 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
         summary=summary,
         summary_basis=summary_basis,
         author=_join_authors(raw.authors),
-        credit=raw.credit or next(filter(None, map(text_cleanup.find_credit, (content_text, summary))), None),
+        credit=raw.credit or next(filter(None, credits_given), None),
         categories=_clean_categories(raw.categories),
         language=normalise_language(raw.language) or context.language,
         image_url=image,
@@ -136,20 +154,31 @@ def _make_title(raw: RawItem, summary: str) -> str:
     return title
 
 
-def _read_event(raw: RawItem, title: str, text: str, stated_at: datetime | None) -> dict[str, Any]:
+def _read_event(
+    raw: RawItem,
+    title: str,
+    text: str,
+    stated_at: datetime | None,
+) -> dict[str, Any]:
     """Return the fields of an item that say when and where an event is: as its document has it, else as its text announces it."""
     starts_at, all_day = parse_event_time(raw.starts)
     place = text_cleanup.clean_name(raw.place) or None
+    event: dict[str, Any] = {"event_zone": raw.zone, "place": place}
     if starts_at:
         ends_at, _ = parse_event_time(raw.ends)
-        times = {"starts_at": starts_at, "ends_at": ends_at if ends_at and ends_at > starts_at else None}
-        return {**times, "all_day": all_day, "event_zone": raw.zone, "place": place}
+        if ends_at and ends_at <= starts_at:
+            ends_at = None
+        return event | {"starts_at": starts_at, "ends_at": ends_at, "all_day": all_day}
     announced = find_event(title, text, stated_at)
     if announced is None:
-        return {"event_zone": raw.zone, "place": place}
-    times = {"announced_at": announced.starts_at, "announced_until": announced.ends_at}
-    place = place or announced.place or None
-    return {**times, "all_day": announced.all_day, "event_zone": announced.zone, "place": place}
+        return event
+    return {
+        "announced_at": announced.starts_at,
+        "announced_until": announced.ends_at,
+        "all_day": announced.all_day,
+        "event_zone": announced.zone,
+        "place": place or announced.place or None,
+    }
 
 
 def normalise_language(tag: str | None) -> str | None:
@@ -157,8 +186,9 @@ def normalise_language(tag: str | None) -> str | None:
     matched = _LANGUAGE_TAG.match((tag or "").strip())
     if not matched:
         return None
-    primary, script, region = matched.groups()
-    return "-".join(p for p in (primary.lower(), (script or "").title(), (region or "").upper()) if p)
+    primary, script, region = matched.groups("")
+    parts = (primary.lower(), script.title(), region.upper())
+    return "-".join(filter(None, parts))
 
 
 def _clean_urls(raw: RawItem, base: str) -> tuple[str, str]:
@@ -177,11 +207,10 @@ def _clean_urls(raw: RawItem, base: str) -> tuple[str, str]:
 def _clean_summary(raw: RawItem) -> tuple[str, SummaryBasis, str]:
     """Return the summary, whose words it is, and the content's text where that was read too: the description goes first."""
     described = text_cleanup.clean_summary(raw.summary)
-    if len(described) >= _MIN_SUMMARY_CHARACTERS and described != text_cleanup.clean_title(raw.title):
-        content = text_cleanup.html_to_text(raw.content) if _WORTH_CLEANING.search(raw.content) else ""
-        return described, _find_summary_basis(raw, described), content
-    content = text_cleanup.html_to_text(raw.content)
-    if len(content) <= len(described):
+    is_good = len(described) >= _MIN_SUMMARY_CHARACTERS and described != text_cleanup.clean_title(raw.title)
+    is_read = not is_good or _WORTH_CLEANING.search(raw.content)
+    content = text_cleanup.html_to_text(raw.content) if is_read else ""
+    if is_good or len(content) <= len(described):
         return described, _find_summary_basis(raw, described), content
     return text_cleanup.clean_summary(raw.content), SummaryBasis.OPENING, content
 
@@ -192,7 +221,8 @@ def _find_summary_basis(raw: RawItem, described: str) -> SummaryBasis:
         return raw.summary_basis
     if text_cleanup.is_cut_off(raw.summary):
         return SummaryBasis.OPENING
-    opening = text_cleanup.html_to_text(raw.content[: _MARKUP_SHARE * len(described) + _MAX_PRECEDING_CHARACTERS])
+    reach = _MARKUP_SHARE * len(described) + _MAX_PRECEDING_CHARACTERS
+    opening = text_cleanup.html_to_text(raw.content[:reach])
     return SummaryBasis.OPENING if described.rstrip("…. ") in opening else SummaryBasis.DESCRIPTION
 
 
@@ -205,14 +235,14 @@ _WORTH_CLEANING = re.compile(
 
 
 def _join_authors(names: Sequence[str]) -> str | None:
-    people = [name for author in names[:20] if (name := text_cleanup.clean_author(author))]
+    people = list(filter(None, map(text_cleanup.clean_author, names[:20])))
     once = {name.replace("-", " ").lower(): name for name in reversed(people)}  # "Jane Roe" and the slug "Jane-Roe"
     return text_cleanup.clean_name(", ".join(reversed(once.values()))) or None
 
 
 def _clean_categories(labels: Sequence[str]) -> tuple[str, ...]:
-    names = (text_cleanup.clean_name(category) for category in labels[: _MAX_CATEGORIES * 4])
-    return tuple(dict.fromkeys(n for n in names if n))[:_MAX_CATEGORIES]
+    names = map(text_cleanup.clean_name, labels[: _MAX_CATEGORIES * 4])
+    return tuple(dict.fromkeys(filter(None, names)))[:_MAX_CATEGORIES]
 
 
 _IMG_TAG = re.compile(r"<img\b[^<>]{0,4000}>", re.IGNORECASE)
@@ -226,8 +256,8 @@ _NON_IMAGE_URL = re.compile(
 
 def _choose_image(raw: RawItem, base: str) -> tuple[str | None, str | None]:
     """Return the item's picture with its text: the one it names, else the first of its content that can be seen."""
-    declared = (raw.image, raw.image_alt) if raw.image else None
-    for address, alt in [*([declared] if declared else []), *_images_in(raw.content), *_images_in(raw.summary)]:
+    declared = (raw.image or "", raw.image_alt)
+    for address, alt in (declared, *_images_in(raw.content), *_images_in(raw.summary)):
         if not address or address.startswith("data:") or _NON_IMAGE_URL.search(address):
             continue
         if url := usable_url(text_cleanup.unescape_html(address), base):
@@ -237,12 +267,13 @@ def _choose_image(raw: RawItem, base: str) -> tuple[str | None, str | None]:
 
 def _images_in(markup: str) -> Iterable[tuple[str, str]]:
     for tag in _IMG_TAG.findall(markup[: text_cleanup.MAX_HTML_CHARACTERS]):
-        attributes = text_cleanup.read_attributes(tag)
-        if _COUNTER_SIZES & {attributes.get(side, "").strip() for side in ("width", "height")}:
+        attributes = defaultdict(str, text_cleanup.read_attributes(tag))
+        if _COUNTER_SIZES & {attributes["width"].strip(), attributes["height"].strip()}:
             continue
-        src = attributes.get("src", "")
-        late = next(filter(None, map(attributes.get, _LATE_SOURCES)), src)
-        yield late if not src or src.startswith("data:") else src, attributes.get("alt", "")
+        src = attributes["src"]
+        if not src or src.startswith("data:"):
+            src = next(filter(None, map(attributes.get, _LATE_SOURCES)), src)
+        yield src, attributes["alt"]
 
 
 _COUNTER_SIZES = {"0", "1", "2"}  # pixels, of a counter of readers

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from urllib.parse import quote_plus, urljoin
 
-from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParsedItem, RejectedEntry
+from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
 from digest.collect.parsers import parse_document
 from digest.collect.texts.text_cleanup import read_attributes
 from digest.collect.texts.urls import canonical_url, usable_url
@@ -36,12 +36,16 @@ def find_document_url(body: bytes) -> str | None:
     by_name: dict[str, str] = {}
     for attributes in map(read_attributes, _LINK_OR_META_TAG.findall(head)):
         name = attributes.get("rel") or attributes.get("property") or ""
-        by_name.setdefault(name.lower(), attributes.get("href") or attributes.get("content") or "")
+        address = attributes.get("href") or attributes.get("content") or ""
+        by_name.setdefault(name.lower(), address)
     channel = _CHANNEL_LINK.search(head) or _JSON_LINK.search(head)
     by_name["channel"] = channel[1] if channel else ""
-    names = ["canonical", "og:url", "self", "channel", *([] if "<html" in head.lower() else ["alternate"])]
-    addresses = (by_name.get(name, "").replace("&amp;", "&").replace("\\/", "/") for name in names)
-    return next(filter(None, map(usable_url, addresses)), None)
+    names = ["canonical", "og:url", "self", "channel"]
+    if "<html" not in head.lower():
+        names.append("alternate")
+    addresses = (by_name.get(name, "").replace("&amp;", "&") for name in names)
+    usable = (usable_url(address.replace("\\/", "/")) for address in addresses)
+    return next(filter(None, usable), None)
 
 
 def _place_on_site(document: ParsedDocument, site: str) -> ParsedDocument:
@@ -50,14 +54,14 @@ def _place_on_site(document: ParsedDocument, site: str) -> ParsedDocument:
     Such a text names no address, so its link is the site's search for its title. Without a date it is more
     likely a note about the folder it lies in than an article.
     """
-    items = tuple(_with_search_link(item, site) for item in document.items if item.published)
-    undated = [RejectedEntry(place, _NO_ADDRESS_REASON) for place, i in enumerate(document.items, 1) if not i.published]
-    return replace(document, items=items, rejected=(*document.rejected, *undated))
+    items, rejected = [], [*document.rejected]
+    for place, item in enumerate(document.items, 1):
+        if item.published:
+            link = urljoin(site, f"/?s={quote_plus(item.title)}")
+            items.append(replace(item, link=link, url=canonical_url(link)))
+        else:
+            rejected.append(RejectedEntry(place, _NO_ADDRESS_REASON))
+    return replace(document, items=tuple(items), rejected=tuple(rejected))
 
 
 _NO_ADDRESS_REASON = "plain text without a URL or publication date; save the page as HTML instead"
-
-
-def _with_search_link(item: ParsedItem, site: str) -> ParsedItem:
-    link = urljoin(site, f"/?s={quote_plus(item.title)}")
-    return replace(item, link=link, url=canonical_url(link))

@@ -7,7 +7,7 @@ from lxml import etree
 from digest.collect.documents.parsed_document import DocumentKind, FeedLink, ParsedDocument, RejectedEntry
 from digest.collect.parsers.markup.kind_detection import strip_feed_preamble
 from digest.collect.parsers.markup.xml_repair import parse_xml_tree
-from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
+from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.urls import usable_url
 
@@ -24,10 +24,10 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
     """
     root = parse_xml_tree(strip_feed_preamble(document), item_pattern="url")
     if etree.QName(root).localname == "sitemapindex":
-        return ParsedDocument(kind=kind, items=(), feeds=tuple(_child_sitemaps(root, context.url)))
-    items, rejected = clean_items(map(_raw_item, root.iterfind("{*}url")), context)
+        feeds = tuple(_child_sitemaps(root, context.url))
+        return ParsedDocument(kind=kind, items=(), feeds=feeds)
     name = text_cleanup.clean_title(root.findtext(".//{*}publication/{*}name") or "")
-    return ParsedDocument(kind=kind, items=items, rejected=rejected, title=name)
+    return clean_document(kind, map(_raw_item, root.iterfind("{*}url")), context, title=name)
 
 
 def _raw_item(entry: etree._Element) -> RawItem | RejectedEntry:

@@ -1,12 +1,13 @@
 """Posts as WordPress's REST API gives them (`/wp-json/wp/v2/posts?_embed`), many or one."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
 from digest.collect.parsers.json_values import read_objects, read_text
 from digest.collect.parsers.public_access import PROTECTED
-from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_items
+from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document
 
 
 def accepts(value: object) -> bool:
@@ -16,14 +17,15 @@ def accepts(value: object) -> bool:
 
 def is_post(value: object) -> bool:
     """Return whether a JSON value is a post: it has a link and a title, which WordPress gives as rendered."""
-    return isinstance(value, dict) and isinstance(value.get("title"), dict) and "link" in value and "date" in value
+    if not isinstance(value, dict) or not isinstance(value.get("title"), dict):
+        return False
+    return "link" in value and "date" in value
 
 
 def parse(value: Any, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     """Read posts; what isn't one, or isn't public, is rejected by its place."""
     posts = value if isinstance(value, list) else [value]
-    items, rejected = clean_items(_raw_items(posts), context)
-    return ParsedDocument(kind=kind, items=items, rejected=rejected, language=context.language)
+    return clean_document(kind, _raw_items(posts), context)
 
 
 def _raw_items(posts: list[Any]) -> Iterator[RawItem | RejectedEntry]:
@@ -39,7 +41,8 @@ def _raw_items(posts: list[Any]) -> Iterator[RawItem | RejectedEntry]:
 def _raw_item(post: dict[str, Any]) -> RawItem:
     (embedded,) = read_objects([post.get("_embedded")]) or [{}]
     terms = embedded.get("wp:term")
-    term_lists = terms if isinstance(terms, list) else []
+    term_lists = map(read_objects, terms if isinstance(terms, list) else [])
+    authors = read_objects(embedded.get("author"))
     image, alt = _featured_image(post, embedded)
     return RawItem(
         guid=_rendered_text(post, "guid"),
@@ -47,8 +50,8 @@ def _raw_item(post: dict[str, Any]) -> RawItem:
         title=_rendered_text(post, "title"),
         summary=_rendered_text(post, "excerpt"),
         content=_rendered_text(post, "content"),
-        authors=[read_text(author.get("name")) for author in read_objects(embedded.get("author"))],
-        categories=[read_text(term.get("name")) for terms in term_lists for term in read_objects(terms)],
+        authors=[read_text(author.get("name")) for author in authors],
+        categories=[read_text(term.get("name")) for term in chain(*term_lists)],
         language=read_text(post.get("lang")),
         image=image,
         image_alt=alt,
@@ -63,8 +66,8 @@ def _explain_withheld(post: dict[str, Any]) -> str:
     """Return why a post isn't public: its status, or a password; what it shows then is an empty text, or an author's excerpt."""
     if (status := post.get("status", "publish")) != "publish":
         return f"its status is {str(status)[:40]!r}"
-    texts = (post.get("content"), post.get("excerpt"))
-    return PROTECTED if any(isinstance(text, dict) and text.get("protected") is True for text in texts) else ""
+    texts = read_objects([post.get("content"), post.get("excerpt")])
+    return PROTECTED if any(text.get("protected") is True for text in texts) else ""
 
 
 def _date_with_zone(post: dict[str, Any], name: str) -> str:
@@ -73,7 +76,10 @@ def _date_with_zone(post: dict[str, Any], name: str) -> str:
     return f"{gmt.removesuffix('Z')}Z" if gmt else read_text(post.get(name))
 
 
-def _featured_image(post: dict[str, Any], embedded: dict[str, Any]) -> tuple[str | None, str]:
+def _featured_image(
+    post: dict[str, Any],
+    embedded: dict[str, Any],
+) -> tuple[str | None, str]:
     for media in read_objects(embedded.get("wp:featuredmedia")):
         if address := read_text(media.get("source_url")):
             return address, read_text(media.get("alt_text"))

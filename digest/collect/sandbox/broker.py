@@ -67,7 +67,8 @@ def serve_requests() -> None:
 
 def _take_over_pipes() -> tuple[FileIO, FileIO]:
     """Take both pipes away from the standard streams, which children inherit and libraries print to."""
-    requests, replies = FileIO(os.dup(0), "rb"), FileIO(os.dup(1), "wb")
+    requests = FileIO(os.dup(0), "rb")
+    replies = FileIO(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1):
         os.dup2(nowhere, number)
@@ -119,7 +120,8 @@ class _Child:
     def write_part(self) -> None:
         """Hand over as much of the document as its pipe takes. That a child has ended is noticed where it is read from."""
         try:
-            self.unwritten = self.unwritten[os.write(self.requests, self.unwritten[:_PIPE_PART]) :]
+            written = os.write(self.requests, self.unwritten[:_PIPE_PART])
+            self.unwritten = self.unwritten[written:]
         except BlockingIOError:
             return
         except BrokenPipeError:
@@ -142,7 +144,8 @@ class _Broker:
         self._memory_count = memory_count
         self._waiting: deque[_Document] = deque()
         self._children: list[_Child] = []
-        self._max_children = min(MAX_CHILDREN, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+        self._max_children = min(MAX_CHILDREN, processors)
 
     def run(self) -> None:
         """Serve until the requests end, or none has come for a while."""
@@ -167,7 +170,8 @@ class _Broker:
             frame = read_frame(self._requests)
             if frame is None:
                 return False
-            self._waiting.append(_Document(*frame, document_limits(len(frame[1]))))
+            number, message = frame
+            self._waiting.append(_Document(number, message, document_limits(len(message))))
         return bool(ready) or is_busy
 
     def _serve_child(self, child: _Child, ready: set[int]) -> None:
@@ -181,9 +185,9 @@ class _Broker:
     def _wait(self) -> set[int]:
         """Give the ends of pipes that are ready; none after the first deadline, or after a long time without work."""
         poll = select.poll()
-        for end in (self._requests.fileno(), *(child.replies for child in self._children)):
-            poll.register(end, select.POLLIN)
+        poll.register(self._requests, select.POLLIN)
         for child in self._children:
+            poll.register(child.replies, select.POLLIN)
             if child.unwritten:
                 poll.register(child.requests, select.POLLOUT)
         deadlines = [child.deadline for child in self._children if child.document]
@@ -191,10 +195,10 @@ class _Broker:
         return {number for number, _ in poll.poll(wait * 1000 + 1)}
 
     def _find_idle_child(self) -> _Child | None:
-        for child in self._children:
-            if child.document is None:
-                return child
-        return self._start_child() if len(self._children) < self._max_children else None
+        idle = next((child for child in self._children if child.document is None), None)
+        if idle is None and len(self._children) < self._max_children:
+            return self._start_child()
+        return idle
 
     def _start_child(self) -> _Child:
         (child_requests, requests), (replies, child_replies) = os.pipe(), os.pipe()
@@ -205,7 +209,10 @@ class _Broker:
         os.close(child_requests)
         os.close(child_replies)
         # A child that doesn't read must not hold the others up.
-        fcntl.fcntl(requests, fcntl.F_SETFL, fcntl.fcntl(requests, fcntl.F_GETFL) | os.O_NONBLOCK)
+        flags = fcntl.fcntl(requests, fcntl.F_GETFL)
+        fcntl.fcntl(
+            requests, fcntl.F_SETFL, flags | os.O_NONBLOCK
+        )  # `os.set_blocking` makes a call that is refused here
         child = _Child(process, requests, replies)
         self._children.append(child)
         return child
@@ -213,7 +220,8 @@ class _Broker:
     def _occupied_bytes(self) -> int | None:
         if self._memory_count is None:
             return None
-        return int(os.pread(self._memory_count, 100, 0).split()[0]) * resource.getpagesize()
+        pages = os.pread(self._memory_count, 100, 0).split()[0]
+        return int(pages) * resource.getpagesize()
 
     def _read_reply(self, child: _Child) -> None:
         part = os.read(child.replies, _PIPE_PART)
@@ -222,11 +230,10 @@ class _Broker:
             self._remove(child)
         elif not part:
             exit_code = self._remove(child)
-            # SIGTERM is no limit of ours: somebody stops the service.
-            is_stopped = exit_code == -signal.SIGTERM
-            self._answer(
-                document, {"again": True} if is_stopped else {"limit": describe_death(exit_code, document.limits)}
-            )
+            if exit_code == -signal.SIGTERM:  # no limit of ours: somebody stops the service
+                self._answer(document, {"again": True})
+            else:
+                self._answer(document, {"limit": describe_death(exit_code, document.limits)})
         else:
             self._take_part(child, document, part)
 
@@ -266,4 +273,5 @@ def describe_death(exit_code: int, limits: DocumentLimits) -> str:
         return f"it took more than {limits.cpu_seconds} s of CPU time"
     if exit_code == MEMORY_EXIT_CODE:
         return f"it took more than {limits.memory_bytes // 1_000_000} MB of memory"
-    return f"the parser crashed ({(f'signal {-exit_code}' if exit_code < 0 else f'exit code {exit_code}')})"
+    detail = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+    return f"the parser crashed ({detail})"

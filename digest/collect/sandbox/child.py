@@ -85,9 +85,10 @@ def _give_up_everything(requests: int, replies: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     os.environ.clear()
     os.dup2(0, 2)  # nowhere: only the service writes into its log
-    first, second = sorted((requests, replies))
-    for start, end in ((3, first), (first + 1, second), (second + 1, _MOST_FILES)):
+    start = 3
+    for end in (*sorted((requests, replies)), _MOST_FILES):
         os.closerange(start, end)
+        start = end + 1
     for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
         resource.setrlimit(kind, (0, 0))
     confine_child()

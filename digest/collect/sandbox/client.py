@@ -28,6 +28,7 @@ _STOP_SECONDS = 10.0
 _ATTEMPTS = 3  # a broker that has just ended for want of work is started again
 _MAX_WORDS = 4_000  # characters that a child's refusal or trace may have
 _Answer = TypeVar("_Answer")
+_Head = dict[str, Any]  # of a message, as JSON
 
 
 class DocumentRefusedError(ParseError):
@@ -46,7 +47,7 @@ class BrokerProcess:
     """One running broker. Any thread may ask it; each waits for its own answer."""
 
     def __init__(self, module: str, closed: Iterable[Path]) -> None:
-        search_path = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
+        search_path = os.pathsep.join(map(os.path.abspath, sys.path))
         self.process = subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
             [sys.executable, "-s", "-P", "-m", module, *map(str, closed)],
             stdin=subprocess.PIPE,
@@ -130,7 +131,11 @@ class Sandbox:
         """Name the folders and files that no broker that is started from now on may open, whatever else lies there."""
         self._closed = tuple(place.absolute() for place in places)
 
-    def run(self, head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+    def run(
+        self,
+        head: _Head,
+        body: bytes,
+    ) -> tuple[_Head, bytes]:
         """Run one operation on a document; give the reply's head and body.
 
         Raises:
@@ -140,7 +145,7 @@ class Sandbox:
         message = wire.pack_message(head, body)
         if len(message) > wire.MAX_MESSAGE_BYTES:
             raise DocumentRefusedError(
-                f"It's {len(body):,} bytes, over the limit of {wire.MAX_MESSAGE_BYTES:,}. Use a shorter document."
+                f"The document has {len(body):,} bytes, over the limit of {wire.MAX_MESSAGE_BYTES:,}. Use a shorter document."
             )
         for _ in range(_ATTEMPTS):
             try:
@@ -192,7 +197,7 @@ SANDBOX = Sandbox()
 atexit.register(SANDBOX.stop)
 
 
-def _open_answer(answer: bytes) -> tuple[bytes, dict[str, Any], bytes]:
+def _open_answer(answer: bytes) -> tuple[bytes, _Head, bytes]:
     """Give whose word an answer is, its head and its body.
 
     Raises:
@@ -213,10 +218,16 @@ def _untrusted_answer(error: Exception) -> DocumentRefusedError:
 
 def _plain_words(value: object) -> str:
     """Give what a child says as text of a bounded length that does nothing to a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(value)[:_MAX_WORDS])
+    words = str(value)[:_MAX_WORDS]
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in words)
 
 
-def _ask(operation: str, body: bytes, take: Callable[[dict[str, Any], bytes], _Answer], **head: Any) -> _Answer:
+def _ask(
+    operation: str,
+    body: bytes,
+    take: Callable[[_Head, bytes], _Answer],
+    **head: Any,
+) -> _Answer:
     """Run an operation, and have `take` build the value from the reply's head and body; it checks every type.
 
     Raises:
@@ -231,15 +242,18 @@ def _ask(operation: str, body: bytes, take: Callable[[dict[str, Any], bytes], _A
 
 
 def parse_document(
-    body: bytes, *, url: str, now: datetime, content_type: str | None = None, charset: str | None = None
+    body: bytes,
+    *,
+    url: str,
+    now: datetime,
+    charset: str | None = None,
 ) -> ParsedDocument:
     """Read one document as `parsers.parse_document` does.
 
     Raises:
         ParseError: the document can't be read, or ran into a limit.
     """
-    head = {"url": url, "content_type": content_type, "charset": charset}
-    return _ask("document", body, decode_document, now=now.isoformat(), **head)
+    return _ask("document", body, decode_document, now=now.isoformat(), url=url, charset=charset)
 
 
 def parse_saved_file(body: bytes, *, file_url: str, site: str, now: datetime) -> ParsedDocument:
@@ -262,24 +276,28 @@ class ArticlePageState:
     supersession: str = ""
 
 
-def read_article_page_in_child(body: bytes, *, content_type: str | None, charset: str | None) -> ArticlePageState:
+def read_article_page_in_child(body: bytes, *, charset: str | None) -> ArticlePageState:
     """Read what a page says of itself as `page.read_page_barrier` and `page.read_supersession` do."""
     try:
-        return _ask("article page", body, _take_head(_PAGE_STATE), content_type=content_type, charset=charset)
+        return _ask("article page", body, _take_head(_PAGE_STATE), charset=charset)
     except (DocumentRefusedError, SandboxError):  # a page that can't be read says nothing
         return ArticlePageState()
 
 
 def read_past_edition_in_child(
-    body: bytes, *, url: str, now: datetime, content_type: str | None = None, charset: str | None = None
+    body: bytes,
+    *,
+    url: str,
+    now: datetime,
+    charset: str | None = None,
 ) -> PastEditionPage:
     """Read a past edition as `digest.collect.parsers.past_edition.read_past_edition` does.
 
     Raises:
         ParseError: it can't be read, or ran into a limit.
     """
-    head = {"url": url, "content_type": content_type, "charset": charset}
-    return _ask("past edition", body, _take_head(_PAST_EDITION), now=now.isoformat(), **head)
+    take = _take_head(_PAST_EDITION)
+    return _ask("past edition", body, take, now=now.isoformat(), url=url, charset=charset)
 
 
 def list_open_doors_of_children() -> list[str]:
@@ -294,11 +312,12 @@ def list_open_doors_of_children() -> list[str]:
         raise SandboxError(str(refusal)) from refusal
 
 
-def _take_head(adapter: TypeAdapter[_Answer]) -> Callable[[dict[str, Any], bytes], _Answer]:
+def _take_head(adapter: TypeAdapter[_Answer]) -> Callable[[_Head, bytes], _Answer]:
     return lambda reply, _: adapter.validate_python(reply)
 
 
-_PAGE_STATE, _PAST_EDITION, _TEXTS = TypeAdapter(ArticlePageState), TypeAdapter(PastEditionPage), TypeAdapter(list[str])
+_PAGE_STATE, _PAST_EDITION = TypeAdapter(ArticlePageState), TypeAdapter(PastEditionPage)
+_TEXTS = TypeAdapter(list[str])
 
 
 def fit_in_child(body: bytes, *, max_pixels: int) -> EncodedImage:
@@ -339,7 +358,7 @@ def draw_card_in_child(picture: bytes, words: CardWords) -> EncodedImage:
 
 def _encode(operation: str, body: bytes, **head: Any) -> EncodedImage:
     try:
-        return _ask(operation, body, lambda reply, content: decode_image({**reply, "body": content}), **head)
+        return _ask(operation, body, decode_image, **head)
     except DocumentRefusedError as refusal:
         raise ImageError(str(refusal)) from refusal
     except SandboxError as error:  # no picture is worth an edition

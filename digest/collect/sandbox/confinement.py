@@ -24,7 +24,7 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every 
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _PATH_BENEATH = 1
 # The rights that each version of Landlock added: to files, to TCP, and to processes outside (abstract sockets, signals).
-_FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
+_FILE_RIGHTS = {1: 0x1FFF, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 _NETWORK_RIGHTS = {4: 0b11}
 _SCOPES = {6: 0b11}
 
@@ -134,18 +134,23 @@ dup3             292  24
 close_range      436  436
 prctl            157  167
 """
-_CALLS = {name: numbers for name, *numbers in map(str.split, _CALL_TABLE.strip().splitlines())}
+_CALLS = [row.split() for row in _CALL_TABLE.strip().splitlines()]
 ARCHITECTURES = {
-    machine: Architecture(audit, {name: int(row[at]) for name, row in _CALLS.items() if row[at] != "-"})
-    for at, (machine, audit) in enumerate((("x86_64", 0xC000003E), ("aarch64", 0xC00000B7)))
+    "x86_64": Architecture(0xC000003E, {name: int(call) for name, call, _ in _CALLS}),
+    "aarch64": Architecture(
+        0xC00000B7,
+        {name: int(call) for name, _, call in _CALLS if call != "-"},
+    ),
 }
 _CLONE_THREAD = 0x0001_0000
 _CLONE_NEW_NAMESPACES = 0x7E02_0080  # all of them: new user, mount, network … namespaces
 _OWN_LIMITS = {"prlimit64": (0, 0xFFFF_FFFF, 0)}  # and no other process' limits
 _BROKER_ONLY = ("wait4", "kill", "pipe2", "dup2", "dup3", "close_range", "prctl")
-_CHILD_NAMES = tuple(name for name in _CALLS if name not in {*_BROKER_ONLY, *_OWN_LIMITS, "clone"})
+_NOT_FOR_CHILDREN = {*_BROKER_ONLY, *_OWN_LIMITS, "clone"}
+_CHILD_NAMES = tuple(name for name, *_ in _CALLS if name not in _NOT_FOR_CHILDREN)
 CHILD_CALLS = AllowedCalls(_CHILD_NAMES, {**_OWN_LIMITS, "clone": (0, _CLONE_THREAD, _CLONE_THREAD)})
-BROKER_CALLS = AllowedCalls((*_CHILD_NAMES, *_BROKER_ONLY), {**_OWN_LIMITS, "clone": (0, _CLONE_NEW_NAMESPACES, 0)})
+_NO_NAMESPACE = (0, _CLONE_NEW_NAMESPACES, 0)
+BROKER_CALLS = AllowedCalls((*_CHILD_NAMES, *_BROKER_ONLY), {**_OWN_LIMITS, "clone": _NO_NAMESPACE})
 
 
 def build_filter(architecture: Architecture, allowed: AllowedCalls) -> bytes:
@@ -156,7 +161,12 @@ def build_filter(architecture: Architecture, allowed: AllowedCalls) -> bytes:
     """
     load, equal, mask, answer = 0x20, 0x15, 0x54, 0x06
     allow, no_such_call, kill_process = 0x7FFF_0000, 0x0005_0000 | errno.ENOSYS, 0x8000_0000
-    program = [(load, 0, 0, 4), (equal, 1, 0, architecture.audit_number), (answer, 0, 0, kill_process), (load, 0, 0, 0)]
+    program = [
+        (load, 0, 0, 4),
+        (equal, 1, 0, architecture.audit_number),
+        (answer, 0, 0, kill_process),
+        (load, 0, 0, 0),
+    ]
     for name in allowed.names:
         if (number := architecture.calls.get(name)) is not None:
             program += [(equal, 0, 1, number), (answer, 0, 0, allow)]
@@ -293,9 +303,8 @@ def _restrict_calls(allowed: AllowedCalls) -> None:
 
 
 def _landlock(call: int, *arguments: int | bytes | None) -> int:
-    return int(
-        _libc().syscall(ctypes.c_long(call), *(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments))
-    )
+    words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
+    return int(_libc().syscall(ctypes.c_long(call), *words))
 
 
 @cache

@@ -1,6 +1,7 @@
 """What a child can be asked to do: each operation takes a body and the rest of its head, and gives the reply's head and body."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -21,12 +22,19 @@ from digest.collect.sandbox.confinement import list_open_doors
 Reply = tuple[dict[str, Any], bytes]
 
 
-def _parse(parse: Callable[..., ParsedDocument], body: bytes, *, now: str, **source: Any) -> Reply:
+def _parse(
+    parse: Callable[..., ParsedDocument],
+    body: bytes,
+    *,
+    now: str,
+    **source: Any,
+) -> Reply:
     return encode_document(parse(body, now=datetime.fromisoformat(now), **source))
 
 
-def _image_reply(image: EncodedImage) -> Reply:
-    return {"content_type": image.content_type, "width": image.width, "height": image.height}, image.body
+def _encode(encode: Callable[..., EncodedImage], body: bytes, **options: Any) -> Reply:
+    values = asdict(encode(body, **options))
+    return values, values.pop("body")
 
 
 def _read_past_edition(body: bytes, *, now: str, **source: Any) -> Reply:
@@ -44,8 +52,8 @@ OPERATIONS: dict[str, Callable[..., Reply]] = {
     "article page": _read_article_page,
     "list open doors": lambda _body: ({"doors": list_open_doors()}, b""),
     "past edition": _read_past_edition,
-    "fit picture": lambda body, *, max_pixels: _image_reply(fit_image(body, max_pixels=max_pixels)),
-    "fit logo": lambda body, *, max_pixels: _image_reply(fit_logo(body, max_pixels=max_pixels)),
-    "draw card": lambda body, **words: _image_reply(draw_card(body, CardWords(**words))),
-    "crop picture": lambda body, *, shape: _image_reply(crop_image(body, CropShape(shape))),
+    "fit picture": partial(_encode, fit_image),
+    "fit logo": partial(_encode, fit_logo),
+    "draw card": lambda body, **words: _encode(draw_card, body, words=CardWords(**words)),
+    "crop picture": lambda body, *, shape: _encode(crop_image, body, shape=CropShape(shape)),
 }

@@ -37,14 +37,14 @@ def unpack_message(message: bytes) -> tuple[dict[str, Any], bytes]:
         ValueError: it is none.
     """
     if len(message) < _HEAD.size:
-        raise ValueError("a message without a header")
+        raise ValueError("the message has no header")
     end = _HEAD.size + _HEAD.unpack_from(message)[0]
     try:
         head = json.loads(message[_HEAD.size : end])
     except RecursionError as error:
-        raise ValueError("a message whose header is nested too deeply") from error
+        raise ValueError("the message header is nested too deeply") from error
     if not isinstance(head, dict):
-        raise ValueError("a message whose header isn't a JSON object")  # noqa: TRY004  it comes from outside
+        raise ValueError("the message header isn't a JSON object")  # noqa: TRY004  it comes from outside
     return head, message[end:]
 
 

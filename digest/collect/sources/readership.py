@@ -26,6 +26,7 @@ from digest.settings import Settings
 from digest.store.engine import Database
 from digest.store.models import Article
 from subscribers.errors import ApplicationError
+from subscribers.phrases import count_with_noun
 
 log = structlog.get_logger(__name__)
 
@@ -101,7 +102,12 @@ def _import_result(origin: str, report: ReadershipReport, article_urls: frozense
     return ReadershipImport(origin, matched, len(report.views) - matched, report.rejected, report.error)
 
 
-def apply_views(database: Database, views: Mapping[str, int], *, complete: bool = True) -> frozenset[str]:
+def apply_views(
+    database: Database,
+    views: Mapping[str, int],
+    *,
+    complete: bool = True,
+) -> frozenset[str]:
     """Write views onto the articles with those canonical URLs, and give the URLs that are an article's.
 
     With `complete`, articles that are not counted lose the count of an earlier import.
@@ -160,7 +166,10 @@ def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ReadershipRepor
     return _count_views(enumerate(posts, 1), _parse_post)
 
 
-def _count_views(rows: Iterable[tuple[int, _Row]], parse: Callable[[_Row], tuple[str, int]]) -> ReadershipReport:
+def _count_views(
+    rows: Iterable[tuple[int, _Row]],
+    parse: Callable[[_Row], tuple[str, int]],
+) -> ReadershipReport:
     """Add up the views of numbered rows by URL; a row that `parse` refuses is rejected with its number."""
     views: Counter[str] = Counter()
     rejected = []
@@ -233,15 +242,19 @@ def _header_columns(row: Sequence[str]) -> tuple[int, int] | None:
     return None if address is None or count is None else (address, count)
 
 
-def _parse_row(row: Sequence[str], columns: tuple[int, int], site: str) -> tuple[str, int]:
+def _parse_row(
+    row: Sequence[str],
+    columns: tuple[int, int],
+    site: str,
+) -> tuple[str, int]:
     if len(row) <= max(columns):
-        raise ValueError(f"{len(row)} column(s) instead of a URL and a number")
+        raise ValueError(f"{count_with_noun(len(row), 'column')} instead of 2 (a URL and a number)")
     return canonical_url(row[columns[0]], site), _parse_count(row[columns[1]])
 
 
 def _parse_post(post: object) -> tuple[str, int]:
     if not isinstance(post, dict) or not isinstance(post.get("link"), str):
-        raise ValueError("no post has a link")  # noqa: TRY004  (bad data, as the other reasons are)
+        raise ValueError("none of the posts has a link")  # noqa: TRY004  (bad data, as the other reasons are)
     return canonical_url(post["link"]), _parse_count(str(post.get("pageviews", "")))
 
 

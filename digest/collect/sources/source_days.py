@@ -31,7 +31,14 @@ class SourceWeek:
         return "partly" if self.good else "failing"
 
 
-def count_visit(session: Session, source: Source, day: date, *, is_good: bool, found: int = 0) -> None:
+def count_visit(
+    session: Session,
+    source: Source,
+    day: date,
+    *,
+    is_good: bool,
+    found: int = 0,
+) -> None:
     """Count a visit to a source, in the caller's transaction."""
     counted = session.get(SourceDay, (source.id, day))
     if counted is None:

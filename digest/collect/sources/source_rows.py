@@ -70,7 +70,10 @@ def sync_sources(session: Session, settings: Settings) -> None:
     session.flush()
 
 
-def _find_moved(rows: Mapping[str, Source], configured: Collection[str]) -> dict[str, Source]:
+def _find_moved(
+    rows: Mapping[str, Source],
+    configured: Collection[str],
+) -> dict[str, Source]:
     """Return the sources that the settings name by the address that they moved to."""
     moved = {row.moved_to: row for row in rows.values() if row.moved_to and row.url not in configured}
     return {url: row for url, row in moved.items() if url in configured and url not in rows}
@@ -84,7 +87,12 @@ def classify_fetch_error(error: FetchError) -> VisitFailure:
     return VisitFailure(health, error.message, error.retry_after or 0, error.status, barrier)
 
 
-def next_try_time(outcome: VisitSuccess | VisitFailure, failures: int, now: datetime, jitter: float) -> datetime | None:
+def next_try_time(
+    outcome: VisitSuccess | VisitFailure,
+    failures: int,
+    now: datetime,
+    jitter: float,
+) -> datetime | None:
     """Decide when a source is visited next; None is never, until somebody adds it again.
 
     A good one: when what it gave is no longer fresh. A failing one: after a random part of a time that

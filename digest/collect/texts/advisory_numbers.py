@@ -13,5 +13,5 @@ CVE_NUMBER = re.compile(r"(?<![\w-])CVE-\d{4}-\d{4,7}(?!\w)", re.IGNORECASE | re
 
 def find_numbers_in(text: str) -> tuple[str, ...]:
     """Return the numbers of advisories that stand in a text, in order, and then those of vulnerabilities; in capitals."""
-    found = (n.upper() for pattern in (OWN_NUMBER, CVE_NUMBER) for n in pattern.findall(text))
-    return tuple(dict.fromkeys(found))
+    numbers = [*OWN_NUMBER.findall(text), *CVE_NUMBER.findall(text)]
+    return tuple(dict.fromkeys(map(str.upper, numbers)))

@@ -7,11 +7,11 @@ does not. The patterns are bounded, as those of `written_times` are.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from itertools import islice
 
 from digest.collect.documents.deadlines import Deadline
-from digest.collect.texts.written_times import WrittenClock, WrittenDay, read_clock, read_day
+from digest.collect.texts.written_times import WrittenClock, WrittenDay, is_ahead, read_clock, read_day
 
 _REACH = 140  # characters from the words that announce something to the end of its day and hour
 _MAX_STEPS = 14  # words and marks that may stand between
@@ -46,23 +46,23 @@ _FILLER = re.compile(
 )
 _CLOCK_GAP = re.compile(r"[ ,(–—-]{0,3}(?:(?:at|by|before|from|until|no later than|,) ){0,2}", re.IGNORECASE)  # noqa: RUF001  dashes
 _SENTENCE_START = 80  # characters before the announcing words in which what is due is sought
-# What is due, by the beginning of the word for it; the first that fits.
-_LABELS = (
-    ("appl", "applications"),
-    ("regist", "registration"),
-    ("rsvp", "registration"),
-    ("propos", "proposals"),
-    ("nomin", "nominations"),
-    ("bid", "bids"),
-    ("quote", "quotes"),
-    ("offer", "offers"),
-    ("comment", "comments"),
-    ("entr", "entries"),
-    ("abstract", "abstracts"),
-    ("paper", "papers"),
-    ("subm", "submissions"),
-    ("respon", "responses"),
-)
+_LABEL_TABLE = """
+appl applications
+regist registration
+rsvp registration
+propos proposals
+nomin nominations
+bid bids
+quote quotes
+offer offers
+comment comments
+entr entries
+abstract abstracts
+paper papers
+subm submissions
+respon responses
+"""
+_LABELS = [row.split() for row in _LABEL_TABLE.strip().splitlines()]  # what is due, by the beginning of the word for it
 _RESPONSE_WORD = re.compile(rf"\b{_RESPONSE_WORDS}\b", re.IGNORECASE)
 
 
@@ -82,13 +82,11 @@ def find_deadline(text: str, published: datetime | None) -> Deadline | None:
     """
     for cue, start in islice(_deadline_cues(text), _MAX_CUES):
         written = _read_time_after(text, start, published)
-        if written and _is_ahead(written.day.first, published):
-            return Deadline(
-                day=written.day.first,
-                clock=written.clock.clock if written.clock else None,
-                zone=written.clock.zone if written.clock else "",
-                label=_find_label(text, cue, written.between),
-            )
+        if written and is_ahead(written.day.first, published):
+            label = _find_label(text, cue, written.between)
+            if written.clock is None:
+                return Deadline(written.day.first, label=label)
+            return Deadline(written.day.first, written.clock.clock, written.clock.zone, label)
     return None
 
 
@@ -103,10 +101,6 @@ def _deadline_cues(text: str) -> Iterator[tuple[re.Match[str], int]]:
             if until[0] in ".:;":
                 break
             yield cue, until.end()
-
-
-def _is_ahead(day: date, published: datetime | None) -> bool:
-    return published is None or day >= published.date() - timedelta(days=1)
 
 
 def _read_time_after(text: str, start: int, published: datetime | None) -> _WrittenTime | None:
@@ -133,8 +127,10 @@ def _read_clock_behind(head: str, start: int) -> WrittenClock | None:
 
 def _find_label(text: str, cue: re.Match[str], between: str) -> str:
     """Name what is due, by the announcing words, those behind them, or else the last such word before."""
-    before = text[max(0, cue.start() - _SENTENCE_START) : cue.start()].rpartition(". ")[2]
+    start = max(0, cue.start() - _SENTENCE_START)
+    before = text[start : cue.start()].rpartition(". ")[2]
     for words in (cue[0], between, *reversed(_RESPONSE_WORD.findall(before))):
         if match := _RESPONSE_WORD.search(words):
-            return next((label for stem, label in _LABELS if match[0].lower().startswith(stem)), "")
+            word = match[0].lower()
+            return next((label for stem, label in _LABELS if word.startswith(stem)), "")
     return ""

@@ -5,7 +5,7 @@ The rules and their reasons stand in docs/decisions/0004-dates.md.
 
 import re
 from calendar import timegm
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 
 from dateutil import parser as dateutil_parser
 from feedparser.datetimes import _parse_date
@@ -21,7 +21,8 @@ _ZONE_HOURS = (
     "EST -5, EDT -4, ET -5, CST -6, CDT -5, CT -6, MST -7, MDT -6, MT -7, PST -8, PDT -7, PT -8, AKST -9, AKDT -8, HST -10, "
     "AST -4, ADT -3, GMT 0, UT 0, BST 1, WET 0, CET 1, CEST 2, EET 2, EEST 3, IST 5.5, JST 9, AEST 10, AEDT 11"
 )
-_US_ZONES = {name: int(float(hours) * 3600) for name, hours in re.findall(r"(\w+) (-?[\d.]+)", _ZONE_HOURS)}
+_ZONE_PAIRS = map(str.split, _ZONE_HOURS.split(","))
+_US_ZONES = {name: int(float(hours) * 3600) for name, hours in _ZONE_PAIRS}
 # feedparser's own table lacks these and takes them for UTC.
 _DATEUTIL_FIRST = re.compile(r"\b(?:BST|CES?T|EES?T|WES?T|AK[SD]T|HST|IST|JST|AE[SD]T|UTC)\b|\d[+-]\d{4}$|^\d{8}T\d{4}")
 _TIME_PATTERN = re.compile(r"\d{1,2}:\d{2}|\d{1,2}\s?[ap]\.?m\b|T\d{4,6}", re.IGNORECASE)
@@ -57,7 +58,7 @@ def parse_date(text: str | None, now: datetime) -> tuple[datetime | None, DateBa
     if refused:
         return None, refused
     if not _TIME_PATTERN.search(text):
-        return datetime.combine(moment.date(), time(12), UTC), DateBasis.ZONE_ASSUMED
+        return noon_utc(moment.date()), DateBasis.ZONE_ASSUMED
     return moment, DateBasis.PUBLISHED if _ZONE_PATTERN.search(text) else DateBasis.ZONE_ASSUMED
 
 
@@ -87,18 +88,17 @@ def parse_event_time(text: str | None) -> tuple[datetime | None, bool]:
     moment = _parse_datetime(text) if text else None
     if moment is None or not OLDEST_YEAR <= moment.year <= 2200:
         return None, False
-    return (moment, False) if _TIME_PATTERN.search(text) else (noon_utc(moment.date()), True)
+    if _TIME_PATTERN.search(text):
+        return moment, False
+    return noon_utc(moment.date()), True
 
 
 def _parse_datetime(text: str) -> datetime | None:
-    if len(text) > _MAX_LENGTH or not any(c.isdigit() for c in text) or _NO_DAY.fullmatch(text):
+    if len(text) > _MAX_LENGTH or _NO_DAY.fullmatch(text) or not any(map(str.isdigit, text)):
         return None
-    readers = (
-        (_parse_with_dateutil, _parse_with_feedparser)
-        if _DATEUTIL_FIRST.search(text)
-        else (_parse_with_feedparser, _parse_with_dateutil)
-    )
-    return next((moment for reader in readers if (moment := reader(text))), None)
+    if _DATEUTIL_FIRST.search(text):
+        return _parse_with_dateutil(text) or _parse_with_feedparser(text)
+    return _parse_with_feedparser(text) or _parse_with_dateutil(text)
 
 
 def _parse_with_feedparser(text: str) -> datetime | None:

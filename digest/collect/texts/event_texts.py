@@ -7,12 +7,12 @@ Only a text that names the kind of event counts ("workshop", "hearing"), and onl
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 
 from digest.collect.documents.deadlines import load_deadline_zone
 from digest.collect.documents.parsed_document import noon_utc
-from digest.collect.texts.written_times import WrittenClock, WrittenDay, read_clock_range, read_day
+from digest.collect.texts.written_times import WrittenClock, WrittenDay, is_ahead, read_clock_range, read_day
 
 _EVENT_NOUN = re.compile(
     r"\b(?:webinars?|webcasts?|workshops?|conferences?|summits?|symposi(?:um|a)|forums?|seminars?|training|exercises?|"
@@ -77,18 +77,21 @@ def find_event(title: str, text: str, published: datetime | None) -> AnnouncedEv
     """
     if not (names_event(title) or _EVENT_NOUN.search(text, 0, _NOUN_REACH)):
         return None
-    for body, start in (*_title_starts(title), *((text, at) for at in islice(_cue_ends(text), _MAX_CUES))):
-        found = _read_time(body, start, published)
-        if found and (published is None or found[0].last >= published.date() - timedelta(days=1)):
-            day, clock, at = found
+    for body, start in _list_starts(title, text):
+        written = _read_time(body, start, published)
+        if written and is_ahead(written[0].last, published):
+            day, clock, at = written
             return _make_event(day, clock, _find_place(title, body, at))
     return None
 
 
-def _title_starts(title: str) -> Iterator[tuple[str, int]]:
-    """Give the places of a title at which a day may stand."""
+def _list_starts(title: str, text: str) -> Iterator[tuple[str, int]]:
+    """Give the places at which a day may stand: in a title that names an event, and behind words that announce one."""
     if names_event(title):
-        yield from ((title, match.start()) for match in islice(re.finditer(r"\b\w", title), 60))
+        for word in islice(re.finditer(r"\b\w", title), 60):
+            yield title, word.start()
+    for at in islice(_cue_ends(text), _MAX_CUES):
+        yield text, at
 
 
 def _cue_ends(text: str) -> Iterator[int]:
@@ -102,7 +105,11 @@ def _cue_ends(text: str) -> Iterator[int]:
             yield before.end()
 
 
-def _read_time(text: str, start: int, published: datetime | None) -> tuple[WrittenDay, WrittenClock | None, int] | None:
+def _read_time(
+    text: str,
+    start: int,
+    published: datetime | None,
+) -> tuple[WrittenDay, WrittenClock | None, int] | None:
     """Read the day that is written at a place, with the hour before or behind it."""
     at, clock = start, None
     for _ in range(_MAX_STEPS):
@@ -131,11 +138,10 @@ def _read_clock_behind(text: str, start: int) -> WrittenClock | None:
 
 def _make_event(day: WrittenDay, clock: WrittenClock | None, place: str) -> AnnouncedEvent:
     zone = load_deadline_zone(clock.zone) if clock else None
+    ends_at = noon_utc(day.last) if day.last > day.first else None
     if clock is None or zone is None:
-        ends_at = noon_utc(day.last) if day.last > day.first else None
         return AnnouncedEvent(noon_utc(day.first), ends_at, all_day=True, zone="", place=place)
     starts_at = datetime.combine(day.first, clock.clock, zone).astimezone(UTC)
-    ends_at = noon_utc(day.last) if day.last > day.first else None
     return AnnouncedEvent(starts_at, ends_at, all_day=False, zone=clock.zone, place=place)
 
 

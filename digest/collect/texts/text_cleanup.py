@@ -46,9 +46,8 @@ def html_to_text(markup: str) -> str:
     text = _SURROGATES.sub("", markup[:MAX_HTML_CHARACTERS])
     for _ in range(3):  # a feed may escape its HTML once more than it should
         if "<" in text:
-            text = nh3.clean(
-                _BLOCK_TAG.sub(" <", _NON_TAG.sub("&lt;", text)), tags=set(), clean_content_tags=_DROPPED_TAGS
-            )
+            spaced = _BLOCK_TAG.sub(" <", _NON_TAG.sub("&lt;", text))
+            text = nh3.clean(spaced, tags=set(), clean_content_tags=_DROPPED_TAGS)
         text = unescape_html(text)
         if not _REMAINING_MARKUP.search(text):
             break
@@ -64,7 +63,8 @@ _ATTRIBUTE = re.compile(r"([\w:-]{1,30})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"
 
 def read_attributes(tag: str) -> dict[str, str]:
     """Return the attributes of an HTML tag as written, by their names in lower case."""
-    return {found[1].lower(): found[2] or found[3] or found[4] or "" for found in _ATTRIBUTE.finditer(tag)}
+    pairs = _ATTRIBUTE.findall(tag)
+    return {name.lower(): "".join(values) for name, *values in pairs}
 
 
 _LONG_REFERENCE = re.compile(r"&((?:amp;)*)#(?:([0-9]{8,})|[xX]([0-9a-fA-F]{8,}));?")
@@ -147,8 +147,10 @@ def strip_boilerplate(text: str) -> str:
                 text = text[: match.start()]
         text = text.rstrip()
         if match := _BRACKETED_ELLIPSIS.search(text, max(0, len(text) - _MAX_FOOTER_CHARACTERS)):
-            head = text[: match.start()].rstrip(" .…")
-            text = f"{head}…" if head and text[len(head) : len(head) + 1] != "." else text[: match.start()]
+            whole, text = text, text[: match.start()]
+            head = text.rstrip(" .…")
+            if head and not whole.startswith(".", len(head)):
+                text = f"{head}…"
         if text == before:
             break
     return text
@@ -219,9 +221,10 @@ def split_sentences(text: str) -> Iterator[str]:
     start = 0
     for match in _SENTENCE_END.finditer(text):
         follows = _NEXT_CHARACTER.match(text, match.end())
-        if (follows and follows[1].islower()) or _ABBREVIATION.search(
-            text, max(start, match.start() - 12), match.start() + 1
-        ):
+        near = max(start, match.start() - 12)
+        if follows and follows[1].islower():
+            continue
+        if _ABBREVIATION.search(text, near, match.start() + 1):
             continue
         if sentence := text[start : match.end()].strip():
             yield sentence
@@ -249,14 +252,15 @@ def clean_author(text: str) -> str | None:
 
     "jane@example.org (Jane Roe)" and "Jane Roe <jane@example.org>" both give "Jane Roe".
     """
-    name = _MAIL_ADDRESS.sub(" ", unescape_html(text[:10_000]).replace("<", " <")[:2_000])
+    text = unescape_html(text[:10_000]).replace("<", " <")
+    name = _MAIL_ADDRESS.sub(" ", text[:2_000])
     name = clean_name(re.sub(r"<\s*>|\(\s*\)|\[\s*\]", " ", name))
     name = name.strip(" ,;:|<>-")
     if name.startswith("(") and name.endswith(")"):
         name = name[1:-1].strip()
     name = _BYLINE_PREFIX.sub("", name)
-    usable = any(c.isalpha() for c in name) and "://" not in name and not _GENERIC_AUTHOR.fullmatch(name.lower())
-    return name if usable else None
+    is_address = "://" in name or not any(map(str.isalpha, name))
+    return None if is_address or _GENERIC_AUTHOR.fullmatch(name.lower()) else name
 
 
 _CREDIT_LINE = re.compile(
@@ -272,9 +276,10 @@ _NON_CREDIT = re.compile(r"://|\b(?:getty|shutterstock|istock|alamy|adobe stock|
 def find_credit(text: str) -> str | None:
     """Return who a text's last line credits: "Source: INTERPOL" gives "INTERPOL"."""
     match = _CREDIT_LINE.search(text.strip()[-160:])
-    if not match or len(match["who"].split()) > 10 or _NON_CREDIT.search(match["who"]):
+    who = match["who"] if match else ""
+    if len(who.split()) > 10 or _NON_CREDIT.search(who):
         return None
-    return match["who"].strip(" .,–—-") or None  # noqa: RUF001  dashes of every width
+    return who.strip(" .,–—-") or None  # noqa: RUF001  dashes of every width
 
 
 def _truncate(text: str, max_characters: int) -> str:

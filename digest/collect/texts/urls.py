@@ -46,13 +46,13 @@ def absolute_url(link: str, base: str | None = None) -> str:
     Raises:
         ValueError: the address is empty, too long, not http or https, without host, or with credentials.
     """
-    address = re.sub(r"[\t\r\n]+", "", _SPACES.sub(" ", link).strip() if _SPACES.search(link) else link)
+    address = _SPACES.sub(" ", link).strip()
     if not address:
         raise ValueError("the link is empty")
     if len(address) > MAX_URL_CHARACTERS:
         raise ValueError(f"the URL has {len(address):,} characters, over the limit of {MAX_URL_CHARACTERS:,}")
     joined = urljoin(base, address) if base else address
-    joined = _ILLEGAL_CHARACTERS.sub(lambda c: quote(c[0], safe="", errors="replace"), joined)
+    joined = _ILLEGAL_CHARACTERS.sub(lambda illegal: quote(illegal[0], errors="replace"), joined)
     _split_url(joined)
     return joined
 
@@ -101,11 +101,15 @@ def _without_parameters(link: str, is_unwanted: Callable[[str, str], bool]) -> s
     """Return a link without some parameters of its query, told by their decoded names and values; all else stays."""
     address, question_mark, query = link.partition("?")
     query, hash_, fragment = query.partition("#")
-    pairs = (pair.partition("=") for pair in query.split("&"))
-    kept = "&".join(
-        name + equals + value for name, equals, value in pairs if not is_unwanted(unquote(name), unquote(value))
-    )
-    return f"{address}{question_mark if kept else ''}{kept}{hash_}{fragment}" if question_mark else link
+    if not question_mark:
+        return link
+    kept = []
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if not is_unwanted(unquote(name), unquote(value)):
+            kept.append(pair)
+    query = "&".join(kept)
+    return f"{address}{question_mark if query else ''}{query}{hash_}{fragment}"
 
 
 def drop_address_parameters(link: str) -> str:
@@ -182,36 +186,29 @@ def _printable(text: str) -> str:
 
 def _unwrap_google_url(host: str, path: str, query: str) -> str | None:
     """Return the address inside Google's: /amp/s/HOST/PATH, HOST.cdn.ampproject.org/c/s/HOST/PATH, /url?url=…."""
-    if host.endswith(".cdn.ampproject.org") or host == "cdn.ampproject.org":
-        match = re.fullmatch(r"/[a-z]+/(s/)?([^/]+\.[^/]+(?:/.*)?)", path)
-    elif re.fullmatch(r"(?:www\.)?google(?:\.[a-z]{2,3}){1,2}", host):
-        if path == "/url":
-            return _google_redirect_target(query)
-        match = re.fullmatch(r"/amp/(s/)?([^/]+\.[^/]+(?:/.*)?)", path)
-    else:
+    is_google = re.fullmatch(r"(?:www\.)?google(?:\.[a-z]{2,3}){1,2}", host)
+    if is_google and path == "/url":  # Google Alerts link through it
+        parameters = dict(pair.partition("=")[::2] for pair in query.split("&"))
+        target = unquote(parameters.get("url") or parameters.get("q") or "")
+        return target if re.match(r"https?://", target) else None
+    if not is_google and not f".{host}".endswith(".cdn.ampproject.org"):
         return None
-    if not match:
+    match = re.fullmatch(r"/([a-z]+)/(s/)?([^/]+\.[^/]+(?:/.*)?)", path)
+    if not match or (is_google and match[1] != "amp"):
         return None
-    return f"http{'s' if match[1] else ''}://{match[2]}" + (f"?{query}" if query else "")
-
-
-def _google_redirect_target(query: str) -> str | None:
-    """Return where Google's redirects lead (Google Alerts link through them)."""
-    parameters = dict(pair.partition("=")[::2] for pair in query.split("&"))
-    target = unquote(parameters.get("url") or parameters.get("q") or "")
-    return target if re.match(r"https?://", target) else None
+    return f"http{'s' if match[2] else ''}://{match[3]}" + (f"?{query}" if query else "")
 
 
 def _resolve_dot_segments(path: str) -> str:
     kept: list[str] = []
-    segments = path.split("/")
-    for segment in segments:
-        plain = unquote(segment) if "%" in segment else segment
+    plain = ""
+    for segment in path.split("/"):
+        plain = unquote(segment)
         if plain == "..":
-            kept = kept[:-1] if len(kept) > 1 else kept
+            kept[1:] = kept[1:-1]
         elif plain != ".":
             kept.append(segment)
-    if unquote(segments[-1]) in {".", ".."}:
+    if plain in {".", ".."}:
         kept.append("")
     joined = "/".join(kept)
     return joined if joined.startswith("/") else f"/{joined}"
@@ -221,9 +218,9 @@ def _strip_amp(path: str) -> str:
     """Drop what marks an AMP page from a path; a path that is nothing else keeps it."""
     if path.lower() in {"/amp", "/amp/"}:
         return path
-    path = re.sub(r"/amp(/?)$", r"\1", path, flags=re.IGNORECASE)
-    path = re.sub(r"^/amp/(?=.)", "/", path, flags=re.IGNORECASE)
-    return re.sub(r"\.amp(\.html?)?$", lambda m: m[1] or "", path, flags=re.IGNORECASE) or "/"
+    path = re.sub(r"(?i)/amp(/?)$", r"\1", path)
+    path = re.sub(r"(?i)^/amp/(?=.)", "/", path)
+    return re.sub(r"(?i)\.amp(\.html?)?$", r"\1", path) or "/"
 
 
 def _normalise_encoding(text: str, safe: str = "/:@!$&'()*+,;=") -> str:

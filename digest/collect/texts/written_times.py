@@ -11,7 +11,7 @@ MONTH_NAMES = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
     r"nov(?:ember)?|dec(?:ember)?)"
 )
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"  # three letters each
 _DASH = r"(?: ?[-–—] ?| to | through | and | & )"  # noqa: RUF001  dashes of every width
 _YEAR = r"(?:19|20)\d{2}"
 _WEEKDAY = r"(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?\.?,? {1,2})"
@@ -95,6 +95,11 @@ class WrittenClock:
     end: int
 
 
+def is_ahead(day: date, published: datetime | None) -> bool:
+    """Return whether a day wasn't over when a text appeared, in any zone."""
+    return published is None or day >= published.date() - timedelta(days=1)
+
+
 def read_day(text: str, start: int, published: datetime | None) -> WrittenDay | None:
     """Read the day that is written at `start`: "Dec. 4", "4 December 2026", "October 12-14", "2026-12-04".
 
@@ -116,8 +121,9 @@ def _read_first_day(match: re.Match[str], published: datetime | None) -> date | 
     if match["iso"]:
         return date.fromisoformat(match["iso"])
     if match["us_year"]:
-        return date(int(match["us_year"]), int(match["us_month"]), int(match["us_day"]))
-    month, day = _month_number(match["month1"] or match["month2"]), int(match["day1"] or match["day2"])
+        return date(*map(int, match.group("us_year", "us_month", "us_day")))
+    month = _month_number(match["month1"] or match["month2"])
+    day = int(match["day1"] or match["day2"])
     if year := match["year1"] or match["year2"]:
         ends_next_year = match["last_month1"] and _month_number(match["last_month1"]) < month
         return date(int(year) - bool(ends_next_year), month, day)
@@ -134,7 +140,7 @@ def _read_last_day(match: re.Match[str], first: date) -> date | None:
 
 
 def _month_number(name: str) -> int:
-    return _MONTHS.index(name[:3].lower()) + 1
+    return _MONTHS.index(name[:3].lower()) // 3 + 1
 
 
 def _next_anniversary(month: int, day: int, published: datetime) -> date | None:
@@ -149,9 +155,7 @@ def read_clock(text: str, start: int) -> WrittenClock | None:
     """Read the hour that is written at `start`, with its zone: "5 p.m. ET", "17:00 (Brussels time)", "noon UTC+2"."""
     match = _CLOCK.match(text, start)
     clock = _clock_value(match) if match else None
-    if match is None or clock is None:
-        return None
-    return WrittenClock(clock, *_zone_behind(_ZONE.match(text, match.end()), match.end()))
+    return _with_zone(clock, text, match.end()) if match and clock else None
 
 
 def _clock_value(match: re.Match[str]) -> time | None:
@@ -183,8 +187,7 @@ def read_clock_range(text: str, start: int) -> WrittenClock | None:
         minute = int(match["minute"] or 0)
         if int(match["hour"]) > 12 or minute >= 60:
             return None
-        clock = time(hour + 12 * afternoon, minute)
-        return WrittenClock(clock, *_zone_behind(_ZONE.match(text, match.end()), match.end()))
+        return _with_zone(time(hour + 12 * afternoon, minute), text, match.end())
     first = read_clock(text, start)
     if first is None or first.zone:
         return first
@@ -193,5 +196,6 @@ def read_clock_range(text: str, start: int) -> WrittenClock | None:
     return WrittenClock(first.clock, last.zone, last.end) if last else first
 
 
-def _zone_behind(match: re.Match[str] | None, end: int) -> tuple[str, int]:
-    return (_zone_name(match), match.end()) if match else ("", end)
+def _with_zone(clock: time, text: str, end: int) -> WrittenClock:
+    zone = _ZONE.match(text, end)
+    return WrittenClock(clock, _zone_name(zone), zone.end()) if zone else WrittenClock(clock, "", end)

@@ -213,7 +213,13 @@ def _selected_urls(settings: Settings, only: Collection[str] | None) -> list[str
 
 
 def _due_visits(
-    session: Session, settings: Settings, urls: list[str], *, now: datetime, force: bool, since: datetime | None
+    session: Session,
+    settings: Settings,
+    urls: list[str],
+    *,
+    now: datetime,
+    force: bool,
+    since: datetime | None,
 ) -> tuple[list[VisitTarget], list[SourceReport]]:
     visits, skipped = [], []
     rows = {row.url: row for row in session.scalars(select(Source).where(Source.url.in_(urls)))}

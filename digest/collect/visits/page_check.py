@@ -122,7 +122,10 @@ def check_pages(
     return {url: PageState(url not in missing, look.supersession if url in read else "") for url, look in said.items()}
 
 
-def _list_known(pages: Mapping[str, str], looks: Mapping[str, "PageLook"]) -> dict[str, "PageLook"]:
+def _list_known(
+    pages: Mapping[str, str],
+    looks: Mapping[str, "PageLook"],
+) -> dict[str, "PageLook"]:
     """Return what pages said, by the articles' canonical URL; pages that failed or weren't fetched are left out."""
     answered = {link: look for link, look in looks.items() if not look.failure}
     return {url: answered[link] for url, link in pages.items() if link in answered}
@@ -189,7 +192,12 @@ def look_at_pages(
     return {link: looks.get(link, PageLook(failure="the check ran out of time")) for link in links}
 
 
-def _fetch_pages(fetcher: ContentFetcher, links: Collection[str], workers: int, seconds: float) -> dict[str, PageLook]:
+def _fetch_pages(
+    fetcher: ContentFetcher,
+    links: Collection[str],
+    workers: int,
+    seconds: float,
+) -> dict[str, PageLook]:
     """Return what came of each page that there was time for; a host is asked one by one."""
     hosts: dict[str, list[str]] = {}
     for link in sorted(links):
@@ -200,7 +208,12 @@ def _fetch_pages(fetcher: ContentFetcher, links: Collection[str], workers: int, 
     return {link: look for looks in results for link, look in looks.items()}
 
 
-def _fetch_host_pages(fetcher: ContentFetcher, links: Collection[str], *, deadline: float) -> dict[str, PageLook]:
+def _fetch_host_pages(
+    fetcher: ContentFetcher,
+    links: Collection[str],
+    *,
+    deadline: float,
+) -> dict[str, PageLook]:
     looks = {}
     for link in links:
         if time.monotonic() > deadline:
@@ -230,5 +243,5 @@ def _read_page(link: str, page: FetchResult) -> PageLook:
         return PageLook(page.status, barrier)
     if page.content_type and not page.content_type.startswith(_PAGE_TYPES):
         return PageLook(page.status)
-    said = sandbox.read_article_page_in_child(page.body, content_type=page.content_type or None, charset=page.charset)
+    said = sandbox.read_article_page_in_child(page.body, charset=page.charset)
     return PageLook(page.status, said.barrier, supersession=said.supersession)

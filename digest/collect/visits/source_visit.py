@@ -152,9 +152,7 @@ def _withheld_failure(barrier: str) -> VisitFailure:
 
 
 def _parse_response(response: FetchResult, now: datetime) -> ParsedDocument:
-    return sandbox.parse_document(
-        response.body, url=response.url, now=now, content_type=response.content_type, charset=response.charset
-    )
+    return sandbox.parse_document(response.body, url=response.url, now=now, charset=response.charset)
 
 
 def _discover_feed(

@@ -39,7 +39,12 @@ def delete_lapsed_claims(session: Session, now: datetime) -> None:
     session.execute(delete(HostClaim).where((HostClaim.lease_until <= now) | HostClaim.owner.in_(dead)))
 
 
-def claim_hosts(session: Session, hosts: Iterable[str], run: str, now: datetime) -> set[str]:
+def claim_hosts(
+    session: Session,
+    hosts: Iterable[str],
+    run: str,
+    now: datetime,
+) -> set[str]:
     """Claim hosts that nobody holds for a run; return those that nobody else claimed meanwhile."""
     # In one order for all runs: two that want the same hosts then wait for each other at the first, never crosswise.
     wanted = [{"host": host, "owner": run, "lease_until": now + CLAIM_LEASE} for host in sorted(hosts)]

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from digest.settings import Settings
 from subscribers.errors import ApplicationError
+from subscribers.phrases import count_with_noun
 
 OVERSIGNED = (
     *(b"from", b"to", b"subject", b"date", b"reply-to", b"message-id"),
@@ -171,7 +172,7 @@ def load_signer(settings: Settings) -> DkimSigner | None:
     secrets = [_load_private_key(file, pem) for pem in _PEM_KEY.findall(_read_key_file(file))]
     if not 0 < len(secrets) == len(selectors):
         raise _key_file_error(
-            file, f"it contains {len(secrets)} key(s), but DIGEST_DKIM_SELECTOR has {len(selectors)} selector(s)"
+            file, f"it contains {count_with_noun(len(secrets), 'key')}, but DIGEST_DKIM_SELECTOR has {len(selectors)}"
         )
     rsa, *more = secrets
     # RFC 8463, section 6: few can check Ed25519 yet, so it is no more than a second signature beside RSA.

@@ -35,7 +35,7 @@ def header_field(name: str, value: str) -> bytes:
         raise HeaderError(f"{name} contains a control character, a line break, or a non-ASCII letter")
     line = f"{name}: {value}\r\n"
     if len(line) > 998:
-        raise HeaderError(f"{name} has {len(line)} characters, more than a line allows (RFC 5322, section 2.1.1)")
+        raise HeaderError(f"{name} has {len(line)} characters, over the limit for a line (RFC 5322, section 2.1.1)")
     return line.encode("ascii")
 
 

@@ -145,14 +145,13 @@ def fill_placeholders(
     Raises:
         DecryptionError: the reader's address does not open.
     """
+    to, number, generation = subscriber.decrypt_address(keys), subscriber.number, subscriber.link_generation
     return PlaceholderValues(
-        to=subscriber.decrypt_address(keys),
+        to=to,
         message_id=message_id,
         date=headers.date_value(date, zone),
-        leave_token=link_tokens.make_link_token(keys, subscriber.number, "leave", subscriber.link_generation),
-        preferences_token=link_tokens.make_link_token(
-            keys, subscriber.number, "preferences", subscriber.link_generation
-        ),
+        leave_token=link_tokens.make_link_token(keys, number, "leave", generation, address=to),
+        preferences_token=link_tokens.make_link_token(keys, number, "preferences", generation, address=to),
         signup_text=signup_text(subscriber.asked_at, subscriber.asked_where, zone, language),
     )
 
@@ -204,5 +203,5 @@ def check_unsubscribe_length(base_url: str) -> None:
     if length > _MAX_UNSUBSCRIBE_LENGTH:
         raise ComposeError(
             f"DIGEST_BASE_URL ({base_url}) makes List-Unsubscribe {length} characters long, and some providers "
-            f"corrupt it if it's longer than 77. Use a host that's {length - _MAX_UNSUBSCRIBE_LENGTH} character(s) shorter."
+            f"corrupt it if it's longer than 77. Use a shorter host."
         )

@@ -31,7 +31,8 @@ class LookFinding:
 class ArticleCheck:
     """One look at all articles of an edition.
 
-    `pause_reason` is that of the pause that it caused, or empty; `told` are the addresses whose loss the editors were told.
+    `pause_reason` is that of the pause that it caused, or empty; `told` are the addresses whose loss the editors were told,
+    and `occasion` is that of the last email about it.
     """
 
     at: datetime
@@ -41,6 +42,7 @@ class ArticleCheck:
     unanswered: tuple[LookFinding, ...] = ()
     pause_reason: str = ""
     told: tuple[str, ...] = ()
+    occasion: str = ""
 
     @property
     def sentence(self) -> str:
@@ -79,6 +81,7 @@ def _parse_look(stored: Mapping[str, Any]) -> ArticleCheck:
         unanswered=tuple(LookFinding(**finding) for finding in stored["unanswered"]),
         pause_reason=stored["pause_reason"],
         told=tuple(stored["told"]),
+        occasion=stored.get("occasion", ""),  # of a look by an older version, not known
     )
 
 
@@ -127,7 +130,7 @@ def follow_look(look: ArticleCheck, before: ArticleCheck | None, *, stops: bool)
     gone = {finding.url for finding in look.gone}
     told = tuple(filter(gone.__contains__, before.told)) if before else ()
     pause_reason = describe_gone(look.gone) if stops and look.gone else ""
-    return replace(look, told=told, pause_reason=pause_reason)
+    return replace(look, told=told, pause_reason=pause_reason, occasion=before.occasion if before else "")
 
 
 def describe_gone(gone: tuple[LookFinding, ...]) -> str:

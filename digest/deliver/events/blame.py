@@ -125,6 +125,24 @@ def judge_reply(stage: SmtpStage, reply: str) -> Verdict:
     return _judge_codes(stage, *parse_reply_codes("", reply))
 
 
+def blame_refusal(cause: FailureCause, reply: str) -> Culprit:
+    """Return whom a refusal blames, of which only its cause and its reply are stored: its stage is the one that fits both.
+
+    Providers' events aren't replies. For these, the cause decides.
+    """
+    # A deferral that expired is the receiver's more often than not.
+    stages = sorted((SmtpStage.DOT, SmtpStage.RCPT), key=lambda stage: stage is SmtpStage.DOT and reply.startswith("4"))
+    verdicts = (judge_reply(stage, reply) for stage in stages)
+    return next((verdict.culprit for verdict in verdicts if verdict.cause is cause), _CULPRITS[cause])
+
+
+_CULPRITS = dict.fromkeys(FailureCause, Culprit.ADDRESS) | {
+    FailureCause.NONE: Culprit.RELAY,
+    FailureCause.POLICY: Culprit.REPUTATION,
+    FailureCause.OUR_FAULT: Culprit.MESSAGE,
+}
+
+
 @cache
 def _judge_codes(stage: SmtpStage, code: str, enhanced_codes: frozenset[str]) -> Verdict:
     codes = format_reply_codes(code, enhanced_codes)

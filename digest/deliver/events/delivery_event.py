@@ -27,6 +27,7 @@ class EventKind(StrEnum):
     DROPPED = "dropped"  # the provider did not even try
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
+    SUPERSEDED = "superseded"  # a refusal of a message that was sent again: kept, and of no effect anymore
     UNKNOWN = "unknown"  # kept, and of no effect
 
 
@@ -52,6 +53,7 @@ EVENT_CONSEQUENCES = {
     EventKind.DROPPED: EventConsequence(DeliveryState.REFUSED, feedback_by_cause=_FEEDBACK_BY_CAUSE),
     EventKind.COMPLAINED: EventConsequence(DeliveryState.ACCEPTED, FeedbackKind.COMPLAINED),
     EventKind.UNSUBSCRIBED: EventConsequence(DeliveryState.ACCEPTED, FeedbackKind.UNSUBSCRIBED),
+    EventKind.SUPERSEDED: EventConsequence(),
     EventKind.UNKNOWN: EventConsequence(),
 }
 _CHANGEABLE_STATES = (DeliveryState.WAITING, DeliveryState.UNCERTAIN, DeliveryState.ACCEPTED)

@@ -5,6 +5,7 @@ enhanced status codes. Free text is never read.
 """
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 
 
@@ -67,6 +68,14 @@ def failure_cause(reply_code: str, enhanced_codes: frozenset[str]) -> FailureCau
     if reply_code == "554":
         return FailureCause.SOFT
     return FailureCause.OUR_FAULT if reply_code in {"530", "535", "538"} else None
+
+
+def find_refusal_cause(reply: str, event_causes: Sequence[str]) -> FailureCause:
+    """Return why a message was refused: what its last event with a cause says, else what the server answered. Pure."""
+    reported = [FailureCause(cause) for cause in event_causes if cause]
+    if reported:
+        return reported[-1]
+    return failure_cause(*parse_reply_codes("", reply)) or FailureCause.NONE
 
 
 def _cause_of_enhanced_code(enhanced_code: str) -> FailureCause:

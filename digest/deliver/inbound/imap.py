@@ -28,7 +28,7 @@ class MailboxError(ApplicationError):
 class _BoundedImap(imaplib.IMAP4):
     def read(self, size: int) -> bytes:
         if size > 2 * MAX_MESSAGE_BYTES:  # the server was asked for less
-            raise self.abort("it sends more than was requested")
+            raise self.abort("it sent more data than was requested")
         return super().read(size)
 
 
@@ -51,7 +51,7 @@ class MailboxFolder:
         if status != "OK":
             raise MailboxError(
                 f"there's no folder {mailbox.folder}: {_reply_text(reply)}.",
-                remedy="Correct inbound.folder (the line folder under [inbound] in digest.toml).",
+                remedy="Correct folder under [inbound] in digest.toml.",
             )
         self.uid_validity = self._response_number("UIDVALIDITY") or 0
         self.uid_next = self._response_number("UIDNEXT")

@@ -166,7 +166,6 @@ IS_RESERVED = Delivery.state == DeliveryState.RESERVED
 IS_CLAIMED = Delivery.state.in_(CLAIMED_STATES)
 IS_HANDING_OVER = Delivery.state == DeliveryState.HANDING_OVER
 IS_UNCERTAIN = Delivery.state == DeliveryState.UNCERTAIN
-IS_REFUSED = Delivery.state == DeliveryState.REFUSED
 
 
 def is_bulk() -> ColumnElement[bool]:

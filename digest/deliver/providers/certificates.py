@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from digest.deliver.providers.kind import DoctorFinding
+from subscribers.phrases import count_with_noun
 
 FEW_DAYS, MANY_DAYS = 7, 21  # days that a certificate must be valid for, and should be
 
@@ -29,6 +30,6 @@ def judge_certificate(check: str, server: str, valid_until: datetime | None, now
     return DoctorFinding(
         check,
         "error" if days < FEW_DAYS else "warning",
-        f"The certificate of {server} expires in {max(days, 0)} days, on {valid_until:%Y-%m-%d}.",
+        f"The certificate of {server} expires in {count_with_noun(max(days, 0), 'day')}, on {valid_until:%Y-%m-%d}.",
         "Renew the certificate, and set up automatic renewal (such as certbot renew).",
     )

@@ -89,7 +89,7 @@ def _describe_delivery(purpose: str, numbers: Mapping[str, int], language: Subsc
 def describe_purpose(purpose: str) -> str:
     """Say what mails of a kind were for, the same words for each of them: as their total says it."""
     kind = purpose.partition(":")[0]
-    return _PURPOSE_TEXTS.get(kind, f"To send you a mail ({kind})")
+    return _PURPOSE_TEXTS.get(kind, f"To send you an email ({kind})")
 
 
 def make_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> ForgetElsewhere:

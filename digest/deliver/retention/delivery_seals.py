@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, select, text
+from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.edition.queries import FINISHED_STATES, find_edition
@@ -68,6 +69,14 @@ def seal_edition(
     )
     _close_edition(database, keys, name, own, now)
     return sealed
+
+
+def reopen_sealed(session: Session, keys: KeyRing, ids: Sequence[str], *, now: datetime) -> list[str]:
+    """Take deliveries, which the caller has locked, out of their seals because they're sent again; return those that may be.
+
+    Once the edition is sent, `seal_edition` seals them anew.
+    """
+    return sealed_rows.reopen_rows(session, keys, DELIVERIES, ids, now=now)
 
 
 def _is_over() -> ColumnElement[bool]:

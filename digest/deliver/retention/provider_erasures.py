@@ -25,6 +25,7 @@ from subscribers.address import Address
 from subscribers.consent import disclosures
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.phrases import count_with_noun
 from subscribers.store.models import DisclosureTotal
 
 ERASURE_KEPT_FOR = timedelta(days=30)  # an address that nobody takes is not kept for longer
@@ -130,7 +131,7 @@ def stuck_erasures_warnings(session: Session) -> Iterator[str]:
         provider = find_provider(name)
         if provider is not None and provider.erasures is not None:
             yield (
-                f"{provider.title} hasn't processed {count:,} erasure requests, and the first expires on "
+                f"{provider.title} hasn't processed {count_with_noun(count, 'erasure request')}. The first expires on "
                 f"{first + ERASURE_KEPT_FOR:%Y-%m-%d}. Check that night's log for the reason. The API key needs "
                 f"{provider.erasures.needed_permission}."
             )

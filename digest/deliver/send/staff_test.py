@@ -218,8 +218,8 @@ def _compose_mail(
         to=member.email,
         message_id=make_message_id(purpose, delivery_id, sender.list_id),
         date=headers.date_value(now, zone),
-        leave_token=link_tokens.make_link_token(keys, member.id, "test leave"),
-        preferences_token=link_tokens.make_link_token(keys, member.id, "test preferences"),
+        leave_token=link_tokens.make_link_token(keys, member.id, "test leave", address=member.email),
+        preferences_token=link_tokens.make_link_token(keys, member.id, "test preferences", address=member.email),
         signup_text=signup_text(signed_up_at, language.gettext("the team’s pages"), zone, language),
     )
     bounce_address = make_return_path(keys, delivery_id, sender.bounce_domain)

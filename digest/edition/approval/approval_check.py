@@ -60,7 +60,7 @@ def verify_version(
     mailable = read_version(session, approval)
     if _was_taken_back(session, approval):
         raise ApprovalError(
-            f"{edition.name} can't be sent. The audit log says that this approval was revoked.",
+            f"{edition.name} can't be sent because the audit log says that its approval was revoked.",
             "Revoke it again, then approve the edition.",
         )
     if fault := _find_fault(approval, mailable, edition, settings, keys):
@@ -69,7 +69,7 @@ def verify_version(
         )
     if has_old_placeholders(mailable.pieces):
         raise ApprovalError(
-            f"{edition.name} was approved by an older version with insecure placeholders, so it can't be sent.",
+            f"{edition.name} was approved in an older version that used insecure placeholders, so it can't be sent.",
             f"Cancel the rest with 'digest cancel {edition.name}', or finish sending with the older version."
             if edition.state in {EditionState.SENDING, EditionState.SENT}
             else "Draft it again, then approve it.",

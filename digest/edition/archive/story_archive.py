@@ -160,7 +160,13 @@ def search_stories(session: Session, query: StoryQuery) -> Sequence[ArchiveMatch
     return [ArchiveMatch(*row) for row in session.execute(found)]
 
 
-def list_topic_stories(session: Session, key: str, *, before: int | None, limit: int) -> Sequence[ArchiveMatch]:
+def list_topic_stories(
+    session: Session,
+    key: str,
+    *,
+    before: int | None,
+    limit: int,
+) -> Sequence[ArchiveMatch]:
     """List the stories of a topic, the newest first; with `before` those of editions with a smaller number."""
     found = _select_public(StoryQuery(topic=key))
     if before is not None:

@@ -216,7 +216,11 @@ def _hours_before(calendar: ReleaseCalendar, release: PlannedRelease, hours: flo
     return min(resolve_wall_time(local.date(), local.time(), calendar.zone), release.release_at)
 
 
-def list_step_moments(calendar: ReleaseCalendar, rules: StepRules, now: datetime) -> dict[str, list[datetime]]:
+def list_step_moments(
+    calendar: ReleaseCalendar,
+    rules: StepRules,
+    now: datetime,
+) -> dict[str, list[datetime]]:
     """List the moments around now at which a job of the calendar is due, by the job's name.
 
     At the deadline, and once more at the release, it is decided what becomes of an edition that is not approved.
@@ -260,6 +264,7 @@ class DeadlineDecision(StrEnum):
     WAIT = "wait"
     SKIP = "skip"
     SEND_VERSION = "send-last-approved"
+    MISSED = "missed"  # its send time was a day ago, or more
 
 
 def decide_at_deadline(
@@ -267,11 +272,13 @@ def decide_at_deadline(
 ) -> DeadlineDecision:
     """Decide by the setting `at_deadline`. `has_version`: it has an approved version that nobody took back.
 
-    Where a version should go and there is none, the edition waits. A day after the release nothing is decided any more: late
-    mail may be wrong mail, as for what is approved.
+    Where a version should go and there is none, the edition waits. A day after the release nothing is sent or skipped any
+    more: late mail may be wrong mail, as for what is approved.
     """
-    if not unapproved or now > release_at + MAX_LATENESS:
+    if not unapproved:
         return DeadlineDecision.NOTHING
+    if now > release_at + MAX_LATENESS:
+        return DeadlineDecision.MISSED
     if rule == DeadlineDecision.SKIP:
         return DeadlineDecision.SKIP
     if rule == DeadlineDecision.SEND_VERSION and has_version:

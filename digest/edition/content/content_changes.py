@@ -115,7 +115,11 @@ def _compare_stories(old: _Items, new: _Items) -> tuple[list[ContentChange], int
 
 
 def _list_rewritten(
-    was: object, now: object, fields: Iterable[str], before: ItemPlace | None = None, after: ItemPlace | None = None
+    was: object,
+    now: object,
+    fields: Iterable[str],
+    before: ItemPlace | None = None,
+    after: ItemPlace | None = None,
 ) -> Iterator[ContentChange]:
     """List the fields of a value that say something else now."""
     for name in fields:

@@ -184,7 +184,10 @@ def _list_past_stories(past: Iterable[PastEdition]) -> Iterator[EarlierStory]:
                 yield EarlierStory(edition.name, edition.number, edition.released_at, story.headline, (article,))
 
 
-def _load_news_stories(session: Session, placed: Sequence[tuple[Edition, EditionStory]]) -> tuple[EarlierStory, ...]:
+def _load_news_stories(
+    session: Session,
+    placed: Sequence[tuple[Edition, EditionStory]],
+) -> tuple[EarlierStory, ...]:
     """Gather the placed news stories with the texts of their first articles, as far as they are kept."""
     urls = sorted({url for _, story in placed for url in story.members[:MAX_STORY_ARTICLES]})
     kept: list[CandidateArticle] = []

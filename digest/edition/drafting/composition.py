@@ -28,10 +28,7 @@ from digest.settings import Settings
 from digest.store.models import Edition, EditionState, EditionStory
 
 REMOVED_REASON = "an editor removed it"
-NOT_AS_COMPOSED = (
-    "isn't what its stories, edits, and settings make of it: the settings or the program changed since, or it was changed "
-    "in the database."
-)
+NOT_AS_COMPOSED = "doesn't match its stories, edits, and settings. The settings or the program changed since it was drafted, or it was changed outside this program."
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,12 @@ def cut_uploaded_image(
     return _store_cuts(database, whole.source_url, b"", whole, alt, credit, now)
 
 
-def _find_cuts(session: Session, url: str, *, since: datetime) -> dict[CropShape, str] | None:
+def _find_cuts(
+    session: Session,
+    url: str,
+    *,
+    since: datetime,
+) -> dict[CropShape, str] | None:
     """Return the hashes of a kept picture's cuts; None where one is not kept, or may be of a picture of before `since`."""
     rows = {shape: find_image(session, cut_address(url, shape)) for shape in CropShape}
     hashes = {shape: row.hash for shape, row in rows.items() if row and row.made_at >= since}
@@ -105,7 +110,13 @@ def _describe_cuts(hashes: Mapping[CropShape, str], alt: str, credit: str) -> Im
 
 
 def _store_cuts(
-    database: Database, url: str, body: bytes, whole: PreparedImage | None, alt: str, credit: str, now: datetime
+    database: Database,
+    url: str,
+    body: bytes,
+    whole: PreparedImage | None,
+    alt: str,
+    credit: str,
+    now: datetime,
 ) -> ImageCuts:
     cuts = {shape: crop_image(url, body or (whole.body if whole else b""), shape) for shape in CropShape}
     with database.write() as session:

@@ -131,7 +131,11 @@ def edits_in_force(edits: Sequence[Edit]) -> tuple[Edit, ...]:
     return tuple(e for e in edits if e.seq not in undone and not e.is_undo)
 
 
-def find_text_before(edit: Edit, edits: Sequence[Edit], resolve: Callable[[str], str]) -> str | None:
+def find_text_before(
+    edit: Edit,
+    edits: Sequence[Edit],
+    resolve: Callable[[str], str],
+) -> str | None:
     """Return what editors had written where a text edit wrote, as it stood when that was made; None where it was the original.
 
     Args:
@@ -221,7 +225,11 @@ class EditConflict:
 
 
 def find_conflict(
-    wanted: EditDraft, edits: Sequence[Edit], *, based_on: int, resolve: Callable[[str], str]
+    wanted: EditDraft,
+    edits: Sequence[Edit],
+    *,
+    based_on: int,
+    resolve: Callable[[str], str],
 ) -> EditConflict | None:
     """Find the later edit that changed what `wanted` is about to change.
 

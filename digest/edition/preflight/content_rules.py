@@ -24,7 +24,7 @@ from digest.edition.preflight.rule_registry import (
     preflight_rule,
     warning_finding,
 )
-from subscribers.phrases import name_language
+from subscribers.phrases import count_with_noun, name_language
 
 MAX_HEADLINE_LENGTH = 110  # characters; a phone shows more as a wall of bold text
 
@@ -136,7 +136,7 @@ def check_headline_lengths(examined: PreflightInput) -> Iterator[PreflightFindin
 
 @preflight_rule("sections")
 def check_section_counts(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Each section has stories, but no more than the settings allow, and there's a lead."""
+    """Each section has stories, but no more than the settings allow, and there's a lead story."""
     limits = {s.key: s.most for s in examined.file.sections}
     for section in examined.content.sections:
         if not section.entries:
@@ -149,7 +149,7 @@ def check_section_counts(examined: PreflightInput) -> Iterator[PreflightFinding]
                 section.title,
             )
     if not any(section.entries for section in lead_sections(examined.content.sections)):
-        yield error_finding("The edition has no lead.", "Add a featured story.")
+        yield error_finding("The edition has no lead story.", "Add a featured story.")
 
 
 @preflight_rule("repeats")
@@ -228,7 +228,7 @@ def check_image_dimensions(examined: PreflightInput) -> Iterator[PreflightFindin
 
 @preflight_rule("images-kept")
 def check_stored_images(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Images are stored here as JPEG, PNG, or GIF, and have at most 200 KB."""
+    """Images are stored here as JPEG, PNG, or GIF files of at most 200 KB."""
     for image in examined.tree.iter("img"):
         source = str(image.get("src") or "")
         name = source.rsplit("/", 1)[-1]
@@ -251,7 +251,7 @@ def check_masthead_logo(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """If there's a logo in the settings, the masthead shows it."""
     if examined.file.branding.logo and not examined.tree.xpath("//h1//img"):
         yield error_finding(
-            f"The masthead doesn't show the logo {examined.file.branding.logo} from look.logo.",
+            f"The masthead doesn't show the logo {examined.file.branding.logo} from branding.logo.",
             "Add it with 'digest media add FILE', then draft the edition again.",
         )
 
@@ -294,7 +294,7 @@ def check_own_links(examined: PreflightInput) -> Iterator[PreflightFinding]:
 def _unread_finding(failures: Mapping[str, str]) -> PreflightFinding:
     named = "; ".join(f"{address}: {failure}" for address, failure in list(failures.items())[:_MAX_LINKS_NAMED])
     more = f"; and {len(failures) - _MAX_LINKS_NAMED} more" if len(failures) > _MAX_LINKS_NAMED else ""
-    count = "1 link" if len(failures) == 1 else f"{len(failures)} links"
+    count = count_with_noun(len(failures), "link")
     return warning_finding(
         f"Couldn't check {count} to your site: {named}{more}.", "Open them in a private browser window."
     )

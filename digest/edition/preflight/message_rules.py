@@ -41,7 +41,7 @@ STRUCTURED_FIELDS = ("List-Unsubscribe", "List-Unsubscribe-Post", "Message-ID", 
 
 @preflight_rule("size")
 def check_html_size(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """The HTML part has less than 102 KB, which is where Gmail clips it, with a warning from 80 KB."""
+    """The HTML part is smaller than 102 KB, the size at which Gmail clips it. At 80 KB, there's a warning."""
     octets = len(examined.html.encode())
     if octets > GMAIL_CLIP_SIZE:
         yield error_finding(f"The HTML is {octets // 1024} KB. Gmail clips emails at 102 KB.", "Remove some stories.")
@@ -208,7 +208,7 @@ def check_unfilled_placeholders(examined: PreflightInput) -> Iterator[PreflightF
     """Placeholders only end links to this site or state the sign-up source, and no template braces remain."""
     if examined.has_old_placeholders:
         yield error_finding(
-            "The edition was drafted by an older version with insecure placeholders.", "Draft the edition again."
+            "The edition was drafted by an older version that used insecure placeholders.", "Draft the edition again."
         )
         return
     yield from _check_slots(examined)

@@ -25,7 +25,7 @@ def check_first_sentence(examined: PreflightInput) -> Iterator[PreflightFinding]
     line = find_first_line(examined.tree, examined.content, examined.file.publication.name)
     if not _words(line):
         yield warning_finding(
-            "There's no text below the masthead for email apps to summarize.", "Write an intro or add a story."
+            "There's no text below the masthead for inboxes to preview.", "Write an intro or add a story."
         )
     elif not _is_news(line, examined.content):
         yield warning_finding(

@@ -199,5 +199,5 @@ def _own_passkey_page(number: int) -> str:
     account = own_account.view_own_account(context.installation, current_staff(), now=context.clock())
     passkey = next((passkey for passkey in account.passkeys if passkey.id == number), None)
     if passkey is None:
-        abort(404, "This passkey is not there any more.")
+        abort(404, "This passkey no longer exists.")
     return render_template("web/auth/passkey.html", passkey=passkey)

@@ -387,7 +387,7 @@ REFUSED = (
     ("x" * 201, "That password is too long"),
     *((password, "digits or symbols added") for password in FRAMED_WORDS),
     ("aaaaaaaaaaaaaa", "Repeats"),
-    ("sam.okafor.newsroom", "too similar to your name or address"),
+    ("sam.okafor.newsroom", "too similar to your name, your email address"),
 )
 
 
@@ -545,7 +545,7 @@ def test_every_night_what_is_over_goes(desk_on_both: Desk) -> None:
     with desk_on_both.install.database.write() as session:
         session.add(UsedChallenge(hash="x" * 64, expires_at=NOW + timedelta(hours=1)))
     later = NOW + timedelta(days=91)
-    assert delete_old_sign_ins(desk_on_both.install, later).startswith("1 sessions that ran out and ")
+    assert delete_old_sign_ins(desk_on_both.install, later).startswith("1 expired sessions and ")
     with desk_on_both.install.database.read() as session:
         for table in (StaffSession, SignIn, UsedChallenge):
             assert session.scalar(select(func.count()).select_from(table)) == 0

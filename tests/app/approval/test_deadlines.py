@@ -59,6 +59,7 @@ STEP = timedelta(hours=2)
 LONG_STEP = timedelta(hours=8)  # until a day before where a test goes to
 RELEASE = datetime(2027, 3, 19, 10, tzinfo=UTC)
 WEEK = timedelta(days=7)
+HOUR = timedelta(hours=1)
 SUMMARIES = {
     "Border tunnel found under a market hall": "Agents sealed a passage of ninety meters near the crossing.",
     "Hospital network recovers from ransomware": "Nurses wrote on paper for three days until servers came back.",
@@ -371,6 +372,39 @@ def test_a_gone_article_keeps_the_week_from_going_until_it_is_taken_out_and_appr
 
 
 @pytest.mark.parametrize(
+    ("begins", "ends", "title"),
+    [
+        pytest.param(RELEASE - 12 * HOUR, RELEASE + HOUR, "No. 147 is waiting for approval", id="over the send time"),
+        pytest.param(RELEASE - 12 * HOUR, RELEASE + 30 * HOUR, "No. 147 wasn't sent", id="a day longer"),
+        pytest.param(
+            RELEASE - 30 * HOUR, RELEASE + HOUR, "Nothing was sent Friday, March 19, 6 a.m. ET", id="no draft"
+        ),
+    ],
+)
+def test_editors_hear_once_of_an_edition_that_an_outage_kept_from_its_deadline_and_send_time(
+    start_week_on_both: StartWeek, begins: datetime, ends: datetime, title: str
+) -> None:
+    week = start_week_on_both("wait")
+    week.run_until(begins)
+    week.now = ends
+    week.run_until(ends + 2 * STEP)
+    assert week.mails("notice") == [title]
+    assert week.mails("edition") == []
+
+
+@pytest.mark.parametrize("hour", [5, 7])
+def test_a_draft_for_another_hour_of_the_same_day_is_the_draft_of_a_send_time(start_week: StartWeek, hour: int) -> None:
+    week = start_week("wait")
+    week.run_until(RELEASE - 8 * HOUR)
+    settings = week.install.settings
+    schedule = settings.file.schedule.model_copy(update={"send": f"fri 0{hour}:00"})
+    file = settings.file.model_copy(update={"schedule": schedule})
+    week.install = Installation(settings.model_copy(update={"file": file}), week.install.database)
+    week.run_until(RELEASE + 2 * STEP)
+    assert not [subject for subject in week.mails("notice") if subject.startswith("Nothing was sent")]
+
+
+@pytest.mark.parametrize(
     ("rule", "unapproved", "has_version", "late", "decision"),
     [
         ("skip", False, True, False, DeadlineDecision.NOTHING),
@@ -378,7 +412,8 @@ def test_a_gone_article_keeps_the_week_from_going_until_it_is_taken_out_and_appr
         ("wait", True, True, False, DeadlineDecision.WAIT),
         ("send-last-approved", True, True, False, DeadlineDecision.SEND_VERSION),
         ("send-last-approved", True, False, False, DeadlineDecision.WAIT),
-        ("send-last-approved", True, True, True, DeadlineDecision.NOTHING),
+        ("send-last-approved", True, True, True, DeadlineDecision.MISSED),
+        ("wait", False, False, True, DeadlineDecision.NOTHING),
     ],
 )
 def test_what_a_deadline_decides(

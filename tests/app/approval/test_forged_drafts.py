@@ -99,7 +99,7 @@ def expect_refusal(install: Installation) -> None:
     """Nobody's approval counts, and whoever isn't an author is told why."""
     refusals = [explain_refusal(install, actor) for actor in (DANA, PRIYA, SAM)]
     assert all(refusals)
-    assert "it was changed in the database. Choose 'Update the draft'" in refusals[-1]
+    assert "it was changed outside this program. Choose 'Update the draft'" in refusals[-1]
     assert edition_of(install).state == EditionState.DRAFT
 
 
@@ -328,7 +328,7 @@ def test_doctor_names_forged_edits_and_a_draft_that_is_not_what_they_make(forger
     forger.write(update(EDIT).where(EDIT.c.seq == 2).values(actor=SAM.name))
     (rows,), (draft,) = check_access_rows(examined), check_drafts(examined)
     assert "1 of edit" in rows.message
-    assert "2026-W47 isn't what its stories, edits, and settings make of it" in draft.message
+    assert "2026-W47 doesn't match its stories, edits, and settings" in draft.message
 
 
 @pytest.mark.sqlite
@@ -341,5 +341,5 @@ def test_pieces_that_a_trigger_puts_right_while_they_are_signed_are_not_approved
         heal = "UPDATE fragment SET body = (SELECT body FROM genuine WHERE genuine.id = fragment.id)"
         connection.execute(text(f"CREATE TRIGGER heal AFTER INSERT ON approved_fragment BEGIN {heal}; END"))
     refusal = explain_refusal(install, SAM)
-    assert "it was changed in the database" in refusal
+    assert "it was changed outside this program" in refusal
     assert edition_of(install).state == EditionState.DRAFT

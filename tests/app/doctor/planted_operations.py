@@ -349,6 +349,11 @@ def fail_backup(world: FaultyInstallation) -> None:
     world.remember(BACKUP_STATE_KEY, {"trouble": "/backups: no room.", "tried_at": NOW.isoformat()})
 
 
+def lose_heartbeat(world: FaultyInstallation) -> None:
+    world.replace_setting("[limits]", '[heartbeats]\nnightly = "https://watch.hls.test/0123"\n\n[limits]')
+    world.remember("heartbeat nightly", {"trouble": "status 404"})
+
+
 def block_backup_folder(world: FaultyInstallation) -> None:
     file = world.home / "digest.toml"
     world.replace_setting("[limits]", f'[backup]\nfolder = "{file}"\n\n[limits]')
@@ -454,7 +459,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "no backup": (lambda w: w.add_person(), "backup", "digest backup"),
     "an old backup": (leave_old_backup, "backup", "digest backup"),
     "notices do not leave": (add_rows(delivery), "waiting-mail", "digest serve"),
-    "unprocessed bounces and events": (
+    "Bounces and events haven't been processed": (
         add_rows(lambda: InboundPayload(at=NOW - DAY, origin="x", body_hash="h", ciphertext=b"c", key_id="k")),
         *("unapplied-events", "digest inbound"),
     ),
@@ -536,7 +541,12 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         add_rows(lambda: edition(state=EditionState.SENDING), lambda: delivery(purpose="edition:2026-W47")),
         *("stuck-send", "digest send"),
     ),
+    "an edition was sent with refusals": (
+        add_rows(lambda: edition(state=EditionState.SENT, refusals=12)),
+        *("refusals", "digest refused 2026-W47"),
+    ),
     "a backup by the clock failed": (fail_backup, *("missing-backup", "digest backup")),
+    "a heartbeat isn't taken": (lose_heartbeat, "heartbeats", "the server behind it"),
     "backups without a passphrase": (
         change("[limits]", '[backup]\nfolder = "/backups"\n\n[limits]'),
         *("backup-folder", "digest.env, add: DIGEST_BACKUP_PASSPHRASE"),

@@ -109,7 +109,7 @@ CHANGED_BEFORE_SIGNING: dict[str, tuple[Change, str, str]] = {
     ),
     "links are wrapped": (
         replace_link(b"https://nam01.safelinks.protection.outlook.com/?url=x"),
-        *("received-links", "No change is needed"),
+        *("received-links", "You don't need to do anything"),
     ),
     "the link is another": (
         replace_link(b"https://elsewhere.test/u/x"),
@@ -186,7 +186,7 @@ def test_whose_word_a_result_is_decides_how_much_it_counts(settings: Settings, s
     )
     unknown = examine(settings, arrive(signed, failed))["received-results"]
     assert unknown.startswith(
-        "warning mx.provider.test (this header can be forged; to be sure, pass your receiver's name with --trust"
+        "warning mx.provider.test (this header can be forged; to be sure, pass the name of your mailbox provider's server with --trust"
     )
     forged = arrive(arrive(signed), b"mx.forger.test; spf=fail")
     assert examine(settings, forged, "mx.provider.test") == {}

@@ -123,12 +123,12 @@ def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installat
         (
             "low.png",
             draw_logo("#000000", (100, 40)),
-            "100 x 40 pixels is too low (a height of at least 60 pixels is required)",
+            "100 x 40 pixels isn't tall enough (at least 60 pixels is required)",
         ),
         (
             "drawn.svg",
             b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-            "it's SVG or a web page, which email can't show; save the image as PNG or JPEG",
+            "email apps can't show SVG files or web pages; save the image as PNG or JPEG",
         ),
         ("a logo.png", draw_logo("#000000"), "'a logo.png' can't be used in [branding]"),
     ],

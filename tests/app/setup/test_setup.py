@@ -39,6 +39,7 @@ ANSWERS: dict[str, object] = {
     "smtp_user": "digest",
     "smtp_password": "s3cret/word",
     "database": "sqlite",
+    "heartbeat": "https://watch.harbor.example/ping/0123",
     "subscribers": 6000,
 }
 

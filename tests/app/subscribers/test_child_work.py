@@ -75,7 +75,7 @@ def test_work_stops_when_nobody_listens_any_more(tmp_path: Path) -> None:
     [
         (refuse, "The list is empty. Choose another."),
         (divide, BROKE_OFF),
-        (end_at_once, r"The process was stopped from outside \(exit code -9\)."),
+        (end_at_once, r"The process was killed \(exit code -9\)."),
     ],
 )
 def test_how_work_broke_off_is_a_sentence(work: object, message: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import sleep
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
@@ -126,6 +126,29 @@ def test_what_is_uncertain_has_an_exit_code_of_its_own(
     assert "1 uncertain" in sent.stdout
     assert f"digest uncertain {EDITION_NAME}" in sent.stderr
     assert _accepted(database) == SUBSCRIBERS - 1
+
+
+def test_refusals_that_no_one_was_told_of_have_an_exit_code_of_their_own(
+    installed: tuple[Database, Mapping[str, str]], server: ScriptedSmtpServer
+) -> None:
+    _, environment = installed
+    server.script["RCPT"] = [b"552 5.2.2 mailbox full"] * 5
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(digest, words, env=environment)
+
+    sent = run("send", EDITION_NAME, "--yes")
+    assert (sent.exit_code, "5 refused" in sent.stdout) == (4, True), sent.stderr
+    assert f"digest refused {EDITION_NAME}" in sent.stderr
+    status = run("status", EDITION_NAME).stdout
+    assert "sent with refusals" in status
+    assert (
+        f"No. 1 was sent with 5 refusals. To see why, and to send again or acknowledge them, run 'digest refused {EDITION_NAME}'"
+        in status
+    )
+    assert run("refused", EDITION_NAME, "--acknowledge").exit_code == 0
+    assert run("send", EDITION_NAME, "--yes").exit_code == 0
+    assert "sent with" not in run("status", EDITION_NAME).stdout
 
 
 def test_what_another_process_is_handing_over_is_waited_for(

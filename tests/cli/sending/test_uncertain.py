@@ -90,7 +90,7 @@ def test_it_says_that_sendgrid_keeps_no_message_id(install: Installation, monkey
 
 def test_it_settles_those_that_are_named_and_writes_down_who_and_why(install: Installation) -> None:
     done = run("uncertain", NAME, "--accept", IDS[0], "--accept", IDS[1], *WHY, said="y\n")
-    assert (done.exit_code, f"2 deliveries of {NAME} resolved (taken as accepted)." in done.output) == (0, True)
+    assert (done.exit_code, f"Resolved 2 deliveries of {NAME} (taken as accepted)." in done.output) == (0, True)
     again = run("uncertain", NAME, "--again", "all", *WHY, "--yes", "--json")
     assert json.loads(again.output) == {"edition": NAME, "word": "sent again", "settled": 1, "settled_meanwhile": 0}
     assert states(install) == ["accepted", "accepted", "waiting"]
@@ -119,7 +119,7 @@ def test_notices_in_doubt_are_listed_and_settled_and_the_doctor_says_where_they_
     assert "To send an edition's email again" in run("uncertain", NAME, "--lost", "all", *WHY).output
     assert run("uncertain", "notices", "--accept", IDS[0], *WHY, "--yes").exit_code == 1
     assert (
-        "1 deliveries of notices resolved (taken as accepted)."
+        "Resolved 1 delivery of notices (taken as accepted)."
         in run("uncertain", "notices", "--accept", "n" * 26, *WHY, "--yes").output
     )
     lost = run("uncertain", "notices", "--lost", "all", *WHY, said="y\n")

@@ -41,7 +41,7 @@ def test_the_log_is_shown_by_actor_topic_act_and_subject_and_exported(home: Path
     assert run("audit", "--who", "nobody@news.example.org").exit_code == 1
     assert run("audit", "--csv", "log.csv").exit_code == 2
     written = run("audit", "--csv", "log.csv", "--reason", "yearly audit")
-    assert written.output == "4 rows written to log.csv.\n"
+    assert written.output == "Wrote 4 rows to log.csv.\n"
     with (home / "log.csv").open(newline="") as file:
         assert next(csv.DictReader(file))["act"] == "audit log exported"
     assert run("audit", "--csv", "log.csv", "--reason", "again").exit_code == 1

@@ -43,6 +43,6 @@ def test_other_pages_say_nothing(words: str) -> None:
 
 def test_a_page_is_read_in_the_child_and_one_that_cannot_be_read_says_nothing() -> None:
     body = page("This advisory has been superseded by ICSA-26-330-01.")
-    said = read_article_page_in_child(body, content_type="text/html", charset="utf-8").supersession
+    said = read_article_page_in_child(body, charset="utf-8").supersession
     assert said == "superseded by ICSA-26-330-01"
-    assert read_article_page_in_child(b"\x00\xff" * 99, content_type=None, charset=None) == ArticlePageState()
+    assert read_article_page_in_child(b"\x00\xff" * 99, charset=None) == ArticlePageState()

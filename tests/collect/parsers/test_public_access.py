@@ -224,8 +224,8 @@ PUBLIC_PAGES = {
 @pytest.mark.parametrize("case", WITHHELD_PAGES)
 def test_a_page_that_a_visitor_cannot_read_says_why(case: str) -> None:
     body, reason = WITHHELD_PAGES[case]
-    assert read_page_barrier(body, content_type="text/html", charset="utf-8") == reason
-    said = read_article_page_in_child(body, content_type="text/html", charset="utf-8")
+    assert read_page_barrier(body, charset="utf-8") == reason
+    said = read_article_page_in_child(body, charset="utf-8")
     assert said.barrier == reason
 
 

@@ -189,7 +189,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     ),
     "taken for erased": (
         lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(person=None, salt=None)),
-        "1 sealed deliveries have no subscriber, but erasures account for 0",
+        "sealed deliveries without a subscriber: 1, but erasures account for 0",
     ),
     "unsealed": (lambda s: s.execute(update(Delivery).where(_of_edition(limit=1)).values(sealed_in=None)), "1 missing"),
     "moved to another batch": (
@@ -207,7 +207,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
                 next_try_at=RELEASE,
             )
         ),
-        "1 deliveries were added after all of them were sealed",
+        "deliveries added after all of them were sealed (1)",
     ),
     "a look deleted": (lambda s: s.execute(delete(Disclosure)), "of 4 sealed disclosures, 4 missing"),
     "a look with another reason": (
@@ -249,7 +249,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
     ),
     "a total of disclosures made up, with a negative ID": (
         _forge_total,
-        "1 of the totals of disclosures don't match their seal",
+        "totals of disclosures that don't match their seal: 1",
     ),
 }
 
@@ -348,12 +348,15 @@ def test_retention_says_how_many_rows_it_folded_and_the_check_balances(world: De
 
 TOTAL_TAMPERINGS: list[tuple[Tampering, str]] = [
     (lambda s: s.execute(delete(DisclosureTotal)), "count 0, but 3 were added to them"),
-    (lambda s: s.execute(update(DisclosureTotal).values(times=9)), "totals of disclosures don't match their seal"),
+    (
+        lambda s: s.execute(update(DisclosureTotal).values(times=9)),
+        "totals of disclosures that don't match their seal: ",
+    ),
     (lambda s: s.execute(update(DisclosureTotal).values(last_at=NIGHT)), "don't match their seal"),
     (lambda s: s.execute(update(DisclosureTotal).values(to_whom="nobody")), "don't match their seal"),
     (
         lambda s: s.execute(update(DisclosureTotal).values(person=None, salt=None)),
-        "3 sealed totals of disclosures have no subscriber, but erasures account for 0",
+        "sealed totals of disclosures without a subscriber: 3, but erasures account for 0",
     ),
     (
         lambda s: s.execute(update(DisclosureTotal).values(person=None, salt=None, commitment=None)),
@@ -361,9 +364,9 @@ TOTAL_TAMPERINGS: list[tuple[Tampering, str]] = [
     ),
     (
         lambda s: s.execute(delete(DeliveryTotal)),
-        "edition 2026-W47: 2 were replaced with totals, but the totals count 0",
+        "edition 2026-W47: 2 replaced with totals, but the totals count 0",
     ),
-    (lambda s: s.execute(update(DeliveryTotal).values(count=1)), "2 were replaced with totals, but the totals count 1"),
+    (lambda s: s.execute(update(DeliveryTotal).values(count=1)), "2 replaced with totals, but the totals count 1"),
 ]
 
 
@@ -454,7 +457,7 @@ def test_what_was_folded_before_there_were_seals_is_taken_as_it_is_found(world: 
     assert find_faults(world) == ()
     with world.database.write() as session:
         session.execute(update(DeliveryTotal).where(DeliveryTotal.purpose == "edition:2025-W01").values(count=6))
-    assert find_faults(world) == ("edition 2025-W01: 7 were replaced with totals, but the totals count 6",)
+    assert find_faults(world) == ("edition 2025-W01: 7 replaced with totals, but the totals count 6",)
 
 
 def test_sealing_many_takes_few_rows_a_transaction_and_goes_on_where_it_was_cut_short(world: DeliverySetup) -> None:
@@ -560,8 +563,8 @@ def test_a_person_is_told_which_of_their_rows_were_changed(world: DeliverySetup)
         session.execute(update(Disclosure).where(Disclosure.person == ada).values(why="nothing"))
     with world.database.read() as session:
         assert sealed_rows.find_changed_rows(session, world.keys, SEALED_TABLES, ada) == [
-            "1 of the deliveries don't match their seal",
-            "1 of the disclosures don't match their seal",
+            "deliveries that don't match their seal: 1",
+            "disclosures that don't match their seal: 1",
         ]
         assert sealed_rows.find_changed_rows(session, world.keys, SEALED_TABLES, bo) == []
 
@@ -575,7 +578,7 @@ def test_a_total_that_nothing_covers_is_no_fault_before_sealing_began_and_one_af
     assert _changed_totals(world, ada) == []
     with world.database.write() as session:
         session.execute(update(DisclosureTotal).values(salt=None, commitment=None))
-    assert _changed_totals(world, ada) == ["1 of the totals of disclosures don't match their seal"]
+    assert _changed_totals(world, ada) == ["totals of disclosures that don't match their seal: 1"]
 
 
 def _changed_totals(world: DeliverySetup, number: int) -> list[str]:
@@ -590,7 +593,7 @@ def test_a_sealed_row_without_its_commitment_is_named_on_the_record(world: Deliv
         session.execute(update(Delivery).values(commitment=None))
     with world.database.read() as session:
         found = sealed_rows.find_changed_rows(session, world.keys, SEALED_TABLES, ada)
-    assert found == ["1 of the deliveries don't match their seal"]
+    assert found == ["deliveries that don't match their seal: 1"]
 
 
 def test_an_entry_that_counts_less_than_nothing_is_reported(world: DeliverySetup) -> None:

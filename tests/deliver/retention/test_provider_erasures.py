@@ -40,7 +40,7 @@ from tests.deliver.fake_sendgrid_account import API_KEY, FakeSendGridAccount, Re
 from tests.moments import RELEASE
 
 NOW = RELEASE + timedelta(days=1)
-TO_WHOM = "Twilio SendGrid (api.sendgrid.com), who delivers for us"
+TO_WHOM = "Twilio SendGrid (api.sendgrid.com), which delivers our emails"
 ADA = "Ada@example.org"
 
 
@@ -238,7 +238,7 @@ def test_the_pauses_grow_and_after_thirty_days_the_address_is_gone(world: Delive
             assert passed.given_up == (night == ERASURE_KEPT_FOR.days)
             with world.database.read() as session:
                 text = " ".join(attention_sentences(session, RELEASE))
-            assert ("hasn't processed 1 erasure requests" in text) == (1 <= night < ERASURE_KEPT_FOR.days)
+            assert ("hasn't processed 1 erasure request." in text) == (1 <= night < ERASURE_KEPT_FOR.days)
     assert tried == [0, 1, 3, 7, 11, 15, 19, 23, 27]
     assert _queued(world) == []
     assert _actions(world) == ["erasure not passed on"]

@@ -100,8 +100,8 @@ def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number
     values = {
         b"to": to,
         b"message id": make_message_id(delivery.purpose, delivery.id, world.settings.file.sender.list_id),
-        b"leave": link_tokens.make_link_token(KEYS, number, leave),
-        b"preferences": link_tokens.make_link_token(KEYS, number, preferences),
+        b"leave": link_tokens.make_link_token(KEYS, number, leave, address=to),
+        b"preferences": link_tokens.make_link_token(KEYS, number, preferences, address=to),
         b"asked": quopri.encodestring(signup.encode()).decode(),
     }
     raw = SIGNATURE.sub(b"", raw)

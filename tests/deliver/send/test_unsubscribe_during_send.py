@@ -71,7 +71,7 @@ def _leave(port: int, number: int) -> float:
     try:
         connection.request(
             "POST",
-            f"/u/{link_tokens.make_link_token(KEYS, number, 'leave')}",
+            f"/u/{link_tokens.make_link_token(KEYS, number, 'leave', address='')}",
             "List-Unsubscribe=One-Click",
             {"Content-Type": "application/x-www-form-urlencoded"},
         )

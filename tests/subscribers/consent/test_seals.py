@@ -122,7 +122,7 @@ def test_a_person_below_the_first_number_is_reported(database: Database, number:
         session.execute(insert(Person).values(number=number, state=row.state, choices={}, lookup="0" * 64, **copied))
     broken = _prove(database).broken
     assert broken is not None
-    assert "1 subscriber row(s) have an invalid number" in broken.fault
+    assert "subscriber rows with an invalid number: 1" in broken.fault
 
 
 def test_a_suppression_below_the_first_id_breaks_the_seal(database: Database) -> None:
@@ -305,7 +305,7 @@ def test_links_of_no_person_and_a_person_without_links_who_may_be_mailed_are_fou
     )
     with sqlite.write() as session:
         session.execute(text("UPDATE person SET state = 'requested'"))
-    nobody = chain_verification.BrokenLink(0, 0, "1 event(s) have an invalid subscriber number")
+    nobody = chain_verification.BrokenLink(0, 0, "events with an invalid subscriber number: 1")
     assert _broken(sqlite) == nobody
     with sqlite3.connect(str(sqlite.engine.url.database)) as foreign:  # SQLite keeps any type in any column
         foreign.execute("UPDATE consent_event SET person = 'nobody'")
@@ -386,7 +386,7 @@ def test_one_step_of_the_night_that_fails_does_not_stop_the_others(one_database:
         connection.exec_driver_sql("DROP TABLE seal")
     results = nightly_steps.run_nightly_steps(_installation(one_database), NOON)
     assert re.search(r"seal_consent_ledger failed: (Operational|Programming)Error", results)
-    assert "0 old disclosures folded" in results
+    assert "0 old disclosures replaced with totals" in results
 
 
 SUPPRESSION_FIELDS = ("suppressions", "suppressions_through", "suppressions_root")

@@ -12,6 +12,7 @@ KEYS = KeyRing.from_seed(b"token tests")
 PURPOSES: tuple[LinkPurpose, ...] = get_args(LinkPurpose)
 NUMBERS, GENERATIONS = st.integers(1, 2**32 - 1), st.integers(0, 255)
 OLD_TOKEN = "AAAAAAwBZez0zq3L8-0SLQ"
+ADA = "ada@county.example"
 ALPHABET = string.ascii_letters + string.digits + "-_"
 
 
@@ -19,7 +20,7 @@ ALPHABET = string.ascii_letters + string.digits + "-_"
 def test_a_token_names_its_person_for_its_purpose_and_no_other(
     number: int, generation: int, purpose: LinkPurpose
 ) -> None:
-    token = link_tokens.make_link_token(KEYS, number, purpose, generation)
+    token = link_tokens.make_link_token(KEYS, number, purpose, generation, address=ADA)
     assert len(token) == 22
     assert set(token) <= set(ALPHABET)
     assert link_tokens.read_link_token(KEYS, token, purpose) == (number, generation)
@@ -30,14 +31,16 @@ def test_a_token_names_its_person_for_its_purpose_and_no_other(
 
 @given(NUMBERS, st.integers(0, 21), st.sampled_from(ALPHABET))
 def test_a_token_with_any_character_changed_is_none(number: int, place: int, character: str) -> None:
-    token = link_tokens.make_link_token(KEYS, number, "leave")
+    token = link_tokens.make_link_token(KEYS, number, "leave", address=ADA)
     changed = token[:place] + character + token[place + 1 :]
-    assert link_tokens.read_link_token(KEYS, changed, "leave") == ((number, 0) if changed == token else None)
+    is_read = link_tokens.read_link_token(KEYS, changed, "leave") == (number, 0)
+    assert (is_read and link_tokens.is_emailed_to(KEYS, changed, "leave", ADA)) == (changed == token)
+    assert not is_read or changed[:16] == token[:16], "the last characters say to whom it was emailed"
 
 
 @given(NUMBERS, st.integers(0, 21))
 def test_a_truncated_or_lengthened_token_is_none(number: int, length: int) -> None:
-    token = link_tokens.make_link_token(KEYS, number, "leave")
+    token = link_tokens.make_link_token(KEYS, number, "leave", address=ADA)
     for wrong in (token[:length], token + token[: length + 1], token + "==", " " + token):
         assert link_tokens.read_link_token(KEYS, wrong, "leave") is None
 
@@ -51,31 +54,43 @@ def test_any_text_at_all_is_simply_no_token(text: str) -> None:
 def test_a_token_made_with_other_keys_is_none(number: int) -> None:
     assert (
         link_tokens.read_link_token(
-            KEYS, link_tokens.make_link_token(KeyRing.from_seed(b"others"), number, "leave"), "leave"
+            KEYS, link_tokens.make_link_token(KeyRing.from_seed(b"others"), number, "leave", address=ADA), "leave"
         )
         is None
     )
 
 
 def test_last_years_token_works_after_the_key_was_succeeded() -> None:
-    old = link_tokens.make_link_token(KEYS, 12, "leave")
+    old = link_tokens.make_link_token(KEYS, 12, "leave", address=ADA)
     both = KeyRing([*KEYS.all, SecretKey("token", 2, b"y" * 32)])
-    assert link_tokens.make_link_token(both, 12, "leave") != old
+    assert link_tokens.make_link_token(both, 12, "leave", address=ADA) != old
     assert (
         link_tokens.read_link_token(both, old, "leave")
-        == link_tokens.read_link_token(both, link_tokens.make_link_token(both, 12, "leave"), "leave")
+        == link_tokens.read_link_token(both, link_tokens.make_link_token(both, 12, "leave", address=ADA), "leave")
         == (12, 0)
     )
 
 
 def test_the_tokens_of_mails_from_before_there_were_generations_are_of_generation_0() -> None:
     keys = KeyRing.from_seed(b"tokens")
-    assert link_tokens.make_link_token(keys, 12, "leave") == OLD_TOKEN
     assert link_tokens.read_link_token(keys, OLD_TOKEN, "leave") == (12, 0)
+    assert link_tokens.is_emailed_to(keys, OLD_TOKEN, "leave", ADA), "it named no address"
+    assert link_tokens.make_link_token(keys, 12, "leave", address=ADA) != OLD_TOKEN
+
+
+@given(NUMBERS, st.sampled_from(PURPOSES), st.sampled_from(["bo@county.example", "ada@okapi.example", ""]))
+def test_a_token_is_for_emails_to_one_address(number: int, purpose: LinkPurpose, other: str) -> None:
+    token = link_tokens.make_link_token(KEYS, number, purpose, address=ADA)
+    assert link_tokens.is_emailed_to(KEYS, token, purpose, ADA)
+    assert link_tokens.is_emailed_to(KEYS, token, purpose, ADA.upper()), (
+        "the address as its owner may type it next time"
+    )
+    assert not link_tokens.is_emailed_to(KEYS, token, purpose, other)
+    assert not link_tokens.is_emailed_to(KEYS, token[:-2] + "AA", purpose, ADA)
 
 
 @given(GENERATIONS)
 def test_no_renewal_leads_back_to_the_links_of_the_early_mails_or_stays_where_it_was(generation: int) -> None:
     following = link_tokens.next_generation(generation)
     assert following not in {0, generation}
-    assert len(link_tokens.make_link_token(KEYS, 12, "preferences", following)) == 22
+    assert len(link_tokens.make_link_token(KEYS, 12, "preferences", following, address=ADA)) == 22

@@ -146,7 +146,7 @@ def test_the_page_shows_consent_with_its_words_and_every_passage(both: Any) -> N
         "a•••@analytical.example",
         "Send me the weekly mail.",
         "An editor vouched for your consent",
-        "Twilio SendGrid (api.sendgrid.com), who delivers for us",
+        "Twilio SendGrid (api.sendgrid.com), which delivers our emails",
         "To send you No. 147",
         "&lt;2026-W47@news.example.org&gt;",
         "our staff",
@@ -301,10 +301,16 @@ def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(op
     assert "is now sent to a•••@analytical.example" in page.text
     assert page.text.count("<button") == 1
     assert world.dump() == before
-    tokens_of_old = world.token("preferences")
+    preferences_of_old, leave_of_old = f"/preferences/{world.token('preferences')}", f"/u/{world.token('leave')}"
     assert "Your address has changed" in world.client.post(link).text
     assert "Your address has changed" in world.client.post(link).text  # twice is once
-    assert "b•••@elsewhere.example" in world.client.get(f"/preferences/{tokens_of_old}").text
+    assert "b•••@elsewhere.example" in world.client.get(f"/preferences/{world.token('preferences')}").text
+    older = world.client.get(preferences_of_old)
+    assert (older.status_code, "elsewhere.example" in older.text) == (410, False), (
+        "the old mailbox may be another's now"
+    )
+    assert "Pause instead" not in world.client.get(leave_of_old).text
+    assert "<button" in world.client.get(leave_of_old).text, "it unsubscribes"
     assert world.client.get(f"/my-data/{secret}").status_code == 410
     with world.database.read() as session:
         kinds = [str(k) for k in session.scalars(select(ConsentEvent.kind).order_by(ConsentEvent.seq))]

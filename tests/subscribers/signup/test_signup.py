@@ -163,6 +163,7 @@ def unsubscribe_log(tmp_path: Path) -> UnsubscribeLog:
 
 @pytest.fixture
 def house(database: Database, unsubscribe_log: UnsubscribeLog) -> House:
+    database.row_keys.find = lambda: KEYS
     return House(database, unsubscribe_log)
 
 

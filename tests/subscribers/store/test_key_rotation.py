@@ -120,7 +120,7 @@ def test_each_rotation_makes_a_fresh_key_and_keeps_the_others(one_database: Data
 def test_what_older_keys_made_still_verifies(one_database: Database, path: Path) -> None:
     old = KeyRing.load(path)
     (ada,) = _add(one_database, old, "ada")
-    token = link_tokens.make_link_token(old, ada, "leave")
+    token = link_tokens.make_link_token(old, ada, "leave", address="")
     cy, unsubscribe_log = read_address("cy@example.org"), UnsubscribeLog(path.parent / "left.log", old)
     with one_database.write() as session:
         suppression.suppress_address(
@@ -130,7 +130,7 @@ def test_what_older_keys_made_still_verifies(one_database: Database, path: Path)
         rotate_key(one_database, path, kind)
     keys = KeyRing.load(path)
     assert link_tokens.read_link_token(keys, token, "leave") == (ada, 0)
-    assert link_tokens.make_link_token(keys, ada, "leave") != token
+    assert link_tokens.make_link_token(keys, ada, "leave", address="") != token
     with one_database.write() as session:
         suppressed = suppression.find_suppression(session, keys, cy)
         assert suppressed is not None

@@ -171,7 +171,7 @@ def test_a_writer_that_is_killed_ends_the_import_which_the_next_run_completes(
     path = _list(tmp_path)
     expected = _counts(rehearse_import(context, survey_file(path), ImportOptions(), now=NOW))
     writers = _note_writers(monkeypatch)
-    with pytest.raises(ListFileError, match=r"was stopped from outside.*to continue the import"):
+    with pytest.raises(ListFileError, match=r"was killed.*to continue the import"):
         _import(context, path, lambda _: writers[0].kill())
     with context.database.read() as session:
         assert audience.count_audience(session) == 0

@@ -86,7 +86,7 @@ def test_every_edition_stands_with_counts_that_add_up_and_what_came_of_the_newes
     assert f'<th scope="row">{NEW}</th><td>1 accepted</td>' in page
     assert all(f"/admin/readers/{person}" in page for person in people[3:])
     older = both.signed_in_client("admin").get(f"/admin/deliveries?edition={OLD}").text
-    assert "No rejected emails" in older
+    assert "No refused emails" in older
     assert both.signed_in_client("admin").get("/admin/deliveries?edition=2019-W01").status_code == 404
 
 

@@ -112,7 +112,7 @@ ACCEPTED: dict[str, str | None] = {
     "stories.add_story: url": ADDRESS,
     "editing.save_head: subject": SHORT,
     "editing.save_head: preheader": SHORT,
-    "readers.write_to_the_editors: website": "",
+    "subscribers.write_to_the_editors: website": "",
     "signup.submit_signup: website": "",
     "signup.request_lost_link: website": "",
 }

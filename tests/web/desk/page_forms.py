@@ -11,12 +11,13 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import lxml.html
 from flask.testing import FlaskClient
+from sqlalchemy import update
 from werkzeug.test import TestResponse
 
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.store import staff
-from digest.store.delivery_models import DeliveryState
-from digest.store.models import EditionState
+from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.models import Edition, EditionState
 from subscribers.address import read_address
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
@@ -106,6 +107,9 @@ def build_form_world(setup: WebSetup, edition: str) -> FormWorld:
         for place, person in enumerate(numbers):
             state = DeliveryState.UNCERTAIN if place % 2 else DeliveryState.ACCEPTED
             session.add(delivery(place, f"edition:{SENT}", state, person))
+        refused = session.get_one(Delivery, f"d{2:025d}")
+        refused.state, refused.reply = DeliveryState.REFUSED, "550 5.7.1 blocked"
+        session.execute(update(Edition).where(Edition.name == SENT).values(refusals=5))
         session.add(delivery(len(numbers), "welcome:1", DeliveryState.UNCERTAIN, numbers[4]))
         member = staff.add_staff_member(
             session, read_address("bo@newsroom.example"), "editor", queue, actor="test", now=NOW

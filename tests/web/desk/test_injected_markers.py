@@ -23,7 +23,7 @@ UNSEEN: dict[str, tuple[str, ...]] = {
         *(f"settings schedule: {name}" for name in ("deadline_hours", "final_check_minutes", "reminder_hours")),
         *(f"settings backup: {name}" for name in ("daily", "weekly", "monthly")),
         *(f"settings limits: {name}" for name in ("send_per_hour", "send_per_second", "warm_up", "proxies", "contact_per_network")),
-        *(f"settings limits: signups_{name}" for name in ("alarm", "first", "further", "per_domain", "per_network", "waiting")),
+        *(f"settings limits: signups_{name}" for name in ("alert", "first", "further", "per_domain", "per_network", "waiting")),
         *("admin.act_on_subscriber: number", "admin.change_member: number", "admin.add_source: weight", "admin.change_source: weight"),
     ),
     "a colour, a rule of times, a language, a zone, a key or the name of a kept file, and nothing else is taken": (
@@ -41,7 +41,7 @@ UNSEEN: dict[str, tuple[str, ...]] = {
         "signup.request_lost_link: email",
     ),
     "who fills it is a machine, and gets nothing": (
-        *("signup.submit_signup: website", "signup.request_lost_link: website", "readers.write_to_the_editors: website"),
+        *("signup.submit_signup: website", "signup.request_lost_link: website", "subscribers.write_to_the_editors: website"),
     ),
     "the reader's own record has it alone: tests/subscribers/pages": ("admin.add_subscriber: language",),
     "a file keeps no name": ("admin.examine_log: file", "admin.import_opml: file", "editing.save_story: file"),

@@ -125,7 +125,7 @@ class ServedWeek:
             message = message_from_bytes(octets, policy=policy.default)
             assert isinstance(message, EmailMessage)
             subscriber, _, domain = recipient.partition("@")
-            if subject in str(message["Subject"]) and domain == "subscribers.example":
+            if subject in str(message["Subject"]) and domain == "readers.example":
                 subscribers.append(subscriber)
         return sorted(subscribers)
 

@@ -1,22 +1,32 @@
 """Alerts by email: one for all that one look found, to the staff whom `alerts.mail` names."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
 from digest.app.alerts.channel import AlertChannel, AlertEvent, AlertEvents
-from digest.deliver.control import article_checks, edition_control
+from digest.app.alerts.conditions import OWN_EMAIL_KINDS
+from digest.deliver.control import article_checks
+from digest.edition.calendar.calendar_store import find_deadline
+from digest.edition.calendar.release_calendar import DeadlineDecision
 from digest.edition.queries import UnknownEditionError, find_edition
 from digest.installation.opened import Installation
-from digest.installation.staff_mail import queue_staff_mail
+from digest.installation.staff_mail import (
+    StaffMailKind,
+    alarm_occasion,
+    deadline_occasion,
+    is_staff_mailed,
+    queue_staff_mail,
+)
+from digest.settings import Settings
 from digest.store.alert_models import Alert
+from digest.store.models import Edition
 from subscribers.errors import ApplicationError
 
 # While the installation is held no mail leaves, this one neither.
 UNMAILED_KINDS = frozenset({"held"})
-# Deadlines and articles that are gone have mails of their own, which say more; their end is said here.
-OWN_MAIL_KINDS = frozenset({"missed-deadline", "gone-articles"})
 
 
 def send_alert_email(installation: Installation, events: AlertEvents, now: datetime) -> str:
@@ -43,26 +53,35 @@ def send_alert_email(installation: Installation, events: AlertEvents, now: datet
     return ""
 
 
-def is_emailed(session: Session, alert: Alert, event: AlertEvent) -> bool:
+def is_emailed(session: Session, settings: Settings, alert: Alert, event: AlertEvent) -> bool:
     """Decide whether an email tells of an alert: not where another email does, or none can leave."""
     if alert.kind in UNMAILED_KINDS:
         return False
-    return event == "over" or not _has_own_mail(session, alert)
+    return event == "over" or alert.kind not in OWN_EMAIL_KINDS or not _has_own_email(session, settings, alert)
 
 
-def _has_own_mail(session: Session, alert: Alert) -> bool:
-    return alert.kind in OWN_MAIL_KINDS or (alert.kind == "paused" and _is_pause_mailed(session, alert.subject))
-
-
-def _is_pause_mailed(session: Session, name: str) -> bool:
-    """Whether an edition rests because of an alarm or a gone article: both are mailed as such."""
+def _has_own_email(session: Session, settings: Settings, alert: Alert) -> bool:
+    """Return whether the edition of an alert has an email of its own, which says more. A rule that should have sent one isn't enough."""
     try:
-        edition = find_edition(session, name)
+        edition = find_edition(session, alert.subject)
     except UnknownEditionError:
         return False
-    look = article_checks.read_look(session, name)
+    return any(is_staff_mailed(session, *email) for email in _own_emails(session, settings, alert.kind, edition))
+
+
+def _own_emails(
+    session: Session, settings: Settings, kind: str, edition: Edition
+) -> Iterator[tuple[StaffMailKind, str]]:
+    """Yield the kind and occasion of each email that may have told of an alert about an edition."""
+    deadline = find_deadline(session, settings.file, edition)
+    if kind == "missed-deadline" and deadline is not None:
+        yield "deadline", deadline_occasion(edition.slot, DeadlineDecision.WAIT, deadline)
+    look = article_checks.read_look(session, edition.name)
     is_by_look = look is not None and article_checks.is_paused_by(edition, look)
-    return is_by_look or edition_control.is_paused_by_alarm(session, edition)
+    if look is not None and (is_by_look if kind == "paused" else kind == "gone-articles" and look.gone):
+        yield "gone", look.occasion
+    if kind == "paused" and edition.paused_at is not None:
+        yield "alarm", alarm_occasion(edition.name, edition.paused_at)
 
 
 def write_heading(opened: int, over: int) -> str:

@@ -9,18 +9,14 @@ import secrets
 from collections.abc import Mapping
 from datetime import datetime
 
-import httpx
-
 from digest.app.alerts.channel import AlertChannel, AlertEvent, AlertEvents, ChannelTest
-from digest.collect.fetch import http_connection, policy
+from digest.collect.fetch import policy
 from digest.collect.fetch.address_guard import AddressGuard, AddressRefusedError, UnknownHostError
-from digest.collect.fetch.fetcher import build_user_agent
+from digest.collect.fetch.guarded_request import TIMEOUT, request_guarded
 from digest.collect.fetch.result import FetchError
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.alert_models import Alert
-
-TIMEOUT = 10.0  # seconds for one post
 
 
 def write_payload(settings: Settings, alert: Alert, event: AlertEvent) -> bytes:
@@ -84,33 +80,9 @@ def _send_post(installation: Installation, events: AlertEvents, now: datetime) -
 
 def _post_signed(settings: Settings, message_id: str, body: bytes, now: datetime) -> str:
     """Sign a body and post it under the guards of what goes out; return what went wrong, empty where it was taken."""
-    alerts, limits = settings.file.alerts, settings.file.limits
     secret = settings.alert_secret.get_secret_value() if settings.alert_secret else ""
-    headers = {
-        "User-Agent": build_user_agent(settings.link_base),
-        "Content-Type": "application/json",
-        "Connection": "close",
-        **sign_payload(secret, message_id, now, body),
-    }
-    budget = http_connection.TimeBudget(TIMEOUT)
-    try:
-        with (
-            budget.running(),
-            http_connection.open_response(
-                policy.parse_web_address(alerts.webhook),
-                headers,
-                guard=AddressGuard(limits.allow_networks),
-                tls=httpx.create_ssl_context(),
-                budget=budget,
-                body=body,
-            ) as response,
-        ):
-            status = response.status
-    except FetchError as exc:
-        return str(exc)
-    except policy.FETCH_EXCEPTIONS as exc:
-        return policy.classify_exception(exc, 0, TIMEOUT)[1]
-    return "" if 200 <= status < 300 else f"status {status}"
+    headers = {"Content-Type": "application/json", **sign_payload(secret, message_id, now, body)}
+    return request_guarded(settings, settings.file.alerts.webhook, body, headers)
 
 
 def _send_test(installation: Installation, now: datetime) -> str:

@@ -26,12 +26,14 @@ _HIGH_BYTES = re.compile(rb"[\x80-\xff]+")
 _LOOKED_AT_BYTES = 2_000_000
 _SAMPLE_BYTES = 20_000
 _FEWEST_HIGH_BYTES = 12
-_HEADER_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 # Codecs that are no document's, or that another program reads differently from us.
 _REFUSED_CODEC = re.compile("utf-?7|utf-(?:16|32).*|idna|punycode|(?:raw_)?unicode_escape|undefined|mbcs|oem")
 
 
-def decode_document(body: bytes, charset: str | None = None, content_type: str | None = None) -> str:
+def decode_document(
+    body: bytes,
+    charset: str | None = None,
+) -> str:
     """Return a document's text, without byte-order mark.
 
     A byte-order mark wins. Then valid UTF-8 is UTF-8, whatever is declared: text in another encoding is
@@ -42,7 +44,6 @@ def decode_document(body: bytes, charset: str | None = None, content_type: str |
     Args:
         body: the document as it came.
         charset: the charset of the HTTP header, if it names one.
-        content_type: the whole Content-Type header, looked at where `charset` is not given.
     """
     for name, mark in _MARKS.items():
         if marked := mark.match(body):
@@ -52,16 +53,12 @@ def decode_document(body: bytes, charset: str | None = None, content_type: str |
         with suppress(UnicodeDecodeError):
             # Strictly, but for a character that the end of a truncated document cuts through.
             return codecs.getincrementaldecoder("utf-8")("strict").decode(body, final=False)
-    codec = _choose_codec(declared, charset or "", content_type or "") or _guess_codec(body)
+    if declared in _UNTOLD:
+        declared = _codec_name(charset or "")
+    codec = _guess_codec(body) if declared in _UNTOLD else declared
     with suppress(UnicodeError, ValueError):
         return body.decode(codec or "utf-8", "replace" if codec else _FALLBACK_HANDLER)
     return body.decode("utf-8", _FALLBACK_HANDLER)
-
-
-def _choose_codec(declared: str, charset: str, content_type: str) -> str:
-    header = _HEADER_CHARSET.search(content_type)
-    named = (declared, _codec_name(charset), _codec_name(header[1]) if header else "")
-    return next((name for name in named if name not in {"", "utf-8", "ascii"}), "")
 
 
 def _guess_codec(body: bytes) -> str:
@@ -98,6 +95,7 @@ def _codec_name(name: str) -> str:
     return "cp1252" if codec.name == "iso8859-1" else codec.name
 
 
+_UNTOLD = {"", "utf-8", "ascii"}  # what a document isn't in that is no valid UTF-8
 _FALLBACK_HANDLER = "digest.windows-1252"
 
 

@@ -50,11 +50,12 @@ def detect_kind(text: str) -> DocumentKind | None:
 def strip_feed_preamble(text: str) -> str:
     """Drop what stands before a feed's XML: blank lines, and what a server printed in front of it."""
     text = text.lstrip("\ufeff \t\r\n\0")
-    if text.startswith("<?xml") or (not text.startswith("<") and (at := text.find("<?xml", 0, _HEAD_CHARACTERS)) >= 0):
-        return text if text.startswith("<?xml") else text[at:]
+    declaration = text.find("<?xml", 0, _HEAD_CHARACTERS)
+    if declaration == 0 or (declaration > 0 and not text.startswith("<")):
+        return text[declaration:]
     if wrapped := _find_wrapped_feed(text):
-        end = text.rfind(f"</{wrapped[1] or wrapped[2]}>")
-        return text[wrapped.start() : end] + text[end:].partition(">")[0] + ">"
+        closing = f"</{wrapped[1] or wrapped[2]}>"
+        return text[wrapped.start() : text.rindex(closing)] + closing
     root = _LATE_ROOT.search(text[:_HEAD_CHARACTERS])
     return text[root.start() :] if root and not text.startswith("<") else text
 
@@ -67,11 +68,10 @@ def _find_wrapped_feed(text: str) -> re.Match[str] | None:
     found = _WRAPPED_FEED.search(text[:_HEAD_CHARACTERS])
     if not found or f"</{found[1] or found[2]}>" not in text[found.end() :]:
         return None
-    before = text[: found.start()]
-    hidden = before.rfind("<!--") > before.rfind("-->") or before.lower().rfind("<script") > before.lower().rfind(
-        "</script"
-    )
-    return None if hidden else found
+    before = text[: found.start()].lower()
+    is_comment = before.rfind("<!--") > before.rfind("-->")
+    is_script = before.rfind("<script") > before.rfind("</script")
+    return None if is_comment or is_script else found
 
 
 def _kind_from_markup(text: str) -> DocumentKind:
@@ -97,19 +97,14 @@ def _kind_from_root(root: str) -> DocumentKind:
 
 def _is_script(text: str) -> bool:
     """Tell JSONP (`/**/callback([…])`, what WordPress gives for `_jsonp=`) and data in a script from plain text."""
-    return bool(
-        re.match(
-            r"(?:/\*.*?\*/\s*)?(?:(?:var|let|const|window\.)\s*)?[\w.$]{1,80}\s*(?:=|\()\s*[\[{]",
-            text[:_HEAD_CHARACTERS],
-            re.DOTALL,
-        )
-    )
+    opening = r"(?s)(?:/\*.*?\*/\s*)?(?:(?:var|let|const|window\.)\s*)?[\w.$]{1,80}\s*(?:=|\()\s*[\[{]"
+    return re.match(opening, text[:_HEAD_CHARACTERS]) is not None
 
 
 def _refuse_binary(text: str) -> None:
     head = text[:_HEAD_CHARACTERS]
-    odd = sum(1 for c in head if (c < " " and c not in "\t\n\r\f") or c == "\ufffd" or "\x7f" <= c <= "\x9f")
-    if odd * 50 > len(head) or head.startswith(("%PDF", "PK\x03\x04")):
+    odd = re.findall("[\x00-\x08\x0b\x0e-\x1f\ufffd\x7f-\x9f]", head)
+    if len(odd) * 50 > len(head) or head.startswith(("%PDF", "PK\x03\x04")):
         raise ParseError(
             "The response isn't text (it may be an image, an archive, or a PDF). Use the URL of a feed or a page."
         )

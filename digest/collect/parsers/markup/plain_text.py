@@ -1,8 +1,9 @@
 """An article as plain text, with its site's frame around it: the article, the frame, the first sentences."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.dates import parse_event_time
@@ -48,21 +49,26 @@ def extract_article(document: str) -> PlainTextArticle | None:
     2. It ends before the first line of a site's foot ("Share", "Related articles", "About …"), or at a credit.
     3. The title is the line before the body that shares most words with it, near the date line.
     """
-    normal = (text_cleanup.normalise_text(raw).lstrip("# ").strip() for raw in document.splitlines())
-    lines = [line for line in normal if line]
-    begins = next((at for at, line in enumerate(lines) if _is_paragraph(line)), len(lines))
+    normal = map(text_cleanup.normalise_text, document.splitlines())
+    lines = [line for raw in normal if (line := raw.lstrip("# "))]
+    begins = _find_line(lines, _is_paragraph, len(lines))
     ends, credit = _body_end(lines, begins)
     head, body = lines[:begins], lines[begins:ends]
     title = _choose_title(head, body) if body else ""
     if not title:
         return None
+    authors = map(text_cleanup.clean_author, _capture(_BYLINE, head))
     return PlainTextArticle(
         title=text_cleanup.clean_title(title.replace("<", "&lt;")),
         paragraphs=tuple(body),
         date=next(filter(_is_date, _capture(_DATE_LINE, head)), None),
-        author=next(filter(None, map(text_cleanup.clean_author, _capture(_BYLINE, head))), None),
+        author=next(filter(None, authors), None),
         credit=credit,
     )
+
+
+def _find_line(lines: list[str], test: Callable[[str], object], otherwise: int) -> int:
+    return next((at for at, line in enumerate(lines) if test(line)), otherwise)
 
 
 def _capture(pattern: re.Pattern[str], lines: list[str]) -> Iterator[str]:
@@ -79,7 +85,8 @@ def _is_paragraph(line: str) -> bool:
 
 def _body_end(lines: list[str], body_start: int) -> tuple[int, str | None]:
     """Return the line after the body's last, and whom the body's end credits."""
-    for at, line in enumerate(lines[body_start + 1 :], start=body_start + 1):
+    for at in range(body_start + 1, len(lines)):
+        line = lines[at]
         if len(line) < 140 and (credit := text_cleanup.find_credit(line)):
             return at, credit
         if len(line) < 80 and _FOOTER_LINE.match(line):
@@ -88,11 +95,11 @@ def _body_end(lines: list[str], body_start: int) -> tuple[int, str | None]:
 
 
 def _choose_title(head: list[str], body: list[str]) -> str:
-    body_words = set(re.findall(r"\w{4,}", " ".join(body).lower()))
-    dated = next((at for at, line in enumerate(head) if _DATE_LINE.match(line)), len(head) + 1)
+    body_words = _significant_words(" ".join(body))
+    dated = _find_line(head, _DATE_LINE.match, len(head) + 1)
 
     def worth(at: int) -> float:
-        shared = body_words.intersection(re.findall(r"\w{4,}", head[at].lower()))
+        shared = body_words & _significant_words(head[at])
         is_near = at in {dated - 1, dated + 1}
         return len(shared) + 1.5 * is_near + 0.5 * at / len(head)
 
@@ -102,8 +109,10 @@ def _choose_title(head: list[str], body: list[str]) -> str:
 
 def _may_be_title(line: str) -> bool:
     fewest, most = _TITLE_WORD_RANGE
-    frame = _DATE_LINE.match(line) or _BYLINE.match(line) or _FOOTER_LINE.match(line) or _IMAGE_CAPTION.search(line)
-    return fewest <= len(line.split()) <= most and not frame
+    if not fewest <= len(line.split()) <= most:
+        return False
+    frame = (_DATE_LINE, _BYLINE, _FOOTER_LINE, _IMAGE_CAPTION)
+    return not any(pattern.search(line) for pattern in frame)
 
 
 MAX_LEAD_WORDS = 60
@@ -131,18 +140,19 @@ def extract_lead(title: str, paragraphs: Sequence[str]) -> str:
 
     They stand next to each other in the text, so that they read on. A dateline before them is dropped.
     """
-    start = [p for p in paragraphs[:12] if len(p.split()) >= _MIN_WORDS and not _BOILERPLATE.match(p)]
-    if start:
-        start[0] = _DATELINE.sub("", start[0])
-    sentences = [s for p in start for s in text_cleanup.split_sentences(p)][: _CANDIDATE_SENTENCES + 1]
-    if not sentences:
+    long = (text for text in paragraphs[:12] if len(text.split()) >= _MIN_WORDS)
+    start = [text for text in long if not _BOILERPLATE.match(text)]
+    if not start:
         return ""
-    best = max(
-        range(min(len(sentences), _CANDIDATE_SENTENCES)),
-        key=lambda at: (_sentence_score(sentences[at], at, _significant_words(title)), -at),
-    )
+    start[0] = _DATELINE.sub("", start[0])
+    sentences = list(chain(*map(text_cleanup.split_sentences, start)))[: _CANDIDATE_SENTENCES + 1]
+    title_words = _significant_words(title)
+    candidates = range(min(len(sentences), _CANDIDATE_SENTENCES))
+    best = max(candidates, key=lambda at: _sentence_score(sentences[at], at, title_words))
     pair = " ".join(sentences[best : best + 2])
-    return pair if len(pair.split()) <= MAX_LEAD_WORDS else text_cleanup.shorten_text(sentences[best], MAX_LEAD_WORDS)
+    if len(pair.split()) <= MAX_LEAD_WORDS:
+        return pair
+    return text_cleanup.shorten_text(sentences[best], MAX_LEAD_WORDS)
 
 
 def _sentence_score(sentence: str, position: int, title_words: set[str]) -> float:
@@ -154,4 +164,4 @@ def _sentence_score(sentence: str, position: int, title_words: set[str]) -> floa
 
 
 def _significant_words(text: str) -> set[str]:
-    return {word for word in re.findall(r"\w+", text.lower()) if len(word) > 3}
+    return set(re.findall(r"\w{4,}", text.lower()))

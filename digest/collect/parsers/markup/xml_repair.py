@@ -4,7 +4,9 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from html.entities import html5
+from itertools import chain, pairwise
 
 from lxml import etree
 
@@ -67,27 +69,24 @@ def repair_xml(text: str, *, item_pattern: str) -> tuple[bytes, bool]:
         ParseError: nothing can be recovered.
     """
     text = _repair_text(text)
-    root, cause = _parse_strictly(text)
-    if root is not None:
-        return (etree.tostring(root, encoding="utf-8") if _prune_excess(root, item_pattern) else text.encode()), False
-    root, broken = _recover_tree(text, item_pattern, cause)
-    _prune_excess(root, item_pattern)
+    root, broken, is_strict = _read_tree(text, item_pattern)
+    if not _prune_excess(root, item_pattern) and is_strict:
+        return text.encode(), False
     return etree.tostring(root, encoding="utf-8"), broken
 
 
 def parse_xml_tree(text: str, *, item_pattern: str) -> etree._Element:
     """Return the root element of an XML document, mended as `repair_xml` does."""
-    text = _repair_text(text)
-    root, cause = _parse_strictly(text)
-    return root if root is not None else _recover_tree(text, item_pattern, cause)[0]
+    root, *_ = _read_tree(_repair_text(text), item_pattern)
+    return root
 
 
-def _parse_strictly(text: str) -> tuple[etree._Element | None, str]:
-    """Return the root element of a well-formed document, else None and what is wrong."""
+def _read_tree(text: str, item_pattern: str) -> tuple[etree._Element, bool, bool]:
+    """Return the root element, whether the document breaks off within an item, and whether it's well-formed."""
     try:
-        return etree.fromstring(text.encode(), _xml_parser(recover=False)), ""
+        return etree.fromstring(text.encode(), _xml_parser(recover=False)), False, True
     except etree.XMLSyntaxError as exc:
-        return None, str(exc)[:200]
+        return *_recover_tree(text, item_pattern, str(exc)[:200]), False
 
 
 def _xml_parser(*, recover: bool) -> etree.XMLParser:
@@ -99,8 +98,9 @@ def _xml_parser(*, recover: bool) -> etree.XMLParser:
 def _repair_text(text: str) -> str:
     text = _NON_XML_CHARACTERS.sub("", _strip_doctype(_DECLARATION.sub("", text)))
     if "&" in text:
+        repair = partial(_REFERENCE.sub, _repair_reference)
         parts = _CDATA.split(text)
-        parts[::2] = [_REFERENCE.sub(_repair_reference, part) for part in parts[::2]]
+        parts[::2] = map(repair, parts[::2])
         text = "".join(parts)
     return text.lstrip()
 
@@ -110,8 +110,9 @@ def _strip_doctype(text: str) -> str:
     match = _DOCTYPE.search(text)
     if not match:
         return text
-    close, bracket = text.find(">", match.end()), text.find("[", match.end())
-    if 0 <= bracket < close:
+    close = text.find(">", match.end())
+    bracket = text.find("[", match.end(), close)
+    if bracket >= 0:
         inside = text.find("]", bracket)
         close = text.find(">", inside) if inside >= 0 else -1
     return text[: match.start()] + text[close + 1 :] if close >= 0 else text
@@ -154,10 +155,9 @@ def _prune_excess(root: etree._Element, item_pattern: str) -> bool:
     for element in crowded:
         for name in element.attrib.keys()[_MAX_SIMILAR:]:
             del element.attrib[name]
-    is_item = re.compile(rf"(?:.*\}})?(?:{item_pattern})", re.IGNORECASE | re.DOTALL).fullmatch
-    extra = [
-        child for parent in _MANY_CHILDREN(root) for child in _surplus_children(parent) if not is_item(str(child.tag))
-    ]
+    is_item = re.compile(rf"(?is)(?:.*\}})?(?:{item_pattern})").fullmatch
+    surplus = chain.from_iterable(map(_surplus_children, _MANY_CHILDREN(root)))
+    extra = [child for child in surplus if not is_item(str(child.tag))]
     for child in extra:
         child.getparent().remove(child)
     return bool(names or crowded or extra)
@@ -189,8 +189,9 @@ def _drop_cut_item(text: str, item_pattern: str) -> tuple[str, bool]:
     if _ROOT_END_TAG.search(text, max(0, len(text) - 4_000)):
         return text, False
     opens, closes = _item_bounds(text, item_pattern)
-    broken = bool(opens) and opens[-1] >= (closes[-1] if closes else 0)
-    return (text[: opens[-1]], True) if broken else (text, False)
+    if not opens or opens[-1] < max(closes, default=0):
+        return text, False
+    return text[: opens[-1]], True
 
 
 def _repair_items(text: str, item_pattern: str) -> str:
@@ -198,9 +199,10 @@ def _repair_items(text: str, item_pattern: str) -> str:
     opens, closes = _item_bounds(text, item_pattern)
     if len(opens) > _MAX_REPAIRED_ITEMS:
         return text
-    declared = " ".join(dict.fromkeys(re.findall(r"\bxmlns(?::[\w.-]{1,40})?\s*=\s*[\"'][^\"'<>]{0,300}[\"']", text)))
+    namespaces = re.findall(r"\bxmlns(?::[\w.-]{1,40})?\s*=\s*[\"'][^\"'<>]{0,300}[\"']", text)
+    declared = " ".join(dict.fromkeys(namespaces))
     pieces, at = [], 0
-    for start, following in zip(opens, [*opens[1:], len(text)], strict=False):
+    for start, following in pairwise([*opens, len(text)]):
         last = bisect_right(closes, following) - 1
         end = closes[last] if last >= 0 and closes[last] > start else following
         pieces += [text[at:start], _repair_item(text[start:end], declared)]
@@ -234,6 +236,10 @@ def _declare_prefixes(text: str) -> str:
     """Declare, on the root element, the prefixes that are used and not declared."""
     used = {match[1] or match[2] for match in _PREFIX.finditer(text)}
     missing = sorted(used - set(_NAMESPACE_DECLARATION.findall(text)) - {"xml", "xmlns"})
-    declarations = "".join(f' xmlns:{p}="{_USUAL_NAMESPACES.get(p, f"urn:undeclared:{p}")}"' for p in missing)
     name = re.compile(r"<[\w:.-]{1,80}").match(text, root_offset(text))
-    return text[: name.end()] + declarations + text[name.end() :] if name else text
+    if not name:
+        return text
+    declarations = text[: name.end()]
+    for prefix in missing:
+        declarations += f' xmlns:{prefix}="{_USUAL_NAMESPACES.get(prefix, f"urn:undeclared:{prefix}")}"'
+    return declarations + text[name.end() :]

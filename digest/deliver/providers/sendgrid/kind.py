@@ -39,7 +39,7 @@ def _host(settings: Settings) -> str:
 
 
 def _describe_recipient(settings: Settings, language: SubscriberLanguage) -> str:
-    return language.gettext("%(name)s (%(host)s), who delivers for us", name=RECIPIENT_NAME, host=_host(settings))
+    return language.gettext("%(name)s (%(host)s), which delivers our emails", name=RECIPIENT_NAME, host=_host(settings))
 
 
 def _describe_address_holders(settings: Settings, language: SubscriberLanguage) -> tuple[str, ...]:

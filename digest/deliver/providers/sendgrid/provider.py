@@ -130,13 +130,13 @@ def _interpret_response(response: SendGridResponse, count: int) -> BatchOutcome:
     elif not response.request_sent:
         stop_reason = f"couldn't connect to SendGrid: {response.text}. Send again later."
     elif status in {401, 403}:
-        stop_reason = f"SendGrid refuses the key or the sender: {text}. Check DIGEST_SENDGRID_API_KEY."
+        stop_reason = f"SendGrid rejected the key or the sender: {text}. Check DIGEST_SENDGRID_API_KEY."
     elif 400 <= status < 500 and status != 429:
-        stop_reason = f"SendGrid refuses the message: {text}."
+        stop_reason = f"SendGrid rejected the message: {text}."
     elif status != 429:
         result, reply = HandoverResult.UNCERTAIN, text
         if 0 < status < 500:
-            stop_reason = f"SendGrid's address answers {status} instead of 202. Check DIGEST_SENDGRID_HOST."
+            stop_reason = f"SendGrid responded with {status} instead of 202. Check DIGEST_SENDGRID_HOST."
     wait_seconds = response.wait_seconds if status == 429 else 0.0
     return BatchOutcome(_same_outcome(result, count, reply), stop_reason=stop_reason, wait_seconds=wait_seconds)
 

@@ -123,7 +123,7 @@ class SmtpProvider:
         """
         envelope = SmtpEnvelope(message.return_path, message.address, message.delivery_id)
         if not envelope.is_valid:
-            return MessageOutcome(HandoverResult.REFUSED, "the address cannot stand in an SMTP command")
+            return MessageOutcome(HandoverResult.REFUSED, "the address can't be used in an SMTP command")
         data = self._smtp_data(message)
         fresh = self._connection is None
         outcome = yield from self._run_transaction(message, envelope, data, marks)
@@ -195,9 +195,9 @@ class SmtpProvider:
 
     def _refuse_sender(self, code: int, text: str) -> SmtpSessionError:
         if code in {530, 535, 538}:
-            return SmtpSessionError(f"the server wants a sign-in: {text}.", remedy=self._sign_in_remedy)
+            return SmtpSessionError(f"the server requires a sign-in: {text}.", remedy=self._sign_in_remedy)
         return SmtpSessionError(
-            f"the server refuses the sender: {text}. Correct sender.address, or sign in with an account that may use it."
+            f"the server rejected the sender: {text}. Correct sender.address, or sign in with an account that may use it."
         )
 
     def _read_final_outcome(self, connection: SmtpConnection, address: str) -> MessageOutcome:
@@ -211,7 +211,7 @@ class SmtpProvider:
         self._messages_on_connection += 1
         if code == NO_REPLY:
             self._hang_up()
-            return MessageOutcome(HandoverResult.UNCERTAIN, "no answer after the whole message was sent")
+            return MessageOutcome(HandoverResult.UNCERTAIN, "no response after the whole message was sent")
         if self._messages_on_connection >= self._max_messages:
             self.close()
         elif code == 421:

@@ -40,7 +40,7 @@ from subscribers.crypto.keys import KeyRing
 
 GRACE_LEASES = 4  # further leases in which another home's processes may read its file
 _NOT_BEGUN = MessageOutcome(HandoverResult.NOT_TRIED)
-_NO_WORD = "the process that handed it over ended without a word"
+_NO_WORD = "the process sending it ended unexpectedly"
 
 log = structlog.get_logger("sending")
 

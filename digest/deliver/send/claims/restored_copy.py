@@ -19,7 +19,7 @@ from digest.store.engine import Database
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 GAP_STATE_KEY = "restored"
-_REPLY = "it was not sent yet when the backup was made; whether it was since, the backup does not know"
+_REPLY = "not sent when the backup was made; it may have been sent since"
 
 
 @dataclass(frozen=True, slots=True)

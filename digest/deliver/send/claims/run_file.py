@@ -36,9 +36,7 @@ _BEGINNING = Struct("<Q26s")
 _ANSWER = Struct("<221p")
 _STATE_OFFSET = _SLOT_SIZE - 1
 _EMPTY, _BEGUN, _DOT, _ANSWERED = range(4)
-_NO_ANSWER = MessageOutcome(
-    HandoverResult.UNCERTAIN, "the process that handed it over ended before there was an answer"
-)
+_NO_ANSWER = MessageOutcome(HandoverResult.UNCERTAIN, "the process sending it ended before the server replied")
 
 log = structlog.get_logger("sending")
 

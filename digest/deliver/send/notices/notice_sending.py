@@ -303,6 +303,12 @@ def _has_dead_link(session: Session, notice: ClaimedNotice) -> bool:
     return "token" in notice.facts and one_time_tokens.has_ended(session, notice.facts["token"])
 
 
+def _is_link_for(session: Session, notice: ClaimedNotice, address: str) -> bool:
+    """Return whether a notice may go to the address that its person's row has now: its link may have been made for another."""
+    token = notice.facts.get("token") if notice.person is not None else None
+    return token is None or one_time_tokens.is_made_for(session, token, address)
+
+
 def _select_due(now: datetime) -> Any:
     identifiers = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.message_id)
     times = (Delivery.due_at, Delivery.next_try_at, Delivery.first_handed_at)
@@ -351,11 +357,11 @@ def _recheck_recipients(run: _NoticeRun, notices: Sequence[ClaimedNotice]) -> li
     """Ask again who may get a notice, at the moment of handing over, and compose the messages of those."""
     with run.database.read() as session:
         permitted = _permitted_addresses(run, session, [(n.person, n.kind) for n in notices], run.clock())
-    going = [
-        (notice, permitted[notice.person, notice.kind])
-        for notice in notices
-        if (notice.person, notice.kind) in permitted
-    ]
+        going = [
+            (notice, address)
+            for notice in notices
+            if (address := permitted.get((notice.person, notice.kind))) and _is_link_for(session, notice, address)
+        ]
     return [SendTask(notice, partial(_compose_message, run, notice, address)) for notice, address in going]
 
 
@@ -373,7 +379,7 @@ def _permitted_addresses(
 
 
 def _compose_message(run: _NoticeRun, notice: ClaimedNotice, address: str) -> OutgoingMessage:
-    leave_token, preferences_token = _link_tokens(run, notice)
+    leave_token, preferences_token = _link_tokens(run, notice, address)
     placeholders = PlaceholderValues(
         to=notice.facts.get("to", address),
         message_id=notice.message_id,
@@ -408,11 +414,11 @@ def _choose_sender(settings: Settings, notice: ClaimedNotice) -> SenderSettings:
     return settings.file.sender.model_copy(update=before)
 
 
-def _link_tokens(run: _NoticeRun, notice: ClaimedNotice) -> tuple[str, str]:
-    """Return the tokens to leave and to choose of a mail to a subscriber; others hold none."""
+def _link_tokens(run: _NoticeRun, notice: ClaimedNotice, address: str) -> tuple[str, str]:
+    """Return the tokens to leave and to choose of an email to a subscriber who has `address`; others hold none."""
     if notice.person is None or notice.kind not in TO_SUBSCRIBERS:
         return "", ""
     with run.database.read() as session:
         generation = session.get_one(Person, notice.person).link_generation
-    leave = link_tokens.make_link_token(run.keys, notice.person, "leave", generation)
-    return leave, link_tokens.make_link_token(run.keys, notice.person, "preferences", generation)
+    make_token = partial(link_tokens.make_link_token, run.keys, notice.person, generation=generation, address=address)
+    return make_token("leave"), make_token("preferences")

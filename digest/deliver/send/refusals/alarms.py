@@ -128,7 +128,7 @@ def pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSetting
         return ""
     many = f"{ringing.count:,} of {handed_over:,}"
     return {
-        "policy refusals": f"mailbox providers rejected {many} emails by policy (DKIM, SPF, DMARC, reputation). "
+        "policy refusals": f"mailbox providers refused {many} emails by policy (DKIM, SPF, DMARC, reputation). "
         "Run 'digest doctor' and check their replies.",
         "complaints": f"{many} subscribers reported the email as spam. There may be more, because Gmail doesn't report complaints.",
         "dead addresses": f"{many} addresses don't exist. Check where the list comes from.",

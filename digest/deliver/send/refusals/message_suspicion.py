@@ -52,7 +52,7 @@ class MessageSuspicion:
     def stop_reason(self) -> str:
         """The reason to send nothing more, once no subscriber is left who could clear the message."""
         return (
-            f"the provider rejected every message of this edition so far: {self.suspect_reply}. "
+            f"the mail server refused every message of this edition so far: {self.suspect_reply}. "
             "These subscribers will be tried again."
         )
 
@@ -86,7 +86,7 @@ class MessageSuspicion:
             refused = window.count(False)
             if refused >= MIN_REFUSALS and refused >= MIN_REFUSED_SHARE * len(window):
                 self.pause_reason = (
-                    f"the mail server refused {refused} of the latest {len(window)} messages: {self.suspect_reply}. "
+                    f"the mail server rejected {refused} of the latest {len(window)} messages: {self.suspect_reply}. "
                     "The reply blames the message, not the subscribers, so they wait. Check what it says about size, "
                     "content, or links, then resume."
                 )

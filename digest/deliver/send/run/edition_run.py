@@ -31,6 +31,7 @@ from digest.deliver.send.claims.run_lease import keep_lease
 from digest.deliver.send.limits.rate_limiter import RateLimiter
 from digest.deliver.send.refusals import alarms
 from digest.deliver.send.refusals.message_suspicion import MessageSuspicion
+from digest.deliver.send.refusals.refused_deliveries import review_refusals
 from digest.deliver.send.run.loop import run_send_loop
 from digest.deliver.send.run.send_gate import send_blocked_reason
 from digest.deliver.send.run.send_run import SendRun
@@ -56,7 +57,7 @@ class SendError(ApplicationError):
 
 @dataclass(frozen=True, slots=True)
 class SendReport:
-    """What one run did.
+    """What one run did. `refusals` are how many of a sent edition someone has to acknowledge.
 
     `stop_reason` is empty or says what went wrong or who stopped it; `wait_reason` says what the rest waits for where
     nothing is wrong; `next_due_at` is when something is due next.
@@ -66,6 +67,7 @@ class SendReport:
     state: EditionState
     results: Counter[HandoverResult]
     delivery_counts: DeliveryCounts
+    refusals: int = 0
     stop_reason: str = ""
     wait_reason: str = ""
     next_due_at: datetime | None = None
@@ -101,7 +103,7 @@ def run_edition(
        In a copy that was restored after the release all that is planned is `uncertain`.
     3. Claim, ask for consent again, hand over and record, until nothing is due or something stops the run. What a
        crashed or silent run left is taken over (`dead_runs`).
-    4. Mark the edition as sent when nothing waits and nothing is being handed over.
+    4. Mark the edition as sent when nothing waits and nothing is being handed over, and note refusals that are too many.
 
     Args:
         database: holds the edition and its deliveries.
@@ -186,7 +188,7 @@ def _begin_sending(
         mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
         if provider.name != "outbox" and leads_to_this_machine(mailable.base_url):
             raise SendError(
-                f"{name} was approved with links to {mailable.base_url}, which only work on this machine.",
+                f"{name} was approved with links to {mailable.base_url}, which work only on this machine.",
                 "Set DIGEST_BASE_URL to an https URL, revoke the approval, draft the edition again, and approve the new draft.",
             )
         if edition.state is EditionState.APPROVED:
@@ -238,6 +240,7 @@ def _finish_run(run: SendRun) -> SendReport:
         "send ended",
         edition=run.edition,
         state=str(report.state),
+        refusals=report.refusals,
         stopped=run.stop_reason,
         waits=run.wait_reason,
         **{str(k): v for k, v in run.results.items()},
@@ -280,6 +283,8 @@ def _close_run(run: SendRun) -> SendReport:
             edition_control.reopen_sent_edition(edition)
         elif edition.state is EditionState.SENDING:
             edition.state, edition.sent_at = EditionState.SENT, run.clock()
+        if edition.state is EditionState.SENT:
+            review_refusals(session, edition, counts)
         due = claims.next_due_time(session, run.purpose)
         next_at = max(due, run.resumes_at) if due and run.resumes_at else due
         run.progress_writer.write_progress(
@@ -295,6 +300,7 @@ def _close_run(run: SendRun) -> SendReport:
             state=edition.state,
             results=run.results,
             delivery_counts=counts,
+            refusals=edition.refusals,
             stop_reason=run.stop_reason,
             wait_reason=run.wait_reason,
             next_due_at=next_at,

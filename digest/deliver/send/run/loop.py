@@ -354,8 +354,8 @@ def _pause_then_probe(run: SendRun, workers: WorkerPool) -> None:
     """Pause when every connection lost its answer or the server is busy, then try one message; stop after a minute of that."""
     if run.unanswered_rounds >= MAX_LOST_PROBES:
         run.stop_reason = run.stop_reason or (
-            f"{run.unanswered_rounds + 1} times in a row the mail server took no message or didn't answer. "
-            "Check the mail server, then send again. The remaining messages are still waiting."
+            f"The mail server accepted no message {run.unanswered_rounds + 1} times in a row. Check it, then send again. "
+            "The remaining messages are still waiting."
         )
     _pause_for(run, FIRST_NO_ANSWER_PAUSE * 2**run.unanswered_rounds)
     run.unanswered_rounds += 1

@@ -235,7 +235,7 @@ def show_growth() -> str:
         year=view.subscribers_before(365),
         today=now.astimezone(web_context().zone).date(),
         charts={
-            "readers": _draw_subscribers(view),
+            "subscribers": _draw_subscribers(view),
             "left": _draw_left(view.standings),
             "refused": _draw_share(view, "refused", view.alarm_refused, "stop rule"),
             "complained": _draw_share(view, "complained", RECEIVER_COMPLAINT_LIMIT, "Gmail and Yahoo"),
@@ -247,9 +247,9 @@ def show_growth() -> str:
 
 
 def write_percent(share: float) -> str:
-    """Write a share of 0 to 1 as a percentage with what digits it needs: "0.02 %"."""
+    """Write a share of 0 to 1 as a percentage with what digits it needs: "0.02%"."""
     text = f"{share * 100:.3f}".rstrip("0").rstrip(".")
-    return f"{text} %"
+    return f"{text}%"
 
 
 def _write_count(number: float) -> str:

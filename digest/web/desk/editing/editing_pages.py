@@ -154,7 +154,7 @@ def act(name: str) -> ResponseReturnValue:
         result = EDITION_ACTIONS[word](installation, read_edit_form(name))
         return answer_edit(name, result, "")
     if word not in STORY_ACTIONS:
-        raise NotFound(f"The desk has no action named {word[:20]}.")
+        raise NotFound(f"There's no action named {word[:20]}.")
     form, state, url = read_story_form(name, anchor)
     result = STORY_ACTIONS[word](DeskAction(installation, form, state, url, request.form))
     return answer_story_edit(name, result, anchor, url)

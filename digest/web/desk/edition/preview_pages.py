@@ -19,7 +19,7 @@ from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize, PreviewVie
 
 preview_pages = Blueprint("previews", __name__, url_prefix="/desk/editions/<name>")
 
-READ_ALOUD_VIEW = PreviewView("aloud", "Read aloud", "What a screen reader speaks, in order")
+READ_ALOUD_VIEW = PreviewView("aloud", "Read aloud", "In the order a screen reader reads it")
 
 
 @preview_pages.get("/preview")
@@ -84,7 +84,7 @@ def show_frame(key: str) -> Response:
 
 
 def _find_mail(key: str) -> GalleryMail:
-    return mail_gallery.find_gallery_mail(key) or abort(404, "There is no such mail in the gallery.")
+    return mail_gallery.find_gallery_mail(key) or abort(404, "There's no such email in the gallery.")
 
 
 NO_DESCRIPTION = "no description"

@@ -14,7 +14,7 @@ from digest.edition.content.edition_content import (
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel, PreflightFinding
 from digest.settings import SectionSettings
 from digest.store.models import Edition, EditionStory
-from digest.web.filters import count_with_noun
+from subscribers.phrases import count_with_noun
 
 MAX_INTRO_WORDS = 60
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,10 +17,11 @@ from flask.typing import ResponseReturnValue
 from digest.app.accounts import staff
 from digest.app.editions import page_views
 from digest.app.sending import control as sending
-from digest.app.sending import sending_view
+from digest.app.sending import refusal_actions, sending_view
+from digest.app.sending.refusal_actions import ChangedRefusalsError
 from digest.app.sending.sending_view import SendingView
 from digest.app.upkeep.audit_log import read_detail
-from digest.deliver.control.edition_control import ALARM_ACTOR
+from digest.deliver.control.edition_control import ALARM_ACTOR, EditionControlError
 from digest.deliver.send.claims.progress import MinuteCount
 from digest.installation import hold
 from digest.installation.acts import Role
@@ -31,6 +33,9 @@ from digest.web.auth.access import acting, current_actor
 from digest.web.charts import Chart, LimitLine, draw_bars
 from digest.web.context import web_context
 from digest.web.filters import clock_of, thousands
+from digest.web.forms import Count, PageFields, ReasonForm, read_form
+from subscribers.errors import ApplicationError
+from subscribers.pages.forms import FormError
 
 sending_pages = Blueprint("sending", __name__, url_prefix="/desk")
 
@@ -203,6 +208,62 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
         limit=messages_a_minute(limits),
         is_admin=actor.holds(Role.ADMIN),
         renews=phase in RENEWED_PHASES and request.args.get("renew") != "no",
+        refusal=refusal,
+    )
+
+
+class AcknowledgmentForm(PageFields):
+    """How many refusals the page said that there are."""
+
+    refusals: Count
+
+
+@sending_pages.post("/editions/<name>/refusals")
+def acknowledge(name: str) -> ResponseReturnValue:
+    """Acknowledge the refusals that an edition was sent with."""
+    try:
+        seen = read_form(AcknowledgmentForm).refusals
+        refusal_actions.acknowledge_refusals(web_context().installation, name, confirmed=seen, reason="", **acting())
+    except (FormError, ChangedRefusalsError) as exc:
+        return _sending_page(name, refusal=str(exc)), 409
+    return redirect(url_for("sending.show_sending", name=name), 303)
+
+
+class ResendForm(ReasonForm):
+    """Why refused messages are sent again, and to how many people the page said that they go."""
+
+    recipients: Count
+
+
+@sending_pages.get("/editions/<name>/refused/<chosen>")
+def ask_before_resending(name: str, chosen: str) -> ResponseReturnValue:
+    """Ask whether to send the refused messages of a reason or a group again; `chosen` is its name, or `all`."""
+    return _resend_page(name, chosen)
+
+
+@sending_pages.post("/editions/<name>/refused/<chosen>")
+def send_refused_again(name: str, chosen: str) -> ResponseReturnValue:
+    """Send the refused messages of a reason or a group again."""
+    context = web_context()
+    send_again = partial(refusal_actions.send_refused_again, context.installation, name, [chosen])
+    try:
+        form = read_form(ResendForm)
+        send_again(confirmed=form.recipients, reason=form.reason, actor=current_actor(), clock=context.clock)
+    except FormError as exc:
+        return _resend_page(name, chosen, refusal=exc), 400
+    except (ChangedRefusalsError, EditionControlError) as exc:
+        return _resend_page(name, chosen, refusal=exc), 409
+    return redirect(url_for("sending.show_sending", name=name), 303)
+
+
+def _resend_page(name: str, chosen: str, *, refusal: ApplicationError | None = None) -> str:
+    overview = refusal_actions.read_refusals(web_context().installation, name)
+    return render_template(
+        "web/desk/sending/resend.html",
+        view=overview,
+        edition=overview.edition,
+        groups=overview.choose_resendable([chosen]),
+        chosen=chosen,
         refusal=refusal,
     )
 

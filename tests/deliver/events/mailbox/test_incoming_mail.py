@@ -201,7 +201,7 @@ def test_feedback_that_is_no_complaint_takes_nobody_off(form: str, other: str) -
 def test_another_tokens_purpose_complains_of_nothing() -> None:
     purposes: list[link_tokens.LinkPurpose] = ["preferences", "test leave"]
     for purpose in purposes:
-        wrong = replace(ADA, leave_token=link_tokens.make_link_token(KEYS, 7, purpose))
+        wrong = replace(ADA, leave_token=link_tokens.make_link_token(KEYS, 7, purpose, address=""))
         assert read(wrong.returned_mail("comcast")) is IgnoreReason.UNPROVEN
 
 

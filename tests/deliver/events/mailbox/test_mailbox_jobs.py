@@ -139,8 +139,8 @@ def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operat
     assert tries == 3, "after 0, 2 and 6 minutes"
     assert "error The bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
     assert (
-        "failed 3 times in a row, last Nov 20 06:06 EST (there's no folder INBOX: gone. Correct inbound.folder "
-        "(the line folder under [inbound] in digest.toml))."
+        "can't be read (3 failed attempts, the latest Nov 20 06:06 EST). There's no folder INBOX: gone. Correct folder "
+        "under [inbound] in digest.toml."
     ) in operator.doctor()
     operator.server.refusals = {}
     clock.sleep(30 * 60)
@@ -196,7 +196,7 @@ def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) ->
 
 def test_the_scheduler_polls_only_where_a_mailbox_is_set(operator: Operator, one_world: DeliverySetup) -> None:
     jobs = [
-        {job.id for job in scheduler.JobScheduler(JobContext(install))._scheduler.get_jobs()}
+        set(scheduler.JobScheduler(JobContext(install))._actions)
         for install in (operator.install, Installation(one_world.settings, one_world.database))
     ]
     assert ["mailbox" in names for names in jobs] == [True, False]
@@ -240,7 +240,7 @@ def test_the_doctor_says_whether_bounces_are_heard(
     [
         ('host = "mx"', "inbound: user is required"),
         ('host = "mx"\nuser = "u"\ntls = "off"', 'inbound: tls = "off" is allowed only for a server on this machine'),
-        ('host = "mx"\nuser = "u"\ndone = "INBOX"', "inbound: done can't be the folder that's read"),
+        ('host = "mx"\nuser = "u"\ndone = "INBOX"', "inbound: done can't be the folder that bounces are read from"),
         ('host = "mx"\nuser = "u"\nfolder = "a\\"b"', "inbound.folder: must match the pattern ^[ !#$"),
         ('host = "mx"\nuser = "u"\nfolder = "a\\r\\nb"', "inbound.folder: must match the pattern ^[ !#$"),
         ('host = "mx"\nuser = "u"\ntls = "maybe"', "inbound.tls: "),

@@ -101,9 +101,9 @@ def test_each_person_has_a_personalization_of_their_own_and_nothing_tracks_them(
         (PlannedAnswer(502, b"<html><h1>Bad Gateway for ada@example.org</h1>"), UNCERTAIN, ""),
         (PlannedAnswer(503), UNCERTAIN, ""),
         (PlannedAnswer(202, hang_seconds=None), UNCERTAIN, ""),
-        (PlannedAnswer(401, b'{"errors":[{"message":"no ada@example.org"}]}'), UNTOUCHED, "refuses the key"),
+        (PlannedAnswer(401, b'{"errors":[{"message":"no ada@example.org"}]}'), UNTOUCHED, "rejected the key"),
         (PlannedAnswer(403, b'{"errors":[{"message":"not verified","field":"from"}]}'), UNTOUCHED, "not verified"),
-        (PlannedAnswer(404), UNTOUCHED, "refuses the message"),
+        (PlannedAnswer(404), UNTOUCHED, "rejected the message"),
         (PlannedAnswer(400, b'{"errors":[{"message":"empty","field":"subject"}]}'), UNTOUCHED, "400 empty"),
     ],
 )

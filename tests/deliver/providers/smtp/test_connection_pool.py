@@ -89,7 +89,7 @@ def test_a_server_that_takes_no_connection_at_all_stops_the_pool() -> None:
 def test_what_is_about_us_stops_the_pool_and_repeats_nobody() -> None:
     with ScriptedSmtpServer({"MAIL": [b"250 ok", b"550 5.1.8 who are you"]}) as server:
         handed = _hand(server)
-    assert "refuses the sender" in handed.stop_reason
+    assert "rejected the sender" in handed.stop_reason
     assert not handed.this_connection_only
     assert _count(handed) == {ACCEPTED: 2, UNTOUCHED: 7}
     assert server.accepted_count == 2

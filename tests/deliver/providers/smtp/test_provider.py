@@ -121,8 +121,8 @@ def test_a_message_that_breaks_off_before_its_final_dot_is_tried_again(how: str)
 @pytest.mark.parametrize(
     ("script", "says"),
     [
-        ({"MAIL": [b"550 5.1.8 who are you <digest@news.example.org>"]}, "refuses the sender: 550 5.1.8"),
-        ({"RCPT": [b"530 5.7.0 authentication required"]}, "wants a sign-in"),
+        ({"MAIL": [b"550 5.1.8 who are you <digest@news.example.org>"]}, "rejected the sender: 550 5.1.8"),
+        ({"RCPT": [b"530 5.7.0 authentication required"]}, "requires a sign-in"),
         ({"GREETING": [b"554 no service"]}, "couldn't connect"),
         ({"GREETING": [None]}, "couldn't connect"),
         ({"EHLO": [None]}, "couldn't connect"),

@@ -137,7 +137,7 @@ def test_what_was_approved_with_links_to_this_machine_goes_into_files_and_is_not
     world = DeliverySetup(one_database, settings, KEYS, Clock(RELEASE))
     world.add_subscribers("ada@example.org")
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
-    with pytest.raises(SendError, match="links to http://localhost:8025, which only work on this machine"):
+    with pytest.raises(SendError, match="links to http://localhost:8025, which work only on this machine"):
         _send(world, provider)
     assert provider.received_messages == []
     assert _state(world) == EditionState.APPROVED

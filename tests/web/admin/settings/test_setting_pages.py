@@ -137,7 +137,7 @@ def test_a_wrong_value_is_answered_at_its_field_and_what_was_typed_stays(filed: 
     assert answer.status_code == 400
     assert re.search(r'id="send_per_hour"[^>]* value="-5"[^>]*aria-invalid="true"', answer.text)
     assert "Must be 0 or more" in answer.text
-    assert "&#39;gmail&#39; isn&#39;t a domain, such as news.example.org" in answer.text
+    assert "&#39;gmail&#39; isn&#39;t a domain; use one such as news.example.org" in answer.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS
     assert audit_rows(filed) == [], "a form that is refused is no act"
 
@@ -292,7 +292,7 @@ def test_a_logo_is_uploaded_looked_at_and_replaced(filed: Any) -> None:
     drawn = upload_logos(
         client, logo=("mark.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), logo_dark=("d.png", dark)
     )
-    assert (drawn.status_code, "SVG or a web page, which email" in drawn.text) == (400, True)
+    assert (drawn.status_code, "show SVG files or web pages" in drawn.text) == (400, True)
     assert filed.install.settings.file.branding.logo == ""
     assert upload_logos(client, logo=("Our Mark.png", light), logo_dark=("Our Mark.png", dark)).status_code == 303
     branding, logo = filed.install.settings.file.branding, filed.install.settings.logo

@@ -225,12 +225,12 @@ def test_a_line_chart_leaves_gaps_and_ends_with_its_last_number() -> None:
         write=write_percent,
         limit=LimitLine(0.003, "limit"),
     )
-    assert [tick.words for tick in chart.ticks] == ["0 %", "0.1 %", "0.2 %", "0.3 %", "0.4 %"]
+    assert [tick.words for tick in chart.ticks] == ["0%", "0.1%", "0.2%", "0.3%", "0.4%"]
     assert [label.words for label in chart.labels] == ["1", "4"]
     assert [len(line) for line in chart.lines] == [2, 1]
     assert chart.end is not None
     assert chart.limit is not None
-    assert (chart.end.words, chart.end.y) == ("0.3 %", chart.limit.y)
+    assert (chart.end.words, chart.end.y) == ("0.3%", chart.limit.y)
     xs = [x for line in chart.lines for x, _ in line]
     assert xs == sorted(xs)
     assert chart.left < xs[0]

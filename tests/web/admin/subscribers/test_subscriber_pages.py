@@ -208,7 +208,7 @@ def test_the_record_tells_consent_mails_and_passages_in_words(both: Any) -> None
     assert "Record verified (1 event)" in page
     assert "<b>Added</b> by an admin who vouched for their consent." in page
     assert "“Send me the weekly mail.” Consent text 1." in page
-    assert re.search(r"No\. 147</th><td[^>]*>Rejected \(mailbox doesn.t exist\)", page)
+    assert re.search(r"No\. 147</th><td[^>]*>Refused \(mailbox doesn.t exist\)", page)
     assert re.search(r"Welcome and consent receipt</th><td[^>]*>Accepted on attempt 2, then reported as spam", page)
     assert "To send you No. 147" in page
     assert "All sections." in page

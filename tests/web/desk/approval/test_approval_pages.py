@@ -107,7 +107,7 @@ def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: Samp
     assert week.state.approved
 
 
-OUTDATED = "This draft was made with earlier settings or an earlier version, or it was changed outside the app."
+OUTDATED = "This draft was made with earlier settings or an earlier version, or it was changed outside this program."
 
 
 def recolored(week: SampleWeek) -> SampleWeek:
@@ -190,7 +190,9 @@ def test_what_an_older_version_approved_is_to_be_drafted_and_approved_again_and_
     assert (
         "The approval by Sam on Nov 19, 5:35 p.m. no longer applies. The upgrade changed how placeholders work" in words
     )
-    assert "The edition was drafted by an older version with insecure placeholders. Draft the edition again." in words
+    assert (
+        "The edition was drafted by an older version that used insecure placeholders. Draft the edition again." in words
+    )
     assert "disabled" in button(week, "sam")
     assert "An upgrade ended its approval" in page(week, "sam", "/versions/1")
     settings, keys, mark = week.installation.settings, week.installation.keys, mark_of(week)

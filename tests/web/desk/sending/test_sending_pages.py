@@ -128,8 +128,11 @@ def test_receivers_are_told_by_domain_tag_and_named_only_where_no_subscriber_is_
             Event(delivery=id_, kind="bounced", cause="policy", at=NOW, received_at=NOW, fingerprint=id_, detail={})
             for id_ in ids
         )
-    rows = re.findall(r'<th scope="row">([^<]+)</th><td class="r">(\d+)</td><td>([^<]*)<', page_of(going))
-    assert rows == [("gmail.com", "5", "Rejected by policy"), ("Unnamed provider 000000", "3", "No clear reason")]
+    rows = re.findall(r'<th scope="row">([^<]+)</th><td>([^<]*)<.*?data-label="Emails">(\d+)<', page_of(going))
+    assert rows == [
+        ("gmail.com", "Blocked by policy or reputation", "5"),
+        ("Unnamed provider 000000", "No such mailbox", "3"),
+    ]
 
 
 def test_an_alarm_that_rings_stands_out_with_what_each_answer_does(going: Any) -> None:

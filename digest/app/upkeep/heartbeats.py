@@ -1,0 +1,89 @@
+"""Heartbeats: a URL for each kind of job, requested after it, so that something outside notices if this service stops.
+
+A job only notes that it's over. The request follows at the next look, apart from every job, and is tried again a few times.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from sqlalchemy.orm import Session
+
+from digest.deliver.control import installation_hold
+from digest.installation.opened import Installation
+from digest.settings import Settings
+
+RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30))  # later, it would hide a missed run
+
+log = structlog.get_logger("heartbeats")
+
+
+def note_job_end(installation: Installation, job: str, *, failed: bool, now: datetime) -> None:
+    """Note that a job is over, where it has a heartbeat; a note before it that wasn't passed on is replaced."""
+    if _list_urls(installation.settings).get(job):
+        with installation.write() as session:
+            note = {"at": now.isoformat(), "failed": failed, "tries": 0, "next_try_at": now.isoformat(), "trouble": ""}
+            installation_hold.write_installation_state(session, _state_key(job), note, now=now)
+
+
+def send_heartbeats(installation: Installation, *, now: datetime) -> str:
+    """Request the URLs of the jobs that are over; say how many took it and how many didn't."""
+    with installation.read() as session:
+        due = [job for job, _, note in read_notes(session, installation.settings) if _is_due(note, now)]
+        hold = installation_hold.current_hold(session) if due else None
+    if hold is not None and hold.may_be_copy:
+        return ""  # a copy mustn't hide that the original stopped
+    results = [_send_heartbeat(installation, job, now) for job in due]
+    return f"{results.count(True)} heartbeats, {results.count(False)} failed" if due else ""
+
+
+def read_notes(session: Session, settings: Settings) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield each job that has a heartbeat and is noted, with the URL and the note."""
+    for job, url in _list_urls(settings).items():
+        note = installation_hold.read_installation_state(session, _state_key(job)) if url else None
+        if note is not None:
+            yield job, url, note
+
+
+def heartbeat_url(url: str, *, failed: bool) -> str:
+    """Return the URL to request: `/fail` is appended to the path after a failure."""
+    parts = urlsplit(url)
+    return parts._replace(path=f"{parts.path.rstrip('/')}/fail").geturl() if failed else url
+
+
+def _list_urls(settings: Settings) -> dict[str, str]:
+    return settings.file.heartbeats.model_dump()
+
+
+def _state_key(job: str) -> str:
+    return f"heartbeat {job}"
+
+
+def _is_due(note: Mapping[str, Any], now: datetime) -> bool:
+    return bool(note["next_try_at"]) and datetime.fromisoformat(note["next_try_at"]) <= now
+
+
+def _send_heartbeat(installation: Installation, job: str, now: datetime) -> bool | None:
+    """Request one URL; None if another process does. The next try is stored before this one begins."""
+    with installation.write() as session:
+        note = installation_hold.read_installation_state(session, _state_key(job))
+        if note is None or not _is_due(note, now):
+            return None
+        tries = note["tries"]
+        next_try_at = (now + RETRY_DELAYS[tries]).isoformat() if tries < len(RETRY_DELAYS) else ""
+        claimed = {**note, "tries": tries + 1, "next_try_at": next_try_at}
+        installation_hold.write_installation_state(session, _state_key(job), claimed, now=now)
+    # Commands note nothing and request nothing: the HTTP client is imported for a request alone.
+    from digest.collect.fetch.guarded_request import request_guarded
+
+    url = heartbeat_url(_list_urls(installation.settings)[job], failed=claimed["failed"])
+    trouble = request_guarded(installation.settings, url)
+    with installation.write() as session:
+        if installation_hold.read_installation_state(session, _state_key(job)) == claimed:  # else it ended again
+            outcome = claimed | ({"trouble": trouble} if trouble else {"trouble": "", "next_try_at": ""})
+            installation_hold.write_installation_state(session, _state_key(job), outcome, now=now)
+    if trouble:
+        log.warning("a heartbeat wasn't taken", job=job, trouble=trouble)
+    return not trouble

@@ -1,0 +1,39 @@
+"""Requests to URLs that operators chose, such as a webhook's: under the guards of every fetch, and without following redirects."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import httpx
+
+from digest.collect.fetch import http_connection, policy
+from digest.collect.fetch.address_guard import AddressGuard
+from digest.collect.fetch.fetcher import build_user_agent
+from digest.collect.fetch.result import FetchError
+from digest.settings import Settings
+
+TIMEOUT = 10.0  # seconds for one request
+
+
+def request_guarded(
+    settings: Settings, url: str, body: bytes | None = None, headers: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Send one GET, or a POST of a body; return what went wrong, empty if the answer was 2xx."""
+    budget = http_connection.TimeBudget(TIMEOUT)
+    try:
+        with (
+            budget.running(),
+            http_connection.open_response(
+                policy.parse_web_address(url),
+                {"User-Agent": build_user_agent(settings.link_base), "Connection": "close", **headers},
+                guard=AddressGuard(settings.file.limits.allow_networks),
+                tls=httpx.create_ssl_context(),
+                budget=budget,
+                body=body,
+            ) as response,
+        ):
+            status = response.status
+    except FetchError as exc:
+        return str(exc)
+    except policy.FETCH_EXCEPTIONS as exc:
+        return policy.classify_exception(exc, 0, TIMEOUT)[1]
+    return "" if 200 <= status < 300 else f"status {status}"

@@ -1,0 +1,227 @@
+"""What was refused of an edition: why, by which domains, whether someone has to be told, and sending it again.
+
+A delivery that expired counts as refused: each try was. A domain is known by its tag, never by an address.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Subquery, and_, case, func, select, update
+from sqlalchemy.orm import Session
+
+from digest.deliver.control.edition_control import EditionControlError, reopen_sent_edition
+from digest.deliver.events.blame import blame_refusal
+from digest.deliver.events.delivery_event import EventKind, is_refusal
+from digest.deliver.events.failure_causes import FailureCause, find_refusal_cause
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, is_of_edition
+from digest.deliver.retention.delivery_seals import reopen_sealed
+from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
+from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, resolution_values
+from digest.edition.queries import find_edition
+from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionState
+from subscribers.address import Address
+from subscribers.consent.audience import may_mail_condition
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import domain_tag
+from subscribers.signup.mailboxes import LARGE_PROVIDERS
+from subscribers.store.models import Person
+
+MIN_REFUSALS = 5  # of an edition, before someone has to acknowledge them
+MIN_REFUSED_SHARE = 0.02  # of the messages that were tried
+REVIEWED_FOR = timedelta(days=8)  # after an edition was sent: mail servers return what they can't deliver within five
+ALL_REASONS = "all"
+
+
+class RefusalReason(StrEnum):
+    """Why a message was refused, for people: whom the refusal blames, or what it says about the address."""
+
+    MESSAGE = "message"
+    RELAY = "relay"
+    REPUTATION = "reputation"
+    DOMAIN = "domain"
+    ADDRESS = "address"  # the mailbox is full, or the reply gives no reason
+    NO_MAILBOX = "no mailbox"
+    DEPARTED = "departed"  # the provider has a complaint or an unsubscribe of theirs
+    CHANGED_ROW = "changed row"  # changed outside the application, and never offered to the mail server
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the address isn't to blame, so that the message may be sent again."""
+        return self in _DOUBTFUL
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether someone who exists, and wants the edition, didn't get it."""
+        return self not in _NO_LOSS
+
+
+_DOUBTFUL = frozenset({RefusalReason.MESSAGE, RefusalReason.RELAY, RefusalReason.REPUTATION, RefusalReason.DOMAIN})
+_NO_LOSS = frozenset({RefusalReason.NO_MAILBOX, RefusalReason.DEPARTED})
+_REASON_BY_CAUSE = {
+    FailureCause.NO_MAILBOX: RefusalReason.NO_MAILBOX,
+    FailureCause.HARD: RefusalReason.NO_MAILBOX,
+    FailureCause.COMPLAINED: RefusalReason.DEPARTED,
+    FailureCause.LEFT: RefusalReason.DEPARTED,
+}
+_WAS_REFUSED = Delivery.state.in_((DeliveryState.REFUSED, DeliveryState.EXPIRED))
+
+
+def find_refusal_reason(cause: FailureCause, reply: str) -> RefusalReason:
+    """Return why a message was refused, by the cause and the reply that are stored."""
+    if reply == CHANGED_ROW:
+        return RefusalReason.CHANGED_ROW
+    return _REASON_BY_CAUSE.get(cause) or RefusalReason[blame_refusal(cause, reply).name]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalGroup:
+    """How many messages of one domain were refused alike. `recipients` of them go to people who may be emailed now.
+
+    `cause` is that of the last event that names one, else that of the reply. `tag` is empty for erased people.
+    """
+
+    tag: str
+    cause: FailureCause
+    reply: str
+    count: int
+    recipients: int
+
+    @property
+    def reason(self) -> RefusalReason:
+        """Why they were refused."""
+        return find_refusal_reason(self.cause, self.reply)
+
+    @property
+    def key(self) -> str:
+        """What people call this and all other groups of the same reason and domain: `reputation-1a2b3c4d5e6f`."""
+        return f"{self.reason}-{self.tag[:12]}"
+
+    def is_resendable(self, chosen: Collection[str]) -> bool:
+        """Return whether they may be sent again, and are chosen by `ALL_REASONS`, their reason, or their key."""
+        return self.reason.is_doubtful and not {ALL_REASONS, str(self.reason), self.key}.isdisjoint(chosen)
+
+
+def group_refusals(session: Session, edition: str) -> list[RefusalGroup]:
+    """Group what was refused of an edition, each message once, in one pass over them."""
+    refused = _select_refused(edition)
+    columns = (refused.c.domain_tag, refused.c.cause, refused.c.reply)
+    counted = (func.count().label("many"), func.sum(refused.c.may_mail).label("recipients"))
+    rows = session.execute(select(*columns, *counted).group_by(*columns))
+    return [_read_group(row, row.many, row.recipients) for row in rows]
+
+
+def _read_group(row: Any, count: int, recipients: int) -> RefusalGroup:
+    cause = find_refusal_cause(row.reply, [row.cause])
+    return RefusalGroup(row.domain_tag or "", cause, row.reply, count, recipients)
+
+
+def _select_refused(edition: str) -> Subquery:
+    """Select what was refused of an edition, with the cause of its last event that has one, empty if there's none."""
+    gives_cause = and_(Event.delivery == Delivery.id, Event.cause != FailureCause.NONE)
+    causes = select(Event.cause).where(gives_cause).order_by(Event.id.desc())
+    columns = (Delivery.id, Delivery.domain_tag, Delivery.reply, Delivery.sealed_in)
+    cause = func.coalesce(causes.limit(1).scalar_subquery(), "").label("cause")
+    may_mail = case((may_mail_condition(), 1), else_=0).label("may_mail")
+    refused = select(*columns, cause, may_mail).outerjoin(Person, Person.number == Delivery.person)
+    return refused.where(is_of_edition(edition), _WAS_REFUSED).subquery()
+
+
+def merge_refusals(groups: Iterable[RefusalGroup]) -> list[RefusalGroup]:
+    """Merge groups of the same domain and reason, the largest first; the reply is that of most."""
+    merged: dict[str, RefusalGroup] = {}
+    for group in sorted(groups, key=lambda g: (-g.count, g.reply)):
+        first = merged.setdefault(group.key, group)
+        if first is not group:
+            count, recipients = first.count + group.count, first.recipients + group.recipients
+            merged[group.key] = RefusalGroup(first.tag, first.cause, first.reply, count, recipients)
+    return sorted(merged.values(), key=lambda g: (-g.count, g.key))
+
+
+def is_notable(refusals: int, tried: int) -> bool:
+    """Return whether someone has to be told of so many refusals. Pure."""
+    return refusals >= MIN_REFUSALS and refusals >= MIN_REFUSED_SHARE * tried
+
+
+def review_refusals(session: Session, edition: Edition, counts: DeliveryCounts) -> None:
+    """Note how many refusals of a sent edition someone has to acknowledge; the caller has locked its row."""
+    edition.refusals = count_notable_refusals(session, edition, counts)
+
+
+def count_notable_refusals(session: Session, edition: Edition, counts: DeliveryCounts) -> int:
+    """Count the refusals of an edition that someone has to acknowledge; 0 if the ones not acknowledged yet are few."""
+    tried, acknowledged = counts.handed_over + counts[DeliveryState.EXPIRED], edition.acknowledged_refusals
+    # Most editions end here, without a look at any delivery.
+    if not is_notable(counts[DeliveryState.REFUSED] + counts[DeliveryState.EXPIRED] - acknowledged, tried):
+        return 0
+    refusals = sum(group.count for group in group_refusals(session, edition.name) if group.reason.is_loss)
+    return refusals if is_notable(refusals - acknowledged, tried) else 0
+
+
+def review_sent_editions(database: Database, *, now: datetime) -> None:
+    """Review the editions sent lately: bounces come after their end."""
+    lately = (Edition.state == EditionState.SENT, Edition.sent_at > now - REVIEWED_FOR)
+    with database.read() as session:
+        changed = [
+            edition.name
+            for edition in session.scalars(select(Edition).where(*lately))
+            if edition.refusals != count_notable_refusals(session, edition, _count(session, edition))
+        ]
+    for name in changed:
+        with database.write() as session:
+            edition = find_edition(session, name, lock=True)
+            review_refusals(session, edition, _count(session, edition))
+
+
+def _count(session: Session, edition: Edition) -> DeliveryCounts:
+    return count_deliveries(session, edition_purpose(edition.name))
+
+
+def list_resendable(session: Session, edition: str, chosen: Collection[str]) -> list[str]:
+    """List the refused deliveries of the `chosen` groups (see `RefusalGroup.is_resendable`) to people who may be emailed now.
+
+    They're in the order of the batches that they were sealed in: a page changes few of those.
+    """
+    refused = _select_refused(edition)
+    mailable = select(refused).where(refused.c.may_mail == 1)
+    rows = session.execute(mailable.order_by(refused.c.sealed_in, refused.c.id))
+    return [row.id for row in rows if _read_group(row, 1, 1).is_resendable(chosen)]
+
+
+def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequence[str], *, now: datetime) -> list[str]:
+    """Let refused deliveries of an edition (at most 500) wait again, due now; return the ids of those that were refused still.
+
+    Consent is asked as with every message. What was reported of the first try counts no more, and an acknowledgment of
+    refusals covers only those that it was made for.
+
+    Raises:
+        UnknownEditionError: there's no such edition.
+        EditionControlError: it's canceled.
+    """
+    edition = find_edition(session, name, lock=True)
+    if edition.state is EditionState.CANCELLED:
+        raise EditionControlError(
+            f"{name} is canceled, so its messages can't be sent again.", "Send the stories in another edition instead."
+        )
+    chosen = (Delivery.id.in_(delivery_ids), is_of_edition(name), _WAS_REFUSED, Delivery.person.is_not(None))
+    locked = select(Delivery.id, Delivery.due_at).where(*chosen).order_by(Delivery.id).with_for_update(skip_locked=True)
+    due_times = dict(session.execute(locked).all())
+    ids = reopen_sealed(session, keys, list(due_times), now=now)
+    if ids:
+        refusal_kinds = [kind for kind in EventKind if is_refusal(kind)]
+        refusals = update(Event).where(Event.delivery.in_(ids), Event.kind.in_(refusal_kinds))
+        session.execute(refusals.values(kind=EventKind.SUPERSEDED, cause=FailureCause.NONE))
+        again = UncertainResolution.SEND_AGAIN
+        session.execute(update(Delivery), [{"id": id_, **resolution_values(again, due_times[id_], now)} for id_ in ids])
+        reopen_sent_edition(edition)
+        edition.refusals = edition.acknowledged_refusals = 0
+    return ids
+
+
+def name_known_domains(keys: KeyRing, further_domains: Iterable[str]) -> dict[str, str]:
+    """Name, by their tags, the domains that are known without any reader's address: the large providers, and others."""
+    return {domain_tag(keys, Address("x", domain)): domain for domain in (*LARGE_PROVIDERS, *further_domains)}

@@ -1,0 +1,383 @@
+"""An edition with many refusals says so until someone acknowledges them, and what was refused for a doubtful reason can be sent again."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from digest.app.sending import refusal_actions
+from digest.app.sending.refusal_actions import ChangedRefusalsError
+from digest.deliver.control.edition_control import EditionControlError
+from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
+from digest.deliver.events.failure_causes import FailureCause
+from digest.deliver.events.processor import apply_pending_events, process_events
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries, seal_edition
+from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
+from digest.deliver.send.claims.retry_policy import GIVE_UP_AFTER
+from digest.deliver.send.refusals.refused_deliveries import (
+    RefusalReason,
+    find_refusal_reason,
+    is_notable,
+    review_sent_editions,
+)
+from digest.deliver.send.run.edition_run import SendReport, run_edition
+from digest.installation.opened import Installation
+from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.models import AuditEntry, Edition, EditionState
+from subscribers.consent import disclosure_log, seals
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from tests.actors import ADMIN, EDITOR
+from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
+from tests.deliver.scripted_provider import ScriptedProvider
+from tests.moments import RELEASE
+
+TOO_BIG = MessageOutcome(HandoverResult.REFUSED, "552 5.3.4 message too big", cause=FailureCause.OUR_FAULT)
+NO_MAILBOX = MessageOutcome(HandoverResult.REFUSED, "550 5.1.1 no such user")
+FULL = MessageOutcome(HandoverResult.REFUSED, "552 5.2.2 mailbox full")
+TAKEN = MessageOutcome(HandoverResult.ACCEPTED, "250 ok")
+REFUSED, ACCEPTED, WAITING = DeliveryState.REFUSED, DeliveryState.ACCEPTED, DeliveryState.WAITING
+
+
+def send(world: DeliverySetup, *outcomes: MessageOutcome) -> tuple[SendReport, list[OutgoingMessage]]:
+    """Send the edition over SMTP, to which these are the first answers; all others are taken."""
+    answers = iter(outcomes)
+    provider = ScriptedProvider(
+        lambda messages: BatchOutcome(tuple(next(answers, TAKEN) for _ in messages)), name="smtp"
+    )
+    report = run_edition(
+        world.database, EDITION_NAME, provider, KEYS, world.settings, clock=world.clock, sleep=world.clock.sleep
+    )
+    return report, provider.received_messages
+
+
+def sent_with(world: DeliverySetup, refused: Sequence[MessageOutcome], *, of: int) -> SendReport:
+    world.add_subscribers(*(f"reader{number}@example.org" for number in range(of)))
+    return send(world, *refused)[0]
+
+
+def edition(world: DeliverySetup) -> Edition:
+    with world.database.read() as session:
+        return session.scalars(select(Edition)).one()
+
+
+def counts(world: DeliverySetup) -> DeliveryCounts:
+    with world.database.read() as session:
+        counted = count_deliveries(session, edition_purpose(EDITION_NAME))
+    assert counted.is_balanced
+    return counted
+
+
+def ids_of(world: DeliverySetup, *states: DeliveryState) -> list[str]:
+    with world.database.read() as session:
+        return sorted(session.scalars(select(Delivery.id).where(Delivery.state.in_(states))))
+
+
+def opened(world: DeliverySetup) -> Installation:
+    if not world.settings.key_file.exists():
+        world.settings.key_file.touch(mode=0o600)
+        world.settings.key_file.write_text(KEYS.to_json())
+    return Installation(world.settings, world.database)
+
+
+def acknowledge(world: DeliverySetup, confirmed: int = 5) -> int:
+    return refusal_actions.acknowledge_refusals(
+        opened(world), EDITION_NAME, confirmed=confirmed, reason="", actor=EDITOR, now=world.clock()
+    )
+
+
+def again(world: DeliverySetup, *chosen: str, confirmed: int) -> int:
+    return refusal_actions.send_refused_again(
+        opened(world), EDITION_NAME, chosen, confirmed=confirmed, reason="fixed", actor=ADMIN, clock=world.clock
+    )
+
+
+def bounce(
+    world: DeliverySetup, ids: Sequence[str], cause: FailureCause = FailureCause.POLICY, serial: str = ""
+) -> None:
+    """Have a provider report that messages came back."""
+    events = [
+        DeliveryEvent(
+            "sendgrid",
+            id_,
+            EventKind.BOUNCED,
+            cause,
+            RELEASE,
+            world.clock(),
+            f"{id_}{serial}",
+            None,
+            {"status": "5.7.1"},
+        )
+        for id_ in ids
+    ]
+    log = UnsubscribeLog(world.settings.left_log, KEYS)
+    with world.database.write() as session:
+        process_events(session, events, keys=KEYS, unsubscribe_log=log, now=world.clock())
+
+
+@pytest.mark.parametrize(
+    ("cause", "reply", "reason"),
+    [
+        ("ours", "552 5.3.4 message too big", "message"),
+        ("policy", "554 spam message rejected", "message"),
+        ("ours", "550 5.1.8 bad sender", "reputation"),
+        ("policy", "550 5.7.1 blocked", "reputation"),
+        ("policy", "bounced 5.7.1 blocked", "reputation"),
+        ("soft", "554 no", "domain"),
+        ("", "554 5.4.14 hop count", "domain"),
+        ("", "421 4.3.0 shutting down", "domain"),
+        ("", "450 4.7.1 greylisted", "domain"),
+        ("", "The batch was too large", "relay"),
+        ("soft", "552 5.2.2 mailbox full", "address"),
+        ("soft", "452 4.2.2 over quota", "address"),
+        ("soft", "bounced", "address"),
+        ("no mailbox", "550 5.1.1 no such user", "no mailbox"),
+        ("hard", "550 no such user", "no mailbox"),
+        ("hard", "550 5.1.2 no such host", "no mailbox"),
+        ("complained", "dropped", "departed"),
+        ("left", "dropped", "departed"),
+        ("", CHANGED_ROW, "changed row"),
+    ],
+)
+def test_a_refusal_has_the_reason_that_the_table_of_blame_gives(cause: str, reply: str, reason: str) -> None:
+    found = find_refusal_reason(FailureCause(cause), reply)
+    assert found == reason
+    assert found.is_doubtful is (reason in {"message", "relay", "reputation", "domain"})
+    assert found.is_loss is (reason not in {"no mailbox", "departed"})
+
+
+@pytest.mark.parametrize(
+    ("refusals", "tried", "notable"),
+    [(4, 4, False), (5, 250, True), (5, 251, False), (20, 1000, True), (19, 1000, False)],
+)
+def test_five_refusals_and_two_percent_are_too_many_to_pass_unnoticed(
+    refusals: int, tried: int, *, notable: bool
+) -> None:
+    assert is_notable(refusals, tried) is notable
+
+
+def test_a_send_ends_with_refusals_that_someone_has_to_acknowledge(world: DeliverySetup) -> None:
+    report = sent_with(world, [TOO_BIG] * 4 + [FULL], of=250)
+    assert (report.state, report.refusals) == (EditionState.SENT, 5)
+    assert (edition(world).has_refusals, edition(world).state_words) == (True, "sent with refusals")
+    assert send(world)[0].refusals == 5, "nor does another run make them go away"
+
+
+@pytest.mark.parametrize(
+    ("refused", "of"),
+    [([TOO_BIG] * 4, 4), ([TOO_BIG] * 5, 251), ([NO_MAILBOX] * 20, 40), ([NO_MAILBOX] * 20 + [FULL] * 4, 40)],
+)
+def test_few_refusals_and_addresses_that_do_not_exist_end_as_sent(
+    world: DeliverySetup, refused: list[MessageOutcome], of: int
+) -> None:
+    assert sent_with(world, refused, of=of).refusals == 0
+    assert (edition(world).state_words, counts(world)[REFUSED]) == ("sent", len(refused))
+
+
+def test_what_was_deferred_until_it_expired_was_refused_too(world: DeliverySetup) -> None:
+    later = MessageOutcome(HandoverResult.TRY_LATER, "421 4.7.0 try again later")
+    sent_with(world, [later] * 5, of=50)
+    world.clock.now += GIVE_UP_AFTER
+    assert send(world, *[later] * 5)[0].refusals == 5
+    assert counts(world)[DeliveryState.EXPIRED] == 5
+    assert again(world, "domain", confirmed=5) == 5
+
+
+def test_an_acknowledgment_holds_until_many_more_come_back(world: DeliverySetup) -> None:
+    sent_with(world, [TOO_BIG] * 5, of=100)
+    with pytest.raises(ChangedRefusalsError, match="from 4 to 5"):
+        acknowledge(world, confirmed=4)
+    assert acknowledge(world) == 5
+    assert (edition(world).state_words, acknowledge(world)) == ("sent", 0)
+    assert send(world)[0].refusals == 0
+    taken = ids_of(world, ACCEPTED)
+    bounce(world, taken[:4])
+    review_sent_editions(world.database, now=world.clock())
+    assert not edition(world).has_refusals
+    bounce(world, taken[4:5])
+    review_sent_editions(world.database, now=world.clock())
+    assert (edition(world).has_refusals, edition(world).refusals) == (True, 10)
+    with world.database.read() as session:
+        rows = session.scalars(select(AuditEntry).where(AuditEntry.act == "refusals acknowledged")).all()
+    assert [(row.actor, row.subject, row.detail) for row in rows] == [(EDITOR.name, EDITION_NAME, {"refused": 5})]
+
+
+def test_bounces_that_come_after_the_end_count_for_eight_days(world: DeliverySetup) -> None:
+    sent_with(world, [], of=50)
+    bounce(world, ids_of(world, ACCEPTED)[:5])
+    review_sent_editions(world.database, now=world.clock() + timedelta(days=9))
+    assert not edition(world).has_refusals
+    review_sent_editions(world.database, now=world.clock() + timedelta(days=7))
+    assert edition(world).refusals == 5
+
+
+def test_what_was_refused_for_a_doubtful_reason_is_sent_again_once_with_the_same_message_id(
+    world: DeliverySetup,
+) -> None:
+    sent_with(world, [TOO_BIG] * 5 + [NO_MAILBOX, FULL], of=20)
+    with world.database.read() as session:
+        messages = dict(
+            session.execute(select(Delivery.id, Delivery.message_id).where(Delivery.reply == TOO_BIG.reply)).all()
+        )
+    assert again(world, "all", confirmed=5) == 5
+    assert (edition(world).state, counts(world)[WAITING], counts(world)[REFUSED]) == (EditionState.SENDING, 5, 2)
+    report, received = send(world)
+    assert {each.delivery_id: each.placeholders.message_id for each in received} == messages
+    assert (report.state, report.refusals, counts(world)[ACCEPTED]) == (EditionState.SENT, 0, 18)
+    assert send(world)[1] == []
+    with world.database.read() as session:
+        row = session.scalars(select(AuditEntry).where(AuditEntry.act == "refused sent again")).one()
+    assert (row.actor, row.detail["because"], sorted(row.detail["deliveries"])) == (
+        ADMIN.name,
+        "fixed",
+        sorted(messages),
+    )
+
+
+def test_only_the_chosen_reasons_and_domains_are_sent_again(world: DeliverySetup) -> None:
+    policy = MessageOutcome(HandoverResult.REFUSED, "550 5.7.1 blocked")
+    world.add_subscribers(*(f"reader{number}@{name}.example" for name in ("one", "two") for number in range(4)))
+    send(world, *[TOO_BIG, policy] * 4)
+    overview = refusal_actions.read_refusals(opened(world), EDITION_NAME)
+    assert {group.key.partition("-")[0]: group.count for group in overview.groups}.keys() == {"message", "reputation"}
+    assert sum(group.recipients for group in overview.choose_resendable(["reputation"])) == 4
+    chosen = overview.choose_resendable(["message"])[0]
+    assert again(world, chosen.key, confirmed=chosen.recipients) == chosen.recipients
+    with world.database.read() as session:
+        tags = set(session.scalars(select(Delivery.domain_tag).where(Delivery.state == WAITING)))
+        replies = set(session.scalars(select(Delivery.reply).where(Delivery.state == WAITING)))
+    assert (tags, replies) == ({chosen.tag}, {TOO_BIG.reply})
+
+
+def test_people_who_unsubscribed_meanwhile_are_neither_counted_nor_sent_it(world: DeliverySetup) -> None:
+    sent_with(world, [TOO_BIG] * 6, of=20)
+    left, leaving = ids_of(world, REFUSED)[:2]
+
+    def unsubscribe(delivery: str) -> None:
+        with world.database.write() as session:
+            person = session.get_one(Delivery, delivery).person
+            assert person is not None
+            log = UnsubscribeLog(world.settings.left_log, KEYS)
+            unsubscribe_person(session, log, person, method="page", now=RELEASE)
+
+    unsubscribe(left)
+    with pytest.raises(ChangedRefusalsError, match="from 6 to 5"):
+        again(world, "all", confirmed=6)
+    assert ids_of(world, WAITING) == []
+    assert again(world, "all", confirmed=5) == 5
+    unsubscribe(leaving)
+    assert len(send(world)[1]) == 4
+    assert (counts(world)[DeliveryState.WITHDRAWN], ids_of(world, REFUSED)) == (1, [left])
+
+
+def test_nothing_of_a_canceled_edition_is_sent_again(world: DeliverySetup) -> None:
+    sent_with(world, [TOO_BIG] * 5, of=20)
+    with world.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.CANCELLED))
+    with pytest.raises(EditionControlError, match="is canceled"):
+        again(world, "all", confirmed=5)
+    assert counts(world)[REFUSED] == 5
+
+
+def test_a_row_that_was_changed_outside_the_application_is_not_offered_again(world: DeliverySetup) -> None:
+    sent_with(world, [TOO_BIG] * 5, of=20)
+    with world.database.write() as session:
+        session.execute(update(Delivery).where(Delivery.id.in_(ids_of(world, REFUSED)[:2])).values(reply=CHANGED_ROW))
+        session.execute(update(Event).values(cause=""))
+    assert again(world, "all", confirmed=3) == 3
+
+
+def test_the_first_refusal_counts_no_more_once_the_message_was_sent_again(world: DeliverySetup) -> None:
+    """An event that comes while the second try is under way is applied later, together with all others of its delivery."""
+    sent_with(world, [TOO_BIG] * 5, of=20)
+    again(world, "all", confirmed=5)
+
+    def taken_during_the_second_try(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        bounced = [message.delivery_id for message in messages][:1]
+        delivered = DeliveryEvent(
+            "smtp", bounced[0], EventKind.DELIVERED, FailureCause.NONE, RELEASE, RELEASE, bounced[0], None, {}
+        )
+        log = UnsubscribeLog(world.settings.left_log, KEYS)
+        with world.database.write() as session:
+            process_events(session, [delivered], keys=KEYS, unsubscribe_log=log, now=world.clock())
+        return BatchOutcome((TAKEN,) * len(messages))
+
+    provider = ScriptedProvider(taken_during_the_second_try, name="smtp")
+    run_edition(
+        world.database, EDITION_NAME, provider, KEYS, world.settings, clock=world.clock, sleep=world.clock.sleep
+    )
+    with world.database.write() as session:
+        apply_pending_events(
+            session, [message.delivery_id for message in provider.received_messages], now=world.clock()
+        )
+    assert (counts(world)[ACCEPTED], counts(world)[REFUSED]) == (20, 0)
+    with world.database.read() as session:
+        kinds = set(session.scalars(select(Event.kind).where(Event.cause == "")))
+    assert kinds == {"superseded", "delivered"}
+
+
+def test_a_second_refusal_is_reported_like_the_first(world: DeliverySetup) -> None:
+    sent_with(world, [TOO_BIG] * 5, of=20)
+    acknowledge(world)
+    again(world, "message", confirmed=5)
+    report, _ = send(world, *[FULL] * 5)
+    assert (report.refusals, counts(world)[REFUSED]) == (5, 5)
+    overview = refusal_actions.read_refusals(opened(world), EDITION_NAME)
+    assert [(group.reason, group.count) for group in overview.groups] == [(RefusalReason.ADDRESS, 5)]
+    assert overview.choose_resendable(["all"]) == [], "a full mailbox isn't a doubtful reason"
+
+
+def test_two_admins_at_once_send_each_message_again_once(world: DeliverySetup) -> None:
+    sent_with(world, [TOO_BIG] * 5, of=20)
+    again(world, "all", confirmed=5)
+    with pytest.raises(ChangedRefusalsError, match="from 5 to 0"):
+        again(world, "all", confirmed=5)
+    assert len(send(world)[1]) == 5
+
+
+@pytest.fixture
+def find_faults(world: DeliverySetup) -> Callable[[], tuple[str, ...]]:
+    def find() -> tuple[str, ...]:
+        with world.database.read() as session:
+            return seals.verify_ledger(session, KEYS, tables=SEALED_TABLES).disclosure_faults
+
+    return find
+
+
+def test_sealed_deliveries_leave_their_seal_to_be_sent_again_and_are_sealed_anew(
+    world: DeliverySetup, find_faults: Callable[[], tuple[str, ...]]
+) -> None:
+    sent_with(world, [TOO_BIG] * 5, of=20)
+    seal_deliveries(world.database, KEYS, now=world.clock())
+
+    def closed() -> set[str]:
+        with world.database.read() as session:
+            return disclosure_log.closed_subjects(session, "delivery")
+
+    assert closed() == {edition_purpose(EDITION_NAME)}
+    world.clock.now += timedelta(hours=1)
+    assert again(world, "all", confirmed=5) == 5
+    assert (closed(), find_faults()) == (set(), ())
+    send(world)
+    assert find_faults() == ()
+    assert seal_edition(world.database, KEYS, EDITION_NAME, now=world.clock()) == 5
+    assert (closed(), find_faults()) == ({edition_purpose(EDITION_NAME)}, ())
+    with world.database.write() as session:
+        session.execute(update(Delivery).values(transport="another"))
+    assert "20 changed" in find_faults()[0], "the second try is evidence like the first"
+
+
+def test_a_sealed_delivery_that_was_changed_is_not_sent_again_so_that_the_fault_stays_in_sight(
+    world: DeliverySetup, find_faults: Callable[[], tuple[str, ...]]
+) -> None:
+    sent_with(world, [TOO_BIG] * 5, of=20)
+    seal_deliveries(world.database, KEYS, now=world.clock())
+    with world.database.write() as session:
+        session.execute(update(Delivery).where(Delivery.id == ids_of(world, REFUSED)[0]).values(transport="another"))
+    faults = find_faults()
+    assert "1 changed" in faults[0]
+    assert again(world, "all", confirmed=5) == 0
+    assert (find_faults(), edition(world).state) == (faults, EditionState.SENT)

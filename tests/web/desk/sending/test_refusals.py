@@ -1,0 +1,157 @@
+"""An edition with refusals at the desk: how it's listed, why they are, acknowledging them, and sending them again."""
+
+import re
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.models import AuditEntry, Edition, EditionState
+from subscribers.address import Address
+from subscribers.crypto.stored_addresses import domain_tag
+from subscribers.signup.manual_signup import add_subscriber
+from subscribers.store.models import Person, PersonState
+from tests.moments import DRAFTING as NOW
+from tests.web.conftest import sample_evidence
+from tests.web.forms import fetch_token, hidden_fields
+
+NAME = "2026-W47"
+PATH = f"/desk/editions/{NAME}"
+BLOCKED, FULL, GONE = "550 5.7.1 not on the list", "552 5.2.2 mailbox full", "550 5.1.1 no such user"
+
+
+@pytest.fixture
+def refused(both: Any) -> Any:
+    """Give an edition that was sent to 20: 8 were refused for the reputation, 2 had a full mailbox, and 1 had none."""
+    both.edition(state=EditionState.SENT)
+    keys = both.install.keys
+    tag = domain_tag(keys, Address("x", "gmail.com"))
+    outcomes = [(BLOCKED, "policy")] * 8 + [(FULL, "soft")] * 2 + [(GONE, "no mailbox")] + [("", "")] * 9
+    with both.database.write() as session:
+        session.execute(update(Edition).values(planned=20, planned_at=NOW, sent_at=NOW, refusals=10))
+        for place, (reply, cause) in enumerate(outcomes):
+            person = add_subscriber(session, keys, f"r{place}@gmail.com", evidence=sample_evidence(), now=NOW).number
+            state = DeliveryState.REFUSED if reply else DeliveryState.ACCEPTED
+            row = Delivery(id=f"d{place:025d}", purpose=f"edition:{NAME}", person=person, state=state, reply=reply)
+            row.due_at = row.next_try_at = row.handed_at = NOW
+            row.domain_tag, row.transport = tag, "smtp"
+            session.add(row)
+            session.flush()
+            if cause:
+                said = {"kind": "bounced", "cause": cause, "at": NOW, "received_at": NOW, "detail": {}}
+                session.add(Event(delivery=row.id, fingerprint=row.id, **said))
+    return both
+
+
+def post(client: Any, path: str, **fields: str) -> Any:
+    return client.post(path, data=fetch_token(client, f"{PATH}/sending") | fields)
+
+
+def states(world: Any) -> list[DeliveryState]:
+    with world.database.read() as session:
+        return list(session.scalars(select(Delivery.state).order_by(Delivery.id)))
+
+
+def edition(world: Any) -> Edition:
+    with world.database.read() as session:
+        edition: Edition = session.scalars(select(Edition)).one()
+        return edition
+
+
+@pytest.mark.parametrize("path", ["/desk/sent", PATH, f"{PATH}/sending"])
+def test_the_edition_is_sent_with_refusals_wherever_its_state_is_shown(refused: Any, path: str) -> None:
+    shown = re.findall(
+        r'<span class="pill bad"[^>]*>([^<]*)<', refused.desk.get(path).text.replace("pill  bad", "pill bad")
+    )
+    assert shown == ["Sent with refusals"]
+
+
+def test_its_page_gives_each_reason_with_a_reply_and_a_next_step(refused: Any) -> None:
+    page = refused.signed_in_client("admin").get(f"{PATH}/sending").text
+    assert "<h1>Sent, with 10 refusals</h1>" in page
+    assert "9 of 20 emails were accepted." in page
+    section = page[page.index('id="refused"') :]
+    rows = re.findall(r'<th scope="row">([^<]+)</th><td>([^<]+)<small>“([^”]+)”.*?data-label="Emails">(\d+)<', section)
+    assert rows == [
+        ("gmail.com", "Blocked by policy or reputation", BLOCKED, "8"),
+        ("gmail.com", "Mailbox full, or no reason given", FULL, "2"),
+        ("gmail.com", "No such mailbox", GONE, "1"),
+    ]
+    assert re.findall(r">(Send again to [^<]+)<", section) == ["Send again to 8…"]
+    assert "was sent with 10 refusals" in refused.desk.get("/desk/").text, "every page says it"
+
+
+def test_an_editor_acknowledges_the_number_that_the_page_showed(refused: Any) -> None:
+    editor, path = refused.desk, f"{PATH}/refusals"
+    assert hidden_fields(editor.get(f"{PATH}/sending").text)["refusals"] == "10"
+    for stale in ("9", ""):
+        answer = post(editor, path, refusals=stale)
+        assert answer.status_code == 409
+    assert edition(refused).has_refusals
+    assert post(editor, path, refusals="10").status_code == 303
+    page = editor.get(f"{PATH}/sending").text
+    assert "<h1>9 of 20 accepted</h1>" in page
+    assert re.search(r"acknowledged 10 refusals", page)
+    assert "refusals" not in editor.get("/desk/").text
+    with refused.database.read() as session:
+        row = session.scalars(select(AuditEntry).where(AuditEntry.act == "refusals acknowledged")).one()
+    assert (row.actor, row.detail) == ("staff 1", {"refused": 10})
+
+
+def test_only_an_admin_sends_again(refused: Any) -> None:
+    page = refused.desk.get(f"{PATH}/sending").text
+    assert "Send again to" not in page
+    assert "an admin can send again" in page
+    for path in (f"{PATH}/refused/all", f"{PATH}/refused/reputation"):
+        assert refused.desk.get(path).status_code == 403
+        assert post(refused.desk, path, recipients="8", reason="fixed").status_code == 403
+    assert states(refused).count(DeliveryState.REFUSED) == 11
+
+
+def test_sending_again_asks_first_with_the_number_of_people_and_takes_a_reason(refused: Any) -> None:
+    admin = refused.signed_in_client("admin")
+    (path,) = set(re.findall(r'href="([^"]+/refused/reputation-\w+)"', admin.get(f"{PATH}/sending").text))
+    with refused.database.write() as session:
+        session.execute(
+            update(Person)
+            .where(Person.number == session.get_one(Delivery, f"d{0:025d}").person)
+            .values(state=PersonState.WITHDRAWN)
+        )
+    page = admin.get(path).text
+    assert "<h1>Send No. 147 again to 7 subscribers?</h1>" in page
+    assert "no one gets the edition twice" in page
+    fields = hidden_fields(page)
+    assert fields["recipients"] == "7"
+    assert "Check the field" in post(admin, path, recipients="7", reason="").text
+    assert post(admin, path, recipients="7", reason="ada@example.org").status_code == 400
+    changed = post(admin, path, recipients="8", reason="unblocked")
+    assert (changed.status_code, "changed from 8 to 7" in changed.text) == (409, True)
+    assert states(refused).count(DeliveryState.WAITING) == 0
+    assert post(admin, path, recipients="7", reason="unblocked").headers["Location"] == f"{PATH}/sending"
+    assert states(refused).count(DeliveryState.WAITING) == 7
+    assert states(refused).count(DeliveryState.REFUSED) == 4
+    assert edition(refused).state is EditionState.SENDING
+    assert "sent 7 refused emails again: unblocked" in admin.get(f"{PATH}/sending").text
+    again = admin.get(path).text
+    assert "There’s nothing to send again" in again
+    assert post(admin, path, recipients="7", reason="unblocked").status_code == 409
+
+
+def test_a_canceled_edition_offers_nothing(refused: Any) -> None:
+    admin = refused.signed_in_client("admin")
+    with refused.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.CANCELLED))
+    page = admin.get(f"{PATH}/sending").text
+    assert "Send again to" not in page
+    assert "Acknowledge" not in page
+    answer = post(admin, f"{PATH}/refused/all", recipients="8", reason="unblocked")
+    assert (answer.status_code, "is canceled" in answer.text) == (409, True)
+
+
+def test_one_word_is_used_for_what_was_refused(refused: Any) -> None:
+    admin = refused.signed_in_client("admin")
+    for path in ("/admin/deliveries", "/desk/sent", f"{PATH}/sending"):
+        page = admin.get(path).text
+        assert "efused" in page
+        assert "ejected" not in page
