@@ -27,14 +27,17 @@ from digest.installation.opened import Installation, open_installation
 from digest.installation.storage_errors import explain_storage_error
 from digest.settings import load_settings
 from digest.stop_signals import stop_on_signal
-from digest.store.engine import ChangeWatch, Database
+from digest.store.engine import Database
 from digest.timetable import ScheduleRule
 from subscribers.errors import ApplicationError
 
 TICK_SECONDS = 1  # between two checks whether anything was written to the database: one small query
 # Seconds of the clock after which a job looks again although nothing was written; minutes begin with a look.
 LOOK_SECONDS = 15
-SLOW_LOOK_SECONDS = {"alerts": 60}  # of jobs that also don't look at what was written: some twenty reads
+SLOW_LOOK_SECONDS = {
+    "alerts": 60,
+    "mail_servers": 600,
+}  # of jobs that also don't look at what was written: some twenty reads
 QUICK_SECONDS = 0.05  # a job that takes no longer leaves its connection to the next one; others go on beside it
 FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
 
@@ -192,6 +195,7 @@ def tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
         "look": lambda: jobs.run_job(context, "look_again"),
         "alarms": lambda: jobs.run_job(context, "mail_alarms"),
         "alerts": lambda: tell_alerts(context),
+        "mail_servers": lambda: jobs.run_job(context, "look_up_mail_servers"),
         "heartbeats": lambda: jobs.run_job(context, "send_heartbeats"),
         "corrections": lambda: plan_and_send_corrections(context),
         "events": lambda: jobs.run_job(context, "apply_events"),
@@ -213,7 +217,7 @@ class JobScheduler:
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = context.stopping
         self._context = context
-        self._watch = ChangeWatch(context.installation.database)
+        self._watch = jobs.watch_changes(context)
         self._outage = StorageOutage(context.installation.database)
         if names is None:
             jobs.start_scheduler(context)

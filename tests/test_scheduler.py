@@ -364,7 +364,7 @@ def test_a_collection_that_is_stopped_stays_owed_and_another_process_does_the_re
     assert scheduler.run_due_slots(stopped, "collect") == ["stopped before visiting all sources (remaining: 1)"]
     assert slots(one_database, "collect")[0].done_at is None
     other = JobContext(install, lambda: NOON + timedelta(seconds=1), owner=ProcessOwner("elsewhere", 7, "x"))
-    assert scheduler.run_due_slots(other, "collect") == ["0 new from 1 sources, 1 failed"]
+    assert scheduler.run_due_slots(other, "collect") == ["0 new from 1 source, 1 failed"]
 
 
 def test_a_process_visits_sources_for_the_collection_of_another(one_database: Database) -> None:
@@ -380,7 +380,7 @@ def test_a_process_visits_sources_for_the_collection_of_another(one_database: Da
     with capture_logs() as logs:
         assert scheduler.run_due_slots(sharing, "collect") == scheduler.run_due_slots(sharing, "collect") == []
     shared = [(line["at"], line["outcome"]) for line in logs if line["event"] == "collection shared"]
-    assert shared == [(NOON.isoformat(), "0 new from 1 sources, 1 failed")]
+    assert shared == [(NOON.isoformat(), "0 new from 1 source, 1 failed")]
     schedule_slots.complete_slot(one_database, DueJob("collect", NOON), "done", NOON)
     assert schedule_slots.find_open_slot(one_database, "collect") is None
 

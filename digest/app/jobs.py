@@ -22,7 +22,7 @@ from digest.app.editing import edition_images
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
-from digest.app.sending import alarm_mail, background
+from digest.app.sending import alarm_mail, background, mail_servers
 from digest.app.sending import control as sending
 from digest.app.upkeep import backups, heartbeats, nightly_steps
 from digest.backups.archive import BackupError
@@ -37,12 +37,13 @@ from digest.installation.acts import SCHEDULER
 from digest.installation.opened import Installation
 from digest.installation.storage_errors import explain_storage_error
 from digest.store import schedule_slots
-from digest.store.engine import SchemaTooNewError, read_schema_revision, refuse_newer_schema
+from digest.store.engine import ChangeWatch, SchemaTooNewError, read_schema_revision, refuse_newer_schema
 from digest.store.models import EditionState
 from digest.store.process_owner import ProcessOwner, this_process_owner
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs
 from subscribers.callbacks import Clock
 from subscribers.errors import ApplicationError
+from subscribers.phrases import count_with_noun
 
 SLOT_RETRY_DELAY = timedelta(minutes=5)  # between two tries of a slot whose job failed
 
@@ -130,7 +131,9 @@ def share_collection(context: JobContext) -> str:
 
 def _describe_visits(reports: Sequence[collection_run.SourceReport]) -> str:
     failed = sum(bool(report.error) for report in reports)
-    return f"{sum(report.new for report in reports)} new from {len(reports)} sources, {failed} failed"
+    return (
+        f"{sum(report.new for report in reports)} new from {count_with_noun(len(reports), 'source')}, {failed} failed"
+    )
 
 
 def draft(context: JobContext) -> str:
@@ -226,6 +229,14 @@ def check_schema(context: JobContext) -> str:
     return ""
 
 
+def look_up_mail_servers(context: JobContext) -> str:
+    """Look up which receiving domains share mail servers, once an hour."""
+    looked_up = mail_servers.look_up_mail_servers(
+        context.installation, clock=context.clock, stopping=context.stopping.is_set
+    )
+    return f"{looked_up} domains" if looked_up else ""
+
+
 def answer_signups(context: JobContext) -> str:
     """Answer the sign-up forms that wait."""
     return str(background.process_signup_requests(context.installation, clock=context.clock))
@@ -304,6 +315,7 @@ JOBS: dict[str, Callable[..., object]] = {
     "share_collection": share_collection,
     "fetch_pictures": fetch_pictures,
     "look_again": look_again,
+    "look_up_mail_servers": look_up_mail_servers,
     "mail_alarms": mail_alarms,
     "look_for_alerts": look_for_alerts,
     "send_alert_posts": send_alert_posts,
@@ -341,6 +353,11 @@ def run_job(context: JobContext, name: str, *arguments: str) -> object:
 def start_scheduler(context: JobContext) -> None:
     """Remember, once for all processes, that the timetable is followed from now on."""
     schedule_slots.ensure_schedule_start(context.installation.database, context.clock())
+
+
+def watch_changes(context: JobContext) -> ChangeWatch:
+    """Return what finds out whether anything was written to the installation's database."""
+    return ChangeWatch(context.installation.database)
 
 
 def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...]) -> tuple[DueJob, ...]:

@@ -38,7 +38,7 @@ class LimitSettings(values.SettingsTable, title="Limits"):
     domains_per_hour: dict[Annotated[str, AfterValidator(values.check_domain)], Annotated[int, Field(ge=1)]] = setting(
         {},
         "Messages per hour to one domain",
-        "The maximum number of messages to each domain, spread evenly.",
+        "The maximum number of messages to each domain, spread evenly. Domains with the same mail servers share it.",
         'In the file, write it like this: `{ "gmail.com" = 6000 }`.',
     )
     signups_per_network: int = setting(
@@ -116,7 +116,7 @@ def _check_webhook(text: str) -> str:
 
 
 class AlertSettings(values.SettingsTable, title="Alerts"):
-    """What pauses an edition until somebody has checked it (`digest resume`). A share counts once the number is reached.
+    """What pauses an edition (`digest resume`), or sets a mailbox provider's emails aside. A share counts once the number is reached.
 
     See [how alerts are sent](maintenance.md#alerts). The page of these settings sends a test to the webhook.
     """

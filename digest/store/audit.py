@@ -41,7 +41,7 @@ ACCESS_ACTIONS = frozenset({STAFF_ADDED, STAFF_REMOVED, ROLE_CHANGED, SIGN_IN_RE
 log = structlog.get_logger("audit")
 
 _WAITING = "audit entries to be chained"
-_PAGE_SIZE = 1000  # rows
+_PAGE_SIZE, _TAIL_PAGE_SIZE = 1000, 100  # rows
 _PREFIX = b"audit row\0"
 _COLUMNS = (
     *("seq", "@at", "'actor", "'act", "'subject", "'CAST(detail AS TEXT)", "'previous", "'hash"),
@@ -138,6 +138,14 @@ def _read_rows(session: Session, condition: str, **parameters: Any) -> list[Audi
 def stream_audit_rows(session: Session) -> Iterator[AuditRow]:
     """Yield every row that has a place, in their order."""
     return (AuditRow(*row) for row in stream_raw_rows(session, "audit", _COLUMNS, page_size=_PAGE_SIZE))
+
+
+def read_newest_rows(session: Session) -> Iterator[AuditRow]:
+    """Yield the rows that have a place, the newest first."""
+    condition, parameters = "seq IS NOT NULL", dict[str, int]()
+    while rows := _read_rows(session, f"{condition} ORDER BY seq DESC LIMIT {_TAIL_PAGE_SIZE}", **parameters):
+        yield from rows
+        condition, parameters = "seq < :below", {"below": rows[-1].seq}
 
 
 def _read_end(session: Session, keys: KeyRing) -> tuple[AuditRow | None, AuditRow | None]:

@@ -202,6 +202,19 @@ class SpacedLimit(Base):
     recent: Mapped[list[tuple[int, int]] | None] = mapped_column(JSON)
 
 
+class DomainGroup(Base):
+    """The group of a receiving domain: domains whose email the same operator's servers take, by their MX records.
+
+    Both are keyed tags; a domain that's alone has its own tag as its group (`digest.deliver.plan.domain_groups`).
+    """
+
+    __tablename__ = "domain_group"
+
+    domain_tag: Mapped[Str32] = mapped_column(primary_key=True)
+    group_tag: Mapped[Str32]
+    fresh_until: Mapped[Moment]
+
+
 class InstallationState(Base):
     """What the installation remembers by name: that it is held, how far a provider's lists were read."""
 

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 
 from digest.app.approval import approvals, deadlines, signing
 from digest.app.editing import changes as editing
@@ -485,6 +485,63 @@ def test_an_approval_that_was_taken_back_is_not_sent_whatever_its_row_says(
     edition, settings, keys = edition_of(install), install.settings, install.keys
     with install.database.read() as session, pytest.raises(ApprovalError, match="was revoked"):
         approval_check.verify_approval(session, edition, settings=settings, keys=keys)
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "UPDATE audit SET subject = '2026-W01' WHERE act = 'void approval'",
+        "UPDATE audit SET act = 'looked' WHERE act = 'void approval'",
+        "UPDATE audit SET detail = '{}' WHERE act = 'void approval'",
+        "UPDATE audit SET seq = NULL WHERE act = 'void approval'",
+        "DELETE FROM audit WHERE act = 'void approval'",
+        "UPDATE approval SET made_at = '2031-01-01 00:00:00'",
+    ],
+)
+def test_an_approval_whose_revocation_was_changed_in_the_database_is_not_sent(
+    install_on_both: Installation, tampering: str
+) -> None:
+    install = install_on_both
+    approve(install, PRIYA)
+    void(install)
+    write_intro(install, DANA, "Good morning.")
+    with install.database.write() as session:
+        session.execute(update(Approval).values(state=ApprovalState.STANDING))
+        session.execute(update(Edition).values(state=EditionState.APPROVED))
+        session.execute(text(tampering))
+    edition, settings, keys = edition_of(install), install.settings, install.keys
+    with install.database.read() as session:
+        with pytest.raises(ApprovalError, match=r"was revoked|fails verification"):
+            approval_check.verify_approval(session, edition, settings=settings, keys=keys)
+        assert approval_check.read_signed_content(session, edition, keys) is None
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "UPDATE audit SET actor = 'staff 2' WHERE act = 'settings changed'",
+        "UPDATE audit SET subject = 'schedule' WHERE act = 'settings changed'",
+        "UPDATE audit SET at = '2020-01-01 00:00:00' WHERE act = 'settings changed'",
+        "DELETE FROM audit WHERE act = 'settings changed'",
+    ],
+)
+def test_where_the_log_of_settings_was_changed_in_the_database_two_people_approve(
+    install_on_both: Installation, tampering: str
+) -> None:
+    install = install_on_both
+    with install.database.write() as session:
+        record_audit(session, setting_changes.CHANGE.name, "publication", {}, actor=DANA.name, now=NOW)
+    with install.database.write() as session:
+        record_audit(session, "looked", "", {}, actor=DANA.name, now=NOW)
+    with install.database.write() as session:
+        session.execute(text(tampering))
+    assert any(
+        sentence.startswith("An unknown member wrote the publication settings") for sentence in sentences(install)
+    )
+    approve(install, DANA)
+    assert edition_of(install).state == EditionState.DRAFT
+    approve(install, PRIYA)
+    assert edition_of(install).state == EditionState.APPROVED
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,18 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy.orm import Session
+
 from digest.app.sending.control import open_sending_provider
 from digest.app.subscribers.signups import signup_limits
-from digest.deliver.control import installation_hold
+from digest.deliver.control import installation_hold, provider_wait
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.inbound.imap import MailboxError
 from digest.deliver.inbound.mailbox_poll import PollResult
 from digest.deliver.inbound.payloads import apply_stored_payloads, store_payload
 from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.providers.kind import ProviderWebhook
-from digest.deliver.providers.registry import find_provider
+from digest.deliver.providers.registry import find_provider, provider_in_use
 from digest.deliver.send.claims import dead_runs
 from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.notices import notice_sending as notices
@@ -60,7 +62,7 @@ def apply_inbound_events(installation: Installation, *, clock: Clock) -> Counter
     unsubscribe_log = UnsubscribeLog(installation.settings.left_log, installation.keys)
     counts = apply_stored_payloads(installation.database, installation.keys, unsubscribe_log, clock=clock)
     if counts:
-        alarms.pause_alarming_editions(installation.database, installation.settings.file.alerts, now=clock())
+        alarms.stop_alarming_editions(installation.database, installation.settings.file.alerts, now=clock())
     return counts
 
 
@@ -133,7 +135,7 @@ def send_due_notices(
         InstallationError: the keys are the demo's; likewise.
     """
     with installation.read() as session:
-        if not notices.has_due_notices(session, now=clock()):
+        if not notices.has_due_notices(session, now=clock()) or _provider_waits(installation, session, clock()):
             return Counter()
     with _provider_for_notices(installation, clock) as provider:
         return notices.send_due_notices(
@@ -155,13 +157,19 @@ def send_due_corrections(
         InstallationError: the keys are the demo's; likewise.
     """
     with installation.read() as session:
-        if not notices.has_due_corrections(session, now=clock()):
+        if not notices.has_due_corrections(session, now=clock()) or _provider_waits(installation, session, clock()):
             return Counter()
     database, keys, settings = installation.database, installation.keys, installation.settings
     with _provider_for_notices(installation, clock) as provider:
         return notices.send_due_corrections(
             database, provider, keys, settings, clock=clock, sleep=sleep, stopping=stopping
         )
+
+
+def _provider_waits(installation: Installation, session: Session, now: datetime) -> bool:
+    """Return whether the provider has asked any process to wait."""
+    name = provider_in_use(installation.settings).name
+    return provider_wait.read_provider_wait(session, name, now) is not None
 
 
 @contextmanager

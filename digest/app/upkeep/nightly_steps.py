@@ -47,7 +47,7 @@ from subscribers.mail_requests import MailRequest
 from subscribers.phrases import count_with_noun
 from subscribers.store.models import ConsentDay, Seal
 from subscribers.subscriber_language import ENGLISH
-from subscribers.transfer.imports import drop_import_salts
+from subscribers.transfer.import_batches import drop_import_salts
 
 GROWTH_STATE_KEY = "growth counted"
 SLOT_RETENTION = timedelta(days=90)

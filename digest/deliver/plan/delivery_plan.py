@@ -125,6 +125,7 @@ def _load_zone(name: str) -> ZoneInfo | None:
         return None
 
 
+HANDED_OVER_STATES = (DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.UNCERTAIN)
 _SERVED_STATES = (*OPEN_STATES, DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
 
 
@@ -146,8 +147,7 @@ class DeliveryCounts:
     @property
     def handed_over(self) -> int:
         """How many were handed over, whatever came of it."""
-        states = (DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.UNCERTAIN)
-        return sum(self.by_state[state] for state in states)
+        return sum(self.by_state[state] for state in HANDED_OVER_STATES)
 
     @property
     def open(self) -> int:

@@ -19,7 +19,7 @@ from typing import TypeVar
 import structlog
 from sqlalchemy.orm import Session
 
-from digest.deliver.control import installation_hold
+from digest.deliver.control import installation_hold, provider_wait
 from digest.deliver.events import processor
 from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.providers.base import (
@@ -241,6 +241,14 @@ class HandoverRun:
                 session, self.refusal_events, keys=self.keys, unsubscribe_log=self.unsubscribe_log, now=self.clock()
             )
 
+    def share_provider_wait(self, seconds: float) -> datetime:
+        """Note for all processes that the provider asks to wait for so long; return until when."""
+        now = self.clock()
+        wait_until = now + timedelta(seconds=seconds)
+        with self.database.write() as session:
+            provider_wait.note_provider_wait(session, self.provider.name, wait_until, now=now)
+        return wait_until
+
     def may_claim(self, session: Session) -> bool:
         """Return whether anything may still be claimed; `stop_reason` says why not."""
         hold = installation_hold.current_hold(session)
@@ -278,6 +286,8 @@ def hand_over_batches(
                 continue  # what was claimed waits again
             run.note_permitted(claimed, tasks)
             outcome = _hand_over_batch(run, tasks, slots)
+            if outcome.wait_seconds:
+                run.share_provider_wait(outcome.wait_seconds)
             run.stop_reason = outcome.stop_reason or _explain_wait(outcome)
     except BaseException:
         with run.database.write() as session:

@@ -4,7 +4,6 @@ import hmac
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.edition.approval.approved_versions import (
@@ -31,7 +30,8 @@ from digest.edition.content.mailable_edition import MailableEdition, describe_dr
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState, SignatureColumns
 from digest.store.audit import APPROVAL_REVOKED, SENT_BACK
-from digest.store.models import AuditEntry, Edition, EditionState
+from digest.store.logged_actions import read_actions_since
+from digest.store.models import Edition, EditionState
 from subscribers.crypto.keys import KeyRing, SecretKey
 
 
@@ -58,10 +58,9 @@ def verify_version(
         ApprovalError: something is different now, or it was approved with the placeholders of an older version.
     """
     mailable = read_version(session, approval)
-    if _was_taken_back(session, approval):
+    if revocation := _find_revocation(session, approval, keys):
         raise ApprovalError(
-            f"{edition.name} can't be sent because the audit log says that its approval was revoked.",
-            "Revoke it again, then approve the edition.",
+            f"{edition.name} can't be sent. {revocation}", "Revoke the approval again, then approve the edition."
         )
     if fault := _find_fault(approval, mailable, edition, settings, keys):
         raise ApprovalError(
@@ -91,15 +90,18 @@ def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> Ed
     )
     if not is_signed or stated.get("content") != content_hash_of(approval.content) or list_moved_parts(stated, edition):
         return None
-    return None if _was_taken_back(session, approval) else EditionContent.from_json(approval.content)
+    return None if _find_revocation(session, approval, keys) else EditionContent.from_json(approval.content)
 
 
-def _was_taken_back(session: Session, approval: Approval) -> bool:
-    """Return whether the audit log says that a version was taken back, whatever its row says."""
-    rows = select(AuditEntry.detail).where(
-        AuditEntry.subject == approval.statement["edition"], AuditEntry.act.in_((APPROVAL_REVOKED, SENT_BACK))
-    )
-    return any(approval.version in read_detail(detail).get(REVOKED_DETAIL, ()) for detail in session.scalars(rows))
+def _find_revocation(session: Session, approval: Approval, keys: KeyRing) -> str:
+    """Return what the audit log says against a version, whatever the version's row says; empty if it was never revoked."""
+    # Of its times, only those that are signed can't be moved to after a revocation.
+    signed = (s.at for s in approval.signatures if is_signature(s, approval.content_hash, approval.version, keys))
+    actions, is_intact = read_actions_since(session, min(signed, default=None), (APPROVAL_REVOKED, SENT_BACK))
+    own = [read_detail(a.detail) for a in actions if a.subject == approval.statement["edition"]]
+    if any(approval.version in detail.get(REVOKED_DETAIL, ()) for detail in own):
+        return "The audit log says that this approval was revoked."
+    return "" if is_intact else "The audit log since this approval fails verification, so it may have been revoked."
 
 
 def _find_fault(

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from digest.edition.approval.approvers import STAFF_PREFIX, ApproverRule
+from digest.edition.approval.approvers import ApproverRule, is_staff_name
 from digest.edition.content.edition_content import SPONSOR_BLOCK_ID
 from digest.edition.editing.authorship import SETTINGS_PART, WrittenPart, read_written_parts
 from digest.edition.editing.edits import BLOCK_PREFIX, EditKind
@@ -16,7 +16,8 @@ from digest.renamed_names import EARLIER_TABLES
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.audit import LOGO_KEPT, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED
-from digest.store.models import AuditEntry, Edition, EditionEdit
+from digest.store.logged_actions import LoggedAction, read_actions_since
+from digest.store.models import Edition, EditionEdit
 from digest.store.staff import list_working_staff, staff_actor
 from digest.store.staff_revocations import list_missing_members
 from subscribers.store.row_seals import is_genuine
@@ -27,6 +28,7 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC) + REMOVED_COUNT_FOR
 _SHOWN_TABLES = ("publication", "branding", *EARLIER_TABLES["branding"], "sections", "sender")
 _SHOWN_SOURCE_NAMES = {"name", "publisher", "topics", "default_topic"}
 _SHOWN_ACTIONS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
+_LOST_CHANGE = LoggedAction(_LONG_AGO, "An unknown member", SETTINGS_CHANGED, "publication", {})  # anybody's
 _WRITTEN_OVER = ("intro", "editor")  # of the publication's settings, by the field of an edition of that name
 
 
@@ -54,7 +56,7 @@ def read_author_rule(session: Session, written: Sequence[str], begun: datetime, 
     )
 
 
-def _find_beginning(session: Session, edition: Edition, unseen: Sequence[AuditEntry]) -> datetime:
+def _find_beginning(session: Session, edition: Edition, unseen: Sequence[LoggedAction]) -> datetime:
     """Return since when someone may have prepared to approve an edition alone; `unseen` is what `_find_unseen_changes` found.
 
     That's when the edition before was drafted, or else the time of the oldest setting or block in this one that nobody else may have seen.
@@ -72,7 +74,7 @@ def list_edition_parts(session: Session, edition: Edition) -> tuple[WrittenPart,
     return _list_parts(edition, _find_unseen_changes(session, edition))
 
 
-def _list_parts(edition: Edition, unseen: Sequence[AuditEntry]) -> tuple[WrittenPart, ...]:
+def _list_parts(edition: Edition, unseen: Sequence[LoggedAction]) -> tuple[WrittenPart, ...]:
     """List the parts of an edition, settings that members changed and no edition has shown included.
 
     Changes from a terminal aren't listed: the settings file can be changed there without a trace.
@@ -81,23 +83,22 @@ def _list_parts(edition: Edition, unseen: Sequence[AuditEntry]) -> tuple[Written
     return (*read_written_parts(edition.written_parts or ()), *settings)
 
 
-def _find_unseen_changes(session: Session, edition: Edition) -> list[AuditEntry]:
-    """Find the rows of the audit log about settings that no edition that went out has shown."""
+def _find_unseen_changes(session: Session, edition: Edition) -> list[LoggedAction]:
+    """Find the actions about settings that no edition that went out has shown; where the audit log isn't intact, somebody unknown took one."""
     any_shown = _find_last_showing(session, edition)
     shown = {name: _find_last_showing(session, edition, name) for name in _WRITTEN_OVER}
-    acts = (AuditEntry.act.in_(_SHOWN_ACTIONS), AuditEntry.actor.startswith(STAFF_PREFIX))
-    changed = select(AuditEntry).where(*acts)
     moments = [moment for moment in shown.values() if moment]
-    if any_shown and len(moments) == len(shown):
-        changed = changed.where(AuditEntry.at > min(moments))
+    since = min(moments) if any_shown and len(moments) == len(shown) else None
+    changed, is_intact = read_actions_since(session, since, _SHOWN_ACTIONS)
 
-    def is_unseen(change: AuditEntry) -> bool:
+    def is_unseen(change: LoggedAction) -> bool:
         written_over = _read_changed_names(change) & shown.keys() if change.subject == "publication" else set()
         seen = [any_shown, *(shown[name] for name in written_over)]
         return any(moment is None or change.at > moment for moment in seen)
 
-    rows = [change for change in session.scalars(changed) if _name_changed_table(change)]
-    return [change for change in rows if is_unseen(change)]
+    by_staff = [change for change in changed if is_staff_name(change.actor) and _name_changed_table(change)]
+    unseen = [change for change in by_staff if is_unseen(change)]
+    return unseen if is_intact else [*unseen, _LOST_CHANGE]
 
 
 def _find_last_showing(session: Session, edition: Edition, written_over: str = "") -> datetime | None:
@@ -120,7 +121,7 @@ def _find_last_showing(session: Session, edition: Edition, written_over: str = "
     return found
 
 
-def _name_changed_table(change: AuditEntry) -> str:
+def _name_changed_table(change: LoggedAction) -> str:
     """Name the table that readers see something of, where a change is one of that; else return an empty text."""
     if change.act == LOGO_KEPT:
         return "branding"
@@ -132,7 +133,7 @@ def _name_changed_table(change: AuditEntry) -> str:
     return "sources" if change.act == SOURCE_ADDED or _read_changed_names(change) & _SHOWN_SOURCE_NAMES else ""
 
 
-def _read_changed_names(change: AuditEntry) -> set[str]:
+def _read_changed_names(change: LoggedAction) -> set[str]:
     after = read_detail(change.detail).get("after")
     return set(after) if isinstance(after, dict) else set()
 

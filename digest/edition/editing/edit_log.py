@@ -26,7 +26,8 @@ def load_edits(session: Session, edition: Edition) -> tuple[Edit, ...]:
     for number, row in enumerate(session.scalars(query), 1):
         if row.seq != number or not is_genuine(session, row):
             break
-        edits.append(Edit(number, row.at, row.actor, row.kind, row.target, row.value, row.undoes))
+        act = (row.kind, row.target, row.value, row.undoes)
+        edits.append(Edit(number, row.at, row.actor, *act))
     return tuple(edits)
 
 

@@ -135,6 +135,9 @@ class FaultyInstallation:
         self.add(InstallationState(name=name, value=value, at=NOW))
 
 
+ASIDE = {"0" * 32: {"place": 0, "at": NOW.isoformat(), "reason": "refusals", "decision": "", "returning": False}}
+
+
 def edition(**columns: Any) -> Edition:
     release = NOW - 3 * DAY
     usual = {
@@ -479,6 +482,10 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "an edition rests": (
         add_rows(lambda: edition(state=EditionState.SENDING, paused_at=NOW, paused_because="too many bounces")),
         *("paused", "digest resume"),
+    ),
+    "a provider's emails are set aside": (
+        add_rows(lambda: edition(state=EditionState.SENDING, set_aside=ASIDE)),
+        *("set-aside", "run 'digest set-aside 2026-W47'"),
     ),
     "an article is gone": (lose_article, "gone-articles", "approve the edition again"),
     "sign-ups surge": (

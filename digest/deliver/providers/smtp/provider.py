@@ -16,7 +16,7 @@ from functools import cached_property
 import structlog
 
 from digest.deliver.compose.dkim import DkimSigner
-from digest.deliver.events.blame import Handling, SmtpStage, judge_reply
+from digest.deliver.events.blame import Culprit, Handling, SmtpStage, judge_reply
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.providers.base import (
     GROWN_BATCH_SIZE,
@@ -312,8 +312,13 @@ def _make_outcome(stage: SmtpStage, reply: str) -> MessageOutcome:
     if verdict.handling in {Handling.RETRY, Handling.SLOW_DOWN}:
         slows_domain = verdict.handling is Handling.SLOW_DOWN
         return MessageOutcome(HandoverResult.TRY_LATER, reply, slows_domain=slows_domain)
-    suspect = verdict.handling is Handling.SUSPECT
-    return MessageOutcome(HandoverResult.REFUSED, reply, may_blame_message=suspect, cause=verdict.cause)
+    return MessageOutcome(
+        HandoverResult.REFUSED,
+        reply,
+        may_blame_message=verdict.handling is Handling.SUSPECT,
+        cause=verdict.cause,
+        blames_domain=verdict.culprit is not Culprit.MESSAGE,
+    )
 
 
 def _run_all_steps(steps: SendSteps) -> MessageOutcome:

@@ -24,6 +24,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
+from digest.deliver.plan.domain_groups import group_tag_of
 from digest.store.delivery_models import Delivery, DeliveryState, RunLease
 from subscribers.consent import audience
 from subscribers.store.compiled_statements import CompiledStatement
@@ -41,6 +42,7 @@ _SELECT_WAITING = (
         _columns.due_at,
         _columns.next_try_at,
         _columns.first_handed_at,
+        group_tag_of(inspect(Person).local_table.c.domain_tag).label("group_tag"),
         *audience.audience_columns(),
     )
     .select_from(outerjoin(_columns.id.table, Person, Person.number == _columns.person))
@@ -55,7 +57,7 @@ _SELECT_WAITING = (
 SELECT_DUE = CompiledStatement(_SELECT_WAITING.order_by(_columns.next_try_at))
 # Ids are keyed hashes: the first of them are spread over the list.
 SELECT_SPREAD = _SELECT_WAITING.order_by(
-    _columns.domain_tag.in_(bindparam("avoided_domains", expanding=True)), _columns.id
+    group_tag_of(_columns.domain_tag).in_(bindparam("avoided_domains", expanding=True)), _columns.id
 )
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import find_genuine_ids
 from digest.deliver.compose.variants import EditionVariants, omits_every_section
+from digest.deliver.control.set_aside import AsideDecision, AsideDomain
 from digest.deliver.plan.delivery_plan import IS_CLAIMED, IS_HANDING_OVER, IS_WAITING, edition_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.send.claims.claim_statements import (
@@ -70,6 +71,7 @@ class ClaimedDelivery:
     """A delivery as it stood when it was claimed; `tries` counts those before this one.
 
     `first_handed_at` is the Date of its message: `claimed_at`, or that of the first claim whose message left.
+    `domain_tag` is that of the receiving domain's group.
     """
 
     delivery_id: str
@@ -100,15 +102,18 @@ def claim_deliveries(
     horizon: datetime,
     limit: int,
     avoided_domains: Collection[str | None] | None = None,
-) -> tuple[SubscriberDelivery, ...]:
+    aside: Mapping[str, AsideDomain],
+) -> tuple[tuple[SubscriberDelivery, ...], bool]:
     """Claim up to `limit` deliveries of an edition that are due by `horizon`; set aside those that are owed no more.
+
+    Return them, and whether the transaction is as large as it may be, so that more may be due.
 
     The earliest come first. With `avoided_domains`, which may be empty, they are spread over the list, and other domains come
     first.
 
     Consent is asked here, in the transaction of the claim: a reader who left is `withdrawn`, one who paused or left
-    out every section is `skipped`; neither is returned. A delivery that its domain's limit postpones waits on. A row that isn't as it
-    was planned is refused.
+    out every section is `skipped`; neither is returned. A delivery that its domain's limit postpones waits on, and so does one of
+    a domain that was set `aside`, unless it's dropped. A row that isn't as it was planned is refused.
     """
     claimed: list[SubscriberDelivery] = []
     domain_claim = DomainClaim(session, domain_limits, now)
@@ -127,9 +132,9 @@ def claim_deliveries(
         genuine = find_genuine_ids(keys, purpose, [(row.id, row.number, row.message_id) for row in rows])
         refuse_changed(session, [row.id for row in rows if row.id not in genuine])
         rows = [row for row in rows if row.id in genuine]
-        claimed += _sort_due_rows(session, lease, rows, variants, domain_claim, now)
+        claimed += _sort_due_rows(session, lease, rows, variants, domain_claim, aside, now)
     domain_claim.save()
-    return tuple(claimed)
+    return tuple(claimed), examined >= MAX_TRANSACTION_ROWS
 
 
 def _sort_due_rows(
@@ -138,19 +143,28 @@ def _sort_due_rows(
     rows: list[Any],
     variants: EditionVariants,
     domain_claim: DomainClaim,
+    aside: Mapping[str, AsideDomain],
     now: datetime,
 ) -> list[SubscriberDelivery]:
     """Part rows into those that go now, those that are postponed and those that are owed no more; update all."""
     today = now.astimezone(variants.zone).date()
     going: list[SubscriberDelivery] = []
-    postponed, aside = [], []
+    postponed, ended = [], []
     for row in rows:
         subscriber = audience.read_audience_member(row)
         state = _state_for_subscriber(subscriber, variants, today)
         if subscriber is None or state is not DeliveryState.RESERVED:
-            aside.append((row.id, state))
+            ended.append((row.id, state))
             continue
-        domain_tag = subscriber.domain_tag
+        domain_tag = row.group_tag
+        # By its own tag too: its group may have been looked up since.
+        domain = (aside.get(domain_tag) or aside.get(subscriber.domain_tag or "")) if aside else None
+        if domain is not None and domain.decision is not AsideDecision.SEND:
+            if domain.decision:
+                ended.append((row.id, DeliveryState.CANCELLED))
+            else:
+                postponed.append((row.id, domain.parked_at))
+            continue
         until = domain_claim.postponed_until(domain_tag, fresh=row.next_try_at <= row.due_at)
         if until is None:
             going.append(
@@ -170,7 +184,7 @@ def _sort_due_rows(
             postponed.append((row.id, until))
     postpone(session, postponed)
     _take_reader_leases(session, lease, going, variants, now=now)
-    set_aside(session, aside)
+    set_aside(session, ended)
     return going
 
 

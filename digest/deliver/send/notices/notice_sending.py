@@ -19,7 +19,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import Boolean, ColumnElement, delete, exists, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose import headers
@@ -31,6 +31,7 @@ from digest.deliver.control import installation_hold
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.plan.correction_plan import correction_purpose
 from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_UNCERTAIN, IS_WAITING
+from digest.deliver.plan.domain_groups import group_tag_of
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import recover_runs
@@ -41,6 +42,7 @@ from digest.deliver.send.claims.run_lease import keep_lease
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
 from digest.deliver.send.limits.rate_limiter import DomainClaim, RateLimiter
 from digest.deliver.send.notices.notice_facts import ClaimedNotice, write_template_facts
+from digest.deliver.send.notices.notice_queue import IS_GUARD, IS_URGENT
 from digest.settings import SenderSettings, Settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import OPEN_STATES, Delivery, DeliveryState, Notice
@@ -54,7 +56,6 @@ from subscribers.store.models import Person
 
 BATCH_SIZE = 20  # messages claimed at once: each is rendered by itself
 MAX_LIMIT_WAIT = timedelta(minutes=1)  # that a run sleeps at once, until a rate limit lets more go
-MANY_TRIES = 2  # of a warning to an admin: under the sender before its action, and today's
 RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless the provider asks for longer
 
 TO_EDITORS = frozenset(
@@ -86,24 +87,12 @@ def _find_correction_purpose(session: Session, condition: ColumnElement[bool]) -
     return session.scalar(select(Delivery.purpose).where(Delivery.purpose.in_(purposes), condition).limit(1))
 
 
-def count_held_warnings(session: Session) -> int:
-    """Count the warnings to admins that were tried at least twice and still wait."""
-    tried = IS_WAITING & (Delivery.tries >= MANY_TRIES)
-    query = select(func.count()).select_from(Notice).join(Delivery, Delivery.id == Notice.delivery)
-    return session.scalar(query.where(_IS_URGENT, _IS_GUARD, tried)) or 0
-
-
 def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta) -> None:
     """Let everything that is due wait: the provider cannot be opened, and trying every second would not help."""
     due = select(Delivery.id).join(Notice, Notice.delivery == Delivery.id).where(_is_due(now))
     postponed = update(Delivery).where(Delivery.id.in_(due)).values(next_try_at=now + delay)
     with database.write() as session:
         session.execute(postponed)
-
-
-# As SQL, not as a parameter: so the index of the notices that are no correction is used, however many of these there are.
-_IS_URGENT = literal_column("notice.kind <> 'correction'", Boolean)
-_IS_GUARD = literal_column("notice.kind = 'guard'", Boolean)
 
 
 def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
@@ -114,8 +103,8 @@ def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
     """
     hold = installation_hold.current_hold(session)
     if hold is None:
-        return _IS_URGENT
-    return None if hold.may_be_copy else _IS_GUARD
+        return IS_URGENT
+    return None if hold.may_be_copy else IS_GUARD
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
@@ -215,7 +204,7 @@ def _open_notice_run(
             run_lease=run_lease,
             untried_pause=RETRY_PAUSE,
             composer=NoticeComposer.from_settings(settings),
-            rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
+            rate_limiter=RateLimiter.from_settings(database, settings.file.limits, keys),
         )
         yield run
     if run.stop_reason:
@@ -228,14 +217,14 @@ def _claim_notices(run: _NoticeRun, session: Session, stopping: Callable[[], boo
     condition = None if run.stop_reason else _leaving_notices(session)
     if condition is not None and not stopping():
         now = run.clock()
-        query = _select_due(now).where(condition).order_by(_IS_GUARD.desc(), Delivery.next_try_at).limit(BATCH_SIZE)
+        query = _select_due(now).where(condition).order_by(IS_GUARD.desc(), Delivery.next_try_at).limit(BATCH_SIZE)
         rows = session.execute(query).all()
         # Each warning goes alone: the server may refuse another's sender, and take nothing more.
         claimed = _claim_rows(run, session, rows[:1] if rows and rows[0].kind == "guard" else rows, now)
         run.rate_limiter.count_urgent_messages(session, len(claimed), run.clock())
     if not claimed:
         run.may_claim(session)  # says why the others wait
-    _delete_finished_notices(session, _IS_URGENT)
+    _delete_finished_notices(session, IS_URGENT)
     return claimed
 
 
@@ -312,8 +301,9 @@ def _is_link_for(session: Session, notice: ClaimedNotice, address: str) -> bool:
 def _select_due(now: datetime) -> Any:
     identifiers = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.message_id)
     times = (Delivery.due_at, Delivery.next_try_at, Delivery.first_handed_at)
+    tag = group_tag_of(Delivery.domain_tag).label("domain_tag")
     return (
-        select(*identifiers, *times, Delivery.tries, Delivery.domain_tag, Notice.kind, Notice.ciphertext, Notice.key_id)
+        select(*identifiers, *times, Delivery.tries, tag, Notice.kind, Notice.ciphertext, Notice.key_id)
         .join(Notice, Notice.delivery == Delivery.id)
         .where(_is_due(now))
         .with_for_update(skip_locked=True, of=Delivery)

@@ -16,7 +16,7 @@ from digest.deliver.compose.variants import (
     count_wanted_variants,
     create_variants,
 )
-from digest.deliver.control import edition_control, installation_hold
+from digest.deliver.control import edition_control, installation_hold, set_aside
 from digest.deliver.control.edition_control import ALARM_ACTOR
 from digest.deliver.plan import canary
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, plan_deliveries
@@ -30,6 +30,7 @@ from digest.deliver.send.claims.run_file import open_run_file, read_database_num
 from digest.deliver.send.claims.run_lease import keep_lease
 from digest.deliver.send.limits.rate_limiter import RateLimiter
 from digest.deliver.send.refusals import alarms
+from digest.deliver.send.refusals.alarms import HandedOverCounts
 from digest.deliver.send.refusals.message_suspicion import MessageSuspicion
 from digest.deliver.send.refusals.refused_deliveries import review_refusals
 from digest.deliver.send.run.loop import run_send_loop
@@ -60,7 +61,7 @@ class SendReport:
     """What one run did. `refusals` are how many of a sent edition someone has to acknowledge.
 
     `stop_reason` is empty or says what went wrong or who stopped it; `wait_reason` says what the rest waits for where
-    nothing is wrong; `next_due_at` is when something is due next.
+    nothing is wrong; `next_due_at` is when something is due next. `domains_aside` wait for someone's decision.
     """
 
     edition: str
@@ -71,6 +72,7 @@ class SendReport:
     stop_reason: str = ""
     wait_reason: str = ""
     next_due_at: datetime | None = None
+    domains_aside: int = 0
 
     @property
     def handed_over(self) -> int:
@@ -81,6 +83,11 @@ class SendReport:
     def ends_elsewhere(self) -> bool:
         """Whether another process is handing over the last messages: this run is over, and has none of them."""
         return self.delivery_counts.last_are_leaving
+
+    @property
+    def awaits_decision(self) -> bool:
+        """Whether all that waits are emails to domains that were set aside."""
+        return self.next_due_at is not None and self.next_due_at >= set_aside.PARKED_FROM
 
 
 def run_edition(
@@ -154,11 +161,11 @@ def run_edition(
             queries=queries,
             report_progress=report_progress,
             limit=limit,
-            rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
+            rate_limiter=database_retry(lambda: RateLimiter.from_settings(database, settings.file.limits, keys)),
             progress_writer=ProgressWriter(name, now),
             suspicion=MessageSuspicion(was_accepted=planned[DeliveryState.ACCEPTED] > 0),
             planned_total=planned.planned,
-            handed_over_before=planned.handed_over,
+            handed_over=HandedOverCounts(planned.handed_over),
         )
         try:
             run_send_loop(run)
@@ -287,13 +294,14 @@ def _close_run(run: SendRun) -> SendReport:
             review_refusals(session, edition, counts)
         due = claims.next_due_time(session, run.purpose)
         next_at = max(due, run.resumes_at) if due and run.resumes_at else due
+        domains_aside = set_aside.list_undecided(edition)
         run.progress_writer.write_progress(
             session,
             run.attempted,
             run.clock(),
             running=False,
-            wait_reason=run.stop_reason or run.wait_reason,
-            resumes_at=next_at if counts.open else None,
+            wait_reason=run.stop_reason or run.wait_reason or set_aside.describe_aside(domains_aside),
+            resumes_at=next_at if counts.open and next_at and next_at < set_aside.PARKED_FROM else None,
         )
         return SendReport(
             edition=run.edition,
@@ -304,4 +312,5 @@ def _close_run(run: SendRun) -> SendReport:
             stop_reason=run.stop_reason,
             wait_reason=run.wait_reason,
             next_due_at=next_at,
+            domains_aside=len(domains_aside),
         )

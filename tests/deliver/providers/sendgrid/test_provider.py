@@ -343,7 +343,7 @@ def test_only_a_message_that_nobody_accepts_is_at_fault_and_its_subscribers_wait
     with FakeSendGrid() as fake:
         report = _send(world, fake, batch=20)
         tried_domains = report.results[HandoverResult.TRY_LATER]
-        assert "rejected every message" in report.stop_reason
+        assert "refused every message" in report.stop_reason
         assert "@" not in report.stop_reason
         assert report.delivery_counts[DeliveryState.WAITING] == 60
         assert 8 < tried_domains <= 25, "a few suspects and a few probes, not the whole list"
@@ -354,7 +354,7 @@ def test_a_list_that_holds_bad_subscribers_alone_says_so(one_world: DeliverySetu
     one_world.add_subscribers("bad@example.org", "bad2@example.org")
     with FakeSendGrid() as fake:
         report = _send(one_world, fake, batch=10)
-    assert "rejected every message" in report.stop_reason
+    assert "refused every message" in report.stop_reason
     assert report.delivery_counts[DeliveryState.WAITING] == 2
 
 

@@ -153,7 +153,7 @@ def test_a_lease_is_renewed_while_the_run_goes_on_and_deleted_at_its_end(world: 
 def test_an_upgrade_gives_old_claims_a_lease_and_takes_all_leases(world: DeliverySetup, claimed: list[str]) -> None:
     with world.database.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE run_lease")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0068'")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0069'")
     migrate_schema(world.database)
     with world.database.read() as session:
         (lease,) = session.scalars(select(RunLease))

@@ -488,7 +488,7 @@ def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_
     assert send(world, ScriptedProvider(accept)) == {HandoverResult.ACCEPTED: 5}
     assert len({moment for moment, _ in left}) == 1
     with world.database.write() as session:
-        limiter = RateLimiter.from_settings(limits, KEYS)
+        limiter = RateLimiter.from_settings(world.database, limits, KEYS)
         allowance = limiter.current_allowance(session, 1, world.clock)
     assert allowance.messages == 0
     assert allowance.available_at is not None

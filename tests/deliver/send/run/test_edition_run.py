@@ -535,6 +535,30 @@ def test_a_short_wait_is_slept_through_and_a_long_one_ends_the_run(world: Delive
     assert report.delivery_counts[DeliveryState.WAITING] == 1
 
 
+def test_a_wait_that_the_provider_asks_for_holds_for_every_process(world: DeliverySetup) -> None:
+    world.add_subscribers("ada@example.org", "bo@example.org")
+    patience = BatchOutcome((MessageOutcome(HandoverResult.NOT_TRIED),), wait_seconds=600.0)
+    _send(world, ScriptedProvider(lambda _: patience, batch_size=1))
+    world.clock.now += timedelta(seconds=10)
+    another = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    report = _send(world, another)
+    assert another.received_messages == []
+    assert (report.wait_reason, report.next_due_at) == (
+        "the provider asks for patience",
+        RELEASE + timedelta(seconds=600),
+    )
+    world.clock.now = RELEASE + timedelta(seconds=600)
+    assert _send(world, another).state is EditionState.SENT
+
+
+def test_a_wait_that_one_provider_asks_for_does_not_hold_for_another(one_world: DeliverySetup) -> None:
+    world = one_world
+    world.add_subscribers("ada@example.org")
+    patience = BatchOutcome((MessageOutcome(HandoverResult.NOT_TRIED),), wait_seconds=600.0)
+    _send(world, ScriptedProvider(lambda _: patience, batch_size=1))
+    assert _send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED), name="other")).handed_over == 1
+
+
 def test_what_a_dead_process_left_claimed_is_uncertain_and_the_rest_goes_out(world: DeliverySetup) -> None:
     world.add_subscribers(*(f"r{n}@example.org" for n in range(5)))
 

@@ -1,0 +1,62 @@
+"""The newest rows of the audit log, read where something is decided by them: only while each of them is ours and none is missing.
+
+Where one isn't, nobody knows what it said, and whoever asks has to expect the worst. Rows that are cut off at the end aren't missed before
+the nightly check.
+"""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import structlog
+from sqlalchemy.orm import Session
+
+from digest.store.audit import AuditRow, list_waiting_entries, read_newest_rows
+from subscribers.crypto.keys import KeyRing
+from subscribers.store.row_seals import keys_of
+
+_MARGIN = timedelta(days=1)  # rows are in the order in which they were committed, which isn't quite that of their times
+
+log = structlog.get_logger("audit")
+
+
+class LoggedAction(NamedTuple):
+    """What a row of the audit log says."""
+
+    at: datetime
+    actor: str
+    act: str
+    subject: str
+    detail: dict[str, Any]
+
+
+def read_actions_since(
+    session: Session, since: datetime | None, names: Collection[str]
+) -> tuple[list[LoggedAction], bool]:
+    """Return the actions of some names since a moment, those of this transaction too, and whether the log is intact up to that moment."""
+    waiting = [LoggedAction(e.at, e.actor, e.act, e.subject, e.detail) for e in list_waiting_entries(session)]
+    rows, is_intact = _read_rows_since(session, since)
+    if not is_intact:
+        log.error(
+            "the newest rows of the audit log fail verification: what's decided by them takes the stricter course"
+        )
+    logged = [LoggedAction(row.moment, row.actor, row.act, row.subject, row.read_detail()) for row in rows]
+    return [a for a in (*waiting, *logged) if a.act in names and (since is None or a.at > since - _MARGIN)], is_intact
+
+
+def _read_rows_since(session: Session, since: datetime | None) -> tuple[list[AuditRow], bool]:
+    rows: list[AuditRow] = []
+    for row in read_newest_rows(session):
+        follows = not rows or (row.seq, row.hash) == (rows[-1].seq - 1, rows[-1].previous)
+        if not follows or not _is_own(keys_of(session), row):
+            return rows, False
+        rows.append(row)
+        if since is not None and row.moment <= since - _MARGIN:
+            return rows, True
+    return rows, not rows or rows[-1].seq == 1
+
+
+@lru_cache(maxsize=4096)  # every look at an edition asks for the rows of some weeks, at 25 µs each
+def _is_own(keys: KeyRing, row: AuditRow) -> bool:
+    return row.is_own(keys)
