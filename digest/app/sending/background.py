@@ -22,8 +22,7 @@ from digest.deliver.inbound.payloads import apply_stored_payloads, store_payload
 from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.providers.kind import ProviderWebhook
 from digest.deliver.providers.registry import find_provider, provider_in_use
-from digest.deliver.send.claims.dead_runs import recover_dead_runs
-from digest.deliver.send.claims.run_file import list_abandoned_files
+from digest.deliver.send.claims import dead_runs
 from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.notices import notice_sending as notices
 from digest.deliver.send.refusals import alarms
@@ -52,6 +51,11 @@ def process_signup_requests(installation: Installation, *, clock: Clock) -> dict
         queue=notice_queue.make_notice_queue(installation.keys, installation.settings, clock),
     )
     return processor.process_pending(clock)
+
+
+def recover_runs(installation: Installation, *, clock: Clock) -> None:
+    """Take over what dead and silent processes had claimed: their messages that hadn't left are due again."""
+    dead_runs.recover_runs(installation.database, installation.settings, installation.keys, now=clock())
 
 
 def apply_inbound_events(installation: Installation, *, clock: Clock) -> Counter[str]:
@@ -160,14 +164,10 @@ def send_due_notices(
 ) -> Counter[HandoverResult]:
     """Hand over the mails that are no edition and are due; without one, nothing is opened.
 
-    What a killed process of this machine left is taken up before: its messages that had not left are due again.
-
     Raises:
         ProviderSettingsError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
         InstallationError: the keys are the demo's; likewise.
     """
-    if list_abandoned_files(installation.settings.runs_folder):
-        recover_dead_runs(installation.database, installation.settings, installation.keys, now=clock())
     with installation.read() as session:
         if not notices.has_due_notices(session, now=clock()) or _provider_waits(installation, session, clock()):
             return Counter()
