@@ -11,7 +11,7 @@ from alembic import op
 from subscribers.store.models import UtcDateTime
 
 revision = "0071"
-down_revision = "0069"
+down_revision = "0070"
 branch_labels = None
 depends_on = None
 
