@@ -13,6 +13,7 @@ COMMAND_PLACES = {
     **dict.fromkeys(("init", "doctor", "serve"), "digest.cli.upkeep.installation"),
     **dict.fromkeys(("draft", "show", "check", "approve"), "digest.cli.editions.group"),
     **dict.fromkeys(("pause", "resume", "cancel"), "digest.cli.sending.control"),
+    "set-aside": "digest.cli.sending.set_aside",
     "correct": "digest.cli.editions.correct",
     "audit": "digest.cli.upkeep.audit",
     "processing": "digest.cli.site",
@@ -28,12 +29,12 @@ COMMAND_PLACES = {
     "evaluate": "digest.cli.evaluation",
     **dict.fromkeys(("migrate", "upgrade"), "digest.cli.upkeep.migrate"),
     "subscribers": "digest.cli.subscribers.group",
-}  # the modules; each command is its module's attribute of the same name
+}  # the modules; each command is its module's attribute of the same name, with underscores
 
 
 @click.group(
     cls=ErrorReportingGroup,
-    command_places={name: f"{module}:{name}" for name, module in COMMAND_PLACES.items()},
+    command_places={name: f"{module}:{name.replace('-', '_')}" for name, module in COMMAND_PLACES.items()},
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 The week:

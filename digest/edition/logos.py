@@ -12,12 +12,15 @@ def find_logo_pair(session: Session, branding: BrandingSettings) -> LogoPair | N
     names = (branding.logo, branding.logo_dark)
     if not all(names):
         return None
-    rows = [find_image(session, logo_address(name)) for name in names]
-    widths = [shown_logo_width(row.width, row.height) for row in rows if row is not None]
-    hashes = [row.hash for row in rows if row is not None]
-    if len(hashes) < len(names):
+    light, dark = (find_image(session, logo_address(name)) for name in names)
+    if light is None or dark is None:
         return None
-    return LogoPair(light=hashes[0], dark=hashes[1], light_width=widths[0], dark_width=widths[1])
+    return LogoPair(
+        light=light.hash,
+        dark=dark.hash,
+        light_width=shown_logo_width(light.width, light.height),
+        dark_width=shown_logo_width(dark.width, dark.height),
+    )
 
 
 def shown_logo_width(width: int, height: int) -> int:

@@ -40,10 +40,9 @@ def find_edition(session: Session, name: str, *, lock: bool = False) -> Edition:
         edition = session.scalar(_select_edition(lock=lock), {"edition_name": name})
     if edition is None:
         latest = select(Edition.name).order_by(Edition.release_at.desc()).limit(5)
-        names = session.scalars(latest).all()
-        advice = (
-            f"Choose one of the latest: {', '.join(names)}." if names else "Draft the first one with 'digest draft'."
-        )
+        advice = "Draft the first one with 'digest draft'."
+        if names := session.scalars(latest).all():
+            advice = f"Choose one of the latest: {', '.join(names)}."
         raise UnknownEditionError(f"There's no edition {name}.", advice)
     return edition
 
@@ -61,9 +60,9 @@ def release_slot(release_at: datetime) -> str:
 
 def find_current_edition(session: Session) -> Edition | None:
     """Find the edition that is worked on: the next one that is not sent, else the one that was sent last."""
-    latest = select(Edition).order_by(Edition.release_at.desc(), Edition.id.desc()).limit(1)
-    coming = latest.where(Edition.state.not_in(FINISHED_STATES))
-    return session.scalar(coming) or session.scalar(latest)
+    editions = select(Edition).order_by(Edition.release_at.desc(), Edition.id.desc())
+    coming = editions.where(Edition.state.not_in(FINISHED_STATES))
+    return session.scalar(coming.limit(1)) or session.scalar(editions.limit(1))
 
 
 def find_next_release(
@@ -126,8 +125,13 @@ def explain_missed_release(edition: Edition, now: datetime) -> str:
 
 def load_rendered_fragments(session: Session, edition: Edition) -> tuple[RenderedFragment, ...]:
     """Return an edition's stored fragments as rendering gave them, in order."""
-    query = select(Fragment).where(Fragment.edition_id == edition.id).order_by(Fragment.position, Fragment.id)
-    return tuple(RenderedFragment(f.kind, f.name, f.body, unpack_slots(f.slots)) for f in session.scalars(query))
+    own = select(Fragment).where(Fragment.edition_id == edition.id)
+    rows = session.scalars(own.order_by(Fragment.position, Fragment.id))
+    return tuple(_read_fragment(row) for row in rows)
+
+
+def _read_fragment(row: Fragment) -> RenderedFragment:
+    return RenderedFragment(row.kind, row.name, row.body, unpack_slots(row.slots))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,5 +154,5 @@ def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -
 
 def find_latest_edition(session: Session, now: datetime) -> Edition | None:
     """Return the newest edition that is public at `now`, None before the first."""
-    public = (Edition.state.in_(PUBLIC_STATES), Edition.release_at <= now)
-    return session.scalar(select(Edition).where(*public).order_by(Edition.release_at.desc()).limit(1))
+    public = select(Edition).where(Edition.state.in_(PUBLIC_STATES), Edition.release_at <= now)
+    return session.scalar(public.order_by(Edition.release_at.desc()).limit(1))

@@ -38,7 +38,7 @@ class LimitSettings(values.SettingsTable, title="Limits"):
     domains_per_hour: dict[Annotated[str, AfterValidator(values.check_domain)], Annotated[int, Field(ge=1)]] = setting(
         {},
         "Messages per hour to one domain",
-        "The maximum number of messages to each domain, spread evenly.",
+        "The maximum number of messages to each domain, spread evenly. Domains with the same mail servers share it.",
         'In the file, write it like this: `{ "gmail.com" = 6000 }`.',
     )
     signups_per_network: int = setting(
@@ -116,7 +116,7 @@ def _check_webhook(text: str) -> str:
 
 
 class AlertSettings(values.SettingsTable, title="Alerts"):
-    """What pauses an edition until somebody has checked it (`digest resume`). A share counts once the number is reached.
+    """What pauses an edition (`digest resume`), or sets a mailbox provider's emails aside. A share counts once the number is reached.
 
     See [how alerts are sent](maintenance.md#alerts). The page of these settings sends a test to the webhook.
     """
@@ -236,6 +236,32 @@ class BackupSettings(values.SettingsTable, title="Backups"):
     def rules(self) -> tuple[ScheduleRule, ...]:
         """The times at which a backup is made; none without a folder."""
         return tuple(parse_schedule_rule(text) for text in self.at) if self.folder else ()
+
+
+def _check_log(text: str) -> str:
+    """Check the place of a log: `journal`, or an absolute path; empty is none.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text not in {"", "journal"} and not text.startswith("/"):
+        raise ValueError(f'{text!r} isn\'t "journal" or an absolute path, such as /var/log/mail.log')
+    return text
+
+
+class RelaySettings(values.SettingsTable):
+    """Your own Postfix on this machine, whose log says what became of messages after it accepted them.
+
+    See [following the mail server's log](sending.md#following-the-mail-servers-log).
+    """
+
+    concern: ClassVar = Concern.ALERTS
+
+    log: Annotated[str, AfterValidator(_check_log)] = file_setting(
+        "",
+        'The log to follow: "journal" for the systemd journal, or a file such as /var/log/mail.log. Leave empty for none.',
+        "The service must be allowed to read it.",
+    )
 
 
 class BounceMailboxSettings(values.SettingsTable):

@@ -227,6 +227,8 @@ class Edition(Base):
     # The first few hundred: how many they are (NULL: not decided), and until when the rest waits for what they bring.
     canary: Mapped[int | None]
     canary_until: Mapped[datetime | None]
+    # Receiving domains that triggered a stop rule, by tag: `digest.deliver.control.set_aside`.
+    set_aside: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     # Of a sent edition: the refusals that someone has to acknowledge (0: few, or acknowledged), and how many were acknowledged.
     refusals: Mapped[int] = mapped_column(default=0, server_default="0")
     acknowledged_refusals: Mapped[int] = mapped_column(default=0, server_default="0")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -58,7 +59,7 @@ def _declare(default: Any, **texts: str) -> Any:
     return Field(default, json_schema_extra=dict(texts))
 
 
-@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid", defer_build=True))
 class Preferences:
     """A subscriber's preferences.
 
@@ -128,8 +129,8 @@ class Preferences:
 
     def as_json(self) -> dict[str, Any]:
         """Return the form that is stored; what is not chosen is left out."""
-        values = _STORED.dump_python(self, mode="json")
-        return {name: value for name, value in values.items() if value != _NOT_CHOSEN[name]}
+        values, not_chosen = _STORED.dump_python(self, mode="json"), _dump_not_chosen()
+        return {name: value for name, value in values.items() if value != not_chosen[name]}
 
     @classmethod
     def from_stored(cls, stored: Any) -> "Preferences":
@@ -154,7 +155,13 @@ class Preferences:
 
 
 _STORED = TypeAdapter(Preferences)
-_NOT_CHOSEN = _STORED.dump_python(Preferences(), mode="json")
+
+
+@cache
+def _dump_not_chosen() -> dict[str, Any]:
+    return _STORED.dump_python(Preferences(), mode="json")  # type: ignore[no-any-return]
+
+
 PREFERENCE_TEXTS: dict[str, dict[str, str]] = {
     name: field.json_schema_extra
     for name, field in Preferences.__pydantic_fields__.items()  # type: ignore[attr-defined]  # pydantic adds it

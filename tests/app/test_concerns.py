@@ -31,7 +31,7 @@ ACTIONS = {
     Concern.SENDING: "held, released",
     Concern.NONE: "added release, alert tested, approve, audit log checked, audit log exported, audit log shown, "
     "backups looked at, cancelled, clipboard, collected, consent wordings listed, corrected, correction email approved, correction email requested, deliveries shown, "
-    "draft, draft updated, edited, growth looked at, imported past editions, inbound mail read, installation examined, keys listed, "
+    "domain dropped, domain sent, draft, draft updated, edited, growth looked at, imported past editions, inbound mail read, installation examined, keys listed, "
     "ledger verified, letter keys switched, logo kept, looked again, moved release, name changed, passkey renamed, paused, "
     "people counted, pictures fetched, readers listed, record of processing shown, refusals acknowledged, refused sent again, reinstated an approval, restored release, "
     "resumed, send, sent back, sent-back note done, sessions ended, settings looked at, skipped release, source added, "
@@ -41,7 +41,7 @@ ACTIONS = {
 }
 # Settings by what they declare: a whole table, or one setting of it.
 SETTINGS = {
-    Concern.ALERTS: "alerts heartbeats inbound schedule.at_gone_article schedule.final_check_minutes",
+    Concern.ALERTS: "alerts heartbeats inbound relay schedule.at_gone_article schedule.final_check_minutes",
     Concern.APPROVAL: "approval schedule.at_deadline",
     Concern.BACKUPS: "backup",
     Concern.CONSENT: "publication.language publication.name schedule.send consent",

@@ -24,6 +24,7 @@ from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.editing.corrections import CorrectionForm
 from digest.app.editing.edit_application import EditForm
 from digest.app.subscribers.uploads import ListUploads
+from digest.deliver.control.set_aside import AsideDecision
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
 from digest.edition.content.edition_content import LabelledBlock
 from digest.installation import copy_guard
@@ -95,6 +96,7 @@ TAKES_EDITOR = {
     "sources.past_editions": "import_past_editions",
     "editing.presence": "switch_letter_keys",
     "sending.control": "pause_edition resume_edition send_test",
+    "sending.set_aside_domains": "decide_domains",
     "sending.refusal_actions": "acknowledge_refusals",
     "sources.source_overview": "view_source",
     "sources.configured": "list_sources",
@@ -183,6 +185,7 @@ class StaffWorld:
             LabelledBlock: LabelledBlock("a", "sponsor", "A headline"),
             CorrectionForm: CorrectionForm("https://hls.today/a", "summary", "It is so.", "It was not."),
             ListUploads: ListUploads(),
+            AsideDecision: AsideDecision.SEND,
             UncertainResolution: UncertainResolution.ACCEPTED,
             datetime: NOW,
             date: NOW.date(),

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from digest.installation.opened import open_installation
+from digest.installation.opened import create_key_file, open_installation
 from digest.settings import load_settings
 from digest.store.models import EditionState
 from tests.conftest import ROOT
@@ -53,6 +53,7 @@ def test_the_version_needs_neither_database_nor_settings() -> None:
 
 def test_what_is_needed_at_once_imports_nothing_heavy(new_home: Path) -> None:
     with open_installation(load_settings()) as installation:
+        create_key_file(installation)
         store_edition(installation, state=EditionState.SENDING)
     commands = ("pause --all", "resume --all", "pause", "status", "status --json")
     for command, ended in zip(commands, _run_commands(*commands), strict=True):
@@ -63,6 +64,7 @@ def test_a_send_imports_neither_what_drafts_nor_what_fetches_and_collects_no_gar
     new_home: Path,
 ) -> None:
     with open_installation(load_settings()) as installation:
+        create_key_file(installation)
         store_edition(installation, state=EditionState.SENDING)
     # It comes as far as the proof of the approval, which such an edition lacks.
     (ended,) = _run_commands("send current --yes", exit_code=2)

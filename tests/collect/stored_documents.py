@@ -11,7 +11,7 @@ from digest.store.models import Source
 
 def store_document(session: Session, source: Source, document: ParsedDocument, now: datetime) -> ItemCounts:
     """Store all items of a document of `source` in one transaction."""
-    counts, batches = prepare_batches(document)
+    counts, batches = prepare_batches(document, len(document.items))
     for batch in batches:
         counts += store_batch(session, source.id, batch, now)
     return counts

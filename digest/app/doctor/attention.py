@@ -14,12 +14,13 @@ from digest.app.subscribers.running_imports import list_idle_imports
 from digest.backups.last_backup import explain_missing_backup
 from digest.collect.articles.storage import find_withdrawn
 from digest.collect.sources.source_rows import describe_source_health, list_source_problems
-from digest.deliver.control import article_checks, edition_control, installation_hold
+from digest.deliver.control import article_checks, edition_control, installation_hold, set_aside
+from digest.deliver.control.set_aside import AsideDomain
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.registry import provider_kinds, provider_remedy
 from digest.deliver.retention import provider_erasures
 from digest.deliver.send.claims.progress import SendProgress, read_progress
-from digest.deliver.send.notices.notice_sending import count_held_warnings
+from digest.deliver.send.notices.notice_queue import count_held_warnings
 from digest.deliver.send.run.send_gate import send_blocked_reason
 from digest.edition.calendar.calendar_store import find_deadline
 from digest.edition.calendar.release_calendar import MAX_LATENESS
@@ -69,6 +70,12 @@ _KINDS = (
         "paused",
         "No edition is paused partway through sending",
         "Run 'digest resume EDITION' to continue, or 'digest cancel EDITION' to cancel the rest.",
+        tells_remedy=True,
+    ),
+    AttentionKind(
+        "set-aside",
+        "No emails of an edition are set aside by a stop rule",
+        "Run 'digest set-aside EDITION' for the reasons, then add --send to send the emails or --drop to drop them.",
         tells_remedy=True,
     ),
     AttentionKind(
@@ -211,7 +218,8 @@ def attention_sentences(
 ) -> list[str]:
     """Give the sentences; none where all is as usual. With the settings' file also what is wrong in it.
 
-    `pause_told` is the edition whose pause or refusals stand elsewhere on the page, `deadline_told` the one whose deadline does.
+    `pause_told` is the edition whose pause, refusals, or emails set aside stand elsewhere on the page, `deadline_told` the one
+    whose deadline does.
     """
     found = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
     return [finding.sentence for finding in found]
@@ -278,6 +286,9 @@ def _find_in_sending(
             reason = f": {end_sentence(edition.paused_because)}" if edition.paused_because else "."
             on_page = f"No. {edition.number} is paused{reason} You can resume it on its page."
             yield AttentionFinding("paused", said, edition.name, on_page)
+        aside = set_aside.list_undecided(edition)
+        if aside and edition.name != pause_told:
+            yield _find_set_aside(edition, aside)
     if hold is None:
         yield from _find_stuck_sends(session, editions, now, zone)
     yield from _find_gone_articles(session, editions)
@@ -285,6 +296,16 @@ def _find_in_sending(
     for edition in editions:
         if words := explain_missed_release(edition, now):
             yield AttentionFinding("missed-release", f"No. {edition.number} wasn't sent. {words}", edition.name)
+
+
+def _find_set_aside(edition: Edition, aside: Sequence[AsideDomain]) -> AttentionFinding:
+    what = f"No. {edition.number}: {set_aside.describe_aside(aside)}, because {end_sentence(aside[-1].reason)}"
+    return AttentionFinding(
+        "set-aside",
+        f"{what} To send or drop them, run 'digest set-aside {edition.name}'.",
+        edition.name,
+        f"{what} You can send or drop them on its page.",
+    )
 
 
 def _find_refusals(session: Session) -> Iterator[AttentionFinding]:

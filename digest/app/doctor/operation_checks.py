@@ -35,7 +35,7 @@ from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_
 from digest.edition.queries import PUBLIC_STATES, UNAPPROVED_STATES
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
-from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, StaffMember
+from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, InboundPayload, StaffMember
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, Edition, ScheduleSlot
 from digest.store.staff import display_name_of, list_staff_members
 from digest.store.staff_revocations import keep_current, list_missing_members
@@ -359,7 +359,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFin
 def check_uncertain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """No message has an unknown status."""
     # Of an edition that rests or is cancelled no run marks what a process left that fell silent.
-    silent = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < examined.now)
+    silent = Delivery.state.in_(CLAIMED_STATES) & (Delivery.lease_until < examined.now)
     with examined.read() as session:
         condition = (Delivery.state == DeliveryState.UNCERTAIN) | silent
         unknown = select(Delivery.purpose, func.count()).where(condition)

@@ -69,8 +69,11 @@ class NameLookup:
         return [record.address for kind in ("A", "AAAA") for record in self._ask(name, kind)]
 
     def find_exchangers(self, name: str) -> list[str]:
-        """Find the hosts that take mail for a domain, the preferred first; of one that takes none `.` (RFC 7505, section 3)."""
-        records = sorted(self._ask(name, "MX"), key=lambda record: record.preference)
+        """Find the hosts that take mail for a domain, the preferred first; of one that takes none `.` (RFC 7505, section 3).
+
+        Those that are equally preferred come in the order of their names.
+        """
+        records = sorted(self._ask(name, "MX"), key=lambda record: (record.preference, record.exchange))
         return [_plain_name(record.exchange) for record in records]
 
     def find_names(self, address: str) -> list[str]:

@@ -13,12 +13,12 @@ from digest.app.editions.recent_counts import RecentCounts, count_edition
 from digest.app.sending.uncertain_actions import list_uncertain, resend_risk
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
+from digest.deliver.control.set_aside import list_undecided
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import TEST_PURPOSE_PREFIX, DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
 from digest.deliver.retention.kept_counts import load_kept_counts
 from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, group_refusals, name_known_domains
-from digest.deliver.send.staff_test import TEST_PURPOSE_PREFIX
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, read_uncertain_deliveries
 from digest.edition.queries import find_edition
 from digest.installation.acts import Action, Actor, Role
@@ -58,7 +58,7 @@ class RefusingDomain:
 class ChosenEdition:
     """What is shown of one edition: refusals by cause and by receiving domain, complaints, and what is in doubt.
 
-    `other_domains` are how many more domains refused something, and `other_refusals` how much.
+    `other_domains` are how many more domains refused something, and `other_refusals` how much. `domains_aside` wait for a decision.
     """
 
     edition: Edition
@@ -70,6 +70,7 @@ class ChosenEdition:
     complaints: int
     doubts: tuple[UncertainDelivery, ...]
     resend_risk: str
+    domains_aside: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,7 @@ def _read_chosen(
         complaints=_count_complaints(session, edition),
         doubts=tuple(read_uncertain_deliveries(session, edition.name, limit=MAX_DOUBTS, now=now)),
         resend_risk=resend_risk(installation),
+        domains_aside=len(list_undecided(edition)),
     )
 
 

@@ -12,13 +12,15 @@ from digest.app.approval.signing import APPROVE, REVOKE_APPROVAL
 from digest.app.editions.recent_counts import RecentCounts
 from digest.app.sending import alarm_mail, refusal_actions, uncertain_actions
 from digest.app.sending import control as sending
+from digest.app.sending.set_aside_domains import DECIDE, DomainAside, read_domains_aside
 from digest.app.subscribers.subscribers import count_subscribers
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
+from digest.deliver.control.set_aside import PARKED_FROM
 from digest.deliver.plan import canary
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.send.claims.progress import SendProgress, read_progress
-from digest.deliver.send.refusals.alarms import AlarmReading, count_failures, read_alarms
+from digest.deliver.send.refusals.alarms import SET_ASIDE, AlarmReading, count_failures, read_alarms
 from digest.deliver.send.refusals.refused_deliveries import (
     RefusalGroup,
     group_refusals,
@@ -48,6 +50,8 @@ _EDITION_ACTIONS = (
 _SHOWN_ACTIONS = frozenset(
     {
         alarm_mail.ALARM_MAILED,
+        SET_ASIDE,
+        *(action.name for action in DECIDE.values()),
         *(a.name for a in (*_EDITION_ACTIONS, uncertain_actions.RESOLVE_BY_LOG, *uncertain_actions.RESOLVE.values())),
     }
 )
@@ -83,6 +87,7 @@ class SendingView:
     failures_count_from: datetime | None
     refusals: tuple[RefusalGroup, ...]
     domain_names: Mapping[str, str]
+    aside: tuple[DomainAside, ...]
     hold: InstallationHold | None
     acts: tuple[AuditEntry, ...]
 
@@ -130,6 +135,7 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
         failures_count_from=since,
         refusals=tuple(merge_refusals(group_refusals(session, edition.name))),
         domain_names=domain_names,
+        aside=read_domains_aside(installation, session, edition),
         hold=installation_hold.current_hold(session),
         acts=_find_actions(session, edition),
     )
@@ -137,7 +143,8 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
 
 def _count_due_later(session: Session, purpose: str, now: datetime) -> tuple[int, datetime | None]:
     """Count what waits for its reader's hour or for a later try; return it with the earliest such moment."""
-    later = (Delivery.purpose == purpose, Delivery.state == DeliveryState.WAITING, Delivery.next_try_at > now)
+    waiting = (Delivery.purpose == purpose, Delivery.state == DeliveryState.WAITING)
+    later = (*waiting, Delivery.next_try_at > now, Delivery.next_try_at < PARKED_FROM)
     counted = select(func.count(), func.min(Delivery.next_try_at)).where(*later)
     row = session.execute(counted).one()
     return row[0], row[1]

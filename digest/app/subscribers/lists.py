@@ -21,7 +21,7 @@ from digest.store.engine import open_database
 from subscribers.callbacks import Progress
 from subscribers.errors import RefusalError
 from subscribers.signup import permission_pass
-from subscribers.transfer import exports, imports
+from subscribers.transfer import exports, import_batches, imports
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.import_report import ImportReport, RejectCallback
 from subscribers.transfer.import_run import ImportContext
@@ -195,7 +195,7 @@ def _create_private_file(path: Path) -> IO[str]:
 
 def list_unfinished_imports(
     installation: Installation, actor: Actor, *, now: datetime
-) -> list[tuple[imports.UnfinishedImport, int]]:
+) -> list[tuple[import_batches.UnfinishedImport, int]]:
     """List the imports that were begun and not finished, each with how many people stand in it.
 
     Raises:
@@ -205,7 +205,7 @@ def list_unfinished_imports(
     with installation.database.read() as session:
         return [
             (unfinished, count_batch_people(session, unfinished.batch))
-            for unfinished in imports.list_unfinished_imports(session)
+            for unfinished in import_batches.list_unfinished_imports(session)
         ]
 
 
@@ -213,8 +213,8 @@ def list_unfinished_imports(
 class ImportsView:
     """What came in before, newest first; what is not finished and nobody works on, with its people; how many departures all lists named."""
 
-    finished: tuple[imports.FinishedImport, ...]
-    unfinished: tuple[tuple[imports.UnfinishedImport, int], ...]
+    finished: tuple[import_batches.FinishedImport, ...]
+    unfinished: tuple[tuple[import_batches.UnfinishedImport, int], ...]
     departures: int
 
 
@@ -228,7 +228,7 @@ def view_imports(installation: Installation, actor: Actor, *, now: datetime) -> 
     with installation.database.read() as session:
         idle = tuple((each, people) for each, people in unfinished if not is_running(session, each, now))
         return ImportsView(
-            tuple(imports.list_finished_imports(session, limit=MAX_SHOWN_IMPORTS)),
+            tuple(import_batches.list_finished_imports(session, limit=MAX_SHOWN_IMPORTS)),
             idle,
             imports.count_listed_departures(session),
         )

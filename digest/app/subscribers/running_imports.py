@@ -15,7 +15,7 @@ from digest.deliver.control.installation_hold import (
 )
 from digest.store.engine import Database
 from digest.store.process_owner import this_process_owner
-from subscribers.transfer.imports import UnfinishedImport, list_unfinished_imports
+from subscribers.transfer.import_batches import UnfinishedImport, list_unfinished_imports
 
 RENEWAL_SECONDS = 60.0
 # Of a process on another machine nobody can tell whether it lives: what it said counts for so long.

@@ -1,9 +1,7 @@
-"""The commands that control what is sent: pause and resume an edition or all sending, and cancel an edition."""
+"""The commands that control what is sent: pause, resume, or cancel an edition, and pause all sending."""
 
 import click
 
-from digest.app.editions.edition_status import edition_status
-from digest.app.sending import control as sending
 from digest.cli.context import CommandContext, because_option, edition_argument, flag, pass_command_context, yes_option
 from digest.installation import hold as installation_pause
 
@@ -31,6 +29,8 @@ def pause(context: CommandContext, edition: str, is_all: bool, because: str | No
         )
         click.echo(str(hold))
         return
+    from digest.app.sending import control as sending  # what pauses all sending starts without it
+
     result = sending.pause_edition(
         context.installation, edition, reason=because or "", actor=context.actor, now=context.now()
     )
@@ -57,6 +57,8 @@ def resume(context: CommandContext, edition: str, is_all: bool) -> None:
         resumed = installation_pause.release_installation(context.installation, actor=context.actor, now=context.now())
         click.echo("Sending has resumed." if resumed else "Sending wasn't paused.")
         return
+    from digest.app.sending import control as sending
+
     result = sending.resume_edition(context.installation, edition, actor=context.actor, now=context.now())
     outcome = "has been resumed" if result.changed else "wasn't paused"
     click.echo(f"{result.edition} {outcome}.")
@@ -82,6 +84,9 @@ Exit codes: 0 canceled, 1 not confirmed, 2 can't be canceled because it's sent."
 @pass_command_context
 def cancel(context: CommandContext, edition: str, yes: bool) -> None:
     """Permanently cancel an EDITION for subscribers who haven't been sent it yet."""
+    from digest.app.editions.edition_status import edition_status
+    from digest.app.sending import control as sending
+
     now = context.now()
     status = edition_status(context.installation, edition, now=now)
     counts = status.delivery_counts

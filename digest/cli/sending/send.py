@@ -77,6 +77,12 @@ def _explain_rest(context: CommandContext, report: SendReport) -> int:
     counts, stop_reason = report.delivery_counts, report.stop_reason or report.wait_reason
     if stop_reason:
         click.echo(f"Stopped: {stop_reason}", err=True)
+    if report.domains_aside:
+        click.echo(
+            f"A stop rule set emails to {report.domains_aside:,} mailbox provider{'s' if report.domains_aside > 1 else ''} "
+            f"aside. To send or drop them, run 'digest set-aside {report.edition}'.",
+            err=True,
+        )
     if counts.open or not counts.is_balanced:
         if resume_time := _resume_time(report, context):
             how = f"automatically if 'digest serve' is running, or with 'digest send {report.edition}'"
@@ -120,14 +126,14 @@ def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport |
                 click.echo(f"Waiting: {reason}", err=True)
                 waiting_for = reason
             stopping.wait(seconds)
-            while not stopping.is_set() and sending.ends_elsewhere(installation, name, now=context.now()):
+            while not stopping.is_set() and sending.ends_elsewhere(installation, name):
                 stopping.wait(POLL_SECONDS)
     return report
 
 
 def _is_over(report: SendReport, *, wait: bool) -> bool:
     """Return whether there's nothing more to wait for."""
-    if report.stop_reason or not report.delivery_counts.open:
+    if report.stop_reason or report.awaits_decision or not report.delivery_counts.open:
         return True
     return not (wait or report.ends_elsewhere)
 
@@ -149,7 +155,7 @@ def _reason_for_rest(report: SendReport) -> str:
 
 def _resume_time(report: SendReport, context: CommandContext) -> str:
     """Say from when the rest may go; empty where that is now, or unknown."""
-    if report.next_due_at is None or report.next_due_at <= context.now():
+    if report.next_due_at is None or report.awaits_decision or report.next_due_at <= context.now():
         return ""
     local = report.next_due_at.astimezone(context.installation.settings.file.publication.zone)
     return f" (continues {local:%A %H:%M %Z})"

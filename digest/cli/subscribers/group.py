@@ -178,9 +178,10 @@ def _describe_proof(proof: LedgerProof, log: AuditProof) -> str:
     if faults:
         return "\n".join(f"Failed verification: {fault}." for fault in faults)
     counts = (
-        f"{count_with_noun(proof.people, 'person', 'people')}, {count_with_noun(proof.links, 'event')}, {count_with_noun(proof.suppressions, 'suppression')}, "
-        f"{count_with_noun(proof.seals, 'seal')}, {proof.disclosures:,} sealed deliveries and other disclosures, {log.rows:,} "
-        "rows of the audit log"
+        f"{count_with_noun(proof.people, 'person', 'people')}, {count_with_noun(proof.links, 'event')}, "
+        f"{count_with_noun(proof.suppressions, 'suppression')}, {count_with_noun(proof.seals, 'seal')}, "
+        f"{proof.disclosures:,} sealed deliveries and other disclosures, "
+        f"{count_with_noun(log.rows, 'row')} of the audit log"
     )
     return f"Verified {counts}."
 

@@ -27,8 +27,8 @@ from subscribers.phrases import count_with_noun
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.exports import ExportRecipient
 from subscribers.transfer.formats import DEPARTURE_STATUSES, RowStatus
+from subscribers.transfer.import_batches import UnfinishedImport
 from subscribers.transfer.import_report import MAX_PROBLEMS, ROW_FLAGS, ImportReport
-from subscribers.transfer.imports import UnfinishedImport
 from subscribers.transfer.list_file import ListFileError
 from subscribers.transfer.options import ImportOptions
 

@@ -12,6 +12,7 @@ The network and the codecs run outside a transaction:
 import hashlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 import structlog
 from sqlalchemy import Text, cast, delete, select
@@ -20,7 +21,7 @@ from sqlalchemy.orm import Session, undefer
 
 from digest.collect.codec.encoded_image import CardWords, CropShape, EncodedImage, ImageError
 from digest.collect.fetch.result import ContentFetcher
-from digest.collect.sandbox import client
+from digest.collect.sandbox.client import encode_in_child
 from digest.settings import LimitSettings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionState, MediaFile
@@ -49,7 +50,7 @@ def fetch_image(fetcher: ContentFetcher, url: str, limits: LimitSettings) -> Pre
         ImageError: what came is no usable picture: SVG, broken, too many pixels, or too small to show.
     """
     answer = fetcher.get(url, accept=IMAGE_ACCEPT, max_bytes=limits.image_bytes)
-    return _prepare(client.fit_in_child(answer.body, max_pixels=limits.image_pixels), url)
+    return _encode("fit picture", answer.body, url, max_pixels=limits.image_pixels)
 
 
 def prepare_uploaded_image(body: bytes, limits: LimitSettings) -> PreparedImage:
@@ -59,8 +60,8 @@ def prepare_uploaded_image(body: bytes, limits: LimitSettings) -> PreparedImage:
         ImageError: it is too large, or no usable picture: SVG, broken, too many pixels, or too small to show.
     """
     _check_size(body, limits)
-    encoded = client.fit_in_child(body, max_pixels=limits.image_pixels)
-    return _prepare(encoded, f"upload:{hashlib.sha256(body).hexdigest()}")
+    source_url = f"upload:{hashlib.sha256(body).hexdigest()}"
+    return _encode("fit picture", body, source_url, max_pixels=limits.image_pixels)
 
 
 def prepare_logo(body: bytes, name: str, limits: LimitSettings) -> PreparedImage:
@@ -70,8 +71,7 @@ def prepare_logo(body: bytes, name: str, limits: LimitSettings) -> PreparedImage
         ImageError: it is too large, or no usable logo: SVG, broken, too many pixels, too low or too wide.
     """
     _check_size(body, limits)
-    encoded = client.fit_logo_in_child(body, max_pixels=limits.image_pixels)
-    return _prepare(encoded, logo_address(name))
+    return _encode("fit logo", body, logo_address(name), max_pixels=limits.image_pixels)
 
 
 def _check_size(body: bytes, limits: LimitSettings) -> None:
@@ -79,7 +79,8 @@ def _check_size(body: bytes, limits: LimitSettings) -> None:
         raise ImageError(f"{len(body):,} bytes is over the limit of {limits.image_bytes:,} (limits.image_bytes)")
 
 
-def _prepare(image: EncodedImage, source_url: str) -> PreparedImage:
+def _encode(operation: str, body: bytes, source_url: str, **options: Any) -> PreparedImage:
+    image = encode_in_child(operation, body, **options)
     return PreparedImage(**asdict(image), source_url=source_url)
 
 
@@ -101,7 +102,7 @@ def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
     Raises:
         ImageError: `body` is no picture.
     """
-    return _prepare(client.crop_in_child(body, shape), cut_address(source_url, shape))
+    return _encode("crop picture", body, cut_address(source_url, shape), shape=shape)
 
 
 def draw_card(source_url: str, picture: bytes, words: CardWords) -> PreparedImage:
@@ -110,7 +111,7 @@ def draw_card(source_url: str, picture: bytes, words: CardWords) -> PreparedImag
     Raises:
         ImageError: a letter of the words cannot be drawn, or `picture` is no picture.
     """
-    return _prepare(client.draw_card_in_child(picture, words), source_url)
+    return _encode("draw card", picture, source_url, **asdict(words))
 
 
 def find_image(session: Session, source_url: str) -> MediaFile | None:

@@ -63,7 +63,7 @@ class ItemCounts:
 
 def prepare_batches(
     document: ParsedDocument,
-    max_items: int | None = None,
+    max_items: int,
 ) -> tuple[ItemCounts, tuple[ItemBatch, ...]]:
     """Decide which items can be stored and cut them into batches; the counts hold `found` and the rejected.
 
@@ -76,7 +76,7 @@ def prepare_batches(
     for place, item in zip(places, document.items, strict=False):
         if reason := _rejection_reason(item):
             rejected.append(RejectedEntry(place, reason))
-        elif max_items is not None and len(fit) >= max_items:
+        elif len(fit) >= max_items:
             reason = f"over the limit of {max_items:,} items per source (limits.items_per_source)"
             rejected.append(RejectedEntry(place, reason))
         else:

@@ -3,17 +3,9 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
-from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 _OFFSET_ZONE = re.compile(r"UTC([+-])(\d{2}):(\d{2})")
-
-
-class DeadlinePrecision(StrEnum):
-    """How exactly a source named the end."""
-
-    DAY = "day"
-    MINUTE = "minute"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +20,6 @@ class Deadline:
     clock: time | None = None  # to the minute; None where the source names a day alone
     zone: str = ""  # an IANA name or "UTC+02:00"; empty where the source names none
     label: str = ""  # what is due, as a plural noun in lower case: "applications"; empty where nothing says
-
-    @property
-    def precision(self) -> DeadlinePrecision:
-        """Return how exactly the end is known."""
-        return DeadlinePrecision.DAY if self.clock is None else DeadlinePrecision.MINUTE
 
     @property
     def moment(self) -> datetime | None:

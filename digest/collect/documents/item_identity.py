@@ -53,21 +53,20 @@ def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
     distinct = _merge_duplicates([(item, 1) for item in items], _listing_key)
     distinct = _merge_duplicates(distinct, _version_key)
     guids = Counter(item.guid for item, _ in distinct)
-    urls = Counter(item.url for item, _ in distinct)
+    urls = [item.url for item, _ in distinct]
+    shared = _find_repeated(urls).union(filter(is_front_page, urls))
     by_key: dict[str, list[_Listing]] = defaultdict(list)
     for item, times in distinct:
         if item.guid and guids[item.guid] == 1:
             key = _hash_key("guid", item.guid)
-        elif urls[item.url] > 1 or is_front_page(item.url):
-            key = _fallback_key(item)
         else:
-            key = _hash_key("url", item.url)
+            key = _fallback_key(item) if item.url in shared else _hash_key("url", item.url)
         by_key[key].append((item, times))
+    # Nothing that we keep tells several of one key apart.
+    merged = {key: _merge_listings(listings) for key, listings in by_key.items()}
     identified = []
-    for key, listings in by_key.items():  # nothing that we keep tells several of one key apart
-        item, times = _merge_listings(listings)
-        shared = urls[item.url] > 1 or is_front_page(item.url)
-        identified.append(IdentifiedItem(item, key, shared, times))
+    for key, (item, times) in merged.items():
+        identified.append(IdentifiedItem(item, key, item.url in shared, times))
     return tuple(sorted(identified, key=lambda one: (one.item.url, one.key)))
 
 
@@ -89,30 +88,51 @@ def match_rows(
     2. A row at its address with its title, or else its date (the id changed).
     3. The only row at its address, where that address carries one item.
     """
-    by_key = {row.key: row for row in rows}
-    matched: dict[str, Row[Any]] = {}
-    for one in batch.items:
-        row = by_key.get(one.key)
-        if row is not None and not _is_reused_id(one.item, row):
-            matched[one.key] = row
-    url_counts = Counter(row.url for row in rows)
-    crowded = {url for url, count in url_counts.items() if count > 1}
+    matched = _match_keys(batch.items, rows)
+    crowded = _find_repeated(row.url for row in rows)
     crowded.update(one.item.url for one in batch.items if one.address_shared)
     for rank in range(3):
-        claimed = {row.id for row in matched.values()}
-        # Of several with one signature, the first item gets the first row.
-        free = {
-            _list_signatures(row, row.dated_at, crowded)[rank]: row
-            for row in reversed(rows)
-            if row.id not in claimed and row.key not in batch.other_keys
-        }
-        unmatched = {
-            _list_signatures(one.item, one.item.published, crowded)[rank]: one.key
-            for one in reversed(batch.items)
-            if one.key not in matched
-        }
-        shared = free.keys() & unmatched.keys() - {None}
-        matched |= {unmatched[signature]: free[signature] for signature in shared}
+        unmatched = [one for one in batch.items if one.key not in matched]
+        claimed = {row.key for row in matched.values()} | batch.other_keys
+        free = [row for row in rows if row.key not in claimed]
+        matched |= _match_signatures(unmatched, free, crowded, rank)
+    return matched
+
+
+def _find_repeated(urls: Iterable[str]) -> set[str]:
+    return {url for url, count in Counter(urls).items() if count > 1}
+
+
+def _match_keys(
+    items: Sequence[IdentifiedItem],
+    rows: Sequence[Row[Any]],
+) -> dict[str, Row[Any]]:
+    """Give each item the row that has its key, unless that is of another article."""
+    by_key = {row.key: row for row in rows}
+    matched = {}
+    for one in items:
+        row = by_key.get(one.key)
+        if row and not _is_reused_id(one.item, row):
+            matched[one.key] = row
+    return matched
+
+
+def _match_signatures(
+    items: Sequence[IdentifiedItem],
+    rows: Sequence[Row[Any]],
+    crowded: Collection[str],
+    rank: int,
+) -> dict[str, Row[Any]]:
+    """Give each item the row that has its signature; the first of several items gets the first of several rows."""
+    waiting = {}
+    for row in reversed(rows):
+        signature = _list_signatures(row, row.dated_at, crowded)[rank]
+        waiting[signature] = row
+    matched = {}
+    for one in items:
+        signature = _list_signatures(one.item, one.item.published, crowded)[rank]
+        if signature is not None and signature in waiting:
+            matched[one.key] = waiting.pop(signature)
     return matched
 
 

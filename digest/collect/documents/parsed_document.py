@@ -9,9 +9,10 @@ from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, TypeAdapter
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from digest.collect.documents.deadlines import Deadline
+from digest.type_adapters import type_adapter
 from subscribers.errors import ApplicationError
 
 UtcMoment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
@@ -190,13 +191,11 @@ class FeedLink:
     title: str = ""
 
 
-_ITEM, _DOCUMENT = TypeAdapter(ParsedItem), TypeAdapter(ParsedDocument)
-
-
 def encode_document(document: ParsedDocument) -> tuple[dict[str, Any], bytes]:
     """Give a document's head, and the lines of its items."""
-    head = _DOCUMENT.dump_python(document, mode="json", exclude={"items"})
-    lines = (_ITEM.dump_json(item, exclude_defaults=True) for item in document.items)
+    head = type_adapter(ParsedDocument).dump_python(document, mode="json", exclude={"items"})
+    dump_json = type_adapter(ParsedItem).dump_json
+    lines = (dump_json(item, exclude_defaults=True) for item in document.items)
     return head, b"\n".join(lines)
 
 
@@ -206,5 +205,6 @@ def decode_document(head: dict[str, Any], body: bytes) -> ParsedDocument:
     Raises:
         ValueError: the JSON is none of a document.
     """
-    items = tuple(_ITEM.validate_json(line, strict=True) for line in io.BytesIO(body))
-    return replace(_DOCUMENT.validate_python({**head, "items": ()}), items=items)
+    validate_json = type_adapter(ParsedItem).validate_json
+    items = tuple(validate_json(line, strict=True) for line in io.BytesIO(body))
+    return replace(type_adapter(ParsedDocument).validate_python({**head, "items": ()}), items=items)

@@ -15,7 +15,10 @@ TIMEOUT = 10.0  # seconds for one request
 
 
 def request_guarded(
-    settings: Settings, url: str, body: bytes | None = None, headers: Mapping[str, str] = MappingProxyType({})
+    settings: Settings,
+    url: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Send one GET, or a POST of a body; return what went wrong, empty if the answer was 2xx."""
     budget = http_connection.TimeBudget(TIMEOUT)

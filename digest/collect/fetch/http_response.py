@@ -84,36 +84,28 @@ def decode_body(
         BodyTooLargeError: there are more than `max_bytes` bytes.
         ContentEncodingError: the packing is one that we did not ask for, broken, or ends too early.
     """
-    unpacking = _body_decoder(encoding)
+    decoder = _open_decoder(encoding)
     body = bytearray()
     packed = 0
     for chunk in chunks:
         packed += len(chunk)
-        body += unpacking.decode(chunk, max_bytes + 1 - len(body))
+        room = max_bytes + 1 - len(body)
+        body += decoder.decode(chunk, room) if decoder else chunk[:room]
         # Endless empty gzip members unpack to nothing, so what comes in has a bound too.
         if len(body) > max_bytes or packed > 2 * max_bytes + 1000:
             if truncate:
                 return bytes(body[:max_bytes])
             raise BodyTooLargeError(f"more than {max_bytes:,} bytes")
-    if not unpacking.complete:
+    if decoder and not decoder.complete:
         raise ContentEncodingError("its gzip data is truncated")
     return bytes(body)
 
 
-def _body_decoder(encoding: str) -> "_GzipDecoder | _IdentityDecoder":
+def _open_decoder(encoding: str) -> "_GzipDecoder | None":
     name = encoding.strip().lower()
-    if name in {"", "identity"}:
-        return _IdentityDecoder()
-    if name in {"gzip", "x-gzip"}:
-        return _GzipDecoder()
-    raise ContentEncodingError(f"it uses encoding {name[:40]!r} instead of gzip")
-
-
-class _IdentityDecoder:
-    complete = True
-
-    def decode(self, data: bytes, max_bytes: int) -> bytes:
-        return data[:max_bytes]
+    if name not in {"", "identity", "gzip", "x-gzip"}:
+        raise ContentEncodingError(f"it uses encoding {name[:40]!r} instead of gzip")
+    return _GzipDecoder() if "gzip" in name else None
 
 
 class _GzipDecoder:

@@ -4,12 +4,11 @@ https://www.federalregister.gov/developers/documentation/api/v1. Its RSS lacks w
 meeting's day and a call's closing day stand, and the day on which comments close.
 """
 
-from collections import defaultdict
 from html import escape
 from typing import Any
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, SummaryBasis
-from digest.collect.parsers.json_values import read_deadline, read_entries, read_objects, read_text
+from digest.collect.parsers.json_values import read_deadline, read_entries, read_objects, read_text, read_texts
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document
 
 DEADLINE_LABEL = "comments"
@@ -32,7 +31,7 @@ def parse(value: dict[str, Any], kind: DocumentKind, context: ParseContext) -> P
 
 
 def _read_result(result: dict[str, Any]) -> RawItem:
-    texts = defaultdict(str, {key: read_text(value) for key, value in result.items()})
+    texts = read_texts(result)
     abstract, dates = texts["abstract"], texts["dates"]
     agencies = read_objects(result.get("agencies"))
     return RawItem(

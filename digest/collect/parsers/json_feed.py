@@ -1,13 +1,12 @@
 """JSON Feed 1.0 and 1.1 (https://jsonfeed.org/version/1.1)."""
 
-from collections import defaultdict
 from dataclasses import replace
 from functools import partial
 from html import escape
 from typing import Any
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument
-from digest.collect.parsers.json_values import read_entries, read_objects, read_text
+from digest.collect.parsers.json_values import read_entries, read_objects, read_text, read_texts
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document, normalise_language
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.urls import usable_url
@@ -36,7 +35,7 @@ def parse(value: dict[str, Any], kind: DocumentKind, context: ParseContext) -> P
 
 
 def _read_item(entry: dict[str, Any], feed_authors: list[str]) -> RawItem:
-    texts = defaultdict(str, {key: read_text(value) for key, value in entry.items()})
+    texts = read_texts(entry)
     files = read_objects(entry.get("attachments"))
     attached = (read_text(file.get("url")) for file in files if _is_image(file))
     pictures = (texts["image"], texts["banner_image"], *attached)

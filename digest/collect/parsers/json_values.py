@@ -1,5 +1,6 @@
 """Values of foreign JSON, where anything may be in any place."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
@@ -13,6 +14,11 @@ def read_text(value: object) -> str:
     """Return a text, or the first of a list; empty for anything else."""
     text = value[0] if isinstance(value, list) and value else value
     return text.strip() if isinstance(text, str) else ""
+
+
+def read_texts(entry: dict[str, Any]) -> defaultdict[str, str]:
+    """Return the texts of an object by their keys, as `read_text` does; empty for any other key."""
+    return defaultdict(str, {key: read_text(value) for key, value in entry.items()})
 
 
 def read_objects(value: object) -> list[dict[str, Any]]:

@@ -195,14 +195,12 @@ def _page_item(page: _Page, context: ParseContext, *, names_feeds: bool) -> RawI
     credit = _find_page_credit(page.root)
     head = _head_item(page)  # before trafilatura, which changes the tree
     main = _extract_main_text(page.root, context)
-    lines = map(text_cleanup.normalise_text, (main.text or "").splitlines())
-    paragraphs = [text for line in lines if (text := line.lstrip("-# "))]
+    paragraphs = _split_paragraphs(main.text)
     summary, basis = _find_summary(page, head.title, paragraphs)
     published = page_head.publication_date(page.root, page.meta, page.linked, main.date, context)
-    may_be_front = names_feeds and not page.declares_article and not published
-    if may_be_front or not head.title or not (summary or paragraphs):
+    is_empty = not head.title or not (summary or paragraphs)
+    if is_empty or (names_feeds and not _may_name_feeds(page, published)):
         return None
-    endings = map(text_cleanup.find_credit, reversed(paragraphs[-4:]))
     return replace(
         head,
         title=escape(head.title, quote=False),
@@ -211,8 +209,23 @@ def _page_item(page: _Page, context: ParseContext, *, names_feeds: bool) -> RawI
         content=escape("\n".join(paragraphs), quote=False),
         authors=page.linked.authors or (main.author or "").split(";"),
         published=published,
-        credit=credit or next(filter(None, endings), None),
+        credit=credit or _find_last_credit(paragraphs),
     )
+
+
+def _may_name_feeds(page: _Page, published: str | None) -> bool:
+    """Return whether a page that names feeds may be an article: it calls itself one, or has a date."""
+    return bool(page.declares_article or published)
+
+
+def _find_last_credit(paragraphs: list[str]) -> str | None:
+    credited = map(text_cleanup.find_credit, reversed(paragraphs[-4:]))
+    return next(filter(None, credited), None)
+
+
+def _split_paragraphs(text: str | None) -> list[str]:
+    lines = map(text_cleanup.normalise_text, (text or "").splitlines())
+    return list(filter(None, (line.lstrip("-# ") for line in lines)))
 
 
 def _find_summary(

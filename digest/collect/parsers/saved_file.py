@@ -33,11 +33,7 @@ def parse_saved_file(body: bytes, *, file_url: str, site: str, now: datetime) ->
 def find_document_url(body: bytes) -> str | None:
     """Find where a saved document says that it comes from: relative links in it are relative to that."""
     head = body[:_HEAD_BYTES].decode("latin-1")
-    by_name: dict[str, str] = {}
-    for attributes in map(read_attributes, _LINK_OR_META_TAG.findall(head)):
-        name = attributes.get("rel") or attributes.get("property") or ""
-        address = attributes.get("href") or attributes.get("content") or ""
-        by_name.setdefault(name.lower(), address)
+    by_name = _read_named_links(head)
     channel = _CHANNEL_LINK.search(head) or _JSON_LINK.search(head)
     by_name["channel"] = channel[1] if channel else ""
     names = ["canonical", "og:url", "self", "channel"]
@@ -46,6 +42,15 @@ def find_document_url(body: bytes) -> str | None:
     addresses = (by_name.get(name, "").replace("&amp;", "&") for name in names)
     usable = (usable_url(address.replace("\\/", "/")) for address in addresses)
     return next(filter(None, usable), None)
+
+
+def _read_named_links(head: str) -> dict[str, str]:
+    by_name: dict[str, str] = {}
+    for attributes in map(read_attributes, _LINK_OR_META_TAG.findall(head)):
+        name = attributes.get("rel") or attributes.get("property") or ""
+        address = attributes.get("href") or attributes.get("content") or ""
+        by_name.setdefault(name.lower(), address)
+    return by_name
 
 
 def _place_on_site(document: ParsedDocument, site: str) -> ParsedDocument:

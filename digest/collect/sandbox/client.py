@@ -11,17 +11,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
-
-from digest.collect.codec.encoded_image import CardWords, CropShape, EncodedImage, ImageError, decode_image
+from digest.collect.codec.encoded_image import EncodedImage, ImageError, decode_image
 from digest.collect.documents.parsed_document import ParsedDocument, ParseError, decode_document
 from digest.collect.documents.past_edition import PastEditionPage
 from digest.collect.sandbox import wire
+from digest.type_adapters import type_adapter
 from subscribers.errors import ApplicationError
 
 _STOP_SECONDS = 10.0
@@ -279,7 +278,7 @@ class ArticlePageState:
 def read_article_page_in_child(body: bytes, *, charset: str | None) -> ArticlePageState:
     """Read what a page says of itself as `page.read_page_barrier` and `page.read_supersession` do."""
     try:
-        return _ask("article page", body, _take_head(_PAGE_STATE), charset=charset)
+        return _ask("article page", body, _take_head(ArticlePageState), charset=charset)
     except (DocumentRefusedError, SandboxError):  # a page that can't be read says nothing
         return ArticlePageState()
 
@@ -296,7 +295,7 @@ def read_past_edition_in_child(
     Raises:
         ParseError: it can't be read, or ran into a limit.
     """
-    take = _take_head(_PAST_EDITION)
+    take = _take_head(PastEditionPage)
     return _ask("past edition", body, take, now=now.isoformat(), url=url, charset=charset)
 
 
@@ -307,56 +306,23 @@ def list_open_doors_of_children() -> list[str]:
         SandboxError: there is no such process.
     """
     try:
-        return _ask("list open doors", b"", lambda reply, _: _TEXTS.validate_python(reply.get("doors")))
+        return _ask(
+            "list open doors", b"", lambda reply, _: type_adapter(list[str]).validate_python(reply.get("doors"))
+        )
     except DocumentRefusedError as refusal:
         raise SandboxError(str(refusal)) from refusal
 
 
-def _take_head(adapter: TypeAdapter[_Answer]) -> Callable[[_Head, bytes], _Answer]:
-    return lambda reply, _: adapter.validate_python(reply)
+def _take_head(kind: type[_Answer]) -> Callable[[_Head, bytes], _Answer]:
+    return lambda reply, _: type_adapter(kind).validate_python(reply)
 
 
-_PAGE_STATE, _PAST_EDITION = TypeAdapter(ArticlePageState), TypeAdapter(PastEditionPage)
-_TEXTS = TypeAdapter(list[str])
-
-
-def fit_in_child(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Make a picture fit for the mail as `image_codec.fit_image` does.
+def encode_in_child(operation: str, body: bytes, **head: Any) -> EncodedImage:
+    """Have a child make a picture, by one of the `OPERATIONS` that give one; `head` are its parameters.
 
     Raises:
-        ImageError: it is no usable picture, or ran into a limit.
+        ImageError: the picture can't be made, or ran into a limit.
     """
-    return _encode("fit picture", body, max_pixels=max_pixels)
-
-
-def fit_logo_in_child(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Make a logo fit for the mail as `image_codec.fit_logo` does.
-
-    Raises:
-        ImageError: it is no usable logo, or ran into a limit.
-    """
-    return _encode("fit logo", body, max_pixels=max_pixels)
-
-
-def crop_in_child(body: bytes, shape: CropShape) -> EncodedImage:
-    """Cut a picture to a shape as `image_codec.crop_image` does.
-
-    Raises:
-        ImageError: it is no picture, or ran into a limit.
-    """
-    return _encode("crop picture", body, shape=shape.value)
-
-
-def draw_card_in_child(picture: bytes, words: CardWords) -> EncodedImage:
-    """Draw the card of an edition as `card_image.draw_card` does.
-
-    Raises:
-        ImageError: a letter of the words cannot be drawn, the picture is none, or it ran into a limit.
-    """
-    return _encode("draw card", picture, **asdict(words))
-
-
-def _encode(operation: str, body: bytes, **head: Any) -> EncodedImage:
     try:
         return _ask(operation, body, decode_image, **head)
     except DocumentRefusedError as refusal:

@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain, islice
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from digest.collect.documents.parsed_document import RejectedEntry
@@ -76,17 +77,16 @@ def import_readership(
     """Bring in what the settings name under `[readership]`; all of it together is one week."""
     configured = settings.file.readership
     named = {name: origin for name in READERSHIP_SOURCES if (origin := getattr(configured, name))}
-    reports = {origin: _load_report(name, origin, settings, fetcher) for name, origin in named.items()}
-    total: Counter[str] = Counter()
-    for report in reports.values():
+    reports, total = {}, Counter[str]()
+    for name, origin in named.items():
+        report = reports[origin] = _load_report(name, origin, settings, fetcher)
         total.update(report.views)
     is_complete = not any(report.error for report in reports.values())
     article_urls = apply_views(database, total, complete=is_complete) if reports else frozenset()
     imported = [_import_result(origin, report, article_urls) for origin, report in reports.items()]
     for result in imported:
-        log.info(
-            "readership.imported", origin=result.origin, matched=result.matched, error=result.error, at=now.isoformat()
-        )
+        event = {"origin": result.origin, "matched": result.matched, "error": result.error}
+        log.info("readership.imported", **event, at=now.isoformat())
     return imported
 
 
@@ -112,23 +112,27 @@ def apply_views(
 
     With `complete`, articles that are not counted lose the count of an earlier import.
     """
+    columns = select(Article.id, Article.url, Article.views)
     article_urls: set[str] = set()
-    urls = sorted(views)
-    for start in range(0, len(urls), _CHUNK_SIZE):
+    for urls in _chunks(sorted(views)):
         with database.write() as session:
-            rows = session.execute(
-                select(Article.id, Article.url, Article.views).where(Article.url.in_(urls[start : start + _CHUNK_SIZE]))
-            ).all()
-            article_urls |= {row.url for row in rows}
-            _set_views(session, {row.id: views[row.url] for row in rows if row.views != views[row.url]})
+            rows = session.execute(columns.where(Article.url.in_(urls))).all()
+            article_urls.update(row.url for row in rows)
+            changed = (row for row in rows if row.views != views[row.url])
+            _set_views(session, {row.id: views[row.url] for row in changed})
     if complete:
         with database.read() as session:
-            before = session.execute(select(Article.id, Article.url).where(Article.views.is_not(None))).all()
-        stale = [row.id for row in before if row.url not in views]
-        for start in range(0, len(stale), _CHUNK_SIZE):
+            before = session.execute(columns.where(Article.views.is_not(None))).all()
+        for ids in _chunks([row.id for row in before if row.url not in views]):
             with database.write() as session:
-                _set_views(session, dict.fromkeys(stale[start : start + _CHUNK_SIZE]))
+                _set_views(session, dict.fromkeys(ids))
     return frozenset(article_urls)
+
+
+def _chunks(values: Iterable[_Row]) -> Iterator[list[_Row]]:
+    remaining = iter(values)
+    while chunk := list(islice(remaining, _CHUNK_SIZE)):
+        yield chunk
 
 
 def parse_readership_csv(content: bytes, site: str) -> ReadershipReport:
@@ -139,11 +143,10 @@ def parse_readership_csv(content: bytes, site: str) -> ReadershipReport:
     Raises:
         ReadershipError: it is empty or no text.
     """
-    rows = _csv_rows(_decode_csv(content))
-    first = list(islice(rows, 1))
-    header = _header_columns(first[0][1]) if first else None
-    columns = header or (0, 1)
-    return _count_views(rows if header else chain(first, rows), lambda row: _parse_row(row, columns, site))
+    rows = list(_csv_rows(_decode_csv(content)))
+    header = _header_columns(rows[0][1]) if rows else None
+    parse = partial(_parse_row, columns=header or (0, 1), site=site)
+    return _count_views(rows[1:] if header else rows, parse)
 
 
 def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ReadershipReport:
@@ -203,9 +206,9 @@ READERSHIP_SOURCES: dict[str, Callable[[str, Settings, ContentFetcher], Readersh
 
 def _set_views(session: Session, values: Mapping[int, int | None]) -> None:
     if values:
-        statement = update(Article).where(Article.id == bindparam("which")).values(views=bindparam("count"))
-        rows: Sequence[dict[str, Any]] = [{"which": k, "count": v} for k, v in sorted(values.items())]
-        session.connection().execute(statement, rows)
+        counts = sorted(values.items())
+        rows = [{"id": article_id, "views": count} for article_id, count in counts]
+        session.execute(update(Article), rows)
 
 
 def _decode_csv(content: bytes) -> str:
@@ -222,8 +225,8 @@ def _decode_csv(content: bytes) -> str:
 
 def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
     """Return the rows that are not empty and no comment (Google Analytics starts with some), with their lines."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    head = lines[0] if lines else ""
+    lines = filter(str.strip, text.splitlines())
+    head = next((line for line in lines if not line.startswith("#")), "")
     delimiter = max(",;\t", key=head.count)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     try:
@@ -237,9 +240,9 @@ def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
 
 def _header_columns(row: Sequence[str]) -> tuple[int, int] | None:
     names = [" ".join(re.split(r"[\s_-]+", cell.lower())) for cell in row]
-    address = next((i for i, name in enumerate(names) if _URL_HEADING.fullmatch(name)), None)
-    count = next((i for i, name in enumerate(names) if _VIEWS_HEADING.fullmatch(name)), None)
-    return None if address is None or count is None else (address, count)
+    addresses = [place for place, name in enumerate(names) if _URL_HEADING.fullmatch(name)]
+    counts = [place for place, name in enumerate(names) if _VIEWS_HEADING.fullmatch(name)]
+    return (addresses[0], counts[0]) if addresses and counts else None
 
 
 def _parse_row(

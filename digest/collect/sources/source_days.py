@@ -42,9 +42,11 @@ def count_visit(
     """Count a visit to a source, in the caller's transaction."""
     counted = session.get(SourceDay, (source.id, day))
     if counted is None:
-        counted = SourceDay(source_id=source.id, day=day, good=0, bad=0, found=0)
+        counts = {"good": 0, "bad": 0, "found": 0}
+        counted = SourceDay(source_id=source.id, day=day, **counts)
         session.add(counted)
-    counted.good, counted.bad = counted.good + is_good, counted.bad + (not is_good)
+    counted.good += is_good
+    counted.bad += not is_good
     counted.found += found
 
 
@@ -56,11 +58,12 @@ def read_source_weeks(
     query = select(SourceDay).where(SourceDay.day.between(begin, today))
     if only is not None:
         query = query.where(SourceDay.source_id.in_(only))
-    found: dict[int, list[SourceWeek]] = {}
-    starts = [begin + timedelta(days=7 * number) for number in range(SHOWN_WEEKS)]
+    empty = [SourceWeek(begin + timedelta(days=7 * number)) for number in range(SHOWN_WEEKS)]
+    by_source: dict[int, list[SourceWeek]] = {}
     for row in session.scalars(query):
-        weeks = found.setdefault(row.source_id, [SourceWeek(start) for start in starts])
+        weeks = by_source.setdefault(row.source_id, list(empty))
         place = (row.day - begin).days // 7
         week = weeks[place]
-        weeks[place] = SourceWeek(week.start, week.good + row.good, week.bad + row.bad, week.found + row.found)
-    return {source_id: tuple(weeks) for source_id, weeks in found.items()}
+        good, bad = week.good + row.good, week.bad + row.bad
+        weeks[place] = SourceWeek(week.start, good, bad, week.found + row.found)
+    return {source_id: tuple(weeks) for source_id, weeks in by_source.items()}

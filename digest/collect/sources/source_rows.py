@@ -4,7 +4,7 @@ What a visit means is decided by `next_try_time` and `classify_fetch_error`, whi
 and `record_visit_failure` write it down.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -55,28 +55,27 @@ class VisitFailure:
 
 def sync_sources(session: Session, settings: Settings) -> None:
     """Make the rows follow the settings. A source that is no longer named keeps its row and its articles."""
-    rows = {row.url: row for row in session.scalars(select(Source)) if not row.url.startswith(FILE_PREFIX)}
-    configured = {wanted.url: wanted for wanted in settings.file.sources}
-    for url, row in _find_moved(rows, configured).items():  # the operator wrote down where it moved to
-        row.url, row.moved_to = url, None
-        rows[url] = row
-    for url, wanted in configured.items():
-        if url in rows:
-            _update_source(rows[url], wanted)
-        else:
-            session.add(Source(url=url, health=SourceHealth.NEW, active=True, **_synced_values(wanted)))
+    every_row = session.scalars(select(Source)).all()
+    rows = {row.url: row for row in every_row if not row.url.startswith(FILE_PREFIX)}
+    configured = {source.url: source for source in settings.file.sources}
+    _follow_moved(rows, configured)
+    for url, source in configured.items():
+        if url not in rows:
+            rows[url] = Source(url=url, active=False)
+            session.add(rows[url])
+        _update_source(rows[url], source)
     for row in rows.values():
         row.active = row.active and row.url in configured
     session.flush()
 
 
-def _find_moved(
-    rows: Mapping[str, Source],
-    configured: Collection[str],
-) -> dict[str, Source]:
-    """Return the sources that the settings name by the address that they moved to."""
-    moved = {row.moved_to: row for row in rows.values() if row.moved_to and row.url not in configured}
-    return {url: row for url, row in moved.items() if url in configured and url not in rows}
+def _follow_moved(rows: dict[str, Source], configured: Collection[str]) -> None:
+    """Give the sources the addresses that they moved to, where the operator wrote these down."""
+    for row in reversed(tuple(rows.values())):
+        address = row.moved_to or ""
+        if row.url not in configured and address in configured and address not in rows:
+            row.url, row.moved_to = address, None
+            rows[address] = row
 
 
 def classify_fetch_error(error: FetchError) -> VisitFailure:
@@ -189,13 +188,9 @@ def ensure_file_source(session: Session, address: str, *, name: str, publisher: 
     return row
 
 
-def _synced_values(configured: SourceSettings) -> dict[str, object]:
-    return {name: getattr(configured, name) for name in _SYNCED_FIELDS}
-
-
 def _update_source(row: Source, configured: SourceSettings) -> None:
-    for name, value in _synced_values(configured).items():
-        setattr(row, name, value)
+    for name in _SYNCED_FIELDS:
+        setattr(row, name, getattr(configured, name))
     if not row.active:  # added again: it starts anew, also when it was gone
         row.active, row.health, row.message, row.failures = True, SourceHealth.NEW, "", 0
         row.failing_since = row.next_try_at = None

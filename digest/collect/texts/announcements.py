@@ -6,15 +6,14 @@ does not. The patterns are bounded, as those of `written_times` are.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
 from digest.collect.documents.deadlines import Deadline
-from digest.collect.texts.written_times import WrittenClock, WrittenDay, is_ahead, read_clock, read_day
+from digest.collect.texts.written_times import WrittenClock, is_ahead, read_clock, read_time
 
 _REACH = 140  # characters from the words that announce something to the end of its day and hour
-_MAX_STEPS = 14  # words and marks that may stand between
+_MAX_STEPS = 28  # words and marks that may stand between
 _RESPONSE_WORDS = (
     r"(?:apply|appl(?:ication|ying)s?|regist(?:er|ration|rations)|submit(?:ted)?|submissions?|respon(?:d|ses?)|"
     r"rsvp|proposals?|nominat(?:e|ions?)|bids?|comments?|entries|abstracts?|papers?|quotes?|offers?)"
@@ -66,13 +65,6 @@ _LABELS = [row.split() for row in _LABEL_TABLE.strip().splitlines()]  # what is 
 _RESPONSE_WORD = re.compile(rf"\b{_RESPONSE_WORDS}\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class _WrittenTime:
-    day: WrittenDay
-    clock: WrittenClock | None
-    between: str  # what stood between the announcing words and the day
-
-
 def find_deadline(text: str, published: datetime | None) -> Deadline | None:
     """Find until when a text says that one may apply, register, answer or bid.
 
@@ -81,12 +73,15 @@ def find_deadline(text: str, published: datetime | None) -> Deadline | None:
     publication date it is left alone, and so is one that was over when the text appeared.
     """
     for cue, start in islice(_deadline_cues(text), _MAX_CUES):
-        written = _read_time_after(text, start, published)
-        if written and is_ahead(written.day.first, published):
-            label = _find_label(text, cue, written.between)
-            if written.clock is None:
-                return Deadline(written.day.first, label=label)
-            return Deadline(written.day.first, written.clock.clock, written.clock.zone, label)
+        head = text[start : start + _REACH]
+        written = read_time(head, 0, published, filler=_FILLER, read_hour=read_clock, max_steps=_MAX_STEPS)
+        if written is None or not is_ahead(written[0].first, published):
+            continue
+        day, clock, at = written
+        label = _find_label(text, cue, head[:at])
+        if clock := clock or _read_clock_behind(head, day.end):
+            return Deadline(day.first, clock.clock, clock.zone, label)
+        return Deadline(day.first, label=label)
     return None
 
 
@@ -101,22 +96,6 @@ def _deadline_cues(text: str) -> Iterator[tuple[re.Match[str], int]]:
             if until[0] in ".:;":
                 break
             yield cue, until.end()
-
-
-def _read_time_after(text: str, start: int, published: datetime | None) -> _WrittenTime | None:
-    """Read the day that follows, past hours and small words, and the hour before or behind it."""
-    head = text[start : start + _REACH]
-    at, clock = 0, None
-    for _ in range(_MAX_STEPS * 2):
-        if day := read_day(head, at, published):
-            return _WrittenTime(day, clock or _read_clock_behind(head, day.end), head[:at])
-        if found := None if clock else read_clock(head, at):
-            clock, at = found, found.end
-        elif filler := _FILLER.match(head, at):
-            at = filler.end()
-        else:
-            return None
-    return None
 
 
 def _read_clock_behind(head: str, start: int) -> WrittenClock | None:

@@ -94,7 +94,9 @@ def parse_event_time(text: str | None) -> tuple[datetime | None, bool]:
 
 
 def _parse_datetime(text: str) -> datetime | None:
-    if len(text) > _MAX_LENGTH or _NO_DAY.fullmatch(text) or not any(map(str.isdigit, text)):
+    if len(text) > _MAX_LENGTH or _NO_DAY.fullmatch(text):
+        return None
+    if not any(map(str.isdigit, text)):
         return None
     if _DATEUTIL_FIRST.search(text):
         return _parse_with_dateutil(text) or _parse_with_feedparser(text)

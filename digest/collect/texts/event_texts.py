@@ -12,7 +12,7 @@ from itertools import islice
 
 from digest.collect.documents.deadlines import load_deadline_zone
 from digest.collect.documents.parsed_document import noon_utc
-from digest.collect.texts.written_times import WrittenClock, WrittenDay, is_ahead, read_clock_range, read_day
+from digest.collect.texts.written_times import WrittenClock, WrittenDay, is_ahead, read_clock_range, read_time
 
 _EVENT_NOUN = re.compile(
     r"\b(?:webinars?|webcasts?|workshops?|conferences?|summits?|symposi(?:um|a)|forums?|seminars?|training|exercises?|"
@@ -78,9 +78,10 @@ def find_event(title: str, text: str, published: datetime | None) -> AnnouncedEv
     if not (names_event(title) or _EVENT_NOUN.search(text, 0, _NOUN_REACH)):
         return None
     for body, start in _list_starts(title, text):
-        written = _read_time(body, start, published)
+        written = read_time(body, start, published, filler=_FILLER, read_hour=read_clock_range, max_steps=_MAX_STEPS)
         if written and is_ahead(written[0].last, published):
             day, clock, at = written
+            clock = clock or _read_clock_behind(body, day.end)
             return _make_event(day, clock, _find_place(title, body, at))
     return None
 
@@ -103,25 +104,6 @@ def _cue_ends(text: str) -> Iterator[int]:
             if before[0] in ":;.":
                 break
             yield before.end()
-
-
-def _read_time(
-    text: str,
-    start: int,
-    published: datetime | None,
-) -> tuple[WrittenDay, WrittenClock | None, int] | None:
-    """Read the day that is written at a place, with the hour before or behind it."""
-    at, clock = start, None
-    for _ in range(_MAX_STEPS):
-        if day := read_day(text, at, published):
-            return day, clock or _read_clock_behind(text, day.end), at
-        if found := None if clock else read_clock_range(text, at):
-            clock, at = found, found.end
-        elif filler := _FILLER.match(text, at):
-            at = filler.end()
-        else:
-            return None
-    return None
 
 
 def _read_clock_behind(text: str, start: int) -> WrittenClock | None:

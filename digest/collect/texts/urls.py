@@ -187,16 +187,21 @@ def _printable(text: str) -> str:
 def _unwrap_google_url(host: str, path: str, query: str) -> str | None:
     """Return the address inside Google's: /amp/s/HOST/PATH, HOST.cdn.ampproject.org/c/s/HOST/PATH, /url?url=…."""
     is_google = re.fullmatch(r"(?:www\.)?google(?:\.[a-z]{2,3}){1,2}", host)
-    if is_google and path == "/url":  # Google Alerts link through it
-        parameters = dict(pair.partition("=")[::2] for pair in query.split("&"))
-        target = unquote(parameters.get("url") or parameters.get("q") or "")
-        return target if re.match(r"https?://", target) else None
+    if is_google and path == "/url":
+        return _google_redirect_target(query)
     if not is_google and not f".{host}".endswith(".cdn.ampproject.org"):
         return None
     match = re.fullmatch(r"/([a-z]+)/(s/)?([^/]+\.[^/]+(?:/.*)?)", path)
     if not match or (is_google and match[1] != "amp"):
         return None
     return f"http{'s' if match[2] else ''}://{match[3]}" + (f"?{query}" if query else "")
+
+
+def _google_redirect_target(query: str) -> str | None:
+    """Return where Google's redirects lead (Google Alerts link through them)."""
+    parameters = dict(pair.partition("=")[::2] for pair in query.split("&"))
+    target = unquote(parameters.get("url") or parameters.get("q") or "")
+    return target if re.match(r"https?://", target) else None
 
 
 def _resolve_dot_segments(path: str) -> str:

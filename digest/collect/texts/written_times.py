@@ -4,6 +4,7 @@ Every pattern here takes a bounded number of characters, so that a hostile text 
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
@@ -36,28 +37,28 @@ _CLOCK = re.compile(
     re.IGNORECASE,
 )
 # A zone's common names are its clock on the wall: "EST" is written all summer, and never means an hour later.
-_ZONES_BY_NAME = {
-    name: zone
-    for zone, names in {
-        "America/New_York": "et est edt eastern",
-        "America/Chicago": "ct cst cdt central",
-        "America/Denver": "mt mst mdt mountain",
-        "America/Los_Angeles": "pt pst pdt pacific",
-        "America/Anchorage": "akst akdt akt alaska",
-        "Pacific/Honolulu": "hst hawaii",
-        "America/Puerto_Rico": "ast atlantic",
-        "Europe/London": "bst london",
-        "Europe/Brussels": "cet cest brussels",
-        "Europe/Vienna": "vienna",
-        "Europe/Paris": "paris",
-        "Europe/Athens": "eet eest",
-        "Asia/Tokyo": "jst",
-        "Australia/Sydney": "aest aedt",
-        "UTC": "utc gmt z",
-        "UTC-12:00": "aoe",  # anywhere on Earth: while the day lasts in any zone
-    }.items()
-    for name in names.split()
-}
+# AoE is anywhere on Earth: while the day lasts in any zone.
+_ZONE_TABLE = """
+America/New_York     et est edt eastern
+America/Chicago      ct cst cdt central
+America/Denver       mt mst mdt mountain
+America/Los_Angeles  pt pst pdt pacific
+America/Anchorage    akst akdt akt alaska
+Pacific/Honolulu     hst hawaii
+America/Puerto_Rico  ast atlantic
+Europe/London        bst london
+Europe/Brussels      cet cest brussels
+Europe/Vienna        vienna
+Europe/Paris         paris
+Europe/Athens        eet eest
+Asia/Tokyo           jst
+Australia/Sydney     aest aedt
+UTC                  utc gmt z
+UTC-12:00            aoe
+"""
+_ZONES_BY_NAME: dict[str, str] = {}
+for _zone, *_names in map(str.split, _ZONE_TABLE.strip().splitlines()):
+    _ZONES_BY_NAME |= dict.fromkeys(_names, _zone)
 _ZONE = re.compile(
     r" ?\(?(?:u\.?s\.? )?(?:"
     r"(?:utc|gmt) ?(?P<sign>[+−-]) ?(?P<hours>\d{1,2})(?::?(?P<minutes>\d{2}))?(?!\d)"  # noqa: RUF001  minus sign
@@ -151,6 +152,29 @@ def _next_anniversary(month: int, day: int, published: datetime) -> date | None:
     return None
 
 
+def read_time(
+    text: str,
+    start: int,
+    published: datetime | None,
+    *,
+    filler: re.Pattern[str],
+    read_hour: Callable[[str, int], WrittenClock | None],
+    max_steps: int,
+) -> tuple[WrittenDay, WrittenClock | None, int] | None:
+    """Read the day that follows, past an hour and what `filler` matches; return it with that hour, and where it begins."""
+    at, clock = start, None
+    for _ in range(max_steps):
+        if day := read_day(text, at, published):
+            return day, clock, at
+        if hour := None if clock else read_hour(text, at):
+            clock, at = hour, hour.end
+        elif gap := filler.match(text, at):
+            at = gap.end()
+        else:
+            return None
+    return None
+
+
 def read_clock(text: str, start: int) -> WrittenClock | None:
     """Read the hour that is written at `start`, with its zone: "5 p.m. ET", "17:00 (Brussels time)", "noon UTC+2"."""
     match = _CLOCK.match(text, start)
@@ -197,5 +221,6 @@ def read_clock_range(text: str, start: int) -> WrittenClock | None:
 
 
 def _with_zone(clock: time, text: str, end: int) -> WrittenClock:
-    zone = _ZONE.match(text, end)
-    return WrittenClock(clock, _zone_name(zone), zone.end()) if zone else WrittenClock(clock, "", end)
+    if zone := _ZONE.match(text, end):
+        return WrittenClock(clock, _zone_name(zone), zone.end())
+    return WrittenClock(clock, "", end)

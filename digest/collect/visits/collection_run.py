@@ -9,12 +9,13 @@ trace and reported with its type, and the others go on.
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 from sqlalchemy import select
@@ -36,7 +37,7 @@ from digest.collect.sources.source_days import count_visit
 from digest.collect.texts.urls import site_name
 from digest.collect.visits.source_visit import VisitResult, VisitTarget, list_files, read_file_source, visit_source
 from digest.collect.visits.visit_queue import CLAIM_RENEWAL, VisitQueue
-from digest.settings import Settings
+from digest.settings import Settings, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Article, Source, SourceHealth
 from subscribers.errors import ApplicationError
@@ -135,12 +136,11 @@ def collect_sources(
         urls = _selected_urls(settings, selected)
         visits, skipped = _due_visits(session, settings, urls, now=now, force=force, since=since)
     paths = list_files(files)
-    reports = skipped + _run_visits(
-        run, VisitQueue(database, visits), [_file_job(run, path) for path in paths], progress
-    )
-    order = [source.url for source in settings.file.sources] + [path.as_uri() for path in paths]
-    place = {url: number for number, url in enumerate(order)}
-    return sorted(reports, key=lambda report: place[report.url])
+    jobs = [_file_job(run, path) for path in paths]
+    reports = skipped + _run_visits(run, VisitQueue(database, visits), jobs, progress)
+    order = [source.url for source in settings.file.sources]
+    order += [path.as_uri() for path in paths]
+    return sorted(reports, key=lambda report: order.index(report.url))
 
 
 def has_free_visits(database: Database, settings: Settings, *, now: datetime, since: datetime) -> bool:
@@ -162,13 +162,15 @@ def share_collection(
     What was visited since `since` is not due. What others hold is left to them.
     """
     run = _CollectionRun(database, fetcher, settings, now, random.random, stopping, patient=False)
-    reports = _run_visits(run, _open_visits(database, settings, now, since), [], lambda *_: None)
+    queue = _open_visits(database, settings, now, since)
+    reports = _run_visits(run, queue, [], lambda *_: None)
     return [report for report in reports if report.skipped is None]
 
 
 def _open_visits(database: Database, settings: Settings, now: datetime, since: datetime) -> VisitQueue:
+    urls = _selected_urls(settings, None)
     with database.read() as session:
-        visits, _ = _due_visits(session, settings, _selected_urls(settings, None), now=now, force=False, since=since)
+        visits, _ = _due_visits(session, settings, urls, now=now, force=False, since=since)
     return VisitQueue(database, visits)
 
 
@@ -177,17 +179,10 @@ class _CollectionJob:
     """One thing to read: a source or a file."""
 
     load: Callable[[], VisitResult]
+    empty_report: SourceReport  # without any result yet
     target: VisitTarget | None = None
     path: Path | None = None
     start_times: list[float] = field(default_factory=list)
-
-    @property
-    def empty_report(self) -> SourceReport:
-        """A report without any result yet."""
-        if self.target:
-            return SourceReport(name=self.target.name, url=self.target.url, kind=self.target.kind)
-        assert self.path, "a job is a source or a file"
-        return SourceReport(name=sources.FILE_PREFIX + self.path.name, url=self.path.as_uri())
 
     def __call__(self) -> VisitResult:
         self.start_times.append(time.monotonic())
@@ -204,12 +199,16 @@ def _selected_urls(settings: Settings, only: Collection[str] | None) -> list[str
         return [source.url for source in listed]
     chosen = []
     for name in only:
-        urls = [s.url for s in listed if name == s.url or name.casefold() == s.name.casefold()]
+        urls = [source.url for source in listed if _is_meant(source, name)]
         if not urls:
             names = ", ".join(repr(source.name) for source in listed) or "none yet"
             raise UnknownSourceError(f"There's no source or file named {name!r}. Choose one of: {names}.")
         chosen += urls
     return chosen
+
+
+def _is_meant(source: SourceSettings, name: str) -> bool:
+    return name == source.url or name.casefold() == source.name.casefold()
 
 
 def _due_visits(
@@ -222,15 +221,20 @@ def _due_visits(
     since: datetime | None,
 ) -> tuple[list[VisitTarget], list[SourceReport]]:
     visits, skipped = [], []
-    rows = {row.url: row for row in session.scalars(select(Source).where(Source.url.in_(urls)))}
-    for row in (rows[url] for url in dict.fromkeys(urls) if url in rows):
+    rows = session.scalars(select(Source).where(Source.url.in_(urls)))
+    for row in sorted(rows, key=lambda row: urls.index(row.url)):
         if reason := "" if force else _reason_not_due(row, settings, now, since):
-            skipped.append(SourceReport(name=row.name, url=row.url, kind=row.kind, skipped=reason))
+            skipped.append(_report_on(row, skipped=reason))
             continue
         fresh = (None, None) if force else (row.etag, row.last_modified)
         address = row.moved_to or row.url
-        visits.append(VisitTarget(row.id, row.name, row.url, address, row.kind, *fresh, tried_at=row.tried_at))
+        place = (row.id, row.name, row.url, address, row.kind)
+        visits.append(VisitTarget(*place, *fresh, row.tried_at))
     return visits, skipped
+
+
+def _report_on(source: Source | VisitTarget, **details: Any) -> SourceReport:
+    return SourceReport(name=source.name, url=source.url, kind=source.kind, **details)
 
 
 def _reason_not_due(row: Source, settings: Settings, now: datetime, since: datetime | None) -> str:
@@ -239,25 +243,23 @@ def _reason_not_due(row: Source, settings: Settings, now: datetime, since: datet
     if not sources.is_source_due(row, now):
         if row.next_try_at is None:
             return f"gone: {row.message}; only visited with --force, or after you add it again"
-        return f"not due until {row.next_try_at.astimezone(zone):%Y-%m-%d %H:%M}" + (
-            f" ({row.message})" if row.message else ""
-        )
+        reason = f" ({row.message})" if row.message else ""
+        return f"not due until {row.next_try_at.astimezone(zone):%Y-%m-%d %H:%M}{reason}"
     if since and row.tried_at and row.tried_at >= since:
         return f"visited at {row.tried_at.astimezone(zone):%Y-%m-%d %H:%M}"
     return ""
 
 
-def _target_job(run: _CollectionRun, target: VisitTarget) -> _CollectionJob:
-    return _CollectionJob(partial(visit_source, run.fetcher, target, run.now), target=target)
-
-
 def _file_job(run: _CollectionRun, path: Path) -> _CollectionJob:
-    max_bytes, site = run.settings.file.limits.fetch_bytes, run.settings.file.publication.site
-    return _CollectionJob(partial(read_file_source, path, max_bytes=max_bytes, site=site, now=run.now), path=path)
+    file = run.settings.file
+    max_bytes, site = file.limits.fetch_bytes, file.publication.site
+    load = partial(read_file_source, path, max_bytes=max_bytes, site=site, now=run.now)
+    report = SourceReport(name=sources.FILE_PREFIX + path.name, url=path.as_uri())
+    return _CollectionJob(load, report, path=path)
 
 
-def _skipped_reports(targets: Iterable[VisitTarget], reason: str) -> list[SourceReport]:
-    return [SourceReport(name=t.name, url=t.url, kind=t.kind, skipped=reason) for t in targets]
+def _skipped_reports(targets: Iterable[VisitTarget], reason: str) -> Iterator[SourceReport]:
+    return (_report_on(target, skipped=reason) for target in targets)
 
 
 def _run_visits(
@@ -292,7 +294,8 @@ def _run_visits(
     finally:
         pool.shutdown(cancel_futures=True)
         queue.close()
-    add(_skipped_reports(queue.list_waiting(), STOPPED if run.stopping.is_set() else LEFT_TO_OTHERS))
+    reason = STOPPED if run.stopping.is_set() else LEFT_TO_OTHERS
+    add(_skipped_reports(queue.list_waiting(), reason))
     return reports
 
 
@@ -305,7 +308,10 @@ def _begin_visits(
         return []
     # Twice as many as there are threads: a claim is a transaction, and no thread waits for one.
     to_visit, elsewhere = queue.claim_visits(2 * threads - len(futures))
-    futures |= {pool.submit(job): job for job in (_target_job(run, target) for target in to_visit)}
+    for target in to_visit:
+        load = partial(visit_source, run.fetcher, target, run.now)
+        job = _CollectionJob(load, _report_on(target), target)
+        futures[pool.submit(job)] = job
     return elsewhere
 
 
@@ -337,12 +343,7 @@ def _try_record_failure(run: _CollectionRun, job: _CollectionJob, message: str) 
     if job.target is None:
         return
     try:
-        with run.database.write() as session:
-            source = session.get_one(Source, job.target.id)
-            sources.record_visit_failure(
-                source, sources.VisitFailure(SourceHealth.FAILING, message), run.now, run.jitter()
-            )
-            count_visit(session, source, run.today, is_good=False)
+        _record_failure(run, job.target, sources.VisitFailure(SourceHealth.FAILING, message))
     except Exception:  # the database itself may be the surprise; the report still says what happened
         log.exception("collect.unnoted", source=job.target.url)
 
@@ -350,8 +351,7 @@ def _try_record_failure(run: _CollectionRun, job: _CollectionJob, message: str) 
 def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult) -> SourceReport:
     if isinstance(result.outcome, sources.VisitFailure):
         if job.target:
-            with run.database.write() as session:
-                _record_failure(run, session, job.target, result.outcome)
+            _record_failure(run, job.target, result.outcome)
         return replace(job.empty_report, error=result.outcome.message)
     max_items = run.settings.file.limits.items_per_source
     counts, parts = prepare_batches(result.document, max_items) if result.document else (ItemCounts(), ())
@@ -383,8 +383,12 @@ def _job_source(session: Session, job: _CollectionJob, document: ParsedDocument 
         return session.get_one(Source, job.target.id)
     assert job.path, "a job is a source or a file"
     publisher = _document_publisher(document) if document else ""
-    name = (sources.FILE_PREFIX + job.path.name)[:200]
-    return sources.ensure_file_source(session, job.path.as_uri(), name=name, publisher=publisher or job.path.stem[:200])
+    return sources.ensure_file_source(
+        session,
+        job.path.as_uri(),
+        name=(sources.FILE_PREFIX + job.path.name)[:200],
+        publisher=publisher or job.path.stem[:200],
+    )
 
 
 def _document_publisher(document: ParsedDocument) -> str:
@@ -394,11 +398,12 @@ def _document_publisher(document: ParsedDocument) -> str:
     return document.title[:200]
 
 
-def _record_failure(run: _CollectionRun, session: Session, target: VisitTarget, failure: sources.VisitFailure) -> None:
-    source = session.get_one(Source, target.id)
-    if source.kind == DocumentKind.PAGE and (failure.is_missing or failure.barrier):
-        withdraw = withhold_article if failure.barrier else mark_withdrawn
-        for article in session.scalars(select(Article).where(Article.source_id == source.id)):
-            withdraw(session, article, run.now, failure.barrier or str(failure.status))
-    sources.record_visit_failure(source, failure, run.now, run.jitter())
-    count_visit(session, source, run.today, is_good=False)
+def _record_failure(run: _CollectionRun, target: VisitTarget, failure: sources.VisitFailure) -> None:
+    with run.database.write() as session:
+        source = session.get_one(Source, target.id)
+        if source.kind == DocumentKind.PAGE and (failure.is_missing or failure.barrier):
+            withdraw = withhold_article if failure.barrier else mark_withdrawn
+            for article in session.scalars(select(Article).where(Article.source_id == source.id)):
+                withdraw(session, article, run.now, failure.barrier or str(failure.status))
+        sources.record_visit_failure(source, failure, run.now, run.jitter())
+        count_visit(session, source, run.today, is_good=False)

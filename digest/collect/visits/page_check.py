@@ -115,11 +115,13 @@ def check_pages(
     gone = {url: look for url, look in said.items() if look.is_gone}
     with database.write() as session:
         _withdraw(session, gone, now)
-        missing = gone.keys() | _bring_back(session, said.keys() - gone.keys(), now)
+        back = _bring_back(session, said.keys() - gone.keys(), now)
+        missing = gone.keys() | back
         read = said.keys() & set(advisories) - missing
         for article in session.scalars(select(Article).where(Article.url.in_(read))):
             note_supersession(session, article, now, said[article.url].supersession)
-    return {url: PageState(url not in missing, look.supersession if url in read else "") for url, look in said.items()}
+    words = {url: said[url].supersession for url in read}
+    return {url: PageState(url not in missing, words.get(url, "")) for url in said}
 
 
 def _list_known(
@@ -141,7 +143,8 @@ def _withdraw(session: Session, gone: Mapping[str, "PageLook"], now: datetime) -
 def _bring_back(session: Session, urls: Collection[str], now: datetime) -> set[str]:
     """Bring back the withdrawn articles of pages that are there, and return the pages that a source withholds."""
     withheld = set()
-    query = select(Article).where(Article.url.in_(urls), Article.withdrawn_at.is_not(None))
+    withdrawn = Article.withdrawn_at.is_not(None)
+    query = select(Article).where(Article.url.in_(urls), withdrawn)
     for article in session.scalars(query).all():
         if is_withheld_by_source(session, article):
             withheld.add(article.url)

@@ -7,12 +7,13 @@ paged answer is followed as far back as a digest can need.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from digest.collect.documents.parsed_document import NOT_PUBLIC, DocumentKind, FeedLink, ParsedDocument, ParseError
 from digest.collect.fetch.http_response import BodyTooLargeError, ContentEncodingError, decode_body
-from digest.collect.fetch.result import ContentFetcher, FetchError, FetchResult
+from digest.collect.fetch.result import ContentFetcher, FetchError, FetchOptions, FetchResult
 from digest.collect.sandbox import client as sandbox
 from digest.collect.sources.source_rows import VisitFailure, VisitSuccess, classify_fetch_error
 from digest.collect.visits.page_check import explain_redirect
@@ -82,7 +83,7 @@ def visit_source(fetcher: ContentFetcher, target: VisitTarget, now: datetime) ->
     except FetchError as error:
         return VisitResult(classify_fetch_error(error))
     except ParseError as error:
-        return VisitResult(VisitFailure(SourceHealth.FAILING, str(error)))
+        return _failed(str(error))
 
 
 def rank_feeds(feeds: tuple[FeedLink, ...], page_url: str) -> list[FeedLink]:
@@ -92,9 +93,12 @@ def rank_feeds(feeds: tuple[FeedLink, ...], page_url: str) -> list[FeedLink]:
     shorter address: a site's own feed before one of its sections.
     """
     own = [feed for feed in dict.fromkeys(feeds) if feed.url != page_url]
-    return sorted(
-        own, key=lambda feed: (_is_comment_feed(feed), "/wp/v2/posts" not in feed.url, len(feed.url), feed.url)
-    )
+    return sorted(own, key=_feed_order)
+
+
+def _feed_order(feed: FeedLink) -> tuple[bool, bool, int, str]:
+    is_of_comments = "comment" in f"{feed.title} {urlsplit(feed.url).path}".lower()
+    return is_of_comments, "/wp/v2/posts" not in feed.url, len(feed.url), feed.url
 
 
 _ROBOTS_MESSAGE = "robots.txt disallows this page; use one of the site's feeds, or ask its publisher"
@@ -104,13 +108,15 @@ def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime
     is_page = target.kind == DocumentKind.PAGE
     if is_page and not fetcher.may_read(target.current_url):
         return VisitResult(VisitFailure(SourceHealth.REFUSING, _ROBOTS_MESSAGE))
-    answer = fetcher.get(target.current_url, etag=target.etag, last_modified=target.last_modified, accept=FEED_ACCEPT)
+    options: FetchOptions = {"etag": target.etag, "last_modified": target.last_modified, "accept": FEED_ACCEPT}
+    answer = fetcher.get(target.current_url, **options)
     if answer.not_modified:
         return VisitResult(_note_success(_keep_validators(answer, target)), not_modified=True)
     if is_page and (barrier := explain_redirect(target.current_url, answer.url)):
         return VisitResult(_withheld_failure(barrier))
     reading = _parse_response(answer, now)
-    if reading.kind is DocumentKind.PAGE and (feed := _discover_feed(fetcher, reading, answer.url, now)):
+    is_page = reading.kind is DocumentKind.PAGE
+    if is_page and (feed := _discover_feed(fetcher, reading, answer.url, now)):
         answer, reading = feed
         answer = replace(answer, moved_to=answer.moved_to or answer.url)
     if failure := _judge_document(fetcher, reading, answer.url):
@@ -120,7 +126,8 @@ def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime
 
 
 def _keep_validators(answer: FetchResult, target: VisitTarget) -> FetchResult:
-    return replace(answer, etag=answer.etag or target.etag, last_modified=answer.last_modified or target.last_modified)
+    etag, last_modified = answer.etag or target.etag, answer.last_modified or target.last_modified
+    return replace(answer, etag=etag, last_modified=last_modified)
 
 
 def _note_success(answer: FetchResult, document: ParsedDocument | None = None) -> VisitSuccess:
@@ -211,7 +218,8 @@ def _older_page_url(page: ParsedDocument, url: str) -> str | None:
     size, number = parameters.get("per_page", "10"), parameters.get("page", "1")  # the defaults of the REST API
     if not (size.isdecimal() and number.isdecimal()) or page.item_count < int(size):
         return None
-    return parts._replace(query=urlencode(parameters | {"page": str(int(number) + 1)})).geturl()
+    parameters["page"] = str(int(number) + 1)
+    return parts._replace(query=urlencode(parameters)).geturl()
 
 
 def _merge_page(whole: ParsedDocument, page: ParsedDocument) -> ParsedDocument:
@@ -221,11 +229,7 @@ def _merge_page(whole: ParsedDocument, page: ParsedDocument) -> ParsedDocument:
 
 def _has_recent_items(page: ParsedDocument, now: datetime) -> bool:
     dates = [moment for item in page.items if (moment := item.published or item.updated)]
-    return bool(page.items) and (not dates or max(dates) > now - MAX_ITEM_AGE)
-
-
-def _is_comment_feed(feed: FeedLink) -> bool:
-    return "comment" in f"{feed.title} {urlsplit(feed.url).path}".lower()
+    return bool(page.items) and max(dates, default=now) > now - MAX_ITEM_AGE
 
 
 def list_files(paths: Sequence[Path]) -> list[Path]:
@@ -235,9 +239,11 @@ def list_files(paths: Sequence[Path]) -> list[Path]:
     """
     files: dict[Path, None] = {}
     for path in paths:
-        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        for file in inside:
-            if file == path or not any(part.startswith(".") for part in file.relative_to(path).parts):
+        if not path.is_dir():
+            files.setdefault(path.resolve())
+            continue
+        for file in sorted(filter(Path.is_file, path.rglob("*"))):
+            if not any(part.startswith(".") for part in file.relative_to(path).parts):
                 files.setdefault(file.resolve())
     return list(files)
 
@@ -252,21 +258,21 @@ def read_file_source(path: Path, *, max_bytes: int, site: str, now: datetime) ->
         now: the moment of the run.
     """
     try:
-        reading = sandbox.parse_saved_file(
-            _read_bytes(path, max_bytes), file_url=path.resolve().as_uri(), site=site, now=now
-        )
+        with path.open("rb") as stream:
+            chunks = iter(partial(stream.read, 65_536), b"")
+            body = decode_body(chunks, "gzip" if path.suffix == ".gz" else "", max_bytes)
+        file_url = path.resolve().as_uri()
+        reading = sandbox.parse_saved_file(body, file_url=file_url, site=site, now=now)
     except OSError as error:
-        return VisitResult(VisitFailure(SourceHealth.FAILING, f"can't be read: {error.strerror}"))
+        return _failed(f"can't be read: {error.strerror}")
     except BodyTooLargeError:
-        message = f"over {max_bytes:,} bytes; if that's intended, raise limits.fetch_bytes in digest.toml"
-        return VisitResult(VisitFailure(SourceHealth.FAILING, message))
+        return _failed(f"over {max_bytes:,} bytes; if that's intended, raise limits.fetch_bytes in digest.toml")
     except (ContentEncodingError, ParseError) as error:
-        return VisitResult(VisitFailure(SourceHealth.FAILING, str(error)))
+        return _failed(str(error))
     if reading.kind is DocumentKind.OPML:
-        return VisitResult(VisitFailure(SourceHealth.FAILING, OPML_MESSAGE))
+        return _failed(OPML_MESSAGE)
     return VisitResult(VisitSuccess(reading.kind), reading)
 
 
-def _read_bytes(path: Path, max_bytes: int) -> bytes:
-    with path.open("rb") as stream:
-        return decode_body(iter(lambda: stream.read(65_536), b""), "gzip" if path.suffix == ".gz" else "", max_bytes)
+def _failed(message: str) -> VisitResult:
+    return VisitResult(VisitFailure(SourceHealth.FAILING, message))

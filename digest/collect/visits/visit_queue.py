@@ -7,7 +7,7 @@ what it holds lapses when it does not, and at once where its process is known de
 
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -36,7 +36,8 @@ def delete_lapsed_claims(session: Session, now: datetime) -> None:
     """Delete the claims of runs that were silent for too long, or are known dead."""
     dead = _dead_owners(session.scalars(select(HostClaim)).all())
     # Not by host: another run may have taken one over since it was read.
-    session.execute(delete(HostClaim).where((HostClaim.lease_until <= now) | HostClaim.owner.in_(dead)))
+    is_lapsed = (HostClaim.lease_until <= now) | HostClaim.owner.in_(dead)
+    session.execute(delete(HostClaim).where(is_lapsed))
 
 
 def claim_hosts(
@@ -47,21 +48,24 @@ def claim_hosts(
 ) -> set[str]:
     """Claim hosts that nobody holds for a run; return those that nobody else claimed meanwhile."""
     # In one order for all runs: two that want the same hosts then wait for each other at the first, never crosswise.
-    wanted = [{"host": host, "owner": run, "lease_until": now + CLAIM_LEASE} for host in sorted(hosts)]
-    if not wanted:
+    claim = {"owner": run, "lease_until": now + CLAIM_LEASE}
+    claims = [claim | {"host": host} for host in sorted(hosts)]
+    if not claims:
         return set()
     insert = upsert(session, HostClaim).on_conflict_do_nothing().returning(HostClaim.host)
-    return set(session.scalars(insert, wanted))
+    return set(session.scalars(insert, claims))
 
 
 def renew_claims(session: Session, run: str, now: datetime) -> None:
     """Say that a run goes on with all the hosts that it holds."""
-    session.execute(update(HostClaim).where(HostClaim.owner == run).values(lease_until=now + CLAIM_LEASE))
+    own = update(HostClaim).where(HostClaim.owner == run)
+    session.execute(own.values(lease_until=now + CLAIM_LEASE))
 
 
 def release_hosts(session: Session, hosts: Collection[str], run: str) -> None:
     """Give hosts back that a run has done with."""
-    session.execute(delete(HostClaim).where(HostClaim.owner == run, HostClaim.host.in_(hosts)))
+    own = delete(HostClaim).where(HostClaim.owner == run)
+    session.execute(own.where(HostClaim.host.in_(hosts)))
 
 
 def _dead_owners(claims: Iterable[HostClaim]) -> set[str]:
@@ -71,7 +75,8 @@ def _dead_owners(claims: Iterable[HostClaim]) -> set[str]:
 
 def _find_unvisited(session: Session, targets: list[VisitTarget]) -> list[VisitTarget]:
     """Return the sources that no other run has visited since this run began."""
-    query = select(Source.id, Source.tried_at).where(Source.id.in_([target.id for target in targets]))
+    ids = [target.id for target in targets]
+    query = select(Source.id, Source.tried_at).where(Source.id.in_(ids))
     tried_at = dict(iter(session.execute(query)))
     return [target for target in targets if tried_at.get(target.id) == target.tried_at]
 
@@ -110,7 +115,8 @@ class VisitQueue:
         with self._database.write() as session:
             release_hosts(session, self._finished, self._run)
             delete_lapsed_claims(session, now)
-            claimed = claim_hosts(session, self._choose_hosts(list_claimed_hosts(session, now), room), self._run, now)
+            hosts = self._choose_hosts(list_claimed_hosts(session, now), room)
+            claimed = claim_hosts(session, hosts, self._run, now)
             targets = self._take_waiting(claimed)
             unvisited = _find_unvisited(session, targets)
         self._begun.update(target.host for target in unvisited)
@@ -145,10 +151,8 @@ class VisitQueue:
         hosts = [host for host in self._waiting if host in claimed]
         return [target for host in hosts for target in self._waiting.pop(host)]
 
-    def _choose_hosts(self, claimed: set[str], room: int) -> list[str]:
-        hosts, visits = [], 0
-        for host in (host for host in self._waiting if host not in claimed):
-            if visits < room:
-                hosts.append(host)
-                visits += len(self._waiting[host])
-        return hosts
+    def _choose_hosts(self, claimed: set[str], room: int) -> Iterator[str]:
+        for host, targets in self._waiting.items():
+            if room > 0 and host not in claimed:
+                yield host
+                room -= len(targets)

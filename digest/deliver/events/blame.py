@@ -40,7 +40,7 @@ class Handling(StrEnum):
     """What follows from a reply."""
 
     REFUSE = "ends this delivery"
-    SUSPECT = "tries again, and pauses the edition if others are refused too"
+    SUSPECT = "tries again, and stops if others are refused too"
     RETRY = "tries again later"
     SLOW_DOWN = "tries again later, and sends less to this domain"
     RECONNECT = "offers the message again over a new connection"

@@ -16,6 +16,8 @@ from digest.deliver.events.failure_causes import FailureCause
 from digest.store.delivery_models import DeliveryState
 from subscribers.lifecycle.feedback import FeedbackKind
 
+ABOUT_MESSAGE = "message"  # `about` in the detail of a refusal that blames the message or its variant
+
 
 class EventKind(StrEnum):
     """What an event says happened."""

@@ -28,8 +28,9 @@ class HandoverResult(StrEnum):
 class MessageOutcome:
     """The result for one message; `reply` is scrubbed of addresses (`replies.scrub_addresses`).
 
-    A refusal that `may_blame_message` may be about the message rather than this subscriber. `cause` is what a refusal says
-    about the address, None if only the reply's codes tell. With `slows_domain`, the domain asks for fewer messages.
+    A refusal that `may_blame_message` may be about the message rather than this subscriber; with `blames_domain`, rather about
+    what the receiving domain thinks of us. `cause` is what a refusal says about the address, None if only the reply's codes
+    tell. With `slows_domain`, the domain asks for fewer messages.
     """
 
     result: HandoverResult
@@ -37,6 +38,10 @@ class MessageOutcome:
     may_blame_message: bool = False
     cause: FailureCause | None = None
     slows_domain: bool = False
+    blames_domain: bool = False
+
+
+LEASE_EXPIRED = "this process was silent for too long, so it didn't send the message"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +116,11 @@ class HandoverMarks(Protocol):
         """Mark that a message has not left after all, and none of it can arrive."""
         ...
 
-    def mark_dot(self, message: OutgoingMessage) -> None:
-        """Mark that a message leaves now: right before what completes it is written, with SMTP its final dot."""
+    def mark_dot(self, message: OutgoingMessage) -> bool:
+        """Mark that a message leaves now: right before what completes it is written, with SMTP its final dot.
+
+        Return False if it must not leave: this process was silent for too long, and another may have taken the message over.
+        """
         ...
 
     def mark_outcome(self, message: OutgoingMessage, outcome: MessageOutcome) -> None:

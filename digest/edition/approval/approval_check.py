@@ -71,7 +71,8 @@ def verify_version(
         )
     if revocation := _find_revocation(session, approval, keys):
         raise ApprovalError(
-            f"{edition.name} can't be sent because {revocation}.", "Revoke the approval, then approve the edition."
+            f"{edition.name} can't be sent because {revocation}.",
+            "Revoke the approval again, then approve the edition.",
         )
     return mailable
 

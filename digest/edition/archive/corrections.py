@@ -60,16 +60,16 @@ def list_corrections_by_edition(
     query = select(Edition.name, Correction).join(Correction, Correction.edition_id == Edition.id)
     if names is not None:
         query = query.where(Edition.name.in_(names))
-    found: dict[str, tuple[Correction, ...]] = {}
+    by_name: dict[str, tuple[Correction, ...]] = {}
     for name, correction in session.execute(query.order_by(Correction.edition_id, Correction.seq)):
-        found[name] = (*found.get(name, ()), *keep_genuine(session, [correction]))
-    return found
+        by_name[name] = (*by_name.get(name, ()), *keep_genuine(session, [correction]))
+    return by_name
 
 
 def next_correction_number(session: Session, edition: Edition) -> int:
     """Number the corrections of an edition from 1."""
-    last = session.scalar(select(func.max(Correction.seq)).where(Correction.edition_id == edition.id))
-    return (last or 0) + 1
+    last = select(func.max(Correction.seq)).where(Correction.edition_id == edition.id)
+    return (session.scalar(last) or 0) + 1
 
 
 def read_sent_content(session: Session, edition: Edition) -> EditionContent:

@@ -101,8 +101,7 @@ def split_query(typed: str) -> tuple[str, ...]:
 def archive_edition(session: Session, edition: Edition, corrections: Iterable[Correction] = ()) -> None:
     """Store the stories of an edition as its page says them, in place of those that are there."""
     session.execute(delete(ArchivedStory).where(ArchivedStory.edition_id == edition.id))
-    rows = list_story_rows(edition, read_sections(edition.content), tuple(corrections))
-    if rows:
+    if rows := list_story_rows(edition, read_sections(edition.content), tuple(corrections)):
         session.execute(insert(ArchivedStory), rows)
 
 
@@ -133,21 +132,21 @@ def _row_values(edition: Edition, position: int, entry: SectionEntry) -> dict[st
 
 
 def _select_public(query: StoryQuery) -> Select[Any]:
-    corrected_at = (
-        select(func.max(Correction.at))
-        .where(Correction.edition_id == ArchivedStory.edition_id, Correction.url == ArchivedStory.url)
-        .scalar_subquery()
-    )
+    is_same_story = (Correction.edition_id == ArchivedStory.edition_id) & (Correction.url == ArchivedStory.url)
+    corrected_at = select(func.max(Correction.at)).where(is_same_story).scalar_subquery()
     columns: tuple[Any, ...] = (ArchivedStory, Edition.name, Edition.number, corrected_at)
-    found = (
-        select(*columns).join(Edition, Edition.id == ArchivedStory.edition_id).where(Edition.state.in_(PUBLIC_STATES))
-    )
+    stories = select(*columns).join(Edition, Edition.id == ArchivedStory.edition_id)
+    stories = stories.where(Edition.state.in_(PUBLIC_STATES))
     if query.topic:
-        found = found.where(ArchivedStory.topic_key == query.topic)
+        stories = stories.where(ArchivedStory.topic_key == query.topic)
     if query.year:
-        start, end = datetime(query.year, 1, 1, tzinfo=UTC), datetime(query.year + 1, 1, 1, tzinfo=UTC)
-        found = found.where(ArchivedStory.released_at >= start, ArchivedStory.released_at < end)
-    return found
+        start = datetime(query.year, 1, 1, tzinfo=UTC)
+        end = start.replace(year=query.year + 1)
+        stories = stories.where(ArchivedStory.released_at >= start, ArchivedStory.released_at < end)
+    return stories
+
+
+_NEWEST_FIRST = (ArchivedStory.released_at.desc(), ArchivedStory.position)
 
 
 def search_stories(session: Session, query: StoryQuery) -> Sequence[ArchiveMatch]:
@@ -157,13 +156,13 @@ def search_stories(session: Session, query: StoryQuery) -> Sequence[ArchiveMatch
     is_sqlite = session.get_bind().dialect.name == "sqlite"
     matches = _SQLITE_MATCHES if is_sqlite else _POSTGRESQL_MATCHES
     words = " ".join(f'"{word}"' if is_sqlite else word for word in query.words)
-    columns = matches.bindparams(words=words, most=MAX_RANKED).columns(column("id", Integer), column("rank", Float))
-    matched = columns.subquery("matched")
-    found = _select_public(query).join(matched, matched.c.id == ArchivedStory.id)
+    matches = matches.bindparams(words=words, most=MAX_RANKED)
+    matched = matches.columns(column("id", Integer), column("rank", Float)).subquery("matched")
+    stories = _select_public(query).join(matched, matched.c.id == ArchivedStory.id)
     if not query.newest_first:
-        found = found.order_by(matched.c.rank)
-    found = found.order_by(ArchivedStory.released_at.desc(), ArchivedStory.position)
-    return [ArchiveMatch(*row) for row in session.execute(found)]
+        stories = stories.order_by(matched.c.rank)
+    stories = stories.order_by(*_NEWEST_FIRST)
+    return [ArchiveMatch(*row) for row in session.execute(stories)]
 
 
 def list_topic_stories(
@@ -174,21 +173,21 @@ def list_topic_stories(
     limit: int,
 ) -> Sequence[ArchiveMatch]:
     """List the stories of a topic, the newest first; with `before` those of editions with a smaller number."""
-    found = _select_public(StoryQuery(topic=key))
+    stories = _select_public(StoryQuery(topic=key))
     if before is not None:
-        found = found.where(Edition.number < before)
-    found = found.order_by(ArchivedStory.released_at.desc(), ArchivedStory.position).limit(limit)
-    return [ArchiveMatch(*row) for row in session.execute(found)]
+        stories = stories.where(Edition.number < before)
+    stories = stories.order_by(*_NEWEST_FIRST).limit(limit)
+    return [ArchiveMatch(*row) for row in session.execute(stories)]
 
 
 def list_archive_topics(session: Session) -> Sequence[ArchiveTopic]:
     """List the topics that public stories have, by name."""
+    newest_name, since = func.max(ArchivedStory.topic), func.min(ArchivedStory.released_at)
     query = (
-        select(
-            ArchivedStory.topic_key, func.max(ArchivedStory.topic), func.count(), func.min(ArchivedStory.released_at)
-        )
+        select(ArchivedStory.topic_key, newest_name, func.count(), since)
         .join(Edition, Edition.id == ArchivedStory.edition_id)
         .where(Edition.state.in_(PUBLIC_STATES), ArchivedStory.topic_key != "")
         .group_by(ArchivedStory.topic_key)
     )
-    return sorted((ArchiveTopic(*row) for row in session.execute(query)), key=lambda topic: topic.name.casefold())
+    topics = (ArchiveTopic(*row) for row in session.execute(query))
+    return sorted(topics, key=lambda topic: topic.name.casefold())

@@ -1,11 +1,13 @@
 """The hosts that links in an edition's texts lead to, so that approvers see a link to a site that the newsletter never linked."""
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from urllib.parse import urlsplit
 
-from sqlalchemy import Text, cast, or_, select
+from sqlalchemy import Text, cast, or_, select, true
 from sqlalchemy.orm import Session
 
 from digest.collect.texts.urls import ascii_host
@@ -36,13 +38,12 @@ def list_text_hosts(
     """List the hosts of links in an edition's texts, new ones first. `own_urls` are the publication's own pages."""
     articles = _find_article_hosts(session, edition)
     known = articles | {find_host(url) for url in own_urls}
-    places: dict[str, list[str]] = {}
-    for place, url in _list_links(content, articles):
-        found = places.setdefault(find_host(url), [])
-        if place not in found:
-            found.append(place)
+    places: dict[str, dict[str, None]] = defaultdict(dict)
+    for place, urls in _list_links(content, articles):
+        for host in map(find_host, urls):
+            places[host][place] = None
     known |= _find_past_hosts(session, edition, places.keys() - known)
-    hosts = [TextHost(host, tuple(found), host not in known) for host, found in places.items()]
+    hosts = (TextHost(host, tuple(places[host]), host not in known) for host in places)
     return tuple(sorted(hosts, key=lambda host: not host.is_new))
 
 
@@ -59,62 +60,60 @@ def find_host(url: str) -> str:
         return url[:_MAX_SHOWN]
 
 
-def _list_links(content: EditionContent, articles: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield the place and the URL of each link in a text, and of each story that no source brought."""
+def _list_links(
+    content: EditionContent,
+    articles: Collection[str],
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield the places of an edition, each with the URLs in its texts, and of the stories there that no source brought."""
     intro, urls = split_links(content.intro)
-    yield from (("Intro", url) for url in urls)
-    head = {"Subject": content.subject, "Preheader": content.preheader, "Intro": intro, "Signature": content.editor}
-    for place, text in head.items():
-        yield from ((place, url) for url in _WRITTEN_URL.findall(text))
+    yield "Intro", list(urls)
+    yield "Subject", _find_written_urls(content.subject)
+    yield "Preheader", _find_written_urls(content.preheader)
+    yield "Intro", _find_written_urls(intro)
+    yield "Signature", _find_written_urls(content.editor)
     for section in content.sections:
-        yield from ((section.title, url) for url in _find_written_urls((section.title, section.note)))
+        yield section.title, _find_written_urls(section.title, section.note)
         for entry in section.entries:
-            yield from ((f"“{entry.headline}”", url) for url in _list_entry_links(entry, articles))
+            yield f"“{entry.headline}”", _list_entry_links(entry, articles)
     for block in content.blocks:
-        urls = [block.url] if block.url else []
-        urls += _find_written_urls((block.headline, block.name, block.text))
-        yield from ((f"Labeled block “{block.headline}”", url) for url in urls)
+        written = _find_written_urls(block.headline, block.name, block.text)
+        yield f"Labeled block “{block.headline}”", [block.url, *written] if block.url else written
 
 
-def _find_written_urls(texts: Iterable[str]) -> Iterator[str]:
-    for text in texts:
-        yield from _WRITTEN_URL.findall(text)
+def _find_written_urls(*texts: str) -> list[str]:
+    return [url for text in texts for url in _WRITTEN_URL.findall(text)]
 
 
-def _list_entry_links(entry: SectionEntry, articles: Collection[str]) -> Iterator[str]:
-    texts = [entry.headline, entry.kicker, entry.summary, entry.source, entry.credit, entry.note, entry.why]
-    texts += entry.details
+def _list_entry_links(entry: SectionEntry, articles: Collection[str]) -> list[str]:
     links = (*entry.also, *entry.related)
+    texts = [entry.headline, entry.kicker, entry.summary, entry.source]
+    texts += [entry.credit, entry.note, entry.why, *entry.details]
     texts += [text for link in links for text in (link.text, link.note, link.headline)]
-    yield from _find_written_urls(texts)
-    yield from (url for url in (entry.url, *(link.url for link in links)) if url and find_host(url) not in articles)
+    linked = filter(None, (entry.url, *(link.url for link in links)))
+    return _find_written_urls(*texts) + [url for url in linked if find_host(url) not in articles]
 
 
 def _find_article_hosts(session: Session, edition: Edition) -> frozenset[str]:
     """Return the hosts of the articles that sources brought to an edition's stories."""
-    placed = select(EditionStory.members).where(
-        EditionStory.edition_id == edition.id, EditionStory.section.is_not(None)
-    )
-    members = {url for urls in session.scalars(placed) for url in urls}
-    articles = session.execute(select(Article.url, Article.link).where(Article.url.in_(members)))
-    return frozenset(find_host(url) for urls in articles for url in urls)
+    placed = (EditionStory.edition_id == edition.id) & EditionStory.section.is_not(None)
+    stories = session.scalars(select(EditionStory.members).where(placed))
+    is_member = Article.url.in_(set(chain(*stories)))
+    articles = session.execute(select(Article.url, Article.link).where(is_member))
+    return frozenset(map(find_host, chain(*articles)))
 
 
 def _find_past_hosts(session: Session, edition: Edition, hosts: Collection[str]) -> frozenset[str]:
     """Return which hosts an edition that went out before had, here or before this installation."""
-    wanted, found = set(hosts), set[str]()
-    if not wanted:
+    missing = set(hosts)
+    if not missing:
         return frozenset()
+    is_earlier = Edition.state.in_(PUBLIC_STATES) & (Edition.release_at < edition.release_at)
     content = cast(Edition.content, Text)
-    sent = select(content).where(
-        Edition.state.in_(PUBLIC_STATES),
-        Edition.release_at < edition.release_at,
-        or_(*(content.icontains(host, autoescape=True) for host in wanted)),
-    )
-    past = select(PastStory.url).where(or_(*(PastStory.url.icontains(host, autoescape=True) for host in wanted)))
-    for query in (sent, past):
+    for column, condition in ((content, is_earlier), (PastStory.url, true())):
+        mentions = or_(*(column.icontains(host, autoescape=True) for host in hosts))
+        query = select(column).where(condition, mentions)
         for text in session.scalars(query.execution_options(yield_per=10)):
-            found |= wanted.intersection(map(find_host, _WRITTEN_URL.findall(text)))
-            if found == wanted:
-                return frozenset(found)
-    return frozenset(found)
+            missing.difference_update(map(find_host, _WRITTEN_URL.findall(text)))
+            if not missing:
+                return frozenset(hosts)
+    return frozenset(hosts) - missing

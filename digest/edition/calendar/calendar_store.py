@@ -1,7 +1,8 @@
 """The calendar of releases as it is stored: read it, write what changes, and set a draft aside with its release."""
 
 from collections.abc import Collection
-from datetime import datetime
+from dataclasses import fields
+from datetime import date, datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -21,10 +22,9 @@ from digest.store.models import Edition, EditionState, ReleaseChange
 def load_calendar(session: Session, file: SettingsFile) -> ReleaseCalendar:
     """Read the calendar: the timetable of the settings with what editors changed."""
     rows = session.scalars(select(ReleaseChange).order_by(ReleaseChange.id))
-    changes = tuple(
-        CalendarChange(row.regular_on, row.release_at, row.skipped, row.changed_by, row.changed_at) for row in rows
-    )
-    return ReleaseCalendar(file.schedule.send_rule, file.publication.zone, changes)
+    names = [field.name for field in fields(CalendarChange)]
+    changes = (CalendarChange(*(getattr(row, name) for name in names)) for row in rows)
+    return ReleaseCalendar(file.schedule.send_rule, file.publication.zone, tuple(changes))
 
 
 def step_rules(schedule: ScheduleSettings) -> StepRules:
@@ -52,8 +52,11 @@ def make_change(
     calendar: ReleaseCalendar, release: PlannedRelease, release_at: datetime, *, changed_by: str, now: datetime
 ) -> CalendarChange:
     """Return the change by which a release, or a new extra one, is at a moment."""
-    day = release.regular_at.astimezone(calendar.zone).date() if release.regular_at else None
-    return CalendarChange(day, release_at, False, changed_by, now)
+    return CalendarChange(_regular_day(calendar, release), release_at, False, changed_by, now)
+
+
+def _regular_day(calendar: ReleaseCalendar, release: PlannedRelease) -> date | None:
+    return release.regular_at.astimezone(calendar.zone).date() if release.regular_at else None
 
 
 def store_change(
@@ -80,7 +83,7 @@ def store_change(
     if row is None:
         row = ReleaseChange()
         session.add(row)
-    row.regular_on = release.regular_at.astimezone(calendar.zone).date() if release.regular_at else None
+    row.regular_on = _regular_day(calendar, release)
     row.release_at = None if release.regular_at == release_at else release_at
     row.skipped = skipped
     row.changed_by, row.changed_at = actor, now
@@ -94,13 +97,10 @@ def remove_extra_release(session: Session, calendar: ReleaseCalendar, release: P
 
 
 def _find_row(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> ReleaseChange | None:
-    if release.regular_at is None:
-        extra = select(ReleaseChange).where(
-            ReleaseChange.regular_on.is_(None), ReleaseChange.release_at == release.release_at
-        )
-        return session.scalar(extra)
-    day = release.regular_at.astimezone(calendar.zone).date()
-    return session.scalar(select(ReleaseChange).where(ReleaseChange.regular_on == day))
+    changes = select(ReleaseChange).where(ReleaseChange.regular_on == _regular_day(calendar, release))
+    if release.is_extra:
+        changes = changes.where(ReleaseChange.release_at == release.release_at)
+    return session.scalar(changes)
 
 
 def set_draft_aside(edition: Edition, change: ReleaseChange) -> None:

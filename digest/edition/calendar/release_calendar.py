@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from heapq import heapify, heappop, heappush
 from itertools import islice, takewhile
+from operator import attrgetter, itemgetter
 from zoneinfo import ZoneInfo
 
 from digest.timetable import ScheduleRule, resolve_wall_time
@@ -82,7 +83,7 @@ class ReleaseCalendar:
         # A moved release may pass its neighbours, so what is yielded waits until none that follows can come before it.
         for number, regular_at in enumerate(self.rule.iterate_times(after - MAX_MOVE, self.zone)):
             change = by_day.get(regular_at.astimezone(self.zone).date())
-            release = PlannedRelease(change.release_at or regular_at if change else regular_at, regular_at, change)
+            release = _change_release(regular_at, change)
             if release.release_at > after:
                 heappush(waiting, (release.release_at, number, release))
             while waiting and waiting[0][0] <= regular_at - MAX_MOVE:
@@ -111,38 +112,46 @@ class ReleaseCalendar:
         if self.rule.period:
             at = self.rule.latest_time(moment, self.zone)
             return PlannedRelease(at, at)
-        past = takewhile(lambda release: release.release_at <= moment, self.iterate_releases(moment - _LOOKBACK))
-        return max((r for r in past if not r.is_skipped), key=lambda r: r.release_at, default=None)
+        past = self.releases_between(moment - _LOOKBACK, moment + timedelta(microseconds=1))
+        live = (release for release in past if not release.is_skipped)
+        return max(live, key=attrgetter("release_at"), default=None)
+
+    def releases_between(self, after: datetime, before: datetime) -> list[PlannedRelease]:
+        """Return the releases after one moment and before another, the skipped ones too."""
+        return list(takewhile(lambda release: release.release_at < before, self.iterate_releases(after)))
 
     def find_release(self, release_at: datetime) -> PlannedRelease | None:
         """Return the release of a moment, skipped or not; None where the calendar has none then."""
-        found = next(self.iterate_releases(release_at - timedelta(microseconds=1)))
-        return found if found.release_at == release_at else None
+        following = next(self.iterate_releases(release_at - timedelta(microseconds=1)))
+        return following if following.release_at == release_at else None
 
     def find_releases_on(self, day: date, now: datetime) -> tuple[PlannedRelease, ...]:
         """Return the releases to come that are, or would by the timetable be, on a day of the zone."""
         start = max(now, resolve_wall_time(day, datetime.min.time(), self.zone) - MAX_MOVE)
-        end = start + 2 * MAX_MOVE + timedelta(days=2)
-        near = takewhile(lambda release: release.release_at < end, self.iterate_releases(start))
-        return tuple(
-            release
-            for release in near
-            if day in {at.astimezone(self.zone).date() for at in (release.release_at, release.regular_at) if at}
-        )
+        near = self.releases_between(start, start + 2 * MAX_MOVE + timedelta(days=2))
+        return tuple(release for release in near if day in self._list_days(release))
+
+    def _list_days(self, release: PlannedRelease) -> list[date]:
+        moments = filter(None, (release.release_at, release.regular_at))
+        return [moment.astimezone(self.zone).date() for moment in moments]
 
     def is_named_after_another(self, release: PlannedRelease) -> bool:
         """Return whether the plain name of a release's week is another release's: an extra one takes `-2` and so on then."""
         if not release.is_extra:
             return False
-        week = _iso_week(release.release_at, self.zone)
-        start = release.release_at - timedelta(days=8)
-        near = takewhile(lambda r: r.release_at < release.release_at + timedelta(days=8), self.iterate_releases(start))
-        return any(not r.is_extra and not r.is_skipped and _iso_week(r.release_at, self.zone) == week for r in near)
+        at, span = release.release_at, timedelta(days=8)
+        near = self.releases_between(at - span, at + span)
+        regular = (other.release_at for other in near if not other.is_extra and not other.is_skipped)
+        return self._iso_week(at) in map(self._iso_week, regular)
+
+    def _iso_week(self, moment: datetime) -> tuple[int, int]:
+        year, week, _ = moment.astimezone(self.zone).isocalendar()
+        return year, week
 
 
-def _iso_week(moment: datetime, zone: ZoneInfo) -> tuple[int, int]:
-    year, week, _ = moment.astimezone(zone).isocalendar()
-    return year, week
+def _change_release(regular_at: datetime, change: CalendarChange | None) -> PlannedRelease:
+    release_at = (change and change.release_at) or regular_at
+    return PlannedRelease(release_at, regular_at, change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +185,8 @@ def plan_steps(calendar: ReleaseCalendar, release: PlannedRelease, rules: StepRu
         return ReleaseSteps((), (), release.release_at)
     drafts = () if rules.draft_rule.period else tuple(_plan_drafts(calendar, release, rules.draft_rule))
     changed = [release.change.changed_at] if release.change else []
-    earliest = max((*drafts[-1:], *changed), default=datetime.min.replace(tzinfo=UTC))
+    always = datetime.min.replace(tzinfo=UTC)
+    earliest = max((always, *drafts[-1:], *changed))
     deadline = _hours_before(calendar, release, rules.deadline_hours)
     if deadline <= earliest:
         deadline = release.release_at
@@ -186,14 +196,15 @@ def plan_steps(calendar: ReleaseCalendar, release: PlannedRelease, rules: StepRu
 
 
 def _plan_drafts(calendar: ReleaseCalendar, release: PlannedRelease, rule: ScheduleRule) -> list[datetime]:
-    zone = calendar.zone
-    day = release.release_at.astimezone(zone).date()
-    usual = [
-        resolve_wall_time(day - timedelta(days=n), rule.at, zone) for n in _draft_distances(calendar, release, rule)
-    ]
+    day = release.release_at.astimezone(calendar.zone).date()
+    days = (day - timedelta(days=distance) for distance in _draft_distances(calendar, release, rule))
+    usual = [resolve_wall_time(day, rule.at, calendar.zone) for day in days]
+    drafts = [at for at in usual if at < release.release_at]
     before = calendar.latest_release(release.release_at - timedelta(microseconds=1))
-    drafts = [at for at in usual if at < release.release_at and (before is None or at > before.release_at)]
-    if usual and not drafts and before is not None:
+    if before is None:
+        return drafts
+    drafts = [at for at in drafts if at > before.release_at]
+    if usual and not drafts:
         return [min(before.release_at + DRAFT_DELAY, release.release_at - DRAFT_DELAY)]
     return drafts
 
@@ -206,14 +217,16 @@ def _draft_distances(calendar: ReleaseCalendar, release: PlannedRelease, rule: S
         return [1]
     before = calendar.rule.latest_time(regular_at - timedelta(microseconds=1), zone)
     times = takewhile(lambda at: at < regular_at, rule.iterate_times(before, zone))
-    return [(regular_at.astimezone(zone).date() - at.astimezone(zone).date()).days for at in times]
+    release_day = regular_at.astimezone(zone).date()
+    return [(release_day - at.astimezone(zone).date()).days for at in times]
 
 
 def _hours_before(calendar: ReleaseCalendar, release: PlannedRelease, hours: float) -> datetime:
     """Reckon from the usual clock time on the release's day, so that a deadline at 8 p.m. stays one whatever the hour."""
     day = release.release_at.astimezone(calendar.zone).date()
     local = datetime.combine(day, calendar.rule.at) - timedelta(hours=hours)
-    return min(resolve_wall_time(local.date(), local.time(), calendar.zone), release.release_at)
+    moment = resolve_wall_time(local.date(), local.time(), calendar.zone)
+    return min(moment, release.release_at)
 
 
 def list_step_moments(
@@ -225,17 +238,24 @@ def list_step_moments(
 
     At the deadline, and once more at the release, it is decided what becomes of an edition that is not approved.
     """
-    moments: dict[str, list[datetime]] = {"draft": [], "remind": [], "deadline": []}
-    if calendar.rule.period:
-        return moments
-    near = takewhile(lambda r: r.release_at < now + 2 * MAX_MOVE, calendar.iterate_releases(now - 2 * MAX_MOVE))
-    for release in near:
-        if not release.is_skipped:
-            steps = plan_steps(calendar, release, rules)
-            moments["draft"] += steps.drafts
-            moments["remind"] += steps.reminders
-            moments["deadline"] += sorted({steps.deadline, release.release_at})
+    moments: dict[str, list[datetime]] = {"draft": [], "remind": []}
+    moments["deadline"] = []
+    for release, steps in _list_near_steps(calendar, rules, now):
+        moments["draft"] += steps.drafts
+        moments["remind"] += steps.reminders
+        moments["deadline"] += sorted({steps.deadline, release.release_at})
     return moments
+
+
+def _list_near_steps(
+    calendar: ReleaseCalendar,
+    rules: StepRules,
+    now: datetime,
+) -> Iterator[tuple[PlannedRelease, ReleaseSteps]]:
+    if not calendar.rule.period:
+        for release in calendar.releases_between(now - 2 * MAX_MOVE, now + 2 * MAX_MOVE):
+            if not release.is_skipped:
+                yield release, plan_steps(calendar, release, rules)
 
 
 def find_latest_step(
@@ -245,16 +265,11 @@ def find_latest_step(
 
     `job` is `remind` or `deadline`, which is due at the deadline and once more at the release.
     """
-    if calendar.rule.period:
-        return None
-    near = takewhile(lambda r: r.release_at < now + 2 * MAX_MOVE, calendar.iterate_releases(now - 2 * MAX_MOVE))
-    found: list[tuple[PlannedRelease, datetime]] = []
-    for release in near:
-        steps = plan_steps(calendar, release, rules)
+    due: list[tuple[PlannedRelease, datetime]] = []
+    for release, steps in _list_near_steps(calendar, rules, now):
         moments = steps.reminders if job == "remind" else (steps.deadline, release.release_at)
-        if not release.is_skipped:
-            found += [(release, at) for at in moments if at <= now]
-    return max(found, key=lambda step: (step[1], step[0].release_at), default=None)
+        due += [(release, at) for at in moments if at <= now]
+    return max(reversed(due), key=itemgetter(1), default=None)  # of several at once that of the last release
 
 
 class DeadlineDecision(StrEnum):
@@ -311,23 +326,23 @@ def _find_obstacles(
         return
     if moved and moved.regular_at and abs(at - moved.regular_at) > MAX_MOVE:
         yield "This is more than seven days from its usual time.", "Skip the edition, and add an extra one then."
-    others = [r for r in _releases_near(calendar, at) if moved is None or r.release_at != moved.release_at]
+    near = calendar.releases_between(at - 3 * MAX_MOVE, at + 3 * MAX_MOVE)
+    others = [release for release in near if moved is None or release.release_at != moved.release_at]
     yield from _find_neighbour_obstacles(others, at, moved)
 
 
 def _find_neighbour_obstacles(
-    others: Iterable[PlannedRelease], at: datetime, moved: PlannedRelease | None
+    others: Iterable[PlannedRelease],
+    at: datetime,
+    moved: PlannedRelease | None,
 ) -> Iterator[tuple[str, str]]:
-    if any(r.release_at == at and r.is_skipped for r in others):
+    skipped, live = set[datetime](), set[datetime]()
+    for release in others:
+        (skipped if release.is_skipped else live).add(release.release_at)
+    if at in skipped:
         yield "There's a skipped edition at this time.", "Restore it instead."
-    live = [r.release_at for r in others if not r.is_skipped]
     if any(abs(other - at) < MIN_DISTANCE for other in live):
         yield "Another edition is sent less than six hours from this time.", "Choose a different time."
-    start, end = sorted((at, moved.release_at)) if moved else (at, at)
+    start, end = sorted((at, moved.release_at if moved else at))
     if any(start < other < end for other in live):
         yield "This would change the order of editions.", "Choose a time between the previous and the next edition."
-
-
-def _releases_near(calendar: ReleaseCalendar, at: datetime) -> list[PlannedRelease]:
-    span = 3 * MAX_MOVE
-    return list(takewhile(lambda r: r.release_at < at + span, calendar.iterate_releases(at - span)))

@@ -68,8 +68,9 @@ def compare_contents(before: EditionContent, after: EditionContent) -> ContentCo
     story_changes, kept_stories = _compare_stories(old, new)
     block_changes = _compare_blocks(before.blocks, after.blocks)
     changed_blocks = sum(change.kind is not ChangeKind.DROPPED for change in block_changes)
-    kept_blocks, kept_lines = len(after.blocks) - changed_blocks, len(HEAD_FIELDS) - len(head_changes)
-    return ContentComparison((*head_changes, *story_changes, *block_changes), kept_lines + kept_stories + kept_blocks)
+    kept_lines = len(HEAD_FIELDS) - len(head_changes)
+    kept = kept_lines + kept_stories + len(after.blocks) - changed_blocks
+    return ContentComparison((*head_changes, *story_changes, *block_changes), kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ def _list_items(content: EditionContent) -> _Items:
 def _compare_stories(old: _Items, new: _Items) -> tuple[list[ContentChange], int]:
     """Return what changed, in the order of the new version, then what was dropped; and how many stories are the same."""
     moved = _find_moved(old, new)
-    dropped = {(i.place.section, i.place.number): i.place for key, i in old.items() if key not in new}
+    lost = [item.place for key, item in old.items() if key not in new]
+    dropped = {(place.section, place.number): place for place in lost}
     changes: list[ContentChange] = []
     kept = 0
     for key, item in new.items():
@@ -107,11 +109,14 @@ def _compare_stories(old: _Items, new: _Items) -> tuple[list[ContentChange], int
             kind = ChangeKind.REPLACED if gone else ChangeKind.ADDED
             changes.append(ContentChange(kind, before=gone, after=place))
             continue
-        own = [ContentChange(ChangeKind.MOVED, before=old[key].place, after=place)] if key in moved else []
-        own += _compare_entries(old[key], item)
+        own = _compare_entries(old[key], item)
+        if key in moved:
+            before = old[key].place
+            own.insert(0, ContentChange(ChangeKind.MOVED, before=before, after=place))
         changes += own
         kept += not own
-    return [*changes, *(ContentChange(ChangeKind.DROPPED, before=place) for place in dropped.values())], kept
+    changes += (ContentChange(ChangeKind.DROPPED, before=place) for place in dropped.values())
+    return changes, kept
 
 
 def _list_rewritten(
@@ -165,10 +170,12 @@ def _find_longest_rise(numbers: Sequence[int]) -> set[int]:
 
 def _compare_entries(was: _Item, now: _Item) -> list[ContentChange]:
     changes = list(_list_rewritten(was.entry, now.entry, ENTRY_FIELDS, was.place, now.place))
-    if not _is_same_image(was.entry.picture, now.entry.picture):
-        old, new = (entry.picture.alt if entry.picture else "" for entry in (was.entry, now.entry))
-        changes.append(ContentChange(ChangeKind.REWRITTEN, "picture", old, new, was.place, now.place))
-    if not changes and replace(was.entry, picture=None) != replace(now.entry, picture=None):
+    old, new = was.entry.picture, now.entry.picture
+    if not _is_same_image(old, new):
+        old_alt, new_alt = old.alt if old else "", new.alt if new else ""
+        changes.append(ContentChange(ChangeKind.REWRITTEN, "picture", old_alt, new_alt, was.place, now.place))
+    is_changed = replace(was.entry, picture=None) != replace(now.entry, picture=None)
+    if is_changed and not changes:
         changes.append(ContentChange(ChangeKind.REWRITTEN, "details", "", "", was.place, now.place))
     return changes
 
@@ -177,22 +184,25 @@ def _is_same_image(old: EditionImage | None, new: EditionImage | None) -> bool:
     """Return whether two cuts show the same: a story that comes to lead has its picture in another size."""
     if old is None or new is None:
         return old is new
-    is_other_cut = (old.width, old.height) != (new.width, new.height)
-    return (old.alt, old.credit) == (new.alt, new.credit) and (old.hash == new.hash or is_other_cut)
+    if (old.alt, old.credit) != (new.alt, new.credit):
+        return False
+    is_same_cut = (old.width, old.height) == (new.width, new.height)
+    return old.hash == new.hash or not is_same_cut
 
 
 def _compare_blocks(before: Sequence[LabelledBlock], after: Sequence[LabelledBlock]) -> list[ContentChange]:
-    old, new = {block.id: block for block in before}, {block.id: block for block in after}
+    gone = {block.id: block for block in before}
     changes = []
-    for block_id, block in new.items():
-        if block_id not in old:
+    for block in after:
+        was = gone.pop(block.id, None)
+        if was is None:
             changes.append(ContentChange(ChangeKind.ADDED, "block", "", _block_text(block)))
-        elif old[block_id] != block:
-            was, now = _block_text(old[block_id]), _block_text(block)
-            changes.append(ContentChange(ChangeKind.REWRITTEN, "block", was, now))
-    gone = [block for block_id, block in old.items() if block_id not in new]
-    return [*changes, *(ContentChange(ChangeKind.DROPPED, "block", _block_text(block)) for block in gone)]
+        elif was != block:
+            changes.append(ContentChange(ChangeKind.REWRITTEN, "block", _block_text(was), _block_text(block)))
+    changes += (ContentChange(ChangeKind.DROPPED, "block", _block_text(block)) for block in gone.values())
+    return changes
 
 
 def _block_text(block: LabelledBlock) -> str:
-    return " ".join(part for part in (block.headline, block.text, block.name, block.url) if part)
+    texts = (block.headline, block.text, block.name, block.url)
+    return " ".join(filter(None, texts))

@@ -68,16 +68,17 @@ def correct_for_email(
     It has the corrections that were approved by then, if that's proven. Stories with any other are left out: their headline is
     known to be wrong, and only its author has seen the right one.
     """
-    made = [each for each in corrections if each.at <= now]
-    approved = [each for each in made if each in proven and _is_approved_by(each, now)]
-    open_urls = {each.url for each in made if each.field == "headline" and each not in approved}
-    corrected = correct_content(content, approved).sections
-    sections = [_without_stories(section, open_urls) for section in corrected]
+    approved: list[Correction] = []
+    open_urls = set()
+    for each in corrections:
+        if each.at > now:
+            continue
+        if each in proven and each.mail_approved_at and each.mail_approved_at <= now:
+            approved.append(each)
+        elif each.field == "headline":
+            open_urls.add(each.url)
+    sections = (_without_stories(section, open_urls) for section in correct_content(content, approved).sections)
     return replace(content, sections=tuple(section for section in sections if section.entries))
-
-
-def _is_approved_by(correction: Correction, moment: datetime) -> bool:
-    return correction.mail_approved_at is not None and correction.mail_approved_at <= moment
 
 
 def _without_stories(section: EditionSection, urls: Collection[str]) -> EditionSection:
@@ -86,4 +87,5 @@ def _without_stories(section: EditionSection, urls: Collection[str]) -> EditionS
 
 def find_corrected_at(corrections: Iterable[Correction], url: str | None = None) -> datetime | None:
     """Return when an edition, or one story of it, was corrected the last time; None where it never was."""
-    return max((c.at for c in corrections if url is None or c.url == url), default=None)
+    own = (correction for correction in corrections if url in {None, correction.url})
+    return max((correction.at for correction in own), default=None)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
-from pydantic import TypeAdapter
-
 from digest.edition.content.placeholders import SlotPositions, SlottedText
 from digest.select.values import SummaryOrigin
+from digest.type_adapters import type_adapter
 
 BlockKind = Literal["sponsor", "opportunity", "correction"]
 SPONSOR_BLOCK_ID = "sponsor"  # of the block that the settings hold
@@ -182,22 +181,18 @@ class EditionContent:
 
     def as_json(self) -> dict[str, Any]:
         """Return the plain form that is stored."""
-        plain: dict[str, Any] = _CONTENT.dump_python(self, mode="json")
+        plain: dict[str, Any] = type_adapter(EditionContent).dump_python(self, mode="json")
         return plain
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "EditionContent":
         """Read the plain form back; the inverse of `as_json`, also after a trip through JSON."""
-        return _CONTENT.validate_python(data)
-
-
-_CONTENT = TypeAdapter(EditionContent)
-_SECTIONS = TypeAdapter(tuple[EditionSection, ...])
+        return type_adapter(EditionContent).validate_python(data)
 
 
 def read_sections(data: dict[str, Any]) -> tuple[EditionSection, ...]:
     """Read the sections alone of an edition's plain form; none where it has none."""
-    return _SECTIONS.validate_python(data.get("sections", ()))
+    return type_adapter(tuple[EditionSection, ...]).validate_python(data.get("sections", ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +218,7 @@ def truncate_text(text: str, max_length: int) -> str:
     if len(text) <= max_length:
         return text
     head = text[: max_length - 1]
-    return (head.rsplit(" ", 1)[0] if " " in head else head).rstrip(" ,;:.-\u2013\u2014") + "…"
+    return (head.rpartition(" ")[0] or head).rstrip(" ,;:.-\u2013\u2014") + "…"
 
 
 def link_articles(sections: Iterable[EditionSection]) -> dict[str, str]:

@@ -29,9 +29,11 @@ def join_fragments(
     """
     if _REQUIRED_FRAGMENTS & set(omit):
         raise ValueError(f"head and foot can't be left out of a page (omit: {', '.join(sorted(omit))})")
-    web = {p.name: p for p in fragments if p.kind == "web"} if kind == "web" else {}
-    base = "html" if kind == "web" else kind
-    return join_slotted_texts(web.get(p.name, p).slotted for p in fragments if p.kind == base and p.name not in omit)
+    chosen = [fragment for fragment in fragments if fragment.kind == kind]
+    if kind == "web":
+        web = {fragment.name: fragment for fragment in chosen}
+        chosen = [web.get(fragment.name, fragment) for fragment in fragments if fragment.kind == "html"]
+    return join_slotted_texts(fragment.slotted for fragment in chosen if fragment.name not in omit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,10 @@ def has_old_placeholders(fragments: Iterable[RenderedFragment]) -> bool:
 
 def list_story_links(mailable: MailableEdition) -> tuple[str, ...]:
     """List the web addresses that the sections of a mail link, each once, in reading order; those of our own pages are left out."""
-    sections = "".join(p.body for p in mailable.pieces if p.kind == "html" and p.name.startswith("section:"))
-    links = dict.fromkeys(unescape(href) for href in _HREF.findall(sections))
-    return tuple(link for link in links if _WEB_LINK.match(link) and not link.startswith(f"{mailable.base_url}/"))
+    pieces = (piece for piece in mailable.pieces if piece.kind == "html")
+    sections = "".join(piece.body for piece in pieces if piece.name.startswith("section:"))
+    links = filter(_WEB_LINK.match, dict.fromkeys(map(unescape, _HREF.findall(sections))))
+    return tuple(link for link in links if not link.startswith(f"{mailable.base_url}/"))
 
 
 def describe_draft(edition: Edition, pieces: Iterable[RenderedFragment], settings: Settings) -> MailableEdition:

@@ -34,14 +34,13 @@ class SlottedText:
     @classmethod
     def from_parts(cls, parts: Iterable[str | Slot]) -> "SlottedText":
         """Build a text from its literal parts and slots in order."""
-        literals, slots, offset = list[str](), list[tuple[int, Slot]](), 0
+        text, slots = "", list[tuple[int, Slot]]()
         for part in parts:
             if isinstance(part, Slot):
-                slots.append((offset, part))
+                slots.append((len(text), part))
             else:
-                literals.append(part)
-                offset += len(part)
-        return cls("".join(literals), tuple(slots))
+                text += part
+        return cls(text, tuple(slots))
 
     def parts(self) -> Iterator[str | Slot]:
         """Yield the literal parts, none of them empty, and the slots in order."""
@@ -56,11 +55,16 @@ class SlottedText:
 
     def fill(self, values: Mapping[Slot, str]) -> str:
         """Return the text with a value in each slot."""
-        return "".join(values[part] if isinstance(part, Slot) else part for part in self.parts())
+        filled = (values[part] if isinstance(part, Slot) else part for part in self.parts())
+        return "".join(filled)
 
     def fill_some(self, values: Mapping[Slot, str]) -> "SlottedText":
         """Fill the slots that have a value; keep the others."""
-        return SlottedText.from_parts(values.get(p, p) if isinstance(p, Slot) else p for p in self.parts())
+
+        def fill_part(part: str | Slot) -> str | Slot:
+            return values.get(part, part) if isinstance(part, Slot) else part
+
+        return SlottedText.from_parts(map(fill_part, self.parts()))
 
 
 def join_slotted_texts(texts: Iterable[SlottedText]) -> SlottedText:

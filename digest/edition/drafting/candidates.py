@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import chain, islice
+from operator import attrgetter
 
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
@@ -35,17 +37,18 @@ def load_candidates(session: Session, window: EditionWindow, release_at: datetim
     """Gather the articles of a window, and the events and opportunities that may be announced at a release."""
     seen_before = _urls_seen_before(session, window, release_at)
     rows: list[Row[Article, Source]] = []
-    for kind in {k.source_section: k for k in SECTION_KINDS.values()}.values():
+    for kind in {kind.source_section: kind for kind in SECTION_KINDS.values()}.values():
         query = select(Article, Source).join(Source).where(Source.section == kind.source_section)
-        rows += (
-            row
-            for row in session.execute(query.where(kind.candidate_condition(window, release_at)))
-            if kind.has_own_date or window.includes(row[0].dated_at, seen_before=row[0].url in seen_before)
-        )
+        for row in session.execute(query.where(kind.candidate_condition(window, release_at))):
+            article, _ = row
+            seen = article.url in seen_before
+            if kind.has_own_date or window.includes(article.dated_at, seen_before=seen):
+                rows.append(row)
     candidates = _read_candidates(session, rows)
-    listed = [c for c in candidates if c.section == "events"]
+    listed = [candidate for candidate in candidates if candidate.section == "events"]
     return _sort_candidates(
-        replace(c, section="events") if _announces_event(c, release_at, listed) else c for c in candidates
+        replace(candidate, section="events") if _announces_event(candidate, release_at, listed) else candidate
+        for candidate in candidates
     )
 
 
@@ -62,13 +65,17 @@ def _announces_event(candidate: CandidateArticle, release_at: datetime, listed: 
     Where a calendar lists the event the news stays news: it would be announced twice.
     """
     starts_at = candidate.starts_at
-    if starts_at is None or starts_at <= release_at or candidate.section != NEWS_SECTION:
+    is_ahead = starts_at is not None and starts_at > release_at
+    is_vouched_for = candidate.primary or candidate.own
+    if not (is_ahead and is_vouched_for and candidate.section == NEWS_SECTION and names_event(candidate.title)):
         return False
-    if not (candidate.primary or candidate.own) or not names_event(candidate.title):
-        return False
-    words = title_words(candidate.title)
-    same_day = [c for c in listed if c.starts_at and c.starts_at.date() == starts_at.date()]
-    return all(len(words & title_words(c.title)) < _SAME_EVENT_WORDS for c in same_day)
+    return not any(_is_same_event(candidate, other) for other in listed)
+
+
+def _is_same_event(one: CandidateArticle, other: CandidateArticle) -> bool:
+    days = [event.starts_at.date() for event in (one, other) if event.starts_at]
+    shared = title_words(one.title) & title_words(other.title)
+    return len(days) == 2 and days[0] == days[1] and len(shared) >= _SAME_EVENT_WORDS
 
 
 def _urls_seen_before(session: Session, window: EditionWindow, release_at: datetime) -> set[str]:
@@ -77,18 +84,15 @@ def _urls_seen_before(session: Session, window: EditionWindow, release_at: datet
     The stories of an edition are the record of what it considered. Neither row numbers nor times are: on PostgreSQL a
     lower number may become visible after a higher one, and a date may be corrected after the cut-off.
     """
-    near = select_editions_before(release_at).where(Edition.cut_off > window.late_from).with_only_columns(Edition.id)
-    stories = session.scalars(
-        select(EditionStory.members).where(
-            EditionStory.edition_id.in_(near), EditionStory.reason.not_in(WITHDRAWN_REASONS)
-        )
-    )
-    return {url for members in stories for url in members}
+    near = select_editions_before(release_at).where(Edition.cut_off > window.late_from)
+    is_near = EditionStory.edition_id.in_(near.with_only_columns(Edition.id))
+    stories = select(EditionStory.members).where(is_near, EditionStory.reason.not_in(WITHDRAWN_REASONS))
+    return set(chain(*session.scalars(stories)))
 
 
 def _sort_candidates(candidates: Iterable[CandidateArticle]) -> tuple[CandidateArticle, ...]:
     """Order candidates by what they say, never by when their rows were made."""
-    return tuple(sorted(candidates, key=lambda c: (c.url, c.source, c.dated_at, c.title, c.link)))
+    return tuple(sorted(candidates, key=attrgetter("url", "source", "dated_at", "title", "link")))
 
 
 def candidate_from_article(article: Article, source: Source) -> CandidateArticle:
@@ -141,14 +145,19 @@ def load_previous_editions(
     """Gather what the last `edition_count` editions held, and the earlier articles that may be offered as related."""
     recent = select_editions_before(release_at).order_by(Edition.release_at.desc()).limit(edition_count)
     placed: list[tuple[Edition, EditionStory]] = []
+    in_section = select(EditionStory).where(EditionStory.section.is_not(None)).order_by(EditionStory.id)
+    used: list[UsedStory] = []
     for edition in session.scalars(recent):
-        stories = select(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.section.is_not(None))
-        placed += [(edition, story) for story in session.scalars(stories.order_by(EditionStory.id))]
-    used = [UsedStory(edition.name, url, s.title, edition.number) for edition, s in placed for url in s.members]
+        for story in session.scalars(in_section.where(EditionStory.edition_id == edition.id)):
+            placed.append((edition, story))
+            title, number = story.title, edition.number
+            used += (UsedStory(edition.name, url, title, number) for url in story.members)
     # Editions of before this installation count among the last ones as far as there are not enough of its own.
     own_count = len({edition.id for edition, _ in placed})
     past_editions = load_past_editions(session, release_at, max(0, edition_count - own_count))
-    used += [UsedStory(past.name, s.url, s.headline, past.number) for past in past_editions for s in past.stories]
+    for past in past_editions:
+        links = ((link.url, link.headline) for link in past.stories)
+        used += (UsedStory(past.name, *link, past.number) for link in links)
     earlier = (
         select(Article, Source)
         .join(Source)
@@ -161,17 +170,13 @@ def load_previous_editions(
         .order_by(Article.dated_at.desc(), Article.url, Source.name)
         .limit(MAX_EARLIER_ARTICLES)
     )
+    candidates = _read_candidates(session, session.execute(earlier))
+    news = [*_load_news_stories(session, placed), *_list_past_stories(past_editions)]
+    news.sort(key=lambda story: (story.edition, story.articles[0].url))
     return PreviousEditions(
         used_stories=tuple(sorted(used, key=lambda used: used[:3])),
-        earlier_articles=_sort_candidates(
-            c for c in _read_candidates(session, session.execute(earlier)) if not c.withdrawn
-        ),
-        news_stories=tuple(
-            sorted(
-                (*_load_news_stories(session, placed), *_list_past_stories(past_editions)),
-                key=lambda s: (s.edition, s.articles[0].url),
-            )
-        ),
+        earlier_articles=_sort_candidates(candidate for candidate in candidates if not candidate.withdrawn),
+        news_stories=tuple(news),
     )
 
 
@@ -187,24 +192,16 @@ def _list_past_stories(past: Iterable[PastEdition]) -> Iterator[EarlierStory]:
 def _load_news_stories(
     session: Session,
     placed: Sequence[tuple[Edition, EditionStory]],
-) -> tuple[EarlierStory, ...]:
+) -> Iterator[EarlierStory]:
     """Gather the placed news stories with the texts of their first articles, as far as they are kept."""
-    urls = sorted({url for _, story in placed for url in story.members[:MAX_STORY_ARTICLES]})
+    members = {url for _, story in placed for url in story.members[:MAX_STORY_ARTICLES]}
+    urls = iter(sorted(members))
+    news = select(Article, Source).join(Source).where(Source.section == NEWS_SECTION)
     kept: list[CandidateArticle] = []
-    for start in range(0, len(urls), _URLS_PER_QUERY):
-        query = select(Article, Source).join(Source).where(Source.section == NEWS_SECTION)
-        kept += _read_candidates(
-            session, session.execute(query.where(Article.url.in_(urls[start : start + _URLS_PER_QUERY])))
-        )
+    while some := list(islice(urls, _URLS_PER_QUERY)):
+        kept += _read_candidates(session, session.execute(news.where(Article.url.in_(some))))
     by_url = {article.url: article for article in merge_same_url(kept)}
-    stories = (
-        EarlierStory(
-            edition.name,
-            edition.number,
-            edition.cut_off,
-            story.title,
-            tuple(by_url[url] for url in story.members[:MAX_STORY_ARTICLES] if url in by_url),
-        )
-        for edition, story in placed
-    )
-    return tuple(s for s in stories if s.articles)
+    for edition, story in placed:
+        first = story.members[:MAX_STORY_ARTICLES]
+        if articles := tuple(by_url[url] for url in first if url in by_url):
+            yield EarlierStory(edition.name, edition.number, edition.cut_off, story.title, articles)

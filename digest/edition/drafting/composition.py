@@ -107,16 +107,15 @@ def is_as_composed(
         return False
     fresh = Edition()
     record_content(fresh, composed)
-    same = all(_dump(getattr(edition, name)) == _dump(getattr(fresh, name)) for name in _COMPOSED_COLUMNS)
     stored = load_rendered_fragments(session, edition) if pieces is None else pieces
-    return same and stored == composed.fragments
+    return _dump_columns(edition) == _dump_columns(fresh) and stored == composed.fragments
 
 
 _COMPOSED_COLUMNS = ("held_because", "subject", "preheader", "content", "written_parts")
 
 
-def _dump(value: object) -> str:
-    return json.dumps(value, sort_keys=True)
+def _dump_columns(edition: Edition) -> str:
+    return json.dumps([getattr(edition, name) for name in _COMPOSED_COLUMNS], sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +131,7 @@ class StoryRow:
     def as_values(self) -> dict[str, Any]:
         """Return the row's columns."""
         lead = self.scored.lead
+        urls = (article.url for article in self.scored.story.members)
         return {
             "section": self.section,
             "position": self.position,
@@ -140,7 +140,7 @@ class StoryRow:
             "score": self.scored.score,
             "terms": [asdict(t) for t in self.scored.terms],
             "reason": self.reason,
-            "members": [*(a.url for a in self.scored.story.members), *self.supporting_urls],
+            "members": [*urls, *self.supporting_urls],
         }
 
 
@@ -155,8 +155,9 @@ def list_story_rows(arrangement: Arrangement) -> dict[str, StoryRow]:
         for key, stories in arrangement.sections.items()
         for position, story in enumerate(stories)
     ]
-    rows += [StoryRow(out.scored, None, 0, out.reason, ()) for out in arrangement.left_out]
-    rows += [StoryRow(shelved.scored, None, 0, REMOVED_REASON, ()) for shelved in arrangement.removed]
+    excluded = [(out.scored, out.reason) for out in arrangement.left_out]
+    excluded += [(shelved.scored, REMOVED_REASON) for shelved in arrangement.removed]
+    rows += [StoryRow(scored, None, 0, reason, ()) for scored, reason in excluded]
     return {row.scored.url: row for row in rows}
 
 
@@ -171,9 +172,11 @@ def update_story_rows(session: Session, edition: Edition, *, before: Arrangement
     old, new = list_story_rows(before), list_story_rows(after)
     urls = old.keys() | new.keys()
     changed = {url for url in urls if old.get(url) != new.get(url)}
-    if gone := sorted(changed & old.keys()):
-        session.execute(delete(EditionStory).where(EditionStory.edition_id == edition.id, EditionStory.url.in_(gone)))
-    _insert_story_rows(session, edition, (new[url] for url in sorted(changed & new.keys())))
+    if gone := changed & old.keys():
+        own = delete(EditionStory).where(EditionStory.edition_id == edition.id)
+        session.execute(own.where(EditionStory.url.in_(sorted(gone))))
+    came = sorted(changed & new.keys())
+    _insert_story_rows(session, edition, (new[url] for url in came))
 
 
 def _insert_story_rows(session: Session, edition: Edition, rows: Iterable[StoryRow]) -> None:

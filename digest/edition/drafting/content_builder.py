@@ -47,15 +47,14 @@ def build_content(
     zone = file.publication.zone
     page = EntryPage(zone, language, arrangement.pictures)
     release_at = identity.release_at.astimezone(zone)
-    sections = tuple(
-        content.EditionSection(
-            s.key, s.kind, s.title_in(language), SECTION_KINDS[s.kind].section_note(s, release_at, language), entries
-        )
-        for s in file.sections
-        if (entries := tuple(_write_entries(arrangement, s, page)))
-    )
-    leading_first = sorted(sections, key=lambda s: not SECTION_KINDS[s.kind].leads_edition)
-    headlines = [e.headline for s in leading_first for e in s.entries]
+    sections = []
+    for section in file.sections:
+        if entries := tuple(_write_entries(arrangement, section, page)):
+            note = SECTION_KINDS[section.kind].section_note(section, release_at, language)
+            labels = (section.key, section.kind, section.title_in(language))
+            sections.append(content.EditionSection(*labels, note, entries))
+    leading_first = sorted(sections, key=lambda section: not SECTION_KINDS[section.kind].leads_edition)
+    headlines = [entry.headline for section in leading_first for entry in section.entries]
     subject = content.truncate_text(headlines[0], content.MAX_SUBJECT_LENGTH) if headlines else file.publication.name
     deadline = find_next_deadline(sections)
     preheader = compose_preheader(headlines[1:], deadline.when if deadline else None, language)
@@ -70,7 +69,7 @@ def build_content(
         minutes=count_reading_minutes(intro, sections, arrangement.blocks),
         intro=intro,
         editor=written.get(EditionField.EDITOR, file.publication.editor),
-        sections=sections,
+        sections=tuple(sections),
         blocks=arrangement.blocks,
         released_on=release_at.date(),
     )
@@ -82,23 +81,22 @@ def _write_entries(
     stories = arrangement.sections.get(section.key, ())
     placed = tuple(story.placed for story in stories)
     entries = SECTION_KINDS[section.kind].write_entries(placed, page)
-    return (_write_over(_list_supporting(entry, story), story) for entry, story in zip(entries, stories, strict=True))
+    for entry, story in zip(entries, stories, strict=True):
+        yield _write_over(_list_supporting(entry, story), story)
 
 
 def _list_supporting(entry: content.SectionEntry, story: ArrangedStory) -> content.SectionEntry:
     """Put the stories that stand under one before what is related to it."""
     if not story.supporting:
         return entry
-    under = tuple(
-        content.EditionLink(
-            s.texts.get(StoryField.HEADLINE, s.original.lead.title),
-            strip_tracking(s.original.lead.link),
-            s.original.lead.publisher,
-        )
-        for s in story.supporting
-    )
+    under = []
+    for supporting in story.supporting:
+        lead = supporting.original.lead
+        headline = supporting.texts.get(StoryField.HEADLINE, lead.title)
+        under.append(content.EditionLink(headline, strip_tracking(lead.link), lead.publisher))
     links = {link.url: link for link in (*under, *entry.related)}
-    return replace(entry, related=tuple(links.values())[: max(MAX_RELATED, len(under))])
+    related = list(links.values())[: max(MAX_RELATED, len(under))]
+    return replace(entry, related=tuple(related))
 
 
 def _write_over(entry: content.SectionEntry, story: ArrangedStory) -> content.SectionEntry:
@@ -128,8 +126,8 @@ def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, lang
     if not headlines:
         return due
     separator = language.pgettext("between headlines", "; ")
-    around = len(language.gettext("Also: %(headlines)s", headlines="")) + len(_join_sentences("", due, language))
-    room = content.MAX_PREHEADER_LENGTH - around
+    opening, ending = language.gettext("Also: %(headlines)s", headlines=""), _join_sentences("", due, language)
+    room = content.MAX_PREHEADER_LENGTH - len(opening) - len(ending)
     named = content.truncate_text(headlines[0], room)
     fitting = (f"{named}{separator}{other}" for other in headlines[1:MAX_TRIED_HEADLINES])
     named = next((longer for longer in fitting if len(longer) <= room), named)
@@ -157,13 +155,14 @@ def count_reading_minutes(
         texts += [section.title, section.note]
         texts += [text for entry in section.entries for text in _list_entry_texts(entry)]
     texts += [text for block in blocks for text in (block.name, block.headline, block.text)]
-    return max(1, round(sum(len(text.split()) for text in texts) / WORDS_PER_MINUTE))
+    words = sum(len(text.split()) for text in texts)
+    return max(1, round(words / WORDS_PER_MINUTE))
 
 
 def _list_entry_texts(entry: content.SectionEntry) -> Iterator[str]:
     """List what readers read of an entry."""
-    yield from (entry.kicker, entry.headline, entry.summary, entry.source, entry.date, entry.note, entry.why)
-    yield from entry.details
+    yield from (entry.kicker, entry.headline, entry.summary, entry.source, entry.date)
+    yield from (entry.note, entry.why, *entry.details)
     if entry.when:
         yield from (entry.when.label, entry.when.text)
     if entry.since:

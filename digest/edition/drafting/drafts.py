@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.texts.urls import strip_tracking
-from digest.collect.visits.page_check import check_pages
+from digest.collect.visits.page_check import PageState, check_pages
 from digest.edition import queries
 from digest.edition.approval.approved_versions import hash_fragment, supersede_outdated_approval
 from digest.edition.archive.corrections import CORRECTION_BLOCK_PREFIX, load_carried_blocks
@@ -134,7 +134,8 @@ def renew_draft(database: Database, draft: PreparedDraft, settings: Settings, *,
     """Bring a prepared draft up to date with what editors did meanwhile; nothing is fetched or grouped again."""
     with database.read() as session:
         edited = _find_edited_draft(session, session.scalar(_select_replaced(draft.plan)))
-    return _compose_draft(replace(draft.plan, edited=edited), draft.fresh, settings, draft.warnings, now)
+    plan = replace(draft.plan, edited=edited)
+    return _compose_draft(plan, draft.fresh, settings, draft.warnings, now)
 
 
 def _compose_draft(
@@ -192,12 +193,7 @@ def _propose_with_rechecks(
             workers=settings.file.limits.fetch_workers,
             now=now,
         )
-        return tuple(
-            replace(c, withdrawn=not states[c.url].exists, superseded=states[c.url].supersession)
-            if c.url in states
-            else c
-            for c in candidates
-        )
+        return tuple(_note_state(candidate, states.get(candidate.url)) for candidate in candidates)
 
     doubtful = [c for c in plan.candidates if c.withdrawn or c.superseded]
     candidates = recheck(plan.candidates, doubtful)
@@ -211,6 +207,12 @@ def _propose_with_rechecks(
             break
         proposal = _propose_edition(candidates, settings, plan, now)
     return proposal
+
+
+def _note_state(candidate: CandidateArticle, state: PageState | None) -> CandidateArticle:
+    if state is None:
+        return candidate
+    return replace(candidate, withdrawn=not state.exists, superseded=state.supersession)
 
 
 def _propose_edition(
@@ -290,8 +292,10 @@ def name_edition_for(
     """Name the edition of a release; one that is drafted again keeps its name, unless it moves to another week."""
     if existing is not None and existing.release_at == release.release_at:
         return existing.name
-    others = select(Edition.name).where(Edition.id != existing.id) if existing else select(Edition.name)
-    return name_release(calendar, release, set(session.scalars(others)))
+    names = select(Edition.name)
+    if existing is not None:
+        names = names.where(Edition.id != existing.id)
+    return name_release(calendar, release, set(session.scalars(names)))
 
 
 def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edition:
@@ -305,8 +309,10 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
             f"{edition.name} was approved during drafting, so it wasn't changed.",
             "Revoke the approval to draft it again.",
         )
-    elif (edited := _find_edited_draft(session, edition)) and edited.edits[-1].seq != plan.last_seq:
-        raise DraftEditedError(f"{edition.name} was edited during drafting.", "Draft it again.")
+    else:
+        edited = _find_edited_draft(session, edition)
+        if edited and edited.edits[-1].seq != plan.last_seq:
+            raise DraftEditedError(f"{edition.name} was edited during drafting.", "Draft it again.")
     edition.slot, edition.name, edition.number = slot, plan.identity.name, plan.identity.number
     edition.opens_at = plan.window.opens_at
     # What waits in the tray of an edited draft belongs to the next edition unless somebody places it.
@@ -321,8 +327,9 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
 def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
     """Ask for the edition whose place a draft takes: that of its slot, else the one that was found when it was planned."""
     slot = queries.release_slot(plan.identity.release_at)
-    here = select(Edition).where((Edition.slot == slot) | (Edition.id == plan.replaced_id))
-    return here.order_by(Edition.slot != slot).limit(1)
+    is_of_slot, is_replaced = Edition.slot == slot, Edition.id == plan.replaced_id
+    here = select(Edition).where(is_of_slot | is_replaced)
+    return here.order_by(~is_of_slot).limit(1)
 
 
 def replace_fragments(session: Session, edition: Edition, fragments: Iterable[RenderedFragment]) -> None:
@@ -370,11 +377,14 @@ def load_running_blocks(session: Session, release_at: datetime, day: date) -> tu
                 if edit.seq not in undone:
                     board.apply_edit(edit)
     correctors = _read_correctors(session, board.blocks)
-    return tuple(
-        AuthoredBlock(block, (*correctors.get(block.id, ()), *find_block_authors(written[f"{BLOCK_PREFIX}{block.id}"])))
-        for block in board.blocks.values()
-        if not block.is_over(day) and (block.id in correctors or not block.id.startswith(CORRECTION_BLOCK_PREFIX))
-    )
+    running = []
+    for block in board.blocks.values():
+        is_sound = block.id in correctors or not block.id.startswith(CORRECTION_BLOCK_PREFIX)
+        if is_sound and not block.is_over(day):
+            authors = find_block_authors(written[f"{BLOCK_PREFIX}{block.id}"])
+            corrector = correctors.get(block.id, ())
+            running.append(AuthoredBlock(block, (*corrector, *authors)))
+    return tuple(running)
 
 
 def _read_correctors(session: Session, ids: Iterable[str]) -> dict[str, tuple[str]]:

@@ -1,5 +1,6 @@
 """Editions that went out before this installation: stored, and read back for repeats and for stories that go on."""
 
+from dataclasses import asdict
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -28,6 +29,7 @@ def store_past_edition(
     if before is not None:
         session.delete(before)
         session.flush()
+    stories = (PastStory(**asdict(story)) for story in page.stories)
     session.add(
         PastEdition(
             address=address,
@@ -37,7 +39,7 @@ def store_past_edition(
             released_at=released_at,
             imported_at=now,
             imported_by=actor,
-            stories=[PastStory(url=s.url, headline=s.headline, summary=s.summary) for s in page.stories],
+            stories=list(stories),
         )
     )
     session.flush()
@@ -46,8 +48,9 @@ def store_past_edition(
 
 def load_past_editions(session: Session, before: datetime, count: int) -> list[PastEdition]:
     """Return the last `count` past editions of before a release, the newest first, with their stories."""
-    query = select(PastEdition).where(PastEdition.released_at < before).options(selectinload(PastEdition.stories))
-    return list(session.scalars(query.order_by(PastEdition.released_at.desc(), PastEdition.id.desc()).limit(count)))
+    earlier = select(PastEdition).where(PastEdition.released_at < before)
+    newest = earlier.order_by(PastEdition.released_at.desc(), PastEdition.id.desc())
+    return list(session.scalars(newest.options(selectinload(PastEdition.stories)).limit(count)))
 
 
 def article_of_past_story(story: PastStory, released_at: datetime) -> CandidateArticle:

@@ -97,9 +97,13 @@ def _find_cuts(
     since: datetime,
 ) -> dict[CropShape, str] | None:
     """Return the hashes of a kept picture's cuts; None where one is not kept, or may be of a picture of before `since`."""
-    rows = {shape: find_image(session, cut_address(url, shape)) for shape in CropShape}
-    hashes = {shape: row.hash for shape, row in rows.items() if row and row.made_at >= since}
-    return hashes if hashes.keys() == rows.keys() else None
+    hashes: dict[CropShape, str] = {}
+    for shape in CropShape:
+        row = find_image(session, cut_address(url, shape))
+        if row is None or row.made_at < since:
+            return None
+        hashes[shape] = row.hash
+    return hashes
 
 
 def _describe_cuts(hashes: Mapping[CropShape, str], alt: str, credit: str) -> ImageCuts:
@@ -118,8 +122,9 @@ def _store_cuts(
     credit: str,
     now: datetime,
 ) -> ImageCuts:
-    cuts = {shape: crop_image(url, body or (whole.body if whole else b""), shape) for shape in CropShape}
+    body = whole.body if whole else body
+    cuts = {shape: crop_image(url, body, shape) for shape in CropShape}
     with database.write() as session:
-        for picture in [*([whole] if whole else []), *cuts.values()]:
+        for picture in filter(None, (whole, *cuts.values())):
             store_image(session, picture, now)
     return _describe_cuts({shape: picture.hash for shape, picture in cuts.items()}, alt, credit)

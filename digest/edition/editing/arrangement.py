@@ -4,7 +4,7 @@ The fold is pure and total: the same values give the same arrangement, and no ed
 is gone has no effect, and its outcome says why.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import chain
@@ -127,7 +127,8 @@ class Arrangement:
 
     def find_block(self, block_id: str) -> LabelledBlock | None:
         """Find a labelled block, also one that does not run in this edition."""
-        return next((block for block in (*self.blocks, *self.resting_blocks) if block.id == block_id), None)
+        by_id = {block.id: block for block in (*self.blocks, *self.resting_blocks)}
+        return by_id.get(block_id)
 
     @property
     def edits_in_force(self) -> list[Edit]:
@@ -165,7 +166,8 @@ def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsF
         story = board.find_story(edit.target)
         stood_in = story.section if story else None
         idle_reason = board.apply_edit(edit)
-        came_up, unfilled = tuple(board.came_up.get(edit.seq, ())), board.unfilled.get(edit.seq, "")
+        came_up = tuple(board.came_up.get(edit.seq, ()))
+        unfilled = board.unfilled.get(edit.seq, "")
         came_first = story is not None and board.stands_first(story)
         outcomes.append(EditOutcome(edit, None, idle_reason, stood_in, came_up, came_first, unfilled))
     return _read_arrangement(board, grown, tuple(outcomes), file, release_day)
@@ -173,51 +175,52 @@ def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsF
 
 def _list_given_blocks(grown: GrownProposal, file: SettingsFile) -> list[LabelledBlock]:
     """List the blocks that are there before the first edit: the sponsor's of the settings, and those that earlier editions wrote."""
-    paid = file.sponsor
-    sponsor = (
-        [LabelledBlock(SPONSOR_BLOCK_ID, "sponsor", paid.headline, paid.name, paid.text, paid.url)] if paid else []
-    )
-    return [*sponsor, *grown.blocks]
+    blocks = list(grown.blocks)
+    if paid := file.sponsor:
+        words = (paid.headline, paid.name, paid.text, paid.url)
+        blocks.insert(0, LabelledBlock(SPONSOR_BLOCK_ID, "sponsor", *words))
+    return blocks
 
 
 def _read_arrangement(
     board: StoryBoard, grown: GrownProposal, outcomes: tuple[EditOutcome, ...], file: SettingsFile, release_day: date
 ) -> Arrangement:
     pictures: dict[str, ImageCuts] = dict(grown.pictures)
-    sections = {
-        key: tuple(_arrange_story(story, pictures) for story in stories) for key, stories in board.sections.items()
-    }
-    following = {key: board.find_next(key) for key in sections}
-    running, resting = _split_blocks(board.blocks.values(), release_day)
+    sections, next_up = {}, {}
+    for key, stories in board.sections.items():
+        sections[key] = tuple(_arrange_story(story, pictures) for story in stories)
+        if following := board.find_next(key):
+            next_up[key] = following.url
+    blocks = board.blocks.values()
+    left_out = board.list_in_state(StoryState.LEFT_OUT)
     return Arrangement(
         sections=sections,
-        left_out=tuple(LeftOutStory(s.scored, s.reason) for s in board.list_in_state(StoryState.LEFT_OUT)),
+        left_out=tuple(LeftOutStory(story.scored, story.reason) for story in left_out),
         tray=tuple(_list_tray(board)),
         removed=tuple(_list_removed(board)),
         texts=board.texts,
-        blocks=running,
-        resting_blocks=resting,
+        blocks=tuple(block for block in blocks if block.runs_on(release_day)),
+        resting_blocks=tuple(block for block in blocks if not block.runs_on(release_day)),
         pictures=pictures,
         outcomes=outcomes,
         links=tuple(board.links),
-        story_names={a.url: s.url for s in board.stories for a in s.story.members},
+        story_names=dict(_name_stories(board)),
         given_blocks=tuple(_name_given_authors(grown, file)),
-        next_up={key: story.url for key, story in following.items() if story},
+        next_up=next_up,
         incomplete_reason=explain_shortage(_count_news(board), file.select.minimum),
     )
 
 
-def _split_blocks(
-    blocks: Collection[LabelledBlock], day: date
-) -> tuple[tuple[LabelledBlock, ...], tuple[LabelledBlock, ...]]:
-    """Return the blocks that run on a day, and the others."""
-    running = tuple(block for block in blocks if block.runs_on(day))
-    return running, tuple(block for block in blocks if not block.runs_on(day))
+def _name_stories(board: StoryBoard) -> Iterator[tuple[str, str]]:
+    for story in board.stories:
+        for article in story.story.members:
+            yield article.url, story.url
 
 
 def _count_news(board: StoryBoard) -> int:
     kinds = {key: SECTION_KINDS[settings.kind] for key, settings in board.settings.items()}
-    return sum(len(board.sections[key]) for key, kind in kinds.items() if kind.source_section == NEWS_SECTION)
+    news = (key for key, kind in kinds.items() if kind.source_section == NEWS_SECTION)
+    return sum(len(board.sections[key]) for key in news)
 
 
 def _list_tray(board: StoryBoard) -> Iterator[TrayStory]:
@@ -233,11 +236,11 @@ def _name_given_authors(grown: GrownProposal, file: SettingsFile) -> Iterator[Au
 
 def _list_removed(board: StoryBoard) -> list[RemovedStory]:
     """List the shelf, the latest first."""
-    shelf = [
-        RemovedStory(s.scored, gone.edit, gone.section, gone.position, gone.came_up, gone.unfilled)
-        for s in board.list_in_state(StoryState.REMOVED)
-        if (gone := s.removal)
-    ]
+    shelf = []
+    for story in board.list_in_state(StoryState.REMOVED):
+        if gone := story.removal:
+            place = (gone.edit, gone.section, gone.position)
+            shelf.append(RemovedStory(story.scored, *place, gone.came_up, gone.unfilled))
     return sorted(shelf, key=lambda removed: (-removed.edit.seq, removed.scored.url))
 
 
@@ -250,7 +253,7 @@ def _arrange_story(story: BoardStory, pictures: dict[str, ImageCuts]) -> Arrange
     return ArrangedStory(
         placed=PlacedStory(scored, story.related),
         original=story.scored,
-        texts={name: text.text for name, text in written.items() if text.text is not None},
+        texts={name: text.text or "" for name, text in written.items()},
         text_edits={name: text.seq for name, text in written.items()},
         note=story.note,
         pinned=story.pinned_at is not None,

@@ -53,7 +53,10 @@ def list_written_parts(arrangement: "Arrangement") -> tuple[WrittenPart, ...]:
 
 def find_block_authors(edits: Iterable[tuple[Edit, bool]]) -> tuple[str, ...]:
     """Return who wrote a block, from all edits of it in order, each with whether it is in force."""
-    return _find_authors([_Writing((edit.actor,), _read_block_words(edit), in_force) for edit, in_force in edits])
+    writings = []
+    for edit, in_force in edits:
+        writings.append(_Writing((edit.actor,), _read_block_words(edit), in_force))
+    return _find_authors(writings)
 
 
 class _PartFinder:
@@ -91,13 +94,14 @@ class _PartFinder:
     def _list_story_parts(self, story: "ArrangedStory") -> Iterator[WrittenPart]:
         yield from self._list_added(story)
         picture = story.picture
-        is_shown = {
-            **{name: bool(text.strip()) for name, text in story.texts.items()},
-            NOTE_PART: bool(story.note.strip()),
-            TOPIC_PART: story.placed.scored.topic != story.original.topic,
-            PICTURE_PART: picture is not None and picture.is_described,
-        }
-        for part in (part for part, shown in is_shown.items() if shown):
+        shown = [name for name, text in story.texts.items() if text.strip()]
+        if story.note.strip():
+            shown.append(NOTE_PART)
+        if story.placed.scored.topic != story.original.topic:
+            shown.append(TOPIC_PART)
+        if picture is not None and picture.is_described:
+            shown.append(PICTURE_PART)
+        for part in shown:
             yield from self._name_story_authors(part, story)
 
     def _list_added(self, story: "ArrangedStory") -> Iterator[WrittenPart]:
@@ -134,6 +138,10 @@ def _read_words(edit: Edit) -> tuple[str, str] | None:
     return read(edit) if read else None
 
 
+def _read_words_of(edit: Edit, name: str) -> str:
+    return edit.text(name).strip()
+
+
 def _read_image(edit: Edit) -> str:
     described = [edit.value.get(name) or None for name in ("cuts", "alt", "credit")]
     return _dump(described) if edit.flag("shown", default=True) and any(described) else ""
@@ -150,9 +158,9 @@ def _dump(value: object) -> str:
 
 # By kind: the part that an edit writes, and its words.
 _WORD_READERS: Mapping[str, Callable[[Edit], tuple[str, str]]] = {
-    EditKind.TEXT: lambda edit: (edit.text("field"), edit.text("text").strip()),
-    EditKind.NOTE: lambda edit: (NOTE_PART, edit.text("text").strip()),
-    EditKind.TOPIC: lambda edit: (TOPIC_PART, edit.text("topic").strip()),
+    EditKind.TEXT: lambda edit: (edit.text("field"), _read_words_of(edit, "text")),
+    EditKind.NOTE: lambda edit: (NOTE_PART, _read_words_of(edit, "text")),
+    EditKind.TOPIC: lambda edit: (TOPIC_PART, _read_words_of(edit, "topic")),
     EditKind.PICTURE: lambda edit: (PICTURE_PART, _read_image(edit)),
     EditKind.ADD: lambda edit: (STORY_PART, _dump(edit.value.get("article"))),
     EditKind.BLOCK: lambda edit: (BLOCK_PART, _read_block_words(edit)),

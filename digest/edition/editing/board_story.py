@@ -119,7 +119,8 @@ class BoardStory:
 
     def current_texts(self) -> dict[str, StoryText]:
         """Return the texts that hold, by field: of the story's own the last, else the last that came with a merge."""
-        chosen = {written.field: written for written in sorted(self.texts, key=lambda t: -t.depth)}
+        own_last = sorted(self.texts, key=lambda written: -written.depth)
+        chosen = {written.field: written for written in own_last}
         return {name: written for name, written in chosen.items() if written.text is not None}
 
 
@@ -163,9 +164,10 @@ def change_image(story: BoardStory, edit: Edit) -> str:
         cuts = decode_cuts(edit.value["cuts"]) if edit.value.get("cuts") is not None else None
     except ValidationError:
         return "the image can't be read"
-    alt, credit = (edit.text(name) if name in edit.value else None for name in ("alt", "credit"))
+    given = [name for name in ("alt", "credit") if name in edit.value]
+    words = {name: edit.text(name) for name in given}
     hidden = not edit.flag("shown", default=True)
-    story.picture = EditedImage(hidden, cuts, alt, credit)
+    story.picture = EditedImage(hidden, cuts, **words)
     return ""
 
 

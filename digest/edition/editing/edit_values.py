@@ -35,20 +35,29 @@ def decode_cuts(value: object) -> ImageCuts:
 def read_added_article(edit: Edit) -> CandidateArticle | None:
     """Make the article of an added story; None where what was written cannot be one."""
     described = edit.value.get("article")
-    known = described if isinstance(described, Mapping) else {}
-    defaults = {"summary": "", "source": "", "publisher": "", "dated_at": edit.at, "has_date": False}
+    values = {"link": edit.target, "dated_at": edit.at, "has_date": False}
+    values |= dict.fromkeys(("summary", "source", "publisher"), "")
+    if isinstance(described, Mapping):
+        values |= described
     try:
-        article = _ARTICLE.validate_python({"link": edit.target, **defaults, **known, "url": edit.target})
+        article = _ARTICLE.validate_python({**values, "url": edit.target})
     except ValidationError:
         return None
-    is_own = article.url.startswith(OWN_STORY_PREFIX) and article.link in {article.url, ""}
     if not article.title.strip() or not _has_sound_days(article):
         return None
-    if not is_own and not all(map(is_web_address, (article.url, article.link))):
+    if article.url.startswith(OWN_STORY_PREFIX) and article.link in {article.url, ""}:
+        article = replace(article, link="")
+    elif not is_web_address(article.url) or not is_web_address(article.link):
         return None
-    moments = {name: getattr(article, name) for name in _MOMENTS}
-    aware = {name: at.replace(tzinfo=UTC) for name, at in moments.items() if at and at.tzinfo is None}
-    return replace(article, **aware, link="" if is_own else article.link)
+    return _make_aware(article)
+
+
+def _make_aware(article: CandidateArticle) -> CandidateArticle:
+    for name in _MOMENTS:
+        moment = getattr(article, name)
+        if moment and moment.tzinfo is None:
+            article = replace(article, **{name: moment.replace(tzinfo=UTC)})
+    return article
 
 
 def _has_sound_days(article: CandidateArticle) -> bool:

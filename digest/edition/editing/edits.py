@@ -4,7 +4,7 @@ An edit names a story by the address of one of its articles; the story meant is 
 applied. Nothing is ever taken out: an undo is an edit that names another one, and an undo can be undone.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -88,8 +88,7 @@ class Edit:
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Return a field of the value as several texts; empty where it holds none."""
-        value = self.value.get(name)
-        return tuple(v for v in value if isinstance(v, str)) if isinstance(value, list | tuple) else ()
+        return _read_texts(self.value, name)
 
     def number(self, name: str) -> int | None:
         """Return a field of the value as a whole number; None where it holds none."""
@@ -105,6 +104,13 @@ class Edit:
     def targets(self) -> tuple[str, ...]:
         """All that it names: a drop may name several stories."""
         return (self.target, *self.texts("others"))
+
+
+def _read_texts(value: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    texts = value.get(name)
+    if not isinstance(texts, list | tuple):
+        return ()
+    return tuple(text for text in texts if isinstance(text, str))
 
 
 def find_undone(edits: Sequence[Edit]) -> dict[int, int]:
@@ -143,19 +149,19 @@ def find_text_before(
         edits: all edits of the edition, in order. What took one of them back later does not count yet.
         resolve: gives one name to all that name the same story.
     """
-    earlier = edits_in_force([e for e in edits if e.seq < edit.seq])
+    earlier = edits_in_force([before for before in edits if before.seq < edit.seq])
     field, target = edit.text("field"), resolve(edit.target)
-    texts = (
-        e.text("text")
-        for e in reversed(earlier)
-        if e.kind == EditKind.TEXT and e.text("field") == field and resolve(e.target) == target
-    )
-    return next(texts, "") or None
+    for before in reversed(earlier):
+        is_same_field = before.kind == EditKind.TEXT and before.text("field") == field
+        if is_same_field and resolve(before.target) == target:
+            return before.text("text") or None
+    return None
 
 
 def find_topic_overrides(edits: Sequence[Edit]) -> dict[str, str]:
     """Return the topics that editors chose, by the URL of the article that each edit names: for what is proposed anew."""
-    chosen = {e.target: e.text("topic") for e in edits_in_force(edits) if e.kind == EditKind.TOPIC}
+    topics = (edit for edit in edits_in_force(edits) if edit.kind == EditKind.TOPIC)
+    chosen = {edit.target: edit.text("topic") for edit in topics}
     return {url: topic for url, topic in chosen.items() if topic}
 
 
@@ -169,10 +175,10 @@ class RevertEffect:
 
 def find_revert_effect(edits: Sequence[Edit], seq: int) -> RevertEffect:
     """Return what bringing back the state after the edit of a number changes."""
-    now = {e.seq: e for e in edits_in_force(edits)}
-    then = {e.seq: e for e in edits_in_force([e for e in edits if e.seq <= seq])}
-    taken_out = tuple(e for number, e in now.items() if number not in then)
-    return RevertEffect(taken_out, tuple(e for number, e in then.items() if number not in now))
+    now = edits_in_force(edits)
+    then = edits_in_force([edit for edit in edits if edit.seq <= seq])
+    taken_out = tuple(edit for edit in now if edit not in then)
+    return RevertEffect(taken_out, tuple(edit for edit in then if edit not in now))
 
 
 def find_chosen_urls(edits: Sequence[Edit]) -> frozenset[str]:
@@ -200,10 +206,20 @@ def find_last_own_undo(edits: Sequence[Edit], actor: str) -> Edit | None:
 
 
 def _takes_back_undo(edit: Edit, edits: Sequence[Edit]) -> bool:
-    return edit.kind == EditKind.UNDO and any(e.seq == edit.undoes and e.kind == EditKind.UNDO for e in edits)
+    undos = {undo.seq for undo in edits if undo.kind == EditKind.UNDO}
+    return edit.seq in undos and edit.undoes in undos
 
 
-_PLACE_KINDS = frozenset({EditKind.PLACE, EditKind.DROP, EditKind.RESTORE, EditKind.PIN, EditKind.UNDER, EditKind.ADD})
+_PLACE_KINDS = frozenset(
+    {
+        EditKind.PLACE,
+        EditKind.DROP,
+        EditKind.RESTORE,
+        EditKind.PIN,
+        EditKind.UNDER,
+        EditKind.ADD,
+    }
+)
 _MEMBER_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT})
 
 
@@ -243,24 +259,18 @@ def find_conflict(
         None where all that came since changed something else, or changed the very same to the very same.
     """
     aspect = changed_aspect(wanted.kind, wanted.value)
-    targets = {resolve(t) for t in (wanted.target, *_other_targets(wanted.value))}
+    targets = set(map(resolve, (wanted.target, *_read_texts(wanted.value, "others"))))
+    act = (wanted.kind, dict(wanted.value))
     for edit in reversed(edits):
         if edit.seq <= based_on:
             break
         for changed in _changed_edits(edit, edits):
-            if changed_aspect(changed.kind, changed.value) != aspect or targets.isdisjoint(
-                map(resolve, changed.targets)
-            ):
+            is_same_act = changed is edit and (edit.kind, dict(edit.value)) == act
+            if is_same_act or changed_aspect(changed.kind, changed.value) != aspect:
                 continue
-            if changed is edit and (edit.kind, dict(edit.value)) == (wanted.kind, dict(wanted.value)):
-                continue
-            return EditConflict(edit, wanted)
+            if not targets.isdisjoint(map(resolve, changed.targets)):
+                return EditConflict(edit, wanted)
     return None
-
-
-def _other_targets(value: Mapping[str, Any]) -> Iterable[str]:
-    others = value.get("others")
-    return [t for t in others if isinstance(t, str)] if isinstance(others, list | tuple) else ()
 
 
 def _changed_edits(edit: Edit, edits: Sequence[Edit]) -> list[Edit]:

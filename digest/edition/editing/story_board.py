@@ -6,6 +6,7 @@ Lives as long as one fold. An edit that can do nothing leaves all as it is and s
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from operator import itemgetter
 
 from digest.edition.content.edition_content import LabelledBlock
 from digest.edition.editing.board_story import (
@@ -37,7 +38,9 @@ class StoryBoard:
     ) -> None:
         """Put the stories where the proposal has them; those of a section that is gone are left out."""
         self.settings = {s.key: s for s in sections}
-        self.sections: dict[str, list[BoardStory]] = {s.key: [] for s in sections}
+        self.sections: dict[str, list[BoardStory]] = {}
+        for key in self.settings:
+            self.sections[key] = []
         self.stories: list[BoardStory] = []
         self.texts: dict[str, str] = {}
         self.blocks = {block.id: block for block in blocks}
@@ -52,13 +55,11 @@ class StoryBoard:
     def _place_proposal(self, grown: GrownProposal) -> None:
         for key, placed in grown.proposal.sections.items():
             for story in placed:
+                board_story = BoardStory(story.scored, StoryState.LEFT_OUT, related=story.related)
                 if key in self.sections:
-                    board_story = BoardStory(story.scored, StoryState.PLACED, key, related=story.related)
-                    self.sections[key].append(board_story)
+                    self._insert(board_story, key, len(self.sections[key]))
                 else:
-                    board_story = BoardStory(
-                        story.scored, StoryState.LEFT_OUT, reason=_name_lost_section(key), related=story.related
-                    )
+                    board_story.reason = f"its section {key} is no longer in the settings"
                 self._put_on_board(board_story)
                 for scored in story.supporting:
                     self._place_supporting(scored, board_story)
@@ -86,7 +87,8 @@ class StoryBoard:
 
     def find_story(self, url: str) -> BoardStory | None:
         """Find the story that holds an article, by its canonical address or its link."""
-        return self._by_url.get(url) or self._by_url.get(self._canonical_urls.get(url, ""))
+        canonical = self._canonical_urls.get(url, "")
+        return self._by_url.get(url) or self._by_url.get(canonical)
 
     def list_in_state(self, state: StoryState) -> list[BoardStory]:
         """List the stories that are in a state."""
@@ -118,11 +120,11 @@ class StoryBoard:
     def _settle_pins(self) -> None:
         """Bring the pinned stories back to their places, after others have moved."""
         for stories in self.sections.values():
-            pinned = sorted((s for s in stories if s.pinned_at is not None), key=lambda s: s.pinned_at or 0)
-            others = [s for s in stories if s.pinned_at is None]
-            for story in pinned:
-                others.insert(story.pinned_at or 0, story)
-            stories[:] = others
+            pinned = [(story.pinned_at, story) for story in stories if story.pinned_at is not None]
+            settled = [story for story in stories if story.pinned_at is None]
+            for position, story in sorted(pinned, key=itemgetter(0)):
+                settled.insert(position, story)
+            stories[:] = settled
 
     # --- where a story stands ---
 
@@ -137,14 +139,15 @@ class StoryBoard:
 
     def drop_stories(self, edit: Edit) -> str:
         """Remove stories; a section whose rule says so takes the next for each."""
-        named = (self.find_story(url) for url in edit.targets)
-        found = {id(story): story for story in named if story and story.state is not StoryState.REMOVED}
-        for story in found.values():
+        targets = dict.fromkeys(map(self.find_story, edit.targets))
+        present = [story for story in targets if story and story.state is not StoryState.REMOVED]
+        for story in present:
             self._drop_story(story, edit)
-        return "" if found else "the story was already removed"
+        return "" if present else "the story was already removed"
 
     def _drop_story(self, story: BoardStory, edit: Edit) -> None:
-        section, position, state, main = story.section, self._position_of(story), story.state, story.main
+        section, state, main = story.section, story.state, story.main
+        position = self._position_of(story)
         following = self.find_next(section) if section else None
         unfilled = self._explain_unfilled(section) if section and not following else ""
         self._take_away(story)
@@ -241,8 +244,10 @@ class StoryBoard:
         """
         if self.settings[section].refill != "next" or self._is_overfull(section):
             return None
-        reserve = (self.find_story(url) for url in self._reserves.get(section, ()))
-        return next((s for s in reserve if s and s.state is StoryState.LEFT_OUT and not s.edits), None)
+        for story in map(self.find_story, self._reserves.get(section, ())):
+            if story and story.state is StoryState.LEFT_OUT and not story.edits:
+                return story
+        return None
 
     def _is_overfull(self, section: str) -> bool:
         return len(self.sections[section]) > self.settings[section].most
@@ -259,7 +264,8 @@ class StoryBoard:
 
     def _insert_next(self, section: str, story: BoardStory) -> str:
         """Let a story come up in a section; return its address."""
-        kind, placed = SECTION_KINDS[self.settings[section].kind], [s.scored for s in self.sections[section]]
+        kind = SECTION_KINDS[self.settings[section].kind]
+        placed = [other.scored for other in self.sections[section]]
         self._insert(story, section, kind.find_ordered_position(story.scored, placed))
         return story.url
 
@@ -271,17 +277,19 @@ class StoryBoard:
         story = self.find_story(edit.target)
         if story is None or self.find_story(url) is not story:
             return "the article isn't in the story"
-        lead = next(a for a in story.story.members if url in {a.url, a.link})
-        story.hold_articles(lead, [a for a in story.story.members if a is not lead])
+        members = story.story.members
+        lead = next(article for article in members if url in {article.url, article.link})
+        story.hold_articles(lead, [article for article in members if article is not lead])
         story.edits.append(edit.seq)
         return ""
 
     def merge_stories(self, story: BoardStory, edit: Edit) -> str:
         """Let a story take the articles of others, which are gone then."""
-        found = {id(s): s for url in edit.texts("others") if (s := self.find_story(url)) and s is not story}
-        if not found:
+        targets = dict.fromkeys(map(self.find_story, edit.texts("others")))
+        others = [other for other in targets if other and other is not story]
+        if not others:
             return "there's no other story to merge with"
-        for other in found.values():
+        for other in others:
             self._absorb(story, other)
         self.links.append(StoryLink(frozenset(a.url for a in story.story.members)))
         return ""
@@ -313,7 +321,8 @@ class StoryBoard:
         kept = [a for a in members if a not in gone]
         if not gone or not kept:
             return "each story needs at least one article"
-        self.links.append(StoryLink(frozenset(a.url for a in gone), frozenset(a.url for a in kept)))
+        gone_urls, kept_urls = (frozenset(article.url for article in part) for part in (gone, kept))
+        self.links.append(StoryLink(gone_urls, kept_urls))
         self._put_on_board(
             BoardStory(
                 replace(story.scored, story=build_story_led_by(gone[0], gone[1:])),
@@ -356,10 +365,6 @@ class StoryBoard:
     def write_block(self, edit: Edit) -> str:
         """Write a labelled block, or take it out of this edition."""
         return change_block(self.blocks, edit)
-
-
-def _name_lost_section(key: str) -> str:
-    return f"its section {key} is no longer in the settings"
 
 
 # What changes one story, which the edit names; and what finds for itself what it is about.

@@ -35,8 +35,10 @@ class MostReadSection(SectionKind):
 
     def order_reserve(self, filler: SectionFiller, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
         """Order by reads a day; what nobody is known to have read does not come."""
-        read = [(-reads, s.lead.dated_at, s.url, s) for s in pool if (reads := _daily_reads(filler, s))]
-        return [scored for *_, scored in sorted(read, key=lambda found: found[:3])]
+        reads = {scored.url: _daily_reads(filler, scored) for scored in pool}
+        read = [scored for scored in pool if reads[scored.url]]
+        read.sort(key=lambda scored: (scored.lead.dated_at, scored.url))
+        return sorted(read, key=lambda scored: -reads[scored.url])
 
     def section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
         """Say which week was counted, where the operator wrote nothing else."""
@@ -44,5 +46,6 @@ class MostReadSection(SectionKind):
 
 
 def _daily_reads(filler: SectionFiller, scored: ScoredStory) -> float:
-    own = (a for a in scored.story.members if a.own and a.views)
-    return max((filler.ranking.week.daily_reads(a) or 0.0 for a in own), default=0.0)
+    own = (article for article in scored.story.members if article.own and article.views)
+    reads = map(filler.ranking.week.daily_reads, own)
+    return max(filter(None, reads), default=0.0)

@@ -58,13 +58,16 @@ class OpportunitySection(SectionKind):
     def is_offered(self, scored: ScoredStory) -> bool:
         """Look also at official and own news that calls for something by a day and stands in no other section."""
         call = scored.lead
+        if super().is_offered(scored):
+            return True
         is_call = call.deadline is not None and call.deadline.label in CALL_LABELS
-        return super().is_offered(scored) or (call.section == NEWS_SECTION and (call.primary or call.own) and is_call)
+        return is_call and call.section == NEWS_SECTION and (call.primary or call.own)
 
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
         """Order by deadline."""
         call = scored.lead
-        return (call.deadline.order if call.deadline else (date.max, time.max), call.dated_at, call.url)
+        order = call.deadline.order if call.deadline else (date.max, time.max)
+        return (order, call.dated_at, call.url)
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
         """Explain why an opportunity is none to announce; empty when it may be."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from digest.collect.texts.text_cleanup import shorten_text
@@ -274,4 +275,8 @@ def _find_newest_matter(
         for article in news
         if article.url != lead.url and jaccard_overlap(title_words(article.title), lead_words) < SAME_HEADLINE_OVERLAP
     ]
-    return max(others, key=lambda a: (len(title_words(a.title) - old_words), a.dated_at, a.url), default=None)
+
+    def count_new_words(article: CandidateArticle) -> tuple[int, datetime, str]:
+        return len(title_words(article.title) - old_words), article.dated_at, article.url
+
+    return max(others, key=count_new_words, default=None)

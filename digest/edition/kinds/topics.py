@@ -22,10 +22,11 @@ class TopicSection(SectionKind):
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take the pins, then the best that have a topic."""
-        filler.take_varied(section, [s for s in filler.take_pinned(section, pool) if self.may_take(section, s)])
+        others = filler.take_pinned(section, pool)
+        filler.take_varied(section, [scored for scored in others if self.may_take(section, scored)])
         chosen = filler.sections[section.key]
-        order = [s.topic for s in chosen]
-        chosen.sort(key=lambda s: order.index(s.topic))
+        order = [scored.topic for scored in chosen]
+        chosen.sort(key=lambda scored: order.index(scored.topic))
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
         """Take what has a topic."""

@@ -99,8 +99,8 @@ def check_inbox_lines(examined: PreflightInput) -> Iterator[PreflightFinding]:
 @preflight_rule("intro")
 def check_intro_repetition(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The intro differs from the previous edition's."""
-    before, intro = examined.previous_edition, examined.content.intro
-    if before is not None and intro.strip() and intro.split() == before.intro.split():
+    before, words = examined.previous_edition, examined.content.intro.split()
+    if before is not None and words and words == before.intro.split():
         yield warning_finding(
             f"The intro is the same as in No. {before.number}.", "Write one for this week.", INTRO_PLACE
         )
@@ -219,7 +219,8 @@ def check_alt_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
 def check_image_dimensions(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Images have a width and height, so the layout doesn't shift, and Outlook keeps it."""
     for image in examined.tree.iter("img"):
-        if not all(re.fullmatch(r"[1-9]\d*", str(image.get(side) or "")) for side in ("width", "height")):
+        sides = (str(image.get(side) or "") for side in ("width", "height"))
+        if not all(re.fullmatch(r"[1-9]\d*", side) for side in sides):
             yield error_finding(
                 f"The image {image.get('src')} doesn't have a width and height in whole pixels.",
                 "Add both to the template.",
@@ -275,6 +276,7 @@ _MAX_LINKS_NAMED = 3
 def check_own_links(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Visitors can read every linked page of your site. Checked on approval or on request."""
     headlines = examined.content.linked_articles
+    unread: dict[str, str] = {}
     for address, look in examined.own_pages.items():
         named = f"“{headlines[address]}” ({address})" if address in headlines else address
         if look.is_gone:
@@ -286,7 +288,8 @@ def check_own_links(examined: PreflightInput) -> Iterator[PreflightFinding]:
                 f"Your site blocked the check of {named}: {look.failure}.",
                 "Open the page in a private browser window, and allow the check on your site.",
             )
-    unread = {a: look.failure for a, look in examined.own_pages.items() if look.failure and look.status != _FORBIDDEN}
+        elif look.failure:
+            unread[address] = look.failure
     if unread:
         yield _unread_finding(unread)
 
@@ -314,23 +317,23 @@ DEAD_LINK_REASONS = frozenset(
 @preflight_rule("links")
 def check_link_addresses(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Links are complete https or mailto URLs. http is a warning."""
-    for address in examined.links:
-        parts = urlsplit(address)
-        if address.startswith("#"):
-            continue
-        is_sound = parts.scheme == "mailto" or (parts.scheme == "https" and bool(parts.hostname))
-        if not parts.scheme:
+    for address in filter(_is_unsound, examined.links):
+        may_be_open = examined.links_may_stay_here and address.startswith(examined.base)
+        scheme = urlsplit(address).scheme
+        if not scheme:
             yield error_finding(f"{address or 'A link'} isn't a complete URL.", "Enter one that begins with https://.")
-        elif parts.scheme == "http" and not _stays_here(address, examined):
+        elif scheme != "http":
+            yield error_finding(f"{address} isn't a URL or email link.", "Correct or remove the link.")
+        elif not may_be_open:
             yield warning_finding(
                 f"{address} uses http, which isn't encrypted.", "Change it to https if the site supports it."
             )
-        elif parts.scheme != "http" and not is_sound:
-            yield error_finding(f"{address} isn't a URL or email link.", "Correct or remove the link.")
 
 
-def _stays_here(address: str, examined: PreflightInput) -> bool:
-    return examined.links_may_stay_here and address.startswith(examined.base)
+def _is_unsound(address: str) -> bool:
+    parts = urlsplit(address)
+    is_web = parts.scheme == "https" and bool(parts.hostname)
+    return not (is_web or parts.scheme == "mailto" or address.startswith("#"))
 
 
 @preflight_rule("dead-links")

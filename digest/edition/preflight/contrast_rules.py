@@ -56,7 +56,8 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
 def dark_declarations(examined: PreflightInput) -> "dict[_Element, dict[str, str]]":
     """Give, for each element, the declarations that the dark scheme lays over its own."""
     declarations: dict[_Element, dict[str, str]] = {}
-    sheets = "\n".join(str(style.text or "") for style in examined.tree.iter("style"))
+    styles = examined.tree.iter("style")
+    sheets = "\n".join(str(style.text or "") for style in styles)
     for block in _DARK_MEDIA_BLOCK.findall(sheets):
         for selectors, body in _CSS_RULE.findall(block):
             for selector in selectors.split(","):
@@ -75,15 +76,16 @@ def _select_elements(tree: "_Element", selector: str) -> "list[_Element]":
 
 
 def _parse_declarations(style: str) -> dict[str, str]:
-    pairs = (part.partition(":") for part in style.split(";") if ":" in part)
-    return {name.strip().lower(): value.replace("!important", "").strip().lower() for name, _, value in pairs}
+    parts = style.replace("!important", "").lower().split(";")
+    pairs = (part.partition(":") for part in parts if ":" in part)
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _walk_styled(
     element: "_Element", inherited: TextStyle, dark_overrides: "dict[_Element, dict[str, str]]"
 ) -> "Iterator[tuple[_Element, TextStyle]]":
-    style = _parse_declarations(str(element.get("style") or "")) | dark_overrides.get(element, {})
-    computed = _computed_style(style, inherited)
+    style = _parse_declarations(str(element.get("style") or ""))
+    computed = _computed_style(style | dark_overrides.get(element, {}), inherited)
     if isinstance(element.tag, str) and element.tag not in {"style", "script", "head", "title"}:
         yield element, computed
         for child in element:

@@ -170,8 +170,9 @@ def _check_leave_links(examined: PreflightInput, address: str) -> Iterator[Prefl
 @preflight_rule("parts", is_for_admins=True)
 def check_part_order(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The message is one multipart/alternative with text first and HTML last (RFC 2046, section 5.1.4)."""
-    kinds = [p.get_content_type() for p in examined.parsed_message.walk() if not p.is_multipart()]
-    if examined.parsed_message.get_content_type() != "multipart/alternative" or kinds != ["text/plain", "text/html"]:
+    message = examined.parsed_message
+    kinds = [part.get_content_type() for part in message.walk() if not part.is_multipart()]
+    if message.get_content_type() != "multipart/alternative" or kinds != ["text/plain", "text/html"]:
         yield error_finding(
             f"The message has the parts {', '.join(kinds) or '(none)'}, not text/plain and text/html.", _FIX_TEMPLATE
         )

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from lxml.etree import _Element
 
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
-_BREAKING_TAGS = _HEADINGS | {"article", "blockquote", "br", "div", "hr", "li", "ol", "p", "table", "td", "tr", "ul"}
+_BLOCK_NAMES = "article blockquote br div hr li ol p table td tr ul"
+_BREAKING_TAGS = _HEADINGS.union(_BLOCK_NAMES.split())
 _UNSEEN_TAGS = frozenset({"script", "style", "template", "title"})
 _COMPARED_WORDS = 5  # at the start of a sentence: enough to tell whose it is
 _MAX_LABEL_WORDS = 2  # before the number in a masthead: "No.", "Issue"
@@ -97,7 +98,8 @@ def _list_seen_lines(tree: "_Element") -> Iterator[tuple[str, str]]:
 
 
 def _is_hidden(element: "_Element") -> bool:
-    style = re.sub(r"\s", "", str(element.get("style") or "")).lower()
+    style = str(element.get("style") or "").lower()
+    style = "".join(style.split())
     return "hidden" in element.attrib or "display:none" in style or element.get("aria-hidden") == "true"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
 from enum import StrEnum
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from digest.collect.fetch.result import ContentFetcher
@@ -163,7 +164,8 @@ class PreflightInput:
     @cached_property
     def links(self) -> tuple[str, ...]:
         """Every `href` of the HTML part, in order, each once."""
-        return tuple(dict.fromkeys(str(a.get("href") or "") for a in self.tree.iter("a") if "href" in a.attrib))
+        linked = (element.get("href") for element in self.tree.iter("a"))
+        return tuple(dict.fromkeys(str(address) for address in linked if address is not None))
 
 
 RuleCheck = Callable[[PreflightInput], Iterator[PreflightFinding]]
@@ -227,7 +229,8 @@ def run_preflight_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...
 
 def _run_all_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
     findings = [finding for rule in PREFLIGHT_RULES.values() for finding in rule.find(examined)]
-    return tuple(sorted(findings, key=lambda f: (f.level != FindingLevel.ERROR, f.is_for_admins)))
+    order = attrgetter("level", "is_for_admins")  # "error" comes before "warning"
+    return tuple(sorted(findings, key=order))
 
 
 def error_finding(message: str, remedy: str, where: str = "") -> PreflightFinding:

@@ -16,4 +16,5 @@ def story_anchor(entry: SectionEntry) -> str:
 
 
 def _short_hash(entry: SectionEntry) -> str:
-    return hashlib.sha256((entry.url or entry.headline).encode()).hexdigest()[:8]
+    name = entry.url or entry.headline
+    return hashlib.sha256(name.encode()).hexdigest()[:8]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lxml.html import HtmlElement
 
 _WHITE_SPACE = re.compile(r"\s+")
+_INLINE_TAGS = frozenset({"a", "span", "ins", "b", "strong", "em"})
 _SMALL = "font-size:14px;line-height:20px;margin:6px 0 0"
 _BOX = "border-left:4px solid #B0390C;padding:10px 14px;margin:18px auto 0;max-width:530px;text-align:start"
 
@@ -60,20 +61,18 @@ def correct_page_piece(
     for correction in corrections:
         for element in _find_texts(piece, correction.was):
             # The list of sources repeats the headline, under which the note stands already.
-            listed = any("srcs" in ancestor.get("class", "").split() for ancestor in element.iterancestors())
-            _strike(element, correction, language, {"class": "corr"} if with_notes and not listed else None)
+            classes = [ancestor.get("class", "").split() for ancestor in element.iterancestors()]
+            has_note = with_notes and not any("srcs" in names for names in classes)
+            _strike(element, correction, language, {"class": "corr"} if has_note else None)
     return "".join(lxml.html.tostring(child, encoding="unicode") for child in piece)
 
 
 def _find_texts(root: "HtmlElement", text: str) -> list["HtmlElement"]:
     """Find the innermost elements that say a text and nothing else."""
-    wanted = _squeeze(text)
-    saying = [e for e in root.iter() if isinstance(e.tag, str) and e.tag != "del" and _says(e) == wanted]
-    return [e for e in saying if not any(child in saying for child in e.iterchildren())]
-
-
-def _says(element: "HtmlElement") -> str:
-    return _squeeze(element.text_content())
+    squeezed = _squeeze(text)
+    elements = (element for element in root.iter("*") if element.tag != "del")
+    saying = [element for element in elements if _squeeze(element.text_content()) == squeezed]
+    return [element for element in saying if not any(child in saying for child in element)]
 
 
 def _squeeze(text: str) -> str:
@@ -98,7 +97,7 @@ def _strike(
     if note_attributes is None:
         return
     block = element
-    while block.tag in {"a", "span", "ins", "b", "strong", "em"} and block.getparent() is not None:
+    while block.tag in _INLINE_TAGS and block.getparent() is not None:
         block = block.getparent()
     text = language.gettext("Corrected %(signature)s. %(note)s", signature=correction.signature, note=correction.note)
     said = b.P(text, note_attributes)
@@ -114,7 +113,8 @@ def _make_list(corrections: Sequence[ShownCorrection], language: SubscriberLangu
     count = language.ngettext(
         "This edition has %(num)s correction.", "This edition has %(num)s corrections.", len(corrections)
     )
-    box = b.DIV(b.P(b.B(count), style="margin:0"), role="note", style=_BOX)
+    head = b.P(b.B(count), style="margin:0")
+    box = b.DIV(head, role="note", style=_BOX)
     for correction in corrections:
         where = language.gettext("In “%(story)s”:", story=correction.story)
         box.append(

@@ -94,7 +94,8 @@ def _parse_style_sheet(css: str, index: int) -> tuple[list[Any], list[Any]]:
 
     It keeps a parsed style sheet, but writes its rules anew for each page, which takes longer than to apply them.
     """
-    rules: tuple[list[Any], list[Any]] = _create_premailer(None)._parse_style_rules(css, index)  # noqa: SLF001 - see above
+    premailer = _create_premailer(None)
+    rules: tuple[list[Any], list[Any]] = premailer._parse_style_rules(css, index)  # noqa: SLF001 - see above
     return rules
 
 
@@ -106,9 +107,9 @@ def _drop_unused_classes(root: "_Element") -> None:
     css += "".join(comment.text or "" for comment in root.iter(etree.Comment))
     used = set(_CLASS_IN_CSS.findall(css))
     for element in root.iter(etree.Element):
-        names = [name for name in element.attrib.pop("class", "").split() if name in used]
-        if names:
-            element.attrib["class"] = " ".join(dict.fromkeys(names))
+        names = dict.fromkeys(element.attrib.pop("class", "").split())
+        if kept := [name for name in names if name in used]:
+            element.attrib["class"] = " ".join(kept)
 
 
 def _drop_misplaced_attributes(root: "_Element") -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import quote
@@ -41,7 +42,7 @@ _TARGET_PARTS: dict[RenderingTarget, frozenset[str]] = {
     "web": frozenset({"web", "full"}),
     "short": frozenset({"mail", "short"}),
 }
-_TEXT_TARGETS: tuple[tuple[RenderingTarget, FragmentKind], ...] = (("mail", "text"), ("short", "short-text"))
+_TEXT_TARGETS: dict[RenderingTarget, FragmentKind] = {"mail": "text", "short": "short-text"}
 # The group separator: no text of an edition holds it.
 _HTML_TARGET_MARK, _TEXT_TARGET_MARK = "<!--{}-->", "\x1d{}\x1d"
 
@@ -147,14 +148,16 @@ def render_edition(
     html = list(_cut_fragments(_keep_only("mail", both), "html"))
     short = _cut_fragments(_keep_only("short", both), "short")
     mailed = {piece.name: piece.body for piece in html}
-    web = [p for p in _cut_fragments(_keep_only("web", both), "web") if p.body != mailed.get(p.name)]
+    copied = _cut_fragments(_keep_only("web", both), "web")
+    web = (piece for piece in copied if piece.body != mailed.get(piece.name))
     pages = render_page_fragments(environment, _template_context(content, frame, "page", marks))
     texts = (
         _space_text_fragment(piece)
-        for target, kind in _TEXT_TARGETS
+        for target, kind in _TEXT_TARGETS.items()
         for piece in _cut_fragments(_keep_only(target, text, _TEXT_TARGET_MARK), kind)
     )
-    return tuple(_separate_slots(piece, marks) for piece in (*html, *web, *texts, *pages, *short))
+    pieces = chain(html, web, texts, pages, short)
+    return tuple(_separate_slots(piece, marks) for piece in pieces)
 
 
 def _separate_slots(fragment: RenderedFragment, marks: SlotMarks) -> RenderedFragment:
@@ -199,11 +202,13 @@ def _template_context(
 
 def _blocks_by_section(content: EditionContent) -> dict[str, list[LabelledBlock]]:
     """Return the labelled blocks by the section that each stands after: its own, else the one that leads, else the first."""
-    placed: dict[str, list[LabelledBlock]] = {section.key: [] for section in content.sections}
+    placed: dict[str, list[LabelledBlock]] = {}
+    for section in content.sections:
+        placed[section.key] = []
     if placed:
         first = (lead_sections(content.sections) or content.sections)[0].key
         for block in content.blocks:
-            placed[block.after if block.after in placed else first].append(block)
+            placed.get(block.after, placed[first]).append(block)
     return placed
 
 
@@ -232,10 +237,11 @@ def _cut_fragments(rendered: str, kind: FragmentKind) -> Iterator[RenderedFragme
 
 def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
     """Put two blank lines before a text fragment, one where it goes on with a block; the head and what is empty get none."""
-    lines = "\n".join(line.rstrip() for line in fragment.body.strip().splitlines())
+    lines = "\n".join(map(str.rstrip, fragment.body.strip().splitlines()))
     body = re.sub(r"\n{4,}", "\n\n\n", lines) + "\n" if lines else ""
-    blank = "" if fragment.name == "head" or not body else "\n" if continues_block(fragment.name) else "\n\n"
-    return RenderedFragment(kind=fragment.kind, name=fragment.name, body=f"{blank}{body}")
+    if body and fragment.name != "head":
+        body = f"\n{body}" if continues_block(fragment.name) else f"\n\n{body}"
+    return replace(fragment, body=body)
 
 
 # --- the web edition -------------------------------------------------------------------------------------------

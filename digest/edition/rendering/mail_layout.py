@@ -4,6 +4,7 @@ Pure: from content to what the templates loop over. A part is a fragment of its 
 belongs to (`fragment_names`), so that a reader who left a section out meets nothing of it anywhere.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -11,6 +12,7 @@ from datetime import date, timedelta
 from digest.edition.content.edition_content import EditionContent, EditionSection, EntryDate, SectionEntry
 from digest.edition.content.fragment_names import section_fragment_name, sections_of_fragment
 from digest.edition.kinds import SECTION_KINDS, lead_sections
+from digest.edition.kinds.section_kind import SectionLook
 from digest.select.section_filler import NEWS_SECTION
 from subscribers.subscriber_language import mark_message
 
@@ -92,6 +94,11 @@ class SectionPart:
     section: EditionSection
     after: date | None = None
 
+    @property
+    def look(self) -> SectionLook:
+        """How the templates set it."""
+        return SECTION_KINDS[self.section.kind].look
+
 
 @dataclass(frozen=True, slots=True)
 class ShortRest:
@@ -115,7 +122,7 @@ class MailLayout:
     @property
     def lists(self) -> tuple[SectionPart, ...]:
         """The sections that list their entries, rather than tell them as rows."""
-        return tuple(p for p in self.sections if SECTION_KINDS[p.section.kind].look not in {"lead", "rows"})
+        return tuple(part for part in self.sections if part.look not in {"lead", "rows"})
 
 
 def arrange_mail(content: EditionContent) -> MailLayout:
@@ -156,7 +163,8 @@ def describe_best(content: EditionContent, page: str, today: date) -> dict[str, 
     A story that has no page of its own is read on the edition's, whose address is `page`.
     """
     layout = arrange_mail(content)
-    entries = layout.contents.entries if layout.contents else (layout.lead.entry,) if layout.lead else ()
+    first = (layout.lead.entry,) if layout.lead else ()
+    entries = layout.contents.entries if layout.contents else first
     facts = dict.fromkeys(BEST_FACTS, "")
     for name, entry in zip(_BEST_NAMES, entries, strict=False):
         facts[name] = entry.headline
@@ -188,9 +196,10 @@ def _list_dated(sections: Iterable[EditionSection]) -> Iterator[DatedEntry]:
                 yield DatedEntry(fragment, section.kind, entry, entry.when)
 
 
-def _date_order(dated: DatedEntry) -> tuple[date, bool, float, str]:
+def _date_order(dated: DatedEntry) -> tuple[date, float, str]:
     moment = dated.when.moment
-    return (dated.when.day, moment is None, moment.timestamp() if moment else 0.0, dated.entry.url)
+    seconds = moment.timestamp() if moment else math.inf
+    return (dated.when.day, seconds, dated.entry.url)
 
 
 def _choose_early_dates(content: EditionContent, dated: list[DatedEntry]) -> EarlyDates | None:
@@ -227,9 +236,11 @@ def _list_sections(
                 section_fragment_name([section.key], "rows"), replace(section, entries=section.entries[1:])
             )
             continue
-        places = range(1, len(section.entries) + 1)
-        names = [section_fragment_name([section.key], f"date-{place}") for place in places]
-        entries = tuple(e for e, name in zip(section.entries, names, strict=True) if name not in early)
+        entries = tuple(
+            entry
+            for place, entry in enumerate(section.entries, 1)
+            if section_fragment_name([section.key], f"date-{place}") not in early
+        )
         after = dates.last_day if dates and len(entries) < len(section.entries) else None
         if entries:
             yield SectionPart(section_fragment_name([section.key]), replace(section, entries=entries), after)

@@ -35,16 +35,19 @@ def sanitise_content(content: EditionContent) -> EditionContent:
         RenderingError: an address is not one of the web.
     """
     clean: dict[str, Any] = _sanitise_value(content.as_json())
-    clean["intro"] = "\n\n".join(filter(None, map(sanitise_text, split_paragraphs(content.intro))))
+    paragraphs = map(sanitise_text, split_paragraphs(content.intro))
+    clean["intro"] = "\n\n".join(filter(None, paragraphs))
     return EditionContent.from_json(clean)
 
 
 def _sanitise_value(value: Any) -> Any:
     if isinstance(value, dict):
-        # What has no page of its own has an empty address.
-        return {k: sanitise_url(v) if k == "url" and v else _sanitise_value(v) for k, v in value.items()}
+        clean = {key: _sanitise_value(part) for key, part in value.items()}
+        if url := value.get("url"):  # what has no page of its own has an empty address
+            clean["url"] = sanitise_url(url)
+        return clean
     if isinstance(value, list | tuple):
-        return [_sanitise_value(v) for v in value]
+        return list(map(_sanitise_value, value))
     return sanitise_text(value) if isinstance(value, str) else value
 
 

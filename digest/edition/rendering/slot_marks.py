@@ -30,7 +30,8 @@ class SlotMarks:
 
     def write(self, slotted: SlottedText) -> str:
         """Return a text with a mark in each slot."""
-        return "".join(self.mark(part) if isinstance(part, Slot) else part for part in slotted.parts())
+        marks = {slot: self.mark(slot) for _, slot in slotted.slots}
+        return slotted.fill(marks)
 
     def split(self, rendered: str) -> SlottedText:
         """Separate a rendered text from its marks.
@@ -40,10 +41,13 @@ class SlotMarks:
         """
         slotted = SlottedText(rendered)
         if self._nonce in rendered:
-            parts: list[str | Slot] = list(re.split(rf"{self._nonce}(\d\d)", rendered))
-            parts[1::2] = [self._slots[int(str(number))] for number in parts[1::2]]
+            pieces = re.split(rf"{self._nonce}(\d\d)", rendered)
+            slots = [self._slots[int(number)] for number in pieces[1::2]]
+            parts: list[str | Slot] = [*pieces]
+            parts[1::2] = slots
             slotted = SlottedText.from_parts(parts)
-        if any(end in slotted.text for end in (self._nonce[:_CUT_DIGITS], self._nonce[-_CUT_DIGITS:])):
+        start, end = self._nonce[:_CUT_DIGITS], self._nonce[-_CUT_DIGITS:]
+        if start in slotted.text or end in slotted.text:
             raise RenderingError(
                 "A template has changed a placeholder. Write leave, preferences, my_data, and asked as they are, without filters."
             )

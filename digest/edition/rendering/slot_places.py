@@ -46,7 +46,8 @@ def _list_link_slots(link: SlottedText, base: str) -> Iterator[Slot]:
     """Yield the slot of a link that is no more than a page of this site and the slot, perhaps with a fragment."""
     for path, slot in (("/u/", LEAVE_SLOT), ("/preferences/", PREFERENCES_SLOT)):
         page = base + path
-        if link.slots == ((len(page), slot),) and re.fullmatch(rf"{re.escape(page)}(?:#[\w-]*)?", link.text):
+        is_whole = re.fullmatch(rf"{re.escape(page)}(?:#[\w-]*)?", link.text)
+        if is_whole and link.slots == ((len(page), slot),):
             yield slot
 
 

@@ -30,10 +30,10 @@ def bind_last_words(text: str, max_letters: int = 20) -> str:
 
     Words of more than `max_letters` letters together stay free: bound, they could be wider than a phone's column.
     """
-    words = text.split(" ")
-    if len(words) < 5 or len(words[-1]) + len(words[-2]) > max_letters:
+    head, *last = text.rsplit(" ", 2)
+    if head.count(" ") < 2 or len("".join(last)) > max_letters:
         return text
-    return " ".join(words[:-2]) + " " + words[-2] + NO_BREAK + words[-1]
+    return f"{head} {NO_BREAK.join(last)}"
 
 
 def keep_on_one_line(text: str) -> str:
@@ -60,8 +60,9 @@ def dir_attribute(text: str, page_direction: str) -> Markup:
 
 def fit_image(picture: EditionImage, width: int, height: int) -> tuple[int, int]:
     """Fit a picture into a box, in CSS pixels: its shape is kept and it is never made larger."""
-    scale = min(1.0, width / max(picture.width, 1), height / max(picture.height, 1))
-    return max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    own_width, own_height = max(picture.width, 1), max(picture.height, 1)
+    scale = min(1.0, width / own_width, height / own_height)
+    return max(1, round(own_width * scale)), max(1, round(own_height * scale))
 
 
 def without_alt_text(picture: EditionImage) -> EditionImage:
@@ -171,4 +172,5 @@ def write_dates_title(dates: EarlyDates, language: SubscriberLanguage) -> str:
 
 def join_address_lines(text: str) -> str:
     """Write the lines of a postal address as one, with commas between."""
-    return ", ".join(part.strip(" ,") for part in text.splitlines() if part.strip(" ,"))
+    lines = (line.strip(" ,") for line in text.splitlines())
+    return ", ".join(filter(None, lines))

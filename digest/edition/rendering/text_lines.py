@@ -32,11 +32,8 @@ def text_columns(text: str) -> int:
     """Count the columns of a text in a terminal's face: two for wide letters, none for marks (UAX #11)."""
     if text.isascii():
         return len(text)
-    marks = {"Mn", "Me", "Cf"}
-    return sum(
-        0 if unicodedata.category(letter) in marks else 1 + (unicodedata.east_asian_width(letter) in {"W", "F"})
-        for letter in text
-    )
+    letters = [letter for letter in text if unicodedata.category(letter) not in {"Mn", "Me", "Cf"}]
+    return len(letters) + sum(unicodedata.east_asian_width(letter) in {"W", "F"} for letter in letters)
 
 
 def _split_ideographs(word: str) -> list[str]:
@@ -45,4 +42,5 @@ def _split_ideographs(word: str) -> list[str]:
         return [word]
     wide = [unicodedata.east_asian_width(c) == "W" and unicodedata.category(c) == "Lo" for c in word]
     cuts = [at for at, both in enumerate(pairwise(wide), 1) if all(both)]
-    return [word[start:end] for start, end in pairwise((0, *cuts, len(word)))]
+    bounds = pairwise((0, *cuts, len(word)))
+    return [word[start:end] for start, end in bounds]

@@ -238,6 +238,8 @@ ROUTE_RULES = {
     "sending.ask_before_resending": ADMIN,
     "sending.send_refused_again": ADMIN,
     "sending.cancel": ADMIN,
+    "sending.send_aside": EDITOR,
+    "sending.drop_aside": ADMIN,
     "sending.hold_or_release": ADMIN,
     "stories.add_story": EDITOR,
     "stories.change_clipboard": EDITOR,

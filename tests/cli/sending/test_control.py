@@ -9,10 +9,14 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from digest.cli import digest
+from digest.deliver.control import set_aside
 from digest.installation.opened import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.approval_models import Approval, ApprovalState
+from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition, EditionState
+from subscribers.address import Address
+from subscribers.crypto.stored_addresses import domain_tag
 from tests.web.conftest import store_edition
 
 NAME = "2026-W47"
@@ -68,6 +72,36 @@ def test_a_held_installation_says_so_everywhere_until_it_is_released(approved: I
         assert "moving house" in " ".join(_run(command).output.split())
     assert _run("resume", "--all").output == "Sending has resumed.\n"
     assert _run("resume", "--all").output == "Sending wasn't paused.\n"
+
+
+def test_emails_that_a_stop_rule_set_aside_are_listed_sent_and_dropped(approved: Installation) -> None:
+    tags = [domain_tag(approved.keys, Address("x", name)) for name in ("gmail.com", "small.example")]
+    with approved.database.write() as session:
+        moment = session.scalars(select(Edition.release_at)).one()
+        set_aside.set_domains_aside(session, NAME, dict.fromkeys(tags, "5 of 20 were refused."), now=moment)
+        for number, tag in enumerate((tags[0], tags[0], tags[1])):
+            values = {"due_at": moment, "next_try_at": set_aside.PARKED_FROM, "domain_tag": tag}
+            session.add(Delivery(id=f"d{number}", purpose=f"edition:{NAME}", state=DeliveryState.WAITING, **values))
+    listed = _run("set-aside", NAME)
+    assert listed.exit_code == 0
+    assert "gmail.com: 2 emails, because 5 of 20 were refused." in listed.output
+    assert f"{tags[1][:8]}: 1 email," in listed.output
+    assert [row["provider"] for row in json.loads(_run("set-aside", NAME, "--json").output)] == [
+        "gmail.com",
+        tags[1][:8],
+    ]
+    for command in ("status", "doctor"):
+        assert "digest set-aside 2026-W47" in " ".join(_run(command).output.split())
+    assert _run("set-aside", NAME, "--send", "yahoo.com").exit_code == 2
+    assert _run("set-aside", NAME, "--send", "all", "--drop", "all").exit_code == 2
+    asked = _run("set-aside", NAME, "--send", "gmail.com", said="n\n")
+    assert (asked.exit_code, "2 emails of 2026-W47 will be sent. Continue?" in asked.output) == (1, True)
+    sent = _run("set-aside", NAME, "--send", "gmail.com", "--yes")
+    assert (sent.exit_code, "2 emails of 2026-W47 will be sent." in sent.output) == (0, True)
+    dropped = _run("set-aside", NAME, "--drop", "all", "--yes", "--json")
+    assert json.loads(dropped.output) == {"edition": NAME, "decision": "drop", "emails": 1}
+    assert _run("set-aside", NAME).output == f"No emails of {NAME} are set aside.\n"
+    assert _run("set-aside", NAME, "--drop", "all").exit_code == 2
 
 
 def test_no_subscriber_is_named_in_a_reason(approved: Installation) -> None:

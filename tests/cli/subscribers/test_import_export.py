@@ -107,7 +107,7 @@ def test_the_list_goes_out_once_to_a_closed_file_with_its_reason_on_record(home:
     _run("import", "list.csv", "--commit")
     assert _run("export", "out.csv").exit_code == 2
     result = _run("export", "out.csv", "--reason", "moving house", "--to", "Example Mail Ltd")
-    assert "Exported 1 people" in result.output
+    assert "Exported 1 person" in result.output
     assert stat.S_IMODE(Path("out.csv").stat().st_mode) == 0o600
     assert "ada@okapi.example.org" in Path("out.csv").read_text()
     assert _run("export", "out.csv", "--reason", "again").exit_code == 1

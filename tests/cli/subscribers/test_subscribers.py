@@ -68,8 +68,8 @@ def test_verify_proves_the_ledger_and_names_a_broken_link(home: Path) -> None:
     good = _run("verify")
     assert (good.exit_code, good.output) == (
         0,
-        "Verified 1 people, 1 events, 0 suppressions, 0 seals, 0 sealed deliveries and other disclosures, "  # noqa: ISC004 - one text
-        "1 rows of the audit log.\n",
+        "Verified 1 person, 1 event, 0 suppressions, 0 seals, 0 sealed deliveries and other disclosures, "  # noqa: ISC004 - one text
+        "1 row of the audit log.\n",
     )
     database = _database(home)
     with database.write() as session:
@@ -109,7 +109,7 @@ def test_a_damaged_row_is_named_shown_left_out_of_an_export_and_erased_by_its_nu
     assert json.loads(shown[shown.index("{") :])["pii_information"]["email_address_damaged"]
     exported = _run("export", str(home / "list.csv"), "--reason", "moving")
     assert exported.exit_code == 0
-    assert "Exported 1 people" in exported.output
+    assert "Exported 1 person" in exported.output
     assert "row is damaged: person 1." in exported.output
     erased = _run("erase", "1", "--reason", "the row is damaged")
     assert (erased.exit_code, erased.output.endswith("Erased person 1.\n")) == (0, True)

@@ -266,7 +266,7 @@ def test_ten_thousand_items_take_two_queries_a_batch_and_no_transaction_over_a_t
     one_database: Database,
 ) -> None:
     agency = source(one_database)
-    counts, parts = prepare_batches(reading(*(item(f"/{n}", guid=str(n)) for n in range(10_000))))
+    counts, parts = prepare_batches(reading(*(item(f"/{n}", guid=str(n)) for n in range(10_000))), max_items=10_000)
     statements: list[str] = []
     event.listen(
         one_database.engine, "before_cursor_execute", lambda _c, _u, statement, *_: statements.append(statement)
@@ -282,7 +282,7 @@ def test_ten_thousand_items_take_two_queries_a_batch_and_no_transaction_over_a_t
 def test_a_kill_between_two_batches_loses_nothing_and_repeats_nothing(one_database: Database) -> None:
     document = reading(*(item(f"/{n}", f"Notice {n}", guid=str(n)) for n in range(2 * BATCH_SIZE + 7)))
     agency = source(one_database)
-    _, parts = prepare_batches(document)
+    _, parts = prepare_batches(document, len(document.items))
     with one_database.write() as session:  # and then the process is gone: the others are never stored
         store_batch(session, agency.id, parts[1], NOON)
     assert len(articles(one_database)) == BATCH_SIZE

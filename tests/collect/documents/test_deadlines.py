@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.collect.documents.deadlines import Deadline, DeadlinePrecision, load_deadline_zone
+from digest.collect.documents.deadlines import Deadline, load_deadline_zone
 
 NEW_YORK = ZoneInfo("America/New_York")
 DAY = date(2026, 9, 29)
@@ -16,7 +16,6 @@ DAY = date(2026, 9, 29)
 def test_an_hour_with_its_zone_is_a_moment() -> None:
     eastern = Deadline(DAY, time(17), "America/New_York")
     assert eastern.moment == datetime(2026, 9, 29, 21, tzinfo=UTC)
-    assert eastern.precision is DeadlinePrecision.MINUTE
     assert Deadline(DAY, time(23, 59), "UTC+02:00").moment == datetime(2026, 9, 29, 21, 59, tzinfo=UTC)
     assert Deadline(DAY, time(23, 59), "UTC-12:00").moment == datetime(2026, 9, 30, 11, 59, tzinfo=UTC)
 

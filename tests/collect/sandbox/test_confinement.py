@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from digest.collect.codec.encoded_image import CardWords, CropShape
+from digest.collect.codec.encoded_image import CropShape
 from digest.collect.codec.image_codec import READABLE_FORMATS
 from digest.collect.parsers import parse_document
 from digest.collect.sandbox import client
@@ -223,16 +223,16 @@ def test_each_picture_format_is_decoded_in_the_sandbox(fresh: Sandbox, name: str
     fresh.stop()
     stream = io.BytesIO()
     Image.new("RGB", (640, 480), "navy").save(stream, name)
-    picture = client.fit_in_child(stream.getvalue(), max_pixels=10_000_000)
+    picture = client.encode_in_child("fit picture", stream.getvalue(), max_pixels=10_000_000)
     assert (picture.width, picture.height) == (640, 480)
-    assert client.crop_in_child(stream.getvalue(), CropShape.THUMB).body
+    assert client.encode_in_child("crop picture", stream.getvalue(), shape=CropShape.THUMB).body
 
 
 def test_a_card_is_drawn_in_the_sandbox(fresh: Sandbox) -> None:
     fresh.stop()
     stream = io.BytesIO()
     Image.new("RGB", (640, 480), "navy").save(stream, "JPEG")
-    assert client.draw_card_in_child(stream.getvalue(), CardWords("HLS", "No. 1", "A headline")).body
+    assert client.encode_in_child("draw card", stream.getvalue(), name="HLS", issue="No. 1", headline="A headline").body
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy import event, func, select, update
+from sqlalchemy import event, func, select
 from sqlalchemy.exc import OperationalError
 
 from digest.app.sending import background
@@ -25,12 +25,15 @@ from digest.deliver.send.run.edition_run import SendError, SendReport, run_editi
 from digest.edition.queries import UnknownEditionError
 from digest.installation.opened import Installation
 from digest.settings import Settings
-from digest.store.delivery_models import Delivery, DeliveryState, Event, StaffMember
+from digest.store.delivery_models import Delivery, DeliveryState, DomainGroup, Event, StaffMember
 from digest.store.models import AuditEntry, Edition, EditionState
+from subscribers.address import Address
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
+from subscribers.crypto.stored_addresses import domain_tag
 from subscribers.store.models import Person, PersonState, Suppression
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+from tests.deliver.silent_runs import silence_runs
 from tests.moments import RELEASE
 
 ACCEPT = same_outcome_for_all(HandoverResult.ACCEPTED)
@@ -548,6 +551,46 @@ def test_a_cap_on_one_domain_is_kept_within_a_run_and_does_not_slow_the_others(w
     assert all(timedelta(seconds=30) <= gap <= timedelta(seconds=32) for gap in gaps)
 
 
+def test_domains_that_share_mail_servers_share_the_sum_of_their_caps(world: DeliverySetup) -> None:
+    capped = _limited(world, "limits", domains_per_hour={"big.example": 60, "large.example": 60})
+    domains = ("big.example", "large.example", "hosted.example")
+    with world.database.write() as session:
+        tags = [domain_tag(world.keys, Address("x", domain)) for domain in domains]
+        until = RELEASE + timedelta(days=7)
+        session.add_all(DomainGroup(domain_tag=tag, group_tag="g" * 32, fresh_until=until) for tag in tags)
+    for domain in domains:
+        _many(capped, 2, domain)
+    moments: list[datetime] = []
+
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        moments.extend(world.clock() for _ in messages)
+        return ACCEPT(messages)
+
+    report = _send(capped, ScriptedProvider(answer))
+    assert (report.state, report.delivery_counts[ACCEPTED]) == (EditionState.SENT, 6)
+    gaps = [later - earlier for earlier, later in pairwise(moments)]
+    assert all(timedelta(seconds=30) <= gap <= timedelta(seconds=32) for gap in gaps)
+
+
+def test_a_domain_that_asks_for_less_slows_those_that_share_its_mail_servers(one_world: DeliverySetup) -> None:
+    domains = [f"hosted{n}.example" for n in range(4)]
+    with one_world.database.write() as session:
+        tags = [domain_tag(one_world.keys, Address("x", domain)) for domain in domains]
+        until = RELEASE + timedelta(days=7)
+        session.add_all(DomainGroup(domain_tag=tag, group_tag="g" * 32, fresh_until=until) for tag in tags)
+    for domain in domains:
+        _many(one_world, 5, domain)
+    slow = MessageOutcome(HandoverResult.TRY_LATER, "421 4.7.0 slow down", slows_domain=True)
+    moments: list[datetime] = []
+
+    def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        moments.extend(one_world.clock() for _ in messages)
+        return BatchOutcome((slow,)) if len(moments) == 1 else ACCEPT(messages)
+
+    report = _send(one_world, ScriptedProvider(answer, 1))
+    assert (len(moments), report.delivery_counts[WAITING]) == (2, 19)
+
+
 def test_a_cap_of_less_than_one_a_minute_ends_the_run_and_says_from_when_it_goes_on(world: DeliverySetup) -> None:
     capped = _limited(world, "limits", domains_per_hour={"big.example": 6})
     _many(capped, 8, "big.example")
@@ -617,8 +660,7 @@ def test_a_database_that_stays_away_ends_the_run_after_a_quarter_of_an_hour(one_
         _send(one_world, provider)
     mend()
     assert timedelta(minutes=15) <= one_world.clock() - RELEASE <= timedelta(minutes=40)
-    with one_world.database.write() as session:
-        session.execute(update(Delivery).values(lease_until=RELEASE))
+    silence_runs(one_world.database)
     rest = ScriptedProvider(ACCEPT)
     report = _send(one_world, rest)
     assert not set(_given(provider)) & set(_given(rest))

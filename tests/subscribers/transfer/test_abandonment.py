@@ -19,9 +19,10 @@ from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentKind, ImportBatch, Person, PersonState
+from subscribers.transfer.import_batches import list_unfinished_imports
 from subscribers.transfer.import_run import MAX_STEP_ROWS, ImportContext
 from subscribers.transfer.import_store import PAGE_SIZE, abandon_batch
-from subscribers.transfer.imports import list_unfinished_imports, run_import
+from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions
 from tests.moments import AFTER_RELEASE as NOW

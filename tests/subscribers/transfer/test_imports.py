@@ -24,9 +24,10 @@ from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState, Suppression
+from subscribers.transfer.import_batches import drop_import_salts, list_unfinished_imports
 from subscribers.transfer.import_report import ImportReport
 from subscribers.transfer.import_run import MAX_STEP_ROWS, ImportContext
-from subscribers.transfer.imports import drop_import_salts, list_unfinished_imports, rehearse_import, run_import
+from subscribers.transfer.imports import rehearse_import, run_import
 from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes

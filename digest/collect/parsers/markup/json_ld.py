@@ -1,13 +1,12 @@
 """What a page says of itself to machines as JSON-LD (schema.org): an article, or an event."""
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
-from digest.collect.parsers.json_values import read_text
+from digest.collect.parsers.json_values import read_text, read_texts
 
 _MAX_NODES = 2_000
 _ARTICLE_TYPES = ("Article", "BlogPosting", "Report", "Posting", "Advisory")
@@ -32,11 +31,11 @@ class LinkedData:
 
 def parse_linked_data(scripts: list[str]) -> LinkedData:
     """Read the JSON-LD blocks of a page: the first article counts, else the first event. Broken ones are passed over."""
-    nodes = [node for script in scripts[:30] for node in _json_ld_nodes(script)]
+    nodes = list(chain.from_iterable(map(_json_ld_nodes, scripts[:30])))
     articles = [node for node in nodes if _has_type(node, *_ARTICLE_TYPES)]
     events = [node for node in nodes if _has_type(node, "Event")]
     node = next(iter(articles + events), {})
-    texts = defaultdict(str, {key: read_text(value) for key, value in node.items()})
+    texts = read_texts(node)
     return LinkedData(
         is_article=bool(articles),
         is_event=bool(events) and not articles,

@@ -67,7 +67,11 @@ def extract_article(document: str) -> PlainTextArticle | None:
     )
 
 
-def _find_line(lines: list[str], test: Callable[[str], object], otherwise: int) -> int:
+def _find_line(
+    lines: list[str],
+    test: Callable[[str], object],
+    otherwise: int,
+) -> int:
     return next((at for at, line in enumerate(lines) if test(line)), otherwise)
 
 

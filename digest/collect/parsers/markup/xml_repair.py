@@ -21,16 +21,18 @@ _REFERENCE = re.compile(r"&(?:(#[0-9]{1,8}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z
 _PREDEFINED = {"amp", "lt", "gt", "quot", "apos"}
 _PREFIX = re.compile(r"</?([A-Za-z_][\w.-]{0,40}):[A-Za-z_]|\s([A-Za-z_][\w.-]{0,40}):[\w.-]{1,60}\s?=\s?[\"']")
 _NAMESPACE_DECLARATION = re.compile(r"\bxmlns:([A-Za-z_][\w.-]{0,40})\s*=")
-_USUAL_NAMESPACES = {  # what publishers mean who forget to say it
-    "atom": "http://www.w3.org/2005/Atom",
-    "content": "http://purl.org/rss/1.0/modules/content/",
-    "dc": "http://purl.org/dc/elements/1.1/",
-    "ev": "http://purl.org/rss/1.0/modules/event/",
-    "media": "http://search.yahoo.com/mrss/",
-    "news": "http://www.google.com/schemas/sitemap-news/0.9",
-    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
-    "sy": "http://purl.org/rss/1.0/modules/syndication/",
-}
+# What publishers mean who forget to say it.
+_NAMESPACE_TABLE = """
+atom     http://www.w3.org/2005/Atom
+content  http://purl.org/rss/1.0/modules/content/
+dc       http://purl.org/dc/elements/1.1/
+ev       http://purl.org/rss/1.0/modules/event/
+media    http://search.yahoo.com/mrss/
+news     http://www.google.com/schemas/sitemap-news/0.9
+rdf      http://www.w3.org/1999/02/22-rdf-syntax-ns#
+sy       http://purl.org/rss/1.0/modules/syndication/
+"""
+_USUAL_NAMESPACES = dict(map(str.split, _NAMESPACE_TABLE.strip().splitlines()))
 _ROOT_END_TAG = re.compile(r"</(?:[\w.-]{1,40}:)?(?:rss|RDF|feed|urlset|channel)\s*>", re.IGNORECASE)
 
 

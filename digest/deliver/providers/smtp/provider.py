@@ -16,10 +16,11 @@ from functools import cached_property
 import structlog
 
 from digest.deliver.compose.dkim import DkimSigner
-from digest.deliver.events.blame import Handling, SmtpStage, judge_reply
+from digest.deliver.events.blame import Culprit, Handling, SmtpStage, judge_reply
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.providers.base import (
     GROWN_BATCH_SIZE,
+    LEASE_EXPIRED,
     BatchOutcome,
     HandoverMarks,
     HandoverResult,
@@ -155,7 +156,9 @@ class SmtpProvider:
             connection.set_reply_timeout(connection.timeouts.command)
             # smtplib's `data` would hide whether it failed before or after the final dot.
             connection.send_data(data)
-            marks.mark_dot(message)
+            if not marks.mark_dot(message):
+                self._hang_up()  # in the middle of the data: the server drops what it has
+                return MessageOutcome(HandoverResult.NOT_TRIED, LEASE_EXPIRED)
             connection.send_final_dot()
         except OSError:
             self._hang_up()
@@ -309,8 +312,13 @@ def _make_outcome(stage: SmtpStage, reply: str) -> MessageOutcome:
     if verdict.handling in {Handling.RETRY, Handling.SLOW_DOWN}:
         slows_domain = verdict.handling is Handling.SLOW_DOWN
         return MessageOutcome(HandoverResult.TRY_LATER, reply, slows_domain=slows_domain)
-    suspect = verdict.handling is Handling.SUSPECT
-    return MessageOutcome(HandoverResult.REFUSED, reply, may_blame_message=suspect, cause=verdict.cause)
+    return MessageOutcome(
+        HandoverResult.REFUSED,
+        reply,
+        may_blame_message=verdict.handling is Handling.SUSPECT,
+        cause=verdict.cause,
+        blames_domain=verdict.culprit is not Culprit.MESSAGE,
+    )
 
 
 def _run_all_steps(steps: SendSteps) -> MessageOutcome:

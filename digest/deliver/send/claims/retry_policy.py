@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
+from digest.deliver.events.delivery_event import ABOUT_MESSAGE, DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause, failure_cause, format_reply_codes, parse_reply_codes
 from digest.deliver.providers.base import HandoverResult, MessageOutcome
 from digest.store.delivery_models import DeliveryState
@@ -24,7 +24,8 @@ _FINAL_STATES = {
 class StateChange:
     """The new state of a delivery. `next_try_at` counts where it waits; `attempted` says whether a try was made.
 
-    `cause` is what a refusal says about the address; None: only the reply's codes tell.
+    `cause` is what a refusal says about the address; None: only the reply's codes tell. With `blames_message`, it's about the
+    message.
     """
 
     state: DeliveryState
@@ -32,6 +33,7 @@ class StateChange:
     attempted: bool
     next_try_at: datetime | None = None
     cause: FailureCause | None = None
+    blames_message: bool = False
 
 
 def decide_state_change(
@@ -45,11 +47,16 @@ def decide_state_change(
     if outcome.result is HandoverResult.NOT_TRIED:
         return StateChange(DeliveryState.WAITING, outcome.reply, attempted=False, next_try_at=now)
     if outcome.result is not HandoverResult.TRY_LATER:
-        return StateChange(_FINAL_STATES[outcome.result], outcome.reply, attempted=True, cause=outcome.cause)
+        return _end_delivery(_FINAL_STATES[outcome.result], outcome)
     next_try_at = now + retry_delay(delivery_id, tries)
     if next_try_at > max(due_at, first_tried_at) + GIVE_UP_AFTER:
-        return StateChange(DeliveryState.EXPIRED, outcome.reply, attempted=True, cause=outcome.cause)
+        return _end_delivery(DeliveryState.EXPIRED, outcome)
     return StateChange(DeliveryState.WAITING, outcome.reply, attempted=True, next_try_at=next_try_at)
+
+
+def _end_delivery(state: DeliveryState, outcome: MessageOutcome) -> StateChange:
+    blames_message = outcome.may_blame_message and not outcome.blames_domain
+    return StateChange(state, outcome.reply, attempted=True, cause=outcome.cause, blames_message=blames_message)
 
 
 def end_without_retry(change: StateChange) -> StateChange:
@@ -115,5 +122,6 @@ def refusal_event(delivery_id: str, tries: int, change: StateChange, now: dateti
         received_at=now,
         fingerprint=hashlib.sha256(identity).hexdigest(),
         provider_mark=None,
-        detail={"by": REPORTED_BY, "status": format_reply_codes(code, statuses), "reason": change.reply},
+        detail={"by": REPORTED_BY, "status": format_reply_codes(code, statuses), "reason": change.reply}
+        | ({"about": ABOUT_MESSAGE} if change.blames_message else {}),
     )

@@ -3,6 +3,7 @@
 Where the settings limit nothing, nothing is counted, and a send runs no statement for this.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
+from digest.deliver.plan.domain_groups import load_group_tags
 from digest.deliver.send.limits.rate_limits import (
     DAY,
     MINUTE,
@@ -46,12 +48,18 @@ class RateLimiter:
     _usage: RateUsage | None = None  # under the bound by the second, as this transaction found it
 
     @classmethod
-    def from_settings(cls, limits: LimitSettings, keys: KeyRing) -> "RateLimiter":
-        """Make the rate limiter of a run from the settings."""
+    def from_settings(cls, database: Database, limits: LimitSettings, keys: KeyRing) -> "RateLimiter":
+        """Make the rate limiter of a run from the settings. Domains that share mail servers share the sum of their limits."""
         caps = {
             domain_tag(keys, Address("x", domain.lower())): most for domain, most in limits.domains_per_hour.items()
         }
-        return cls(limits, DomainLimits(caps))
+        shared_caps: Counter[str] = Counter()
+        if caps:
+            with database.read() as session:
+                groups = load_group_tags(session, caps)
+            for tag, most in caps.items():
+                shared_caps[groups[tag]] += most
+        return cls(limits, DomainLimits(shared_caps))
 
     @property
     def has_limits(self) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import Boolean, ColumnElement, delete, exists, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose import headers
@@ -30,19 +30,22 @@ from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.control import installation_hold
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.plan.correction_plan import correction_purpose
-from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_HANDING_OVER, IS_UNCERTAIN, IS_WAITING, OPEN_STATES
+from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_UNCERTAIN, IS_WAITING
+from digest.deliver.plan.domain_groups import group_tag_of
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
-from digest.deliver.send.claims.dead_runs import recover_dead_runs
+from digest.deliver.send.claims.dead_runs import recover_runs
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
 from digest.deliver.send.claims.retry_policy import StateChange, keep_warning
 from digest.deliver.send.claims.run_file import open_run_file, read_database_number
+from digest.deliver.send.claims.run_lease import keep_lease
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
 from digest.deliver.send.limits.rate_limiter import DomainClaim, RateLimiter
 from digest.deliver.send.notices.notice_facts import ClaimedNotice, write_template_facts
+from digest.deliver.send.notices.notice_queue import IS_GUARD, IS_URGENT
 from digest.settings import SenderSettings, Settings
 from digest.store.correction_models import Correction
-from digest.store.delivery_models import Delivery, DeliveryState, Notice
+from digest.store.delivery_models import OPEN_STATES, Delivery, DeliveryState, Notice
 from digest.store.engine import Database
 from subscribers.crypto import link_tokens
 from subscribers.crypto.encrypted_values import decrypt_json
@@ -53,7 +56,6 @@ from subscribers.store.models import Person
 
 BATCH_SIZE = 20  # messages claimed at once: each is rendered by itself
 MAX_LIMIT_WAIT = timedelta(minutes=1)  # that a run sleeps at once, until a rate limit lets more go
-MANY_TRIES = 2  # of a warning to an admin: under the sender before its action, and today's
 RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless the provider asks for longer
 
 TO_EDITORS = frozenset(
@@ -67,17 +69,15 @@ def has_due_notices(session: Session, *, now: datetime) -> bool:
     condition = _leaving_notices(session)
     if condition is None:
         return False
-    orphaned = IS_HANDING_OVER & (Delivery.lease_until < now)
     notices = Delivery.id.in_(select(Notice.delivery).where(condition))
-    return bool(session.scalar(select(exists().where(notices, or_(_is_due(now), orphaned)))))
+    return bool(session.scalar(select(exists().where(notices, _is_due(now)))))
 
 
 def has_due_corrections(session: Session, *, now: datetime) -> bool:
     """Return whether `send_due_corrections` has something to do; while the installation is held it has not."""
     if installation_hold.current_hold(session) is not None:
         return False
-    orphaned = IS_HANDING_OVER & (Delivery.lease_until < now)
-    return any(_find_correction_purpose(session, condition) for condition in (_is_due(now), orphaned))
+    return _find_correction_purpose(session, _is_due(now)) is not None
 
 
 def _find_correction_purpose(session: Session, condition: ColumnElement[bool]) -> str | None:
@@ -85,13 +85,6 @@ def _find_correction_purpose(session: Session, condition: ColumnElement[bool]) -
     approved = session.scalars(select(Correction).where(Correction.mail_approved_at.is_not(None)))
     purposes = [correction_purpose(correction) for correction in approved]
     return session.scalar(select(Delivery.purpose).where(Delivery.purpose.in_(purposes), condition).limit(1))
-
-
-def count_held_warnings(session: Session) -> int:
-    """Count the warnings to admins that were tried at least twice and still wait."""
-    tried = IS_WAITING & (Delivery.tries >= MANY_TRIES)
-    query = select(func.count()).select_from(Notice).join(Delivery, Delivery.id == Notice.delivery)
-    return session.scalar(query.where(_IS_URGENT, _IS_GUARD, tried)) or 0
 
 
 def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta) -> None:
@@ -102,11 +95,6 @@ def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta)
         session.execute(postponed)
 
 
-# As SQL, not as a parameter: so the index of the notices that are no correction is used, however many of these there are.
-_IS_URGENT = literal_column("notice.kind <> 'correction'", Boolean)
-_IS_GUARD = literal_column("notice.kind = 'guard'", Boolean)
-
-
 def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
     """Return which notices may leave now; None where none may.
 
@@ -115,12 +103,8 @@ def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
     """
     hold = installation_hold.current_hold(session)
     if hold is None:
-        return _IS_URGENT
-    return None if hold.may_be_copy else _IS_GUARD
-
-
-def _is_urgent_notice() -> ColumnElement[bool]:
-    return Delivery.id.in_(select(Notice.delivery).where(_IS_URGENT))
+        return IS_URGENT
+    return None if hold.may_be_copy else IS_GUARD
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
@@ -166,8 +150,6 @@ def send_due_notices(
         jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
     """
     with _open_notice_run(database, provider, keys, settings, clock) as run:
-        with database.write() as session:
-            claims.mark_orphans_uncertain(session, _is_urgent_notice(), now=clock())
         hand_over_batches(
             run, lambda session: _claim_notices(run, session, stopping), partial(_recheck_recipients, run)
         )
@@ -192,7 +174,8 @@ def send_due_corrections(
         jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
     """
     with _open_notice_run(database, provider, keys, settings, clock) as run:
-        _resolve_lost_corrections(run)
+        with database.write() as session:
+            _delete_finished_notices(session, Notice.kind == "correction")
         hand_over_batches(
             run,
             lambda session: _claim_corrections(run, session, stopping),
@@ -206,8 +189,11 @@ def send_due_corrections(
 def _open_notice_run(
     database: Database, provider: Provider, keys: KeyRing, settings: Settings, clock: Callable[[], datetime]
 ) -> Iterator[_NoticeRun]:
-    recover_dead_runs(database, settings, keys, now=clock())
-    with open_run_file(settings.runs_folder, read_database_number(database), BATCH_SIZE) as run_file:
+    recover_runs(database, settings, keys, now=clock())
+    with (
+        open_run_file(settings.runs_folder, read_database_number(database), BATCH_SIZE) as run_file,
+        keep_lease(database, run_file.owner, settings) as run_lease,
+    ):
         run = _NoticeRun(
             database=database,
             provider=provider,
@@ -215,9 +201,10 @@ def _open_notice_run(
             settings=settings,
             clock=clock,
             run_file=run_file,
+            run_lease=run_lease,
             untried_pause=RETRY_PAUSE,
             composer=NoticeComposer.from_settings(settings),
-            rate_limiter=RateLimiter.from_settings(settings.file.limits, keys),
+            rate_limiter=RateLimiter.from_settings(database, settings.file.limits, keys),
         )
         yield run
     if run.stop_reason:
@@ -230,14 +217,14 @@ def _claim_notices(run: _NoticeRun, session: Session, stopping: Callable[[], boo
     condition = None if run.stop_reason else _leaving_notices(session)
     if condition is not None and not stopping():
         now = run.clock()
-        query = _select_due(now).where(condition).order_by(_IS_GUARD.desc(), Delivery.next_try_at).limit(BATCH_SIZE)
+        query = _select_due(now).where(condition).order_by(IS_GUARD.desc(), Delivery.next_try_at).limit(BATCH_SIZE)
         rows = session.execute(query).all()
         # Each warning goes alone: the server may refuse another's sender, and take nothing more.
         claimed = _claim_rows(run, session, rows[:1] if rows and rows[0].kind == "guard" else rows, now)
         run.rate_limiter.count_urgent_messages(session, len(claimed), run.clock())
     if not claimed:
         run.may_claim(session)  # says why the others wait
-    _delete_finished_notices(session, _IS_URGENT)
+    _delete_finished_notices(session, IS_URGENT)
     return claimed
 
 
@@ -281,15 +268,6 @@ def _wait_for_limits(run: _NoticeRun, sleep: Callable[[float], object]) -> bool:
     return True
 
 
-def _resolve_lost_corrections(run: _NoticeRun) -> None:
-    """Mark as uncertain what a process left that ended without a word, and delete what is over."""
-    is_correction = Notice.kind == "correction"
-    with run.database.write() as session:
-        lost = Delivery.id.in_(select(Notice.delivery).where(is_correction))
-        claims.mark_orphans_uncertain(session, lost, now=run.clock())
-        _delete_finished_notices(session, is_correction)
-
-
 def _delete_recorded_notices(run: _NoticeRun, session: Session) -> None:
     """Delete what the deliveries were written from that the last batch ended: not looking at all that wait."""
     kept = {DeliveryState.WAITING, DeliveryState.UNCERTAIN}
@@ -323,8 +301,9 @@ def _is_link_for(session: Session, notice: ClaimedNotice, address: str) -> bool:
 def _select_due(now: datetime) -> Any:
     identifiers = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.message_id)
     times = (Delivery.due_at, Delivery.next_try_at, Delivery.first_handed_at)
+    tag = group_tag_of(Delivery.domain_tag).label("domain_tag")
     return (
-        select(*identifiers, *times, Delivery.tries, Delivery.domain_tag, Notice.kind, Notice.ciphertext, Notice.key_id)
+        select(*identifiers, *times, Delivery.tries, tag, Notice.kind, Notice.ciphertext, Notice.key_id)
         .join(Notice, Notice.delivery == Delivery.id)
         .where(_is_due(now))
         .with_for_update(skip_locked=True, of=Delivery)
@@ -355,6 +334,7 @@ def _decrypt_notice(run: _NoticeRun, row: Any, now: datetime) -> ClaimedNotice |
         message_id=row.message_id,
         tries=row.tries,
         due_at=row.due_at,
+        claimed_at=now,
         first_handed_at=row.first_handed_at or now,
         person=row.person,
         domain_tag=row.domain_tag,

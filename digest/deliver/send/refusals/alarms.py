@@ -2,25 +2,38 @@
 
 Counts decide on small lists, shares on large ones: three complaints out of 200 readers are too many, and out of
 20,000 they are not. Gmail reports no single complaints, so none counted does not mean none made.
+
+The same rules hold for each receiving domain. One that triggers a rule is set aside, and the others go on.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial, reduce
+from operator import add
+from typing import Any
 
 import structlog
-from sqlalchemy import distinct, exists, func, select, text
+from sqlalchemy import distinct, func, select, text
 from sqlalchemy.orm import Session
 
-from digest.deliver.control import edition_control
-from digest.deliver.events.delivery_event import EventKind
+from digest.deliver.control import edition_control, installation_hold, set_aside
+from digest.deliver.events.delivery_event import ABOUT_MESSAGE, EventKind
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import HANDED_OVER_STATES, IS_WAITING, count_deliveries, edition_purpose
+from digest.deliver.plan.domain_groups import group_tag_of, load_group_tags
 from digest.deliver.send.claims.progress import read_progress
+from digest.deliver.send.refusals.attribution import Attribution, attribute_failures
 from digest.settings import AlertSettings
+from digest.store.audit import record_audit
 from digest.store.delivery_models import ALARMING_EVENTS, Delivery, Event
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
+
+SET_ASIDE = "domain set aside"  # what its audit row is called
+MAX_COUNTED_DOMAINS = 10_000  # of a run; the large ones come first
 
 log = structlog.get_logger("sending")
 
@@ -33,42 +46,127 @@ class FailureCounts:
     dead_addresses: int = 0  # there is no such mailbox, or probably not
     policy_refusals: int = 0  # for our reputation or our authentication
 
+    def __add__(self, other: "FailureCounts") -> "FailureCounts":
+        """Add the failures of another domain."""
+        return FailureCounts(
+            self.complaints + other.complaints,
+            self.dead_addresses + other.dead_addresses,
+            self.policy_refusals + other.policy_refusals,
+        )
+
+    def __int__(self) -> int:
+        """Return how many they are."""
+        return self.complaints + self.dead_addresses + self.policy_refusals
+
+
+@dataclass(slots=True)
+class HandedOverCounts:
+    """How many messages of an edition left, at least: in all, and by the tag of the domain."""
+
+    total: int = 0
+    by_domain: Counter[str | None] = field(default_factory=Counter)
+
+    def add_message(self, tag: str | None) -> None:
+        """Count a message that left."""
+        self.total += 1
+        if tag in self.by_domain or len(self.by_domain) < MAX_COUNTED_DOMAINS:
+            self.by_domain[tag] += 1
+
 
 def count_failures(session: Session, purpose: str, since: datetime) -> FailureCounts:
     """Count the failures of a purpose's deliveries that were reported since a moment."""
+    return sum_failures(count_failures_by_domain(session, purpose, since).values())
+
+
+def sum_failures(counts: Iterable[FailureCounts]) -> FailureCounts:
+    """Add up the failures of domains."""
+    return reduce(add, counts, FailureCounts())
+
+
+def count_failures_by_domain(session: Session, purpose: str, since: datetime) -> dict[str | None, FailureCounts]:
+    """Count the failures of a purpose's deliveries that were reported since a moment, by the tag of the domain.
+
+    Refusals that blame the message count against its variant (`message_suspicion`).
+    """
     # Not a join: SQLite would begin it at all deliveries of the purpose, every few seconds of a send.
-    of_purpose = exists().where(Delivery.id == Event.delivery, Delivery.purpose == purpose)
-    query = (
-        select(Event.kind, Event.cause, func.count(distinct(Event.delivery)).label("many"))
-        .where(text(ALARMING_EVENTS), Event.received_at > since, of_purpose)
-        .group_by(Event.kind, Event.cause)
+    tag = select(group_tag_of(Delivery.domain_tag)).where(Delivery.id == Event.delivery).scalar_subquery()
+    own = select(Delivery.id).where(Delivery.id == Event.delivery, Delivery.purpose == purpose).exists()
+    is_of_domain = func.coalesce(Event.detail["about"].as_string(), "") != ABOUT_MESSAGE
+    events = select(Event.kind, Event.cause, Event.delivery, tag.label("tag")).where(
+        text(ALARMING_EVENTS), Event.received_at > since, own, is_of_domain
     )
-    complaints = dead = policy = 0
-    for row in session.execute(query):
-        if row.kind == EventKind.COMPLAINED:
-            complaints += row.many
-        elif row.cause == FailureCause.POLICY:
-            policy += row.many
-        else:
-            dead += row.many
-    return FailureCounts(complaints, dead, policy)
+    failed = events.subquery()
+    columns = (failed.c.tag, failed.c.kind, failed.c.cause)
+    counts: dict[str | None, FailureCounts] = {}
+    for row in session.execute(
+        select(*columns, func.count(distinct(failed.c.delivery)).label("many")).group_by(*columns)
+    ):
+        counts[row.tag] = counts.get(row.tag, FailureCounts()) + _count_kind(row)
+    return counts
 
 
-def find_alarm(session: Session, edition: Edition, alerts: AlertSettings, *, handed_over: int | None = None) -> str:
-    """Return in a sentence why an edition should be paused for what failed since it was last resumed; empty: no reason.
+def _count_kind(row: Any) -> FailureCounts:
+    if row.kind == EventKind.COMPLAINED:
+        return FailureCounts(complaints=row.many)
+    return (
+        FailureCounts(policy_refusals=row.many)
+        if row.cause == FailureCause.POLICY
+        else FailureCounts(dead_addresses=row.many)
+    )
 
-    `handed_over` is how many messages of it left so far; without it they are counted, where that can matter.
+
+def find_stop(session: Session, edition: Edition, alerts: AlertSettings, handed_over: HandedOverCounts) -> Attribution:
+    """Return which domains to set aside, and why to pause an edition, for what failed since it was last resumed.
+
+    `handed_over` is what left so far, at least. It's counted exactly, and corrected, only if that can matter.
     """
     since = edition.resumed_at or edition.planned_at
     if since is None:
-        return ""
-    failures = count_failures(session, edition_purpose(edition.name), since)
-    if handed_over is None:
-        progress = read_progress(session, edition.name)
-        if not pause_reason(failures, progress.attempted if progress else 0, alerts):  # of more it is a smaller share
-            return ""
-        handed_over = count_deliveries(session, edition_purpose(edition.name)).handed_over
-    return pause_reason(failures, handed_over, alerts)
+        return Attribution()
+    purpose = edition_purpose(edition.name)
+    domains = set_aside.read_aside_domains(edition.set_aside)
+    if domains:  # their groups may have been looked up since
+        groups = load_group_tags(session, domains)
+        domains = {groups[tag]: domain for tag, domain in domains.items()}
+    # What someone decided on, or saw when they resumed, counts no longer.
+    at_fault = {tag: one.reason for tag, one in domains.items() if one.at > since and not one.decision}
+    failures = {
+        tag: counts
+        for tag, counts in count_failures_by_domain(session, purpose, since).items()
+        if tag not in domains or tag in at_fault
+    }
+    explain = partial(pause_reason, alerts=alerts)
+
+    def decide() -> Attribution:
+        return attribute_failures(failures, handed_over.by_domain, handed_over.total, explain, at_fault)
+
+    # Of fewer messages, failures are a larger share.
+    if decide() == Attribution(at_fault):
+        return Attribution()
+    _count_exactly(session, purpose, failures, handed_over)
+    found = decide()
+    new = {tag: why for tag, why in found.domains.items() if tag not in domains}
+    if new and not found.pause_reason and not _others_get_it(session, purpose, found.domains, handed_over):
+        return Attribution(pause_reason=next(iter(new.values())))
+    return Attribution(new, found.pause_reason)
+
+
+def _count_exactly(session: Session, purpose: str, tags: Iterable[str | None], handed_over: HandedOverCounts) -> None:
+    """Raise the counts to what all processes handed over, of these domains and in all."""
+    tag = group_tag_of(Delivery.domain_tag)
+    left = (Delivery.purpose == purpose, Delivery.state.in_(HANDED_OVER_STATES), tag.in_(list(filter(None, tags))))
+    counted = select(tag.label("tag"), func.count().label("many")).where(*left).group_by("tag")
+    handed_over.by_domain |= Counter({row.tag: row.many for row in session.execute(counted)})
+    handed_over.total = max(handed_over.total, count_deliveries(session, purpose).handed_over)
+
+
+def _others_get_it(session: Session, purpose: str, tags: Mapping[str, str], handed_over: HandedOverCounts) -> bool:
+    """Return whether the edition goes to other domains too: else there's nothing to go on with."""
+    if handed_over.total > sum(handed_over.by_domain[tag] for tag in tags):
+        return True
+    tag = func.coalesce(group_tag_of(Delivery.domain_tag), "")
+    waiting = (Delivery.purpose == purpose, IS_WAITING, tag.not_in(tags))
+    return session.scalar(select(Delivery.id).where(*waiting).limit(1)) is not None
 
 
 def raise_alarm(database: Database, edition: str, reason: str, *, now: datetime) -> None:
@@ -78,14 +176,49 @@ def raise_alarm(database: Database, edition: str, reason: str, *, now: datetime)
             log.error("sending paused", edition=edition, why=reason)
 
 
-def pause_alarming_editions(database: Database, alerts: AlertSettings, *, now: datetime) -> None:
-    """Pause whatever is being sent and failed too often, also while no run is at it: the rest waits for the canary."""
+def apply_stop(database: Database, edition: str, stop: Attribution, *, now: datetime) -> None:
+    """Set domains aside, and pause the edition if several are at fault; the log and the audit log say so."""
+    if stop.domains:
+        with database.write() as session:
+            for tag in set_aside.set_domains_aside(session, edition, stop.domains, now=now):
+                detail = {"domain": tag, "because": stop.domains[tag]}
+                record_audit(session, SET_ASIDE, edition, detail, actor=edition_control.ALARM_ACTOR, now=now)
+                log.error("domain set aside", edition=edition, domain=tag, why=stop.domains[tag])
+    if stop.pause_reason:
+        raise_alarm(database, edition, stop.pause_reason, now=now)
+
+
+def stop_alarming_editions(database: Database, alerts: AlertSettings, *, now: datetime) -> None:
+    """Stop whatever is being sent and failed too often, also while no run is at it: the rest waits for the canary."""
     sending = select(Edition).where(Edition.state == EditionState.SENDING, Edition.paused_at.is_(None))
     with database.read() as session:
-        reasons = {edition.name: find_alarm(session, edition, alerts) for edition in session.scalars(sending)}
-    for name, reason in reasons.items():
-        if reason:
-            raise_alarm(database, name, reason, now=now)
+        editions = list(session.scalars(sending))
+    for edition in editions:
+        with database.read() as session:
+            counted_before = _read_counts(session, edition.name)
+            handed_over = replace(counted_before, by_domain=counted_before.by_domain.copy())
+            stop = find_stop(session, edition, alerts, handed_over)
+        if handed_over != counted_before:
+            _keep_counts(database, edition.name, handed_over, now)
+        apply_stop(database, edition.name, stop, now=now)
+
+
+def _read_counts(session: Session, edition: str) -> HandedOverCounts:
+    """Return what had left when it was last counted: a large list isn't counted again for every failure."""
+    stored = installation_hold.read_installation_state(session, _counts_key(edition)) or {}
+    progress = read_progress(session, edition)
+    total = max(stored.get("total", 0), progress.attempted if progress else 0)
+    return HandedOverCounts(total, Counter(stored.get("by_domain", {})))
+
+
+def _keep_counts(database: Database, edition: str, counts: HandedOverCounts, now: datetime) -> None:
+    stored = {"total": counts.total, "by_domain": {tag: many for tag, many in counts.by_domain.items() if tag}}
+    with database.write() as session:
+        installation_hold.write_installation_state(session, _counts_key(edition), stored, now=now)
+
+
+def _counts_key(edition: str) -> str:
+    return f"handed over {edition}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +255,7 @@ def read_alarms(failures: FailureCounts, handed_over: int, alerts: AlertSettings
 
 
 def pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> str:
-    """Return in a sentence why a send should pause; empty where it need not."""
+    """Return in a sentence why a send should stop for so many failures; empty where it need not."""
     ringing = next((reading for reading in read_alarms(failures, handed_over, alerts) if reading.is_ringing), None)
     if ringing is None:
         return ""

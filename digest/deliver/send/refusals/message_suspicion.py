@@ -4,20 +4,26 @@ A refusal after the message was sent may be about either, so its subscriber wait
 the edition was accepted, probes are sent: to a few subscribers of other domains, then to a few of the whole list. If none
 of those is accepted either, the message is at fault. After that, each variant is judged by what became of its latest
 messages, so that a server that begins to refuse pauses the edition at any point of it.
+
+A refusal that blames the receiving domain counts against the domain instead: one that refuses too many of its latest messages
+is set aside, and its subscribers wait. If several do, the edition pauses.
 """
 
-from collections import defaultdict, deque
-from collections.abc import Hashable
+from collections import Counter, defaultdict, deque
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 
 from digest.deliver.providers.base import HandoverResult, MessageOutcome
 from digest.deliver.send.handover import BatchResult, SendTask
+from digest.deliver.send.refusals.attribution import attribute_failures
 
 PROBE_SIZE = 5  # subscribers of each of the two probes
-WINDOW_SIZE = 50  # latest messages of a variant
+WINDOW_SIZE = 50  # latest messages of a variant, of a domain, or of the edition
 MIN_REFUSALS = 5  # in a window, before a variant is at fault
 MIN_REFUSED_SHARE = 0.1  # of a window
 MAX_TRIES = 4  # of a message whose variant isn't at fault
+
+_Judged = tuple[SendTask, MessageOutcome]
 
 
 @dataclass(slots=True)
@@ -28,10 +34,15 @@ class MessageSuspicion:
     suspect_reply: str = ""
     suspect_domains: set[str | None] = field(default_factory=set)
     probes_refused: int = 0  # subscribers
-    pause_reason: str = ""  # set once a variant is at fault
+    pause_reason: str = ""  # set once a variant is at fault, or several domains
+    domains_at_fault: dict[str, str] = field(default_factory=dict)  # by tag, with the reason
+    exempt_domains: frozenset[str] = frozenset()  # that someone decided to send to regardless
     _accepted_by_variant: defaultdict[Hashable, deque[bool]] = field(
         default_factory=lambda: defaultdict(lambda: deque(maxlen=WINDOW_SIZE))
     )
+    # Only of domains that refused something.
+    _accepted_by_domain: dict[str, deque[bool]] = field(default_factory=dict)
+    _latest: deque[tuple[str | None, bool]] = field(default_factory=lambda: deque(maxlen=WINDOW_SIZE))
 
     @property
     def is_probing(self) -> bool:
@@ -62,9 +73,7 @@ class MessageSuspicion:
         self.was_accepted |= any(outcome.result is HandoverResult.ACCEPTED for outcome in outcomes)
         judged = list(zip(batch.handed_over, outcomes, strict=True)) if outcomes else []
         suspects = [(task, outcome) for task, outcome in judged if outcome.may_blame_message]
-        for task, outcome in judged:
-            if outcome.result is HandoverResult.ACCEPTED or (outcome.may_blame_message and outcome.cause is not None):
-                self._accepted_by_variant[task.variant].append(outcome.result is HandoverResult.ACCEPTED)
+        self._fill_windows(judged)
         if not suspects:
             return batch
         self.suspect_reply = suspects[-1][1].reply
@@ -72,10 +81,26 @@ class MessageSuspicion:
             self._note_probe(suspects)
         else:
             self._judge_variants()
+            self._judge_domains()
         deferred = tuple(self._defer_suspect(task, outcome) for task, outcome in judged)
         return replace(batch, outcome=replace(batch.outcome, outcomes=deferred))
 
-    def _note_probe(self, suspects: list[tuple[SendTask, MessageOutcome]]) -> None:
+    def _fill_windows(self, judged: Iterable[_Judged]) -> None:
+        for task, outcome in judged:
+            is_accepted, tag = outcome.result is HandoverResult.ACCEPTED, task.delivery.domain_tag
+            if not is_accepted and not (outcome.may_blame_message and outcome.cause is not None):
+                continue
+            if is_accepted or not outcome.blames_domain:
+                self._accepted_by_variant[task.variant].append(is_accepted)
+            if tag in self.exempt_domains or not (is_accepted or outcome.blames_domain):
+                continue
+            self._latest.append((tag, is_accepted))
+            if tag and not is_accepted:
+                self._accepted_by_domain.setdefault(tag, deque(maxlen=WINDOW_SIZE))
+            if tag in self._accepted_by_domain:
+                self._accepted_by_domain[tag].append(is_accepted)
+
+    def _note_probe(self, suspects: list[_Judged]) -> None:
         if self.suspect_domains:  # of a larger batch that was on its way already a probe's worth counts
             self.probes_refused += min(len(suspects), PROBE_SIZE)
         self.suspect_domains |= {task.delivery.domain_tag for task, _ in suspects}
@@ -83,13 +108,32 @@ class MessageSuspicion:
     def _judge_variants(self) -> None:
         """Set `pause_reason` if the mail server refuses too many of a variant's latest messages."""
         for window in self._accepted_by_variant.values():
-            refused = window.count(False)
-            if refused >= MIN_REFUSALS and refused >= MIN_REFUSED_SHARE * len(window):
+            if why := self._explain_refusals(window.count(False), len(window)):
                 self.pause_reason = (
-                    f"the mail server rejected {refused} of the latest {len(window)} messages: {self.suspect_reply}. "
-                    "The reply blames the message, not the subscribers, so they wait. Check what it says about size, "
+                    f"{why} The reply blames the message, not the subscribers, so they wait. Check what it says about size, "
                     "content, or links, then resume."
                 )
+
+    def _judge_domains(self) -> None:
+        """Note the domains at fault, and set `pause_reason` if several are, or nobody in particular."""
+        for tag, window in self._accepted_by_domain.items():
+            if why := self._explain_refusals(window.count(False), len(window)):
+                self.domains_at_fault.setdefault(tag, why)
+        found = attribute_failures(
+            Counter(tag for tag, is_accepted in self._latest if not is_accepted),
+            Counter(tag for tag, _ in self._latest),
+            len(self._latest),
+            self._explain_refusals,
+            self.domains_at_fault,
+        )
+        self.domains_at_fault = found.domains
+        if found.pause_reason:
+            self.pause_reason = f"{found.pause_reason} Their subscribers wait. Check the replies, then resume."
+
+    def _explain_refusals(self, refused: int, messages: int) -> str:
+        if refused < MIN_REFUSALS or refused < MIN_REFUSED_SHARE * messages:
+            return ""
+        return f"the mail server refused {refused} of the latest {messages} messages: {self.suspect_reply}."
 
     def _defer_suspect(self, task: SendTask, outcome: MessageOutcome) -> MessageOutcome:
         """Turn a refusal into a deferral, unless its variant is taken by others and this one was tried often enough.
@@ -98,7 +142,8 @@ class MessageSuspicion:
         others that it accepted, so the refusal counts at once.
         """
         tried_enough = outcome.cause is None or task.delivery.tries + 1 >= MAX_TRIES
-        is_final = self.was_accepted and not self.pause_reason and tried_enough
+        is_waiting = bool(self.pause_reason) or task.delivery.domain_tag in self.domains_at_fault
+        is_final = self.was_accepted and not is_waiting and tried_enough
         if not outcome.may_blame_message or is_final:
             return outcome
         return replace(outcome, result=HandoverResult.TRY_LATER)

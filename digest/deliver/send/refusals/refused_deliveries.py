@@ -4,12 +4,12 @@ A delivery that expired counts as refused: each try was. A domain is known by it
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Subquery, and_, case, func, select, update
+from sqlalchemy import Subquery, and_, case, func, select, true, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control.edition_control import EditionControlError, reopen_sent_edition
@@ -17,8 +17,10 @@ from digest.deliver.events.blame import blame_refusal
 from digest.deliver.events.delivery_event import EventKind, is_refusal
 from digest.deliver.events.failure_causes import FailureCause, find_refusal_cause
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, is_of_edition
+from digest.deliver.plan.domain_groups import MAIL_OPERATORS
 from digest.deliver.retention.delivery_seals import reopen_sealed
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
+from digest.deliver.send.claims.restored_copy import read_copy_gap
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, resolution_values
 from digest.edition.queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState, Event
@@ -80,7 +82,7 @@ def find_refusal_reason(cause: FailureCause, reply: str) -> RefusalReason:
 
 @dataclass(frozen=True, slots=True)
 class RefusalGroup:
-    """How many messages of one domain were refused alike. `recipients` of them go to people who may be emailed now.
+    """How many messages of one domain were refused alike. `recipients` of them may be sent again, to people who may be emailed now.
 
     `cause` is that of the last event that names one, else that of the reply. `tag` is empty for erased people.
     """
@@ -103,12 +105,13 @@ class RefusalGroup:
 
     def is_resendable(self, chosen: Collection[str]) -> bool:
         """Return whether they may be sent again, and are chosen by `ALL_REASONS`, their reason, or their key."""
-        return self.reason.is_doubtful and not {ALL_REASONS, str(self.reason), self.key}.isdisjoint(chosen)
+        names = {ALL_REASONS, str(self.reason), self.key}
+        return self.reason.is_doubtful and not names.isdisjoint(chosen)
 
 
 def group_refusals(session: Session, edition: str) -> list[RefusalGroup]:
     """Group what was refused of an edition, each message once, in one pass over them."""
-    refused = _select_refused(edition)
+    refused = _select_refused(session, edition)
     columns = (refused.c.domain_tag, refused.c.cause, refused.c.reply)
     counted = (func.count().label("many"), func.sum(refused.c.may_mail).label("recipients"))
     rows = session.execute(select(*columns, *counted).group_by(*columns))
@@ -120,13 +123,18 @@ def _read_group(row: Any, count: int, recipients: int) -> RefusalGroup:
     return RefusalGroup(row.domain_tag or "", cause, row.reply, count, recipients)
 
 
-def _select_refused(edition: str) -> Subquery:
-    """Select what was refused of an edition, with the cause of its last event that has one, empty if there's none."""
+def _select_refused(session: Session, edition: str) -> Subquery:
+    """Select what was refused of an edition, with the cause of its last event that has one, empty if there's none.
+
+    After a restore, what was refused before the backup goes to no one: it may have been sent again since.
+    """
+    gap = read_copy_gap(session)
+    is_known = true() if gap is None else Delivery.handed_at > gap.made_at
     gives_cause = and_(Event.delivery == Delivery.id, Event.cause != FailureCause.NONE)
     causes = select(Event.cause).where(gives_cause).order_by(Event.id.desc())
     columns = (Delivery.id, Delivery.domain_tag, Delivery.reply, Delivery.sealed_in)
     cause = func.coalesce(causes.limit(1).scalar_subquery(), "").label("cause")
-    may_mail = case((may_mail_condition(), 1), else_=0).label("may_mail")
+    may_mail = case((and_(may_mail_condition(), is_known), 1), else_=0).label("may_mail")
     refused = select(*columns, cause, may_mail).outerjoin(Person, Person.number == Delivery.person)
     return refused.where(is_of_edition(edition), _WAS_REFUSED).subquery()
 
@@ -138,7 +146,7 @@ def merge_refusals(groups: Iterable[RefusalGroup]) -> list[RefusalGroup]:
         first = merged.setdefault(group.key, group)
         if first is not group:
             count, recipients = first.count + group.count, first.recipients + group.recipients
-            merged[group.key] = RefusalGroup(first.tag, first.cause, first.reply, count, recipients)
+            merged[group.key] = replace(first, count=count, recipients=recipients)
     return sorted(merged.values(), key=lambda g: (-g.count, g.key))
 
 
@@ -154,9 +162,10 @@ def review_refusals(session: Session, edition: Edition, counts: DeliveryCounts) 
 
 def count_notable_refusals(session: Session, edition: Edition, counts: DeliveryCounts) -> int:
     """Count the refusals of an edition that someone has to acknowledge; 0 if the ones not acknowledged yet are few."""
-    tried, acknowledged = counts.handed_over + counts[DeliveryState.EXPIRED], edition.acknowledged_refusals
+    expired, acknowledged = counts[DeliveryState.EXPIRED], edition.acknowledged_refusals
+    tried = counts.handed_over + expired
     # Most editions end here, without a look at any delivery.
-    if not is_notable(counts[DeliveryState.REFUSED] + counts[DeliveryState.EXPIRED] - acknowledged, tried):
+    if not is_notable(counts[DeliveryState.REFUSED] + expired - acknowledged, tried):
         return 0
     refusals = sum(group.count for group in group_refusals(session, edition.name) if group.reason.is_loss)
     return refusals if is_notable(refusals - acknowledged, tried) else 0
@@ -186,7 +195,7 @@ def list_resendable(session: Session, edition: str, chosen: Collection[str]) -> 
 
     They're in the order of the batches that they were sealed in: a page changes few of those.
     """
-    refused = _select_refused(edition)
+    refused = _select_refused(session, edition)
     mailable = select(refused).where(refused.c.may_mail == 1)
     rows = session.execute(mailable.order_by(refused.c.sealed_in, refused.c.id))
     return [row.id for row in rows if _read_group(row, 1, 1).is_resendable(chosen)]
@@ -207,16 +216,18 @@ def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequenc
         raise EditionControlError(
             f"{name} is canceled, so its messages can't be sent again.", "Send the stories in another edition instead."
         )
-    chosen = (Delivery.id.in_(delivery_ids), is_of_edition(name), _WAS_REFUSED, Delivery.person.is_not(None))
-    locked = select(Delivery.id, Delivery.due_at).where(*chosen).order_by(Delivery.id).with_for_update(skip_locked=True)
+    refused = (is_of_edition(name), _WAS_REFUSED, Delivery.person.is_not(None))
+    chosen = select(Delivery.id, Delivery.due_at).where(Delivery.id.in_(delivery_ids), *refused)
+    locked = chosen.order_by(Delivery.id).with_for_update(skip_locked=True)
     due_times = dict(session.execute(locked).all())
     ids = reopen_sealed(session, keys, list(due_times), now=now)
     if ids:
-        refusal_kinds = [kind for kind in EventKind if is_refusal(kind)]
-        refusals = update(Event).where(Event.delivery.in_(ids), Event.kind.in_(refusal_kinds))
+        kinds = [*filter(is_refusal, EventKind)]
+        refusals = update(Event).where(Event.delivery.in_(ids), Event.kind.in_(kinds))
         session.execute(refusals.values(kind=EventKind.SUPERSEDED, cause=FailureCause.NONE))
         again = UncertainResolution.SEND_AGAIN
-        session.execute(update(Delivery), [{"id": id_, **resolution_values(again, due_times[id_], now)} for id_ in ids])
+        changes = [{"id": id_} | resolution_values(again, due_times[id_], now) for id_ in ids]
+        session.execute(update(Delivery), changes)
         reopen_sent_edition(edition)
         edition.refusals = edition.acknowledged_refusals = 0
     return ids
@@ -224,4 +235,5 @@ def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequenc
 
 def name_known_domains(keys: KeyRing, further_domains: Iterable[str]) -> dict[str, str]:
     """Name, by their tags, the domains that are known without any reader's address: the large providers, and others."""
-    return {domain_tag(keys, Address("x", domain)): domain for domain in (*LARGE_PROVIDERS, *further_domains)}
+    domains = (*LARGE_PROVIDERS, *MAIL_OPERATORS.split(), *further_domains)
+    return {domain_tag(keys, Address("x", domain)): domain for domain in domains}

@@ -1,8 +1,8 @@
 """The loop that hands an edition over: record and claim, ask for consent again, give tasks out, wait for a worker.
 
 Every connection has a worker, a thread that composes and hands over; the calling thread alone writes to the database.
-One durable commit carries the results of all workers that are done, and the claims of their next tasks and of a reserve
-(`claim_reserve`): many messages share it. Nothing is handed over before its claim is durable, so a kill leaves in doubt at
+One durable commit carries the results of all workers that are done, and reserves their next tasks and some more
+(`claim_reserve`): many messages share it. It also marks what leaves until the next one as being handed over. A kill leaves in doubt at
 most what the workers hold, one message a connection over SMTP: the run's file tells how far those were (`run_file`).
 
 Whether the run may go on is asked in the transaction of every claim, and again, with consent, right before messages
@@ -21,8 +21,9 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.compose.variants import fill_placeholders
+from digest.deliver.control import set_aside
+from digest.deliver.control.provider_wait import WAIT_REASON
 from digest.deliver.plan import canary
-from digest.deliver.plan.delivery_plan import count_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, providers_per_thread
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.claim_reserve import MAX_RESERVE, MAX_RESERVE_SECONDS
@@ -30,6 +31,7 @@ from digest.deliver.send.claims.delivery_claims import SubscriberDelivery
 from digest.deliver.send.handover import SendTask
 from digest.deliver.send.limits.rate_limits import SendAllowance
 from digest.deliver.send.refusals import alarms
+from digest.deliver.send.refusals.attribution import Attribution
 from digest.deliver.send.refusals.message_suspicion import PROBE_SIZE
 from digest.deliver.send.run.send_gate import HandoverPermission, ask_permission, check_send_gate
 from digest.deliver.send.run.send_run import MAX_PAUSE_SECONDS, SendRun
@@ -42,6 +44,8 @@ MAX_LOST_PROBES = 6  # messages handed over singly after that and not answered e
 ALARM_CHECK_INTERVAL = timedelta(seconds=5)
 REFUSALS_BEFORE_CHECK = 5  # refusals that make the run check the alarms at once
 _CANARY_WAIT_REASON = "the canary was sent, and the rest follow unless a stop rule is triggered"
+
+_LEFT = frozenset({HandoverResult.ACCEPTED, HandoverResult.REFUSED, HandoverResult.UNCERTAIN})
 
 log = structlog.get_logger("sending")
 
@@ -61,7 +65,7 @@ def _run_round(run: SendRun, workers: WorkerPool) -> bool:
     """Record what is known, give out what is due, wait for one worker; return False at the end."""
     _check_alarms(run)
     looked_at = run.clock()
-    if run.is_over or run.seconds_paused or run.reserve.is_stale(looked_at):
+    if run.is_over or run.seconds_paused or run.reserve_is_outdated or run.reserve.is_stale(looked_at):
         run.release_reserve()
     if _is_commit_due(run, workers):
         run.database_retry(lambda: _record_and_claim(run, workers))
@@ -92,7 +96,9 @@ def _is_commit_due(run: SendRun, workers: WorkerPool) -> bool:
     """Return whether to record and claim now; it can wait while the reserve has tasks for all that are idle."""
     if not run.may_reserve or run.unsent or run.database_retry.commit_in_doubt or run.database_retry.stopping():
         return True
-    return not 0 < workers.free_capacity <= len(run.reserve)
+    if len(run.refusal_events) >= REFUSALS_BEFORE_CHECK:  # stop rules count what's committed
+        return True
+    return not 0 < workers.free_capacity <= run.reserve.begun
 
 
 def _is_refill_due(run: SendRun, workers: WorkerPool) -> bool:
@@ -104,48 +110,55 @@ def _is_refill_due(run: SendRun, workers: WorkerPool) -> bool:
 
 
 def _check_alarms(run: SendRun) -> None:
-    """Pause the edition if too many of its messages failed."""
+    """Stop the edition, or a domain, if too many of its messages failed."""
     now = run.clock()
     checked_lately = (
         run.alarms_checked_at is not None
         and run.alarms_checked_at <= now < run.alarms_checked_at + ALARM_CHECK_INTERVAL
     )
-    if checked_lately and run.refusal_count < run.refusals_at_check + REFUSALS_BEFORE_CHECK:
+    committed_refusals = run.refusal_count - len(run.refusal_events)
+    if checked_lately and committed_refusals < run.refusals_at_check + REFUSALS_BEFORE_CHECK:
         return
 
-    def find_reason() -> str:
-        handed_over, alerts = run.handed_over_before + run.attempted, run.settings.file.alerts
+    def find_stop() -> Attribution:
         with run.database.read() as session:
             edition = find_edition(session, run.edition)
-            if not alarms.find_alarm(session, edition, alerts, handed_over=handed_over):
-                return ""
-            # Other processes may send it too: of what all of them handed over it may be a smaller share.
-            counted = count_deliveries(session, run.purpose).handed_over
-            return alarms.find_alarm(session, edition, alerts, handed_over=max(handed_over, counted))
+            return alarms.find_stop(session, edition, run.settings.file.alerts, run.handed_over)
 
-    reason = run.database_retry(find_reason)
-    run.alarms_checked_at, run.refusals_at_check = now, run.refusal_count
-    if reason:
-        alarms.raise_alarm(run.database, run.edition, reason, now=now)
+    stop = run.database_retry(find_stop)
+    run.alarms_checked_at, run.refusals_at_check = now, committed_refusals
+    _apply_stop(run, stop)
+
+
+def _apply_stop(run: SendRun, stop: Attribution) -> None:
+    """Set domains aside, or pause the edition; another claim asks before anything that is reserved leaves."""
+    if stop != Attribution():
+        run.database_retry(lambda: alarms.apply_stop(run.database, run.edition, stop, now=run.clock()))
+        run.reserve_is_outdated = bool(stop.domains)
 
 
 def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
-    """Record the last results and claim the next deliveries in one durable commit. It may be repeated."""
+    """Record the last results, reserve the next deliveries, and mark those that leave next, in one durable commit.
+
+    It may be repeated.
+    """
     capacity = min(_free_capacity(run, workers), MAX_TRANSACTION_ROWS)
     run.claims_more = False
     if capacity <= 0 and not run.has_unwritten_results and not run.database_retry.commit_in_doubt:
         return
     now = run.clock()
+    capacity = capacity if run.keeps_lease() else 0
     with run.database.write() as session:
         run.write_results(session)
         if run.database_retry.commit_in_doubt:
             own = {*workers.tasks_in_flight, *run.possibly_sent, *run.reserve.ids}
             claims.undo_stray_claims(session, run.purpose, run.lease.owner, own)
         claimed = _claim_allowed(run, session, workers, capacity) if capacity > 0 else ()
+        leaving = run.reserve.next_to_begin(claimed, max(workers.idle_capacity, workers.largest_batch))
+        begun = len(leaving) if run.hand_over(session, leaving) else 0
         if run.progress_writer.is_due(now):
             run.progress_writer.write_progress(session, run.attempted + len(workers.tasks_in_flight), now)
-    run.note_reserved(claimed)
-    run.claims_more = len(claimed) == MAX_TRANSACTION_ROWS
+    run.note_reserved(claimed, begun)
     workers.note_commit()
     run.database_retry.commit_in_doubt = False
 
@@ -170,8 +183,12 @@ def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
 
 def _hand_out(run: SendRun, workers: WorkerPool) -> None:
     """Give the idle workers what is reserved for readers who may still be mailed; where nothing may go, it waits again."""
-    going = run.reserve.next_deliveries(workers.free_capacity)
+    if run.reserve_is_outdated:
+        run.release_reserve()
+    going = run.reserve.next_deliveries(min(workers.free_capacity, run.reserve.begun))
     if not going:
+        if run.is_over:  # the lease was lost
+            run.release_reserve()
         return
     numbers = [delivery.subscriber.number for delivery in going]
     permission = run.database_retry(lambda: _ask_permission(run, numbers))
@@ -193,19 +210,25 @@ def _claim_allowed(
 ) -> tuple[SubscriberDelivery, ...]:
     """Claim what may go now; where nothing may, note why and until when."""
     now = run.clock()
-    gate = check_send_gate(session, run.edition, now)
+    gate = check_send_gate(session, run.edition, run.provider.name, now)
     if gate.stop_reason:
         run.wait_reason = gate.stop_reason
         return ()
+    run.note_aside(gate)
     if gate.phase.wait_until is not None:
         _pause_until_allowed(run, SendAllowance(0, gate.phase.wait_until, _CANARY_WAIT_REASON))
+        return ()
+    if gate.provider_wait is not None:
+        _pause_until_allowed(run, SendAllowance(0, gate.provider_wait, WAIT_REASON))
         return ()
     allowance = run.rate_limiter.current_allowance(session, capacity, run.clock)
     if not allowance.messages:
         _pause_until_allowed(run, allowance)
         return ()
     now, suspicion = run.clock(), run.suspicion
-    claimed = claims.claim_deliveries(
+    if any(domain.returning for domain in gate.aside.values()):
+        set_aside.return_decided(session, run.edition, now=now)
+    claimed, run.claims_more = claims.claim_deliveries(
         session,
         run.lease,
         run.variants,
@@ -215,6 +238,7 @@ def _claim_allowed(
         horizon=gate.phase.horizon,
         limit=min(allowance.messages, PROBE_SIZE) if suspicion.is_probing else allowance.messages,
         avoided_domains=suspicion.avoided_domains if suspicion.is_probing else None,
+        aside=gate.aside,
     )
     ready_at = run.rate_limiter.count_messages(session, len(claimed), run.clock())
     if ready_at is not None:
@@ -257,7 +281,7 @@ def _pause_until_due(run: SendRun, looked_at: datetime) -> None:
 
 
 def _make_tasks(run: SendRun, going: Sequence[SubscriberDelivery], mailable: Collection[int]) -> list[SendTask]:
-    """Take deliveries out of the reserve; return the tasks for the readers who may still be mailed."""
+    """Take deliveries out of the reserve; return the tasks for the subscribers who may still be emailed."""
     run.reserve.remove(len(going))
     tasks: list[SendTask] = []
     preferences, template = None, None
@@ -309,7 +333,11 @@ def _process_results(run: SendRun, workers: WorkerPool, results: Sequence[Worker
 def _note_result(run: SendRun, result: WorkerResult) -> None:
     now = run.clock()
     domain_limits = run.rate_limiter.domain_limits
-    for delivery, outcome in run.note_result(run.suspicion.judge_batch(result.batch)):
+    judged = run.suspicion.judge_batch(result.batch)
+    for task, outcome in zip(judged.handed_over, judged.outcome.outcomes, strict=False):
+        if outcome.result in _LEFT:
+            run.handed_over.add_message(task.delivery.domain_tag)
+    for delivery, outcome in run.note_result(judged):
         if outcome.slows_domain and domain_limits.slow_down_domain(delivery.domain_tag, now):
             log.warning(
                 "a domain asks for less; it gets half as many", delivery=delivery.delivery_id, said=outcome.reply
@@ -325,13 +353,14 @@ def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, out
         run.stop_reason = run.stop_reason or outcome.stop_reason
     elif run.suspicion.is_confirmed:
         run.stop_reason = run.stop_reason or run.suspicion.stop_reason
-    elif run.suspicion.pause_reason:
-        alarms.raise_alarm(run.database, run.edition, run.suspicion.pause_reason, now=run.clock())
+    else:
+        new = {tag: why for tag, why in run.suspicion.domains_at_fault.items() if tag not in run.aside}
+        _apply_stop(run, Attribution(new, run.suspicion.pause_reason))
     if outcome.is_busy and not run.seconds_paused:
         _pause_then_probe(run, workers)
     if outcome.wait_seconds:
-        available_at = run.clock() + timedelta(seconds=outcome.wait_seconds)
-        _pause_until_allowed(run, SendAllowance(0, available_at, "the provider asks for patience"))
+        available_at = run.database_retry(lambda: run.share_provider_wait(outcome.wait_seconds))
+        _pause_until_allowed(run, SendAllowance(0, available_at, WAIT_REASON))
     results = {message.result for message in outcome.outcomes}
     if results == {HandoverResult.UNCERTAIN}:
         workers.suspend_worker(worker)

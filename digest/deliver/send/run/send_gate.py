@@ -1,6 +1,6 @@
 """Whether a run may hand over now: asked in the transaction of every claim, so that a pause holds from the next one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -10,6 +10,8 @@ from sqlalchemy import Connection, bindparam, inspect, outerjoin, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
+from digest.deliver.control.provider_wait import WAIT_STATE_KEY, parse_provider_wait
+from digest.deliver.control.set_aside import AsideDomain, read_aside_domains
 from digest.deliver.plan import canary
 from digest.store.delivery_models import InstallationState
 from digest.store.models import Edition, EditionState
@@ -28,27 +30,46 @@ _BLOCKING_COLUMNS = (
 _EDITION_AND_HOLD = outerjoin(
     _edition_columns.id.table, _state_columns.name.table, _state_columns.name == installation_hold.HOLD_STATE_KEY
 )
+_wait_columns = inspect(InstallationState).local_table.alias("wait").c
 _IS_EDITION = _edition_columns.name == bindparam("edition")
 _GATE_QUERY = CompiledStatement(
-    select(*_BLOCKING_COLUMNS, _edition_columns.canary, _edition_columns.canary_until)
-    .select_from(_EDITION_AND_HOLD)
+    select(
+        *_BLOCKING_COLUMNS,
+        _edition_columns.canary,
+        _edition_columns.canary_until,
+        _edition_columns.set_aside,
+        _edition_columns.resumed_at,
+        _wait_columns.value.label("provider_wait"),
+    )
+    .select_from(outerjoin(_EDITION_AND_HOLD, _wait_columns.name.table, _wait_columns.name == WAIT_STATE_KEY))
     .where(_IS_EDITION)
 )
 
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """Which deliveries a run may claim; `stop_reason` is empty, or says why it has to end and what to do."""
+    """Which deliveries a run may claim; `stop_reason` is empty, or says why it has to end and what to do.
+
+    `aside` are the domains that were set aside, by tag. Those before `resumed_at` were seen by someone. `provider_wait` is until
+    when the provider takes nothing, from whichever process.
+    """
 
     phase: canary.CanaryPhase
-    stop_reason: str = ""
+    stop_reason: str
+    aside: Mapping[str, AsideDomain]
+    resumed_at: datetime | None
+    provider_wait: datetime | None
 
 
-def check_send_gate(session: Session, edition: str, now: datetime) -> GateDecision:
-    """Decide what a run of an edition may do now."""
+def check_send_gate(session: Session, edition: str, provider: str, now: datetime) -> GateDecision:
+    """Decide what a run of an edition over a provider may do now."""
     (row,) = _GATE_QUERY.fetch_rows(session, {"edition": edition})
     return GateDecision(
-        canary.current_canary_phase(row.canary, row.canary_until, now), send_blocked_reason(edition, row, row.value)
+        canary.current_canary_phase(row.canary, row.canary_until, now),
+        send_blocked_reason(edition, row, row.value),
+        read_aside_domains(row.set_aside),
+        row.resumed_at,
+        parse_provider_wait(row.provider_wait, provider, now),
     )
 
 

@@ -1,10 +1,11 @@
 """One run of an edition: what it works with, and how far it is. The loop (`loop`) decides by it and changes it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from digest.deliver.compose.variants import EditionVariants
+from digest.deliver.control.set_aside import AsideDomain
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.send.claims.claim_reserve import ClaimReserve
@@ -13,7 +14,9 @@ from digest.deliver.send.claims.delivery_claims import SubscriberDelivery
 from digest.deliver.send.claims.progress import ProgressWriter
 from digest.deliver.send.handover import HandoverRun
 from digest.deliver.send.limits.rate_limiter import RateLimiter
+from digest.deliver.send.refusals.alarms import HandedOverCounts
 from digest.deliver.send.refusals.message_suspicion import MessageSuspicion
+from digest.deliver.send.run.send_gate import GateDecision
 from digest.store.engine import QueryConnection
 from subscribers.callbacks import Progress
 
@@ -34,15 +37,17 @@ class SendRun(HandoverRun):
     progress_writer: ProgressWriter
     suspicion: MessageSuspicion
     planned_total: int = 0
-    handed_over_before: int = 0  # messages that earlier runs handed over
+    handed_over: HandedOverCounts = field(default_factory=HandedOverCounts)  # by this run and those before
+    aside: Mapping[str, AsideDomain] = field(default_factory=dict)  # as the last claim found it
     wait_reason: str = ""  # why nothing more is handed over though nothing is wrong: it goes on at `resumes_at`
     resumes_at: datetime | None = None
     paused_until: datetime | None = None  # nothing is handed over before
     unanswered_rounds: int = 0  # how often in a row no connection got an answer
     alarms_checked_at: datetime | None = None
-    refusals_at_check: int = 0  # `refusal_count` at that moment
+    refusals_at_check: int = 0  # those that were committed at that moment
     reserve: ClaimReserve = field(default_factory=ClaimReserve)
-    claims_more: bool = False  # the last claim was as large as one transaction may be: others are idle still
+    reserve_is_outdated: bool = False  # a domain of it may have been set aside meanwhile
+    claims_more: bool = False  # the last claim looked at as many as one transaction may: more may be due
 
     @property
     def purpose(self) -> str:
@@ -77,12 +82,23 @@ class SendRun(HandoverRun):
         probing = self.suspicion.is_probing or self.unanswered_rounds
         return not (counted or probing or self.is_over or self.seconds_paused)
 
-    def note_reserved(self, claimed: Sequence[SubscriberDelivery]) -> None:
-        """Note that a commit wrote everything down and claimed these, which no worker has yet."""
+    def note_reserved(self, claimed: Sequence[SubscriberDelivery], begun: int) -> None:
+        """Note that a commit wrote everything down and claimed these, which no worker has yet; so many more may leave now."""
         self.note_claimed(())
         self.reserve.fill(claimed, self.attempted, self.clock())
+        self.reserve.begun += begun
 
     def release_reserve(self) -> None:
         """Let what is reserved wait again, from the next commit on."""
         self.unsent += self.reserve.ids
         self.reserve.remove(len(self.reserve))
+        self.reserve_is_outdated = False
+
+    def note_aside(self, gate: GateDecision) -> None:
+        """Note which domains a claim found set aside; one that was just set aside may be in the reserve."""
+        if gate.aside == self.aside:
+            return
+        self.aside, self.reserve_is_outdated = gate.aside, bool(self.reserve)
+        fresh = [d for d in gate.aside.values() if gate.resumed_at is None or d.at > gate.resumed_at]
+        self.suspicion.domains_at_fault = {domain.tag: domain.reason for domain in fresh if not domain.decision}
+        self.suspicion.exempt_domains = frozenset(tag for tag, domain in gate.aside.items() if domain.decision)

@@ -17,11 +17,12 @@ from flask.typing import ResponseReturnValue
 from digest.app.accounts import staff
 from digest.app.editions import page_views
 from digest.app.sending import control as sending
-from digest.app.sending import refusal_actions, sending_view
+from digest.app.sending import refusal_actions, sending_view, set_aside_domains
 from digest.app.sending.refusal_actions import ChangedRefusalsError
 from digest.app.sending.sending_view import SendingView
 from digest.app.upkeep.audit_log import read_detail
 from digest.deliver.control.edition_control import ALARM_ACTOR, EditionControlError
+from digest.deliver.control.set_aside import AsideDecision, UnknownAsideDomainError
 from digest.deliver.send.claims.progress import MinuteCount
 from digest.installation import hold
 from digest.installation.acts import Role
@@ -47,6 +48,7 @@ _SHOWN_STATES = (
     DeliveryState.REFUSED,
     DeliveryState.UNCERTAIN,
     DeliveryState.HANDING_OVER,
+    DeliveryState.RESERVED,
     DeliveryState.WAITING,
 )
 _MIN_SHARE = 4.0  # thousandths of the bar, so that one refused mail in a million is seen
@@ -192,6 +194,7 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
     view = sending_view.view_sending(installation, name, recent=context.recent_counts, now=context.clock())
     phase, limits = find_sending_phase(view), context.settings.file.limits
     minutes = view.progress.minutes if view.progress else ()
+    aside_count = sum(domain.waiting for domain in view.aside)
     return render_template(
         "web/desk/sending/sending.html",
         view=view,
@@ -208,6 +211,8 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
         is_admin=actor.holds(Role.ADMIN),
         renews=phase in RENEWED_PHASES and request.args.get("renew") != "no",
         refusal=refusal,
+        aside_count=aside_count,
+        awaits_decision=phase is SendingPhase.GOING and 0 < view.counts.open <= aside_count,
     )
 
 
@@ -278,6 +283,27 @@ def cancel(name: str) -> ResponseReturnValue:
         return _sending_page(name, refusal=refusal), 422
     sending.cancel_edition(context.installation, edition.name, **acting())
     return redirect(url_for("sending.show_sending", name=edition.name), 303)
+
+
+@sending_pages.post("/editions/<name>/set-aside/send")
+def send_aside(name: str) -> ResponseReturnValue:
+    """Send the emails to the chosen domains that a stop rule set aside."""
+    return _decide_aside(name, AsideDecision.SEND)
+
+
+@sending_pages.post("/editions/<name>/set-aside/drop")
+def drop_aside(name: str) -> ResponseReturnValue:
+    """Drop the emails to the chosen domains that a stop rule set aside."""
+    return _decide_aside(name, AsideDecision.DROP)
+
+
+def _decide_aside(name: str, decision: AsideDecision) -> ResponseReturnValue:
+    installation, tags = web_context().installation, request.form.getlist("domain")
+    try:
+        set_aside_domains.decide_domains(installation, name, tags, decision, **acting())
+    except UnknownAsideDomainError as exc:
+        return _sending_page(name, refusal=str(exc)), 409
+    return redirect(url_for("sending.show_sending", name=name), 303)
 
 
 @sending_pages.post("/editions/<name>/<any(hold, release):act>")

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from subscribers.crypto import link_tokens
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.conftest import DATE_VALUE, EDITION_NAME, DeliverySetup
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid, PlannedAnswer
+from tests.deliver.kill_harness import wait_until
 from tests.deliver.mark_recorder import MarkRecorder
 
 LETTER = MessageTemplate(
@@ -200,6 +202,40 @@ def test_nobody_there_touches_nobody() -> None:
     assert "couldn't connect to SendGrid" in handed.stop_reason
 
 
+def test_what_never_left_is_not_marked_as_leaving() -> None:
+    with FakeSendGrid() as fake:
+        host = fake.host
+    marks = MarkRecorder()
+    SendGridProvider(API_KEY, host).send_batch([_message("ada"), _message("bo")], marks)
+    assert {mark for _, mark in marks.marks} == {"untouched"}
+
+
+def test_messages_are_marked_as_leaving_after_the_headers_and_before_the_body() -> None:
+    received, at_mark = bytearray(), []
+
+    def read_request(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            while part := connection.recv(65536):
+                received.extend(part)
+
+    def note() -> None:
+        wait_until(lambda: b"\r\n\r\n" in received)
+        at_mark.append(bytes(received))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        reader = threading.Thread(target=read_request, args=(server,))
+        reader.start()
+        provider = SendGridProvider(API_KEY, f"http://127.0.0.1:{server.getsockname()[1]}", timeout=1.0)
+        handed = provider.send_batch([_message("ada")], MarkRecorder(on_dot=note))
+        reader.join(WAIT_TIMEOUT)
+    head, _, body = bytes(received).partition(b"\r\n\r\n")
+    assert at_mark == [head + b"\r\n\r\n"]
+    assert f"content-length: {len(body)}" in head.decode().lower()
+    assert json.loads(body)["personalizations"]
+    assert _results(handed) == [HandoverResult.UNCERTAIN]
+
+
 def test_silence_ends_in_doubt() -> None:
     with FakeSendGrid(PlannedAnswer(202, hang_seconds=WAIT_TIMEOUT)) as fake:
         handed = SendGridProvider(API_KEY, fake.host, timeout=1.0).send_batch([_message("ada")], MarkRecorder())
@@ -307,7 +343,7 @@ def test_only_a_message_that_nobody_accepts_is_at_fault_and_its_subscribers_wait
     with FakeSendGrid() as fake:
         report = _send(world, fake, batch=20)
         tried_domains = report.results[HandoverResult.TRY_LATER]
-        assert "rejected every message" in report.stop_reason
+        assert "refused every message" in report.stop_reason
         assert "@" not in report.stop_reason
         assert report.delivery_counts[DeliveryState.WAITING] == 60
         assert 8 < tried_domains <= 25, "a few suspects and a few probes, not the whole list"
@@ -318,7 +354,7 @@ def test_a_list_that_holds_bad_subscribers_alone_says_so(one_world: DeliverySetu
     one_world.add_subscribers("bad@example.org", "bad2@example.org")
     with FakeSendGrid() as fake:
         report = _send(one_world, fake, batch=10)
-    assert "rejected every message" in report.stop_reason
+    assert "refused every message" in report.stop_reason
     assert report.delivery_counts[DeliveryState.WAITING] == 2
 
 

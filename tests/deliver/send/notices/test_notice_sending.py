@@ -259,7 +259,7 @@ def test_who_complains_between_claim_and_handing_over_gets_nothing(world: Delive
 
     def complaining_clock() -> object:
         nonlocal has_complained
-        is_claimed = [d.state for d in deliveries(world)] == [DeliveryState.HANDING_OVER]
+        is_claimed = [d.state for d in deliveries(world)] == [DeliveryState.RESERVED]
         if is_claimed and not has_complained:  # the second look at consent follows
             has_complained = True
             with world.database.write() as session:
@@ -488,7 +488,7 @@ def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_
     assert send(world, ScriptedProvider(accept)) == {HandoverResult.ACCEPTED: 5}
     assert len({moment for moment, _ in left}) == 1
     with world.database.write() as session:
-        limiter = RateLimiter.from_settings(limits, KEYS)
+        limiter = RateLimiter.from_settings(world.database, limits, KEYS)
         allowance = limiter.current_allowance(session, 1, world.clock)
     assert allowance.messages == 0
     assert allowance.available_at is not None

@@ -76,5 +76,5 @@ def test_an_alarm_counts_what_all_workers_handed_over(one_world: DeliverySetup, 
         world.database, EDITION_NAME, provider, world.keys, world.settings, clock=world.clock, sleep=world.clock.sleep
     )
     assert report.delivery_counts[DeliveryState.REFUSED] == 5
-    assert ("mailbox providers rejected 5 of " in report.wait_reason) is (not others)
+    assert ("mailbox providers refused 5 of " in report.wait_reason) is (not others)
     assert (report.delivery_counts[DeliveryState.WAITING] == 0) is bool(others)

@@ -45,7 +45,7 @@ def test_a_message_that_the_server_takes_for_nobody_stops_the_run_and_all_its_su
         server.default_replies = {**server.default_replies, "DOT": reply}
         report = _send(world, server, connections)
         offered = sum(line == b"DATA\r\n" for line in server.received_lines)
-        assert "rejected every message" in report.stop_reason
+        assert "refused every message" in report.stop_reason
         assert reply.decode() in report.stop_reason
         assert report.delivery_counts[WAITING] == 40
         assert 10 < offered <= 10 + 2 * connections

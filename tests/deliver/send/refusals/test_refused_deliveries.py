@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
+from digest.app.alerts.alert_log import look_for_alerts
 from digest.app.sending import refusal_actions
 from digest.app.sending.refusal_actions import ChangedRefusalsError
 from digest.deliver.control.edition_control import EditionControlError
@@ -16,6 +17,7 @@ from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, 
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries, seal_edition
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
+from digest.deliver.send.claims.restored_copy import CopyGap, doubt_open_deliveries
 from digest.deliver.send.claims.retry_policy import GIVE_UP_AFTER
 from digest.deliver.send.refusals.refused_deliveries import (
     RefusalReason,
@@ -25,6 +27,7 @@ from digest.deliver.send.refusals.refused_deliveries import (
 )
 from digest.deliver.send.run.edition_run import SendReport, run_edition
 from digest.installation.opened import Installation
+from digest.store.alert_models import Alert
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.consent import disclosure_log, seals
@@ -214,6 +217,31 @@ def test_bounces_that_come_after_the_end_count_for_eight_days(world: DeliverySet
     assert edition(world).refusals == 5
 
 
+def test_an_alert_reports_bounces_that_come_after_the_end_until_they_are_acknowledged(world: DeliverySetup) -> None:
+    sent_with(world, [], of=50)
+    installation = opened(world)
+
+    def alert() -> Alert | None:
+        look_for_alerts(installation, now=world.clock())
+        with world.database.read() as session:
+            return session.scalar(select(Alert).where(Alert.kind == "refusals"))
+
+    assert alert() is None
+    bounce(world, ids_of(world, ACCEPTED)[:5])
+    opened_alert = alert()
+    assert opened_alert is not None
+    assert (opened_alert.subject, opened_alert.opened_at, opened_alert.missing_since) == (
+        EDITION_NAME,
+        world.clock(),
+        None,
+    )
+    assert opened_alert.sentence.startswith("No. 12 was sent with 5 refusals. ")
+    acknowledge(world)
+    over = alert()
+    assert over is not None
+    assert over.missing_since == world.clock()
+
+
 def test_what_was_refused_for_a_doubtful_reason_is_sent_again_once_with_the_same_message_id(
     world: DeliverySetup,
 ) -> None:
@@ -271,6 +299,19 @@ def test_people_who_unsubscribed_meanwhile_are_neither_counted_nor_sent_it(world
     unsubscribe(leaving)
     assert len(send(world)[1]) == 4
     assert (counts(world)[DeliveryState.WITHDRAWN], ids_of(world, REFUSED)) == (1, [left])
+
+
+def test_a_restored_copy_sends_nothing_again_that_the_original_may_have_sent_again(world: DeliverySetup) -> None:
+    sent_with(world, [TOO_BIG] * 5, of=20)
+    made_at = world.clock()
+    world.clock.now += timedelta(hours=3)
+    with world.database.write() as session:
+        doubt_open_deliveries(session, CopyGap(made_at, world.clock()))
+    assert again(world, "all", confirmed=0) == 0
+    world.clock.now += timedelta(minutes=1)
+    with world.database.write() as session:
+        session.execute(update(Delivery).where(Delivery.reply == TOO_BIG.reply).values(handed_at=world.clock()))
+    assert again(world, "all", confirmed=5) == 5, "what was refused after the restore is known"
 
 
 def test_nothing_of_a_canceled_edition_is_sent_again(world: DeliverySetup) -> None:

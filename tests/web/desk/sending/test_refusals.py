@@ -1,17 +1,22 @@
 """An edition with refusals at the desk: how it's listed, why they are, acknowledging them, and sending them again."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, expect
 from sqlalchemy import select, update
 
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
+from digest.web.server import open_page_server
 from subscribers.address import Address
 from subscribers.crypto.stored_addresses import domain_tag
 from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store.models import Person, PersonState
+from tests.browser import faulty_pages, follow, sign_in, write_by_keyboard
+from tests.html_judge import find_html_faults
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import sample_evidence
 from tests.web.forms import fetch_token, hidden_fields
@@ -23,7 +28,12 @@ BLOCKED, FULL, GONE = "550 5.7.1 not on the list", "552 5.2.2 mailbox full", "55
 
 @pytest.fixture
 def refused(both: Any) -> Any:
-    """Give an edition that was sent to 20: 8 were refused for the reputation, 2 had a full mailbox, and 1 had none."""
+    """Give an edition with refusals, once on SQLite and once on PostgreSQL."""
+    return add_refusals(both)
+
+
+def add_refusals(both: Any) -> Any:
+    """Add an edition that was sent to 20: 8 were refused for the reputation, 2 had a full mailbox, and 1 had none."""
     both.edition(state=EditionState.SENT)
     keys = both.install.keys
     tag = domain_tag(keys, Address("x", "gmail.com"))
@@ -55,8 +65,8 @@ def states(world: Any) -> list[DeliveryState]:
 
 def edition(world: Any) -> Edition:
     with world.database.read() as session:
-        edition: Edition = session.scalars(select(Edition)).one()
-        return edition
+        row: Edition = session.scalars(select(Edition)).one()
+    return row
 
 
 @pytest.mark.parametrize("path", ["/desk/sent", PATH, f"{PATH}/sending"])
@@ -155,3 +165,32 @@ def test_one_word_is_used_for_what_was_refused(refused: Any) -> None:
         page = admin.get(path).text
         assert "efused" in page
         assert "ejected" not in page
+
+
+@pytest.mark.node
+def test_the_judge_of_html_finds_nothing_on_its_pages(world: Any, tmp_path: Path) -> None:
+    admin = add_refusals(world).signed_in_client("admin")
+    paths = (f"{PATH}/sending", f"{PATH}/refused/all", f"{PATH}/refused/nothing")
+    pages = {path: admin.get(path).text for path in paths}
+    assert find_html_faults(pages, tmp_path, "html-validate-desk.json") == ""
+
+
+@pytest.mark.chromium
+def test_an_admin_sends_again_on_a_phone(browser: Browser, world: Any) -> None:
+    add_refusals(world)
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        address = f"http://127.0.0.1:{serving.port}"
+        context = browser.new_context(viewport={"width": 390, "height": 844})
+        sign_in(context, world, address, "admin")
+        page = context.new_page()
+        paths = [f"{PATH}/sending", f"{PATH}/refused/all"]
+        assert faulty_pages(page, address, paths, widths=(390, 1440)) == {}
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.goto(f"{address}{PATH}/sending")
+        again = page.get_by_role("link", name="Send again to 8…").first
+        assert (again.bounding_box() or {"height": 0})["height"] >= 44
+        follow(again)
+        write_by_keyboard(page.get_by_label("Reason"), "unblocked")
+        follow(page.get_by_role("button", name="Send again to 8 subscribers"))
+        expect(page.get_by_role("status").first).to_have_text("Sending")
+        context.close()

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from digest.app.editions.recent_counts import RecentCounts
 from digest.app.sending import control as sending
 from digest.app.sending.sending_view import view_sending
-from digest.deliver.control import installation_hold
+from digest.deliver.control import installation_hold, set_aside
 from digest.deliver.plan.canary import CANARY_DUE_AT
 from digest.deliver.send.claims.progress import MinuteCount, ProgressWriter, add_to_minutes
 from digest.installation import hold
@@ -29,6 +29,7 @@ from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS
 
 PATH = "/desk/editions/2026-W47/sending"
+ASIDE_PATH = "/desk/editions/2026-W47/set-aside"
 PURPOSE = "edition:2026-W47"
 ADMIN = Actor("staff:1", Role.ADMIN, Face.DESK)
 
@@ -225,6 +226,64 @@ def test_cancelling_asks_for_the_number_and_says_first_what_it_does(going: Any) 
     with going.database.read() as session:
         acts = session.scalars(select(AuditEntry.act)).all()
     assert acts.count("cancelled") == 1
+
+
+@pytest.fixture
+def aside(going: Any) -> tuple[Any, list[str]]:
+    """Give an edition of which everything else is out: emails to two providers are set aside."""
+    names = ("gmail.com", "small.example")
+    tags = [domain_tag(going.install.keys, Address("x", name)) for name in names]
+    with going.database.write() as session:
+        session.execute(update(Delivery).values(state=DeliveryState.ACCEPTED))
+        reasons = dict.fromkeys(tags, "mailbox providers rejected 5 of 20 emails by policy.")
+        set_aside.set_domains_aside(session, "2026-W47", reasons, now=NOW)
+    for place, (tag, many) in enumerate(zip(tags, (40, 2), strict=True)):
+        parked_at = set_aside.PARKED_FROM + timedelta(seconds=place)
+        deliver(going, many, DeliveryState.WAITING, domain_tag=tag, next_try_at=parked_at)
+    set_edition(going, planned=142)
+    return going, tags
+
+
+def test_emails_set_aside_are_named_and_counted_and_sent_by_one_click(aside: tuple[Any, list[str]]) -> None:
+    world, tags = aside
+    desk = world.desk
+    page = desk.get(PATH).text
+    assert "42 emails set aside</h2>" in page
+    assert "Everything else is sent. The remaining emails are set aside until you decide." in page
+    assert re.findall(r'data-label="Waiting">(\d+)<', page) == ["40", "2"]
+    assert "gmail.com</label>" in page
+    assert "small.example" not in page
+    assert f"Unnamed provider {tags[1][:6]}</label>" in page
+    assert "9000" not in page
+    assert "No. 147: emails to 2 receiving domains are set aside, because" in desk.get("/desk/sent").text
+    admin = world.signed_in_client("admin")
+    assert "A stop rule set emails to 2 mailbox providers aside." in admin.get("/admin/deliveries").text
+    fields = dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', page))
+    answer = desk.post(f"{ASIDE_PATH}/send", data=fields | {"domain": tags})
+    assert (answer.status_code, answer.headers["Location"]) == (303, PATH)
+    page = desk.get(PATH).text
+    assert "set aside</h2>" not in page
+    assert "Eve decided to send emails that were set aside." in page
+    assert desk.post(f"{ASIDE_PATH}/send", data=fields | {"domain": tags}).status_code == 409
+    assert desk.post(f"{ASIDE_PATH}/send", data=fields).status_code == 409
+
+
+def test_only_an_admin_drops_emails_and_only_those_chosen(aside: tuple[Any, list[str]]) -> None:
+    world, tags = aside
+    desk = world.desk
+    page = desk.get(PATH).text
+    assert "Only admins can drop emails." in page
+    assert "Drop these emails" not in page
+    fields = dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', page))
+    assert desk.post(f"{ASIDE_PATH}/drop", data=fields | {"domain": tags}).status_code == 403
+    admin = world.signed_in_client("admin")
+    page = admin.get(PATH).text
+    assert "Drop these emails" in page
+    fields = dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', page))
+    assert admin.post(f"{ASIDE_PATH}/drop", data=fields | {"domain": tags[:1]}).status_code == 303
+    page = desk.get(PATH).text
+    assert "2 emails set aside</h2>" in page
+    assert "Ann dropped emails that were set aside." in page
 
 
 def test_an_editor_is_told_who_may_cancel(going: Any) -> None:

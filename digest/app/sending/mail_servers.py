@@ -1,0 +1,135 @@
+"""Which receiving domains share mail servers, by their MX records, looked up beside all sends and never in one.
+
+Microsoft 365, Google, and others take the email of many companies. Only keyed tags are stored, no domain's name.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+
+from sqlalchemy import delete, func, or_, select
+from sqlalchemy.orm import Session
+
+from digest.app.doctor.outside_world import LookupFailedError, NameLookup
+from digest.deliver.control import installation_hold
+from digest.deliver.providers.registry import provider_in_use
+from digest.installation.opened import Installation
+from digest.store.delivery_models import DomainGroup
+from subscribers.address import Address, read_address
+from subscribers.callbacks import Clock, StopCheck
+from subscribers.crypto.keys import DecryptionError
+from subscribers.crypto.stored_addresses import decrypt_address, domain_tag
+from subscribers.signup.mailboxes import find_registrable_domain
+from subscribers.store.database import upsert
+from subscribers.store.models import Person, PersonState
+
+PASS_INTERVAL = timedelta(hours=1)  # between two looks for domains without a group
+MAX_DOMAINS = 20_000  # in one pass
+FRESH_FOR, RETRY_AFTER = timedelta(days=7), timedelta(days=1)  # after an answer, and after none
+KEPT_FOR = timedelta(days=30)  # a group that isn't looked up anymore: no subscriber has the domain
+LOOKUP_THREADS = 16
+PAGE_SIZE = 500  # domains in one transaction
+_STATE_KEY = "mail servers looked up"
+
+FindExchangers = Callable[[str], list[str]]
+
+
+def look_up_mail_servers(
+    installation: Installation,
+    *,
+    clock: Clock,
+    stopping: StopCheck = lambda: False,
+    find_exchangers: FindExchangers | None = None,
+) -> int:
+    """Look up the groups of domains that have none yet or an old one, if it's time; return of how many.
+
+    `find_exchangers` returns a domain's mail servers, the preferred first, or raises LookupFailedError; without it, the
+    system's name servers are asked. Nothing is looked up while emails are saved as files, or all sending is paused.
+    """
+    if not _take_turn(installation, clock()):
+        return 0
+    if find_exchangers is None:
+        try:
+            find_exchangers = NameLookup().find_exchangers
+        except LookupFailedError:
+            return 0
+    looked_up, keys = 0, installation.keys
+    domains = list(_find_stale_domains(installation, clock()).items())
+    with ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="mx") as executor:
+        while looked_up < len(domains) and not stopping():
+            page = domains[looked_up : looked_up + PAGE_SIZE]
+            operators = list(executor.map(partial(find_operator, find_exchangers), [name for _, name in page]))
+            groups = [domain_tag(keys, Address("x", operator)) if operator else "" for operator in operators]
+            with installation.write() as session:
+                _keep_groups(session, [(tag, group) for (tag, _), group in zip(page, groups, strict=True)], clock())
+            looked_up += len(page)
+    with installation.write() as session:
+        session.execute(delete(DomainGroup).where(DomainGroup.fresh_until < clock() - KEPT_FOR))
+    return looked_up
+
+
+def find_operator(find_exchangers: FindExchangers, domain: str) -> str:
+    """Return the registrable domain of the server that takes a domain's email; without one, of the domain; empty: no answer."""
+    try:
+        exchangers = [host for host in find_exchangers(domain) if host != "."]
+    except (LookupFailedError, OSError, UnicodeError):
+        return ""
+    return find_registrable_domain(exchangers[0] if exchangers else domain)
+
+
+def _take_turn(installation: Installation, now: datetime) -> bool:
+    """Return whether this process should look now, and note that it does."""
+    if provider_in_use(installation.settings).name == "outbox":
+        return False
+    with installation.read() as session:
+        stored = installation_hold.read_installation_state(session, _STATE_KEY)
+        if installation_hold.current_hold(session) is not None:
+            return False
+    last = datetime.fromisoformat(stored["at"]) if stored else None
+    if last is not None and last <= now < last + PASS_INTERVAL:
+        return False
+    with installation.write() as session:
+        installation_hold.write_installation_state(session, _STATE_KEY, {"at": now.isoformat()}, now=now)
+    return True
+
+
+def _find_stale_domains(installation: Installation, now: datetime) -> dict[str, str]:
+    """Return the names, by tag, of domains without a fresh group: those with a limit, and subscribers', each from one address."""
+    keys, limited = installation.keys, installation.settings.file.limits.domains_per_hour
+    names = {domain_tag(keys, Address("x", domain)): domain for domain in limited}
+    is_stale = or_(DomainGroup.fresh_until.is_(None), DomainGroup.fresh_until < now)
+    one_each = (
+        select(func.min(Person.number))
+        .outerjoin(DomainGroup, DomainGroup.domain_tag == Person.domain_tag)
+        .where(Person.state == PersonState.SUBSCRIBED, is_stale)
+        .group_by(Person.domain_tag)
+        .limit(MAX_DOMAINS)
+    )
+    columns = (Person.number, Person.domain_tag, Person.ciphertext, Person.key_id)
+    with installation.read() as session:
+        fresh = select(DomainGroup.domain_tag).where(DomainGroup.domain_tag.in_(names), DomainGroup.fresh_until >= now)
+        stale = {tag: name for tag, name in names.items() if tag not in set(session.scalars(fresh))}
+        people = session.execute(select(*columns).where(Person.number.in_(one_each))).all()
+    for person in people:
+        try:
+            address = read_address(decrypt_address(keys, (person.ciphertext, person.key_id), person.number))
+        except DecryptionError:
+            continue
+        stale[person.domain_tag] = address.domain
+    return stale
+
+
+def _keep_groups(session: Session, groups: list[tuple[str, str]], now: datetime) -> None:
+    """Write groups down, given as tag and group. Without an answer, a group of before stays for another day."""
+    insert = upsert(session, DomainGroup)
+    for is_answered, fresh_until in ((True, now + FRESH_FOR), (False, now + RETRY_AFTER)):
+        rows = [
+            {"domain_tag": tag, "group_tag": group or tag, "fresh_until": fresh_until}
+            for tag, group in groups
+            if bool(group) is is_answered
+        ]
+        changed = ("group_tag", "fresh_until") if is_answered else ("fresh_until",)
+        values = {name: insert.excluded[name] for name in changed}
+        if rows:
+            session.execute(insert.on_conflict_do_update(index_elements=["domain_tag"], set_=values), rows)

@@ -1,0 +1,30 @@
+"""Receiving domains whose email is taken by the same operator's servers: limits and stop rules count them as one.
+
+`digest.app.sending.mail_servers` looks the groups up; a domain that it doesn't know is alone.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from digest.store.delivery_models import DomainGroup
+
+# Those whose mail servers have names in other domains than their subscribers' addresses.
+MAIL_OPERATORS = """
+google.com yahoodns.net pphosted.com mimecast.com barracudanetworks.com messagelabs.com messagingengine.com protonmail.ch
+emailsrvr.com secureserver.net kundenserver.de ovh.net gandi.net hostedemail.com registrar-servers.com yandex.net
+"""
+
+
+def group_tag_of(domain_tag: Any) -> ColumnElement[str | None]:
+    """Return the group of a column's domain tag, as an expression: one lookup by primary key a row."""
+    group = select(DomainGroup.group_tag).where(DomainGroup.domain_tag == domain_tag).scalar_subquery()
+    return func.coalesce(group, domain_tag)
+
+
+def load_group_tags(session: Session, tags: Iterable[str]) -> Mapping[str, str]:
+    """Return the group of each of these domain tags."""
+    query = select(DomainGroup.domain_tag, DomainGroup.group_tag).where(DomainGroup.domain_tag.in_(list(tags)))
+    return {tag: tag for tag in tags} | {row.domain_tag: row.group_tag for row in session.execute(query)}

@@ -1,0 +1,65 @@
+"""The records of imports: which were begun and not finished, and which came in whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from subscribers.store.models import ImportBatch
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedImport:
+    """An import that a crash, or an interruption, left behind: nobody of it is mailed until it is run again."""
+
+    batch: int
+    origin: str
+    started_at: datetime
+    file_hash: str
+
+    @property
+    def sentence(self) -> str:
+        """Say that it was not finished, and what to do."""
+        return (
+            f"Import {self.batch} ({self.origin}, started {self.started_at:%Y-%m-%d %H:%M} UTC) is unfinished, so "
+            "the people in it won't be emailed. To continue, import the same file again. To undo it, run 'digest "
+            f"subscribers import --abandon {self.batch}'."
+        )
+
+
+def list_unfinished_imports(session: Session) -> list[UnfinishedImport]:
+    """List the imports that were begun and not finished."""
+    query = select(ImportBatch).where(ImportBatch.done_at.is_(None)).order_by(ImportBatch.id)
+    rows = session.scalars(query)
+    return [UnfinishedImport(row.id, row.origin, row.started_at, row.file_hash) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedImport:
+    """An import that came in whole, with what became of its rows."""
+
+    batch: int
+    origin: str
+    done_at: datetime
+    counts: Mapping[str, int]
+
+
+def list_finished_imports(session: Session, *, limit: int) -> list[FinishedImport]:
+    """List the newest imports that came in whole."""
+    done = select(ImportBatch).where(ImportBatch.done_at.is_not(None)).order_by(ImportBatch.id.desc()).limit(limit)
+    rows = session.scalars(done)
+    return [FinishedImport(row.id, row.origin, row.done_at, row.counts) for row in rows if row.done_at]
+
+
+def drop_import_salts(session: Session, *, before: datetime) -> int:
+    """Drop the salts of imports done before a moment: nobody can then guess network addresses from their digests.
+
+    Returns:
+        Of how many imports.
+    """
+    old = (ImportBatch.done_at < before) & ImportBatch.salt.is_not(None)
+    change = update(ImportBatch).where(old).values(salt=None).returning(ImportBatch.id)
+    dropped = session.scalars(change)
+    return len(list(dropped))
