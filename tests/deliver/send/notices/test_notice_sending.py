@@ -259,7 +259,7 @@ def test_who_complains_between_claim_and_handing_over_gets_nothing(world: Delive
 
     def complaining_clock() -> object:
         nonlocal has_complained
-        is_claimed = [d.state for d in deliveries(world)] == [DeliveryState.HANDING_OVER]
+        is_claimed = [d.state for d in deliveries(world)] == [DeliveryState.RESERVED]
         if is_claimed and not has_complained:  # the second look at consent follows
             has_complained = True
             with world.database.write() as session:
