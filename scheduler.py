@@ -34,10 +34,8 @@ from subscribers.errors import ApplicationError
 TICK_SECONDS = 1  # between two checks whether anything was written to the database: one small query
 # Seconds of the clock after which a job looks again although nothing was written; minutes begin with a look.
 LOOK_SECONDS = 15
-SLOW_LOOK_SECONDS = {
-    "alerts": 60,
-    "mail_servers": 600,
-}  # of jobs that also don't look at what was written: some twenty reads
+# Of jobs that also don't look at what was written: alerts take some twenty reads.
+SLOW_LOOK_SECONDS = {"alerts": 60, "mail_servers": 600}
 QUICK_SECONDS = 0.05  # a job that takes no longer leaves its connection to the next one; others go on beside it
 FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
 
@@ -198,6 +196,7 @@ def tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
         "mail_servers": lambda: jobs.run_job(context, "look_up_mail_servers"),
         "heartbeats": lambda: jobs.run_job(context, "send_heartbeats"),
         "corrections": lambda: plan_and_send_corrections(context),
+        "mail-log": lambda: jobs.run_job(context, "follow_mail_log"),
         "events": lambda: jobs.run_job(context, "apply_events"),
         "release": lambda: send_due_editions(context, backoff),
     }

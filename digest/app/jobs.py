@@ -291,6 +291,11 @@ def apply_events(context: JobContext) -> str:
     return outcome
 
 
+def follow_mail_log(context: JobContext) -> bool:
+    """Apply what the mail server's log says; return whether there's more of it."""
+    return background.follow_mail_log(context.installation, clock=context.clock)
+
+
 def read_mailbox(context: JobContext) -> str:
     """Read the bounce mailbox when it is time; trouble with it is logged where it begins."""
     installation, clock = context.installation, context.clock
@@ -328,6 +333,7 @@ JOBS: dict[str, Callable[..., object]] = {
     "send_notices": send_notices,
     "send_corrections": send_corrections,
     "apply_events": apply_events,
+    "follow_mail_log": follow_mail_log,
     "read_mailbox": read_mailbox,
 }
 

@@ -26,6 +26,7 @@ from digest.settings.operations import (
     BounceMailboxSettings,
     HeartbeatSettings,
     LimitSettings,
+    RelaySettings,
     RetentionSettings,
 )
 from digest.settings.publication import (
@@ -60,6 +61,7 @@ class SettingsFile(values.SettingsTable):
     backup: BackupSettings = BackupSettings()
     readership: ReadershipSettings = ReadershipSettings()
     inbound: BounceMailboxSettings = BounceMailboxSettings()
+    relay: RelaySettings = RelaySettings()
 
     @model_validator(mode="after")
     def _check_unique_keys(self) -> Self:

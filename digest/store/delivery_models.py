@@ -215,6 +215,16 @@ class DomainGroup(Base):
     fresh_until: Mapped[Moment]
 
 
+class QueuedMail(Base):
+    """A message that is in the queue of a mail server whose log is followed: by its queue ID there, and the server's name."""
+
+    __tablename__ = "queued_mail"
+
+    id: Mapped[Str80] = mapped_column(primary_key=True)
+    delivery: Mapped[Str26]
+    at: Mapped[Moment]
+
+
 class InstallationState(Base):
     """What the installation remembers by name: that it is held, how far a provider's lists were read."""
 

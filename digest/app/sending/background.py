@@ -7,11 +7,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy.orm import Session
 
 from digest.app.sending.control import open_sending_provider
 from digest.app.subscribers.signups import signup_limits
 from digest.deliver.control import installation_hold, provider_wait
+from digest.deliver.events.postfix_log import MailLogError
+from digest.deliver.inbound import mail_log
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.inbound.imap import MailboxError
 from digest.deliver.inbound.mailbox_poll import PollResult
@@ -27,9 +30,12 @@ from digest.deliver.send.refusals.refused_deliveries import review_sent_editions
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
+from digest.store.process_owner import this_process_owner
 from subscribers.callbacks import Clock, StopCheck
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
+
+log = structlog.get_logger("sending")
 
 # Between two tries to open a provider that the settings forbid, or that breaks.
 NOTICE_RETRY_DELAY = timedelta(minutes=5)
@@ -64,6 +70,34 @@ def apply_inbound_events(installation: Installation, *, clock: Clock) -> Counter
     if counts:
         alarms.stop_alarming_editions(installation.database, installation.settings.file.alerts, now=clock())
     return counts
+
+
+def follow_mail_log(installation: Installation, *, clock: Clock) -> bool:
+    """Apply what the mail server's log says of messages that left; return whether there's more. Too many failures pause an edition.
+
+    Trouble with the log is logged where it begins, and `digest doctor` reports it.
+
+    Raises:
+        OSError: the departure log could not be written.
+    """
+    source = installation.settings.file.relay.log
+    if not source:
+        return False
+    host, database = this_process_owner().host, installation.database
+    unsubscribe_log = installation.unsubscribe_log
+    try:
+        counts, has_more = mail_log.follow_mail_log(
+            database, installation.keys, unsubscribe_log, source, host=host, clock=clock
+        )
+    except MailLogError as exc:
+        with installation.write() as session:
+            if mail_log.note_trouble(session, host, str(exc), now=clock()):
+                log.warning("the mail server's log can't be followed", why=str(exc))
+        return False
+    if counts:
+        log.info("mail server's log followed", outcome=dict(counts))
+        alarms.stop_alarming_editions(database, installation.settings.file.alerts, now=clock())
+    return has_more
 
 
 def has_webhook(provider_name: str) -> bool:
