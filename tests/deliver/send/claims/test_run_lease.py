@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
@@ -19,7 +21,7 @@ from digest.deliver.send.handover import LEASE_LOST
 from digest.deliver.send.run.edition_run import run_edition
 from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, RunLease
-from digest.store.engine import Database, SchemaTooNewError, migrate_schema
+from digest.store.engine import Database, SchemaTooNewError, migrate_schema, open_database
 from digest.store.models import Edition, EditionState
 from digest.store.process_owner import this_process_owner
 from scheduler import JobScheduler
@@ -150,17 +152,27 @@ def test_a_lease_is_renewed_while_the_run_goes_on_and_deleted_at_its_end(world: 
         assert session.scalars(select(RunLease)).all() == []
 
 
-def test_an_upgrade_gives_old_claims_a_lease_and_takes_all_leases(world: DeliverySetup, claimed: list[str]) -> None:
+def test_an_upgrade_gives_old_claims_a_lease_that_nothing_renews(world: DeliverySetup, claimed: list[str]) -> None:
     with world.database.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE run_lease")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0069'")
-    migrate_schema(world.database)
+    migrate_schema(world.database, "0070")
     with world.database.read() as session:
         (lease,) = session.scalars(select(RunLease))
         assert lease.owner == session.get_one(Delivery, claimed[2]).owner
-    assert (lease.epoch, lease.beat_at) == (2, 0.0)
+    assert (lease.epoch, lease.beat_at) == (1, 0.0)
     recover_runs(world.database, world.settings, world.keys, now=RELEASE)
     assert states(world, claimed[2:]) == [UNCERTAIN, UNCERTAIN, WAITING]
+
+
+def test_an_upgrade_takes_all_leases(tmp_path: Path) -> None:
+    with closing(open_database(f"sqlite:///{tmp_path}/digest.db")) as database:
+        migrate_schema(database, "0070")
+        keeper = LeaseKeeper(database, "host/1/a/b", "here", LEASE)
+        keeper.begin()
+        migrate_schema(database)
+        keeper.renew()
+    assert keeper.is_lost
 
 
 def test_a_process_stops_by_itself_once_the_schema_is_newer(one_world: DeliverySetup) -> None:
