@@ -307,7 +307,9 @@ def list_open_doors_of_children() -> list[str]:
     """
     try:
         return _ask(
-            "list open doors", b"", lambda reply, _: type_adapter(list[str]).validate_python(reply.get("doors"))
+            "list open doors",
+            b"",
+            lambda reply, _: type_adapter(list[str]).validate_python(reply.get("doors")),
         )
     except DocumentRefusedError as refusal:
         raise SandboxError(str(refusal)) from refusal
