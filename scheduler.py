@@ -34,10 +34,8 @@ from subscribers.errors import ApplicationError
 TICK_SECONDS = 1  # between two checks whether anything was written to the database: one small query
 # Seconds of the clock after which a job looks again although nothing was written; minutes begin with a look.
 LOOK_SECONDS = 15
-SLOW_LOOK_SECONDS = {
-    "alerts": 60,
-    "mail_servers": 600,
-}  # of jobs that also don't look at what was written: some twenty reads
+# Of jobs that also don't look at what was written: alerts take some twenty reads.
+SLOW_LOOK_SECONDS = {"alerts": 60, "mail_servers": 600}
 QUICK_SECONDS = 0.05  # a job that takes no longer leaves its connection to the next one; others go on beside it
 FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
 
@@ -165,6 +163,13 @@ def plan_and_send_corrections(context: jobs.JobContext) -> None:
     jobs.run_job(context, "send_corrections")
 
 
+def watch_runs(context: jobs.JobContext) -> None:
+    """Stop if the database is a newer version's, and take over what dead processes had claimed."""
+    jobs.run_job(context, "check_schema")
+    if not context.stopping.is_set():
+        jobs.run_job(context, "recover_runs")
+
+
 def tell_alerts(context: jobs.JobContext) -> None:
     """Look what needs somebody, and post what is due."""
     jobs.run_job(context, "look_for_alerts")
@@ -178,7 +183,10 @@ WORKER_JOBS = dict(zip(jobs.WORKER_PARTS, (("release", "corrections"), ("answer"
 def tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
     """Return what is done at every tick, by name: everything that a process may be for."""
     installation, backoff = context.installation, ReleaseBackoff()
-    ticks: dict[str, Callable[[], object]] = {"answer": lambda: process_signups_and_notices(context)}
+    ticks: dict[str, Callable[[], object]] = {
+        "runs": lambda: watch_runs(context),
+        "answer": lambda: process_signups_and_notices(context),
+    }
     ticks |= {job: partial(run_due_slots, context, job) for job in job_rules(installation)}
     ticks |= {
         "pictures": lambda: jobs.run_job(context, "fetch_pictures"),
@@ -188,6 +196,7 @@ def tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
         "mail_servers": lambda: jobs.run_job(context, "look_up_mail_servers"),
         "heartbeats": lambda: jobs.run_job(context, "send_heartbeats"),
         "corrections": lambda: plan_and_send_corrections(context),
+        "mail-log": lambda: jobs.run_job(context, "follow_mail_log"),
         "events": lambda: jobs.run_job(context, "apply_events"),
         "release": lambda: send_due_editions(context, backoff),
     }
@@ -206,11 +215,13 @@ class JobScheduler:
         """Prepare to tick: all that there is, or the `tick_jobs` of these names, where other processes do the rest."""
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = context.stopping
+        self._context = context
         self._watch = jobs.watch_changes(context)
         self._outage = StorageOutage(context.installation.database)
         if names is None:
             jobs.start_scheduler(context)
-        self._actions = {name: do for name, do in tick_jobs(context).items() if names is None or name in names}
+        wanted = {"runs", *names} if names is not None else None
+        self._actions = {name: do for name, do in tick_jobs(context).items() if wanted is None or name in wanted}
         self._threads = ThreadPoolExecutor(len(self._actions), "job")
         self._periods: dict[str, int] = {}  # in which a job last looked by the clock
         self._due: set[str] = set()
@@ -246,6 +257,8 @@ class JobScheduler:
             if (is_changed and name not in SLOW_LOOK_SECONDS) or period != self._periods.get(name):
                 self._periods[name] = period
                 self._due.add(name)
+        if jobs.has_abandoned_runs(self._context):  # which no database tells
+            self._due.add("runs")
 
     def _run(self, name: str) -> None:
         try:
@@ -264,11 +277,16 @@ class JobScheduler:
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Stop ticking, let a send put down what it carries, and wait for the jobs that run."""
+        """Stop ticking, let a send put down what it carries, and wait for the jobs that run.
+
+        Raises:
+            SchemaTooNewError: the database is a newer version's, which may be why this process stops.
+        """
         self._stopping.set()
         self._scheduler.shutdown(wait=True)
         self._threads.shutdown(wait=True)
         self._watch.close()
+        jobs.require_known_schema(self._context)
 
 
 def main() -> None:
@@ -281,7 +299,7 @@ def main() -> None:
         logs.configure_logging(log_format=settings.log_format)
         with stop_on_signal() as stopping, open_installation(settings) as installation:
             _ = installation.keys  # a missing key file is said now, not at the first release
-            scheduler = JobScheduler(jobs.JobContext(installation))
+            scheduler = JobScheduler(jobs.JobContext(installation, stopping=stopping))
             scheduler.start()
             log.info("following the timetable", **settings.file.schedule.model_dump())
             stopping.wait()

@@ -22,7 +22,7 @@ from digest.app.sending import control as sending
 from digest.app.upkeep import nightly_steps
 from digest.collect.sources.source_rows import sync_sources
 from digest.installation.opened import Installation
-from digest.settings import ScheduleSettings, Settings, SettingsFile, SourceSettings
+from digest.settings import RelaySettings, ScheduleSettings, Settings, SettingsFile, SourceSettings
 from digest.store import schedule_slots
 from digest.store.engine import ChangeWatch, Database, open_database
 from digest.store.models import AuditEntry, Edition, EditionState, ScheduleSlot, Source, SourceDay
@@ -141,6 +141,20 @@ def test_a_database_that_is_away_is_no_failure_of_an_edition(install: Installati
 
 
 MakeScheduler = Callable[[], scheduler.JobScheduler]
+
+
+def test_a_log_that_cannot_be_followed_is_logged_once_and_ends_nothing(install: Installation, tmp_path: Path) -> None:
+    KeyRing.create(install.settings.key_file)
+    relay = RelaySettings(log=str(tmp_path / "mail.log"))
+    file = install.settings.file.model_copy(update={"relay": relay})
+    followed = Installation(install.settings.model_copy(update={"file": file}), install.database)
+    context = JobContext(followed, lambda: NOON)
+    with capture_logs() as logs:
+        assert [jobs.run_job(context, "follow_mail_log") for _ in range(2)] == [False, False]
+        (tmp_path / "mail.log").touch()
+        assert jobs.run_job(context, "follow_mail_log") is False
+    assert [line["event"] for line in logs] == ["the mail server's log can't be followed"]
+    assert jobs.run_job(JobContext(install, lambda: NOON), "follow_mail_log") is False, "none is set"
 
 
 class CountedJobs:

@@ -28,6 +28,7 @@ from digest.app.upkeep import backups, heartbeats, nightly_steps
 from digest.backups.archive import BackupError
 from digest.collect.visits import collection_run
 from digest.deliver.inbound.imap import MailboxError
+from digest.deliver.send.claims.run_file import list_abandoned_files
 from digest.deliver.send.run.edition_run import SendReport
 from digest.edition.drafting.drafts import DraftError
 from digest.edition.queries import UnknownEditionError
@@ -36,7 +37,7 @@ from digest.installation.acts import SCHEDULER
 from digest.installation.opened import Installation
 from digest.installation.storage_errors import explain_storage_error
 from digest.store import schedule_slots
-from digest.store.engine import ChangeWatch
+from digest.store.engine import ChangeWatch, SchemaTooNewError, read_schema_revision, refuse_newer_schema
 from digest.store.models import EditionState
 from digest.store.process_owner import ProcessOwner, this_process_owner
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs
@@ -200,6 +201,34 @@ def send_edition(context: JobContext, edition: str) -> SendReport:
     )
 
 
+def recover_runs(context: JobContext) -> str:
+    """Take over what dead and silent processes had claimed."""
+    background.recover_runs(context.installation, clock=context.clock)
+    return ""
+
+
+def has_abandoned_runs(context: JobContext) -> bool:
+    """Return whether a process that ended unexpectedly left a file; no database is asked."""
+    return bool(list_abandoned_files(context.installation.settings.runs_folder))
+
+
+def require_known_schema(context: JobContext) -> None:
+    """Raise SchemaTooNewError if a newer version of the program has changed the database's schema."""
+    refuse_newer_schema(read_schema_revision(context.installation.database))
+
+
+def check_schema(context: JobContext) -> str:
+    """Stop this process if a newer version of the program has changed the database's schema."""
+    try:
+        require_known_schema(context)
+    except SchemaTooNewError as exc:
+        if not context.stopping.is_set():
+            log.error("stopped", why=str(exc))  # noqa: TRY400 - no trace needed
+        context.stopping.set()
+        return str(exc)
+    return ""
+
+
 def look_up_mail_servers(context: JobContext) -> str:
     """Look up which receiving domains share mail servers, once an hour."""
     looked_up = mail_servers.look_up_mail_servers(
@@ -262,6 +291,11 @@ def apply_events(context: JobContext) -> str:
     return outcome
 
 
+def follow_mail_log(context: JobContext) -> bool:
+    """Apply what the mail server's log says; return whether there's more of it."""
+    return background.follow_mail_log(context.installation, clock=context.clock)
+
+
 def read_mailbox(context: JobContext) -> str:
     """Read the bounce mailbox when it is time; trouble with it is logged where it begins."""
     installation, clock = context.installation, context.clock
@@ -293,10 +327,13 @@ JOBS: dict[str, Callable[..., object]] = {
     "send_heartbeats": send_heartbeats,
     "plan_corrections": plan_corrections,
     "send_edition": send_edition,
+    "recover_runs": recover_runs,
+    "check_schema": check_schema,
     "answer_signups": answer_signups,
     "send_notices": send_notices,
     "send_corrections": send_corrections,
     "apply_events": apply_events,
+    "follow_mail_log": follow_mail_log,
     "read_mailbox": read_mailbox,
 }
 

@@ -25,7 +25,7 @@ from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.settings import explain_database_in_clear
 from digest.store.audit import chain_audit_entries, record_audit
 from digest.store.audit_chain import include_audit_fault
-from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.delivery_models import CLAIMED_STATES, Delivery
 from digest.store.engine import Database, describe_driver_error, open_database, upgrade_schema
 from subscribers.callbacks import Progress
 from subscribers.consent import seals
@@ -160,9 +160,7 @@ def _open_target(url: URL) -> Iterator[Database]:
 
 
 def _refuse_handovers(session: Session) -> None:
-    count = session.scalar(
-        select(func.count()).select_from(Delivery).where(Delivery.state == DeliveryState.HANDING_OVER)
-    )
+    count = session.scalar(select(func.count()).select_from(Delivery).where(Delivery.state.in_(CLAIMED_STATES)))
     if count:
         raise BackupError(
             f"Sending isn't finished, or it was interrupted ({count_with_noun(count, 'message')}). Wait until it's finished, or "

@@ -26,6 +26,7 @@ from digest.settings.operations import BackupSettings as BackupSettings
 from digest.settings.operations import BounceMailboxSettings as BounceMailboxSettings
 from digest.settings.operations import HeartbeatSettings as HeartbeatSettings
 from digest.settings.operations import LimitSettings as LimitSettings
+from digest.settings.operations import RelaySettings as RelaySettings
 from digest.settings.operations import RetentionSettings as RetentionSettings
 from digest.settings.publication import ApprovalSettings as ApprovalSettings
 from digest.settings.publication import ConsentSettings as ConsentSettings

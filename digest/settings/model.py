@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, SecretStr, create_model, model_validator
+from pydantic import AfterValidator, Field, SecretStr, create_model, model_validator
 
 from digest.catalogues import CatalogueError, load_language
 from digest.settings import values
@@ -26,6 +26,7 @@ from digest.settings.operations import (
     BounceMailboxSettings,
     HeartbeatSettings,
     LimitSettings,
+    RelaySettings,
     RetentionSettings,
 )
 from digest.settings.publication import (
@@ -60,6 +61,7 @@ class SettingsFile(values.SettingsTable):
     backup: BackupSettings = BackupSettings()
     readership: ReadershipSettings = ReadershipSettings()
     inbound: BounceMailboxSettings = BounceMailboxSettings()
+    relay: RelaySettings = RelaySettings()
 
     @model_validator(mode="after")
     def _check_unique_keys(self) -> Self:
@@ -123,6 +125,9 @@ class Settings(_ProviderFields):
     dkim_domain: str = ""  # with the next two: mail over SMTP is signed (RFC 6376, section 5)
     dkim_selector: str = ""  # one for each key in the file, with commas between
     dkim_key_file: Path | None = None  # PEM: an RSA key, and after it perhaps an Ed25519 key
+    send_lease: Annotated[float, Field(ge=1, le=3600)] = (
+        30.0  # seconds of silence after which a run's messages are taken from it
+    )
     templates: Path | None = None  # the operator's own templates, looked at first
     origin: Path | None = None  # the digest.toml that was read
     logo: LogoPair | None = (

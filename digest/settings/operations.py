@@ -238,6 +238,32 @@ class BackupSettings(values.SettingsTable, title="Backups"):
         return tuple(parse_schedule_rule(text) for text in self.at) if self.folder else ()
 
 
+def _check_log(text: str) -> str:
+    """Check the place of a log: `journal`, or an absolute path; empty is none.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text not in {"", "journal"} and not text.startswith("/"):
+        raise ValueError(f'{text!r} isn\'t "journal" or an absolute path, such as /var/log/mail.log')
+    return text
+
+
+class RelaySettings(values.SettingsTable):
+    """Your own Postfix on this machine, whose log says what became of messages after it accepted them.
+
+    See [following the mail server's log](sending.md#following-the-mail-servers-log).
+    """
+
+    concern: ClassVar = Concern.ALERTS
+
+    log: Annotated[str, AfterValidator(_check_log)] = file_setting(
+        "",
+        'The log to follow: "journal" for the systemd journal, or a file such as /var/log/mail.log. Leave empty for none.',
+        "The service must be allowed to read it.",
+    )
+
+
 class BounceMailboxSettings(values.SettingsTable):
     """The IMAP mailbox that receives bounces, complaints, and, if you like, replies; it's read every minute.
 

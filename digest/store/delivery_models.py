@@ -21,6 +21,7 @@ class DeliveryState(StrEnum):
     """The state of one owed message; `deliver.plan.delivery_plan` counts them."""
 
     WAITING = "waiting"
+    RESERVED = "reserved"
     HANDING_OVER = "handing over"
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -29,6 +30,10 @@ class DeliveryState(StrEnum):
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+
+
+CLAIMED_STATES = (DeliveryState.RESERVED, DeliveryState.HANDING_OVER)  # a run has them
+OPEN_STATES = (DeliveryState.WAITING, *CLAIMED_STATES)
 
 
 class Delivery(SealedRow, Base):
@@ -59,6 +64,20 @@ class Delivery(SealedRow, Base):
     first_handed_at: Mapped[datetime | None]  # its Date, whenever it is repeated
     # Of an edition: the variant that was handed over the last time (`VariantKey.as_text`); NULL before 0036, and of other mails.
     variant: Mapped[str | None]
+
+
+class RunLease(Base):
+    """The lease of a run that claims deliveries, under its name in `Delivery.owner`; see `deliver.send.claims.run_lease`.
+
+    The run renews `beat_at`, a Unix time by the database's clock. Taking its claims away raises `epoch`. `home` says where its file is.
+    """
+
+    __tablename__ = "run_lease"
+
+    owner: Mapped[Str80] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(default=1)
+    beat_at: Mapped[float]
+    home: Mapped[str]
 
 
 class EditionFigures(Sealed):
@@ -194,6 +213,16 @@ class DomainGroup(Base):
     domain_tag: Mapped[Str32] = mapped_column(primary_key=True)
     group_tag: Mapped[Str32]
     fresh_until: Mapped[Moment]
+
+
+class QueuedMail(Base):
+    """A message that is in the queue of a mail server whose log is followed: by its queue ID there, and the server's name."""
+
+    __tablename__ = "queued_mail"
+
+    id: Mapped[Str80] = mapped_column(primary_key=True)
+    delivery: Mapped[Str26]
+    at: Mapped[Moment]
 
 
 class InstallationState(Base):

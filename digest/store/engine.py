@@ -106,6 +106,7 @@ class Database:
 
     engine: Engine
     row_keys: RowKeys = field(default_factory=RowKeys, compare=False, kw_only=True)
+    kept_leases: set[str] = field(default_factory=set, compare=False, kw_only=True)  # of this process's runs
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -273,6 +274,9 @@ def migrate_schema(database: Database, revision: str = "head") -> None:
     refuse_newer_schema(current)
     with database.engine.execution_options(immediate=True).begin() as connection:
         upgrade_schema(connection, revision)
+        if revision == "head":
+            # Runs of the version before hand over nothing more.
+            connection.execute(text("UPDATE run_lease SET epoch = epoch + 1"))
 
 
 def refuse_newer_schema(revision: str | None) -> None:

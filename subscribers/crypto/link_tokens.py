@@ -14,6 +14,7 @@ import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Literal, NamedTuple
 
+from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing, SecretKey
 
 LinkPurpose = Literal["leave", "preferences", "test leave", "test preferences"]
@@ -94,7 +95,7 @@ def _address_mac(key: SecretKey, purpose: LinkPurpose, numbers: bytes, address: 
 
 
 def _mac(key: SecretKey, label: str, text: bytes) -> bytes:
-    return hmac.digest(key.secret, label.encode() + b"\0" + text, "sha256")[:_MAC_LENGTH]
+    return bytes.fromhex(keyed_hash(key.secret, f"{label}\0".encode(), text)[: 2 * _MAC_LENGTH])
 
 
 def _decode_token(token: str) -> bytes | None:

@@ -41,7 +41,7 @@ ACTIONS = {
 }
 # Settings by what they declare: a whole table, or one setting of it.
 SETTINGS = {
-    Concern.ALERTS: "alerts heartbeats inbound schedule.at_gone_article schedule.final_check_minutes",
+    Concern.ALERTS: "alerts heartbeats inbound relay schedule.at_gone_article schedule.final_check_minutes",
     Concern.APPROVAL: "approval schedule.at_deadline",
     Concern.BACKUPS: "backup",
     Concern.CONSENT: "publication.language publication.name schedule.send consent",

@@ -114,7 +114,7 @@ class ClaimDelayer(CommitWatcher):
     seconds: float = 0.0
 
     def after_commit(self, kind: str) -> None:
-        if "handed_at" in kind:
+        if "variant" in kind:
             time.sleep(self.seconds)
 
 

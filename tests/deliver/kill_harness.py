@@ -83,6 +83,14 @@ class MessageReceiver:
             finally:
                 held_file.unlink(missing_ok=True)
 
+    def freeze_sender(self, process: BaseProcess, step: str, after: int) -> None:
+        """Stop a process (SIGSTOP) at a step of a conversation, once there are so many messages; return when it is stopped."""
+        written, frozen = self.folder / "freeze-soon", self.folder / "frozen"
+        written.write_text(f"{step} {process.pid} {after}", "ascii")
+        written.rename(self.folder / "freeze")
+        wait_until(frozen.exists, process.is_alive)
+        frozen.unlink()
+
     @contextmanager
     def _asking(self, name: str, after: int) -> Iterator[None]:
         """Ask for something within the block by a file, which the recorder sees with its number in it."""

@@ -8,11 +8,14 @@ SMTP and each answer that goes out: the word, the recipient, the time in seconds
 `FOLDER/hold-after` exists, the next message is held before or after it is written down: the file becomes `FOLDER/held`,
 and the server goes on with it when that is gone. While `FOLDER/rest` exists, no message is written down. A number in one of
 these files says how many messages are accepted before it counts. `FOLDER/settle` becomes `FOLDER/settled` once no connection
-is open.
+is open. `FOLDER/freeze` names a step of the conversation, a process, and how many messages are accepted before it counts: the
+process is stopped (SIGSTOP) at that step, before it gets its reply, and the file becomes `FOLDER/frozen`.
 """
 
 import asyncio
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -85,6 +88,7 @@ class MessageRecorder:
         recipient = ""
         while line := await reader.readline():
             verb = line[:4].upper()
+            await self._freeze_client(verb.decode("ascii", "replace").strip())
             if verb == b"RCPT":
                 recipient = line.partition(b"<")[2].partition(b">")[0].decode()
             if verb != b"DATA":
@@ -93,9 +97,23 @@ class MessageRecorder:
             writer.write(b"354 go on\r\n")
             await reader.readuntil(b"\r\n.\r\n")
             self._note_moment("dot", recipient)
+            await self._freeze_client("dot")
             await self.record_message([recipient])
             self._note_moment("answer", recipient)
             writer.write(b"250 2.0.0 written down\r\n")
+
+    async def _freeze_client(self, step: str) -> None:
+        try:
+            wanted, process, least = (self._folder / "freeze").read_text("ascii").split()
+        except FileNotFoundError:
+            return
+        if step != wanted or self._accepted < int(least):
+            return
+        file = (self._folder / "freeze").rename(self._folder / "freezing")
+        os.kill(int(process), signal.SIGSTOP)
+        while Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "T":
+            await asyncio.sleep(_POLL_INTERVAL)
+        file.rename(self._folder / "frozen")
 
     def _note_moment(self, word: str, recipient: str) -> None:
         self._moments.write(f"{word} {recipient} {time.time():.4f}\n".encode())
@@ -108,6 +126,7 @@ class MessageRecorder:
             length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
             people = json.loads(await reader.readexactly(length))["personalizations"]
             assert all(len(person["to"]) == 1 for person in people)
+            await self._freeze_client("body")
             await self.record_message([person["to"][0]["email"] for person in people])
             writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         except _CLIENT_IS_GONE:  # before the request was out

@@ -29,7 +29,7 @@ class SendOptions:
     With a `kill_boundary_file` it dies at the first write boundary that is not in there; with `failure_boundary_file`
     the database fails there, and nobody sleeps. It waits for `delay_after_claim` seconds between claiming and asking
     for consent again, and for SQLite's lock for `lock_timeout` seconds. It stops (SIGSTOP) right after the first commit
-    that writes `stop_after_commit`. Its clock is `hours_later`, `limits` bound what it sends, and the rest of a large list waits
+    that writes `stop_after_commit`. Others may take over after `send_lease` seconds of silence. Its clock is `hours_later`, `limits` bound what it sends, and the rest of a large list waits
     `canary_minutes` for the first few hundred.
     """
 
@@ -45,6 +45,7 @@ class SendOptions:
     hours_later: int = 0
     limits: LimitSettings = field(default_factory=LimitSettings)
     canary_minutes: int = CANARY_MINUTES
+    send_lease: float = 30.0
 
     @property
     def settings(self) -> Settings:
@@ -54,6 +55,7 @@ class SendOptions:
         changes = {
             "file": settings.file.model_copy(update={"alerts": alerts, "limits": self.limits}),
             "database_url": self.database_url,
+            "send_lease": self.send_lease,
             "mail_url": SecretStr(self.mail_url),
             "sendgrid_api_key": SecretStr(SENDGRID_API_KEY),
             "sendgrid_host": self.sendgrid_host,
@@ -95,6 +97,7 @@ def send_what_is_due(options: SendOptions) -> int:
         watch_commits(database.engine, ClaimDelayer(seconds=options.delay_after_claim))
     elif options.stop_after_commit:
         watch_commits(database.engine, ProcessStopper(written=options.stop_after_commit))
+    database.row_keys.find = lambda: KEYS
     share_compiled_statements(database)  # after the watcher, which listens to the engine's first dialect
     clock, sleep = (
         SkippingClock(timedelta(hours=options.hours_later)),

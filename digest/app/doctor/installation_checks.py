@@ -4,10 +4,11 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
+from datetime import UTC, timedelta
 from importlib import metadata
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from digest.app.doctor.check_registry import (
     ExaminedInstallation,
@@ -21,19 +22,25 @@ from digest.app.upkeep import heartbeats
 from digest.app.upkeep.disk_growth import forecast_days_left, read_free_space
 from digest.app.upkeep.keys import list_files_in_clear
 from digest.collect.sandbox.client import list_open_doors_of_children
+from digest.deliver.control.installation_hold import read_installation_state
+from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened import missing_key_file
 from digest.settings.values import shorten_address
 from digest.store.audit_chain import verify_audit_log
 from digest.store.models import AuditEntry
+from digest.store.process_owner import this_process_owner
 from subscribers.consent.unsubscribe_log import UnsubscribeLogError
 from subscribers.errors import ApplicationError
 from subscribers.phrases import count_with_noun
+from subscribers.store.database import is_postgresql
 
 IMPORT_NAMES = ("digest", "subscribers", "scheduler")
 LOW_DISK_BYTES = 1_000_000_000  # bytes
 FEW_DAYS, FEW_WEEKS = 14, 60  # days until the disk is full: an error, a warning
 MAX_CLOCK_STEP = 300.0  # seconds that rows may stand in the future: clocks of two machines differ
+MAX_SNAPSHOT_AGE = timedelta(hours=1)  # a backup of a million subscribers reads for 25 minutes
+MAX_SLOT_AGE = 1_000_000  # transactions
 OTHERS = 0o077  # the mode bits of everybody but the owner
 
 
@@ -230,3 +237,54 @@ def check_heartbeats(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             yield report_warning(f"The heartbeat of {job} failed at {place} ({note['trouble']}).")
     if notes and not any(note["trouble"] for _, _, note in notes):
         yield report_fine(f"{len(notes)} taken")
+
+
+@doctor_check(
+    "mail-log",
+    "Check relay.log in digest.toml, and let the service read that log: run 'digest setup' again, and copy its unit file.",
+)
+def check_mail_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """The mail server's log can be followed, if one is set."""
+    source = examined.settings.file.relay.log
+    if not source:
+        return
+    with examined.read() as session:
+        state = read_installation_state(session, mail_log.state_key(this_process_owner().host))
+    if state is None:
+        yield report_warning(f"The mail server's log ({source}) hasn't been read yet.", "Start 'digest serve'.")
+    elif state["trouble"]:
+        yield report_warning(state["trouble"])
+    else:
+        yield report_fine(f"following {source}")
+
+
+_OLD_SNAPSHOTS = text(
+    "SELECT coalesce(nullif(application_name, ''), usename, backend_type) AS name, xact_start FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL "
+    "AND xact_start < :before ORDER BY xact_start"
+)
+_HOLDING_SLOTS = text(
+    "SELECT slot_name, active FROM pg_replication_slots WHERE coalesce(database, current_database()) = current_database() "
+    "AND (NOT active OR age(coalesce(xmin, catalog_xmin)) > :age) ORDER BY slot_name"
+)
+
+
+@doctor_check(
+    "held-rows",
+    "End that connection (SELECT pg_terminate_backend(pid)), or drop the slot if nothing uses it anymore (SELECT "
+    "pg_drop_replication_slot('NAME')). Until then, PostgreSQL can't remove outdated rows, and sending slows down.",
+)
+def check_held_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """No old transaction or unused replication slot keeps PostgreSQL from removing outdated rows."""
+    with examined.read() as session:
+        if not is_postgresql(session):
+            return
+        snapshots = session.execute(_OLD_SNAPSHOTS, {"before": examined.now - MAX_SNAPSHOT_AGE}).all()
+        slots = session.execute(_HOLDING_SLOTS, {"age": MAX_SLOT_AGE}).all()
+    for name, since in snapshots:
+        yield report_warning(f"A transaction of {name} has been open since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC.")
+    for name, is_active in slots:
+        state = "is far behind" if is_active else "isn't used"
+        yield report_warning(f"The replication slot {name} {state}, but PostgreSQL keeps outdated rows for it.")
+    if not snapshots and not slots:
+        yield report_fine("nothing keeps PostgreSQL from removing outdated rows")

@@ -29,12 +29,13 @@ from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.run_file import list_abandoned_files
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES
+from digest.edition.archive.proven_editions import find_changed_editions, find_changed_stories
 from digest.edition.calendar.calendar_store import load_calendar
 from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, is_as_composed
-from digest.edition.queries import UNAPPROVED_STATES
+from digest.edition.queries import PUBLIC_STATES, UNAPPROVED_STATES
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
-from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, StaffMember
+from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, InboundPayload, StaffMember
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, Edition, ScheduleSlot
 from digest.store.staff import display_name_of, list_staff_members
 from digest.store.staff_revocations import keep_current, list_missing_members
@@ -110,6 +111,26 @@ def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
         yield report_error(f"Team rows are missing ({join_words(missing[:MAX_NAMED])}).")
     if not (forged or outdated or missing):
         yield report_fine("every sealed row has a valid seal")
+
+
+@doctor_check(
+    "public-editions",
+    "Find out how the database was changed outside this program, then restore a backup from before. Changed pages aren't shown.",
+)
+def check_public_editions(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Public pages and the search show what was approved."""
+    if _find_keys(examined) is None:
+        return
+    with examined.read() as session:
+        editions = session.scalars(select(Edition).where(Edition.state.in_(PUBLIC_STATES))).all()
+        changed, searched = find_changed_editions(session, editions), find_changed_stories(session, editions)
+    if changed:
+        yield report_error(f"Some editions aren't what was approved ({join_words(changed[:MAX_NAMED])}).")
+    if searched:
+        names = join_words(searched[:MAX_NAMED])
+        yield report_error(f"The search and topic pages show stories that weren't approved ({names}).")
+    if not (changed or searched):
+        yield report_fine("public pages show what was approved")
 
 
 @doctor_check(
@@ -338,7 +359,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFin
 def check_uncertain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """No message has an unknown status."""
     # Of an edition that rests or is cancelled no run marks what a process left that fell silent.
-    silent = (Delivery.state == DeliveryState.HANDING_OVER) & (Delivery.lease_until < examined.now)
+    silent = Delivery.state.in_(CLAIMED_STATES) & (Delivery.lease_until < examined.now)
     with examined.read() as session:
         condition = (Delivery.state == DeliveryState.UNCERTAIN) | silent
         unknown = select(Delivery.purpose, func.count()).where(condition)

@@ -26,11 +26,12 @@ REFRESH_INTERVAL = timedelta(hours=12)
 
 def build_edition_calendar(installation: Installation, name: str) -> bytes | None:
     """Write the dates that stand early in an edition that anybody may read, those beside which the mail links to this; or None."""
-    edition = find_public_edition(installation, name)
-    if edition is None:
+    public = find_public_edition(installation, name)
+    if public is None:
         return None
+    edition, content = public
     settings, made = installation.settings, list_edition_corrections(installation, [name]).get(name, ())
-    content = correct_content(EditionContent.from_json(edition.content), made)
+    content = correct_content(content, made)
     dates = arrange_mail(content).dates
     calendar = _open_calendar(settings, _name_issue(settings, content))
     for dated in dates.entries if dates else ():
@@ -43,10 +44,10 @@ def build_calendar_feed(installation: Installation, max_editions: int) -> bytes:
     settings, seen = installation.settings, set[str]()
     calendar = _open_calendar(settings, settings.file.publication.name)
     editions = list_public_editions(installation, max_editions)
-    corrections = list_edition_corrections(installation, [edition.name for edition in editions])
-    for edition in editions:
+    corrections = list_edition_corrections(installation, [edition.name for edition, _ in editions])
+    for edition, said in editions:
         made = corrections.get(edition.name, ())
-        content = correct_content(EditionContent.from_json(edition.content), made)
+        content = correct_content(said, made)
         for entry in (e for section in content.sections for e in section.entries):
             if entry.when and (key := entry.url or entry.headline) not in seen:
                 seen.add(key)

@@ -20,9 +20,10 @@ from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.deliver.providers import registry
 from digest.deliver.retention.kept_counts import load_kept_counts
 from digest.deliver.send.claims.progress import describe_progress, read_progress
-from digest.edition.approval import approved_versions as approval
-from digest.edition.archive import corrections
+from digest.edition.archive import corrections, proven_editions
+from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.editor_changes import EditorCounts
+from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.queries import PUBLIC_STATES, explain_missed_release, find_edition
 from digest.edition.rendering.corrected_copy import show_corrections
 from digest.installation.opened import BRING_SCHEMA_UP, Installation
@@ -205,12 +206,19 @@ def find_stories(
         return StoryPage(rows, count, following if following < count else None)
 
 
-def list_public_editions(installation: Installation, most: int) -> list[Edition]:
-    """List the newest editions that anybody may read, with what they say, the newest first."""
+def list_public_editions(installation: Installation, most: int) -> list[tuple[Edition, EditionContent]]:
+    """List the newest editions that anybody may read, with what they say in the versions that were approved, the newest first."""
     public = select(Edition).where(Edition.state.in_(PUBLIC_STATES))
     newest_first = public.order_by(Edition.release_at.desc(), Edition.id.desc())
     with installation.database.read() as session:
-        return list(session.scalars(newest_first.limit(most)))
+        editions = session.scalars(newest_first.limit(most)).all()
+        return _with_contents(session, editions)
+
+
+def _with_contents(session: Session, editions: Sequence[Edition]) -> list[tuple[Edition, EditionContent]]:
+    versions = proven_editions.find_proven_versions(session, editions)
+    contents = proven_editions.read_proven_contents(session, versions)
+    return [(edition, contents[edition.id]) for edition in editions if edition.id in contents]
 
 
 def list_edition_corrections(installation: Installation, names: Collection[str]) -> Mapping[str, Sequence[Correction]]:
@@ -219,10 +227,11 @@ def list_edition_corrections(installation: Installation, names: Collection[str])
         return corrections.list_corrections_by_edition(session, names)
 
 
-def find_public_edition(installation: Installation, name: str) -> Edition | None:
-    """Return an edition that anybody may read, or None."""
+def find_public_edition(installation: Installation, name: str) -> tuple[Edition, EditionContent] | None:
+    """Return an edition that anybody may read, with what it says in the version that was approved, or None."""
     with installation.database.read() as session:
-        return _find_public_edition(session, name)
+        edition = _find_public_edition(session, name)
+        return next(iter(_with_contents(session, [edition])), None) if edition else None
 
 
 def _find_public_edition(session: Session, name: str) -> Edition | None:
@@ -237,8 +246,12 @@ def public_edition_html(installation: Installation, name: str) -> str | None:
         if edition is None:
             return None
         settings = installation.settings
-        html = approval.read_mailable(session, edition, settings).join("web").text
-        shown = list_shown_corrections(corrections.list_corrections(session, edition), settings)
+        versions = proven_editions.find_proven_versions(session, [edition])
+        pieces = proven_editions.read_proven_pieces(session, versions, "html", "web").get(edition.id)
+        if pieces is None:
+            return None
+        html = join_fragments(pieces, "web").text
+        shown = list_shown_corrections(corrections.list_genuine_corrections(session, edition), settings)
     return show_corrections(html, shown, settings.subscriber_language)
 
 

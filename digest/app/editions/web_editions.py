@@ -14,8 +14,7 @@ from sqlalchemy.orm import Session
 
 from digest.collect.articles.images import PreparedImage, draw_card, find_image, load_image, store_image
 from digest.collect.codec.encoded_image import CardWords, ImageError
-from digest.edition.approval import approved_versions as approval
-from digest.edition.archive import corrections
+from digest.edition.archive import corrections, proven_editions
 from digest.edition.content import corrected_content
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.queries import PUBLIC_STATES, UpcomingEdition, find_edition, find_upcoming_edition
@@ -87,12 +86,22 @@ class CardRequest:
         return f"card:{hashlib.sha256(json.dumps(shown).encode()).hexdigest()}"
 
 
-LINE_COLUMNS = (Edition.name, Edition.number, Edition.subject, Edition.preheader, Edition.release_at)
+LINE_COLUMNS = (Edition.id, Edition.name, Edition.number, Edition.release_at)
 
 
-def make_edition_line(row: Sequence[Any], made: Sequence[Correction]) -> EditionLine:
-    """Make the line of an edition of a row of `LINE_COLUMNS`, with its corrections in it."""
-    line = EditionLine(*row)
+def read_edition_lines(session: Session, rows: Sequence[Any]) -> list[EditionLine]:
+    """Read the lines of editions from rows of `LINE_COLUMNS`; those that aren't proven are left out."""
+    return [make_edition_line(version) for version in proven_editions.find_proven_versions(session, rows)]
+
+
+def make_edition_line(version: proven_editions.ProvenVersion) -> EditionLine:
+    """Make the line of an edition."""
+    edition, stated = version.edition, version.stated
+    return EditionLine(edition.name, edition.number, stated["subject"], stated["preheader"], edition.release_at)
+
+
+def correct_edition_line(line: EditionLine, made: Sequence[Correction]) -> EditionLine:
+    """Return the line of an edition with its corrections in it."""
     return replace(
         line,
         subject=corrected_content.correct_line(line.subject, made),
@@ -109,17 +118,21 @@ def read_edition_page(installation: Installation, name: str, *, now: datetime) -
         edition = session.scalar(public.where(Edition.name == name))
         if edition is None:
             return None
-        made = corrections.list_corrections(session, edition)
-        mailable = approval.read_mailable(session, edition, settings)
-        content = corrected_content.correct_content(EditionContent.from_json(edition.content), made)
+        made = corrections.list_genuine_corrections(session, edition)
+        versions = proven_editions.find_proven_versions(session, [edition])
+        pieces = proven_editions.read_proven_pieces(session, versions, "page").get(edition.id)
+        approved = proven_editions.read_proven_contents(session, versions).get(edition.id)
+        if pieces is None or approved is None:
+            return None
+        stated, content = versions[0].stated, corrected_content.correct_content(approved, made)
         previous, following = _find_neighbour(session, edition, later=False), _find_neighbour(session, edition)
         page = EditionPage(
-            line=make_edition_line([getattr(edition, column.key) for column in LINE_COLUMNS], made),
+            line=correct_edition_line(make_edition_line(versions[0]), made),
             content=content,
-            pieces={piece.name: piece.body for piece in mailable.pieces if piece.kind == "page"},
+            pieces={piece.name: piece.body for piece in pieces},
             corrections=made,
             sent_at=edition.sent_at or edition.release_at,
-            card=_find_card(session, request_card(content, mailable.list_name, settings)),
+            card=_find_card(session, request_card(content, stated["list"][0], settings)),
             previous=previous,
             following=following,
             upcoming=None if following else _find_upcoming(session, edition, settings, now),
@@ -153,8 +166,8 @@ def _find_neighbour(session: Session, edition: Edition, *, later: bool = True) -
         query = query.where(Edition.release_at > edition.release_at).order_by(Edition.release_at)
     else:
         query = query.where(Edition.release_at < edition.release_at).order_by(Edition.release_at.desc())
-    row = session.execute(query.limit(1)).first()
-    return EditionLine(*row) if row else None
+    lines = read_edition_lines(session, session.execute(query.limit(1)).all())
+    return lines[0] if lines else None
 
 
 def _find_upcoming(session: Session, edition: Edition, settings: Settings, now: datetime) -> UpcomingEdition | None:
@@ -177,7 +190,7 @@ def store_card(installation: Installation, name: str, *, now: datetime) -> None:
     settings = installation.settings
     with installation.database.read() as session:
         edition = find_edition(session, name)
-        made = corrections.list_corrections(session, edition)
+        made = corrections.list_genuine_corrections(session, edition)
         content = corrected_content.correct_content(EditionContent.from_json(edition.content), made)
         request = request_card(content, settings.file.publication.name, settings)
         if find_image(session, request.address):

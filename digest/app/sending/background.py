@@ -7,11 +7,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy.orm import Session
 
 from digest.app.sending.control import open_sending_provider
 from digest.app.subscribers.signups import signup_limits
 from digest.deliver.control import installation_hold, provider_wait
+from digest.deliver.events.postfix_log import MailLogError
+from digest.deliver.inbound import mail_log
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.inbound.imap import MailboxError
 from digest.deliver.inbound.mailbox_poll import PollResult
@@ -19,8 +22,7 @@ from digest.deliver.inbound.payloads import apply_stored_payloads, store_payload
 from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.providers.kind import ProviderWebhook
 from digest.deliver.providers.registry import find_provider, provider_in_use
-from digest.deliver.send.claims.dead_runs import recover_dead_runs
-from digest.deliver.send.claims.run_file import list_abandoned_files
+from digest.deliver.send.claims import dead_runs
 from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.notices import notice_sending as notices
 from digest.deliver.send.refusals import alarms
@@ -28,9 +30,12 @@ from digest.deliver.send.refusals.refused_deliveries import review_sent_editions
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
+from digest.store.process_owner import this_process_owner
 from subscribers.callbacks import Clock, StopCheck
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
+
+log = structlog.get_logger("sending")
 
 # Between two tries to open a provider that the settings forbid, or that breaks.
 NOTICE_RETRY_DELAY = timedelta(minutes=5)
@@ -48,6 +53,11 @@ def process_signup_requests(installation: Installation, *, clock: Clock) -> dict
     return processor.process_pending(clock)
 
 
+def recover_runs(installation: Installation, *, clock: Clock) -> None:
+    """Take over what dead and silent processes had claimed: their messages that hadn't left are due again."""
+    dead_runs.recover_runs(installation.database, installation.settings, installation.keys, now=clock())
+
+
 def apply_inbound_events(installation: Installation, *, clock: Clock) -> Counter[str]:
     """Apply what providers have posted of messages that left; count what came of it. Too many failures pause an edition.
 
@@ -60,6 +70,34 @@ def apply_inbound_events(installation: Installation, *, clock: Clock) -> Counter
     if counts:
         alarms.stop_alarming_editions(installation.database, installation.settings.file.alerts, now=clock())
     return counts
+
+
+def follow_mail_log(installation: Installation, *, clock: Clock) -> bool:
+    """Apply what the mail server's log says of messages that left; return whether there's more. Too many failures pause an edition.
+
+    Trouble with the log is logged where it begins, and `digest doctor` reports it.
+
+    Raises:
+        OSError: the departure log could not be written.
+    """
+    source = installation.settings.file.relay.log
+    if not source:
+        return False
+    host, database = this_process_owner().host, installation.database
+    unsubscribe_log = installation.unsubscribe_log
+    try:
+        counts, has_more = mail_log.follow_mail_log(
+            database, installation.keys, unsubscribe_log, source, host=host, clock=clock
+        )
+    except MailLogError as exc:
+        with installation.write() as session:
+            if mail_log.note_trouble(session, host, str(exc), now=clock()):
+                log.warning("the mail server's log can't be followed", why=str(exc))
+        return False
+    if counts:
+        log.info("mail server's log followed", outcome=dict(counts))
+        alarms.stop_alarming_editions(database, installation.settings.file.alerts, now=clock())
+    return has_more
 
 
 def has_webhook(provider_name: str) -> bool:
@@ -126,14 +164,10 @@ def send_due_notices(
 ) -> Counter[HandoverResult]:
     """Hand over the mails that are no edition and are due; without one, nothing is opened.
 
-    What a killed process of this machine left is taken up before: its messages that had not left are due again.
-
     Raises:
         ProviderSettingsError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
         InstallationError: the keys are the demo's; likewise.
     """
-    if list_abandoned_files(installation.settings.runs_folder):
-        recover_dead_runs(installation.database, installation.settings, installation.keys, now=clock())
     with installation.read() as session:
         if not notices.has_due_notices(session, now=clock()) or _provider_waits(installation, session, clock()):
             return Counter()

@@ -19,6 +19,7 @@ from digest.deliver.providers.registry import open_provider, provider_in_use
 from digest.deliver.retention.delivery_seals import seal_edition
 from digest.deliver.send import staff_test
 from digest.deliver.send.claims import delivery_claims as claims
+from digest.deliver.send.claims.dead_runs import list_silent_runs
 from digest.deliver.send.claims.run_file import list_abandoned_files
 from digest.deliver.send.run import edition_run
 from digest.deliver.send.run.edition_run import SendReport
@@ -29,7 +30,7 @@ from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.installation.reasons import read_optional_reason
 from digest.settings.concerns import Concern
-from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
+from digest.store.delivery_models import DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_proven_staff
 from subscribers.callbacks import Clock, Progress, StopCheck
@@ -119,7 +120,7 @@ def resting_reason(installation: Installation, name: str) -> str:
         return "" if edition.state is EditionState.CANCELLED else send_blocked_reason(name, edition, hold)
 
 
-def ends_elsewhere(installation: Installation, name: str, *, now: datetime) -> bool:
+def ends_elsewhere(installation: Installation, name: str) -> bool:
     """Return whether all that is open of an edition is being handed over by processes that live: no run is of use yet.
 
     It only looks. Once it says no, `send_edition` closes the edition, sends what waits again, or finds what became of the rest.
@@ -128,7 +129,7 @@ def ends_elsewhere(installation: Installation, name: str, *, now: datetime) -> b
     with installation.read() as session:
         if not count_deliveries(session, purpose).last_are_leaving:
             return False
-        if claims.has_orphans(session, Delivery.purpose == purpose, now=now):
+        if list_silent_runs(session, installation.settings, installation.database.kept_leases):
             return False
     return not list_abandoned_files(installation.settings.runs_folder)
 

@@ -15,11 +15,10 @@ from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.control.set_aside import list_undecided
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import TEST_PURPOSE_PREFIX, DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
 from digest.deliver.retention.kept_counts import load_kept_counts
 from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, group_refusals, name_known_domains
-from digest.deliver.send.staff_test import TEST_PURPOSE_PREFIX
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, read_uncertain_deliveries
 from digest.edition.queries import find_edition
 from digest.installation.acts import Action, Actor, Role

@@ -9,7 +9,7 @@ from digest.app.editions.edition_status import edition_name
 from digest.deliver.events.processor import MAX_EVENTS_PER_TRANSACTION, process_events
 from digest.deliver.providers.registry import provider_in_use
 from digest.deliver.retention import kept_counts
-from digest.deliver.send.claims.dead_runs import recover_dead_runs
+from digest.deliver.send.claims.dead_runs import recover_runs
 from digest.deliver.send.uncertain import log_evidence, uncertain_deliveries
 from digest.deliver.send.uncertain.log_evidence import LogEvidence
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, UncertainResolution
@@ -38,7 +38,7 @@ def list_uncertain(installation: Installation, name: str, *, now: datetime) -> l
         UnknownEditionError: there is none of that name.
     """
     name = _find_name(installation, name)
-    recover_dead_runs(installation.database, installation.settings, installation.keys, now=now)
+    recover_runs(installation.database, installation.settings, installation.keys, now=now)
     return uncertain_deliveries.list_uncertain_deliveries(installation.database, name, now=now)
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from digest.app.setup.answers import SetupAnswers, SetupError
 from digest.deliver.providers.registry import provider_kinds
-from digest.settings import Settings, SettingsFile
+from digest.settings import Settings, SettingsFile, is_loopback
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, change_variables, parse_variables
 from digest.settings.file_edits import edit_settings_text, replace_text_file
 from digest.templating import create_jinja_environment
@@ -194,8 +194,24 @@ def _edit_settings(file: Path, answers: SetupAnswers, settings: Settings) -> str
         limits["warm_up"] = caps
     publication = {key: getattr(answers, key) for key in ("name", "tagline", "about", "site", "timezone")}
     tables = {"publication": publication, "sender": sender, "schedule": schedule, "limits": limits}
-    heartbeats = {"nightly": answers.heartbeat}
-    return edit_settings_text(settings, text, {**tables, "heartbeats": heartbeats})
+    tables |= {"heartbeats": {"nightly": answers.heartbeat}, "relay": {"log": _choose_log(answers, settings)}}
+    return edit_settings_text(settings, text, tables)
+
+
+def _choose_log(answers: SetupAnswers, settings: Settings) -> str:
+    """Choose the log to follow: the journal has that of a mail server on this machine."""
+    is_here = answers.provider.sends and is_loopback(answers.provider.server_host)
+    return settings.file.relay.log or ("journal" if is_here else "")
+
+
+def find_log_group(log: str) -> str:
+    """Find the group that may read a log; empty if the service needs none."""
+    if log in {"", "journal"}:
+        return log and "systemd-journal"
+    try:
+        return Path(log).group()
+    except (OSError, KeyError):
+        return "adm"  # on Debian and its kin
 
 
 def propose_warm_up(subscribers: int) -> list[int]:
@@ -224,6 +240,7 @@ def _plan_deployment(
         "port": PAGE_PORT,
         "folder": folder,
         "also_writable": writable,
+        "log_group": find_log_group(_choose_log(answers, settings)),
         "settings_file": settings_file,
         "program": program,
         "system_user": SYSTEM_USER,

@@ -3,12 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest.app.editions.web_editions import LINE_COLUMNS, EditionLine, make_edition_line
-from digest.edition.archive import corrections
+from digest.app.editions.web_editions import (
+    LINE_COLUMNS,
+    EditionLine,
+    correct_edition_line,
+    make_edition_line,
+    read_edition_lines,
+)
+from digest.edition.archive import corrections, proven_editions
 from digest.edition.archive.story_archive import (
     MAX_RANKED,
     ArchiveMatch,
@@ -26,9 +33,8 @@ from digest.edition.rendering.anchors import story_anchor
 from digest.edition.rendering.corrected_copy import ShownCorrection, correct_page_piece
 from digest.edition.rendering.mail_layout import MailLayout, arrange_mail
 from digest.installation.opened import Installation
-from digest.store.approval_models import Approval, ApprovalState, ApprovedFragment
 from digest.store.correction_models import Correction
-from digest.store.models import Edition, Fragment
+from digest.store.models import Edition
 
 EDITIONS_A_PAGE, HOME_EDITIONS, STORIES_A_PAGE, FEED_EDITIONS, FEED_STORIES = 50, 6, 40, 20, 50
 
@@ -100,13 +106,15 @@ class SearchPage:
 def read_home(installation: Installation, *, now: datetime) -> HomePage:
     """Read what the home shows."""
     with installation.read() as session:
-        editions = _list_editions(session, None, HOME_EDITIONS)
+        editions, corrected = _list_editions(session, None, HOME_EDITIONS)
         content, made = None, tuple[Correction, ...]()
         if editions.editions:
             newest_name = editions.editions[0].name
             newest = session.scalars(select(Edition).where(Edition.name == newest_name)).one()
-            made = corrections.list_corrections(session, newest)
-            content = correct_content(EditionContent.from_json(newest.content), made)
+            made = corrected.get(newest_name, ())
+            versions = proven_editions.find_proven_versions(session, [newest])
+            approved = proven_editions.read_proven_contents(session, versions).get(newest.id)
+            content = correct_content(approved, made) if approved else None
         upcoming = find_upcoming_edition(session, installation.settings, now)
     oldest_first = sorted(made, key=lambda correction: correction.at)
     corrected_at = {correction.url: correction.at for correction in oldest_first}
@@ -116,22 +124,30 @@ def read_home(installation: Installation, *, now: datetime) -> HomePage:
 def list_editions(installation: Installation, *, before: int | None) -> EditionList:
     """List a page of the editions that anybody may read; with `before` those with a smaller number."""
     with installation.read() as session:
-        return _list_editions(session, before, EDITIONS_A_PAGE)
+        return _list_editions(session, before, EDITIONS_A_PAGE)[0]
 
 
-def _list_editions(session: Session, before: int | None, limit: int) -> EditionList:
+_Corrections = Mapping[str, tuple[Correction, ...]]  # by the name of their edition
+
+
+def _list_editions(session: Session, before: int | None, limit: int) -> tuple[EditionList, _Corrections]:
     public = Edition.state.in_(PUBLIC_STATES)
     newest_first = (Edition.release_at.desc(), Edition.id.desc())
     query = select(*LINE_COLUMNS).where(public).order_by(*newest_first)
     if before is not None:
         query = query.where(Edition.number < before)
     rows = list(session.execute(query.limit(limit + 1)))
-    made = corrections.list_corrections_by_edition(session, [row.name for row in rows])
-    lines = [make_edition_line(row, made.get(row.name, ())) for row in rows]
     counted = select(func.count()).select_from(Edition).where(public)
     count = session.scalar(counted) or 0
-    older_than = lines[limit - 1].number if len(lines) > limit else None
-    return EditionList(tuple(lines[:limit]), count, older_than)
+    older_than = rows[limit - 1].number if len(rows) > limit else None
+    lines, made = _read_lines(session, rows[:limit])
+    return EditionList(tuple(lines), count, older_than), made
+
+
+def _read_lines(session: Session, rows: Sequence[Any]) -> tuple[list[EditionLine], _Corrections]:
+    lines = read_edition_lines(session, rows)
+    made = corrections.list_corrections_by_edition(session, [line.name for line in lines])
+    return [correct_edition_line(line, made.get(line.name, ())) for line in lines], made
 
 
 def list_edition_lines(installation: Installation) -> list[EditionLine]:
@@ -139,9 +155,7 @@ def list_edition_lines(installation: Installation) -> list[EditionLine]:
     public = select(*LINE_COLUMNS).where(Edition.state.in_(PUBLIC_STATES))
     query = public.order_by(Edition.release_at.desc())
     with installation.read() as session:
-        made = corrections.list_corrections_by_edition(session)
-        rows = session.execute(query)
-        return [make_edition_line(row, made.get(row.name, ())) for row in rows]
+        return _read_lines(session, session.execute(query).all())[0]
 
 
 def read_feed_editions(installation: Installation) -> list[FeedEdition]:
@@ -151,45 +165,31 @@ def read_feed_editions(installation: Installation) -> list[FeedEdition]:
     query = public.order_by(Edition.release_at.desc())
     with installation.read() as session:
         editions = list(session.scalars(query.limit(FEED_EDITIONS)))
-        bodies = _read_page_bodies(session, [edition.id for edition in editions])
         found = []
-        for edition in editions:
-            made = corrections.list_corrections(session, edition)
+        versions = proven_editions.find_proven_versions(session, editions)
+        pages = proven_editions.read_proven_pieces(session, versions, "page")
+        contents = proven_editions.read_proven_contents(session, versions)
+        for version in versions:
+            edition = version.edition
+            if edition.id not in pages or edition.id not in contents:
+                continue
+            body = next((piece.body for piece in pages[edition.id] if piece.name == "body"), "")
+            made = corrections.list_genuine_corrections(session, edition)
             shown = [
                 ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone, language))
                 for c in made
             ]
-            content = correct_content(EditionContent.from_json(edition.content), made)
+            content = correct_content(contents[edition.id], made)
             found.append(
                 FeedEdition(
-                    make_edition_line([getattr(edition, column.key) for column in LINE_COLUMNS], made),
+                    correct_edition_line(make_edition_line(version), made),
                     tuple(e.headline for section in content.sections for e in section.entries),
-                    correct_page_piece(bodies.get(edition.id, ""), shown, language, with_notes=True),
+                    correct_page_piece(body, shown, language, with_notes=True),
                     made,
                     edition.sent_at or edition.release_at,
                 )
             )
     return found
-
-
-def _read_page_bodies(session: Session, edition_ids: Sequence[int]) -> dict[int, str]:
-    """Read what the pages of editions say: as it was approved, else as it is."""
-    drafted = select(Fragment.edition_id, Fragment.body).where(
-        Fragment.edition_id.in_(edition_ids), Fragment.kind == "page", Fragment.name == "body"
-    )
-    approved = (
-        select(Approval.edition_id, ApprovedFragment.body)
-        .join(ApprovedFragment, ApprovedFragment.approval_id == Approval.id)
-        .where(Approval.edition_id.in_(edition_ids), Approval.state == ApprovalState.STANDING)
-        .where(ApprovedFragment.kind == "page", ApprovedFragment.name == "body")
-    )
-    standing = select(Approval.edition_id).where(
-        Approval.edition_id.in_(edition_ids), Approval.state == ApprovalState.STANDING
-    )
-    with_version = set(session.scalars(standing))
-    rows = [row for row in session.execute(drafted) if row.edition_id not in with_version]
-    bodies = {row.edition_id: row.body for row in rows}
-    return bodies | {row.edition_id: row.body for row in session.execute(approved)}
 
 
 def list_topics(installation: Installation) -> Sequence[ArchiveTopic]:

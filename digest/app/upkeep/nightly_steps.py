@@ -18,7 +18,7 @@ from digest.app.upkeep.audit_log import remember_check
 from digest.app.upkeep.disk_growth import record_free_space
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
-from digest.deliver.inbound import payloads
+from digest.deliver.inbound import mail_log, payloads
 from digest.deliver.providers.kind import ProviderErasures, ProviderKind, ProviderSettingsError
 from digest.deliver.providers.registry import is_in_use, provider_kinds
 from digest.deliver.retention import (
@@ -216,6 +216,11 @@ def delete_old_payloads(installation: Installation, now: datetime) -> str:
     return f"{payloads.drop_old_payloads(installation.database, now=now):,} old events deleted"
 
 
+def delete_old_queue_ids(installation: Installation, now: datetime) -> str:
+    """Delete the queue IDs of messages whose end the mail server's log never told."""
+    return f"{mail_log.delete_old_queue_ids(installation.database, now=now):,} old queue IDs deleted"
+
+
 def delete_old_rate_counts(installation: Installation, now: datetime) -> str:
     """Delete the counts of minutes that no bound on sending looks at any more."""
     return f"{rate_limiter.delete_old_counts(installation.database, now=now):,} old counts deleted"
@@ -311,6 +316,7 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     keep_edition_counts,
     count_growth,
     delete_old_payloads,
+    delete_old_queue_ids,
     delete_old_rate_counts,
     delete_old_sign_ins,
     delete_old_slots,

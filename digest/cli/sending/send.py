@@ -126,7 +126,7 @@ def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport |
                 click.echo(f"Waiting: {reason}", err=True)
                 waiting_for = reason
             stopping.wait(seconds)
-            while not stopping.is_set() and sending.ends_elsewhere(installation, name, now=context.now()):
+            while not stopping.is_set() and sending.ends_elsewhere(installation, name):
                 stopping.wait(POLL_SECONDS)
     return report
 

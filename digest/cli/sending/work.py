@@ -25,7 +25,8 @@ Examples:
   digest work                         send all email, and collect
   digest work --only send             on a machine that only sends
 
-Exit codes: 0 stopped by Ctrl+C or SIGTERM after finishing current messages, 2 the database is SQLite, or keys or settings are missing."""
+Exit codes: 0 stopped by Ctrl+C or SIGTERM after finishing current messages, 2 the database is SQLite or a
+newer version's, or keys or settings are missing."""
 )
 @click.option(
     "--only",
@@ -41,8 +42,8 @@ def work(context: CommandContext, only: tuple[str, ...]) -> None:
     logs.configure_logging(log_format=context.settings.log_format)
     installation = context.installation
     _ = installation.keys  # a missing key file is said now, not at the first release
-    scheduler = JobScheduler.for_worker(JobContext(installation), only)
     with stop_on_signal() as stopping:
+        scheduler = JobScheduler.for_worker(JobContext(installation, stopping=stopping), only)
         scheduler.start()
         click.echo(f"Working on {', '.join(only)}. Press Ctrl+C to stop.")
         stopping.wait()

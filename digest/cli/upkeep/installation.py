@@ -195,9 +195,9 @@ def serve(context: CommandContext, host: str, port: int, schedule: bool, emails:
         raise click.ClickException(
             f"Can't listen on {host}:{port}: {exc.strerror}. Choose another port with --port."
         ) from exc
-    context_of_jobs = JobContext(installation)
-    clockwork = JobScheduler(context_of_jobs) if schedule else JobScheduler.for_pages(context_of_jobs)
     with stop_on_signal() as stopping, serving:
+        context_of_jobs = JobContext(installation, stopping=stopping)
+        clockwork = JobScheduler(context_of_jobs) if schedule else JobScheduler.for_pages(context_of_jobs)
         clockwork.start()
         set_long_lived_aside()
         click.echo(f"Serving http://{host}:{serving.port}/ (editors: /desk/). Press Ctrl+C to stop.")

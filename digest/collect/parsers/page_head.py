@@ -72,8 +72,8 @@ def _strip_site_name(title: str, site: str) -> str:
     matched = re.search(r"\s+[-–—·•:»]\s+([^-–—·•:»]{2,40})$", title)  # noqa: RUF001  dashes of every width
     if not matched or not site:
         return title
-    named, own = matched[1].lower(), site.lower()
-    return title[: matched.start()] if named in own or own in named else title
+    ending, name = matched[1].lower(), site.lower()
+    return title[: matched.start()] if ending in name or name in ending else title
 
 
 def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) -> str:

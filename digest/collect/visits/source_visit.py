@@ -108,8 +108,8 @@ def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime
     is_page = target.kind == DocumentKind.PAGE
     if is_page and not fetcher.may_read(target.current_url):
         return VisitResult(VisitFailure(SourceHealth.REFUSING, _ROBOTS_MESSAGE))
-    known: FetchOptions = {"etag": target.etag, "last_modified": target.last_modified, "accept": FEED_ACCEPT}
-    answer = fetcher.get(target.current_url, **known)
+    options: FetchOptions = {"etag": target.etag, "last_modified": target.last_modified, "accept": FEED_ACCEPT}
+    answer = fetcher.get(target.current_url, **options)
     if answer.not_modified:
         return VisitResult(_note_success(_keep_validators(answer, target)), not_modified=True)
     if is_page and (barrier := explain_redirect(target.current_url, answer.url)):

@@ -12,12 +12,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
+from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
-from digest.deliver.events.delivery_event import EventKind
+from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_parts
+from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
 from subscribers.errors import ApplicationError
 
+REPORTED_BY = "mail log"
 LOSS_REACH = timedelta(minutes=1)  # before the line that tells of lost lines
 _GZIP_MAGIC = b"\x1f\x8b"
 # RFC 5424, section 6.2, the same without its priority (rsyslog, journalctl -o short-iso), or traditional (RFC 3164, section 4.1), with or without.
@@ -51,6 +54,54 @@ class UnreadableLogError(MailLogError):
         self.file, self.why = file, why
 
 
+class QueueStep(StrEnum):
+    """What a line says of a message in the queue."""
+
+    ENTERED = "entered"
+    TAKEN = "taken"  # all of it has arrived
+    REPORTED = "reported"  # by a delivery agent
+    EXPIRED = "expired"  # Postfix has given up
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLine:
+    """A line about a message in the queue. ENTERED has its Message-ID, with the angle brackets; REPORTED the other fields."""
+
+    step: QueueStep
+    queue_id: bytes
+    message_id: bytes = b""
+    kind: EventKind = EventKind.ACCEPTED
+    status: str = ""
+    next_queue_id: bytes = b""
+
+
+def parse_queue_line(line: bytes) -> QueueLine | None:
+    """Parse a line of a log; None if it's about no message, or says nothing of where one is."""
+    match = _QUEUE_LINE.search(line)
+    if match is None:
+        return None
+    queue_id, rest = match["queue"], match["rest"]
+    if match["daemon"] == b"cleanup" and rest.startswith(b"message-id="):
+        return QueueLine(QueueStep.ENTERED, queue_id, rest.removeprefix(b"message-id=").strip())
+    if match["daemon"] in {b"qmgr", b"nqmgr"}:
+        if rest.startswith(b"removed"):
+            return QueueLine(QueueStep.REMOVED, queue_id)
+        is_expired = b"status=expired" in rest
+        return (
+            QueueLine(QueueStep.EXPIRED, queue_id, kind=EventKind.BOUNCED)
+            if is_expired
+            else QueueLine(QueueStep.TAKEN, queue_id)
+        )
+    status = _STATUS.search(rest)
+    if status is None:
+        return None
+    queued_as = _QUEUED_AS.search(status["answer"])
+    kind = _KIND_BY_STATUS.get(status["word"], EventKind.ACCEPTED)
+    next_queue_id = queued_as[1] if queued_as else b""
+    return QueueLine(QueueStep.REPORTED, queue_id, b"", kind, status["dsn"].decode(), next_queue_id)
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedMessage:
     """What the log says last of one message that Postfix accepted; `status` is an enhanced code (RFC 3463, section 2), or empty."""
@@ -59,6 +110,24 @@ class LoggedMessage:
     status: str
     entered_at: datetime
     reported_at: datetime
+
+
+def make_event(
+    delivery_id: str, kind: EventKind, status: str, *, reported_at: datetime, now: datetime
+) -> DeliveryEvent:
+    """Make an event of what a log says of a delivery: it goes the way of all events."""
+    bounce_cause = failure_cause(*parse_reply_codes(status, "")) or FailureCause.SOFT
+    return DeliveryEvent(
+        reported_by=REPORTED_BY,
+        delivery_id=delivery_id,
+        kind=kind,
+        cause=bounce_cause if kind is EventKind.BOUNCED else FailureCause.NONE,
+        occurred_at=reported_at,
+        received_at=now,
+        fingerprint=hash_parts(REPORTED_BY, delivery_id, kind, status),
+        provider_mark=None,
+        detail={"by": REPORTED_BY, "status": status},
+    )
 
 
 @dataclass(slots=True)
@@ -135,8 +204,8 @@ def read_postfix_log(
         MailLogError: a file cannot be read, or holds no line of a log.
     """
     coverage = LogCoverage(longest_silence)
-    reader = _LineReader({id_.encode("ascii") for id_ in message_ids}, coverage, _Clock(zone, now))
-    for file in sorted(files, key=lambda file: _first_time(file, _Clock(zone, now))):
+    reader = _LineReader({id_.encode("ascii") for id_ in message_ids}, coverage, LogClock(zone, now))
+    for file in sorted(files, key=lambda file: _first_time(file, LogClock(zone, now))):
         with _open_log(file) as lines:
             reader.read_lines(lines)
     found = {id_.decode("ascii"): _judge_passages(mails) for id_, mails in reader.mails.items()}
@@ -158,7 +227,7 @@ def _open_log(file: Path) -> Iterator[BinaryIO]:
         raise UnreadableLogError(file, f"can't be read ({getattr(exc, 'strerror', None) or exc}).") from None
 
 
-def _first_time(file: Path, clock: "_Clock") -> datetime:
+def _first_time(file: Path, clock: "LogClock") -> datetime:
     with _open_log(file) as lines:
         for line in lines:
             if at := clock.read_time(line):
@@ -167,8 +236,8 @@ def _first_time(file: Path, clock: "_Clock") -> datetime:
 
 
 @dataclass(slots=True)
-class _Clock:
-    """Reads the times of lines; neighbours mostly share theirs."""
+class LogClock:
+    """Reads the times of lines; neighbours mostly share theirs. `zone` is that of traditional lines; None is this machine's."""
 
     zone: tzinfo | None
     now: datetime
@@ -208,7 +277,7 @@ class _LineReader:
 
     wanted: Collection[bytes]
     coverage: LogCoverage
-    clock: _Clock
+    clock: LogClock
     mails: dict[bytes, dict[tuple[bytes, int], _QueuedMail]] = field(default_factory=dict)
     _in_queue: dict[bytes, _QueuedMail] = field(default_factory=dict)
 
@@ -219,31 +288,27 @@ class _LineReader:
             if at is None:
                 continue
             self.coverage.note_line(at)
-            if match := _QUEUE_LINE.search(line):
-                self._read_queue_line(match, at)
+            if queue_line := parse_queue_line(line):
+                self._read_queue_line(queue_line, at)
             elif _LOST_LINES.search(line):
                 self.coverage.losses.append(at)
 
-    def _read_queue_line(self, match: re.Match[bytes], at: datetime) -> None:
-        queue_id, rest = match["queue"], match["rest"]
-        if match["daemon"] == b"cleanup" and rest.startswith(b"message-id="):
-            self._enter_queue(queue_id, rest.removeprefix(b"message-id=").strip(), at)
+    def _read_queue_line(self, line: QueueLine, at: datetime) -> None:
+        if line.step is QueueStep.ENTERED:
+            self._enter_queue(line.queue_id, line.message_id, at)
             return
-        mail = self._in_queue.get(queue_id)
+        mail = self._in_queue.get(line.queue_id)
         if mail is None:
             return
-        if match["daemon"] in {b"qmgr", b"nqmgr"}:
-            if rest.startswith(b"removed"):
-                del self._in_queue[queue_id]  # Postfix uses short ids again
-            elif b"status=expired" in rest:
-                mail.kind, mail.reported_at = EventKind.BOUNCED, at
-            else:
-                mail.accepted = True
-        elif status := _STATUS.search(rest):
-            queued_as = _QUEUED_AS.search(status["answer"])
-            mail.accepted, mail.reported_at, mail.status = True, at, status["dsn"].decode()
-            mail.kind = _KIND_BY_STATUS.get(status["word"], EventKind.ACCEPTED)
-            mail.next_queue_id = queued_as[1] if queued_as else b""
+        if line.step is QueueStep.REMOVED:
+            del self._in_queue[line.queue_id]  # Postfix uses short ids again
+        elif line.step is QueueStep.TAKEN:
+            mail.accepted = True
+        elif line.step is QueueStep.EXPIRED:
+            mail.kind, mail.reported_at = line.kind, at
+        else:
+            mail.accepted, mail.reported_at, mail.status = True, at, line.status
+            mail.kind, mail.next_queue_id = line.kind, line.next_queue_id
 
     def _enter_queue(self, queue_id: bytes, message_id: bytes, at: datetime) -> None:
         self._in_queue.pop(queue_id, None)

@@ -23,7 +23,7 @@ from digest.deliver.events.delivery_event import (
 )
 from digest.deliver.events.mailbox import incoming_mail
 from digest.deliver.events.replies import MAX_REPLY_LENGTH
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, Event
 from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
@@ -116,7 +116,7 @@ def _group_by_delivery(
 
 
 def _update_delivery_states(session: Session, reports: Mapping[str | None, _DeliveryReports], now: datetime) -> None:
-    """Apply reports to their deliveries. The events of those that somebody is handing over are left pending."""
+    """Apply reports to their deliveries. The events of those that a run has claimed are left pending."""
     query = select(Delivery.id, Delivery.state).order_by(Delivery.id)
     states = dict(session.execute(query.where(Delivery.id.in_(reports))).all())
     changing = {i for i, state in states.items() if state_after_events(state, reports[i].kinds) is not state}
@@ -126,7 +126,7 @@ def _update_delivery_states(session: Session, reports: Mapping[str | None, _Deli
     for delivery, state in locked.items():
         _change_state(session, delivery, state, reports[delivery])
     pending = changing - locked.keys()
-    pending |= {i for i, state in (states | locked).items() if state is DeliveryState.HANDING_OVER}
+    pending |= {i for i, state in (states | locked).items() if state in CLAIMED_STATES}
     if pending:
         session.execute(update(Event).where(Event.delivery.in_(pending)).values(unsettled_since=now))
 
@@ -143,7 +143,7 @@ def deliveries_with_pending_events(session: Session) -> list[str]:
     query = (
         select(Event.delivery)
         .join(Delivery, Delivery.id == Event.delivery)
-        .where(Event.unsettled_since.is_not(None), Delivery.state != DeliveryState.HANDING_OVER)
+        .where(Event.unsettled_since.is_not(None), Delivery.state.not_in(CLAIMED_STATES))
         .distinct()
         .limit(MAX_EVENTS_PER_TRANSACTION)
     )

@@ -19,7 +19,7 @@ from digest.edition.approval.approved_versions import read_mailable
 from digest.edition.content.fragment_names import list_section_keys
 from digest.edition.queries import find_edition
 from digest.settings import Settings
-from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal
+from digest.store.delivery_models import CLAIMED_STATES, OPEN_STATES, Delivery, DeliveryState, DeliveryTotal
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from digest.timetable import resolve_wall_time
@@ -32,6 +32,7 @@ from subscribers.store.models import table_of
 
 # What's sent to many at once. After a restore, no one knows which of it went out.
 BULK_KINDS = ("edition", "correction", "ask", "stay")
+TEST_PURPOSE_PREFIX = "test:"
 MAX_LATENESS = timedelta(hours=1)  # an edition released later counts from when it really went
 _WEEK = timedelta(days=7)
 
@@ -125,7 +126,6 @@ def _load_zone(name: str) -> ZoneInfo | None:
 
 
 HANDED_OVER_STATES = (DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.UNCERTAIN)
-OPEN_STATES = (DeliveryState.WAITING, DeliveryState.HANDING_OVER)
 _SERVED_STATES = (*OPEN_STATES, DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
 
 
@@ -138,7 +138,7 @@ class DeliveryCounts:
 
     @property
     def is_balanced(self) -> bool:
-        """Whether planned = waiting + handing over + accepted + refused + uncertain and so on."""
+        """Whether planned = waiting + reserved + handing over + accepted + refused + uncertain and so on."""
         return self.planned == sum(self.by_state.values())
 
     def __getitem__(self, state: DeliveryState) -> int:
@@ -151,17 +151,19 @@ class DeliveryCounts:
 
     @property
     def open(self) -> int:
-        """How many wait or are being handed over."""
+        """How many wait, are reserved, or are being handed over."""
         return sum(self.by_state[state] for state in OPEN_STATES)
 
     @property
     def last_are_leaving(self) -> bool:
-        """Whether nothing waits any more, and the last messages are being handed over."""
-        return 0 < self.open == self.by_state[DeliveryState.HANDING_OVER]
+        """Whether nothing waits anymore, and runs have the last messages."""
+        return 0 < self.open == sum(self.by_state[state] for state in CLAIMED_STATES)
 
 
 # What queries ask of deliveries.
 IS_WAITING = Delivery.state == DeliveryState.WAITING
+IS_RESERVED = Delivery.state == DeliveryState.RESERVED
+IS_CLAIMED = Delivery.state.in_(CLAIMED_STATES)
 IS_HANDING_OVER = Delivery.state == DeliveryState.HANDING_OVER
 IS_UNCERTAIN = Delivery.state == DeliveryState.UNCERTAIN
 

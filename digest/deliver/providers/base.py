@@ -41,6 +41,9 @@ class MessageOutcome:
     blames_domain: bool = False
 
 
+LEASE_EXPIRED = "this process was silent for too long, so it didn't send the message"
+
+
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
     """The outcomes of a batch, in its order, and what they mean for the whole run.
@@ -113,8 +116,11 @@ class HandoverMarks(Protocol):
         """Mark that a message has not left after all, and none of it can arrive."""
         ...
 
-    def mark_dot(self, message: OutgoingMessage) -> None:
-        """Mark that a message leaves now: right before what completes it is written, with SMTP its final dot."""
+    def mark_dot(self, message: OutgoingMessage) -> bool:
+        """Mark that a message leaves now: right before what completes it is written, with SMTP its final dot.
+
+        Return False if it must not leave: this process was silent for too long, and another may have taken the message over.
+        """
         ...
 
     def mark_outcome(self, message: OutgoingMessage, outcome: MessageOutcome) -> None:

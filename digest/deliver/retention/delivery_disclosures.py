@@ -14,12 +14,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import IS_WAITING, OPEN_STATES, edition_purpose
+from digest.deliver.plan.delivery_plan import IS_WAITING, edition_purpose
 from digest.deliver.providers.registry import describe_recipient
 from digest.deliver.retention import provider_erasures
 from digest.deliver.retention.delivery_seals import DELIVERIES
 from digest.settings import Settings
-from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, Event, Notice
+from digest.store.delivery_models import OPEN_STATES, Delivery, DeliveryState, DeliveryTotal, Event, Notice
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.address import Address

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, select, text
 from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import OPEN_STATES, edition_purpose
+from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.edition.queries import FINISHED_STATES, find_edition
-from digest.store.delivery_models import UNSEALED_NOTICE, Delivery, DeliveryState
+from digest.store.delivery_models import OPEN_STATES, UNSEALED_NOTICE, Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition
 from subscribers.consent import disclosure_log, disclosure_sealing, sealed_rows

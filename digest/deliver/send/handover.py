@@ -1,10 +1,11 @@
 """Handing claimed deliveries over and recording what came of it: one path for editions, notices and test mails.
 
-1. The caller claims rows (`claims`) in a commit that is durable before anything leaves.
+1. The caller reserves rows (`claims`).
 2. It asks again who may still get the message, and makes a `SendTask` of each delivery that may go.
-3. `hand_over_tasks` composes the messages and gives them to the provider. It may run in another thread.
-4. `HandoverRun.note_result` decides what becomes of each delivery; a refusal is an event too.
-5. `HandoverRun.write_results` writes that down, in the transaction of the next claim.
+3. `HandoverRun.hand_over` marks them as being handed over, in a commit that is durable before anything leaves.
+4. `hand_over_tasks` composes the messages and gives them to the provider. It may run in another thread.
+5. `HandoverRun.note_result` decides what becomes of each delivery; a refusal is an event too.
+6. `HandoverRun.write_results` writes that down, in the transaction of the next claim.
 
 After a fault, messages that had not left wait again. What may have left stays claimed until it is `uncertain`.
 """
@@ -21,12 +22,20 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import installation_hold, provider_wait
 from digest.deliver.events import processor
 from digest.deliver.events.delivery_event import DeliveryEvent
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage, Provider
+from digest.deliver.providers.base import (
+    LEASE_EXPIRED,
+    BatchOutcome,
+    HandoverResult,
+    MessageOutcome,
+    OutgoingMessage,
+    Provider,
+)
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims import retry_policy
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery, LeaseTerms
 from digest.deliver.send.claims.retry_policy import StateChange, decide_state_change, end_without_retry
 from digest.deliver.send.claims.run_file import HandoverSlots, RunFile
+from digest.deliver.send.claims.run_lease import LeaseKeeper
 from digest.settings import Settings
 from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database
@@ -34,6 +43,8 @@ from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 
 _NOT_ACCEPTED = frozenset({HandoverResult.REFUSED, HandoverResult.TRY_LATER})
+
+LEASE_LOST = "it was silent for too long, so other processes took over its messages. Send again to finish."
 
 ClaimT = TypeVar("ClaimT", bound=ClaimedDelivery)
 
@@ -75,6 +86,10 @@ def hand_over_tasks(provider: Provider, tasks: Sequence[SendTask], slots: Handov
     The batch has begun in `slots`; after a fault of the provider it does not end there, for something may still leave.
     """
     may_have_left = False
+    if not slots.may_leave():
+        slots.end_batch()
+        untried = MessageOutcome(HandoverResult.NOT_TRIED, LEASE_EXPIRED)
+        return BatchResult(tasks, BatchOutcome((untried,) * len(tasks)))
     try:
         messages, compose_errors = _compose_messages(tasks)
         may_have_left = bool(messages)
@@ -116,6 +131,7 @@ class HandoverRun:
     settings: Settings
     clock: Callable[[], datetime]
     run_file: RunFile
+    run_lease: LeaseKeeper
     retries: bool = True  # False: a delivery gets one try
     untried_pause: timedelta = timedelta()  # before the next try of what the provider did not even try
     stop_reason: str = ""  # why nothing more is handed over
@@ -131,12 +147,30 @@ class HandoverRun:
 
     def __post_init__(self) -> None:
         self.lease = LeaseTerms.for_provider(self.provider, self.run_file.owner)
+        self.run_file.may_leave = lambda: self.run_lease.is_valid
         self.unsubscribe_log = UnsubscribeLog(self.settings.left_log, self.keys)
 
     def note_claimed(self, claimed: Sequence[ClaimedDelivery]) -> None:
         """Note that a commit wrote everything down and claimed these, which have not left yet."""
         self.state_changes, self.refusal_events, self.withdrawn = [], [], []
         self.unsent = [delivery.delivery_id for delivery in claimed]
+
+    def keeps_lease(self) -> bool:
+        """Return whether this run may go on; if not, it ends."""
+        self.run_lease.ensure_valid()
+        if self.run_lease.is_lost:
+            self.stop_reason = self.stop_reason or LEASE_LOST
+        return not self.run_lease.is_lost
+
+    def hand_over(self, session: Session, deliveries: Sequence[ClaimedDelivery]) -> bool:
+        """Mark reserved deliveries as being handed over, in the caller's transaction. It may be repeated.
+
+        Return False unless all are still this run's. Then the run ends, and none of them may leave.
+        """
+        if not deliveries or claims.hand_over(session, self.lease, self.run_lease.epoch, deliveries):
+            return True
+        self.stop_reason = self.stop_reason or LEASE_LOST
+        return False
 
     def note_permitted(self, claimed: Sequence[ClaimedDelivery], tasks: Sequence[SendTask]) -> None:
         """Note which of the claimed deliveries go now, as tasks; the recipients of the others are gone."""
@@ -248,6 +282,8 @@ def hand_over_batches(
             if not claimed:
                 return
             tasks = permit(claimed)
+            if not (run.keeps_lease() and _hand_over_tasks(run, tasks)):
+                continue  # what was claimed waits again
             run.note_permitted(claimed, tasks)
             outcome = _hand_over_batch(run, tasks, slots)
             if outcome.wait_seconds:
@@ -272,6 +308,11 @@ def _record_and_claim(run: HandoverRun, claim_next: Callable[[Session], Sequence
         claimed = claim_next(session)
     run.note_claimed(claimed)
     return claimed
+
+
+def _hand_over_tasks(run: HandoverRun, tasks: Sequence[SendTask]) -> bool:
+    with run.database.write() as session:
+        return run.hand_over(session, [task.delivery for task in tasks])
 
 
 def _hand_over_batch(run: HandoverRun, tasks: Sequence[SendTask], slots: HandoverSlots) -> BatchOutcome:

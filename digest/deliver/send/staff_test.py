@@ -24,10 +24,13 @@ from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.compose.variants import check_unsubscribe_length, create_variants, signup_text
+from digest.deliver.plan.delivery_plan import TEST_PURPOSE_PREFIX
 from digest.deliver.providers.base import OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
+from digest.deliver.send.claims.dead_runs import recover_runs
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
 from digest.deliver.send.claims.run_file import RunFile
+from digest.deliver.send.claims.run_lease import keep_lease
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
 from digest.deliver.send.run.edition_run import SendError
 from digest.edition.approval import approval_check
@@ -40,8 +43,6 @@ from digest.store.engine import Database
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
-
-TEST_PURPOSE_PREFIX = "test:"
 
 log = structlog.get_logger("sending")
 
@@ -135,20 +136,22 @@ def hand_over_test(
     clock: Callable[[], datetime],
 ) -> StaffTestReport:
     """Hand a composed test over, each mail once."""
-    with database.write() as session:
-        claims.mark_orphans_uncertain(session, Delivery.purpose.startswith(TEST_PURPOSE_PREFIX), now=clock())
-    run = _StaffTestRun(
-        database=database,
-        provider=provider,
-        keys=keys,
-        settings=settings,
-        clock=clock,
-        run_file=RunFile.in_memory(provider.batch_size),  # one try: a doubt stays one
-        retries=False,
-        purpose=test.purpose,
-        unclaimed=deque(test.mails),
-    )
-    hand_over_batches(run, partial(_claim_mails, run), _make_tasks)
+    recover_runs(database, settings, keys, now=clock())
+    run_file = RunFile.in_memory(provider.batch_size)  # one try: a doubt stays one
+    with keep_lease(database, run_file.owner, settings) as run_lease:
+        run = _StaffTestRun(
+            database=database,
+            provider=provider,
+            keys=keys,
+            settings=settings,
+            clock=clock,
+            run_file=run_file,
+            run_lease=run_lease,
+            retries=False,
+            purpose=test.purpose,
+            unclaimed=deque(test.mails),
+        )
+        hand_over_batches(run, partial(_claim_mails, run), _make_tasks)
     log.info("test sent", edition=test.edition, mails=len(test.mails), stopped=run.stop_reason)
     serial = test.purpose.rpartition(":")[2]
     return StaffTestReport(test.edition, _read_results(run, test.mails), run.stop_reason, serial)
@@ -226,6 +229,7 @@ def _compose_mail(
         message_id=placeholders.message_id,
         tries=0,
         due_at=now,
+        claimed_at=now,
         first_handed_at=now,
         person=None,
         domain_tag=None,

@@ -58,10 +58,6 @@ def verify_version(
         ApprovalError: something is different now, or it was approved with the placeholders of an older version.
     """
     mailable = read_version(session, approval)
-    if revocation := _find_revocation(session, approval, keys):
-        raise ApprovalError(
-            f"{edition.name} can't be sent. {revocation}", "Revoke the approval again, then approve the edition."
-        )
     if fault := _find_fault(approval, mailable, edition, settings, keys):
         raise ApprovalError(
             f"{edition.name} differs from the approved version ({str(approval.content_hash)[:7]}): {fault[0]}", fault[1]
@@ -72,6 +68,11 @@ def verify_version(
             f"Cancel the rest with 'digest cancel {edition.name}', or finish sending with the older version."
             if edition.state in {EditionState.SENDING, EditionState.SENT}
             else "Draft it again, then approve it.",
+        )
+    if revocation := _find_revocation(session, approval, keys):
+        raise ApprovalError(
+            f"{edition.name} can't be sent because {revocation}.",
+            "Revoke the approval again, then approve the edition.",
         )
     return mailable
 
@@ -85,10 +86,8 @@ def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> Ed
     if approval is None:
         return None
     stated = approval.statement
-    is_signed = content_hash_of(stated) == approval.content_hash and not count_missing_signatures(
-        stated, _list_signers(approval, keys)
-    )
-    if not is_signed or stated.get("content") != content_hash_of(approval.content) or list_moved_parts(stated, edition):
+    is_stated = stated.get("content") == content_hash_of(approval.content) and not list_moved_parts(stated, edition)
+    if not is_stated or not is_signed(approval, keys):
         return None
     return None if _find_revocation(session, approval, keys) else EditionContent.from_json(approval.content)
 
@@ -100,8 +99,8 @@ def _find_revocation(session: Session, approval: Approval, keys: KeyRing) -> str
     actions, is_intact = read_actions_since(session, min(signed, default=None), (APPROVAL_REVOKED, SENT_BACK))
     own = [read_detail(a.detail) for a in actions if a.subject == approval.statement["edition"]]
     if any(approval.version in detail.get(REVOKED_DETAIL, ()) for detail in own):
-        return "The audit log says that this approval was revoked."
-    return "" if is_intact else "The audit log since this approval fails verification, so it may have been revoked."
+        return "the audit log says that its approval was revoked"
+    return "" if is_intact else "the audit log since its approval fails verification"
 
 
 def _find_fault(
@@ -131,6 +130,13 @@ def _find_fault(
 
 
 _HEADER_WORDS = {"from": "its sender", "reply_to": "its reply address", "list": "its List-Id or URL"}
+
+
+def is_signed(approval: Approval, keys: KeyRing) -> bool:
+    """Return whether as many signed what a version states as it takes."""
+    stated = approval.statement
+    is_intact = content_hash_of(stated) == approval.content_hash
+    return is_intact and not count_missing_signatures(stated, _list_signers(approval, keys))
 
 
 def _list_signers(approval: Approval, keys: KeyRing) -> list[str]:

@@ -18,7 +18,7 @@ from digest.edition.content.edition_content import AuthoredBlock, EditionContent
 from digest.edition.queries import OUTGOING_STATES
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
-from subscribers.store.row_seals import is_genuine
+from subscribers.store.row_seals import is_genuine, keep_genuine
 from subscribers.subscriber_language import SubscriberLanguage
 
 CorrectedField = Literal["headline", "summary"]
@@ -48,16 +48,21 @@ def list_corrections(session: Session, edition: Edition) -> tuple[Correction, ..
     return tuple(session.scalars(query))
 
 
+def list_genuine_corrections(session: Session, edition: Edition) -> tuple[Correction, ...]:
+    """List the corrections of an edition that were made here, the first first: public pages show no others."""
+    return tuple(keep_genuine(session, list_corrections(session, edition)))
+
+
 def list_corrections_by_edition(
     session: Session, names: Collection[str] | None = None
 ) -> dict[str, tuple[Correction, ...]]:
-    """List the corrections of editions by name, or of all; an edition without one is missing."""
+    """List the genuine corrections of editions by name, or of all; an edition without one is missing."""
     query = select(Edition.name, Correction).join(Correction, Correction.edition_id == Edition.id)
     if names is not None:
         query = query.where(Edition.name.in_(names))
     by_name: dict[str, tuple[Correction, ...]] = {}
     for name, correction in session.execute(query.order_by(Correction.edition_id, Correction.seq)):
-        by_name[name] = (*by_name.get(name, ()), correction)
+        by_name[name] = (*by_name.get(name, ()), *keep_genuine(session, [correction]))
     return by_name
 
 

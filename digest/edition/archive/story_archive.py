@@ -15,7 +15,7 @@ from sqlalchemy import Float, Integer, Select, column, delete, func, insert, sel
 from sqlalchemy.orm import Session
 
 from digest.edition.content.corrected_content import correct_entry
-from digest.edition.content.edition_content import SectionEntry, read_sections
+from digest.edition.content.edition_content import EditionSection, SectionEntry, read_sections
 from digest.edition.queries import PUBLIC_STATES
 from digest.edition.rendering.anchors import story_anchor
 from digest.store.archive_models import ArchivedStory
@@ -100,11 +100,17 @@ def split_query(typed: str) -> tuple[str, ...]:
 
 def archive_edition(session: Session, edition: Edition, corrections: Iterable[Correction] = ()) -> None:
     """Store the stories of an edition as its page says them, in place of those that are there."""
-    made = tuple(corrections)
-    entries = [correct_entry(entry, made) for section in read_sections(edition.content) for entry in section.entries]
     session.execute(delete(ArchivedStory).where(ArchivedStory.edition_id == edition.id))
-    if rows := [_row_values(edition, position, entry) for position, entry in enumerate(entries)]:
+    if rows := list_story_rows(edition, read_sections(edition.content), tuple(corrections)):
         session.execute(insert(ArchivedStory), rows)
+
+
+def list_story_rows(
+    edition: Edition, sections: Iterable[EditionSection], corrections: Sequence[Correction]
+) -> list[dict[str, Any]]:
+    """List the stories of an edition as rows of the archive."""
+    entries = [entry for section in sections for entry in section.entries]
+    return [_row_values(edition, n, correct_entry(entry, corrections)) for n, entry in enumerate(entries)]
 
 
 def _row_values(edition: Edition, position: int, entry: SectionEntry) -> dict[str, Any]:

@@ -51,8 +51,8 @@ def build_content(
     for section in file.sections:
         if entries := tuple(_write_entries(arrangement, section, page)):
             note = SECTION_KINDS[section.kind].section_note(section, release_at, language)
-            named = (section.key, section.kind, section.title_in(language))
-            sections.append(content.EditionSection(*named, note, entries))
+            labels = (section.key, section.kind, section.title_in(language))
+            sections.append(content.EditionSection(*labels, note, entries))
     leading_first = sorted(sections, key=lambda section: not SECTION_KINDS[section.kind].leads_edition)
     headlines = [entry.headline for section in leading_first for entry in section.entries]
     subject = content.truncate_text(headlines[0], content.MAX_SUBJECT_LENGTH) if headlines else file.publication.name

@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from dataclasses import asdict
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -38,18 +39,7 @@ def append_edit(session: Session, edition: Edition, edit: Edit) -> int:
     """
     beyond = delete(EditionEdit).where(EditionEdit.edition_id == edition.id, EditionEdit.seq >= edit.seq)
     discarded = session.connection().execute(beyond).rowcount
-    session.add(
-        EditionEdit(
-            edition_id=edition.id,
-            seq=edit.seq,
-            at=edit.at,
-            actor=edit.actor,
-            kind=edit.kind,
-            target=edit.target,
-            value=dict(edit.value),
-            undoes=edit.undoes,
-        )
-    )
+    session.add(EditionEdit(edition_id=edition.id, **asdict(edit)))
     session.flush()
     return discarded
 

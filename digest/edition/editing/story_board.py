@@ -139,8 +139,8 @@ class StoryBoard:
 
     def drop_stories(self, edit: Edit) -> str:
         """Remove stories; a section whose rule says so takes the next for each."""
-        named = dict.fromkeys(map(self.find_story, edit.targets))
-        present = [story for story in named if story and story.state is not StoryState.REMOVED]
+        targets = dict.fromkeys(map(self.find_story, edit.targets))
+        present = [story for story in targets if story and story.state is not StoryState.REMOVED]
         for story in present:
             self._drop_story(story, edit)
         return "" if present else "the story was already removed"
@@ -285,8 +285,8 @@ class StoryBoard:
 
     def merge_stories(self, story: BoardStory, edit: Edit) -> str:
         """Let a story take the articles of others, which are gone then."""
-        named = dict.fromkeys(map(self.find_story, edit.texts("others")))
-        others = [other for other in named if other and other is not story]
+        targets = dict.fromkeys(map(self.find_story, edit.texts("others")))
+        others = [other for other in targets if other and other is not story]
         if not others:
             return "there's no other story to merge with"
         for other in others:

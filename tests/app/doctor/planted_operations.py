@@ -17,6 +17,7 @@ from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import BACKUP_STATE_KEY
 from digest.deliver.control import article_checks, installation_hold
 from digest.deliver.inbound import mailbox_poll as poll
+from digest.deliver.inbound.mail_log import state_key
 from digest.deliver.providers.sendgrid import suppression_pull
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.edition.content.edition_content import EditionContent
@@ -35,6 +36,7 @@ from digest.store.delivery_models import (
 )
 from digest.store.engine import Database
 from digest.store.models import FIRST_LOOK_JOB, Edition, EditionState, ReleaseChange, ScheduleSlot, Source, SourceHealth
+from digest.store.process_owner import this_process_owner
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.rate_limits import SURGE_ALARM_KIND
 from subscribers.store.models import ImportBatch, Person, PersonState, Seal
@@ -357,6 +359,11 @@ def lose_heartbeat(world: FaultyInstallation) -> None:
     world.remember("heartbeat nightly", {"trouble": "status 404"})
 
 
+def lose_mail_log(world: FaultyInstallation) -> None:
+    world.replace_setting("[limits]", '[relay]\nlog = "journal"\n\n[limits]')
+    world.remember(state_key(this_process_owner().host), {"trouble": "The journal can't be read (no permission)."})
+
+
 def block_backup_folder(world: FaultyInstallation) -> None:
     file = world.home / "digest.toml"
     world.replace_setting("[limits]", f'[backup]\nfolder = "{file}"\n\n[limits]')
@@ -436,6 +443,10 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
             lambda: Delivery(id="changed", purpose="data:1", due_at=NOW - DAY, next_try_at=NOW, **REFUSED_AS_CHANGED)
         ),
         *("changed-deliveries", "Find out how"),
+    ),
+    "an edition on the public pages was never approved": (
+        add_rows(lambda: edition(release_at=NOW - 7 * DAY, state=EditionState.SENT)),
+        *("public-editions", "restore a backup"),
     ),
     "a draft was changed in the database": (
         add_rows(lambda: edition(release_at=NOW + 7 * DAY)),
@@ -553,6 +564,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("refusals", "digest refused 2026-W47"),
     ),
     "a backup by the clock failed": (fail_backup, *("missing-backup", "digest backup")),
+    "the mail server's log can't be read": (lose_mail_log, "mail-log", "copy its unit file"),
     "a heartbeat isn't taken": (lose_heartbeat, "heartbeats", "the server behind it"),
     "backups without a passphrase": (
         change("[limits]", '[backup]\nfolder = "/backups"\n\n[limits]'),

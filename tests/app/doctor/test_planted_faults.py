@@ -4,11 +4,12 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import text
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import examine_outside, explain_dns_lines, list_checks, refer_to_first, run_checks
@@ -29,7 +30,7 @@ from tests.moments import AFTER_RELEASE as NOW
 from tests.run_database import HomeDatabases, sibling_database_url
 
 # Whose fault is a machine's, or planted in a test of its own.
-UNPLANTED_CHECKS = {"import-names", "disk-space", "disk-growth", "parsing-sandbox", "damaged-values"}
+UNPLANTED_CHECKS = {"import-names", "disk-space", "disk-growth", "parsing-sandbox", "damaged-values", "held-rows"}
 
 
 @pytest.fixture
@@ -264,6 +265,43 @@ def test_where_no_installation_is_a_command_says_so_and_makes_nothing(
         for part in (f"There's no installation in {tmp_path / name} ({reason}", "Check DIGEST_HOME", "'digest init'"):
             assert part in refused.output
     assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
+
+
+def test_old_snapshots_and_unused_replication_slots_on_postgresql_are_reported(
+    postgresql: Database, tmp_path: Path
+) -> None:
+    world = FaultyInstallation.make_sound(tmp_path, postgresql)
+    later = datetime.now(UTC) + timedelta(hours=2)
+
+    def list_held_rows(now: datetime) -> list[str]:
+        findings = run_checks(ExaminedInstallation(world.open(), now), ["held-rows"])
+        return [finding.sentence for finding in findings if finding.level != "ok"]
+
+    assert list_held_rows(later) == []
+    with postgresql.snapshot() as session:
+        session.execute(text("SET application_name = 'nightly dump'"))
+        session.execute(text("SELECT count(*) FROM delivery"))
+        assert list_held_rows(datetime.now(UTC)) == [], "a backup may take its time"
+        (sentence,) = list_held_rows(later)
+    assert sentence.startswith("A transaction of nightly dump has been open since 20")
+    with postgresql.write() as session:
+        session.execute(text("SELECT pg_create_physical_replication_slot('standby')"))
+    try:
+        (sentence,) = list_held_rows(datetime.now(UTC))
+    finally:
+        with postgresql.write() as session:
+            session.execute(text("SELECT pg_drop_replication_slot('standby')"))
+    assert sentence.startswith("The replication slot standby isn't used")
+    assert "pg_drop_replication_slot" in sentence
+
+
+def test_deliveries_on_postgresql_have_vacuum_settings_of_their_own(postgresql: Database) -> None:
+    with postgresql.read() as session:
+        options = session.scalar(text("SELECT reloptions FROM pg_class WHERE oid = 'delivery'::regclass"))
+    assert {option.partition("=")[0] for option in options} == {
+        *("fillfactor", "autovacuum_vacuum_scale_factor", "autovacuum_vacuum_threshold"),
+        "autovacuum_analyze_scale_factor",
+    }
 
 
 def test_an_empty_database_on_a_server_is_no_installation(postgresql_url: str, tmp_path: Path) -> None:

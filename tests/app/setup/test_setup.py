@@ -163,6 +163,29 @@ def test_what_an_operator_wrote_stays(made: tuple[Path, str], tmp_path: Path) ->
     assert f"ReadWritePaths={folder} -/backups/digest -{tmp_path / 'elsewhere'}\n" in unit
 
 
+@pytest.mark.parametrize(
+    ("host", "log", "group"),
+    [
+        ("localhost", "journal", "systemd-journal"),
+        ("mail.harbor.example", "", ""),
+        ("localhost", "/var/log/none", "adm"),
+    ],
+)
+def test_the_log_of_a_mail_server_on_this_machine_is_followed(tmp_path: Path, host: str, log: str, group: str) -> None:
+    folder = tmp_path / "srv"
+    answers = write_answers(tmp_path, smtp_host=host)
+    assert run(folder, "--batch", "--answers", str(answers)).exit_code == 0
+    if log.startswith("/"):
+        file = folder / "digest.toml"
+        file.write_text(file.read_text("utf-8").replace('log = "journal"', f'log = "{log}"'), "utf-8")
+        assert run(folder, "--batch", "--answers", str(answers)).exit_code == 0
+    assert load_settings(folder / "digest.toml").file.relay.log == log
+    unit = (folder / "deploy" / "digest.service").read_text("utf-8")
+    groups = [line.partition("=")[2] for line in unit.splitlines() if line.startswith("SupplementaryGroups")]
+    assert groups == ([group] if group else [])
+    assert "Group=digest\n" in unit
+
+
 def test_every_question_is_asked_once_and_a_wrong_answer_again(tmp_path: Path) -> None:
     answers = ANSWERS | {"mail": "outbox", "subscribers": 0}
     asked = [question for question in QUESTIONS if question.concerns(answers)]

@@ -205,6 +205,17 @@ def test_nothing_arrives_before_it_is_marked_as_leaving(name: str, settings: Set
 
 
 @pytest.mark.parametrize("name", HARNESSES)
+def test_what_may_not_leave_does_not_and_was_not_tried(name: str, settings: Settings) -> None:
+    messages, marks = _messages("ada@example.org", "bo@example.org"), MarkRecorder(may_leave=False)
+    with HARNESSES[name].accepting(settings) as (ready, arrivals):
+        with _opened(ready) as provider:
+            outcome = provider.send_batch(messages, marks)
+        assert arrivals() == []
+    assert [each.result for each in outcome.outcomes] == [HandoverResult.NOT_TRIED] * 2
+    assert set(dict(marks.marks).values()) <= {"begun", "dot", "untouched"}
+
+
+@pytest.mark.parametrize("name", HARNESSES)
 def test_what_came_of_a_message_is_marked_after_it_was_marked_as_leaving(name: str, settings: Settings) -> None:
     marks = MarkRecorder()
     with HARNESSES[name].accepting(settings) as (ready, _), _opened(ready) as provider:

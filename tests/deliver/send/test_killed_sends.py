@@ -33,14 +33,16 @@ PHASES = {  # and what only their transactions write
     "the edition begins": ("update edition(state)",),
     "planning, page by page": ("insert delivery",),
     "planning is closed": ("planned_at",),
-    "doubts get their name": ("update delivery(reply, state)",),
+    "a lease begins": ("insert run_lease",),
     "some are chosen to go ahead": ("edition(canary)",),
-    "a claim": ("handed_at",),
-    "a record with the next claim": ("handed_at", "tries"),
+    "a claim": ("variant",),
+    "a batch is handed over": ("handed_at",),
+    "a record with the next claim": ("variant", "tries"),
     "a record": ("tries",),
     "those who went ahead are waited for": ("canary_until",),
     "a sign of life": ("memo",),
     "the edition ends": ("sent_at",),
+    "a lease ends": ("delete run_lease",),
 }
 
 

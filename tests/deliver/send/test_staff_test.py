@@ -28,7 +28,7 @@ from digest.edition.approval.approved_versions import ApprovalError
 from digest.settings import Settings
 from digest.store import staff
 from digest.store.approval_models import ApprovedFragment
-from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
+from digest.store.delivery_models import Delivery, DeliveryState, RunLease, StaffMember
 from digest.store.models import Edition, EditionState, Fragment
 from digest.store.process_owner import this_process_owner
 from subscribers.crypto import link_tokens
@@ -296,5 +296,6 @@ def test_what_a_crash_leaves_claimed_is_uncertain_at_the_next_test(world: Delive
     dead = replace(this_process_owner(), nonce="another")
     with world.database.write() as session:
         session.execute(update(Delivery).values(owner=str(dead)))
+        session.execute(update(RunLease).values(owner=str(dead)))
     sent(world, scripted(BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))))
     assert sorted(str(row.state) for row in staff_rows(world)) == ["accepted", "uncertain"]

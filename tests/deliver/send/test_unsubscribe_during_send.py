@@ -85,7 +85,7 @@ def _leave(port: int, number: int) -> float:
 
 def _claimed(at: KillableSend) -> list[int]:
     with at.database.read() as session:
-        query = select(Delivery.person).where(Delivery.state == DeliveryState.HANDING_OVER)
+        query = select(Delivery.person).where(Delivery.state == DeliveryState.RESERVED)
         return [number for number in session.scalars(query) if number is not None]
 
 

@@ -48,6 +48,29 @@ def test_a_call_without_a_deadline_says_none() -> None:
     assert written("opportunities").when is None
 
 
+@pytest.mark.parametrize(
+    ("is_offered", "facts"),
+    [
+        (True, {"primary": True, "deadline": Deadline(date(2026, 12, 4), label="applications")}),
+        (True, {"own": True, "deadline": Deadline(date(2026, 12, 4), label="comments")}),
+        (True, {"section": "opportunities"}),
+        (False, {"deadline": Deadline(date(2026, 12, 4), label="applications")}),
+        (False, {"primary": True, "deadline": Deadline(date(2026, 12, 4), label="registration")}),
+        (
+            False,
+            {"primary": True, "deadline": Deadline(date(2026, 12, 4), label="applications"), "section": "products"},
+        ),
+        (False, {"primary": True}),
+    ],
+)
+def test_only_official_or_own_news_that_calls_for_something_is_offered_as_an_opportunity(
+    *, is_offered: bool, facts: dict[str, object]
+) -> None:
+    day = datetime(2026, 11, 18, tzinfo=UTC)
+    article = CandidateArticle(URL, URL, "Port grant", "", "Calls", "Calls", day, **facts)  # type: ignore[arg-type]
+    assert SECTION_KINDS["opportunities"].is_offered(ScoredStory(Story(article), 50.0, ())) is is_offered
+
+
 def test_an_event_has_its_place_and_hour() -> None:
     starts_at = datetime(2026, 12, 3, 14, tzinfo=UTC)
     entry = written("events", starts_at=starts_at, place="Port Ellery")

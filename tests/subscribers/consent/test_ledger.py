@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -114,6 +114,11 @@ def test_a_forged_link_at_the_end_is_found(one_database: Database) -> None:
     broken = _verify(one_database).broken
     assert broken is not None
     assert "in the subscriber's row" in broken.fault
+
+
+def test_a_moment_reads_the_same_whichever_zone_it_is_given_in() -> None:
+    elsewhere = NOON.astimezone(timezone(timedelta(hours=-5)))
+    assert ledger.format_moment(elsewhere) == ledger.format_moment(NOON)
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.booleans(), max_size=5))

@@ -15,10 +15,11 @@ from subscribers.address import read_address
 from subscribers.consent import suppression
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.lifecycle import unsubscribe
+from subscribers.lifecycle import my_data, unsubscribe
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import ConsentEvent, Person, PersonState
+from subscribers.subscriber_language import ENGLISH
 from tests.moments import DRAFTING as NOW
 from tests.sent_emails import plain_text
 from tests.subscribers.pages.test_my_data import Inbox
@@ -80,6 +81,9 @@ def test_the_answer_to_the_form_that_left_takes_it_back_by_a_token_of_its_own(bo
     assert kinds(both) == ["left", "undone"]
     with both.database.read() as session:
         assert session.get_one(Person, both.ada).choices == {"text_only": True}
+        history = my_data.list_consent_history(session, both.ada, ENGLISH)
+    # Whoever takes it back agrees to no new words: none are missing.
+    assert [entry.words_unknown for entry in history] == [False, False, False]
 
 
 @pytest.mark.parametrize("form", [{"from": "page"}, {"List-Unsubscribe": "One-Click"}], ids=["page", "one-click"])

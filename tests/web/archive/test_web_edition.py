@@ -24,7 +24,7 @@ from digest.store.models import Edition, EditionState, Fragment
 from digest.web.app import create_app
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
-from tests.web.conftest import ALSO_REPORTED_BY, BASE_URL
+from tests.web.conftest import ALSO_REPORTED_BY, BASE_URL, sign_as_sent
 
 NAME = "2026-W47"
 HEADLINE = "Ports get ten days to check the remote links on their cranes"
@@ -93,7 +93,8 @@ def test_a_story_cannot_end_the_data_in_the_head(world: Any) -> None:
     with world.database.write() as session:
         edition = find_edition(session, NAME)
         content = json.loads(json.dumps(edition.content).replace(HEADLINE, "</script><script>alert(1)</script>"))
-        session.execute(update(Edition).values(content=content))
+        edition.content = content
+        sign_as_sent(session, edition, world.install)
     page = page_of(world)
     assert len(page.xpath("//script")) == 1
     data = json.loads(page.xpath("//script")[0].text)
@@ -117,6 +118,7 @@ def test_an_edition_that_was_approved_without_a_page_is_shown_as_it_was_mailed(w
     world.edition(state=EditionState.SENT)
     with world.database.write() as session:
         session.execute(delete(Fragment).where(Fragment.kind == "page"))
+        sign_as_sent(session, find_edition(session, NAME), world.install)
     answer = world.client.get(f"/editions/{NAME}")
     assert answer.text == world.client.get(f"/editions/{NAME}/as-sent").text
     assert "X-Robots-Tag" not in answer.headers

@@ -462,6 +462,7 @@ def test_a_text_with_fixed_spaces_is_found_and_its_link_stays() -> None:
     page = show_corrections(html, [shown], ENGLISH)
     assert '<a href="https://a.example/"><del>Ten ports &amp; a pier</del> <ins>Nine ports</ins></a>' in page
     assert "Corrected May 1, Dana. One is a pier.</p><p>Other.</p>" in page
+    assert page.index("This edition has 1 correction.") < page.index("<table>")
     assert show_corrections(html, [], ENGLISH) == html
     # What is nowhere found word by word still stands in the list at the top.
     other = ShownCorrection("Ten ports", "never printed", "so it is", "Why.", "May 1, Dana")

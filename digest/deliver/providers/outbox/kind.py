@@ -42,7 +42,8 @@ class OutboxProvider:
         written = 0
         try:
             for message in messages:
-                self._write_file(message, marks)
+                if not self._write_file(message, marks):
+                    break
                 written += 1
             for name in {m.outbox_folder for m in messages}:
                 sync_folder(self._folder / name)
@@ -52,10 +53,10 @@ class OutboxProvider:
                 "again."
             )
             return stopped_batch([_WRITTEN] * written, len(messages), stop)
-        return BatchOutcome((_WRITTEN,) * len(messages))
+        return stopped_batch([_WRITTEN] * written, len(messages), "")
 
-    def _write_file(self, message: OutgoingMessage, marks: HandoverMarks) -> None:
-        """Write a file that exists whole or not at all: where it does, the message is accepted."""
+    def _write_file(self, message: OutgoingMessage, marks: HandoverMarks) -> bool:
+        """Write a file that exists whole or not at all: where it does, the message is accepted. Return whether it does."""
         folder = self._folder / message.outbox_folder
         for path in (self._folder, folder):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -67,9 +68,12 @@ class OutboxProvider:
             file.write(message.to_bytes(self._signer))
             file.flush()
             os.fsync(file.fileno())
-        marks.mark_dot(message)
+        if not marks.mark_dot(message):
+            draft.unlink()
+            return False
         draft.replace(folder / f"{message.delivery_id}.eml")
         marks.mark_outcome(message, _WRITTEN)
+        return True
 
     def close(self) -> None:
         """Do nothing: nothing is held open."""

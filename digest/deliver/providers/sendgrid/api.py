@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import urllib.response
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import IO, Any, Literal
@@ -71,14 +71,17 @@ class SendGridApi:
         *,
         body: dict[str, Any] | None = None,
         query: dict[str, int] | None = None,
+        announce_body: Callable[[], bool] = lambda: True,
     ) -> SendGridResponse:
         """Make one request and read its response; failures are responses, not exceptions.
 
-        `path` is below `/v3/`, and holds no reader's address: others log paths. `body` is sent as JSON.
+        `path` is below `/v3/`, and holds no reader's address: others log paths. `body` is sent as JSON, right after
+        `announce_body` was called; if that returns False, it isn't.
         """
         client = self._client
         for step in path.split("/"):
             client = client._(step)
+        client.announce_body = announce_body
         try:
             response: Response = getattr(client, method)(request_body=body, query_params=query)
         except HTTPError as exc:
@@ -198,8 +201,17 @@ class _BoundedResponseHandler(urllib.request.BaseHandler):
     https_response = http_response
 
 
+def _announced(body: bytes, announce: Callable[[], bool]) -> Iterator[bytes]:
+    """Yield a body, once its headers are sent (`http.client`) and it's announced."""
+    if not announce():
+        raise OSError("the request was withheld")
+    yield body
+
+
 class _StrictClient(python_http_client.Client):  # type: ignore[misc]  # the package is untyped
     """The package's client with an opener of our own."""
+
+    announce_body: Callable[[], bool]
 
     def _build_client(self, name: str | None = None) -> "_StrictClient":
         return _StrictClient(
@@ -213,6 +225,9 @@ class _StrictClient(python_http_client.Client):  # type: ignore[misc]  # the pac
 
     def _make_request(self, opener: Any, request: Any, timeout: float | None = None) -> Any:
         del opener  # it follows redirects
+        if body := request.data:
+            request.data = _announced(body, self.announce_body)
+            request.add_header("Content-Length", str(len(body)))  # else it would be sent in chunks
         strict_opener = urllib.request.build_opener(_NoRedirectHandler, _BoundedResponseHandler)
         return super()._make_request(strict_opener, request, timeout=timeout)
 

@@ -11,7 +11,14 @@ from typing import Any
 from digest.deliver.compose.headers import mailbox_value
 from digest.deliver.compose.message import BODY_SLOTS, MessageTemplate
 from digest.deliver.events.replies import scrub_addresses
-from digest.deliver.providers.base import BatchOutcome, HandoverMarks, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.base import (
+    LEASE_EXPIRED,
+    BatchOutcome,
+    HandoverMarks,
+    HandoverResult,
+    MessageOutcome,
+    OutgoingMessage,
+)
 from digest.deliver.providers.sendgrid.api import STEP_TIMEOUT, SendGridApi, SendGridResponse
 from digest.edition.rendering.slot_marks import SlotMarks
 
@@ -65,10 +72,17 @@ class SendGridProvider:
 
     def _send_request(self, batch: list[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
         """Hand over messages of one template; see the table in `_interpret_response`."""
-        body = build_request_body(batch)
-        for message in batch:
-            marks.mark_dot(message)
-        response = self._api.call("post", "mail/send", body=body)
+        body, withheld = build_request_body(batch), list[OutgoingMessage]()
+
+        def announce() -> bool:
+            withheld[:] = [message for message in batch if not marks.mark_dot(message)]
+            return not withheld
+
+        response = self._api.call("post", "mail/send", body=body, announce_body=announce)
+        if withheld:
+            for message in batch:
+                marks.mark_begun(message)
+            return BatchOutcome(_same_outcome(HandoverResult.NOT_TRIED, len(batch), LEASE_EXPIRED))
         one_subscriber = response.status == 400 and _may_concern_one_subscriber(response)
         if one_subscriber or (response.status == 413 and len(batch) > 1):
             for message in batch:

@@ -20,6 +20,7 @@ from digest.deliver.events.blame import Culprit, Handling, SmtpStage, judge_repl
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.providers.base import (
     GROWN_BATCH_SIZE,
+    LEASE_EXPIRED,
     BatchOutcome,
     HandoverMarks,
     HandoverResult,
@@ -155,7 +156,9 @@ class SmtpProvider:
             connection.set_reply_timeout(connection.timeouts.command)
             # smtplib's `data` would hide whether it failed before or after the final dot.
             connection.send_data(data)
-            marks.mark_dot(message)
+            if not marks.mark_dot(message):
+                self._hang_up()  # in the middle of the data: the server drops what it has
+                return MessageOutcome(HandoverResult.NOT_TRIED, LEASE_EXPIRED)
             connection.send_final_dot()
         except OSError:
             self._hang_up()

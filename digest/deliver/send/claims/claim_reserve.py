@@ -1,8 +1,8 @@
 """The reserve of a run: deliveries that it has claimed and that no worker has yet.
 
-One durable commit claims for the workers that are idle and for the reserve, and the workers are served from the reserve
-until it is used up: with few connections, too, a commit carries many messages. The reserve is no larger than what
-the workers take in a moment, so that over a slow server nothing is claimed ahead.
+One durable commit reserves the next deliveries, and marks as being handed over what leaves until the next commit: for the workers
+that are idle, and what was reserved before. With few connections, too, a commit carries many messages. The reserve is no larger
+than what the workers take in a moment, so that over a slow server nothing is claimed ahead.
 """
 
 from collections import deque
@@ -25,6 +25,7 @@ class ClaimReserve:
     deliveries: deque[SubscriberDelivery] = field(default_factory=deque)
     filled_at: datetime | None = None
     attempted_then: int = 0  # messages that the run had dealt with at that moment
+    begun: int = 0  # how many of them, from the first on, are marked as being handed over
 
     def __len__(self) -> int:
         return len(self.deliveries)
@@ -33,6 +34,10 @@ class ClaimReserve:
     def ids(self) -> list[str]:
         """The ids of its deliveries."""
         return [delivery.delivery_id for delivery in self.deliveries]
+
+    def next_to_begin(self, claimed: Sequence[SubscriberDelivery], count: int) -> Sequence[SubscriberDelivery]:
+        """Return what to mark as being handed over in the commit that claims these: so many at least, or all that is there."""
+        return [*self.deliveries, *claimed][self.begun : max(len(self.deliveries), count)]
 
     def fill(self, claimed: Iterable[SubscriberDelivery], attempted: int, now: datetime) -> None:
         """Add what a commit claimed; `attempted` is how many messages the run has dealt with."""
@@ -47,6 +52,7 @@ class ClaimReserve:
         """Remove the next deliveries: they are with a worker, or their readers are gone."""
         for _ in range(count):
             self.deliveries.popleft()
+        self.begun = max(0, self.begun - count)
 
     def size_for_rate(self, attempted: int, now: datetime) -> int:
         """Return how many deliveries to claim ahead, by the rate since the last commit; 0 where that is unknown."""

@@ -12,6 +12,7 @@ from sqlalchemy import (
     bindparam,
     case,
     column,
+    exists,
     func,
     inspect,
     or_,
@@ -24,7 +25,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
 from digest.deliver.plan.domain_groups import group_tag_of
-from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.delivery_models import Delivery, DeliveryState, RunLease
 from subscribers.consent import audience
 from subscribers.store.compiled_statements import CompiledStatement
 from subscribers.store.database import is_postgresql
@@ -83,18 +84,16 @@ class UpdateById:
         return self._many_rows.execute_many(session, rows)
 
 
-# Of a claim whose message never left: None if it was the first.
+# Of a message that never left: None if it was the first try.
 _FIRST_HANDED_BEFORE = func.nullif(_columns.first_handed_at, _columns.handed_at)
+_IS_RESERVED = _columns.state == DeliveryState.RESERVED
 _IS_WAITING = _columns.state == DeliveryState.WAITING
 POSTPONE = UpdateById(_IS_WAITING, next_try_at=bindparam("retry_at"))
 SET_ASIDE = UpdateById(_IS_WAITING, state=bindparam("new_state"), reply=bindparam("why"))
 _LEASE_VALUES: dict[str, Any] = {
-    "state": DeliveryState.HANDING_OVER,
+    "state": DeliveryState.RESERVED,
     "owner": bindparam("owner_name"),
     "lease_until": bindparam("leased_until"),
-    "handed_at": bindparam("claimed_at"),
-    "first_handed_at": func.coalesce(_columns.first_handed_at, bindparam("claimed_at", type_=UtcDateTime())),
-    "transport": bindparam("provider_name"),
 }
 TAKE_LEASE = UpdateById(_IS_WAITING, **_LEASE_VALUES)
 # On PostgreSQL one statement, however many variants there are.
@@ -115,10 +114,32 @@ TAKE_READER_LEASE, TAKE_READER_LEASES = (
         (_leased.c.delivery_id, _leased.c.variant_text),
     )
 )
-_IS_OWN_CLAIM = (
-    _columns.owner == bindparam("owner_name"),
-    # Past its lease the row became uncertain; the run that claimed it knows better.
-    or_(_columns.state == DeliveryState.HANDING_OVER, _columns.state == DeliveryState.UNCERTAIN),
+_IS_OWN = _columns.owner == bindparam("owner_name")
+# Of a run that others took for dead the row became uncertain; the run that claimed it knows better.
+_WAS_HANDED_OVER = or_(_columns.state == DeliveryState.HANDING_OVER, _columns.state == DeliveryState.UNCERTAIN)
+_IS_OWN_CLAIM = (_IS_OWN, or_(_IS_RESERVED, _WAS_HANDED_OVER))
+_lease_columns = inspect(RunLease).local_table.c
+IS_LEASE_KEPT = exists().where(
+    _lease_columns.owner == bindparam("owner_name"), _lease_columns.epoch == bindparam("lease_epoch")
+)
+_hand_over = (
+    update(_columns.id.table)
+    .where(_IS_RESERVED, _IS_OWN, IS_LEASE_KEPT)
+    .values(
+        state=DeliveryState.HANDING_OVER,
+        handed_at=bindparam("claimed_at"),
+        first_handed_at=func.coalesce(_columns.first_handed_at, bindparam("claimed_at", type_=UtcDateTime())),
+        transport=bindparam("provider_name"),
+    )
+)
+# One statement for all on SQLite too: among the few that are reserved, they are quick to find.
+_json_ids = func.json_each(bindparam("delivery_ids", type_=String())).table_valued("value")
+HAND_OVER_JSON, HAND_OVER_ARRAY = (
+    CompiledStatement(_hand_over.where(is_meant))
+    for is_meant in (
+        _columns.id.in_(select(_json_ids.c.value)),
+        _columns.id == any_(bindparam("delivery_ids", type_=postgresql.ARRAY(String()))),
+    )
 )
 
 
@@ -130,7 +151,7 @@ def _result_update(
     retry_at: ColumnElement[datetime],
 ) -> CompiledStatement:
     """Return the UPDATE that records the result of a claim."""
-    change = update(_columns.id.table).where(_columns.id == delivery_id, *_IS_OWN_CLAIM)
+    change = update(_columns.id.table).where(_columns.id == delivery_id, _IS_OWN, _WAS_HANDED_OVER)
     return CompiledStatement(
         change.values(
             state=new_state,
@@ -164,7 +185,7 @@ UNDO_CLAIM = UpdateById(
     state=bindparam("new_state"),
     owner=None,
     lease_until=None,
-    handed_at=None,
-    first_handed_at=_FIRST_HANDED_BEFORE,
-    transport="",
+    handed_at=case((_IS_RESERVED, _columns.handed_at), else_=None),
+    first_handed_at=case((_IS_RESERVED, _columns.first_handed_at), else_=_FIRST_HANDED_BEFORE),
+    transport=case((_IS_RESERVED, _columns.transport), else_=""),
 )

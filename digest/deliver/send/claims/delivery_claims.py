@@ -1,23 +1,29 @@
-"""Deliveries in the database: claiming them, recording results, undoing claims, and what dead processes left.
+"""Deliveries in the database: reserving them, handing them over, recording results, and undoing claims.
 
-A claim is a conditional UPDATE inside the transaction that selected the rows, so of two processes one gets a row.
+A claim reserves rows by a conditional UPDATE inside the transaction that selected them, so of two processes one gets a row. A
+reserved row hasn't left, and waits again if its run dies. Before messages leave, their rows become `handing over` in a durable
+commit, and only while the run keeps its lease (`run_lease`).
 """
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import find_genuine_ids
 from digest.deliver.compose.variants import EditionVariants, omits_every_section
 from digest.deliver.control.set_aside import AsideDecision, AsideDomain
-from digest.deliver.plan.delivery_plan import IS_HANDING_OVER, IS_WAITING, edition_purpose
+from digest.deliver.plan.delivery_plan import IS_CLAIMED, IS_HANDING_OVER, IS_WAITING, edition_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.send.claims.claim_statements import (
+    HAND_OVER_ARRAY,
+    HAND_OVER_JSON,
+    IS_LEASE_KEPT,
     POSTPONE,
     RECORD_RESULT,
     RECORD_RESULTS,
@@ -35,7 +41,6 @@ from digest.deliver.send.claims.retry_policy import StateChange
 from digest.deliver.send.limits.rate_limiter import DomainClaim
 from digest.deliver.send.limits.rate_limits import DomainLimits
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.process_owner import this_process_owner
 from subscribers.consent import audience
 from subscribers.consent.audience import AudienceMember
 from subscribers.crypto.keys import KeyRing
@@ -65,14 +70,15 @@ class LeaseTerms:
 class ClaimedDelivery:
     """A delivery as it stood when it was claimed; `tries` counts those before this one.
 
-    `first_handed_at` is the Date of its message: the time of this claim, or of the first whose message left. `domain_tag` is that
-    of the receiving domain's group.
+    `first_handed_at` is the Date of its message: `claimed_at`, or that of the first claim whose message left.
+    `domain_tag` is that of the receiving domain's group.
     """
 
     delivery_id: str
     message_id: str
     tries: int
     due_at: datetime
+    claimed_at: datetime
     first_handed_at: datetime
     person: int | None
     domain_tag: str | None
@@ -147,7 +153,7 @@ def _sort_due_rows(
     for row in rows:
         subscriber = audience.read_audience_member(row)
         state = _state_for_subscriber(subscriber, variants, today)
-        if subscriber is None or state is not DeliveryState.HANDING_OVER:
+        if subscriber is None or state is not DeliveryState.RESERVED:
             ended.append((row.id, state))
             continue
         domain_tag = row.group_tag
@@ -167,6 +173,7 @@ def _sort_due_rows(
                     message_id=row.message_id,
                     tries=row.tries,
                     due_at=row.due_at,
+                    claimed_at=now,
                     first_handed_at=row.first_handed_at or now,
                     person=subscriber.number,
                     domain_tag=domain_tag,
@@ -186,7 +193,7 @@ def _state_for_subscriber(subscriber: AudienceMember | None, variants: EditionVa
         return DeliveryState.WITHDRAWN
     if subscriber.preferences.is_paused(today) or omits_every_section(subscriber.preferences, variants.sections):
         return DeliveryState.SKIPPED
-    return DeliveryState.HANDING_OVER
+    return DeliveryState.RESERVED
 
 
 def take_leases(session: Session, lease: LeaseTerms, delivery_ids: Iterable[str], *, now: datetime) -> None:
@@ -199,9 +206,25 @@ def _lease_terms(lease: LeaseTerms, now: datetime) -> dict[str, Any]:
     return {
         "owner_name": lease.owner,
         "leased_until": now + lease.duration,
-        "claimed_at": now,
-        "provider_name": lease.provider_name,
     }
+
+
+def hand_over(session: Session, lease: LeaseTerms, epoch: int, deliveries: Sequence[ClaimedDelivery]) -> bool:
+    """Mark reserved deliveries as being handed over, if the run keeps its lease; return whether all are. It may be repeated.
+
+    Others may have been taken from the run, because it was silent for too long.
+    """
+    terms = {"owner_name": lease.owner, "lease_epoch": epoch, "provider_name": lease.provider_name}
+    ids_by_moment: dict[datetime, list[str]] = {}
+    for delivery in deliveries:
+        ids_by_moment.setdefault(delivery.claimed_at, []).append(delivery.delivery_id)
+    statement, pack = (HAND_OVER_ARRAY, list[str]) if is_postgresql(session) else (HAND_OVER_JSON, json.dumps)
+    rows = [terms | {"claimed_at": at, "delivery_ids": pack(ids)} for at, ids in ids_by_moment.items()]
+    if statement.execute_many(session, rows) == len(deliveries):
+        return True
+    ids = [delivery.delivery_id for delivery in deliveries]
+    own = (Delivery.id.in_(ids), IS_HANDING_OVER, Delivery.owner == lease.owner, IS_LEASE_KEPT)
+    return session.scalar(select(func.count(Delivery.id)).where(*own), terms) == len(ids)
 
 
 def _take_reader_leases(
@@ -291,36 +314,9 @@ def undo_claims(session: Session, owner: str, delivery_ids: Sequence[str], *, wi
 
 def undo_stray_claims(session: Session, purpose: str, owner: str, in_flight: Collection[str]) -> None:
     """Undo claims of `owner` that no worker holds: their commit came through although it seemed lost."""
-    own = (IS_HANDING_OVER, Delivery.purpose == purpose, Delivery.owner == owner)
+    own = (IS_CLAIMED, Delivery.purpose == purpose, Delivery.owner == owner)
     strays = [id_ for id_ in session.scalars(select(Delivery.id).where(*own)) if id_ not in in_flight]
     undo_claims(session, owner, strays, withdrawn=False)
-
-
-def mark_orphans_uncertain(session: Session, condition: ColumnElement[bool], *, now: datetime) -> None:
-    """Set claimed deliveries to `uncertain` where the lease ran out, or the process is known to be dead.
-
-    Nobody can know whether the message left, so it is not sent again automatically. What the file of a dead run tells is to be
-    recorded before (`dead_runs`).
-    """
-    session.execute(
-        update(Delivery)
-        .where(_is_orphan(session, condition, now))
-        .values(state=DeliveryState.UNCERTAIN, reply="the process sending it ended unexpectedly")
-    )
-
-
-def has_orphans(session: Session, condition: ColumnElement[bool], *, now: datetime) -> bool:
-    """Return whether `mark_orphans_uncertain` would find any."""
-    orphans = select(Delivery.id).where(_is_orphan(session, condition, now))
-    return session.scalar(orphans.limit(1)) is not None
-
-
-def _is_orphan(session: Session, condition: ColumnElement[bool], now: datetime) -> ColumnElement[bool]:
-    this_process = this_process_owner()
-    claimed = (IS_HANDING_OVER, condition)
-    owners = session.scalars(select(Delivery.owner).where(*claimed).distinct())
-    dead = [name for name in owners if name and this_process.knows_dead(name)]
-    return and_(*claimed, or_(Delivery.lease_until < now, Delivery.owner.in_(dead)))
 
 
 def next_due_time(session: Session, purpose: str) -> datetime | None:

@@ -12,7 +12,7 @@ from sqlalchemy import case, func, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import IS_UNCERTAIN, IS_WAITING, is_bulk, is_of_edition
+from digest.deliver.plan.delivery_plan import IS_RESERVED, IS_UNCERTAIN, IS_WAITING, is_bulk, is_of_edition
 from digest.edition.queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
@@ -49,6 +49,9 @@ def doubt_open_deliveries(session: Session, gap: CopyGap) -> dict[str, int]:
     installation_hold.write_installation_state(session, GAP_STATE_KEY, times, now=gap.restored_at)
     owed = IS_WAITING & (Delivery.due_at <= gap.restored_at)
     earliest = case((Delivery.due_at > gap.made_at, Delivery.due_at), else_=gap.made_at)
+    session.execute(
+        update(Delivery).where(IS_RESERVED).values(state=DeliveryState.WAITING, owner=None, lease_until=None)
+    )
     session.execute(update(Delivery).where(is_bulk(), owed).values(gap.uncertain_values() | {"handed_at": earliest}))
     handed_over = Delivery.state.in_((DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN))
     still_open = {"state": DeliveryState.UNCERTAIN, "owner": None, "lease_until": gap.restored_at}

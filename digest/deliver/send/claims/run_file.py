@@ -13,7 +13,7 @@ import json
 import mmap
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -58,7 +58,14 @@ class HandoverSlots:
     A batch may begin once what came of the batch before is committed.
     """
 
-    def __init__(self, buffer: mmap.mmap | bytearray, offsets: range, beginnings: "count[int]") -> None:
+    def __init__(
+        self,
+        buffer: mmap.mmap | bytearray,
+        offsets: range,
+        beginnings: "count[int]",
+        may_leave: Callable[[], bool],
+    ) -> None:
+        self.may_leave = may_leave  # whether the run still keeps its lease
         self._buffer = buffer
         self._offsets = offsets
         self._beginnings = beginnings
@@ -85,9 +92,13 @@ class HandoverSlots:
         """Mark that a message has not left, or not at this try."""
         self._buffer[self._state_offsets[message.delivery_id]] = _BEGUN
 
-    def mark_dot(self, message: OutgoingMessage) -> None:
-        """Mark that a message leaves now."""
+    def mark_dot(self, message: OutgoingMessage) -> bool:
+        """Mark that a message leaves now; return False if it must not, since the run doesn't keep its lease."""
         self._buffer[self._state_offsets[message.delivery_id]] = _DOT
+        if self.may_leave():  # asked after the mark: nothing comes between the question and the dot
+            return True
+        self.mark_begun(message)
+        return False
 
     def mark_outcome(self, message: OutgoingMessage, outcome: MessageOutcome) -> None:
         """Mark what came of a message; without an answer it stays as it is.
@@ -111,6 +122,7 @@ class RunFile:
         self._buffer = buffer
         self._descriptor = descriptor
         self._next_offset = _HEADER_SIZE
+        self.may_leave: Callable[[], bool] = lambda: True
         self._beginnings = count(1)
         self._slots: list[HandoverSlots] = []
 
@@ -123,7 +135,7 @@ class RunFile:
         """Take so many slots for one worker, or all that are left."""
         end = len(self._buffer) if slot_count is None else self._next_offset + slot_count * _SLOT_SIZE
         assert end <= len(self._buffer), "more slots than the run's file has"
-        slots = HandoverSlots(self._buffer, range(self._next_offset, end, _SLOT_SIZE), self._beginnings)
+        slots = HandoverSlots(self._buffer, range(self._next_offset, end, _SLOT_SIZE), self._beginnings, self.may_leave)
         self._next_offset = end
         self._slots.append(slots)
         return slots

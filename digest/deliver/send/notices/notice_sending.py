@@ -30,21 +30,22 @@ from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.control import installation_hold
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.plan.correction_plan import correction_purpose
-from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_HANDING_OVER, IS_UNCERTAIN, IS_WAITING, OPEN_STATES
+from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_UNCERTAIN, IS_WAITING
 from digest.deliver.plan.domain_groups import group_tag_of
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
-from digest.deliver.send.claims.dead_runs import recover_dead_runs
+from digest.deliver.send.claims.dead_runs import recover_runs
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
 from digest.deliver.send.claims.retry_policy import StateChange, keep_warning
 from digest.deliver.send.claims.run_file import open_run_file, read_database_number
+from digest.deliver.send.claims.run_lease import keep_lease
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
 from digest.deliver.send.limits.rate_limiter import DomainClaim, RateLimiter
 from digest.deliver.send.notices.notice_facts import ClaimedNotice, write_template_facts
 from digest.deliver.send.notices.notice_queue import IS_GUARD, IS_URGENT
 from digest.settings import SenderSettings, Settings
 from digest.store.correction_models import Correction
-from digest.store.delivery_models import Delivery, DeliveryState, Notice
+from digest.store.delivery_models import OPEN_STATES, Delivery, DeliveryState, Notice
 from digest.store.engine import Database
 from subscribers.crypto import link_tokens
 from subscribers.crypto.encrypted_values import decrypt_json
@@ -68,17 +69,15 @@ def has_due_notices(session: Session, *, now: datetime) -> bool:
     condition = _leaving_notices(session)
     if condition is None:
         return False
-    orphaned = IS_HANDING_OVER & (Delivery.lease_until < now)
     notices = Delivery.id.in_(select(Notice.delivery).where(condition))
-    return bool(session.scalar(select(exists().where(notices, or_(_is_due(now), orphaned)))))
+    return bool(session.scalar(select(exists().where(notices, _is_due(now)))))
 
 
 def has_due_corrections(session: Session, *, now: datetime) -> bool:
     """Return whether `send_due_corrections` has something to do; while the installation is held it has not."""
     if installation_hold.current_hold(session) is not None:
         return False
-    orphaned = IS_HANDING_OVER & (Delivery.lease_until < now)
-    return any(_find_correction_purpose(session, condition) for condition in (_is_due(now), orphaned))
+    return _find_correction_purpose(session, _is_due(now)) is not None
 
 
 def _find_correction_purpose(session: Session, condition: ColumnElement[bool]) -> str | None:
@@ -106,10 +105,6 @@ def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
     if hold is None:
         return IS_URGENT
     return None if hold.may_be_copy else IS_GUARD
-
-
-def _is_urgent_notice() -> ColumnElement[bool]:
-    return Delivery.id.in_(select(Notice.delivery).where(IS_URGENT))
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
@@ -155,8 +150,6 @@ def send_due_notices(
         jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
     """
     with _open_notice_run(database, provider, keys, settings, clock) as run:
-        with database.write() as session:
-            claims.mark_orphans_uncertain(session, _is_urgent_notice(), now=clock())
         hand_over_batches(
             run, lambda session: _claim_notices(run, session, stopping), partial(_recheck_recipients, run)
         )
@@ -181,7 +174,8 @@ def send_due_corrections(
         jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
     """
     with _open_notice_run(database, provider, keys, settings, clock) as run:
-        _resolve_lost_corrections(run)
+        with database.write() as session:
+            _delete_finished_notices(session, Notice.kind == "correction")
         hand_over_batches(
             run,
             lambda session: _claim_corrections(run, session, stopping),
@@ -195,8 +189,11 @@ def send_due_corrections(
 def _open_notice_run(
     database: Database, provider: Provider, keys: KeyRing, settings: Settings, clock: Callable[[], datetime]
 ) -> Iterator[_NoticeRun]:
-    recover_dead_runs(database, settings, keys, now=clock())
-    with open_run_file(settings.runs_folder, read_database_number(database), BATCH_SIZE) as run_file:
+    recover_runs(database, settings, keys, now=clock())
+    with (
+        open_run_file(settings.runs_folder, read_database_number(database), BATCH_SIZE) as run_file,
+        keep_lease(database, run_file.owner, settings) as run_lease,
+    ):
         run = _NoticeRun(
             database=database,
             provider=provider,
@@ -204,6 +201,7 @@ def _open_notice_run(
             settings=settings,
             clock=clock,
             run_file=run_file,
+            run_lease=run_lease,
             untried_pause=RETRY_PAUSE,
             composer=NoticeComposer.from_settings(settings),
             rate_limiter=RateLimiter.from_settings(database, settings.file.limits, keys),
@@ -268,15 +266,6 @@ def _wait_for_limits(run: _NoticeRun, sleep: Callable[[float], object]) -> bool:
     if seconds > 0:
         sleep(seconds)
     return True
-
-
-def _resolve_lost_corrections(run: _NoticeRun) -> None:
-    """Mark as uncertain what a process left that ended without a word, and delete what is over."""
-    is_correction = Notice.kind == "correction"
-    with run.database.write() as session:
-        lost = Delivery.id.in_(select(Notice.delivery).where(is_correction))
-        claims.mark_orphans_uncertain(session, lost, now=run.clock())
-        _delete_finished_notices(session, is_correction)
 
 
 def _delete_recorded_notices(run: _NoticeRun, session: Session) -> None:
@@ -345,6 +334,7 @@ def _decrypt_notice(run: _NoticeRun, row: Any, now: datetime) -> ClaimedNotice |
         message_id=row.message_id,
         tries=row.tries,
         due_at=row.due_at,
+        claimed_at=now,
         first_handed_at=row.first_handed_at or now,
         person=row.person,
         domain_tag=row.domain_tag,

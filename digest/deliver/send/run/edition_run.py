@@ -19,14 +19,15 @@ from digest.deliver.compose.variants import (
 from digest.deliver.control import edition_control, installation_hold, set_aside
 from digest.deliver.control.edition_control import ALARM_ACTOR
 from digest.deliver.plan import canary
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, is_of_edition, plan_deliveries
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, plan_deliveries
 from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims import restored_copy
 from digest.deliver.send.claims.database_retry import DatabaseRetry
-from digest.deliver.send.claims.dead_runs import recover_dead_runs
+from digest.deliver.send.claims.dead_runs import recover_runs
 from digest.deliver.send.claims.progress import ProgressWriter
 from digest.deliver.send.claims.run_file import open_run_file, read_database_number
+from digest.deliver.send.claims.run_lease import keep_lease
 from digest.deliver.send.limits.rate_limiter import RateLimiter
 from digest.deliver.send.refusals import alarms
 from digest.deliver.send.refusals.alarms import HandedOverCounts
@@ -41,7 +42,7 @@ from digest.edition.archive.story_archive import archive_edition
 from digest.edition.queries import find_edition
 from digest.settings import Settings, leads_to_this_machine
 from digest.store.audit import record_audit
-from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database, QueryConnection
 from digest.store.models import Edition, EditionState
 from subscribers.callbacks import Progress
@@ -108,7 +109,7 @@ def run_edition(
     2. Plan one delivery for everybody in the audience (once), choose the canary, and check that the list is plausible.
        In a copy that was restored after the release all that is planned is `uncertain`.
     3. Claim, ask for consent again, hand over and record, until nothing is due or something stops the run. What a
-       crashed run left is recorded by its file (`run_file`); without one it is `uncertain`.
+       crashed or silent run left is taken over (`dead_runs`).
     4. Mark the edition as sent when nothing waits and nothing is being handed over, and note refusals that are too many.
 
     Args:
@@ -135,14 +136,17 @@ def run_edition(
     database_retry = DatabaseRetry(sleep, stopping, queries.discard)
     variants = database_retry(lambda: _begin_sending(database, name, provider, keys, settings))
     # Before anything is counted: what an earlier run left may have been accepted.
-    database_retry(lambda: recover_dead_runs(database, settings, keys, now=now))
+    database_retry(lambda: recover_runs(database, settings, keys, now=now))
     planned = database_retry(lambda: plan_deliveries(database, name, keys, settings, now=now))
     database_retry(lambda: restored_copy.doubt_planned_deliveries(database, name))
     database_retry(
         lambda: _prepare_first_send(database, name, keys, settings, now=now, feedback_expected=feedback_expected)
     )
     database_number = database_retry(lambda: read_database_number(database))
-    with open_run_file(settings.runs_folder, database_number, count_slots(provider)) as run_file:
+    with (
+        open_run_file(settings.runs_folder, database_number, count_slots(provider)) as run_file,
+        keep_lease(database, run_file.owner, settings, database_retry) as run_lease,
+    ):
         run = SendRun(
             database=database,
             edition=name,
@@ -152,6 +156,7 @@ def run_edition(
             settings=settings,
             clock=clock,
             run_file=run_file,
+            run_lease=run_lease,
             database_retry=database_retry,
             queries=queries,
             report_progress=report_progress,
@@ -204,13 +209,12 @@ def _begin_sending(
 def _prepare_first_send(
     database: Database, name: str, keys: KeyRing, settings: Settings, *, now: datetime, feedback_expected: bool
 ) -> None:
-    """Before anything leaves, mark orphans as uncertain, choose the canary, and check that the list is plausible.
+    """Before anything leaves, choose the canary, and check that the list is plausible.
 
     `feedback_expected` tells whether this provider brings any.
     """
     alerts = settings.file.alerts
     with database.write() as session:
-        claims.mark_orphans_uncertain(session, is_of_edition(name), now=now)
         edition = find_edition(session, name, lock=True)
         if edition.canary is None:
             canary.choose_canary(
@@ -235,7 +239,7 @@ def _previous_planned_count(session: Session, edition: Edition) -> int | None:
 
 
 def _finish_run(run: SendRun) -> SendReport:
-    run.database_retry(lambda: recover_dead_runs(run.database, run.settings, run.keys, now=run.clock()))
+    run.database_retry(lambda: recover_runs(run.database, run.settings, run.keys, now=run.clock()))
     report = run.database_retry(lambda: _close_run(run))
     if report.state is EditionState.CANCELLED:  # what came back to wait while it was being cancelled
         edition_control.cancel_waiting_deliveries(run.database, run.edition)
@@ -277,7 +281,6 @@ def _reopen_if_open(run: SendRun) -> None:
 
 def _close_run(run: SendRun) -> SendReport:
     with run.database.write() as session:
-        claims.mark_orphans_uncertain(session, Delivery.purpose == run.purpose, now=run.clock())
         # Locked, so that an act that makes deliveries wait again (`uncertain_deliveries`) comes before or after.
         edition = find_edition(session, run.edition, lock=True)
         counts = count_deliveries(session, run.purpose)

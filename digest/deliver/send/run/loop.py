@@ -1,8 +1,8 @@
 """The loop that hands an edition over: record and claim, ask for consent again, give tasks out, wait for a worker.
 
 Every connection has a worker, a thread that composes and hands over; the calling thread alone writes to the database.
-One durable commit carries the results of all workers that are done, and the claims of their next tasks and of a reserve
-(`claim_reserve`): many messages share it. Nothing is handed over before its claim is durable, so a kill leaves in doubt at
+One durable commit carries the results of all workers that are done, and reserves their next tasks and some more
+(`claim_reserve`): many messages share it. It also marks what leaves until the next one as being handed over. A kill leaves in doubt at
 most what the workers hold, one message a connection over SMTP: the run's file tells how far those were (`run_file`).
 
 Whether the run may go on is asked in the transaction of every claim, and again, with consent, right before messages
@@ -98,7 +98,7 @@ def _is_commit_due(run: SendRun, workers: WorkerPool) -> bool:
         return True
     if len(run.refusal_events) >= REFUSALS_BEFORE_CHECK:  # stop rules count what's committed
         return True
-    return not 0 < workers.free_capacity <= len(run.reserve)
+    return not 0 < workers.free_capacity <= run.reserve.begun
 
 
 def _is_refill_due(run: SendRun, workers: WorkerPool) -> bool:
@@ -138,21 +138,27 @@ def _apply_stop(run: SendRun, stop: Attribution) -> None:
 
 
 def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
-    """Record the last results and claim the next deliveries in one durable commit. It may be repeated."""
+    """Record the last results, reserve the next deliveries, and mark those that leave next, in one durable commit.
+
+    It may be repeated.
+    """
     capacity = min(_free_capacity(run, workers), MAX_TRANSACTION_ROWS)
     run.claims_more = False
     if capacity <= 0 and not run.has_unwritten_results and not run.database_retry.commit_in_doubt:
         return
     now = run.clock()
+    capacity = capacity if run.keeps_lease() else 0
     with run.database.write() as session:
         run.write_results(session)
         if run.database_retry.commit_in_doubt:
             own = {*workers.tasks_in_flight, *run.possibly_sent, *run.reserve.ids}
             claims.undo_stray_claims(session, run.purpose, run.lease.owner, own)
         claimed = _claim_allowed(run, session, workers, capacity) if capacity > 0 else ()
+        leaving = run.reserve.next_to_begin(claimed, max(workers.idle_capacity, workers.largest_batch))
+        begun = len(leaving) if run.hand_over(session, leaving) else 0
         if run.progress_writer.is_due(now):
             run.progress_writer.write_progress(session, run.attempted + len(workers.tasks_in_flight), now)
-    run.note_reserved(claimed)
+    run.note_reserved(claimed, begun)
     workers.note_commit()
     run.database_retry.commit_in_doubt = False
 
@@ -179,8 +185,10 @@ def _hand_out(run: SendRun, workers: WorkerPool) -> None:
     """Give the idle workers what is reserved for readers who may still be mailed; where nothing may go, it waits again."""
     if run.reserve_is_outdated:
         run.release_reserve()
-    going = run.reserve.next_deliveries(workers.free_capacity)
+    going = run.reserve.next_deliveries(min(workers.free_capacity, run.reserve.begun))
     if not going:
+        if run.is_over:  # the lease was lost
+            run.release_reserve()
         return
     numbers = [delivery.subscriber.number for delivery in going]
     permission = run.database_retry(lambda: _ask_permission(run, numbers))
@@ -273,7 +281,7 @@ def _pause_until_due(run: SendRun, looked_at: datetime) -> None:
 
 
 def _make_tasks(run: SendRun, going: Sequence[SubscriberDelivery], mailable: Collection[int]) -> list[SendTask]:
-    """Take deliveries out of the reserve; return the tasks for the readers who may still be mailed."""
+    """Take deliveries out of the reserve; return the tasks for the subscribers who may still be emailed."""
     run.reserve.remove(len(going))
     tasks: list[SendTask] = []
     preferences, template = None, None

@@ -82,10 +82,11 @@ class SendRun(HandoverRun):
         probing = self.suspicion.is_probing or self.unanswered_rounds
         return not (counted or probing or self.is_over or self.seconds_paused)
 
-    def note_reserved(self, claimed: Sequence[SubscriberDelivery]) -> None:
-        """Note that a commit wrote everything down and claimed these, which no worker has yet."""
+    def note_reserved(self, claimed: Sequence[SubscriberDelivery], begun: int) -> None:
+        """Note that a commit wrote everything down and claimed these, which no worker has yet; so many more may leave now."""
         self.note_claimed(())
         self.reserve.fill(claimed, self.attempted, self.clock())
+        self.reserve.begun += begun
 
     def release_reserve(self) -> None:
         """Let what is reserved wait again, from the next commit on."""

@@ -17,9 +17,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_parts
-from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
-from digest.deliver.events.postfix_log import LoggedMessage, MailLogError, PostfixLog, read_postfix_log
+from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
+from digest.deliver.events.postfix_log import MailLogError, PostfixLog, make_event, read_postfix_log
 from digest.deliver.plan.delivery_plan import IS_UNCERTAIN, is_of_edition
 from digest.deliver.send.uncertain.uncertain_deliveries import ACCEPTED_BY_WORD
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -28,7 +27,6 @@ from digest.store.engine import Database
 MAX_HANDOVER_TIME = timedelta(hours=1)  # from a claim to the final dot, where no lease says it
 CLOCK_TOLERANCE = timedelta(minutes=5)  # between the clocks of two machines
 WITNESS_COUNT = 2000  # deliveries known as accepted that are looked for in the log
-REPORTED_BY = "mail log"
 # Deliveries of other providers never stood in such a log; of a restored copy's nobody knows the provider.
 _OVER_SMTP = ("smtp", "")
 
@@ -105,7 +103,9 @@ def weigh_log(
         message = log.messages.get(delivery.message_id)
         if message is not None:
             verdict = _VERDICT_BY_KIND.get(message.kind, LogVerdict.IN_QUEUE)
-            events.append(_event_of_message(delivery.delivery_id, message, now))
+            events.append(
+                make_event(delivery.delivery_id, message.kind, message.status, reported_at=message.reported_at, now=now)
+            )
         elif not reason and delivery.over_smtp and _covers_doubt(log, delivery):
             verdict = LogVerdict.NOT_ACCEPTED
             not_accepted.append(delivery.delivery_id)
@@ -154,22 +154,6 @@ def _check_clocks(log: PostfixLog, witnesses: dict[str, datetime]) -> None:
             f"The times in the log are {abs(difference)} hours {ahead} this server's.",
             remedy="Set the log's time zone with --log-zone, such as --log-zone UTC.",
         )
-
-
-def _event_of_message(delivery_id: str, message: LoggedMessage, now: datetime) -> DeliveryEvent:
-    """Make an event of what the log says: it goes the way of all events."""
-    bounce_cause = failure_cause(*parse_reply_codes(message.status, "")) or FailureCause.SOFT
-    return DeliveryEvent(
-        reported_by=REPORTED_BY,
-        delivery_id=delivery_id,
-        kind=message.kind,
-        cause=bounce_cause if message.kind is EventKind.BOUNCED else FailureCause.NONE,
-        occurred_at=message.reported_at,
-        received_at=now,
-        fingerprint=hash_parts(REPORTED_BY, delivery_id, message.kind, message.status),
-        provider_mark=None,
-        detail={"by": REPORTED_BY, "status": message.status},
-    )
 
 
 def _load_doubtful(session: Session, edition: str) -> list[DoubtfulDelivery]:

@@ -17,7 +17,6 @@ from sqlalchemy.orm import Session
 from digest.deliver.control.edition_control import EditionControlError, reopen_sent_edition
 from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_UNCERTAIN, edition_purpose, is_of_edition
 from digest.deliver.providers.registry import provider_kinds
-from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.restored_copy import read_copy_gap
 from digest.edition.queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState, Event, Notice
@@ -64,9 +63,8 @@ class UncertainDelivery:
 
 
 def list_uncertain_deliveries(database: Database, name: str, *, now: datetime) -> list[UncertainDelivery]:
-    """List the uncertain deliveries of an edition, or of `NOTICES`, the earliest first; those of dead processes become uncertain first."""
-    with database.write() as session:
-        claims.mark_orphans_uncertain(session, _belongs_to(name), now=now)
+    """List the uncertain deliveries of an edition, or of `NOTICES`, the earliest first."""
+    with database.read() as session:
         return read_uncertain_deliveries(session, name, now=now)
 
 

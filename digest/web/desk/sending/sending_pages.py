@@ -48,6 +48,7 @@ _SHOWN_STATES = (
     DeliveryState.REFUSED,
     DeliveryState.UNCERTAIN,
     DeliveryState.HANDING_OVER,
+    DeliveryState.RESERVED,
     DeliveryState.WAITING,
 )
 _MIN_SHARE = 4.0  # thousandths of the bar, so that one refused mail in a million is seen

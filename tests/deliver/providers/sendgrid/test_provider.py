@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from subscribers.crypto import link_tokens
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.conftest import DATE_VALUE, EDITION_NAME, DeliverySetup
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid, PlannedAnswer
+from tests.deliver.kill_harness import wait_until
 from tests.deliver.mark_recorder import MarkRecorder
 
 LETTER = MessageTemplate(
@@ -198,6 +200,40 @@ def test_nobody_there_touches_nobody() -> None:
     handed = _hand(fake, *NAMES)
     assert _results(handed) == [UNTOUCHED] * 4
     assert "couldn't connect to SendGrid" in handed.stop_reason
+
+
+def test_what_never_left_is_not_marked_as_leaving() -> None:
+    with FakeSendGrid() as fake:
+        host = fake.host
+    marks = MarkRecorder()
+    SendGridProvider(API_KEY, host).send_batch([_message("ada"), _message("bo")], marks)
+    assert {mark for _, mark in marks.marks} == {"untouched"}
+
+
+def test_messages_are_marked_as_leaving_after_the_headers_and_before_the_body() -> None:
+    received, at_mark = bytearray(), []
+
+    def read_request(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            while part := connection.recv(65536):
+                received.extend(part)
+
+    def note() -> None:
+        wait_until(lambda: b"\r\n\r\n" in received)
+        at_mark.append(bytes(received))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        reader = threading.Thread(target=read_request, args=(server,))
+        reader.start()
+        provider = SendGridProvider(API_KEY, f"http://127.0.0.1:{server.getsockname()[1]}", timeout=1.0)
+        handed = provider.send_batch([_message("ada")], MarkRecorder(on_dot=note))
+        reader.join(WAIT_TIMEOUT)
+    head, _, body = bytes(received).partition(b"\r\n\r\n")
+    assert at_mark == [head + b"\r\n\r\n"]
+    assert f"content-length: {len(body)}" in head.decode().lower()
+    assert json.loads(body)["personalizations"]
+    assert _results(handed) == [HandoverResult.UNCERTAIN]
 
 
 def test_silence_ends_in_doubt() -> None:

@@ -12,7 +12,7 @@ from digest.deliver.providers.base import BatchOutcome, HandoverResult, Outgoing
 from digest.deliver.send.claims.claim_reserve import MAX_RESERVE, MAX_RESERVE_SECONDS, ClaimReserve
 from digest.deliver.send.run.edition_run import SendReport, run_edition
 from digest.settings import LimitSettings
-from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState
 from digest.store.models import EditionState
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
@@ -43,7 +43,7 @@ class TimedProvider(ScriptedProvider):
 
 
 def _claimed(world: DeliverySetup) -> list[int | None]:
-    claimed = Delivery.state == DeliveryState.HANDING_OVER
+    claimed = Delivery.state.in_(CLAIMED_STATES)
     with world.database.read() as session:
         return list(session.scalars(select(Delivery.person).where(claimed).order_by(Delivery.id)))
 
@@ -51,7 +51,7 @@ def _claimed(world: DeliverySetup) -> list[int | None]:
 def _ids_claimed_ahead(world: DeliverySetup, provider: ScriptedProvider) -> set[str]:
     """Give the deliveries that are claimed and that the provider has not got."""
     with world.database.read() as session:
-        claimed = set(session.scalars(select(Delivery.id).where(Delivery.state == DeliveryState.HANDING_OVER)))
+        claimed = set(session.scalars(select(Delivery.id).where(Delivery.state.in_(CLAIMED_STATES))))
     return claimed - {message.delivery_id for message in provider.received_messages}
 
 
@@ -131,7 +131,7 @@ def test_who_leaves_while_their_message_is_claimed_ahead_gets_nothing(world: Del
     def leave() -> None:
         received = [message.delivery_id for message in provider.received_messages]
         with world.database.write() as session:
-            ahead = (Delivery.state == DeliveryState.HANDING_OVER, Delivery.id.not_in(received))
+            ahead = (Delivery.state.in_(CLAIMED_STATES), Delivery.id.not_in(received))
             gone.extend(number for number in session.scalars(select(Delivery.person).where(*ahead)) if number)
             for number in gone:
                 log = UnsubscribeLog(world.settings.left_log, world.keys)

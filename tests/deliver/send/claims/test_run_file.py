@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from digest.app.sending.background import send_due_notices
+from digest.app.jobs import JobContext
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send.claims import delivery_claims as claims
-from digest.deliver.send.claims.dead_runs import recover_dead_runs
+from digest.deliver.send.claims.dead_runs import recover_dead_runs, recover_runs
 from digest.deliver.send.claims.delivery_claims import LeaseTerms
 from digest.deliver.send.claims.run_file import DeadRun, RunFile, open_run_file, read_database_number, take_dead_runs
 from digest.deliver.send.run.edition_run import run_edition
@@ -27,8 +27,10 @@ from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
+from scheduler import watch_runs
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
+from tests.deliver.silent_runs import hand_over
 from tests.deliver.smtp_servers import outgoing_message
 from tests.moments import RELEASE
 
@@ -191,6 +193,7 @@ def dead_ids(world: DeliverySetup) -> list[str]:
         lease = LeaseTerms(run_file.owner, "smtp", timedelta(hours=1))
         with world.database.write() as session:
             claims.take_leases(session, lease, ids[:6], now=RELEASE)
+            hand_over(session, lease, ids[:5])
         slots = run_file.take_slots()
         slots.begin_batch(ids[:5])
         for delivery_id, outcome in zip(ids, (ACCEPTED, REFUSED, LATER, LOST), strict=False):
@@ -242,8 +245,11 @@ def test_the_next_run_hands_over_what_had_not_left_and_nothing_else(world: Deliv
 
 def test_a_lease_that_ran_out_before_does_not_stand_against_the_file(world: DeliverySetup, dead_ids: list[str]) -> None:
     later = RELEASE + timedelta(days=1)
+    elsewhere = world.settings.model_copy(update={"home": world.settings.home / "another"})
+    recover_runs(world.database, elsewhere, world.keys, now=later)
     with world.database.write() as session:
-        claims.mark_orphans_uncertain(session, Delivery.purpose.startswith("edition"), now=later)
+        states = Counter(session.scalars(select(Delivery.state)))
+        assert states == {DeliveryState.UNCERTAIN: 5, DeliveryState.WAITING: 2}, "what was reserved waits again"
         edition = session.scalars(select(Edition)).one()
         edition.state, edition.sent_at = EditionState.SENT, later
         assert resolve_uncertain(session, EDITION_NAME, dead_ids[:1], UncertainResolution.ACCEPTED, now=later)
@@ -260,7 +266,7 @@ def test_the_timetable_reads_the_file_of_a_dead_run_at_its_next_look_though_no_m
 ) -> None:
     world.settings.key_file.touch(mode=0o600)
     world.settings.key_file.write_text(world.keys.to_json())
-    assert not send_due_notices(Installation(world.settings, world.database), clock=world.clock)
+    watch_runs(JobContext(Installation(world.settings, world.database), world.clock))
     assert Counter(row.state for row in rows(world, dead_ids)) == {
         DeliveryState.ACCEPTED: 1,
         DeliveryState.REFUSED: 1,

@@ -22,8 +22,10 @@ from digest.deliver.events.processor import process_events
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send.claims import restored_copy
+from digest.deliver.send.claims.dead_runs import recover_runs
 from digest.deliver.send.claims.restored_copy import CopyGap
 from digest.deliver.send.claims.retry_policy import GIVE_UP_AFTER, decide_state_change
+from digest.deliver.send.claims.run_lease import home_name
 from digest.deliver.send.run.edition_run import run_edition
 from digest.deliver.send.uncertain.uncertain_deliveries import (
     UncertainDelivery,
@@ -32,7 +34,7 @@ from digest.deliver.send.uncertain.uncertain_deliveries import (
     resolution_values,
 )
 from digest.installation.opened import Installation
-from digest.store.delivery_models import Delivery, DeliveryState
+from digest.store.delivery_models import Delivery, DeliveryState, RunLease
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.store.process_owner import this_process_owner
 from scheduler import ReleaseBackoff, send_due_editions
@@ -121,7 +123,9 @@ def test_what_a_dead_process_left_claimed_is_listed_too(world: DeliverySetup) ->
             dead,
             RELEASE + timedelta(days=1),
         )
+        session.add(RunLease(owner=dead, epoch=1, beat_at=0.0, home=home_name(world.settings)))
         delivery_id = delivery.id
+    recover_runs(world.database, world.settings, world.keys, now=world.clock())
     assert [d.delivery_id for d in listed(world)] == [delivery_id]
 
 

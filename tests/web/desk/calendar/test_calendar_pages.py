@@ -129,13 +129,13 @@ def test_the_edition_counts_down_to_its_deadline_and_says_when_that_is_over(
         assert "Approve by Thursday, November 19, 8 p.m.: 2 h 25 min left." in page
     clock[0] += timedelta(hours=3)
     over = "The deadline, Thursday, November 19, 8 p.m., has passed. You can still approve it.</span>"
-    banner = "No. 147 wasn't approved by its deadline (Thursday, November 19, 8 p.m.). You can still approve it."
+    banner = "No. 147 wasn't approved by its deadline (Thursday, November 19, 8 p.m.). You can still approve it"
     for path in (week.path, f"{week.path}/approve"):
         page = client.get(path).text
         assert over in page
         assert banner not in unescape(page)
     assert banner not in unescape(client.get(f"{week.path}/preview").text)
-    assert f"{banner} It will be sent at its send time." in unescape(client.get("/desk/calendar").text)
+    assert f"{banner}, and it will be sent at its send time." in unescape(client.get("/desk/calendar").text)
     clock[0] = datetime(2026, 11, 20, 12, tzinfo=UTC)  # after its release, and late
     late = client.get(week.path).text
     assert over in late

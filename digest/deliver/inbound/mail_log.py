@@ -1,0 +1,271 @@
+"""Following the log of your own Postfix: what became of messages that it accepted, as events like a provider's.
+
+A part of the log is read at a time, from where the last one ended. A message is known by its Message-ID, and from then on by its
+queue ID; those that stay in the queue are kept in the database. No line is, and nothing of an address.
+"""
+
+import json
+import os
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, or_, select
+from sqlalchemy.orm import Session
+
+from digest.deliver.compose.identifiers import DELIVERY_ID_LENGTH
+from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
+from digest.deliver.events import processor
+from digest.deliver.events.delivery_event import DeliveryEvent
+from digest.deliver.events.postfix_log import (
+    LogClock,
+    MailLogError,
+    QueueLine,
+    QueueStep,
+    UnreadableLogError,
+    make_event,
+    parse_queue_line,
+)
+from digest.store.delivery_models import Delivery, QueuedMail
+from digest.store.engine import Database
+from subscribers.callbacks import Clock
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
+from subscribers.crypto.keys import KeyRing
+
+JOURNAL = "journal"
+MAX_PART_BYTES = 4_000_000  # of the log, read at a time
+QUEUE_RETENTION = timedelta(days=14)  # Postfix gives up after five days by default
+_LOOK_UP_SIZE = 100  # Message-IDs or queue IDs in one query
+_JOURNAL_COMMAND = (
+    *("journalctl", "--quiet", "--no-pager", "--output=json", "--output-fields=MESSAGE,SYSLOG_IDENTIFIER"),
+    "SYSLOG_FACILITY=2",  # mail (RFC 5424, section 6.2.1)
+)
+_OWN_MESSAGE_ID = re.compile(r"<[!-~]+\.([a-z2-7]{20})@[!-~]+>")  # see make_message_id
+_LEAST, _GREATEST = "2", "z"  # letters of base32, in whatever order a database sorts
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """Lines of a log, and the position after them. An empty position is none."""
+
+    lines: tuple[bytes, ...]
+    position: Mapping[str, Any]
+
+
+def read_part(source: str, position: Mapping[str, Any]) -> LogPart:
+    """Read what was written since a position; without one, only find the end.
+
+    Args:
+        source: the path of a log, or `journal`.
+        position: of the part before, of the same source.
+
+    Raises:
+        MailLogError: it can't be read.
+    """
+    if source == JOURNAL:
+        return _read_journal(position)
+    file = Path(source)
+    try:
+        return _read_file(file, position)
+    except OSError as exc:
+        raise UnreadableLogError(file, f"can't be read ({exc.strerror}).") from None
+
+
+def _read_file(file: Path, position: Mapping[str, Any]) -> LogPart:
+    status = file.stat()
+    if not position:
+        return LogPart((), {"inode": status.st_ino, "offset": status.st_size})
+    if position["inode"] != status.st_ino:
+        for rotated in file.parent.glob(f"{file.name}?*"):
+            if rotated.stat().st_ino == position["inode"] and (part := _read_lines(rotated, position["offset"])).lines:
+                return part
+        return _read_lines(file, 0)
+    return _read_lines(file, position["offset"] if position["offset"] <= status.st_size else 0)
+
+
+def _read_lines(file: Path, offset: int) -> LogPart:
+    """Read the whole lines from an offset on."""
+    with file.open("rb") as log:
+        inode = os.fstat(log.fileno()).st_ino
+        log.seek(offset)
+        whole = log.read(MAX_PART_BYTES).rpartition(b"\n")[0]
+    end = offset + len(whole) + bool(whole)
+    return LogPart(tuple(whole.splitlines()), {"inode": inode, "offset": end})
+
+
+def _read_journal(position: Mapping[str, Any]) -> LogPart:
+    since = f"--after-cursor={position['cursor']}" if position else "--lines=1"
+    lines, size, cursor = [], 0, position.get("cursor", "")
+    try:
+        with subprocess.Popen([*_JOURNAL_COMMAND, since], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as journal:  # noqa: S603 (a fixed command)
+            assert journal.stdout is not None, "it is a pipe"
+            assert journal.stderr is not None, "it is a pipe"
+            for entry in journal.stdout:
+                fields = json.loads(entry)
+                cursor, size = fields["__CURSOR"], size + len(entry)
+                lines.append(_write_journal_line(fields))
+                if size > MAX_PART_BYTES:
+                    journal.terminate()
+                    break
+            trouble = journal.stderr.read().decode(errors="replace").strip()
+    except (OSError, ValueError, KeyError) as exc:
+        raise MailLogError(
+            f"The journal can't be read ({getattr(exc, 'strerror', None) or type(exc).__name__})."
+        ) from None
+    if trouble:
+        raise MailLogError(f"The journal can't be read ({trouble.splitlines()[0]}).")
+    return LogPart(tuple(lines) if position else (), {"cursor": cursor} if cursor else {})
+
+
+def _write_journal_line(fields: Mapping[str, Any]) -> bytes:
+    """Write an entry as a syslog would."""
+    at = datetime.fromtimestamp(int(fields["__REALTIME_TIMESTAMP"]) // 1_000_000, UTC)
+    message = fields.get("MESSAGE") or ""
+    text = message.encode() if isinstance(message, str) else bytes(message)  # a list of bytes if it isn't UTF-8
+    return b"%s - %s[0]: %s" % (
+        at.strftime("%Y-%m-%dT%H:%M:%SZ").encode(),
+        fields.get("SYSLOG_IDENTIFIER", "").encode(),
+        text,
+    )
+
+
+@dataclass(slots=True)
+class _QueueWalk:
+    """What lines say, in their order. `in_queue` has the deliveries by queue ID, first those of earlier parts."""
+
+    in_queue: dict[str, str]
+    own_messages: Mapping[str, str]
+    now: datetime
+    events: list[DeliveryEvent] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)  # queue IDs that came or went
+
+    def follow(self, line: QueueLine, at: datetime) -> None:
+        """Follow one line."""
+        queue_id = line.queue_id.decode()
+        if line.step is QueueStep.ENTERED:
+            self.in_queue.pop(queue_id, None)  # Postfix uses short ids again
+            if delivery := self.own_messages.get(_read_message_id(line)):
+                self.in_queue[queue_id] = delivery
+            self.touched.add(queue_id)
+        elif queue_id not in self.in_queue:
+            return
+        elif line.step is QueueStep.REMOVED:
+            del self.in_queue[queue_id]
+            self.touched.add(queue_id)
+        elif line.step is not QueueStep.TAKEN and line.next_queue_id.decode() not in self.in_queue:
+            event = make_event(self.in_queue[queue_id], line.kind, line.status, reported_at=at, now=self.now)
+            self.events.append(event)
+
+
+def follow_mail_log(
+    database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, source: str, *, host: str, clock: Clock
+) -> tuple[Counter[str], bool]:
+    """Apply what the log says since the last time; return the counts of `process_events`, and whether there may be more.
+
+    `host` tells the logs of several machines apart. Cut short, the same part is read again, and events that are stored
+    already change nothing.
+
+    Raises:
+        MailLogError: the log can't be read.
+        OSError: the departure log could not be written.
+    """
+    with database.read() as session:
+        state = read_installation_state(session, state_key(host)) or {}
+    position = state.get("position", {}) if state.get("source") == source else {}
+    part = read_part(source, position)
+    if part.position == position and not state.get("trouble"):
+        return Counter(), False
+    walk = _walk_lines(database, part.lines, host, clock())
+    counts: Counter[str] = Counter()
+    size = processor.MAX_EVENTS_PER_TRANSACTION
+    for start in range(0, max(1, len(walk.events)), size):
+        with database.write() as session:
+            some = walk.events[start : start + size]
+            counts += processor.process_events(session, some, keys=keys, unsubscribe_log=unsubscribe_log, now=clock())
+            if start + size >= len(walk.events):
+                _store_queue(session, walk, host)
+                new_state = {"source": source, "position": dict(part.position), "trouble": ""}
+                write_installation_state(session, state_key(host), new_state, now=clock())
+    return counts, sum(map(len, part.lines)) > MAX_PART_BYTES // 2
+
+
+def note_trouble(session: Session, host: str, trouble: str, *, now: datetime) -> bool:
+    """Note that the log of a host couldn't be read; return whether that is news."""
+    state = dict(read_installation_state(session, state_key(host)) or {})
+    if state.get("trouble") == trouble:
+        return False
+    write_installation_state(session, state_key(host), state | {"trouble": trouble}, now=now)
+    return True
+
+
+def state_key(host: str) -> str:
+    """Return the name under which it's remembered how far a host's log was read."""
+    return f"mail log {host}"[:60]
+
+
+def delete_old_queue_ids(database: Database, *, now: datetime) -> int:
+    """Delete the queue IDs of messages whose end was never logged; return how many."""
+    return database.delete_in_batches(
+        QueuedMail, QueuedMail.at < now - QUEUE_RETENTION, size=processor.MAX_EVENTS_PER_TRANSACTION
+    )
+
+
+def _walk_lines(database: Database, lines: Iterable[bytes], host: str, now: datetime) -> _QueueWalk:
+    clock = LogClock(None, now)
+    parsed = [(step, clock.read_time(line) or now) for line in lines if (step := parse_queue_line(line))]
+    with database.read() as session:
+        own = _find_deliveries(session, {_read_message_id(step) for step, _ in parsed if step.message_id})
+        known = _load_queue(session, {step.queue_id.decode() for step, _ in parsed}, host)
+    walk = _QueueWalk(known, own, now)
+    for step, at in parsed:
+        walk.follow(step, at)
+    return walk
+
+
+def _read_message_id(line: QueueLine) -> str:
+    return line.message_id.decode("ascii", "replace")
+
+
+def _find_deliveries(session: Session, message_ids: Collection[str]) -> dict[str, str]:
+    """Find the deliveries of Message-IDs, which begin with what their own IDs begin with."""
+    matches = [match for message_id in sorted(message_ids) if (match := _OWN_MESSAGE_ID.fullmatch(message_id))]
+    rest, found = DELIVERY_ID_LENGTH - 20, dict[str, str]()
+    for some in _cut(matches):
+        ranges = [Delivery.id.between(match[1] + _LEAST * rest, match[1] + _GREATEST * rest) for match in some]
+        rows = session.execute(select(Delivery.message_id, Delivery.id).where(or_(*ranges)))
+        found |= {row.message_id: row.id for row in rows if row.message_id in message_ids}
+    return found
+
+
+def _load_queue(session: Session, queue_ids: Collection[str], host: str) -> dict[str, str]:
+    found = dict[str, str]()
+    for some in _cut(sorted(queue_ids)):
+        query = select(QueuedMail.id, QueuedMail.delivery).where(
+            QueuedMail.id.in_([_row_id(host, each) for each in some])
+        )
+        found |= {row.id.partition(" ")[0]: row.delivery for row in session.execute(query)}
+    return found
+
+
+def _store_queue(session: Session, walk: _QueueWalk, host: str) -> None:
+    """Store which messages stay in the queue, and forget those that left it."""
+    for some in _cut(sorted(walk.touched)):
+        session.execute(delete(QueuedMail).where(QueuedMail.id.in_([_row_id(host, each) for each in some])))
+        staying = [each for each in some if each in walk.in_queue]
+        session.add_all(
+            QueuedMail(id=_row_id(host, each), delivery=walk.in_queue[each], at=walk.now) for each in staying
+        )
+        session.flush()
+
+
+def _row_id(host: str, queue_id: str) -> str:
+    return f"{queue_id} {host}"[:80]
+
+
+def _cut(values: list[Any]) -> Iterator[list[Any]]:
+    return (values[start : start + _LOOK_UP_SIZE] for start in range(0, len(values), _LOOK_UP_SIZE))
