@@ -325,7 +325,7 @@ def _parse_opml(body: bytes, file_name: str, now: datetime) -> ParsedDocument:
         raise SourceRefusedError(f"{file_name}: {exc}") from exc
     if document.kind is not DocumentKind.OPML:
         raise SourceRefusedError(
-            f"{file_name} is {document.kind}, not a list of feeds (OPML).",
+            f"{file_name} isn't a list of feeds (OPML). Its format is {document.kind}.",
             f"Read it with 'digest collect {file_name}'.",
         )
     return document

@@ -48,7 +48,7 @@ def database(tmp_path: Path) -> Database:
 
 def test_a_source_is_added_and_collected(run: Run, feed: str, tmp_path: Path) -> None:
     added = run("sources", "add", feed, "--publisher", 'Port "Authority"')
-    assert (added.exit_code, added.output) == (0, f"Added Port News <{feed}>: 1 items, rss. Next: digest collect\n")
+    assert (added.exit_code, added.output) == (0, f"Added Port News <{feed}>: 1 item, rss. Next: digest collect\n")
     text = (tmp_path / "digest.toml").read_text("utf-8")
     assert text.startswith(OWN)
     (named,) = load_settings(tmp_path / "digest.toml", {}).file.sources
